@@ -1,0 +1,44 @@
+# Every target makes the environment it needs; a machine with Python 3.11, make and a package index is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+KEEP ?=
+
+.PHONY: help setup setup-dev demo test test-unit lint types bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: ## Make .venv with the project, the demo's servers and nothing else
+	@$(PYTHON) .ci/bootstrap.py demo
+
+setup-dev: ## Make .venv with what tests and benchmarks need as well
+	@$(PYTHON) .ci/bootstrap.py dev
+	@.ci/install-postgresql
+
+demo: setup ## Back up, drill and prune a sample database, with servers of its own (KEEP=1 leaves the UI up)
+	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
+
+test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
+	@$(BIN)/python -m pytest
+
+test-unit: setup-dev ## Run the tests that need no server
+	@$(BIN)/python -m pytest tests/unit
+
+lint: setup-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup-dev
+	@$(BIN)/mypy
+
+bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
+	@$(BIN)/python -m tests.bench
+
+lock: ## Resolve the dependencies anew
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra demo --extra build pyproject.toml -o requirements.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what the targets above made
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench

@@ -1,0 +1,199 @@
+"""Hold the address of a PostgreSQL server, and be the one door through which we speak SQL to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import psycopg
+from prefect.blocks.core import Block
+from psycopg import conninfo, pq, sql
+from pydantic import Field, SecretStr
+
+from blocks.errors import (
+    CreateDatabaseDenied,
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseTimeout,
+    DatabaseUnreachable,
+    NoSpaceLeft,
+)
+
+_SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
+CONNECT_TIMEOUT_S = 10
+APPLICATION_NAME = "pg-roundtrip"
+
+Rows = list[tuple[Any, ...]]
+
+
+def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
+    """Split a database URL into libpq parameters and the names of those that libpq does not know.
+
+    URLs in the wild carry parameters of other libraries (`?pgbouncer=true`, `?schema=public`): they are
+    left out, and named so that a caller can warn. Raises ValueError with a reason that holds no secret.
+    """
+    scheme = _SCHEME.match(url)
+    if not scheme:
+        raise ValueError("it does not begin with postgresql://")
+    known = {o.keyword.decode(): bool(o.envvar) for o in pq.Conninfo.get_defaults()}
+    address, _, query = url.partition("?")
+    pairs = [p for p in query.split("&") if p]
+    # `ssl=true` is libpq's own alias of sslmode=require; it is not listed among the keywords.
+    kept = [p for p in pairs if p.partition("=")[0] in known or p == "ssl=true"]
+    dropped = [p.partition("=")[0] for p in pairs if p not in kept]
+    try:
+        urlsplit(address).port  # noqa: B018  (raises when the port is no number)
+        parsed = conninfo.conninfo_to_dict("postgresql://" + address[scheme.end() :] + "?" + "&".join(kept))
+    except (psycopg.Error, ValueError):
+        raise ValueError("host, port or parameters cannot be read") from None
+    parameters = {name: str(value) for name, value in parsed.items() if value is not None}
+    if not parameters.get("host") and not parameters.get("hostaddr"):
+        raise ValueError("it names no host")
+    if not parameters.get("dbname"):
+        raise ValueError("it names no database")
+    return parameters, dropped
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a dump or a restore must know of a server and of the database it is connected to."""
+
+    version_number: int  # as the server has it: 150018 is 15.18
+    version: str
+    database: str
+    size_bytes: int
+    encoding: str
+    collation: str
+    character_type: str
+    superuser: bool
+    may_create_databases: bool
+
+    @property
+    def major(self) -> int:
+        """The major version, 15 for 15.18."""
+        return self.version_number // 10000
+
+
+class PostgresServer(Block):
+    """A PostgreSQL database, by its URL."""
+
+    _block_type_name = "PostgreSQL Server"
+    _block_type_slug = "pg-roundtrip-postgres"
+    _description = "A PostgreSQL database that pg-roundtrip backs up, or a server that it rehearses restores on."
+
+    url: SecretStr = Field(description="postgresql://user:password@host:5432/database", title="URL")
+
+    def parameters(self) -> dict[str, str]:
+        """The URL as libpq parameters, the password among them."""
+        return parse_database_url(self.url.get_secret_value())[0]
+
+    @property
+    def dropped_parameters(self) -> list[str]:
+        """The names of URL parameters that libpq does not know and that are therefore left out."""
+        return parse_database_url(self.url.get_secret_value())[1]
+
+    @property
+    def address(self) -> str:
+        """`host:port/database`, for people: no user, no password."""
+        p = self.parameters()
+        return f"{p.get('host') or p.get('hostaddr')}:{p.get('port', '5432')}/{p['dbname']}"
+
+    @property
+    def database(self) -> str:
+        """The name of the database that the URL names."""
+        return self.parameters()["dbname"]
+
+    def on(self, database: str) -> PostgresServer:
+        """The same server and login, another database."""
+        return PostgresServer(url=SecretStr(conninfo_url({**self.parameters(), "dbname": database})))
+
+    def child_environment(self) -> dict[str, str]:
+        """The PG* variables with which libpq programs reach this database: no secret in any argv."""
+        variables = {o.keyword.decode(): o.envvar.decode() for o in pq.Conninfo.get_defaults() if o.envvar}
+        given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
+        return {variables[name]: value for name, value in given.items() if name in variables}
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Open a connection in autocommit mode; every fault is translated into our family of errors."""
+        given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
+        with translated(self.address):
+            with psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
+                yield Connection(opened)
+
+    def inspect(self) -> ServerFacts:
+        """Ask the server what it is, how large the database is and what we may do there."""
+        with self.connect() as connection:
+            row = connection.query(
+                "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
+                " current_database(), pg_database_size(current_database()), pg_encoding_to_char(d.encoding),"
+                " d.datcollate, d.datctype, r.rolsuper, r.rolsuper OR r.rolcreatedb"
+                " FROM pg_database d, pg_roles r"
+                " WHERE d.datname = current_database() AND r.rolname = current_user"
+            )[0]
+        return ServerFacts(*row)
+
+
+class Connection:
+    """The few things we do with SQL: ask, do, and name things safely."""
+
+    def __init__(self, opened: psycopg.Connection[Any]) -> None:
+        self._opened = opened
+
+    def query(self, statement: str, *values: Any) -> Rows:
+        """Run a query and fetch all its rows; use it for small answers only."""
+        return list(self._opened.execute(statement.encode(), values or None).fetchall())
+
+    def execute(self, statement: str, *names: str, **literals: Any) -> None:
+        """Run a statement; `{}` are identifiers in order, `{name}` are literals."""
+        identifiers = [sql.Identifier(n) for n in names]
+        composed = sql.SQL(statement).format(  # type: ignore[arg-type]
+            *identifiers, **{k: sql.Literal(v) for k, v in literals.items()}
+        )
+        self._opened.execute(composed)
+
+
+def conninfo_url(parameters: dict[str, str]) -> str:
+    """Write libpq parameters as a URL; everything travels in the query, so no character needs thought."""
+    return "postgresql:///?" + urlencode(parameters, quote_via=quote)
+
+
+_REFUSED = ("28", "3D000", "42501")
+_BUSY = ("53300", "57P03", "57P01", "57P02", "08")
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Turn psycopg's errors into ours: what happened in the server's first line, never the statement."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, address) from None
+
+
+def _translate(error: psycopg.Error, address: str) -> Exception:
+    code = error.sqlstate or ""
+    context = f"{address}: {_plain(error.diag.message_primary or str(error))}"
+    lowered = context.lower()
+    if code == "42501" and "create database" in lowered:
+        return CreateDatabaseDenied(address)
+    if code == "53100" or "no space left" in lowered:
+        return NoSpaceLeft(context)
+    if "timeout" in lowered or "timed out" in lowered:
+        return DatabaseTimeout(context)
+    if code.startswith(_REFUSED) or "authentication failed" in lowered or "does not exist" in lowered:
+        return DatabaseRefused(context)
+    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
+        return DatabaseUnreachable(context)
+    return DatabaseError(context)
+
+
+def _plain(text: str) -> str:
+    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    line = next((line for line in lines if "failed: " in line), lines[0])
+    return re.sub(r"^.*failed: ", "", line).removeprefix("FATAL:").strip()

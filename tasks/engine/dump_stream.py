@@ -1,0 +1,265 @@
+"""Watch a dump go by: count and digest the rows of every table, and know whether the dump is whole.
+
+The scanner reads plain pg_dump SQL in pieces of any size and keeps nothing of it but sums. It trusts the
+syntax alone: a line inside a string or a function body that looks like `COPY t FROM stdin;` changes nothing, and a
+row that looks like SQL is a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+
+from xxhash import xxh3_128, xxh3_128_intdigest
+
+from tasks.engine import schema_text as schema
+from tasks.engine.statements import Piece, StatementSplitter
+
+_COMPLETE = b"-- PostgreSQL database dump complete"
+_DUMPED_FROM = re.compile(rb"-- Dumped from database version (\S+)")
+_DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
+_END_OF_ROWS = b"\\.\n"
+# A row longer than this is hashed as it comes: a single value may have a gigabyte.
+_LONG_ROW_BYTES = 1 << 20
+_KEPT_SCHEMA_BYTES = 32 << 20
+
+
+@dataclass
+class TableCount:
+    """What went by of one table. `start` is the offset of its COPY statement in the raw stream."""
+
+    name: str
+    columns: tuple[str, ...]
+    start: int
+    rows: int = 0
+    raw_bytes: int = 0
+    total: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The sum of the rows' hashes, whatever their order."""
+        return schema.hex_digest(self.total)
+
+
+@dataclass
+class DumpSummary:
+    """Everything the scanner learnt from a dump."""
+
+    tables: dict[str, TableCount] = field(default_factory=dict)
+    sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    extensions: set[str] = field(default_factory=set)
+    roles: set[str] = field(default_factory=set)
+    large_objects: int = 0
+    large_object_total: int = 0
+    schema_statements: int = 0
+    schema_total: int = 0
+    schema_kept: dict[int, bytes] = field(default_factory=dict)
+    server_version: str = ""
+    client_version: str = ""
+    raw_bytes: int = 0
+    unknown_commands: list[str] = field(default_factory=list)
+    problem: str = "the dump has not ended"
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(t.rows for t in self.tables.values())
+
+    @property
+    def schema_digest(self) -> str:
+        """The sum of the hashes of the normalised statements, whatever their order."""
+        return schema.hex_digest(self.schema_total)
+
+    @property
+    def large_object_digest(self) -> str:
+        """The sum of the hashes of the large objects' pieces."""
+        return schema.hex_digest(self.large_object_total)
+
+
+class DumpScanner:
+    """Feed it a dump; ask `finish()` for the summary.
+
+    `columns` names the column order in which rows of a table are to be digested, when the dump has them in
+    another: a restored child table may list inherited columns first. `keep_schema` keeps the statements, to explain
+    differences with (32 MiB of them at most).
+    """
+
+    def __init__(self, columns: Mapping[str, tuple[str, ...]] | None = None, *, keep_schema: bool = False) -> None:
+        self.summary = DumpSummary()
+        self._columns = columns or {}
+        self._keep_bytes = _KEPT_SCHEMA_BYTES if keep_schema else 0
+        self._splitter = StatementSplitter()
+        self._normaliser = schema.SchemaNormaliser()
+        self._table: TableCount | None = None
+        self._order: list[int] = []
+        self._skip_line = False
+        self._carry = b""
+        self._long_row: xxh3_128 | None = None
+        self._large_object = b""
+        self._piece_number = 0
+        self._ended = False
+        self._starts: list[int] = []
+
+    def take_table_starts(self) -> list[int]:
+        """The offsets of the COPY statements seen since the last call."""
+        starts, self._starts = self._starts, []
+        return starts
+
+    def feed(self, block: bytes) -> None:
+        """Scan the next bytes of the dump."""
+        self.summary.raw_bytes += len(block)
+        rest: bytes | None = block
+        while rest:
+            rest = self._scan_rows(rest) if self._table else self._scan_sql(rest)
+
+    def finish(self) -> DumpSummary:
+        """End the scan; `problem` in the summary is empty when the dump is whole."""
+        self._scan_sql(b"", final=True) if not self._table else None
+        if not self.summary.raw_bytes:
+            self.summary.problem = "it is empty"
+        elif self._table:
+            self.summary.problem = f"it ends inside the rows of table {self._table.name}"
+        elif self._splitter.pending:
+            self.summary.problem = "it ends inside a statement"
+        elif not self._ended:
+            self.summary.problem = "it has no completion comment at its end"
+        else:
+            self.summary.problem = ""
+        return self.summary
+
+    def _scan_sql(self, data: bytes, final: bool = False) -> bytes | None:
+        """Take in statements; returns what follows a COPY statement, None when all was SQL."""
+        self._splitter.feed(data)
+        for piece in self._splitter.pieces(final):
+            if piece.kind == "comment":
+                self._on_comment(piece.text)
+            elif piece.kind == "meta":
+                self._on_meta(piece.text)
+            elif self._on_statement(piece):
+                return self._splitter.take_rest()
+        return None
+
+    def _on_comment(self, text: bytes) -> None:
+        if text.startswith(_COMPLETE):
+            self._ended = True
+        elif text.startswith(b"-- Dumped "):
+            for pattern, name in ((_DUMPED_FROM, "server_version"), (_DUMPED_BY, "client_version")):
+                found = pattern.match(text)
+                if found:
+                    setattr(self.summary, name, found[1].decode(errors="replace"))
+
+    def _on_meta(self, text: bytes) -> None:
+        if not text.startswith((b"\\restrict ", b"\\unrestrict ")):
+            self.summary.unknown_commands.append(text[:80].decode(errors="replace"))
+
+    def _on_statement(self, piece: Piece) -> bool:
+        """Record a statement; True when rows follow it."""
+        self._ended = False
+        text = piece.text
+        if text.startswith(b"COPY "):
+            copy = schema.COPY.match(text)
+            if copy:
+                self._begin_table(copy[1], schema.columns_of(copy[2]), piece.start)
+                return True
+        elif text.startswith(b"SELECT pg_catalog."):
+            if self._on_data_statement(text):
+                return False
+        elif text.startswith(b"SET standard_conforming_strings"):
+            self._splitter.backslash_escapes = b"off" in text
+        self._on_schema(text)
+        return False
+
+    def _on_schema(self, text: bytes) -> None:
+        normal = self._normaliser.normalise(text)
+        if normal is None:
+            return
+        digest = schema.hash_of(normal)
+        self.summary.schema_statements += 1
+        self.summary.schema_total += digest
+        self.summary.roles |= schema.roles_of(text)
+        if extension := schema.EXTENSION.match(text):
+            self.summary.extensions.add(schema.unquote(extension[1]))
+        if self._keep_bytes > 0:
+            self._keep_bytes -= len(normal)
+            self.summary.schema_kept[digest] = normal
+
+    def _on_data_statement(self, text: bytes) -> bool:
+        """Sequence values and large objects are data, though they come as statements."""
+        if value := schema.SETVAL.match(text):
+            self.summary.sequences[schema.unquote(b"'" + value[1] + b"'")] = (int(value[2]), value[3] == b"true")
+            return True
+        piece = schema.LARGE_OBJECT.match(text)
+        if not piece:
+            return False
+        if piece[1] == b"lo_create":
+            self.summary.large_objects += 1
+            self.summary.large_object_total += schema.hash_of(piece[2])
+        elif piece[1] == b"lo_open":
+            self._large_object, self._piece_number = piece[2], 0
+        elif piece[1] == b"lowrite":
+            self._piece_number += 1
+            place = self._large_object + b" %d " % self._piece_number
+            self.summary.large_object_total += schema.hash_of(place + text)
+        return True
+
+    def _begin_table(self, name: bytes, columns: tuple[str, ...], start: int) -> None:
+        self._table = TableCount(name.decode(errors="surrogateescape"), columns, start)
+        self._starts.append(start)
+        wanted = self._columns.get(self._table.name, columns)
+        differs = wanted != columns and sorted(wanted) == sorted(columns)
+        self._order = [columns.index(c) for c in wanted] if differs else []
+        self._skip_line = True
+
+    def _scan_rows(self, data: bytes) -> bytes | None:
+        """Take in rows; returns what follows the end of the table's rows, None when there is more to come."""
+        assert self._table is not None
+        if self._skip_line:  # the rest of the line that the COPY statement stands on
+            newline = data.find(b"\n")
+            self._skip_line = newline < 0
+            return data[newline + 1 :] if newline >= 0 else None
+        if self._long_row is not None:
+            newline = data.find(b"\n") + 1
+            self._long_row.update(data[:newline] if newline else data)
+            if not newline:
+                return None
+            self._table.total += self._long_row.intdigest()
+            self._table.rows += 1
+            self._long_row, data = None, data[newline:]
+        if self._carry:
+            data, self._carry = self._carry + data, b""
+        return self._count_rows(self._table, data)
+
+    def _count_rows(self, table: TableCount, data: bytes) -> bytes | None:
+        """Digest the whole rows in `data`, which begins at the start of a row."""
+        if data.startswith(_END_OF_ROWS):
+            return self._end_table(table, data[len(_END_OF_ROWS) :])
+        end = data.find(b"\n" + _END_OF_ROWS)
+        cut = end + 1 if end >= 0 else data.rfind(b"\n") + 1
+        if cut:
+            rows = data[:cut]
+            table.rows += rows.count(b"\n")
+            lines = map(self._reordered, BytesIO(rows)) if self._order else BytesIO(rows)
+            table.total += sum(map(xxh3_128_intdigest, lines))
+        if end >= 0:
+            return self._end_table(table, data[cut + len(_END_OF_ROWS) :])
+        if len(data) - cut > _LONG_ROW_BYTES and not self._order:
+            self._long_row = xxh3_128(data[cut:])
+        else:
+            self._carry = data[cut:]
+        return None
+
+    def _reordered(self, row: bytes) -> bytes:
+        values = row[:-1].split(b"\t")
+        return b"\t".join(values[i] for i in self._order) + b"\n"
+
+    def _end_table(self, table: TableCount, rest: bytes) -> bytes:
+        here = self.summary.raw_bytes - len(rest)
+        table.raw_bytes = here - table.start
+        before = self.summary.tables.setdefault(table.name, table)
+        if before is not table:  # another tool's dump may bring a table's rows in several parts
+            before.rows, before.total = before.rows + table.rows, before.total + table.total
+        self._table, self._order = None, []
+        self._splitter.restart(b"", here)
+        return rest

@@ -1,0 +1,171 @@
+"""Run other programs so that none outlives us, none hangs us, and every end is noticed: the one subprocess door."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+_PR_SET_PDEATHSIG = 1
+_F_SETPIPE_SZ = 1031
+_PIPE_BYTES = 1 << 20
+_STDERR_LINES = 200
+_LINE_BYTES = 2_000
+_LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a child runs as; servers refuse to run as root."""
+
+    uid: int
+    gid: int
+
+
+class Child:
+    """A running program: its pipes, the tail of what it said on stderr, and its end.
+
+    Use it as a context manager: on leaving, whatever still runs of its process group is killed.
+    """
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, feed: bool = False, read: bool = False,
+                 user: User | None = None, cwd: str | Path = "/") -> None:  # fmt: skip
+        self.name = Path(argv[0]).name
+        self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
+        privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+        self._popen = subprocess.Popen(
+            list(argv),
+            env=dict(environ),
+            cwd=cwd,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if read else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            **privileges,
+        )
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                _widen(pipe)
+        self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
+        self._listener.start()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is the id of its process group too."""
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the program has not ended yet."""
+        return self._popen.poll() is None
+
+    @property
+    def output(self) -> int:
+        """The file descriptor to read its standard output from."""
+        assert self._popen.stdout is not None
+        return self._popen.stdout.fileno()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Feed its standard input; raises BrokenPipeError when the program is gone."""
+        assert self._popen.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._popen.stdin.fileno(), view) :]
+
+    def end_input(self) -> None:
+        """Close its standard input: the program takes what it has as everything."""
+        assert self._popen.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._popen.stdin.close()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the end and return the exit code; raises TimeoutError."""
+        try:
+            code = self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.name} did not end within {timeout_s} s") from None
+        self._listener.join(timeout=5)
+        return code
+
+    def send(self, signal_number: signal.Signals) -> None:
+        """Signal the program itself, when it still runs."""
+        if self.running:
+            self._popen.send_signal(signal_number)
+
+    def kill(self) -> None:
+        """Kill the whole process group; before its input ends, so that nothing half-written is taken as whole."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._popen.kill()
+            self._popen.wait()
+        self._listener.join(timeout=5)
+
+    def complaint(self) -> str:
+        """What it said on stderr, in short: the first errors, without the rows of data that servers quote."""
+        errors = [line for line in self._tail if "error" in line.lower() or "fatal" in line.lower()]
+        return "; ".join((errors or list(self._tail))[:3])
+
+    def stderr_lines(self) -> list[str]:
+        """The last lines that it wrote to stderr."""
+        return list(self._tail)
+
+    def _listen(self) -> None:
+        assert self._popen.stderr is not None
+        with contextlib.suppress(ValueError, OSError), self._popen.stderr as pipe:
+            for raw in _lines(pipe):
+                self._tail.append(raw.decode(errors="replace").rstrip())
+
+
+def _lines(pipe: IO[bytes]) -> Any:
+    """Read lines of bounded length: a server can quote a value of any size in an error."""
+    with open(pipe.fileno(), "rb", closefd=False) as reader:
+        yield from iter(lambda: reader.readline(_LINE_BYTES), b"")
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = None, timeout_s: float = 60,
+        cwd: str | Path = "/") -> tuple[int, str]:  # fmt: skip
+    """Run a short program to its end; returns its exit code and what it printed.
+
+    Raises OSError when it cannot be started at all, TimeoutError when it does not end.
+    """
+    with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
+        printed = bytearray()
+        while chunk := os.read(child.output, 65536):
+            printed += chunk
+        code = child.wait(timeout_s)
+        return code, printed.decode(errors="replace") + "\n".join(child.stderr_lines())
+
+
+def _die_with_parent() -> None:
+    # Without this a SIGKILL of ours would leave pg_dump holding its locks and snapshot.
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Make a pipe hold 1 MiB: with 64 KiB the two ends wait for each other all the time."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)

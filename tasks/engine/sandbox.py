@@ -1,0 +1,152 @@
+"""Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from blocks.errors import DatabaseError, PgRoundtripError
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.settings import child_environment
+from tasks.engine import process
+from tasks.engine.clients import Client
+
+SUPERUSER = "postgres"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 30
+# Nothing in a throwaway server must survive a crash, and its data is written once and read once.
+_FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "autovacuum": "off",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "256MB",
+    "max_locks_per_transaction": "1024",
+    "logging_collector": "off",
+}
+
+
+@contextmanager
+def running_server(client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """Run a private server while the context lasts; yields its database `postgres`, as superuser.
+
+    It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
+    random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root.
+    """
+    user = _unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="pg-roundtrip-"))
+    try:
+        if user:
+            os.chown(folder, user.uid, user.gid)
+        programs = _reachable(client.folder, folder, user)
+        password = secrets.token_urlsafe(24)
+        _initialise(programs, folder, user, password)
+        options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
+        options["listen_addresses"] = "127.0.0.1" if port else ""
+        address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
+        login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
+        server = PostgresServer(url=SecretStr(conninfo_url({**address, **login})))
+        with _started(programs, folder, user, options, server):
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _initialise(programs: Path, folder: Path, user: process.User | None, password: str) -> None:
+    """Make the data directory; the password travels in a file that only its owner can read."""
+    secret = folder / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(password + "\n")
+    if user:
+        os.chown(secret, user.uid, user.gid)
+    command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "scram-sha-256",
+               f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
+    code, printed = process.run(command, child_environment({}), user=user, timeout_s=120, cwd=folder)
+    secret.unlink()
+    if code:
+        raise DatabaseError(f"initdb: {printed.strip()[-300:]}", message="The throwaway server could not be made")
+
+
+@contextmanager
+def _started(programs: Path, folder: Path, user: process.User | None, options: Mapping[str, str], server: PostgresServer) -> Iterator[None]:
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
+    with process.Child(command, child_environment({}), user=user, cwd=folder) as child:
+        _await_answer(child, server)
+        try:
+            yield
+        finally:
+            # Immediate shutdown: the data is about to be deleted.
+            child.send(signal.SIGQUIT)
+            try:
+                child.wait(_STOP_TIMEOUT_S)
+            except TimeoutError:
+                child.kill()
+
+
+def _await_answer(child: process.Child, server: PostgresServer) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while child.running and time.monotonic() < deadline:
+        try:
+            with server.connect() as connection:
+                connection.query("SELECT 1")
+            return
+        except PgRoundtripError:
+            time.sleep(0.05)
+    raise DatabaseError(child.complaint(), message="The throwaway server did not start")
+
+
+def _unprivileged() -> process.User | None:
+    """Whom a server can run as: ourselves, or `postgres` or `nobody` when we are root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return process.User(entry.pw_uid, entry.pw_gid)
+    raise DatabaseError(
+        "we are root, and PostgreSQL refuses to run as root",
+        message="The throwaway server could not be made",
+        hint="run as another user, or add one named postgres",
+    )
+
+
+def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
+    """The programs where the server's user can read them: a home directory is often closed to others."""
+    if user is None or _open_to_all(programs):
+        return programs
+    copy = folder / "programs"
+    shutil.copytree(programs.parent, copy, symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    return copy / programs.name
+
+
+def _open_to_all(path: Path) -> bool:
+    needed = stat.S_IXOTH | stat.S_IROTH
+    return all(p.stat().st_mode & stat.S_IXOTH for p in path.parents) and path.stat().st_mode & needed == needed

@@ -1,0 +1,105 @@
+"""Read what a dump's statements say about the schema, and normalise away what says nothing."""
+
+from __future__ import annotations
+
+import re
+
+from xxhash import xxh3_128_intdigest
+
+DIGEST_BITS = 128
+
+_IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
+_NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
+COPY = re.compile(rb"COPY (" + _NAME + rb") ?(?:\((.*)\))? FROM stdin;\Z", re.DOTALL)
+SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);\Z")
+EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
+LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
+_COLUMN = re.compile(_IDENTIFIER)
+
+# Who sets up a session, and in which transaction, is not part of the schema.
+_SESSION = re.compile(
+    rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
+)
+_SETTING = re.compile(rb"SET (default_tablespace|default_table_access_method) = '?\"?([^'\";]*)")
+_TABLE_LIKE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?(?:TABLE|MATERIALIZED VIEW|(?:UNIQUE )?INDEX)|ALTER TABLE")
+_ROLE = re.compile(
+    rb"(?:OWNER TO|FOR ROLE|SESSION AUTHORIZATION|(?:^GRANT|^REVOKE|\b(?:GRANT|REVOKE)) .*? (?:TO|FROM)) ("
+    + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z", re.DOTALL,
+)  # fmt: skip
+_POLICY_ROLES = re.compile(rb"CREATE POLICY .*? TO (" + _IDENTIFIER + rb"(?:, " + _IDENTIFIER + rb")*)", re.DOTALL)
+_DEFAULT_ROLE = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE (" + _IDENTIFIER + rb")")
+_NOT_ROLES = {"DEFAULT", "PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
+
+# The server prints `(ARRAY['a'::varchar])::text[]` for what was parsed from `IN ('a')`, and
+# `ARRAY[('a'::varchar)::text]` for the very same expression once it was restored from that text.
+_CAST_ARRAY = re.compile(rb"\(ARRAY\[((?:'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?(?:, )?)+)\]\)::([a-z ]+)\[\]")
+_CAST_ITEM = re.compile(rb"'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?")
+
+# A nameless literal in an SQL-standard function body is printed with a cast, and once parsed again it has the cast's name.
+_NAMED_BY_CAST = re.compile(
+    rb'(::[a-z][a-z ]*(?:\[\])?) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'
+    rb'interval|timetz?|timestamp|timestamptz|unknown)"?(?![A-Za-z0-9_$\x80-\xff])'
+)
+
+
+def hash_of(data: bytes) -> int:
+    """The 128-bit hash that digests are sums of: XXH3 (https://github.com/Cyan4973/xxHash)."""
+    return int(xxh3_128_intdigest(data))
+
+
+def hex_digest(total: int) -> str:
+    """A sum of hashes as the manifest writes it: modulo 2^128, 32 hexadecimal digits."""
+    return f"{total % (1 << DIGEST_BITS):032x}"
+
+
+def columns_of(text: bytes | None) -> tuple[str, ...]:
+    """Split the column list of a COPY statement; names stay quoted as they are."""
+    return tuple(name.decode(errors="surrogateescape") for name in _COLUMN.findall(text or b""))
+
+
+def unquote(identifier: bytes) -> str:
+    """The name behind an SQL identifier or literal."""
+    text = identifier.decode(errors="surrogateescape")
+    for quote in "\"'":
+        if text.startswith(quote):
+            return text[1:-1].replace(quote * 2, quote)
+    return text
+
+
+def roles_of(statement: bytes) -> set[str]:
+    """The roles that a statement needs to exist: owners, grantees and those of policies."""
+    if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
+        return set()
+    named = {unquote(found) for found in _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)}
+    policy = _POLICY_ROLES.match(statement)
+    if policy:
+        named |= {unquote(found) for found in _COLUMN.findall(policy[1])}
+    return named - _NOT_ROLES
+
+
+class SchemaNormaliser:
+    """Keep the statements that make the schema, each in a form that a faithful restore prints again."""
+
+    def __init__(self) -> None:
+        self._settings: dict[bytes, bytes] = {}
+
+    def normalise(self, statement: bytes) -> bytes | None:
+        """The statement to compare, or None when it is no part of the schema.
+
+        Where a table lives is set by a statement of its own before it: it is written to the table's.
+        """
+        setting = _SETTING.match(statement)
+        if setting:
+            self._settings[setting[1]] = setting[2]
+        if _SESSION.match(statement):
+            return None
+        text = _CAST_ARRAY.sub(_cast_items, statement)
+        if b"BEGIN ATOMIC" in text:
+            text = _NAMED_BY_CAST.sub(rb"\1", text)
+        place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if v not in (b"", b"heap"))
+        return text + b" -- " + place if place and _TABLE_LIKE.match(text) else text
+
+
+def _cast_items(found: re.Match[bytes]) -> bytes:
+    items = (b"(" + item + b")::" + found[2] for item in _CAST_ITEM.findall(found[1]))
+    return b"ARRAY[" + b", ".join(items) + b"]"

@@ -1,0 +1,216 @@
+"""Cut SQL text into statements the way psql does, so that nothing inside a string is taken for syntax.
+
+The rules are those of psql's lexer (`src/fe_utils/psqlscan.l` in PostgreSQL): single quotes with doubled
+quotes inside, backslashes only in `E'…'` or with standard_conforming_strings off, quoted identifiers, dollar quotes,
+line comments, nested block comments, parentheses, and the bodies of SQL-standard functions (`BEGIN ATOMIC … END`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["statement", "comment", "meta"]
+
+# Everything that can change what the next semicolon means. Words count only in function definitions.
+_TOKEN = re.compile(
+    rb"""(?P<quote>')|(?P<ident>")|(?P<dollar>(?<![A-Za-z0-9_$\x80-\xff])\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
+    rb"""|(?P<word>(?<![A-Za-z0-9_$\x80-\xff"])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
+    re.IGNORECASE,
+)
+_ROUTINE = re.compile(rb"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
+_SPACE = re.compile(rb"\s*")
+_BLOCK_EDGE = re.compile(rb"/\*|\*/")
+_STRING_EDGE = re.compile(rb"'|\\")
+# A token can begin this far before the end of what was read so far; the longest is a dollar quote's tag.
+_OVERLAP = 4096
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One statement (with its semicolon), line comment or psql command, and where it began in the stream."""
+
+    kind: Kind
+    text: bytes
+    start: int
+
+
+class StatementSplitter:
+    """Turn a stream of SQL bytes into pieces, holding back only what is not complete yet."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._offset = 0  # of the buffer's first byte in the stream
+        self._begin = 0  # of the pending statement, in the buffer
+        self._at = 0  # everything before was looked at
+        self._inside: bytes = b""  # what closes the string, identifier, quote or comment that we are in
+        self._depth = 0  # of nested block comments
+        self._parentheses = 0
+        self._bodies = 0  # of BEGIN … END in a function definition
+        self.backslash_escapes = False  # standard_conforming_strings is off
+
+    @property
+    def pending(self) -> bytes:
+        """What is held back: an incomplete statement at the end of a stream means that it was cut."""
+        return bytes(self._buffer[self._begin :]).strip()
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Add bytes; take the pieces out of `pieces()` afterwards."""
+        self._buffer += data
+
+    def pieces(self, final: bool = False) -> Iterator[Piece]:
+        """Yield every complete piece; the caller may stop at any of them and call `take_rest`."""
+        while True:
+            if self._inside and not self._leave():
+                break
+            if self._at <= self._begin:
+                self._skip_space()
+            token = _TOKEN.search(self._buffer, self._at)
+            if token is None:
+                self._at = max(self._at, self._begin, len(self._buffer) - _OVERLAP)
+                break
+            if token.lastgroup == "word" and token.end() == len(self._buffer) and not final:
+                self._at = token.start()  # the word may go on in the next chunk
+                break
+            piece = self._step(token.lastgroup or "", token.start(), token.end(), final)
+            if piece is _INCOMPLETE:
+                break
+            if piece is not None:
+                yield piece
+        self._compact()
+
+    def take_rest(self) -> bytes:
+        """Give up everything after the last piece: the caller knows that it is not SQL."""
+        rest = bytes(self._buffer[self._begin :])
+        self._offset += len(self._buffer)
+        self._buffer.clear()
+        self._begin = self._at = 0
+        return rest
+
+    def restart(self, data: bytes, offset: int) -> None:
+        """Go on with SQL at `offset` of the stream."""
+        self._buffer[:] = data
+        self._offset, self._begin, self._at = offset, 0, 0
+
+    def _step(self, group: str, start: int, end: int, final: bool) -> Piece | None:
+        """Act on one token; returns the piece that it completes, if any."""
+        if group == "quote":
+            escape = self.backslash_escapes or self._is_escape_string(start)
+            self._inside, self._at = (b"\\'" if escape else b"'"), end
+        elif group in ("ident", "dollar"):
+            self._inside, self._at = bytes(self._buffer[start:end]), end
+        elif group == "block":
+            self._inside, self._depth, self._at = b"*/", 1, end
+        elif group in ("line", "meta"):
+            return self._to_line_end(group, start, final)
+        elif group == "end" and not self._parentheses and not self._bodies:
+            return self._finish(end)
+        else:
+            self._count(group, start)
+            self._at = end
+        return None
+
+    def _count(self, group: str, start: int) -> None:
+        if group == "open":
+            self._parentheses += 1
+        elif group == "close":
+            self._parentheses = max(0, self._parentheses - 1)
+        elif group == "word" and not self._parentheses and _ROUTINE.match(self._buffer, self._begin):
+            word = self._buffer[start : start + 4].upper()
+            if word == b"BEGI" or (word == b"CASE" and self._bodies):
+                self._bodies += 1
+            elif word[:3] == b"END" and self._bodies:
+                self._bodies -= 1
+
+    def _finish(self, end: int) -> Piece:
+        piece = Piece("statement", bytes(self._buffer[self._begin : end]), self._offset + self._begin)
+        self._begin = self._at = end
+        return piece
+
+    def _to_line_end(self, group: str, start: int, final: bool) -> Piece | None:
+        """Pass a comment or psql command by; it is a piece of its own only between statements."""
+        newline = self._buffer.find(b"\n", start)
+        if newline < 0 and not final:
+            self._at = max(self._begin, start)
+            return _INCOMPLETE
+        newline = len(self._buffer) if newline < 0 else newline
+        self._at = newline
+        if group == "line" and start > self._begin:
+            return None
+        if group == "line":
+            self._begin = newline
+        text = bytes(self._buffer[start:newline])
+        if group == "meta" and start == self._begin:
+            self._begin = newline
+        return Piece("comment" if group == "line" else "meta", text, self._offset + start)
+
+    def _leave(self) -> bool:
+        """Find the end of the string, identifier, quote or comment that we are in; False when it is not there yet."""
+        if self._inside == b"*/":
+            return self._leave_block()
+        if self._inside == b"\\'":
+            return self._leave_escape_string()
+        close = self._buffer.find(self._inside, self._at)
+        if close < 0:
+            self._at = max(self._at, len(self._buffer) - len(self._inside) + 1)
+            return False
+        # A doubled quote ends the string and begins it again at once, which comes to the same.
+        self._at = close + len(self._inside)
+        self._inside = b""
+        return True
+
+    def _leave_block(self) -> bool:
+        while self._depth:
+            edge = _BLOCK_EDGE.search(self._buffer, self._at)
+            if edge is None:
+                self._at = max(self._at, len(self._buffer) - 1)
+                return False
+            self._depth += 1 if edge[0] == b"/*" else -1
+            self._at = edge.end()
+        self._inside = b""
+        return True
+
+    def _leave_escape_string(self) -> bool:
+        while True:
+            edge = _STRING_EDGE.search(self._buffer, self._at)
+            if edge is None:
+                self._at = len(self._buffer)
+                return False
+            if edge[0] == b"\\":
+                if edge.end() >= len(self._buffer):
+                    self._at = edge.start()
+                    return False
+                self._at = edge.end() + 1
+                continue
+            # Here a doubled quote must be seen as one: what follows it is still an escape string.
+            if edge.end() >= len(self._buffer):
+                self._at = edge.start()
+                return False
+            if self._buffer[edge.end()] == 0x27:
+                self._at = edge.end() + 1
+                continue
+            self._at, self._inside = edge.end(), b""
+            return True
+
+    def _is_escape_string(self, quote: int) -> bool:
+        before = self._buffer[max(self._begin, quote - 2) : quote]
+        letter = before[-1:] in (b"E", b"e")
+        return letter and not re.fullmatch(rb"[A-Za-z0-9_$\x80-\xff]", bytes(before[:-1]))
+
+    def _skip_space(self) -> None:
+        found = _SPACE.match(self._buffer, self._begin)
+        self._begin = self._at = found.end() if found else self._begin
+
+    def _compact(self) -> None:
+        """Forget what was given out, so that the buffer holds one pending statement at most."""
+        if self._begin:
+            del self._buffer[: self._begin]
+            self._offset += self._begin
+            self._at -= self._begin
+            self._begin = 0
+
+
+_INCOMPLETE = Piece("comment", b"", -1)
