@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -155,6 +155,12 @@ class Connection:
             *identifiers, **{k: sql.Literal(v) for k, v in literals.items()}
         )
         self._opened.execute(composed)
+
+    def copy_in(self, statement: str, blocks: Iterable[bytes]) -> None:
+        """Load rows with COPY … FROM STDIN; `blocks` are bytes in COPY's text format, cut anywhere."""
+        with self._opened.cursor().copy(statement.encode()) as copy:
+            for block in blocks:
+                copy.write(block)
 
 
 def conninfo_url(parameters: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ row that looks like SQL is a row.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -21,6 +21,9 @@ _COMPLETE = b"-- PostgreSQL database dump complete"
 _DUMPED_FROM = re.compile(rb"-- Dumped from database version (\S+)")
 _DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
 _END_OF_ROWS = b"\\.\n"
+_LAST_ROWS = re.compile(rb"\n\\\.\n")
+# Statements are looked at in pieces of this size, so that little is looked at in vain when rows follow.
+_SQL_BYTES = 1 << 16
 # A row longer than this is hashed as it comes: a single value may have a gigabyte.
 _LONG_ROW_BYTES = 1 << 20
 _KEPT_SCHEMA_BYTES = 32 << 20
@@ -100,6 +103,7 @@ class DumpScanner:
         self._large_object = b""
         self._piece_number = 0
         self._ended = False
+        self._fed = 0  # the offset of the block that is being scanned
         self._starts: list[int] = []
 
     def take_table_starts(self) -> list[int]:
@@ -109,14 +113,16 @@ class DumpScanner:
 
     def feed(self, block: bytes) -> None:
         """Scan the next bytes of the dump."""
+        self._fed = self.summary.raw_bytes
         self.summary.raw_bytes += len(block)
-        rest: bytes | None = block
-        while rest:
-            rest = self._scan_rows(rest) if self._table else self._scan_sql(rest)
+        at = 0
+        while at < len(block):
+            at = self._scan_rows(self._table, block, at) if self._table else self._scan_sql(block, at)
 
     def finish(self) -> DumpSummary:
         """End the scan; `problem` in the summary is empty when the dump is whole."""
-        self._scan_sql(b"", final=True) if not self._table else None
+        if not self._table:
+            self._scan_sql(b"", 0, final=True)
         if not self.summary.raw_bytes:
             self.summary.problem = "it is empty"
         elif self._table:
@@ -129,17 +135,18 @@ class DumpScanner:
             self.summary.problem = ""
         return self.summary
 
-    def _scan_sql(self, data: bytes, final: bool = False) -> bytes | None:
-        """Take in statements; returns what follows a COPY statement, None when all was SQL."""
-        self._splitter.feed(data)
+    def _scan_sql(self, block: bytes, at: int, final: bool = False) -> int:
+        """Take in statements; returns where it stopped: after a COPY statement, or after a piece that was all SQL."""
+        end = min(len(block), at + _SQL_BYTES)
+        self._splitter.feed(block[at:end])
         for piece in self._splitter.pieces(final):
             if piece.kind == "comment":
                 self._on_comment(piece.text)
             elif piece.kind == "meta":
                 self._on_meta(piece.text)
             elif self._on_statement(piece):
-                return self._splitter.take_rest()
-        return None
+                return end - self._splitter.drop_rest()
+        return end
 
     def _on_comment(self, text: bytes) -> None:
         if text.startswith(_COMPLETE):
@@ -212,54 +219,74 @@ class DumpScanner:
         self._order = [columns.index(c) for c in wanted] if differs else []
         self._skip_line = True
 
-    def _scan_rows(self, data: bytes) -> bytes | None:
-        """Take in rows; returns what follows the end of the table's rows, None when there is more to come."""
-        assert self._table is not None
-        if self._skip_line:  # the rest of the line that the COPY statement stands on
-            newline = data.find(b"\n")
-            self._skip_line = newline < 0
-            return data[newline + 1 :] if newline >= 0 else None
-        if self._long_row is not None:
-            newline = data.find(b"\n") + 1
-            self._long_row.update(data[:newline] if newline else data)
-            if not newline:
-                return None
-            self._table.total += self._long_row.intdigest()
-            self._table.rows += 1
-            self._long_row, data = None, data[newline:]
-        if self._carry:
-            data, self._carry = self._carry + data, b""
-        return self._count_rows(self._table, data)
+    def _scan_rows(self, table: TableCount, block: bytes, at: int) -> int:
+        """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
+        if self._skip_line or self._long_row or self._carry:
+            newline = block.find(b"\n", at)
+            if newline < 0:
+                self._hold(block[at:])
+                return len(block)
+            at, begun = newline + 1, block[at : newline + 1]
+            if self._end_begun_row(table, begun):
+                return self._end_table(table, at)
+        if block.startswith(_END_OF_ROWS, at):
+            return self._end_table(table, at + len(_END_OF_ROWS))
+        if end := _LAST_ROWS.search(block, at):
+            self._digest(table, BytesIO(block[at : end.start() + 1]))
+            return self._end_table(table, end.end())
+        lines = BytesIO(block)  # shares the block's memory
+        lines.seek(at)
+        cut = block.rfind(b"\n", at) + 1
+        self._digest(table, lines, unfinished=max(cut, at) < len(block))
+        self._hold(block[max(cut, at) :])
+        return len(block)
 
-    def _count_rows(self, table: TableCount, data: bytes) -> bytes | None:
-        """Digest the whole rows in `data`, which begins at the start of a row."""
-        if data.startswith(_END_OF_ROWS):
-            return self._end_table(table, data[len(_END_OF_ROWS) :])
-        end = data.find(b"\n" + _END_OF_ROWS)
-        cut = end + 1 if end >= 0 else data.rfind(b"\n") + 1
-        if cut:
-            rows = data[:cut]
-            table.rows += rows.count(b"\n")
-            lines = map(self._reordered, BytesIO(rows)) if self._order else BytesIO(rows)
-            table.total += sum(map(xxh3_128_intdigest, lines))
-        if end >= 0:
-            return self._end_table(table, data[cut + len(_END_OF_ROWS) :])
-        if len(data) - cut > _LONG_ROW_BYTES and not self._order:
-            self._long_row = xxh3_128(data[cut:])
-        else:
-            self._carry = data[cut:]
-        return None
+    def _digest(self, table: TableCount, lines: Iterable[bytes], unfinished: bool = False) -> None:
+        """Add rows, one a line, to the table's count and sum; an unfinished last line is left out."""
+        ordered = map(self._reordered, lines) if self._order else lines
+        hashes = list(map(xxh3_128_intdigest, ordered))
+        if unfinished:
+            hashes.pop()
+        table.rows += len(hashes)
+        table.total += sum(hashes)
+
+    def _hold(self, begun: bytes) -> None:
+        """Keep the beginning of a row until its end comes; of a long one only its hash so far."""
+        if self._skip_line:
+            return
+        if self._long_row:
+            self._long_row.update(begun)
+            return
+        self._carry += begun
+        if len(self._carry) > _LONG_ROW_BYTES and not self._order:
+            self._long_row, self._carry = xxh3_128(self._carry), b""
+
+    def _end_begun_row(self, table: TableCount, end: bytes) -> bool:
+        """Finish what `_hold` kept with the end of its line; True when that line was the end of the rows."""
+        if self._skip_line:  # the rest of the line that the COPY statement stands on
+            self._skip_line = False
+            return False
+        if self._long_row:
+            self._long_row.update(end)
+            table.rows, table.total = table.rows + 1, table.total + self._long_row.intdigest()
+            self._long_row = None
+            return False
+        row, self._carry = self._carry + end, b""
+        if row == _END_OF_ROWS:
+            return True
+        self._digest(table, (row,))
+        return False
 
     def _reordered(self, row: bytes) -> bytes:
-        values = row[:-1].split(b"\t")
-        return b"\t".join(values[i] for i in self._order) + b"\n"
+        values = row.removesuffix(b"\n").split(b"\t")
+        return b"\t".join(values[i] for i in self._order if i < len(values)) + b"\n"
 
-    def _end_table(self, table: TableCount, rest: bytes) -> bytes:
-        here = self.summary.raw_bytes - len(rest)
+    def _end_table(self, table: TableCount, at: int) -> int:
+        here = self._fed + at
         table.raw_bytes = here - table.start
         before = self.summary.tables.setdefault(table.name, table)
         if before is not table:  # another tool's dump may bring a table's rows in several parts
             before.rows, before.total = before.rows + table.rows, before.total + table.total
         self._table, self._order = None, []
-        self._splitter.restart(b"", here)
-        return rest
+        self._splitter.restart(here)
+        return at

@@ -62,7 +62,7 @@ class StatementSplitter:
         self._buffer += data
 
     def pieces(self, final: bool = False) -> Iterator[Piece]:
-        """Yield every complete piece; the caller may stop at any of them and call `take_rest`."""
+        """Yield every complete piece; the caller may stop at any of them and call `drop_rest`."""
         while True:
             if self._inside and not self._leave():
                 break
@@ -82,18 +82,16 @@ class StatementSplitter:
                 yield piece
         self._compact()
 
-    def take_rest(self) -> bytes:
-        """Give up everything after the last piece: the caller knows that it is not SQL."""
-        rest = bytes(self._buffer[self._begin :])
-        self._offset += len(self._buffer)
+    def drop_rest(self) -> int:
+        """Give up everything after the last piece, because it is not SQL; returns how many bytes that was."""
+        rest = len(self._buffer) - self._begin
         self._buffer.clear()
         self._begin = self._at = 0
         return rest
 
-    def restart(self, data: bytes, offset: int) -> None:
+    def restart(self, offset: int) -> None:
         """Go on with SQL at `offset` of the stream."""
-        self._buffer[:] = data
-        self._offset, self._begin, self._at = offset, 0, 0
+        self._offset = offset
 
     def _step(self, group: str, start: int, end: int, final: bool) -> Piece | None:
         """Act on one token; returns the piece that it completes, if any."""
