@@ -5,8 +5,9 @@ from __future__ import annotations
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from blocks.errors import ConfigurationError, Fault
 from blocks.postgres import PostgresServer
-from blocks.settings import Settings
+from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"
@@ -31,6 +32,16 @@ class Plan(Block):
         default=None, description="The backup that drills rehearse; the newest one when empty."
     )
 
+    @property
+    def source(self) -> PostgresServer:
+        """The database to back up."""
+        return _present(self.server, "server", "the database to back up")
+
+    @property
+    def drill_server(self) -> PostgresServer:
+        """The server that drills restore to."""
+        return _present(self.verify_server or self.server, "verify_server", "a server for drills")
+
     @classmethod
     def from_settings(cls, settings: Settings) -> Plan:
         """Make the plan `default` out of the environment's settings; storage must be among them."""
@@ -51,3 +62,42 @@ class Plan(Block):
             interval_s=settings.backup_interval_s,
             verify_backup_file=None if settings.verify_latest else settings.verify_backup_file,
         )
+
+
+def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
+    """Find a plan by its name: `default` is what the environment describes, any other is a saved block.
+
+    Where the environment describes nothing, `default` may be a saved block too. Raises ConfigurationError.
+    """
+    if name == DEFAULT and describes_a_plan():
+        return Plan.from_settings(load_settings(needs))
+    try:
+        loaded = Plan.load(name)
+    except ValueError:
+        if name == DEFAULT:
+            load_settings(needs)  # names what is missing
+        hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
+        raise ConfigurationError([Fault(f"There is no plan named {name}", hint)]) from None
+    assert isinstance(loaded, Plan)
+    return loaded
+
+
+def _present(server: PostgresServer | None, field: str, what: str) -> PostgresServer:
+    if server is None:
+        raise ConfigurationError([Fault(f"The plan names no {what}", f"set {field} in the plan, or DATABASE_URL")])
+    return server
+
+
+def resolve_target(name: str) -> PostgresServer:
+    """Find the database to restore to: `default` is RESTORE_DATABASE_URL, any other is a saved block."""
+    if name == DEFAULT:
+        url = load_settings(frozenset({"target"})).restore_database_url
+        assert url is not None
+        return PostgresServer(url=url)
+    try:
+        loaded = PostgresServer.load(name)
+    except ValueError:
+        hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
+        raise ConfigurationError([Fault(f"There is no server named {name}", hint)]) from None
+    assert isinstance(loaded, PostgresServer)
+    return loaded

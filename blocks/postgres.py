@@ -69,6 +69,8 @@ class ServerFacts:
     encoding: str
     collation: str
     character_type: str
+    locale_provider: str  # c: libc, i: ICU, b: built in
+    locale: str  # of ICU or the built-in provider
     superuser: bool
     may_create_databases: bool
 
@@ -131,7 +133,8 @@ class PostgresServer(Block):
             row = connection.query(
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
                 " current_database(), pg_database_size(current_database()), pg_encoding_to_char(d.encoding),"
-                " d.datcollate, d.datctype, r.rolsuper, r.rolsuper OR r.rolcreatedb"
+                " d.datcollate, d.datctype, coalesce(to_jsonb(d)->>'datlocprovider', 'c'),"
+                " coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', ''), r.rolsuper, r.rolsuper OR r.rolcreatedb"
                 " FROM pg_database d, pg_roles r"
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
             )[0]
@@ -147,6 +150,12 @@ class Connection:
     def query(self, statement: str, *values: Any) -> Rows:
         """Run a query and fetch all its rows; use it for small answers only."""
         return list(self._opened.execute(statement.encode(), values or None).fetchall())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do several things, or none of them."""
+        with self._opened.transaction():
+            yield
 
     def execute(self, statement: str, *names: str, **literals: Any) -> None:
         """Run a statement; `{}` are identifiers in order, `{name}` are literals."""

@@ -167,6 +167,12 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
             yield "VERIFY_BACKUP_FILE"
 
 
+def describes_a_plan() -> bool:
+    """Whether the environment sets any of the variables that make the plan `default`."""
+    names = ("DATABASE_URL", "POSTGRES_HOST", "S3_ENDPOINT", "S3_BUCKET", "BUCKET_NAME", "S3_ACCESS_KEY_ID")
+    return any(os.environ.get(name, "").strip() for name in names)
+
+
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child process: the few variables that programs need, and what is given here.
 

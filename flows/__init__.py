@@ -1,1 +1,24 @@
-"""Backup, prune, restore and restore-drill as Prefect flows, and the command line that runs them."""
+"""Backup, prune, restore and restore-drill as Prefect flows, and the command line that runs them.
+
+Prefect reads its settings once, when it is first imported, so what we want otherwise is said here, before that.
+Whatever the user has set stays.
+"""
+
+import os
+
+_FORMAT = "%(asctime)s %(levelname)s: %(message)s"
+
+for _name, _value in {
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_FORMAT": _FORMAT,
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": _FORMAT,
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": _FORMAT,
+    "PREFECT_LOGGING_FORMATTERS_STANDARD_DATEFMT": "%Y-%m-%dT%H:%M:%SZ",
+    "PREFECT_LOGGING_COLORS": "false",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "1",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -89,6 +89,14 @@ def stream_dump(source: Source, sink: Sink, level: int, progress: Callable[[int,
     return StreamResult(summary, writer.object_bytes, writer.sha256.hexdigest(), writer.offsets)
 
 
+def scan_dump(source: Source, scanner: DumpScanner) -> DumpSummary:
+    """Read a dump for its summary alone; raises when it did not come to a good end."""
+    while block := _read_block(source.output):
+        scanner.feed(block)
+    source.check_end()
+    return scanner.finish()
+
+
 def _read_blocks(source: Source, scanner: DumpScanner, pool: ThreadPoolExecutor, compress: Callable[[bytes], bytes],
                  writer: _Writer, progress: Callable[[int, int], None] | None) -> None:  # fmt: skip
     number, raw_bytes, told = 0, 0, time.monotonic()

@@ -1,0 +1,135 @@
+"""The steps of a backup: look at the source, stream the dump, and commit it with its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from prefect import get_run_logger, task
+
+from blocks.errors import EmptyBackup, StorageError
+from blocks.plan import Plan
+from blocks.postgres import ServerFacts
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tasks.engine.clients import Client, match_client
+from tasks.engine.dump import running_dump
+from tasks.engine.gzip_blocks import BLOCK_BYTES
+from tasks.engine.manifest import Manifest, SequenceRecord, TableRecord
+from tasks.engine.pipeline import StreamResult, stream_dump
+from tasks.engine.upload import Upload
+from tasks.policy import LONG, QUICK
+from tasks.wording import human_bytes, iso, tool_version
+
+STALE_UPLOAD = timedelta(days=1)
+# Text and hexadecimal swell in a dump and shrink in gzip; together they stay well below this.
+_OBJECT_PER_DATABASE_BYTE = 1.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the dump will read, and the programs that read it."""
+
+    facts: ServerFacts
+    client: Client
+    extensions: dict[str, str]
+
+
+@task(name="look at the source", **QUICK)
+def inspect_source(plan: Plan) -> Source:
+    """Connect to the database and match a pg_dump to it, before anything is written."""
+    server = plan.source
+    if dropped := server.dropped_parameters:
+        get_run_logger().warning("DATABASE_URL has parameters that PostgreSQL does not know; left out: %s", ", ".join(dropped))
+    facts = server.inspect()
+    client = match_client(facts.major)
+    with server.connect() as connection:
+        extensions = dict(connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1"))
+    get_run_logger().info(
+        "Database %s: PostgreSQL %s, %s; using pg_dump %s",
+        server.address, facts.version, human_bytes(facts.size_bytes), client.version,
+    )  # fmt: skip
+    return Source(facts, client, extensions)
+
+
+@task(name="name the backup", **QUICK)
+def name_backup(plan: Plan) -> tuple[str, datetime]:
+    """Find the name for a backup that begins now; a second later when that one is taken already."""
+    moment = utc_now()
+    while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT)):
+        moment += timedelta(seconds=1)
+    return catalog.name_at(moment), moment
+
+
+@task(name="sweep stale uploads", **QUICK)
+def sweep_stale_uploads(plan: Plan) -> int:
+    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many."""
+    swept = 0
+    for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
+        if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
+            plan.storage.abort_upload(key, upload_id)
+            swept += 1
+    if swept:
+        get_run_logger().info("Aborted %d stale uploads", swept)
+    return swept
+
+
+@task(name="dump to storage", **LONG)
+def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str) -> Manifest:
+    """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing."""
+    logger, started = get_run_logger(), utc_now()
+    key = plan.storage.key(name + catalog.OBJECT)
+    logger.info("Dumping database...")
+    with running_dump(plan.source, source.client) as dump:
+        sink = Upload(plan.storage, key, int(source.facts.size_bytes * _OBJECT_PER_DATABASE_BYTE))
+        result = stream_dump(
+            dump, sink, plan.compression_level,
+            lambda raw, stored: logger.info("Dumped %s, stored %s", human_bytes(raw), human_bytes(stored)),
+        )  # fmt: skip
+    logger.info("Backup file created: %s", human_bytes(result.object_bytes))
+    return _manifest(plan_name, plan, source, name, started, result)
+
+
+@task(name="commit the backup", **QUICK)
+def commit_backup(plan: Plan, manifest: Manifest) -> None:
+    """Look that the object is there with all its bytes, then write the manifest: from here on it is a backup."""
+    key = plan.storage.key(manifest.name + catalog.OBJECT)
+    found = plan.storage.stat(key)
+    if found is None or found.size_bytes == 0:
+        raise EmptyBackup(key)
+    if found.size_bytes != manifest.object_bytes:
+        raise StorageError(
+            f"{key}: {manifest.object_bytes} bytes were sent, {found.size_bytes} are there",
+            message="S3 upload failed",
+            hint="the storage lost part of the upload; the next backup tries again",
+        )
+    plan.storage.put(plan.storage.key(manifest.name + catalog.MANIFEST), manifest.encode())
+    get_run_logger().info("Backup completed successfully: %s", key)
+
+
+@task(name="say when the backup began", **QUICK)
+def announce(plan: Plan, moment: datetime) -> None:
+    """Write the first line of a backup's log."""
+    get_run_logger().info("Starting backup at %s", iso(moment))
+
+
+def _manifest(plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult) -> Manifest:
+    summary, facts = result.summary, source.facts
+    tables = tuple(
+        TableRecord(
+            name=t.name, columns=t.columns, rows=t.rows, digest=t.digest, raw_bytes=t.raw_bytes,
+            member_offset=result.member_offsets[t.start // BLOCK_BYTES], skip_bytes=t.start % BLOCK_BYTES,
+        )  # fmt: skip
+        for t in summary.tables.values()
+    )
+    sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
+    return Manifest(
+        tool_version=tool_version(), plan=plan_name, name=name, database=facts.database,
+        server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
+        collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
+        locale=facts.locale, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
+        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.compression_level}",
+        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, tables=tables,
+        sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
+        extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
+    )  # fmt: skip

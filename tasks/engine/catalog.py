@@ -1,0 +1,111 @@
+"""Name the objects of a backup, and read back from the bucket which backups there are.
+
+The bucket is the source of truth: what is listed here is what exists, whatever Prefect's database remembers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from blocks.errors import NoBackups, ObjectMissing
+from blocks.storage import BackupStorage, StoredObject
+from tasks.engine.manifest import DrillReport, Manifest, read_manifest, read_report
+
+OBJECT = ".sql.gz"
+MANIFEST = ".manifest.json"
+REPORT = ".drill.json"
+_NAME = re.compile(r"backup_(\d{8}_\d{6})\Z")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup in the bucket. Without a manifest it is foreign: another tool made it."""
+
+    name: str
+    taken_at: datetime
+    key: str
+    object_bytes: int
+    has_manifest: bool
+    has_report: bool
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another tool made it: it is listed, and drilled with fewer checks."""
+        return not self.has_manifest
+
+
+def name_at(moment: datetime) -> str:
+    """The name of a backup begun at a moment: `backup_YYYYMMDD_HHMMSS`, UTC."""
+    return f"backup_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+
+
+def taken_at(name: str) -> datetime | None:
+    """The moment in a backup's name; None when it is no such name."""
+    found = _NAME.match(name)
+    try:
+        return datetime.strptime(found[1], "%Y%m%d_%H%M%S").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+
+
+def read_catalog(storage: BackupStorage, objects: Iterable[StoredObject] | None = None) -> list[Backup]:
+    """List the backups, oldest first. Only names that are exactly ours count; everything else is left alone.
+
+    A manifest or report without its object is no backup.
+    """
+    folder = storage.key("")
+    sizes: dict[str, int] = {}
+    for found in storage.list_objects() if objects is None else objects:
+        if found.key.startswith(folder):
+            sizes[found.key[len(folder) :]] = found.size_bytes
+    backups = []
+    for file in sizes:
+        name = file.removesuffix(OBJECT)
+        moment = taken_at(name) if file.endswith(OBJECT) else None
+        if moment:
+            backups.append(
+                Backup(name, moment, folder + file, sizes[file], name + MANIFEST in sizes, name + REPORT in sizes)
+            )
+    return sorted(backups, key=lambda b: (b.taken_at, b.name))
+
+
+def choose(backups: list[Backup], name: str | None) -> Backup:
+    """Pick a backup by its name (with or without `.sql.gz`), or the newest; raises NoBackups or ObjectMissing."""
+    if not backups:
+        raise NoBackups
+    if not name:
+        return backups[-1]
+    wanted = name.removesuffix(OBJECT)
+    found = next((b for b in backups if b.name == wanted), None)
+    if found is None:
+        raise ObjectMissing(name)
+    return found
+
+
+def load_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None:
+    """Fetch a backup's manifest; None for a foreign backup."""
+    if backup.foreign:
+        return None
+    return read_manifest(storage.get(storage.key(backup.name + MANIFEST)), backup.name)
+
+
+def load_report(storage: BackupStorage, backup: Backup) -> DrillReport | None:
+    """Fetch a backup's newest drill report; None when it was never drilled."""
+    if not backup.has_report:
+        return None
+    try:
+        return read_report(storage.get(storage.key(backup.name + REPORT)))
+    except ObjectMissing:
+        return None
+
+
+def newest_proven(storage: BackupStorage, backups: list[Backup]) -> Backup | None:
+    """The newest backup whose last drill proved it; reads no more reports than it must."""
+    for backup in reversed(backups):
+        report = load_report(storage, backup)
+        if report and report.verdict == "PROVEN" and report.backup == backup.name:
+            return backup
+    return None

@@ -1,0 +1,134 @@
+"""The two JSON documents that stand beside a backup: the manifest, and the newest drill report.
+
+`docs/format.md` describes both for readers other than ourselves; a change of meaning needs a new format number.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blocks.errors import BackupDamaged
+
+FORMAT = 1
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def encode(self) -> bytes:
+        """The document as it is stored: indented JSON, because people read it in an emergency."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+class TableRecord(_Document):
+    """What went into the stream of one table, and where its COPY statement begins in the object."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: Count
+    digest: Digest
+    raw_bytes: Count
+    member_offset: Count = Field(description="Where in the object the gzip member begins that the table begins in.")
+    skip_bytes: Count = Field(description="How many bytes of that member come before the table, uncompressed.")
+
+
+class SequenceRecord(_Document):
+    """Where a sequence stood."""
+
+    name: str
+    value: int
+    called: bool
+
+
+class Manifest(_Document):
+    """What a backup contains; written last, so that its presence means that the backup is whole."""
+
+    format: Literal[1] = FORMAT
+    tool: str = "pg-roundtrip"
+    tool_version: str
+    plan: str
+    name: str
+    database: str
+    server_version: str
+    client_version: str
+    encoding: str
+    collation: str
+    character_type: str
+    locale_provider: str = "c"
+    locale: str = ""
+    started_at: datetime
+    ended_at: datetime
+    raw_bytes: Count
+    object_bytes: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    compression: str
+    schema_digest: Digest
+    schema_statements: Count
+    tables: tuple[TableRecord, ...]
+    sequences: tuple[SequenceRecord, ...]
+    large_objects: Count
+    large_object_digest: Digest
+    extensions: dict[str, str]
+    roles: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(t.rows for t in self.tables)
+
+
+class Verdict(StrEnum):
+    """What a drill may say."""
+
+    PROVEN = "PROVEN"
+    FAILED = "FAILED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Check(_Document):
+    """One thing that a drill looked at."""
+
+    name: str
+    result: Literal["passed", "failed", "not possible"]
+    evidence: str = ""
+
+
+class DrillReport(_Document):
+    """What a drill found; the newest one of each backup is kept beside it."""
+
+    format: Literal[1] = FORMAT
+    tool_version: str
+    backup: str
+    verdict: Verdict
+    cause: str = Field(description="Why the verdict is not PROVEN; empty when it is.")
+    checks: tuple[Check, ...]
+    target_version: str = ""
+    started_at: datetime
+    restore_seconds: float
+    seconds: float
+
+
+def read_manifest(data: bytes, name: str) -> Manifest:
+    """Decode the manifest of the backup `name`; raises BackupDamaged when it is not that."""
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        faults = ", ".join(sorted({".".join(map(str, e["loc"])) or e["type"] for e in error.errors()})[:3])
+        raise BackupDamaged(f"the manifest of {name} cannot be read: {faults}") from None
+    if manifest.name != name:
+        raise BackupDamaged(f"the manifest beside {name} belongs to {manifest.name}")
+    return manifest
+
+
+def read_report(data: bytes) -> DrillReport | None:
+    """Decode a drill report; None for one that cannot be read, which proves nothing."""
+    try:
+        return DrillReport.model_validate_json(data)
+    except ValidationError:
+        return None

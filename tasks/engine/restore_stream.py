@@ -1,0 +1,185 @@
+"""Read a backup as a stream that is checked while it flows, and feed it to psql without ever letting a bad end through.
+
+psql takes the end of its input for the end of the data, also in the middle of a COPY block, and then commits what
+it has. So the last part of the stream is held back until size, checksum and completion comment are known to be
+right; on any fault psql is killed before its input ends, and the server rolls back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from blocks.errors import BackupDamaged, DatabaseUnreachable, NoSpaceLeft, RestoreFailed
+from blocks.postgres import PostgresServer
+from blocks.settings import child_environment
+from blocks.storage import BackupStorage
+from tasks.engine.catalog import Backup
+from tasks.engine.clients import Client
+from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.gzip_blocks import decompress
+from tasks.engine.manifest import Manifest
+from tasks.engine.process import Child
+
+_HELD_BYTES = 1 << 20
+_QUEUED_CHUNKS = 8
+_PROGRESS_EVERY_S = 5.0
+# Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
+_PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
+_ERROR = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?:([0-9A-Z]{5}): )?(.*)")
+_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What came down from the storage and went through the scanner."""
+
+    summary: DumpSummary
+    object_bytes: int
+    sha256: str
+    seconds: float
+
+
+class BackupReader:
+    """One backup as a checked stream of SQL."""
+
+    def __init__(self, storage: BackupStorage, backup: Backup, manifest: Manifest | None, *, keep_schema: bool = False) -> None:
+        self._storage = storage
+        self._backup = backup
+        self._manifest = manifest
+        self._scanner = DumpScanner(keep_schema=keep_schema)
+        self._sha256 = hashlib.sha256()
+        self._object_bytes = 0
+        self._started = time.monotonic()
+
+    @property
+    def object_bytes(self) -> int:
+        """How much was read of the object so far."""
+        return self._object_bytes
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the SQL, scanned already; raises BackupDamaged as soon as something is wrong."""
+        for block in _ahead(decompress(self._object())):
+            self._scanner.feed(block)
+            if self._scanner.summary.unknown_commands:
+                # psql would run it, even a shell command; pg_dump never writes one.
+                raise BackupDamaged(f"it holds a psql command: {self._scanner.summary.unknown_commands[0]}")
+            yield block
+
+    def check(self) -> Flow:
+        """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
+        summary = self._scanner.finish()
+        flow = Flow(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
+        if self._manifest:
+            if flow.object_bytes != self._manifest.object_bytes:
+                raise BackupDamaged(f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}")
+            if flow.sha256 != self._manifest.sha256:
+                raise BackupDamaged("its SHA-256 is not the one in the manifest")
+        if summary.problem:
+            raise BackupDamaged(f"the dump is not whole: {summary.problem}")
+        return flow
+
+    def _object(self) -> Iterator[bytes]:
+        for chunk in self._storage.open_range(self._backup.key):
+            self._sha256.update(chunk)
+            self._object_bytes += len(chunk)
+            yield chunk
+
+
+def read_through(reader: BackupReader) -> Flow:
+    """Check a whole backup and restore nothing."""
+    for _ in reader.blocks():
+        pass
+    return reader.check()
+
+
+def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, *, single_transaction: bool = False,
+              progress: Callable[[int], None] | None = None) -> Flow:  # fmt: skip
+    """Restore a backup into a database; returns when all of it is in.
+
+    `progress` is called now and then with the bytes of the object that were read. Raises BackupDamaged for what
+    is wrong with the backup, RestoreFailed with the server's error code for what the server refused.
+    """
+    command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
+               "--set=VERBOSITY=verbose", *(["--single-transaction"] if single_transaction else []), "--file=-"]  # fmt: skip
+    with Child(command, child_environment(target.child_environment()), feed=True) as psql:
+        told = time.monotonic()
+        try:
+            psql.write(_PREAMBLE)
+            held: deque[bytes] = deque()
+            held_bytes = 0
+            for block in reader.blocks():
+                held.append(block)
+                held_bytes += len(block)
+                while held_bytes - len(held[0]) >= _HELD_BYTES:
+                    held_bytes -= len(held[0])
+                    psql.write(held.popleft())
+                if progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
+                    told = time.monotonic()
+                    progress(reader.object_bytes)
+            flow = reader.check()
+            for block in held:
+                psql.write(block)
+            psql.end_input()
+        except BrokenPipeError:
+            psql.wait(30)
+            raise _complaint(psql) from None
+        if psql.wait():
+            raise _complaint(psql)
+    return flow
+
+
+def _complaint(psql: Child) -> Exception:
+    """The server's own sentence with its code; the lines after it may quote rows, and stay out."""
+    for line in psql.stderr_lines():
+        found = _ERROR.search(line)
+        if found:
+            code, text = found[1] or "", found[2]
+            if code == "53100":
+                return NoSpaceLeft(text)
+            if code.startswith(_CONNECTION_LOST):
+                return DatabaseUnreachable(text)
+            return RestoreFailed(text, sqlstate=code)
+    text = " ".join(psql.stderr_lines()[:2]) or "psql ended early"
+    lost = "connection" in text.lower()
+    return DatabaseUnreachable(text) if lost else RestoreFailed(text)
+
+
+def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Download and decompress in a thread of its own, a few blocks ahead, while psql is busy."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_CHUNKS)
+    stopped = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return waiting.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001  (raised again by the reader of the queue)
+            put(error)
+
+    thread = threading.Thread(target=work, name="read", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,128 @@
+"""Create databases that are ours to drop, and never drop any other.
+
+A database of ours carries three marks: the shape of its name, a connection limit that nobody else uses (it is
+there from the very moment of creation), and an advisory lock that its maker holds for as long as it lives. One that
+is marked and whose lock is free belongs to a run that died, and is swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from blocks.errors import DatabaseError, PgRoundtripError
+from blocks.postgres import APPLICATION_NAME, Connection, PostgresServer
+
+MARK_LIMIT = 20_412
+_COMMENT = "made by pg-roundtrip, which also drops it"
+_LOCK_CLASS = 0x7067_7274  # "pgrt"
+_PATTERN = r"^(verify|restore)_\d{8}_\d{6}(_\d+)?$"
+_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
+
+
+@dataclass(frozen=True)
+class Locale:
+    """What a new database must share with the dumped one, so that the same bytes mean the same."""
+
+    encoding: str = "UTF8"
+    collation: str = ""
+    character_type: str = ""
+    provider: str = "c"
+    name: str = ""
+
+
+@contextmanager
+def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"], locale: Locale, now: datetime,
+                     warn: Callable[[str], None]) -> Iterator[PostgresServer]:  # fmt: skip
+    """Create a marked, empty database on a server for as long as the context lasts, and drop it afterwards.
+
+    Yields the new database. Raises CreateDatabaseDenied; when it cannot be dropped, `warn` is told and the next
+    sweep does it. A caller that unmarks it has taken it over: it is not dropped then.
+    """
+    with server.connect() as guard:
+        name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
+        _create(guard, name, locale)
+        try:
+            yield server.on(name)
+        finally:
+            _drop_own(server, name, warn)
+
+
+def sweep_scratch_databases(server: PostgresServer) -> list[str]:
+    """Drop the databases that runs of ours left behind when they died; returns their names."""
+    swept = []
+    with server.connect() as connection:
+        for name in _marked(connection):
+            if not _lock(connection, name):
+                continue  # its maker is alive
+            if not _strangers(connection, name):
+                connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+                swept.append(name)
+            connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
+    return swept
+
+
+def unmark(connection: Connection, name: str) -> None:
+    """Take our marks off a database: from now on it is the user's."""
+    connection.execute("ALTER DATABASE {} CONNECTION LIMIT -1", name)
+    connection.execute("COMMENT ON DATABASE {} IS NULL", name)
+
+
+def _reserve(guard: Connection, wanted: str) -> str:
+    """Find a name that no database has and no other run is about to use."""
+    for attempt in range(100):
+        name = wanted if not attempt else f"{wanted}_{attempt}"
+        taken = guard.query("SELECT 1 FROM pg_database WHERE datname = %s", name)
+        if not taken and _lock(guard, name):
+            return name
+    raise DatabaseError(wanted, message="No free name for a temp database")
+
+
+def _lock(connection: Connection, name: str) -> bool:
+    return bool(connection.query("SELECT pg_try_advisory_lock(%s, hashtext(%s))", _LOCK_CLASS, name)[0][0])
+
+
+def _create(guard: Connection, name: str, locale: Locale) -> None:
+    """Create with the dumped database's locale, or with the server's own when it does not know that one."""
+    start = f"CREATE DATABASE {{}} TEMPLATE template0 CONNECTION LIMIT {MARK_LIMIT} ENCODING {{encoding}}"
+    clauses = " LC_COLLATE {collation} LC_CTYPE {character_type}" if locale.collation else ""
+    if locale.provider in _PROVIDERS:
+        provider, option = _PROVIDERS[locale.provider]
+        clauses += f" LOCALE_PROVIDER {provider} {option} {{locale}}"
+    literals = {"encoding": locale.encoding, "collation": locale.collation, "character_type": locale.character_type}
+    try:
+        guard.execute(start + clauses, name, locale=locale.name, **literals)
+    except DatabaseError as error:
+        if type(error) is not DatabaseError or not clauses:
+            raise
+        guard.execute(start + " LC_COLLATE 'C' LC_CTYPE 'C'", name, encoding=locale.encoding)
+    guard.execute("COMMENT ON DATABASE {} IS {comment}", name, comment=_COMMENT)
+
+
+def _drop_own(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
+    """Drop what this run made, on a connection of its own: the guard may be gone by now."""
+    try:
+        with server.connect() as connection:
+            if name in _marked(connection):
+                connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    except PgRoundtripError as error:
+        warn(f"Failed to cleanup temp database [{name}: {error.context}]")
+
+
+def _marked(connection: Connection) -> list[str]:
+    found = connection.query(
+        "SELECT datname FROM pg_database WHERE datname ~ %s AND datconnlimit = %s ORDER BY 1", _PATTERN, MARK_LIMIT
+    )
+    return [str(row[0]) for row in found]
+
+
+def _strangers(connection: Connection, name: str) -> bool:
+    """Whether somebody who is not a child of ours is connected."""
+    return bool(
+        connection.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND application_name <> %s", name, APPLICATION_NAME
+        )
+    )

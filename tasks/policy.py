@@ -1,0 +1,30 @@
+"""How tasks are retried: transient faults are, permanent ones are not, and no result is ever reused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.cache_policies import NO_CACHE
+
+from blocks.errors import PgRoundtripError
+
+
+def is_transient(task: Any, run: Any, state: Any) -> bool:
+    """Tell Prefect whether trying again may help."""
+    try:
+        state.result()
+    except PgRoundtripError as error:
+        return error.transient
+    except Exception:  # noqa: BLE001  (a fault nobody foresaw is not retried)
+        return False
+    return False
+
+
+# For requests that cost nothing to repeat.
+QUICK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 4], "retry_jitter_factor": 0.5,
+                         "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip
+# For whole dumps and restores, which begin again from nothing.
+LONG: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [5, 20, 60], "retry_jitter_factor": 0.5,
+                        "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip
+# For what must not be tried twice.
+ONCE: dict[str, Any] = {"retries": 0, "cache_policy": NO_CACHE}

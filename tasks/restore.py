@@ -1,0 +1,77 @@
+"""The steps of a restore to a database that somebody will use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import get_run_logger, task
+
+from blocks.errors import PgRoundtripError
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer
+from tasks.clock import utc_now
+from tasks.drill import locale_of
+from tasks.engine import catalog
+from tasks.engine.catalog import Backup
+from tasks.engine.clients import match_client
+from tasks.engine.manifest import Manifest
+from tasks.engine.restore_stream import BackupReader, Flow, feed_psql, read_through
+from tasks.engine.scratch import scratch_database, sweep_scratch_databases
+from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
+from tasks.policy import ONCE, QUICK
+from tasks.wording import human_bytes
+
+
+@task(name="choose the backup", **QUICK)
+def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
+    """Find the backup by its name, `latest` for the newest one, with its manifest."""
+    wanted = None if name == "latest" else name
+    backup = catalog.choose(catalog.read_catalog(plan.storage), wanted)
+    return backup, catalog.load_manifest(plan.storage, backup)
+
+
+@task(name="look at the target", **QUICK)
+def look_at_target(database: PostgresServer, replace: bool) -> Target:
+    """Refuse a target that must not be touched, before anything is read or written."""
+    return inspect_target(database, replace=replace)
+
+
+@task(name="restore into a new database and rename it", **ONCE)
+def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
+    """Restore under a temporary name; the target's name goes to it only when all of it is right."""
+    logger = get_run_logger()
+    sweep_scratch_databases(target.maintenance)
+    client = match_client(target.facts.major)
+    with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
+        logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
+        flow = feed_psql(BackupReader(plan.storage, backup, manifest), fresh, client, progress=_progress(backup))
+        take_over(target, fresh.database, aside_name(utc_now()))
+    logger.info("Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address)
+    return flow
+
+
+@task(name="restore in place", **ONCE)
+def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
+    """Restore into the empty database that is there, for a role that may not create one.
+
+    The whole backup is read and checked first. Then it goes in within one transaction, unless it holds large
+    objects: their part of a dump commits by itself. On failure the error says what was left.
+    """
+    logger = get_run_logger()
+    client = match_client(target.facts.major)
+    logger.info("The role may not create databases: checking the whole backup, then restoring in place")
+    checked = read_through(BackupReader(plan.storage, backup, manifest))
+    atomic = not checked.summary.large_objects
+    try:
+        flow = feed_psql(BackupReader(plan.storage, backup, manifest), target.database, client,
+                         single_transaction=atomic, progress=_progress(backup))  # fmt: skip
+    except PgRoundtripError as error:
+        error.hint = what_is_left(target.database)
+        raise
+    logger.info("Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address)
+    return flow
+
+
+def _progress(backup: Backup) -> Any:
+    logger = get_run_logger()
+    return lambda n: logger.info("Restored %s of %s", human_bytes(n), human_bytes(backup.object_bytes))
