@@ -134,7 +134,9 @@ class CreateDatabaseDenied(DatabaseError):
     """The role may not create databases, which drills and new restore targets need."""
 
     message = "permission denied to create database"
-    hint = "run ALTER ROLE … CREATEDB for the role, or set VERIFY_DATABASE_URL to a server where it may create databases"
+    hint = (
+        "run ALTER ROLE … CREATEDB for the role, or set VERIFY_DATABASE_URL to a server where it may create databases"
+    )
 
 
 class ClientMissing(DatabaseError):

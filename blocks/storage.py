@@ -54,7 +54,9 @@ class BackupStorage(Block):
     bucket: S3Bucket = Field(description="The bucket with its credentials; its folder is the backups' prefix.")
 
     @classmethod
-    def at(cls, *, endpoint: str, bucket: str, prefix: str, region: str, key_id: str, secret: SecretStr) -> BackupStorage:
+    def at(
+        cls, *, endpoint: str, bucket: str, prefix: str, region: str, key_id: str, secret: SecretStr
+    ) -> BackupStorage:
         """Describe a storage by the specification's settings."""
         provider = provider_of(endpoint)
         config = {

@@ -40,7 +40,9 @@ def inspect_source(plan: Plan) -> Source:
     """Connect to the database and match a pg_dump to it, before anything is written."""
     server = plan.source
     if dropped := server.dropped_parameters:
-        get_run_logger().warning("DATABASE_URL has parameters that PostgreSQL does not know; left out: %s", ", ".join(dropped))
+        get_run_logger().warning(
+            "DATABASE_URL has parameters that PostgreSQL does not know; left out: %s", ", ".join(dropped)
+        )
     facts = server.inspect()
     client = match_client(facts.major)
     with server.connect() as connection:
@@ -113,12 +115,19 @@ def announce(plan: Plan, moment: datetime) -> None:
     get_run_logger().info("Starting backup at %s", iso(moment))
 
 
-def _manifest(plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult) -> Manifest:
+def _manifest(
+    plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult
+) -> Manifest:
     summary, facts = result.summary, source.facts
     tables = tuple(
         TableRecord(
-            name=t.name, columns=t.columns, rows=t.rows, digest=t.digest, raw_bytes=t.raw_bytes,
-            member_offset=result.member_offsets[t.start // BLOCK_BYTES], skip_bytes=t.start % BLOCK_BYTES,
+            name=t.name,
+            columns=t.columns,
+            rows=t.rows,
+            digest=t.digest,
+            raw_bytes=t.raw_bytes,
+            member_offset=result.member_offsets[t.start // BLOCK_BYTES],
+            skip_bytes=t.start % BLOCK_BYTES,
         )  # fmt: skip
         for t in summary.tables.values()
     )

@@ -76,7 +76,9 @@ def rehearse_restore(plan: Plan, backup: Backup) -> Rehearsal:
         return Rehearsal(target_version=version, error=error)
 
 
-def _round_trip(plan: Plan, backup: Backup, manifest: Manifest | None, scratch: PostgresServer, client: Client, version: str) -> Rehearsal:
+def _round_trip(
+    plan: Plan, backup: Backup, manifest: Manifest | None, scratch: PostgresServer, client: Client, version: str
+) -> Rehearsal:
     logger, size = get_run_logger(), human_bytes(backup.object_bytes)
     logger.info("Restoring %s (%s) into %s", backup.name, size, scratch.database)
     reader = BackupReader(plan.storage, backup, manifest, keep_schema=True)
@@ -128,4 +130,6 @@ def locale_of(manifest: Manifest | None) -> Locale:
     """The locale that a restored database needs; the server's own for a foreign backup."""
     if manifest is None:
         return Locale()
-    return Locale(manifest.encoding, manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale)
+    return Locale(
+        manifest.encoding, manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale
+    )

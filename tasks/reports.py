@@ -13,7 +13,9 @@ _MARKS = {"passed": "✅", "failed": "❌", "not possible": "➖"}
 
 def publish_backup(plan: str, manifest: Manifest) -> None:
     """One report a backup: its size, what it holds and its digests."""
-    rows = "\n".join(f"| `{t.name}` | {t.rows:,} | {human_bytes(t.raw_bytes)} | `{t.digest}` |" for t in manifest.tables[:200])
+    rows = "\n".join(
+        f"| `{t.name}` | {t.rows:,} | {human_bytes(t.raw_bytes)} | `{t.digest}` |" for t in manifest.tables[:200]
+    )
     more = f"\n\n… and {len(manifest.tables) - 200} tables more." if len(manifest.tables) > 200 else ""
     create_markdown_artifact(
         key=f"backup-{_key(plan)}",
@@ -38,7 +40,9 @@ def publish_drill(plan: str, report: DrillReport) -> None:
 
 def publish_retention(plan: str, decided: retention.Plan) -> None:
     """One table a prune: every backup, what became of it, and why."""
-    create_table_artifact(key=f"prune-{_key(plan)}", description=decided.warning or "retention", table=retention_table(decided))
+    create_table_artifact(
+        key=f"prune-{_key(plan)}", description=decided.warning or "retention", table=retention_table(decided)
+    )
 
 
 def retention_table(decided: retention.Plan) -> list[dict[str, str]]:

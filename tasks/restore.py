@@ -46,7 +46,9 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
         flow = feed_psql(BackupReader(plan.storage, backup, manifest), fresh, client, progress=_progress(backup))
         take_over(target, fresh.database, aside_name(utc_now()))
-    logger.info("Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address)
+    logger.info(
+        "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
+    )
     return flow
 
 
@@ -68,7 +70,9 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     except PgRoundtripError as error:
         error.hint = what_is_left(target.database)
         raise
-    logger.info("Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address)
+    logger.info(
+        "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
+    )
     return flow
 
 

@@ -87,7 +87,13 @@ class _Maker:
         pick = self._random.choice
         for n in range(1, self.count["customers"] + 1):
             name = f"{pick(self._words).title()} {pick(self._words).title()}"
-            yield n, name, f"{name.lower().replace(' ', '.')}{n}@example.com", pick(self._words[:300]).title(), self._time()
+            yield (
+                n,
+                name,
+                f"{name.lower().replace(' ', '.')}{n}@example.com",
+                pick(self._words[:300]).title(),
+                self._time(),
+            )
 
     def products(self) -> Iterator[Row]:
         pick = self._random.choice
@@ -105,7 +111,13 @@ class _Maker:
     def order_items(self) -> Iterator[Row]:
         orders = self.count["orders"]
         for n in range(self.count["order_items"]):
-            yield n % orders + 1, n // orders + 1, self._random.randint(1, self.count["products"]), self._random.randint(1, 9), self._price()
+            yield (
+                n % orders + 1,
+                n // orders + 1,
+                self._random.randint(1, self.count["products"]),
+                self._random.randint(1, 9),
+                self._price(),
+            )
 
     def articles(self) -> Iterator[Row]:
         for n in range(1, self.count["articles"] + 1):
@@ -123,17 +135,25 @@ class _Maker:
 
     def files(self) -> Iterator[Row]:
         for n in range(1, self.count["files"] + 1):
-            yield n, f"{self._random.choice(self._words)}.bin", r"\\x" + self._random.randbytes(self._random.randint(500, 9000)).hex()
+            yield (
+                n,
+                f"{self._random.choice(self._words)}.bin",
+                r"\\x" + self._random.randbytes(self._random.randint(500, 9000)).hex(),
+            )
 
     def _prose(self, sentences: int) -> list[str]:
         """Invent words of syllables, and sentences in which few words are frequent and most are rare."""
         syllables = [c + v for c in "bcdfghjklmnprstvwz" for v in "aeiou"]
-        made = {"".join(self._random.choices(syllables, k=self._random.choice((1, 2, 2, 3, 3, 4)))) for _ in range(12_000)}
+        made = {
+            "".join(self._random.choices(syllables, k=self._random.choice((1, 2, 2, 3, 3, 4)))) for _ in range(12_000)
+        }
         self._words = sorted(made)
         self._random.shuffle(self._words)
         weights = list(itertools.accumulate(1 / (rank + 3) for rank in range(len(self._words))))
         lengths = (self._random.randint(6, 16) for _ in range(sentences))
-        return [" ".join(self._random.choices(self._words, cum_weights=weights, k=n)).capitalize() + "." for n in lengths]
+        return [
+            " ".join(self._random.choices(self._words, cum_weights=weights, k=n)).capitalize() + "." for n in lengths
+        ]
 
     def _time(self) -> str:
         r = self._random

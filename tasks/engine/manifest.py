@@ -113,6 +113,10 @@ class DrillReport(_Document):
     restore_seconds: float
     seconds: float
 
+    def summary(self) -> dict[str, object]:
+        """What scripts get: `pg-roundtrip drill --json`."""
+        return self.model_dump(mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds"})
+
 
 def read_manifest(data: bytes, name: str) -> Manifest:
     """Decode the manifest of the backup `name`; raises BackupDamaged when it is not that."""

@@ -62,7 +62,9 @@ class StreamResult:
     member_offsets: dict[int, int] = field(default_factory=dict)
 
 
-def stream_dump(source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None) -> StreamResult:
+def stream_dump(
+    source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None
+) -> StreamResult:
     """Carry a dump from `source` to `sink`; returns what was stored.
 
     `progress` is called now and then with the raw and the compressed bytes so far. On any error the sink is

@@ -49,7 +49,9 @@ class Flow:
 class BackupReader:
     """One backup as a checked stream of SQL."""
 
-    def __init__(self, storage: BackupStorage, backup: Backup, manifest: Manifest | None, *, keep_schema: bool = False) -> None:
+    def __init__(
+        self, storage: BackupStorage, backup: Backup, manifest: Manifest | None, *, keep_schema: bool = False
+    ) -> None:
         self._storage = storage
         self._backup = backup
         self._manifest = manifest
@@ -78,7 +80,9 @@ class BackupReader:
         flow = Flow(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
         if self._manifest:
             if flow.object_bytes != self._manifest.object_bytes:
-                raise BackupDamaged(f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}")
+                raise BackupDamaged(
+                    f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}"
+                )
             if flow.sha256 != self._manifest.sha256:
                 raise BackupDamaged("its SHA-256 is not the one in the manifest")
         if summary.problem:

@@ -40,7 +40,9 @@ def check_stream(manifest: Manifest | None, flow: Flow) -> list[Check]:
     if manifest is None:
         no = "no manifest: another tool made this backup"
         return [Check(name="object as stored", result="not possible", evidence=no), whole]
-    stored = Check(name="object as stored", result="passed", evidence=f"{flow.object_bytes} bytes, SHA-256 {flow.sha256}")
+    stored = Check(
+        name="object as stored", result="passed", evidence=f"{flow.object_bytes} bytes, SHA-256 {flow.sha256}"
+    )
     differences = [*compare_contents(contents_of(manifest), contents_of(flow.summary))]
     if manifest.schema_digest != flow.summary.schema_digest:
         differences.append("the schema is another one")
@@ -87,9 +89,17 @@ def explain_schema(stored: DumpSummary, restored: DumpSummary) -> list[str]:
     """A unified diff of the statements that differ, at most 60 lines; empty when the schemas are equal."""
     if stored.schema_digest == restored.schema_digest:
         return []
-    before = sorted(text.decode(errors="replace") for d, text in stored.schema_kept.items() if d not in restored.schema_kept)
-    after = sorted(text.decode(errors="replace") for d, text in restored.schema_kept.items() if d not in stored.schema_kept)
-    lines = [*difflib.unified_diff("\n".join(before).splitlines(), "\n".join(after).splitlines(), "stored", "restored", lineterm="", n=1)]
+    before = sorted(
+        text.decode(errors="replace") for d, text in stored.schema_kept.items() if d not in restored.schema_kept
+    )
+    after = sorted(
+        text.decode(errors="replace") for d, text in restored.schema_kept.items() if d not in stored.schema_kept
+    )
+    lines = [
+        *difflib.unified_diff(
+            "\n".join(before).splitlines(), "\n".join(after).splitlines(), "stored", "restored", lineterm="", n=1
+        )
+    ]
     if len(lines) > _DIFF_LINES:
         lines = [*lines[:_DIFF_LINES], f"… and {len(lines) - _DIFF_LINES} lines more"]
     return ["\n".join(lines) or "the number of statements differs"]

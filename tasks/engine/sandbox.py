@@ -43,7 +43,9 @@ _FAST = {
 
 
 @contextmanager
-def running_server(client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+def running_server(
+    client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
     """Run a private server while the context lasts; yields its database `postgres`, as superuser.
 
     It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
@@ -91,7 +93,9 @@ def _initialise(programs: Path, folder: Path, user: process.User | None, passwor
 
 
 @contextmanager
-def _started(programs: Path, folder: Path, user: process.User | None, options: Mapping[str, str], server: PostgresServer) -> Iterator[None]:
+def _started(
+    programs: Path, folder: Path, user: process.User | None, options: Mapping[str, str], server: PostgresServer
+) -> Iterator[None]:
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
     with process.Child(command, child_environment({}), user=user, cwd=folder) as child:

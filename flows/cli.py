@@ -1,0 +1,156 @@
+"""The command line: each verb is one call, and every end has its exit status.
+
+0: done (a drill: PROVEN); 1: it failed; 2: wrong usage or configuration; 3: INCONCLUSIVE.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from blocks.errors import PgRoundtripError
+from blocks.plan import DEFAULT, resolve_plan
+from blocks.settings import Need, load_settings, set_in_environment
+from flows import terminal
+from flows.logs import log_plainly
+from tasks.engine.manifest import DrillReport, Verdict
+
+FAILED, INCONCLUSIVE = 1, 3
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output; logs go to standard error.")]
+
+
+@app.command()
+def check(plan: PlanName = DEFAULT) -> None:
+    """Look whether backups will work: settings, server, rights, client and bucket."""
+    from tasks.check import check_plan  # noqa: PLC0415  (each command loads what it needs and no more)
+
+    _require(plan, "database", "storage")
+    findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
+    terminal.show_findings(findings)
+    if any(f.result == "error" for f in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def backup(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
+    """Take a backup now, then apply the retention policy."""
+    _require(plan, "database", "storage")
+    from flows.backup import backup as flow  # noqa: PLC0415
+
+    done = _run(flow, plan=plan)
+    terminal.show_json(done.model_dump()) if as_json else terminal.show_backup(done.model_dump())
+
+
+@app.command("list")
+def list_backups(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
+    """List the backups in the bucket with their size, rows and newest verdict."""
+    from tasks.listing import list_catalog  # noqa: PLC0415
+
+    _require(plan, "storage")
+    found = list_catalog(resolve_plan(plan, frozenset({"storage"})))
+    terminal.show_json(found) if as_json else terminal.show_catalog(found)
+
+
+@app.command()
+def drill(
+    backup: Annotated[str | None, typer.Argument(help="The backup's name; the newest when left out.")] = None,
+    plan: PlanName = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Rehearse a restore and prove, or disprove, that the backup is what was dumped."""
+    _require(plan, "drill", "storage")
+    from flows.restore_drill import restore_drill  # noqa: PLC0415
+
+    report = _run(restore_drill, plan=plan, backup=backup)
+    assert isinstance(report, DrillReport)
+    terminal.show_json(report.summary()) if as_json else terminal.show_report(report)
+    if report.verdict is not Verdict.PROVEN:
+        raise typer.Exit(FAILED if report.verdict is Verdict.FAILED else INCONCLUSIVE)
+
+
+@app.command()
+def prune(
+    plan: PlanName = DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")] = False,
+) -> None:
+    """Remove the backups that the retention policy no longer keeps."""
+    _require(plan, "storage")
+    from flows.prune import prune as flow  # noqa: PLC0415
+
+    terminal.show_retention(_run(flow, plan=plan, dry_run=dry_run), dry_run=dry_run)
+
+
+@app.command()
+def restore(
+    backup: Annotated[str, typer.Argument(help="The backup's name, or 'latest'.")],
+    to: Annotated[str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a database that has tables.")] = False,
+    plan: PlanName = DEFAULT,
+) -> None:
+    """Restore a backup to a database; nothing becomes visible before all of it was checked."""
+    _take_target_url(to)
+    _require(plan, "storage", "target")
+    from flows.restore import restore as flow  # noqa: PLC0415
+
+    rows = _run(flow, backup=backup, plan=plan, replace=replace)
+    terminal.say(f"Restored {rows:,} rows")
+
+
+@app.command()
+def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect UI up and print its address.")] = False) -> None:
+    """Back up, drill and prune a sample database, on servers that are started for it and stopped again."""
+    from flows.demo.story import run_demo  # noqa: PLC0415
+
+    run_demo(keep=keep)
+
+
+def _require(plan: str, *needs: Need) -> None:
+    """Report every fault of the configuration before anything is started, contacted or recorded."""
+    if plan == DEFAULT:
+        load_settings(frozenset(needs))
+
+
+def _take_target_url(url: str | None) -> None:
+    """Move the target's URL from the arguments to the environment: other users of a machine can read arguments."""
+    if url is None:
+        return
+    set_in_environment("RESTORE_DATABASE_URL", url)
+    rest = [a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])]
+    os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
+
+
+def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
+    """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
+    result = flow(**parameters, return_state=True).result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    """Leave by the way of an exception, so that children are killed and uploads aborted on the way."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    log_plainly()
+    try:
+        app()
+    except PgRoundtripError as error:
+        if not hasattr(error, "logged_by"):
+            terminal.complain(error.lines())
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

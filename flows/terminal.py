@@ -1,0 +1,103 @@
+"""Show results to people at a terminal, and to scripts as one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks.check import Finding
+from tasks.engine.manifest import DrillReport
+from tasks.engine.retention import Plan as RetentionPlan
+from tasks.reports import retention_table
+from tasks.wording import human_bytes
+
+_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
+_RESULTS = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "not possible": "[yellow]not possible[/]"}
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    _console().print(text, markup=False, highlight=False)
+
+
+def complain(lines: Iterable[str]) -> None:
+    """Print an error's lines to standard error."""
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print what `check` saw, and below it what to do."""
+    table = _table("", "check", "what was found")
+    for finding in findings:
+        table.add_row(_MARKS[finding.result], finding.name, Text(finding.text))
+    _console().print(table)
+    for finding in findings:
+        if finding.result != "ok":
+            complain([f"{finding.result.upper()}: {finding.text}", *([f"HINT: {finding.hint}"] if finding.hint else [])])
+
+
+def show_backup(done: Mapping[str, Any]) -> None:
+    """Print what a backup made."""
+    ratio = done["raw_bytes"] / done["object_bytes"]
+    say(
+        f"{done['name']}: {done['rows']:,} rows of {done['tables']} tables, {human_bytes(done['raw_bytes'])} of SQL in "
+        f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
+    )
+
+
+def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Print the catalog, newest first."""
+    if not entries:
+        say("No backups found in S3")
+        return
+    table = _table("backup", "taken at", "size", "rows", "verdict")
+    for e in reversed(entries):
+        rows = f"{e['rows']:,}" if e["rows"] is not None else "foreign"
+        table.add_row(e["name"], e["taken_at"], human_bytes(e["object_bytes"]), rows, e["verdict"] or "not drilled")
+    _console().print(table)
+
+
+def show_report(report: DrillReport) -> None:
+    """Print a drill's verdict first, then every check."""
+    style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")
+    _console().print(Text(f"{report.verdict.value}: {report.backup}", style=style))
+    if report.cause:
+        say(report.cause)
+    table = _table("result", "check", "evidence")
+    for check in report.checks:
+        table.add_row(_RESULTS[check.result], check.name, Text(check.evidence))
+    _console().print(table)
+    say(f"Restored in {report.restore_seconds:.1f} s; the whole drill took {report.seconds:.1f} s")
+
+
+def show_retention(decided: RetentionPlan, *, dry_run: bool) -> None:
+    """Print what became, or would become, of every backup, and why."""
+    table = _table("backup", "decision", "reason")
+    for row in retention_table(decided):
+        table.add_row(row["backup"], row["decision"], row["reason"])
+    _console().print(table)
+    verb = "Would delete" if dry_run else "Deleted"
+    say(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    # Through a pipe a line must stay a line: scripts read it.
+    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty())

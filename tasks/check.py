@@ -1,0 +1,109 @@
+"""Find out before the first backup whether one will work: server, rights, client, bucket."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from blocks.errors import ObjectMissing, PgRoundtripError, StorageError
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, ServerFacts
+from tasks.engine.clients import match_client
+from tasks.wording import human_bytes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    result: Literal["ok", "warning", "error"]
+    text: str
+    hint: str = ""
+
+
+def check_plan(plan: Plan) -> list[Finding]:
+    """Look at everything that a backup and a drill of this plan will need; changes nothing that lasts."""
+    findings: list[Finding] = []
+    facts = _try(findings, "database", lambda: _server(plan.source))
+    if facts:
+        _try(findings, "client", lambda: _client(facts))
+        findings += _rights(plan.source, facts)
+    if plan.verify_server:
+        drill = plan.verify_server
+        _try(findings, "drill server", lambda: _server(drill))
+    return findings + check_storage(plan)
+
+
+def check_storage(plan: Plan) -> list[Finding]:
+    """Write, read, list and delete a small object, one after the other."""
+    storage, findings = plan.storage, list[Finding]()
+    key, content = storage.key(f"check_{secrets.token_hex(8)}.txt"), b"written by pg-roundtrip check\n"
+
+    def read() -> str:
+        if storage.get(key) != content:
+            raise StorageError(key, message="S3 request failed", hint="the storage returned other bytes than it was given")
+        return "an object reads back as it was written"
+
+    def listed() -> str:
+        if key not in {found.key for found in storage.list_objects()}:
+            raise ObjectMissing(key, hint="the storage does not list what was just written; backups would not be found")
+        return "the object is listed"
+
+    if _try(findings, "bucket write", lambda: storage.put(key, content, "text/plain") or f"{storage.endpoint} {storage.address}"):
+        _try(findings, "bucket read", read)
+        _try(findings, "bucket list", listed)
+        _try(findings, "bucket delete", lambda: storage.delete(key) or "the object is gone again")
+    return findings
+
+
+def _try(findings: list[Finding], name: str, look: Callable[[], T]) -> T | None:
+    """Look at one thing; an error becomes a finding, so that the others are looked at as well."""
+    try:
+        seen = look()
+    except PgRoundtripError as error:
+        findings.append(Finding(name, "error", error.sentence, error.hint))
+        return None
+    findings.append(Finding(name, "ok", str(seen)))
+    return seen
+
+
+@dataclass(frozen=True)
+class _Server:
+    facts: ServerFacts
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.address}: PostgreSQL {self.facts.version}, {human_bytes(self.facts.size_bytes)}"
+
+
+def _server(server: PostgresServer) -> _Server:
+    return _Server(server.inspect(), server.address)
+
+
+def _client(seen: _Server) -> str:
+    client = match_client(seen.facts.major)
+    return f"pg_dump {client.version} in {client.folder}"
+
+
+def _rights(server: PostgresServer, seen: _Server) -> list[Finding]:
+    """What the role may read, and whether drills can create their database there."""
+    with server.connect() as connection:
+        closed = connection.query(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+            " AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) ORDER BY 1"
+        )
+    findings = [Finding("read every table", "ok", "the role may")]
+    if closed:
+        some = ", ".join(str(row[0]) for row in closed[:5])
+        hint = "GRANT pg_read_all_data TO the role, or use one that may read everything"
+        findings = [Finding("read every table", "error", f"pg_dump failed [no right to read {len(closed)}: {some}]", hint)]
+    if seen.facts.may_create_databases:
+        return [*findings, Finding("create databases", "ok", "drills can use this server")]
+    hint = "drills need it: ALTER ROLE … CREATEDB, or set VERIFY_DATABASE_URL to a server where a role has it"
+    return [*findings, Finding("create databases", "warning", "permission denied to create database", hint)]
