@@ -54,6 +54,7 @@ class PgRoundtripError(Exception):
         transient: bool | None = None,
     ) -> None:
         self.context = context
+        self.logged = False  # whether a run's log has it already
         if message is not None:
             self.message = message
         if hint is not None:

@@ -147,7 +147,7 @@ def main() -> None:
     try:
         app()
     except PgRoundtripError as error:
-        if not hasattr(error, "logged_by"):
+        if not error.logged:
             terminal.complain(error.lines())
         sys.exit(error.exit_status)
 

@@ -15,25 +15,32 @@ class Plainly(logging.Filter):
     """Write a foreseen fault as its sentence and hint, once, and leave Prefect's housekeeping out."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, PgRoundtripError):
-            record.exc_info = record.exc_text = None
-            return _say(record, error)
+        """Decide once for a record, because every handler is handed the same one."""
+        if not hasattr(record, "wanted"):
+            record.wanted = _rewrite(record)
+        return bool(record.wanted)
+
+
+def _rewrite(record: logging.LogRecord) -> bool:
+    """Put a foreseen fault plainly; returns whether the record is to be written at all."""
+    error = record.exc_info[1] if record.exc_info else None
+    for argument in record.args if isinstance(record.args, tuple) else ():
+        error = argument if isinstance(argument, PgRoundtripError) else error
+    if not isinstance(error, PgRoundtripError):
         return not record.getMessage().startswith(_CHATTER)
-
-
-def _say(record: logging.LogRecord, error: PgRoundtripError) -> bool:
-    """Log an error where it happened; the flow around it, and the flow around that, need not say it again."""
-    if "Retry" in record.getMessage():
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
-        record.msg, record.args = f"{error.sentence}; trying again", ()
+    again = " - Retry " in record.getMessage()
+    level, text = (logging.WARNING, f"{error.sentence}; trying again") if again else (logging.ERROR, _lines(error))
+    record.levelno, record.levelname = level, logging.getLevelName(level)
+    record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+    if again:
         return True
-    if getattr(error, "logged_by", record.created) != record.created:
-        return False
-    error.logged_by = record.created  # type: ignore[attr-defined]
-    record.levelno, record.levelname = logging.ERROR, "ERROR"
-    record.msg, record.args = "\n".join(error.lines()).removeprefix("ERROR: "), ()
-    return True
+    # The task logs an error where it happened; the flow around it need not say it again.
+    first, error.logged = not error.logged, True
+    return first
+
+
+def _lines(error: PgRoundtripError) -> str:
+    return "\n".join(error.lines()).removeprefix("ERROR: ")
 
 
 def log_plainly() -> None:

@@ -81,6 +81,14 @@ def show_report(report: DrillReport) -> None:
     say(f"Restored in {report.restore_seconds:.1f} s; the whole drill took {report.seconds:.1f} s")
 
 
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Print names and values in two columns."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    _console().print(table)
+
+
 def show_retention(decided: RetentionPlan, *, dry_run: bool) -> None:
     """Print what became, or would become, of every backup, and why."""
     table = _table("backup", "decision", "reason")

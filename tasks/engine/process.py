@@ -161,6 +161,14 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = 
         return code, printed.decode(errors="replace") + "\n".join(child.stderr_lines())
 
 
+def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | Path) -> int:
+    """Start a program that stays when we go; returns its process id, which is its group's too."""
+    devnull = subprocess.DEVNULL
+    return subprocess.Popen(
+        list(argv), env=dict(environ), cwd=cwd, stdin=devnull, stdout=devnull, stderr=devnull, start_new_session=True
+    ).pid
+
+
 def _die_with_parent() -> None:
     # Without this a SIGKILL of ours would leave pg_dump holding its locks and snapshot.
     if _LIBC is not None:

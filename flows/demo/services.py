@@ -1,0 +1,135 @@
+"""Start the storage and the Prefect server that a demonstration or a test needs, on free loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from blocks.errors import PgRoundtripError
+from blocks.settings import child_environment
+from blocks.storage import BackupStorage
+from tasks.engine.process import Child, start_detached
+
+_START_TIMEOUT_S = 90
+_WEED_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
+               "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance", "webdav.port", "admin.port",
+               "admin.port.grpc")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Storage:
+    """An S3 server that runs for us, by the specification's settings."""
+
+    endpoint: str
+    bucket: str
+    key_id: str
+    secret: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables that point pg-roundtrip at it."""
+        return {
+            "S3_ENDPOINT": self.endpoint,
+            "S3_BUCKET": self.bucket,
+            "S3_ACCESS_KEY_ID": self.key_id,
+            "S3_SECRET_ACCESS_KEY": self.secret,
+        }
+
+    def block(self, prefix: str) -> BackupStorage:
+        """A storage block for a folder in its bucket."""
+        return BackupStorage.at(
+            endpoint=self.endpoint, bucket=self.bucket, prefix=prefix, region="us-east-1",
+            key_id=self.key_id, secret=SecretStr(self.secret),
+        )  # fmt: skip
+
+
+@contextmanager
+def running_storage(bucket: str = "backups") -> Iterator[Storage]:
+    """Run SeaweedFS from its wheel while the context lasts, with a bucket in it."""
+    ports = dict(zip(_WEED_PORTS, free_ports(len(_WEED_PORTS)), strict=True))
+    storage = Storage(f"http://127.0.0.1:{ports['s3.port']}", bucket, "demo", secrets.token_hex(20))
+    keys = {"AWS_ACCESS_KEY_ID": storage.key_id, "AWS_SECRET_ACCESS_KEY": storage.secret}
+    with tempfile.TemporaryDirectory(prefix="pg-roundtrip-s3-", ignore_cleanup_errors=True) as folder:
+        command = [str(Path(sys.prefix) / "bin" / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1",
+                   "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", f"-bucket={bucket}",
+                   *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
+        with Child(command, child_environment(keys), cwd=folder) as child:
+            _await(child.name, lambda: child.running, lambda: _answers(storage))
+            yield storage
+            _stop(child)
+
+
+@contextmanager
+def running_prefect(folder: Path) -> Iterator[str]:
+    """Run a Prefect server with its UI while the context lasts; yields the address of its API."""
+    command, environ, url = _prefect_command(folder)
+    with Child(command, environ, cwd=folder) as child:
+        _await(child.name, lambda: child.running, lambda: _healthy(url))
+        yield url
+        _stop(child)
+
+
+def leave_prefect_running(folder: Path) -> tuple[str, int]:
+    """Start a Prefect server that stays when we go; returns the address of its API and its process id."""
+    command, environ, url = _prefect_command(folder)
+    pid = start_detached(command, environ, cwd=folder)
+    _await("prefect", lambda: True, lambda: _healthy(url))
+    return url, pid
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _prefect_command(folder: Path) -> tuple[list[str], dict[str, str], str]:
+    port = free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}/api"
+    settings = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return command, child_environment(settings), url
+
+
+def _answers(storage: Storage) -> bool:
+    try:
+        next(storage.block("").list_objects(), None)
+    except PgRoundtripError:
+        return False
+    return True
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _await(name: str, running: Callable[[], bool], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while running() and time.monotonic() < deadline:
+        if ready():
+            return
+        time.sleep(0.1)
+    raise PgRoundtripError(name, message="A server for the demo did not start", hint="run it again; a port may have been taken")
+
+
+def _stop(child: Child) -> None:
+    child.send(signal.SIGTERM)
+    with contextlib.suppress(TimeoutError):
+        child.wait(10)

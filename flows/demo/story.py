@@ -1,0 +1,105 @@
+"""Tell the round trip as a story: start servers, load a sample, back up, drill, prune, and show what happened."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from blocks.errors import ClientMissing
+from blocks.postgres import PostgresServer
+from blocks.settings import set_in_environment
+from flows import terminal
+from flows.backup import backup
+from flows.demo.sample import load_sample
+from flows.demo.services import free_ports, leave_prefect_running, running_prefect, running_storage
+from flows.prune import prune
+from flows.restore_drill import restore_drill
+from tasks.engine.clients import installed_clients
+from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.sandbox import running_server
+from tasks.wording import human_bytes
+
+SAMPLE_MB = 100
+_DATABASE = "shop"
+
+
+def run_demo(*, keep: bool = False) -> None:
+    """Run the whole story on servers of its own; with `keep`, the Prefect UI stays up afterwards.
+
+    Raises the first error that any step meets; exits with 1 when the drill does not prove the backup.
+    """
+    begun = time.monotonic()
+    home = Path(tempfile.mkdtemp(prefix="pg-roundtrip-demo-"))
+    farewell = ""
+    try:
+        with _postgres() as server, running_storage() as storage, _prefect(home, keep=keep) as (api, farewell):
+            _tell(f"loading a sample database of about {SAMPLE_MB} MB")
+            load_sample(server, SAMPLE_MB, _tell)
+            for name, value in {**storage.environment(), "DATABASE_URL": server.url.get_secret_value()}.items():
+                set_in_environment(name, value)
+            with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: home}):
+                facts = _round_trip()
+    finally:
+        if not farewell:
+            shutil.rmtree(home, ignore_errors=True)
+    terminal.show_facts({**facts, "all of it": f"{time.monotonic() - begun:.0f} s; every server is stopped again"})
+    if farewell:
+        terminal.say(farewell)
+    if facts["verdict"] != Verdict.PROVEN:
+        raise SystemExit(1)
+
+
+def _round_trip() -> dict[str, str]:
+    """Run the real flows, as the command line does; returns what is worth a line in the end."""
+    begun = time.monotonic()
+    made = backup()
+    backed_up = time.monotonic() - begun
+    report = restore_drill(return_state=True).result(raise_on_failure=False)
+    assert isinstance(report, DrillReport)
+    decided = prune()
+    terminal.show_report(report)
+    return {
+        "backup": made.name,
+        "rows": f"{made.rows:,} in {made.tables} tables",
+        "size": f"{human_bytes(made.raw_bytes)} of SQL in an object of {human_bytes(made.object_bytes)}",
+        "digest": f"SHA-256 {made.sha256}",
+        "seconds": f"dump {made.seconds:.1f} (the whole flow {backed_up:.1f}), restore {report.restore_seconds:.1f}, "
+        f"drill {report.seconds:.1f}",
+        "prune": f"removed {len(decided.removals)}, kept {len(decided.decisions) - len(decided.removals)}",
+        "verdict": report.verdict.value,
+    }
+
+
+@contextmanager
+def _postgres() -> Iterator[PostgresServer]:
+    """Start a server from the newest installed programs, with an empty database on it."""
+    with_server = [c for c in installed_clients() if c.has_server]
+    if not with_server:
+        raise ClientMissing("no PostgreSQL server programs are installed", hint="run make demo, which installs them")
+    client = with_server[-1]
+    _tell(f"starting PostgreSQL {client.version}, SeaweedFS and Prefect on free loopback ports")
+    with running_server(client, port=free_ports(1)[0]) as server:
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE {}", _DATABASE)
+        yield server.on(_DATABASE)
+
+
+@contextmanager
+def _prefect(home: Path, *, keep: bool) -> Iterator[tuple[str, str]]:
+    """Start Prefect; yields the address of its API, and what to say in the end when it stays up."""
+    if not keep:
+        with running_prefect(home) as api:
+            yield api, ""
+        return
+    api, pid = leave_prefect_running(home)
+    yield api, f"The Prefect UI is up at {api.removesuffix('/api')}\nStop it with: kill {pid} && rm -r {home}"
+
+
+def _tell(line: str) -> None:
+    terminal.say(f"▸ {line}")
