@@ -111,7 +111,8 @@ def package_index() -> str:
     files = [os.environ.get("PIP_CONFIG_FILE"), Path.home() / ".config/pip/pip.conf", "/etc/pip.conf"]
     parser = configparser.RawConfigParser()
     parser.read([f for f in files if f])
-    return (chosen or parser.get("global", "index-url", fallback="https://pypi.org/simple")).rstrip("/")
+    configured = parser.get("global", "index-url", fallback=None) if parser.has_section("global") else None
+    return (chosen or configured or "https://pypi.org/simple").rstrip("/")
 
 
 if __name__ == "__main__":

@@ -123,9 +123,8 @@ class PostgresServer(Block):
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode; every fault is translated into our family of errors."""
         given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
-        with translated(self.address):
-            with psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
-                yield Connection(opened)
+        with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
+            yield Connection(opened)
 
     def inspect(self) -> ServerFacts:
         """Ask the server what it is, how large the database is and what we may do there."""
@@ -160,9 +159,7 @@ class Connection:
     def execute(self, statement: str, *names: str, **literals: Any) -> None:
         """Run a statement; `{}` are identifiers in order, `{name}` are literals."""
         identifiers = [sql.Identifier(n) for n in names]
-        composed = sql.SQL(statement).format(  # type: ignore[arg-type]
-            *identifiers, **{k: sql.Literal(v) for k, v in literals.items()}
-        )
+        composed = sql.SQL(statement).format(*identifiers, **{k: sql.Literal(v) for k, v in literals.items()})
         self._opened.execute(composed)
 
     def copy_in(self, statement: str, blocks: Iterable[bytes]) -> None:

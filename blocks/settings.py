@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
@@ -141,7 +141,7 @@ def _variable(location: str) -> str:
     return names.get(location.upper(), location.upper())
 
 
-def _without(malformed: list[str]) -> dict[str, object]:
+def _without(malformed: list[str]) -> dict[str, Any]:
     """The raw values that are set and not malformed, by field, to see what is missing among the rest."""
     raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
     raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
@@ -162,9 +162,9 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
         for field in ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key"):
             if not getattr(settings, field):
                 yield field.upper()
-    if "drill" in needs and str(settings.verify_latest).lower() in ("false", "0", "no", "off"):
-        if not settings.verify_backup_file:
-            yield "VERIFY_BACKUP_FILE"
+    latest = str(settings.verify_latest).lower() not in ("false", "0", "no", "off")
+    if "drill" in needs and not latest and not settings.verify_backup_file:
+        yield "VERIFY_BACKUP_FILE"
 
 
 def describes_a_plan() -> bool:

@@ -90,7 +90,7 @@ class BackupStorage(Block):
     @property
     def endpoint(self) -> str:
         """The storage's address, for people."""
-        return str(self.bucket.credentials.aws_client_parameters.endpoint_url or "https://s3.amazonaws.com")  # type: ignore[union-attr]
+        return str(self.bucket.credentials.aws_client_parameters.endpoint_url or "https://s3.amazonaws.com")
 
     @property
     def address(self) -> str:
@@ -152,7 +152,7 @@ class BackupStorage(Block):
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
 
-    def delete(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         """Delete one object; one that is gone already is no fault."""
         with translated(REQUEST, key):
             self.client.delete_object(Bucket=self.bucket.bucket_name, Key=key)
@@ -197,7 +197,7 @@ class BackupStorage(Block):
             for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
                 for upload in page.get("Uploads", ()):
                     if upload["Initiated"] < now - older_than:
-                        found.append((str(upload["Key"]), str(upload["UploadId"])))
+                        found.append((str(upload["Key"]), str(upload["UploadId"])))  # noqa: PERF401  (two loops deep)
         return found
 
 

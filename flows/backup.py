@@ -12,7 +12,7 @@ from blocks.plan import DEFAULT, resolve_plan
 from flows.logs import log_plainly
 from flows.prune import prune
 from flows.run_names import named
-from tasks.backup import announce, commit_backup, dump_to_storage, inspect_source, name_backup, sweep_stale_uploads
+from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup, sweep_stale_uploads
 from tasks.engine.catalog import OBJECT
 from tasks.engine.manifest import Manifest
 from tasks.reports import publish_backup
@@ -42,8 +42,7 @@ def backup(plan: str = DEFAULT) -> BackupResult:
     """
     the_plan = resolve_plan(plan, frozenset({"database", "storage"}))
     source = inspect_source(the_plan)
-    name, moment = name_backup(the_plan)
-    announce(the_plan, moment)
+    name = name_backup(the_plan)
     sweep_stale_uploads(the_plan)
     begun = time.monotonic()
     manifest = dump_to_storage(the_plan, plan, source, name)

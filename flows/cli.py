@@ -24,7 +24,9 @@ FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output; logs go to standard error.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output; logs go to standard error.")
+]
 
 
 @app.command()
@@ -79,7 +81,9 @@ def drill(
 @app.command()
 def prune(
     plan: PlanName = DEFAULT,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")
+    ] = False,
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
     _require(plan, "storage")
@@ -91,7 +95,9 @@ def prune(
 @app.command()
 def restore(
     backup: Annotated[str, typer.Argument(help="The backup's name, or 'latest'.")],
-    to: Annotated[str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a database that has tables.")] = False,
     plan: PlanName = DEFAULT,
 ) -> None:
@@ -105,7 +111,9 @@ def restore(
 
 
 @app.command()
-def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect UI up and print its address.")] = False) -> None:
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect UI up and print its address.")] = False,
+) -> None:
     """Back up, drill and prune a sample database, on servers that are started for it and stopped again."""
     from flows.demo.story import run_demo  # noqa: PLC0415
 
@@ -123,7 +131,9 @@ def _take_target_url(url: str | None) -> None:
     if url is None:
         return
     set_in_environment("RESTORE_DATABASE_URL", url)
-    rest = [a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])]
+    rest = [
+        a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])
+    ]
     os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
 
 

@@ -16,9 +16,9 @@ class Plainly(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Decide once for a record, because every handler is handed the same one."""
-        if not hasattr(record, "wanted"):
-            record.wanted = _rewrite(record)
-        return bool(record.wanted)
+        if "wanted" not in record.__dict__:
+            record.__dict__["wanted"] = _rewrite(record)
+        return bool(record.__dict__["wanted"])
 
 
 def _rewrite(record: logging.LogRecord) -> bool:

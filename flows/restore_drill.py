@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas import State
+from prefect.states import Completed, Failed
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan

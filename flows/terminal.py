@@ -44,7 +44,9 @@ def show_findings(findings: Sequence[Finding]) -> None:
     _console().print(table)
     for finding in findings:
         if finding.result != "ok":
-            complain([f"{finding.result.upper()}: {finding.text}", *([f"HINT: {finding.hint}"] if finding.hint else [])])
+            complain(
+                [f"{finding.result.upper()}: {finding.text}", *([f"HINT: {finding.hint}"] if finding.hint else [])]
+            )
 
 
 def show_backup(done: Mapping[str, Any]) -> None:

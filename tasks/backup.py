@@ -46,7 +46,8 @@ def inspect_source(plan: Plan) -> Source:
     facts = server.inspect()
     client = match_client(facts.major)
     with server.connect() as connection:
-        extensions = dict(connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1"))
+        found = connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1")
+        extensions: dict[str, str] = {name: version for name, version in found}  # noqa: C416
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
@@ -55,12 +56,13 @@ def inspect_source(plan: Plan) -> Source:
 
 
 @task(name="name the backup", **QUICK)
-def name_backup(plan: Plan) -> tuple[str, datetime]:
+def name_backup(plan: Plan) -> str:
     """Find the name for a backup that begins now; a second later when that one is taken already."""
     moment = utc_now()
     while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT)):
         moment += timedelta(seconds=1)
-    return catalog.name_at(moment), moment
+    get_run_logger().info("Starting backup at %s", iso(moment))
+    return catalog.name_at(moment)
 
 
 @task(name="sweep stale uploads", **QUICK)
@@ -109,12 +111,6 @@ def commit_backup(plan: Plan, manifest: Manifest) -> None:
     get_run_logger().info("Backup completed successfully: %s", key)
 
 
-@task(name="say when the backup began", **QUICK)
-def announce(plan: Plan, moment: datetime) -> None:
-    """Write the first line of a backup's log."""
-    get_run_logger().info("Starting backup at %s", iso(moment))
-
-
 def _manifest(
     plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult
 ) -> Manifest:
@@ -128,7 +124,7 @@ def _manifest(
             raw_bytes=t.raw_bytes,
             member_offset=result.member_offsets[t.start // BLOCK_BYTES],
             skip_bytes=t.start % BLOCK_BYTES,
-        )  # fmt: skip
+        )
         for t in summary.tables.values()
     )
     sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())

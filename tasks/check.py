@@ -46,7 +46,9 @@ def check_storage(plan: Plan) -> list[Finding]:
 
     def read() -> str:
         if storage.get(key) != content:
-            raise StorageError(key, message="S3 request failed", hint="the storage returned other bytes than it was given")
+            raise StorageError(
+                key, message="S3 request failed", hint="the storage returned other bytes than it was given"
+            )
         return "an object reads back as it was written"
 
     def listed() -> str:
@@ -54,10 +56,18 @@ def check_storage(plan: Plan) -> list[Finding]:
             raise ObjectMissing(key, hint="the storage does not list what was just written; backups would not be found")
         return "the object is listed"
 
-    if _try(findings, "bucket write", lambda: storage.put(key, content, "text/plain") or f"{storage.endpoint} {storage.address}"):
+    def write() -> str:
+        storage.put(key, content, "text/plain")
+        return f"{storage.endpoint} {storage.address}"
+
+    def remove() -> str:
+        storage.remove(key)
+        return "the object is gone again"
+
+    if _try(findings, "bucket write", write):
         _try(findings, "bucket read", read)
         _try(findings, "bucket list", listed)
-        _try(findings, "bucket delete", lambda: storage.delete(key) or "the object is gone again")
+        _try(findings, "bucket delete", remove)
     return findings
 
 
@@ -102,7 +112,9 @@ def _rights(server: PostgresServer, seen: _Server) -> list[Finding]:
     if closed:
         some = ", ".join(str(row[0]) for row in closed[:5])
         hint = "GRANT pg_read_all_data TO the role, or use one that may read everything"
-        findings = [Finding("read every table", "error", f"pg_dump failed [no right to read {len(closed)}: {some}]", hint)]
+        findings = [
+            Finding("read every table", "error", f"pg_dump failed [no right to read {len(closed)}: {some}]", hint)
+        ]
     if seen.facts.may_create_databases:
         return [*findings, Finding("create databases", "ok", "drills can use this server")]
     hint = "drills need it: ALTER ROLE … CREATEDB, or set VERIFY_DATABASE_URL to a server where a role has it"

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from blocks.errors import PgRoundtripError
 
 
-def is_transient(task: Any, run: Any, state: Any) -> bool:
+def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Tell Prefect whether trying again may help."""
     try:
         state.result()

@@ -26,9 +26,9 @@ def plan_retention(plan: Plan) -> retention.Plan:
 @task(name="remove a backup", task_run_name="remove {backup.name}", **QUICK)
 def remove_backup(plan: Plan, backup: Backup) -> None:
     """Delete one backup: its manifest first, so that what is listed as ours is whole at every moment."""
-    plan.storage.delete(plan.storage.key(backup.name + catalog.MANIFEST))
-    plan.storage.delete(plan.storage.key(backup.name + catalog.REPORT))
-    plan.storage.delete(backup.key)
+    plan.storage.remove(plan.storage.key(backup.name + catalog.MANIFEST))
+    plan.storage.remove(plan.storage.key(backup.name + catalog.REPORT))
+    plan.storage.remove(backup.key)
 
 
 def remove_all(plan: Plan, decided: retention.Plan) -> list[str]:

@@ -8,7 +8,7 @@ from tasks.engine import retention
 from tasks.engine.manifest import DrillReport, Manifest
 from tasks.wording import human_bytes, iso
 
-_MARKS = {"passed": "✅", "failed": "❌", "not possible": "➖"}
+_MARKS = {"passed": "✅", "failed": "❌", "not possible": "⚪"}
 
 
 def publish_backup(plan: str, manifest: Manifest) -> None:

@@ -126,7 +126,9 @@ def _await(name: str, running: Callable[[], bool], ready: Callable[[], bool]) ->
         if ready():
             return
         time.sleep(0.1)
-    raise PgRoundtripError(name, message="A server for the demo did not start", hint="run it again; a port may have been taken")
+    raise PgRoundtripError(
+        name, message="A server for the demo did not start", hint="run it again; a port may have been taken"
+    )
 
 
 def _stop(child: Child) -> None:

@@ -62,12 +62,12 @@ def read_catalog(storage: BackupStorage, objects: Iterable[StoredObject] | None 
         if found.key.startswith(folder):
             sizes[found.key[len(folder) :]] = found.size_bytes
     backups = []
-    for file in sizes:
+    for file, size_bytes in sizes.items():
         name = file.removesuffix(OBJECT)
         moment = taken_at(name) if file.endswith(OBJECT) else None
         if moment:
             backups.append(
-                Backup(name, moment, folder + file, sizes[file], name + MANIFEST in sizes, name + REPORT in sizes)
+                Backup(name, moment, folder + file, size_bytes, name + MANIFEST in sizes, name + REPORT in sizes)
             )
     return sorted(backups, key=lambda b: (b.taken_at, b.name))
 

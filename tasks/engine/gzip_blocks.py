@@ -42,14 +42,15 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
     try:
         for chunk in chunks:
             seen = seen or bool(chunk)
-            while chunk:
+            rest = chunk
+            while rest:
                 member = member or isal_zlib.decompressobj(wbits=_GZIP_WINDOW)
-                plain = member.decompress(chunk)
+                plain = member.decompress(rest)
                 if plain:
                     yield plain
-                chunk = member.unused_data if member.eof else b""
+                rest = member.unused_data if member.eof else b""
                 member = None if member.eof else member
-    except (isal_zlib.error, zlib.error) as error:
+    except zlib.error as error:
         raise BackupDamaged(f"the gzip stream is damaged: {error}") from None
     if not seen:
         raise EmptyBackup("the object has no bytes")

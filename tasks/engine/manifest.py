@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import BackupDamaged
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -115,7 +115,9 @@ class DrillReport(_Document):
 
     def summary(self) -> dict[str, object]:
         """What scripts get: `pg-roundtrip drill --json`."""
-        return self.model_dump(mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds"})
+        return self.model_dump(
+            mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds"}
+        )
 
 
 def read_manifest(data: bytes, name: str) -> Manifest:

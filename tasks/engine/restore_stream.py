@@ -7,6 +7,7 @@ right; on any fault psql is killed before its input ends, and the server rolls b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import re
@@ -162,10 +163,9 @@ def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
     def put(item: bytes | BaseException | None) -> None:
         while not stopped.is_set():
-            try:
-                return waiting.put(item, timeout=0.2)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=0.2)
+                return
 
     def work() -> None:
         try:

@@ -109,9 +109,10 @@ def _await_answer(child: process.Child, server: PostgresServer) -> None:
         try:
             with server.connect() as connection:
                 connection.query("SELECT 1")
-            return
         except PgRoundtripError:
             time.sleep(0.05)
+        else:
+            return
     raise DatabaseError(child.complaint(), message="The throwaway server did not start")
 
 

@@ -195,7 +195,7 @@ class StatementSplitter:
 
     def _is_escape_string(self, quote: int) -> bool:
         before = self._buffer[max(self._begin, quote - 2) : quote]
-        letter = before[-1:] in (b"E", b"e")
+        letter = before[-1:].upper() == b"E"
         return letter and not re.fullmatch(rb"[A-Za-z0-9_$\x80-\xff]", bytes(before[:-1]))
 
     def _skip_space(self) -> None:

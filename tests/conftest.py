@@ -1,0 +1,185 @@
+"""Start real servers once a session, and give every test a database and a folder in a bucket of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer
+from blocks.settings import child_environment
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage, free_ports, running_prefect, running_storage
+from tasks.engine.clients import Client, installed_clients
+from tasks.engine.sandbox import running_server
+
+MAJORS = (15, 16, 17, 18)
+HARD_SQL = Path(__file__).parent / "data" / "hard.sql"
+_numbers = itertools.count(1)
+
+NewDatabase = Callable[..., PostgresServer]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell has set must not reach a test."""
+    for name in list(os.environ):
+        if re.match(r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_)", name):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def clients() -> dict[int, Client]:
+    """The programs of every major version that the project promises to work with."""
+    found = {c.major: c for c in installed_clients() if c.has_server}
+    missing = [major for major in MAJORS if major not in found]
+    assert not missing, f"PostgreSQL {missing} is not installed; `make setup-dev` installs all of {MAJORS}"
+    return found
+
+
+@pytest.fixture(scope="session")
+def server_of(clients: dict[int, Client]) -> Iterator[Callable[[int], PostgresServer]]:
+    """A function that starts the server of a major version on loopback, once, and returns it."""
+    with ExitStack() as stack:
+        running: dict[int, PostgresServer] = {}
+
+        def start(major: int) -> PostgresServer:
+            if major not in running:
+                running[major] = stack.enter_context(running_server(clients[major], port=free_ports(1)[0]))
+            return running[major]
+
+        yield start
+
+
+@pytest.fixture
+def new_database(server_of: Callable[[int], PostgresServer]) -> Iterator[NewDatabase]:
+    """A function that makes a database (empty, or from a script) on a server; they are dropped after the test."""
+    made: list[tuple[PostgresServer, str]] = []
+
+    def create(major: int = 16, script: str = "", name: str | None = None) -> PostgresServer:
+        server, wanted = server_of(major), name or f"test_{next(_numbers)}"
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE {}", wanted)
+        made.append((server, wanted))
+        if script:
+            with server.on(wanted).connect() as connection:
+                connection.execute(script.replace("{", "{{").replace("}", "}}"))
+        return server.on(wanted)
+
+    yield create
+    for server, name in made:
+        with server.connect() as connection:
+            connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Callable[[int], PostgresServer]:
+    """A function that fills a database with everything that is hard to dump and compare."""
+
+    def create(major: int) -> PostgresServer:
+        server = new_database(major, name=f'hard "{next(_numbers)}" dätabase')
+        with server.connect() as connection:
+            roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
+        lines = HARD_SQL.read_text().splitlines(keepends=True)
+        script = "".join(line for line in lines if not (line.startswith("CREATE ROLE") and "reader" in roles))
+        psql(clients[major], server, script)
+        return server
+
+    return create
+
+
+def psql(client: Client, server: PostgresServer, script: str, *options: str) -> str:
+    """Run a script with psql; fails the test when psql does."""
+    command = [client.program("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *options]
+    environ = child_environment(server.child_environment())
+    done = subprocess.run(command, env=environ, input=script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def databases_of(server: PostgresServer) -> set[str]:
+    """The names of a server's databases."""
+    with server.connect() as connection:
+        return {str(row[0]) for row in connection.query("SELECT datname FROM pg_database")}
+
+
+@pytest.fixture(scope="session")
+def storage_server() -> Iterator[Storage]:
+    """A real S3 server."""
+    with running_storage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def storage(storage_server: Storage) -> BackupStorage:
+    """A folder of its own in the bucket."""
+    return storage_server.block(f"test/{next(_numbers)}")
+
+
+@pytest.fixture
+def plan_for(storage: BackupStorage) -> Callable[..., Plan]:
+    """A function that makes a plan for a database, with this test's folder as its storage."""
+
+    def make(server: PostgresServer, **fields: object) -> Plan:
+        return Plan(server=server, storage=storage, **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Prefect server, so that commands need not start one each."""
+    with running_prefect(tmp_path_factory.mktemp("prefect")) as url:
+        yield url
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command_line(
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+) -> Callable[..., Ended]:
+    """A function that runs `pg-roundtrip` in a process of its own, with this test's storage in its environment."""
+
+    def call(*arguments: str, server: PostgresServer | None = None, timeout_s: float = 240, **environ: str) -> Ended:
+        given = command_environment(storage_server, storage, prefect_api, tmp_path)
+        if server:
+            given["DATABASE_URL"] = server.url.get_secret_value()
+        given.update(environ)
+        command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
+        kept = {name: value for name, value in given.items() if value != ""}
+        done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=timeout_s, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+def command_environment(
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, home: Path
+) -> dict[str, str]:
+    """The environment of a `pg-roundtrip` that a test runs; a variable set to nothing is left out."""
+    return {
+        **storage_server.environment(),
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "BACKUP_PREFIX": str(storage.bucket.bucket_folder),
+        "PREFECT_API_URL": prefect_api,
+        "PREFECT_HOME": str(home / "prefect"),
+    }
