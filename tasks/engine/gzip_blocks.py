@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import deflate
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from blocks.errors import BackupDamaged, EmptyBackup
 
@@ -50,7 +51,7 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
                     yield plain
                 rest = member.unused_data if member.eof else b""
                 member = None if member.eof else member
-    except zlib.error as error:
+    except (IsalError, zlib.error) as error:
         raise BackupDamaged(f"the gzip stream is damaged: {error}") from None
     if not seen:
         raise EmptyBackup("the object has no bytes")
