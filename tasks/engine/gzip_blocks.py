@@ -51,7 +51,7 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
                     yield plain
                 rest = member.unused_data if member.eof else b""
                 member = None if member.eof else member
-    except (IsalError, zlib.error) as error:
+    except (IsalError, zlib.error) as error:  # type: ignore[misc]  # its stub says otherwise
         raise BackupDamaged(f"the gzip stream is damaged: {error}") from None
     if not seen:
         raise EmptyBackup("the object has no bytes")
