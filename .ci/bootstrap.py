@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import configparser
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -19,14 +18,13 @@ import tempfile
 import urllib.parse
 import urllib.request
 import venv
+from html.parser import HTMLParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCKS = {"demo": "requirements.lock", "dev": "requirements-dev.lock"}
-PIP_PROJECT = "pip"
-PIP_MINIMUM = (23, 1)
 
 
 def main() -> None:
@@ -56,7 +54,10 @@ def make_environment() -> None:
         import ensurepip  # noqa: F401
     except ImportError:
         venv.create(VENV, with_pip=False, clear=True, symlinks=True)
-        fetch_pip()
+        try:
+            fetch_pip()
+        except OSError as error:
+            sys.exit(f"ERROR: pip could not be fetched [{error}]\nHINT: apt-get install python3-venv ca-certificates")
         return
     venv.create(VENV, with_pip=True, clear=True, symlinks=True)
 
@@ -75,28 +76,43 @@ def pip(*arguments: str) -> None:
 
 def fetch_pip() -> None:
     """Install pip from its wheel: a wheel is a zip file that Python can run from."""
-    index = package_index()
-    request = urllib.request.Request(
-        f"{index}/{PIP_PROJECT}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        files = json.load(answer)["files"]
-    wheel = max((f for f in files if usable(f)), key=lambda f: version_of(f["filename"]))
-    url = urllib.parse.urljoin(f"{index}/{PIP_PROJECT}/", wheel["url"])
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    page = f"{package_index()}/pip/"
+    with urllib.request.urlopen(page, timeout=60) as answer:
+        links = Links(answer.read().decode())
+    address = max(links.wheels, key=lambda url: version_of(filename_of(url)))
+    place, _, checksum = urllib.parse.urljoin(page, address).partition("#sha256=")
+    with urllib.request.urlopen(place, timeout=60) as answer:
         content = answer.read()
-    if hashlib.sha256(content).hexdigest() != wheel["hashes"]["sha256"]:
+    if hashlib.sha256(content).hexdigest() != checksum:
         sys.exit("ERROR: the downloaded pip does not match its checksum\nHINT: run make again")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / wheel["filename"]
-        path.write_bytes(content)
-        subprocess.run([PYTHON, f"{path}/pip", "install", "--quiet", "--no-index", str(path)], check=True)
+        wheel = Path(folder) / filename_of(place)
+        wheel.write_bytes(content)
+        subprocess.run([PYTHON, f"{wheel}/pip", "-qq", "install", "--no-index", str(wheel)], check=True)
 
 
-def usable(file: dict[str, object]) -> bool:
-    """Take released wheels that are not withdrawn and are new enough."""
-    name = str(file["filename"])
-    return name.endswith("-py3-none-any.whl") and not file.get("yanked") and version_of(name) >= PIP_MINIMUM
+class Links(HTMLParser):
+    """Collect the wheels that a page of the simple repository API links to, withdrawn ones left out.
+
+    The page's form is that of https://packaging.python.org/en/latest/specifications/simple-repository-api/
+    """
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.wheels: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at one tag; the parser calls this."""
+        given = dict(attrs)
+        url = given.get("href") or ""
+        if tag == "a" and "data-yanked" not in given and filename_of(url).endswith("-py3-none-any.whl"):
+            self.wheels.append(url)
+
+
+def filename_of(url: str) -> str:
+    """The last part of an address, without its checksum."""
+    return url.partition("#")[0].rpartition("/")[2]
 
 
 def version_of(filename: str) -> tuple[int, ...]:
