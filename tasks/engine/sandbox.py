@@ -137,11 +137,16 @@ def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
     """The programs where the server's user can read them: a home directory is often closed to others."""
     if user is None or _open_to_all(programs):
         return programs
+    install = programs.parent
     copy = folder / "programs"
-    shutil.copytree(programs.parent, copy, symlinks=True)
+    shutil.copytree(install, copy / install.parent.name / install.name, symlinks=True)
+    # A wheel keeps the libraries beside the package, and the programs look for them there.
+    libraries = install.parent.with_name(f"{install.parent.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     for path in (copy, *copy.rglob("*")):
         os.chown(path, user.uid, user.gid, follow_symlinks=False)
-    return copy / programs.name
+    return copy / install.parent.name / install.name / programs.name
 
 
 def _open_to_all(path: Path) -> bool:
