@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from pydantic import BaseModel
 
+from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan
 from flows.logs import log_plainly
 from flows.prune import prune
@@ -49,7 +50,11 @@ def backup(plan: str = DEFAULT) -> BackupResult:
     seconds = time.monotonic() - begun
     commit_backup(the_plan, manifest)
     publish_backup(plan, manifest)
-    prune(plan)
+    try:
+        prune(plan)
+    except PgRoundtripError as error:
+        # The backup is there; what could not be removed now is removed after the next one.
+        get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
     return BackupResult(**_result(manifest, the_plan.storage.key(name + OBJECT), seconds))
 
 

@@ -67,12 +67,20 @@ def name_backup(plan: Plan) -> str:
 
 @task(name="sweep stale uploads", **QUICK)
 def sweep_stale_uploads(plan: Plan) -> int:
-    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many."""
+    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
+
+    A storage that does not let us look is warned about: old parts cost money, but never a backup.
+    """
     swept = 0
-    for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
-        if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
-            plan.storage.abort_upload(key, upload_id)
-            swept += 1
+    try:
+        for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
+            if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
+                plan.storage.abort_upload(key, upload_id)
+                swept += 1
+    except StorageError as error:
+        if error.transient:
+            raise
+        get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
     if swept:
         get_run_logger().info("Aborted %d stale uploads", swept)
     return swept

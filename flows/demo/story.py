@@ -48,7 +48,12 @@ def run_demo(*, keep: bool = False) -> None:
     finally:
         if not farewell:
             shutil.rmtree(home, ignore_errors=True)
-    terminal.show_facts({**facts, "all of it": f"{time.monotonic() - begun:.0f} s; every server is stopped again"})
+    terminal.show_facts(
+        {
+            **facts,
+            "all of it": f"{time.monotonic() - begun:.0f} s; every server{' but Prefect' if farewell else ''} is stopped again",
+        }
+    )
     if farewell:
         terminal.say(farewell)
     if facts["verdict"] != Verdict.PROVEN:

@@ -13,6 +13,7 @@ from tasks.engine.process import Child
 
 # A table locked by a migration that never ends must not hold the backup for ever.
 _LOCK_WAIT_MS = 300_000
+_PLAIN = {"bytea_output": "hex", "quote_all_identifiers": "off"}
 _CONNECTION_LOST = ("connection to server", "server closed the connection", "terminating connection", "SSL SYSCALL")
 
 
@@ -40,6 +41,17 @@ class DumpSource:
         raise DumpFailed(complaint)
 
 
+def _forced_settings(server: PostgresServer) -> str:
+    """The libpq options that undo what a role or database has set and pg_dump does not undo by itself.
+
+    Without them the same row could be printed in two ways, and a restored copy would not compare. Options are given
+    only where they are needed, because poolers refuse them.
+    """
+    with server.connect() as connection:
+        current = {name: connection.query("SELECT current_setting(%s)", name)[0][0] for name in _PLAIN}
+    return " ".join(f"-c {name}={plain}" for name, plain in _PLAIN.items() if current[name] != plain)
+
+
 @contextmanager
 def running_dump(server: PostgresServer, client: Client, encoding: str | None = None) -> Iterator[DumpSource]:
     """Start pg_dump of a database; on leaving it is gone, whatever happened.
@@ -49,5 +61,8 @@ def running_dump(server: PostgresServer, client: Client, encoding: str | None = 
     command = [client.program("pg_dump"), "--format=plain", "--no-password", f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
     if encoding:
         command.append(f"--encoding={encoding}")
-    with Child(command, child_environment(server.child_environment()), read=True) as child:
+    environ = server.child_environment()
+    if forced := _forced_settings(server):
+        environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {forced}".strip()
+    with Child(command, child_environment(environ), read=True) as child:
         yield DumpSource(child)
