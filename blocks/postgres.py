@@ -27,6 +27,12 @@ _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
+# What a role or database has set for its applications must neither cut us short nor let us wait for ever.
+_NO_OTHER_LIMITS = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('lock_timeout', 'idle_session_timeout',"
+    " 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -124,6 +130,8 @@ class PostgresServer(Block):
         """Open a connection in autocommit mode; every fault is translated into our family of errors."""
         given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
         with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
+            opened.execute("SET statement_timeout = '10min'")
+            opened.execute(_NO_OTHER_LIMITS)
             yield Connection(opened)
 
     def inspect(self) -> ServerFacts:
@@ -195,7 +203,7 @@ def _translate(error: psycopg.Error, address: str) -> Exception:
         return CreateDatabaseDenied(address)
     if code == "53100" or "no space left" in lowered:
         return NoSpaceLeft(context)
-    if "timeout" in lowered or "timed out" in lowered:
+    if not code and ("timeout" in lowered or "timed out" in lowered):
         return DatabaseTimeout(context)
     if code.startswith(_REFUSED) or "authentication failed" in lowered or "does not exist" in lowered:
         return DatabaseRefused(context)
