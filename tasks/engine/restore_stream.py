@@ -186,4 +186,4 @@ def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        thread.join(timeout=2)  # it may be waiting for the network; it is a daemon, and nobody waits for it

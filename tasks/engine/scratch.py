@@ -59,7 +59,7 @@ def sweep_scratch_databases(server: PostgresServer) -> list[str]:
             if not _lock(connection, name):
                 continue  # its maker is alive
             if not _strangers(connection, name):
-                connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+                _drop(server, connection, name)
                 swept.append(name)
             connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
     return swept
@@ -107,9 +107,22 @@ def _drop_own(server: PostgresServer, name: str, warn: Callable[[str], None]) ->
     try:
         with server.connect() as connection:
             if name in _marked(connection):
-                connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+                _drop(server, connection, name)
     except PgRoundtripError as error:
         warn(f"Failed to cleanup temp database [{name}: {error.context}]")
+
+
+def _drop(server: PostgresServer, connection: Connection, name: str) -> None:
+    """Drop a database of ours; a restored subscription would hold it, though it was never connected."""
+    held = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
+    if subscriptions := connection.query(held, name):
+        with server.on(name).connect() as inside:
+            for (subscription,) in subscriptions:
+                inside.execute("ALTER SUBSCRIPTION {} DISABLE", subscription)
+                # Its slot is the source's, and in use there.
+                inside.execute("ALTER SUBSCRIPTION {} SET (slot_name = NONE)", subscription)
+                inside.execute("DROP SUBSCRIPTION {}", subscription)
+    connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 def _marked(connection: Connection) -> list[str]:
