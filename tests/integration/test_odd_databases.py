@@ -1,11 +1,11 @@
-"""What a role or a database has set must not change what a drill says."""
+"""What is odd about a database must not change what a drill says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from blocks.postgres import PostgresServer
-from tests.conftest import Ended, NewDatabase
+from tests.conftest import Ended, NewDatabase, databases_of
 
 _SCRIPT = """
 CREATE TABLE files (id int PRIMARY KEY, "Content" bytea, at timestamptz, cost float8);
@@ -30,3 +30,25 @@ def test_settings_of_the_database_do_not_read_as_corruption(
     assert command_line("backup", server=server).status == 0
     drilled = command_line("drill", server=server)
     assert drilled.status == 0, drilled.out + drilled.err
+
+
+def test_a_restored_subscription_does_not_keep_the_scratch_database(
+    new_database: NewDatabase, command_line: Callable[..., Ended]
+) -> None:
+    """PostgreSQL refuses to drop a database that has a subscription; a drill cleans up all the same."""
+    server = new_database(16, "CREATE TABLE t (a int)")
+    with server.connect() as connection:
+        connection.execute(
+            "CREATE SUBSCRIPTION odd CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false, slot_name = 's')"
+        )
+    try:
+        before = databases_of(server)
+        assert command_line("backup", server=server).status == 0
+        drilled = command_line("drill", server=server)
+        assert drilled.status == 0, drilled.out + drilled.err
+        assert "Failed to cleanup" not in drilled.err
+        assert databases_of(server) == before
+    finally:
+        with server.connect() as connection:
+            connection.execute("ALTER SUBSCRIPTION odd SET (slot_name = NONE)")
+            connection.execute("DROP SUBSCRIPTION odd")
