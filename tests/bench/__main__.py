@@ -1,0 +1,86 @@
+"""Run the measurements: `python -m tests.bench [--size-mb N] [--runs N] [--major N] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from blocks.errors import PgRoundtripError
+from tests.bench.contenders import Contender, contenders
+from tests.bench.measure import BenchFailed, run_measured
+from tests.bench.report import Run, facts_of, results_of, sql_bytes, table
+from tests.bench.stage import USUAL_MAJOR, Stage, running_stage
+
+
+def main() -> int:
+    """Measure, print the table, and leave nothing behind; returns the exit status."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go away then, too
+    try:
+        with running_stage(options.major, options.size_mb, _say) as stage:
+            everyone = contenders(stage)
+            runs = _measure_all(stage, everyone, options.runs)
+            facts = {**facts_of(stage, options.size_mb, options.runs), "sql_bytes": sql_bytes(runs)}
+    except (BenchFailed, PgRoundtripError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    results = results_of(everyone, runs)
+    if options.json:
+        options.json.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
+    print(table(facts, results))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure against the shell pipelines.")
+    parser.add_argument("--size-mb", type=_count, default=1000, help="size of the sample database (default: 1000)")
+    parser.add_argument("--runs", type=_count, default=3, help="how often each is measured (default: 3)")
+    parser.add_argument(
+        "--major", type=int, help=f"PostgreSQL's major version (default: {USUAL_MAJOR}, else the newest)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _measure_all(stage: Stage, everyone: Sequence[Contender], rounds: int) -> dict[str, list[Run]]:
+    """Measure everyone in turn, round by round, so that a slow minute of the machine does not fall on one alone."""
+    runs: dict[str, list[Run]] = {contender.name: [] for contender in everyone}
+    for number in range(1, rounds + 1):
+        for contender in everyone:
+            run = _measure(stage, contender)
+            runs[contender.name].append(run)
+            _say(f"run {number} of {rounds}: {contender.name}: {run.seconds:.2f} s")
+    return runs
+
+
+def _measure(stage: Stage, contender: Contender) -> Run:
+    stage.reset(contender.stores_in)
+    measured = run_measured(contender.name, contender.argv, contender.environ, stage.home)
+    figures = json.loads(measured.printed) if contender.ours else {}
+    stored = stage.object_bytes(contender.stores_in) if contender.stores_in else 0
+    if contender.stores_in and not stored:
+        raise BenchFailed(f"{contender.name}: nothing was stored")
+    if contender.restores:
+        stage.check_restored(contender.name)
+    return Run(figures.get("seconds", measured.seconds), measured.seconds, measured.peak_bytes, stored, figures)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Run one step of ours without Prefect around it, and print what it took as one JSON document.
+
+The step is the product's own; only the orchestration is left out, because the promise excludes Prefect's own
+time. The environment says what to work on, as it does for `pg-roundtrip`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect.logging import disable_run_logger
+
+import flows  # noqa: F401  (sets what Prefect reads when it is first used)
+from blocks.plan import DEFAULT, Plan, resolve_plan, resolve_target
+from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
+from tasks.clock import utc_now
+from tasks.drill import rehearse_restore, report_on
+from tasks.engine import catalog
+from tasks.engine.clients import match_client
+from tasks.engine.restore_stream import BackupReader, feed_psql
+
+Figures = dict[str, object]
+
+
+def backup(plan: Plan) -> Figures:
+    """Dump to the storage, digests included; the time is that of the dump step, as in `backup --json`."""
+    source, name = inspect_source.fn(plan), name_backup.fn(plan)
+    begun = time.monotonic()
+    manifest = dump_to_storage.fn(plan, DEFAULT, source, name)
+    seconds = time.monotonic() - begun
+    commit_backup.fn(plan, manifest)
+    return {"seconds": seconds, "rows": manifest.rows, "raw_bytes": manifest.raw_bytes}
+
+
+def restore(plan: Plan) -> Figures:
+    """Restore the newest backup into the fresh database that RESTORE_DATABASE_URL names, checking it on the way."""
+    begun = time.monotonic()
+    target = resolve_target(DEFAULT)
+    chosen = catalog.choose(catalog.read_catalog(plan.storage), None)
+    reader = BackupReader(plan.storage, chosen, catalog.load_manifest(plan.storage, chosen))
+    flow = feed_psql(reader, target, match_client(target.inspect().major))
+    return {"seconds": time.monotonic() - begun, "rows": flow.summary.rows, "raw_bytes": flow.summary.raw_bytes}
+
+
+def drill(plan: Plan) -> Figures:
+    """Restore the newest backup into a scratch database, dump that again and compare."""
+    begun, started = time.monotonic(), utc_now()
+    chosen = catalog.choose(catalog.read_catalog(plan.storage), None)
+    seen = rehearse_restore.fn(plan, chosen)
+    seconds = time.monotonic() - begun
+    report = report_on(chosen, seen, started, seconds)
+    if report.verdict != "PROVEN":
+        sys.exit(f"ERROR: the drill says {report.verdict}: {report.cause}")
+    return {"seconds": seconds, "verdict": report.verdict, "restore_seconds": report.restore_seconds}
+
+
+STEPS: dict[str, Callable[[Plan], Figures]] = {"backup": backup, "restore": restore, "drill": drill}
+
+
+def resident_bytes(field: str) -> int:
+    """What the kernel says of this process: `VmRSS`, memory now, or `VmHWM`, the most it ever was.
+
+    `getrusage` would say the most that the process was before it became this program, too.
+    """
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+def main() -> None:
+    """Run the step that the only argument names."""
+    Path("/proc/self/clear_refs").write_text("5")  # what importing took at its peak is not the engine's
+    imported = resident_bytes("VmRSS")
+    with disable_run_logger():
+        figures = STEPS[sys.argv[1]](resolve_plan(DEFAULT, frozenset({"database", "storage"})))
+    memory = {"imported_bytes": imported, "engine_bytes": max(0, resident_bytes("VmHWM") - imported)}
+    print(json.dumps(figures | memory))
+
+
+if __name__ == "__main__":
+    main()

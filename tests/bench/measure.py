@@ -1,0 +1,101 @@
+"""Run one program with everything it starts, and measure how long it took and how much memory it had."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.engine.process import Child
+
+_SAMPLE_EVERY_S = 0.05
+# A sample walks page tables and holds up what it measures: it may cost this part of the time at most.
+_SAMPLE_COST = 0.04
+_PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+
+
+class BenchFailed(Exception):
+    """What was to be measured did not work."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How one run went."""
+
+    seconds: float
+    peak_bytes: int
+    printed: str
+
+
+def run_measured(name: str, argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Measured:
+    """Run a program to its end; raises BenchFailed with what it said unless its exit code is 0."""
+    begun = time.monotonic()
+    with Child(argv, environ, read=True, cwd=folder) as child:
+        with _MemoryWatch(child.pid) as memory:
+            code = child.wait()
+            seconds = time.monotonic() - begun
+        if code:
+            raise BenchFailed(f"{name}: exit code {code}: {child.complaint()}")
+        return Measured(seconds, memory.peak_bytes, _all_of(child.output))
+
+
+def _all_of(descriptor: int) -> str:
+    """What a program printed that has ended; it must have fitted into the pipe."""
+    parts = []
+    while part := os.read(descriptor, 65_536):
+        parts.append(part)
+    return b"".join(parts).decode(errors="replace")
+
+
+class _MemoryWatch:
+    """Sample the memory of a process and its descendants, in a thread, and keep the largest sum.
+
+    The sum is of proportional set sizes: pages that processes share are counted once. A peak between two
+    samples is missed.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            begun = time.monotonic()
+            self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, _tree(self._pid))))
+            pause = max(_SAMPLE_EVERY_S, (time.monotonic() - begun) / _SAMPLE_COST)
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """A process and all its descendants."""
+    yield pid
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for child in listing.read_text().split():
+                yield from _tree(int(child))
+
+
+def _proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        found = _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0

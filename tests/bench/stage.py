@@ -1,0 +1,110 @@
+"""Start what the measurements need: a PostgreSQL server as in production, a storage, and a database to dump."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.postgres import PostgresServer, ServerFacts
+from flows.demo.sample import load_sample
+from flows.demo.services import Storage, free_ports, running_storage
+from tasks.engine.clients import Client, installed_clients, match_client
+from tasks.engine.sandbox import running_server
+from tests.bench.measure import BenchFailed
+
+# The version that the recorded figures were measured with.
+USUAL_MAJOR = 15
+# What a server does by default, where the throwaway server does otherwise: measured is what users have.
+_AS_IN_PRODUCTION = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "wal_level": "replica",
+    "max_wal_senders": "10",
+    "max_wal_size": "1GB",
+    "autovacuum": "on",
+    "shared_buffers": "128MB",
+    "maintenance_work_mem": "64MB",
+    "max_locks_per_transaction": "64",
+}
+_TABLES = "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The servers that are measured on, and the database that is dumped."""
+
+    database: PostgresServer
+    facts: ServerFacts
+    rows: int
+    client: Client
+    storage: Storage
+    home: Path
+
+    @property
+    def restored(self) -> PostgresServer:
+        """The database that restores go to."""
+        return self.database.on("restored")
+
+    def reset(self, folder: str) -> None:
+        """Make the next measurement begin like every other: no old object, no old restore, nothing left to write."""
+        if folder:
+            block = self.storage.block(folder)
+            for found in list(block.list_objects()):
+                block.remove(found.key)
+        with self.database.connect() as connection:
+            connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
+            connection.execute("CREATE DATABASE restored TEMPLATE template0")
+            connection.execute("CHECKPOINT")
+        os.sync()
+
+    def object_bytes(self, folder: str) -> int:
+        """The size of the dump that was stored in a folder."""
+        return sum(o.size_bytes for o in self.storage.block(folder).list_objects() if o.key.endswith(".sql.gz"))
+
+    def check_restored(self, name: str) -> None:
+        """Raise BenchFailed unless all rows came back: a fast restore of half a database is no result."""
+        rows = count_rows(self.restored)
+        if rows != self.rows:
+            raise BenchFailed(f"{name}: {rows} rows came back of {self.rows}")
+
+
+@contextmanager
+def running_stage(major: int | None, size_mb: int, say: Callable[[str], None]) -> Iterator[Stage]:
+    """Run the servers while the context lasts, and fill a database with about `size_mb` of data."""
+    client = choose_client(major)
+    with (
+        tempfile.TemporaryDirectory(prefix="pg-roundtrip-bench-") as home,
+        running_storage() as storage,
+        running_server(client, port=free_ports(1)[0], settings=_AS_IN_PRODUCTION) as server,
+    ):
+        say(f"PostgreSQL {client.version} and SeaweedFS run")
+        with server.connect() as connection:
+            connection.execute("CREATE DATABASE sample")
+        database = server.on("sample")
+        load_sample(database, size_mb, say)
+        with database.connect() as connection:
+            connection.execute("VACUUM")  # else the first dump would be the one to mark what is visible
+        facts = database.inspect()
+        yield Stage(database, facts, count_rows(database), match_client(facts.major), storage, Path(home))
+
+
+def choose_client(major: int | None) -> Client:
+    """Choose the server: of the wanted major version, else of the usual one, else the newest that is installed."""
+    servers = {c.major: c for c in installed_clients() if c.has_server}
+    if not servers:
+        raise BenchFailed("no PostgreSQL server is installed; `make setup-dev` installs some")
+    if major is not None and major not in servers:
+        raise BenchFailed(f"PostgreSQL {major} is not installed; these are: {sorted(servers)}")
+    return servers[major or (USUAL_MAJOR if USUAL_MAJOR in servers else max(servers))]
+
+
+def count_rows(database: PostgresServer) -> int:
+    """Count the rows of all tables."""
+    with database.connect() as connection:
+        tables = [str(row[0]) for row in connection.query(_TABLES)]
+        return sum(int(connection.query(f"SELECT count(*) FROM {table}")[0][0]) for table in tables)
