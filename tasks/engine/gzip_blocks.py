@@ -43,13 +43,15 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
     try:
         for chunk in chunks:
             seen = seen or bool(chunk)
-            rest = chunk
-            while rest:
+            rest, more = chunk, bool(chunk)
+            while more:
                 member = member or isal_zlib.decompressobj(wbits=_GZIP_WINDOW)
-                plain = member.decompress(rest)
+                # A megabyte of zeros compresses to a thousand bytes: without a limit, one chunk fills the memory.
+                plain = member.decompress(rest, BLOCK_BYTES)
                 if plain:
                     yield plain
-                rest = member.unused_data if member.eof else b""
+                rest = member.unused_data if member.eof else member.unconsumed_tail
+                more = bool(rest) or (not member.eof and len(plain) == BLOCK_BYTES)
                 member = None if member.eof else member
     except (IsalError, zlib.error) as error:  # type: ignore[misc]  # its stub says otherwise
         raise BackupDamaged(f"the gzip stream is damaged: {error}") from None

@@ -26,7 +26,10 @@ _ROLE = re.compile(
     rb"(?:OWNER TO|FOR ROLE|SESSION AUTHORIZATION|(?:^GRANT|^REVOKE|\b(?:GRANT|REVOKE)) .*? (?:TO|FROM)) ("
     + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z", re.DOTALL,
 )  # fmt: skip
-_POLICY_ROLES = re.compile(rb"CREATE POLICY .*? TO (" + _IDENTIFIER + rb"(?:, " + _IDENTIFIER + rb")*)", re.DOTALL)
+_POLICY_ROLES = re.compile(
+    rb"CREATE POLICY " + _IDENTIFIER + rb" ON " + _NAME + rb"(?: AS [A-Z]+)?(?: FOR [A-Z]+)? TO ("
+    + _IDENTIFIER + rb"(?:, " + _IDENTIFIER + rb")*)"
+)  # fmt: skip
 _DEFAULT_ROLE = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE (" + _IDENTIFIER + rb")")
 _NOT_ROLES = {"DEFAULT", "PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
 

@@ -132,7 +132,7 @@ def test_comments_and_commands_are_pieces_of_their_own() -> None:
 
 
 def test_a_command_inside_a_statement_is_seen() -> None:
-    """psql runs a backslash command also in the middle of a statement, so it must not go unseen."""
+    """A client runs a backslash command also in the middle of a statement, so it must not go unseen."""
     found, _ = split(b"SELECT 1 \\! rm -rf x\n + 1;")
     assert [p.kind for p in found] == ["meta", "statement"]
     assert found[0].text == b"\\! rm -rf x"

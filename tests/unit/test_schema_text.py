@@ -1,0 +1,171 @@
+"""Two dumps of one schema normalise to the same statements, and what differs stays different."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.engine.schema_text import (
+    COPY,
+    EXTENSION,
+    SETVAL,
+    SchemaNormaliser,
+    columns_of,
+    hash_of,
+    hex_digest,
+    roles_of,
+    unquote,
+)
+
+
+def normal(*statements: bytes) -> list[bytes]:
+    """The statements of one dump that make its schema."""
+    normaliser = SchemaNormaliser()
+    return [text for text in map(normaliser.normalise, statements) if text is not None]
+
+
+def test_a_cast_array_is_written_in_one_way() -> None:
+    """The server prints the same condition differently once it was restored from its own text."""
+    first = b"CHECK (((a)::text = ANY ((ARRAY['x'::character varying, 'it''s; (b)'::character varying])::text[])))"
+    again = (
+        b"CHECK (((a)::text = ANY (ARRAY[('x'::character varying)::text, ('it''s; (b)'::character varying)::text])))"
+    )
+    assert normal(b"ALTER TABLE t ADD CONSTRAINT c " + first) == normal(b"ALTER TABLE t ADD CONSTRAINT c " + again)
+
+
+def test_a_cast_with_a_length() -> None:
+    """The length of a type is kept: another length is another condition."""
+    first = b"(ARRAY['x'::character varying(5)])::text[]"
+    assert normal(first) == [b"ARRAY[('x'::character varying(5))::text]"]
+    assert normal(first) != normal(first.replace(b"(5)", b"(6)"))
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['y'::text])::text[]"),
+    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::text, 'x'::text])::text[]"),
+    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::text])::varchar[]"),
+    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::bpchar])::text[]"),
+])  # fmt: skip
+def test_other_arrays_stay_other(one: bytes, other: bytes) -> None:
+    """Values, their number and their types still count."""
+    assert normal(one) != normal(other)
+
+
+def test_the_alias_of_a_literal_in_an_atomic_body() -> None:
+    """A nameless literal gets the name of its cast when its body is parsed again."""
+    body = b"CREATE FUNCTION f() RETURNS record BEGIN ATOMIC SELECT 'a;b'::text%s, 2%s;END;"
+    assert normal(body % (b' AS "text"', b"")) == normal(body % (b"", b""))
+    assert normal(body % (b" AS text", b"")) == normal(body % (b"", b""))
+    assert normal(body % (b" AS title", b"")) != normal(body % (b"", b""))
+    assert normal(body % (b" AS text_of", b"")) != normal(body % (b"", b""))
+
+
+def test_aliases_elsewhere_stay() -> None:
+    """Outside of such a body a column's name is part of the schema."""
+    assert normal(b"CREATE VIEW v AS SELECT 'a'::text AS text;") != normal(b"CREATE VIEW v AS SELECT 'a'::text;")
+
+
+@pytest.mark.parametrize("statement", [
+    b"SET statement_timeout = 0;", b"SET default_tablespace = '';", b"RESET SESSION AUTHORIZATION;",
+    b"SELECT pg_catalog.set_config('search_path', '', false);", b"BEGIN;", b"COMMIT;",
+])  # fmt: skip
+def test_a_session_is_no_schema(statement: bytes) -> None:
+    """Which settings a dump is read with depends on the client that wrote it."""
+    assert normal(statement) == []
+
+
+def test_who_grants_is_schema() -> None:
+    """A statement that is carried out as another role says so before it."""
+    assert normal(b"SET SESSION AUTHORIZATION reader;") == [b"SET SESSION AUTHORIZATION reader;"]
+
+
+def test_where_a_table_lives_is_schema() -> None:
+    """A tablespace is set by a statement of its own: it counts for the tables behind it."""
+    table, view = b"CREATE TABLE t (a int);", b"CREATE VIEW v AS SELECT 1;"
+    plain = normal(b"SET default_tablespace = '';", table, view)
+    fast = normal(b"SET default_tablespace = fast;", table, view)
+    assert plain == [table, view]
+    assert fast == [table + b" -- default_tablespace fast", view]
+    assert normal(b"SET default_tablespace = fast;", b"SET default_tablespace = '';", table, view) == plain
+    assert normal(b"SET default_tablespace = 'slow disk';", table) != normal(b"SET default_tablespace = fast;", table)
+
+
+def test_how_a_table_is_stored_is_schema() -> None:
+    """Another access method is another table; the usual one need not be named."""
+    table = b"CREATE TABLE t (a int);"
+    assert normal(b"SET default_table_access_method = heap;", table) == [table]
+    assert normal(b"SET default_table_access_method = columnar;", table) != [table]
+
+
+@pytest.mark.parametrize(("statement", "roles"), [
+    (b"ALTER TABLE public.t OWNER TO app;", {"app"}),
+    (b'ALTER FUNCTION public.f(a integer) OWNER TO "r\xc3\xb6le ""x""";', {'röle "x"'}),
+    (b"GRANT SELECT(id),UPDATE(id) ON TABLE public.t TO reader;", {"reader"}),
+    (b"GRANT ALL ON TABLE public.t TO reader WITH GRANT OPTION;", {"reader"}),
+    (b'GRANT ALL ON TABLE public."a TO b" TO reader;', {"reader"}),
+    (b"REVOKE ALL ON FUNCTION public.f() FROM PUBLIC;", set()),
+    (b"REVOKE USAGE ON SCHEMA public FROM app;", {"app"}),
+    (b"ALTER SCHEMA public OWNER TO pg_database_owner;", set()),
+    (b"ALTER DEFAULT PRIVILEGES FOR ROLE app IN SCHEMA public GRANT SELECT ON TABLES  TO reader;", {"app", "reader"}),
+    (b"ALTER DEFAULT PRIVILEGES FOR ROLE app REVOKE ALL ON FUNCTIONS  FROM PUBLIC;", {"app"}),
+    (b"SET SESSION AUTHORIZATION 'it''s';", {"it's"}),
+    (b"SET SESSION AUTHORIZATION DEFAULT;", set()),
+    (b'CREATE POLICY p ON public.t FOR SELECT TO reader, "r 2" USING ((owner = CURRENT_USER));', {"reader", "r 2"}),
+    (b"CREATE POLICY p ON public.t AS RESTRICTIVE TO app WITH CHECK (true);", {"app"}),
+    (b"CREATE POLICY p ON public.t USING (true);", set()),
+    (b'CREATE POLICY "what belongs TO me" ON public."x TO y" FOR ALL TO app USING (true);', {"app"}),
+    (b"CREATE POLICY p ON public.t USING ((a = 'belongs TO nobody'::text));", set()),
+    (b"COMMENT ON TABLE t IS 'OWNER TO nobody;';", set()),
+    (b"CREATE FUNCTION f() RETURNS int AS $$ GRANT ALL ON t TO nobody; $$;", set()),
+])  # fmt: skip
+def test_the_roles_a_statement_needs(statement: bytes, roles: set[str]) -> None:
+    """Owners, grantees and the roles of policies are named; what every server has is not."""
+    assert roles_of(statement) == roles
+
+
+@pytest.mark.parametrize(("quoted", "name"), [
+    (b"plain", "plain"), (b'"odd ""name"""', 'odd "name"'), (b"'it''s'", "it's"), (b'"it\'s"', "it's"),
+    (b"'a\"b'", 'a"b'), (b"\xc3\xa4", "ä"), (b'""""', '"'),
+])  # fmt: skip
+def test_unquote(quoted: bytes, name: str) -> None:
+    """The name itself, without its quotes and with its own quotes single."""
+    assert unquote(quoted) == name
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
+def test_unquote_undoes_quoting(name: str) -> None:
+    """Any name survives being quoted as an identifier or as a literal."""
+    assert unquote(b'"' + name.replace('"', '""').encode() + b'"') == name
+    assert unquote(b"'" + name.replace("'", "''").encode() + b"'") == name
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
+def test_columns_of_any_names(names: list[str]) -> None:
+    """Commas, parentheses and quotes in the names of columns do not split them."""
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    found = COPY.match(f"COPY public.t ({', '.join(quoted)}) FROM stdin;".encode())
+    assert found
+    assert columns_of(found[2]) == tuple(quoted)
+    assert columns_of(None) == ()
+
+
+def test_statements_that_are_looked_for() -> None:
+    """COPY, setval and CREATE EXTENSION are recognised as pg_dump writes them, and nothing else is."""
+    assert COPY.match(b"COPY t  FROM stdin;")
+    assert not COPY.match(b"COPY t TO stdout;")
+    assert not COPY.match(b"COPY t (a) FROM stdin WITH (FORMAT csv);")
+    assert not COPY.match(b"COPY t (a) FROM stdin; SELECT 1;")
+    value = SETVAL.match(b"SELECT pg_catalog.setval('public.\"it''s\"', -5, false);")
+    assert value
+    assert value.groups() == (b"public.\"it''s\"", b"-5", b"false")
+    extension = EXTENSION.match(b'CREATE EXTENSION IF NOT EXISTS "a ""b""" WITH SCHEMA x;')
+    assert extension
+    assert unquote(extension[1]) == 'a "b"'
+
+
+def test_digests_have_one_form() -> None:
+    """128 bits as 32 digits, small sums and overflowing ones alike; the empty row has XXH3's published hash."""
+    assert hex_digest(0) == "0" * 32
+    assert hex_digest(2**128 + 10) == "0" * 31 + "a"
+    assert hex_digest(hash_of(b"")) == "99aa06d3014798d86001c324468d497f"
