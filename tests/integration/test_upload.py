@@ -1,0 +1,199 @@
+"""The upload on a real S3 server: whole or not at all, in equal parts, and nothing of others is touched."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from blocks.errors import StorageError, StorageUnreachable
+from blocks.plan import Plan
+from blocks.providers import MIB, Provider
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tasks.backup import sweep_stale_uploads
+from tasks.engine.upload import Upload
+
+PART = 5 * MIB
+
+
+def pending(storage: BackupStorage) -> list[str]:
+    """The keys of all uploads in the test's folder that are begun and not completed."""
+    return [key for key, _ in storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))]
+
+
+def keys(storage: BackupStorage) -> list[str]:
+    return [found.key.removeprefix(storage.key("")) for found in storage.list_objects()]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """The size of every part that goes out, by its number."""
+    sizes: dict[int, int] = {}
+    put_part = BackupStorage.put_part
+
+    def watched(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+        sizes[number] = len(body)
+        return put_part(self, key, upload_id, number, body)
+
+    monkeypatch.setattr(BackupStorage, "put_part", watched)
+    return sizes
+
+
+def test_a_small_object_goes_in_one_request(
+    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits one part begins no multipart upload, so it cannot leave one behind."""
+    monkeypatch.setattr(BackupStorage, "begin_upload", lambda *_: pytest.fail("a multipart upload was begun"))
+    upload = Upload(storage, storage.key("small"), expected_bytes=10)
+    upload.write(b"a few ")
+    upload.write(b"bytes")
+    assert keys(storage) == []
+    upload.complete()
+    assert storage.get(storage.key("small")) == b"a few bytes"
+    assert sent == {}
+
+
+def test_an_object_without_bytes_is_stored(storage: BackupStorage) -> None:
+    """A stream that ends before its first byte is one empty object."""
+    Upload(storage, storage.key("nothing"), expected_bytes=0).complete()
+    found = storage.stat(storage.key("nothing"))
+    assert found is not None
+    assert found.size_bytes == 0
+
+
+@pytest.mark.parametrize("extra", [0, 1, 3 * MIB + 17])
+def test_a_large_object_goes_in_equal_parts(storage: BackupStorage, sent: dict[int, int], extra: int) -> None:
+    """Every part but the last has the same size, and the object is what was written, however it was cut."""
+    data = secrets.token_bytes(3 * PART + extra)
+    upload = Upload(storage, storage.key("large"), expected_bytes=0, part_bytes=PART)
+    for start in range(0, len(data), 700_001):
+        upload.write(data[start : start + 700_001])
+    assert keys(storage) == []
+    upload.complete()
+    assert storage.get(storage.key("large")) == data
+    assert [sent[n] for n in sorted(sent)] == [PART] * 3 + ([extra] if extra else [])
+    assert pending(storage) == []
+
+
+def test_parts_go_in_parallel(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several parts are under way at the same time, and no more than three, so memory stays bounded."""
+    together, under_way, most, lock = threading.Barrier(3), 0, 0, threading.Lock()
+    put_part = BackupStorage.put_part
+
+    def watched(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+        nonlocal under_way, most
+        with lock:
+            under_way, most = under_way + 1, max(most, under_way + 1)
+        if number <= 3:
+            together.wait(60)  # breaks, and fails the upload, unless three come together
+        try:
+            return put_part(self, key, upload_id, number, body)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr(BackupStorage, "put_part", watched)
+    upload = Upload(storage, storage.key("parallel"), expected_bytes=0, part_bytes=PART)
+    block = secrets.token_bytes(PART)
+    for _ in range(6):
+        upload.write(block)
+    upload.complete()
+    assert most == 3
+    assert storage.get(storage.key("parallel")) == 6 * block
+
+
+def test_a_part_that_waits_on_disk_arrives(storage: BackupStorage) -> None:
+    """Parts too large for memory go by way of a file, and arrive as they were."""
+    data = secrets.token_bytes(18 * MIB + 5)
+    upload = Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
+    upload.write(data)
+    upload.complete()
+    assert storage.get(storage.key("disk")) == data
+
+
+def test_more_than_was_expected_still_fits(
+    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dump that outgrows its estimate is stored: late parts grow, so that the provider's limit is not met."""
+    few = Provider("a provider of few parts", max_parts=4, min_part_bytes=PART)
+    monkeypatch.setattr(BackupStorage, "provider", few)
+    upload = Upload(storage, storage.key("grown"), expected_bytes=MIB, part_bytes=PART)
+    data = secrets.token_bytes(5 * PART)
+    for start in range(0, len(data), MIB):
+        upload.write(data[start : start + MIB])
+    upload.complete()
+    assert storage.get(storage.key("grown")) == data
+    assert len(sent) <= 4
+
+
+def test_more_than_the_provider_can_hold_is_an_error(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that no number of parts can hold ends in an error that says so, and leaves nothing."""
+    monkeypatch.setattr(BackupStorage, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
+    upload = Upload(storage, storage.key("too much"), expected_bytes=0, part_bytes=PART)
+    with pytest.raises(StorageError, match="more than 2 parts"):
+        upload.write(secrets.token_bytes(3 * PART))
+    upload.abort()
+    assert (keys(storage), pending(storage)) == ([], [])
+
+
+def test_abort_leaves_nothing(storage: BackupStorage) -> None:
+    """An upload given up in the middle leaves no object and no multipart upload; a second abort is harmless."""
+    upload = Upload(storage, storage.key("given up"), expected_bytes=0, part_bytes=PART)
+    upload.write(secrets.token_bytes(2 * PART + 100))
+    upload.abort()
+    assert (keys(storage), pending(storage)) == ([], [])
+    upload.abort()
+
+
+def test_a_failing_part_surfaces(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of one part reaches the writer or the end, and the abort after it leaves nothing."""
+    put_part = BackupStorage.put_part
+
+    def failing(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+        if number == 2:
+            raise StorageUnreachable(f"{key}: SlowDown", message="S3 upload failed")
+        return put_part(self, key, upload_id, number, body)
+
+    monkeypatch.setattr(BackupStorage, "put_part", failing)
+    upload = Upload(storage, storage.key("failing"), expected_bytes=0, part_bytes=PART)
+    block = secrets.token_bytes(PART)
+
+    def send_all() -> None:
+        for _ in range(4):
+            upload.write(block)
+        upload.complete()
+
+    with pytest.raises(StorageUnreachable, match="S3 upload failed"):
+        send_all()
+    upload.abort()
+    assert (keys(storage), pending(storage)) == ([], [])
+
+
+def test_stale_uploads_of_ours_are_swept(
+    storage: BackupStorage, storage_server: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed run left is aborted after a day; a fresh one, one of another name and another folder's are not."""
+    other = storage_server.block(f"{storage.bucket.bucket_folder}-other")
+    ours, foreign = storage.key("backup_20260101_000000.sql.gz"), storage.key("video.mp4")
+    neighbour = other.key("backup_20260101_000000.sql.gz")
+    deeper = storage.key("deeper/backup_20260101_000000.sql.gz")
+    begun = {key: storage.begin_upload(key) for key in (ours, foreign, neighbour, deeper)}
+    for key, upload_id in begun.items():
+        storage.put_part(key, upload_id, 1, b"x" * 1000)
+    plan = Plan(storage=storage)
+    monkeypatch.setattr("tasks.backup.get_run_logger", lambda: logging.getLogger("test"))
+    assert sweep_stale_uploads.fn(plan) == 0
+    tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=5)
+    assert {key for key, _ in storage.list_uploads(timedelta(days=1), tomorrow)} == {ours, foreign, deeper}
+    monkeypatch.setattr("tasks.backup.utc_now", lambda: tomorrow)
+    assert sweep_stale_uploads.fn(plan) == 1
+    assert sorted(pending(storage)) == sorted([foreign, deeper])
+    assert pending(other) == [neighbour]
+    for key in (foreign, deeper, neighbour):
+        storage.abort_upload(key, begun[key])
+    storage.abort_upload(ours, begun[ours])  # gone already, which is no fault
