@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import psycopg
 from prefect.blocks.core import Block
@@ -24,6 +24,8 @@ from blocks.errors import (
 )
 
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
+_LOGIN = re.compile(r"[^@/]*@")
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
@@ -46,17 +48,27 @@ def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
     if not scheme:
         raise ValueError("it does not begin with postgresql://")
     known = {o.keyword.decode(): bool(o.envvar) for o in pq.Conninfo.get_defaults()}
-    address, _, query = url.partition("?")
+    # As libpq reads it: a login ends at the first @, if no slash comes before it; only then may a ? begin the parameters.
+    login = _LOGIN.match(url, scheme.end())
+    begin = login.end() if login else scheme.end()
+    place, _, query = url[begin:].partition("?")
+    if "@" in place or "\0" in url:
+        # Else a part of the password would be taken for the host or the database, and shown.
+        raise ValueError("a special character in it is not written as %XX")
     pairs = [p for p in query.split("&") if p]
     # `ssl=true` is libpq's own alias of sslmode=require; it is not listed among the keywords.
     kept = [p for p in pairs if p.partition("=")[0] in known or p == "ssl=true"]
     dropped = [p.partition("=")[0] for p in pairs if p not in kept]
+    if not all(_PARAMETER.fullmatch(name) for name in dropped):
+        raise ValueError("a special character in it is not written as %XX")
     try:
-        urlsplit(address).port  # noqa: B018  (raises when the port is no number)
-        parsed = conninfo.conninfo_to_dict("postgresql://" + address[scheme.end() :] + "?" + "&".join(kept))
+        parsed = conninfo.conninfo_to_dict("postgresql://" + url[scheme.end() : begin] + place + "?" + "&".join(kept))
     except (psycopg.Error, ValueError):
         raise ValueError("host, port or parameters cannot be read") from None
     parameters = {name: str(value) for name, value in parsed.items() if value is not None}
+    ports = [port for port in parameters.get("port", "").split(",") if port]  # one for each host
+    if not all(re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536 for port in ports):
+        raise ValueError("its port is no number")
     if not parameters.get("host") and not parameters.get("hostaddr"):
         raise ValueError("it names no host")
     if not parameters.get("dbname"):
@@ -132,7 +144,7 @@ class PostgresServer(Block):
         with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
             opened.execute("SET statement_timeout = '10min'")
             opened.execute(_NO_OTHER_LIMITS)
-            yield Connection(opened)
+            yield Connection(opened, self.address)
 
     def inspect(self) -> ServerFacts:
         """Ask the server what it is, how large the database is and what we may do there."""
@@ -149,30 +161,33 @@ class PostgresServer(Block):
 
 
 class Connection:
-    """The few things we do with SQL: ask, do, and name things safely."""
+    """The few things we do with SQL: ask, do, and name things safely; every fault is one of our errors."""
 
-    def __init__(self, opened: psycopg.Connection[Any]) -> None:
+    def __init__(self, opened: psycopg.Connection[Any], address: str) -> None:
         self._opened = opened
+        self._address = address
 
     def query(self, statement: str, *values: Any) -> Rows:
         """Run a query and fetch all its rows; use it for small answers only."""
-        return list(self._opened.execute(statement.encode(), values or None).fetchall())
+        with translated(self._address):
+            return list(self._opened.execute(statement.encode(), values or None).fetchall())
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Do several things, or none of them."""
-        with self._opened.transaction():
+        with translated(self._address), self._opened.transaction():
             yield
 
     def execute(self, statement: str, *names: str, **literals: Any) -> None:
         """Run a statement; `{}` are identifiers in order, `{name}` are literals."""
         identifiers = [sql.Identifier(n) for n in names]
         composed = sql.SQL(statement).format(*identifiers, **{k: sql.Literal(v) for k, v in literals.items()})
-        self._opened.execute(composed)
+        with translated(self._address):
+            self._opened.execute(composed)
 
     def copy_in(self, statement: str, blocks: Iterable[bytes]) -> None:
         """Load rows with COPY … FROM STDIN; `blocks` are bytes in COPY's text format, cut anywhere."""
-        with self._opened.cursor().copy(statement.encode()) as copy:
+        with translated(self._address), self._opened.cursor().copy(statement.encode()) as copy:
             for block in blocks:
                 copy.write(block)
 
@@ -182,7 +197,8 @@ def conninfo_url(parameters: dict[str, str]) -> str:
     return "postgresql:///?" + urlencode(parameters, quote_via=quote)
 
 
-_REFUSED = ("28", "3D000", "42501")
+# What a server says when it lets nobody of this name in; a refused connection carries no code.
+_REFUSALS = ("authentication failed", "does not exist", "permission denied", "no pg_hba.conf entry", "not permitted")
 _BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
 
@@ -205,7 +221,7 @@ def _translate(error: psycopg.Error, address: str) -> Exception:
         return NoSpaceLeft(context)
     if not code and ("timeout" in lowered or "timed out" in lowered):
         return DatabaseTimeout(context)
-    if code.startswith(_REFUSED) or "authentication failed" in lowered or "does not exist" in lowered:
+    if not code and any(refusal in lowered for refusal in _REFUSALS):
         return DatabaseRefused(context)
     if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
         return DatabaseUnreachable(context)

@@ -134,7 +134,8 @@ def _take_target_url(url: str | None) -> None:
     rest = [
         a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])
     ]
-    os.execv(sys.executable, [sys.executable, "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
+    # -P: a folder named `flows` where we are called is not ours.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
 
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:

@@ -7,6 +7,7 @@ from prefect import flow
 from blocks.plan import DEFAULT, resolve_plan, resolve_target
 from flows.logs import log_plainly
 from flows.run_names import named
+from tasks.drill import sweep_scratch
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 
 log_plainly()
@@ -25,5 +26,6 @@ def restore(backup: str, plan: str = DEFAULT, target: str = DEFAULT, replace: bo
     the_plan = resolve_plan(plan, frozenset({"storage"}))
     chosen, manifest = choose_named(the_plan, backup)
     place = look_at_target(resolve_target(target), replace)
+    sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
     return how(the_plan, chosen, manifest, place).summary.rows

@@ -31,7 +31,7 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
     """
     the_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
     chosen = choose_backup(the_plan, backup)
-    sweep_scratch(the_plan)
+    sweep_scratch(the_plan.drill_server)
     started, begun = utc_now(), time.monotonic()
     try:
         seen = rehearse_restore(the_plan, chosen)

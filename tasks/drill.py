@@ -43,10 +43,10 @@ def choose_backup(plan: Plan, name: str | None) -> Backup:
 
 
 @task(name="sweep temp databases", **QUICK)
-def sweep_scratch(plan: Plan) -> list[str]:
-    """Drop what killed drills left behind. A sweep that fails is no reason not to drill."""
+def sweep_scratch(server: PostgresServer) -> list[str]:
+    """Drop what killed runs left behind. A sweep that fails is no reason not to go on."""
     try:
-        swept = sweep_scratch_databases(plan.drill_server)
+        swept = sweep_scratch_databases(server)
     except PgRoundtripError as error:
         get_run_logger().warning("Failed to cleanup temp database [%s]", error.sentence)
         return []

@@ -16,7 +16,7 @@ from tasks.engine.catalog import Backup
 from tasks.engine.clients import match_client
 from tasks.engine.manifest import Manifest
 from tasks.engine.restore_stream import BackupReader, Flow, feed_psql, read_through
-from tasks.engine.scratch import scratch_database, sweep_scratch_databases
+from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.policy import ONCE, QUICK
 from tasks.wording import human_bytes
@@ -40,7 +40,6 @@ def look_at_target(database: PostgresServer, replace: bool) -> Target:
 def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore under a temporary name; the target's name goes to it only when all of it is right."""
     logger = get_run_logger()
-    sweep_scratch_databases(target.maintenance)
     client = match_client(target.facts.major)
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)

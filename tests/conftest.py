@@ -7,14 +7,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
@@ -183,3 +187,77 @@ def command_environment(
         "PREFECT_API_URL": prefect_api,
         "PREFECT_HOME": str(home / "prefect"),
     }
+
+
+FlowRun = Callable[..., "Ran"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a flow ended that ran in this process: what it returned, or its error, and the name of its state."""
+
+    result: Any
+    error: PgRoundtripError | None
+    state: str
+    run_id: str
+
+
+@pytest.fixture
+def flow_run(
+    storage_server: Storage,
+    storage: BackupStorage,
+    prefect_api: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> FlowRun:
+    """A function that runs a flow in this process, as the command would in one of its own but quicker.
+
+    The plan `default` is this test's storage with the server given; the real Prefect server records the run.
+    """
+    for name, value in command_environment(storage_server, storage, prefect_api, tmp_path).items():
+        if name.startswith(("S3_", "BACKUP_")):
+            monkeypatch.setenv(name, value)
+
+    def call(
+        flow: Any,
+        server: PostgresServer | None = None,
+        to: PostgresServer | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        **parameters: Any,
+    ) -> Ran:
+        with monkeypatch.context() as patched, temporary_settings({PREFECT_API_URL: prefect_api}):
+            for name, place in (("DATABASE_URL", server), ("RESTORE_DATABASE_URL", to)):
+                if place:
+                    patched.setenv(name, place.url.get_secret_value())
+            for name, value in environ.items():
+                patched.setenv(name, value)
+            state = flow(**parameters, return_state=True)
+            result = state.result(raise_on_failure=False)
+        assert not isinstance(result, BaseException) or isinstance(result, PgRoundtripError), repr(result)
+        error = result if isinstance(result, PgRoundtripError) else None
+        return Ran(None if error else result, error, state.name, str(state.state_details.flow_run_id))
+
+    return call
+
+
+StartedCommand = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def started_command(
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+) -> Iterator[StartedCommand]:
+    """A function that starts `pg-roundtrip` and does not wait for its end; what still runs is killed after the test."""
+    started = []
+
+    def start(*arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
+        command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
+        quiet = subprocess.DEVNULL
+        started.append(subprocess.Popen(command, env=given, stdout=quiet, stderr=quiet))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

@@ -158,7 +158,7 @@ class DumpScanner:
                     setattr(self.summary, name, found[1].decode(errors="replace"))
 
     def _on_meta(self, text: bytes) -> None:
-        if not text.startswith((b"\\restrict ", b"\\unrestrict ")):
+        if not schema.RESTRICTION.match(text):  # of the whole line: psql takes several commands on one
             self.summary.unknown_commands.append(text[:80].decode(errors="replace"))
 
     def _on_statement(self, piece: Piece) -> bool:

@@ -13,6 +13,7 @@ _NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
 COPY = re.compile(rb"COPY (" + _NAME + rb") ?(?:\((.*)\))? FROM stdin;\Z", re.DOTALL)
 SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);\Z")
 EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
+RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
 _COLUMN = re.compile(_IDENTIFIER)
 

@@ -2,7 +2,8 @@
 
 A database of ours carries three marks: the shape of its name, a connection limit that nobody else uses (it is
 there from the very moment of creation), and an advisory lock that its maker holds for as long as it lives. One that
-is marked and whose lock is free belongs to a run that died, and is swept.
+is marked and whose lock is free belongs to a run that died, and is swept. Such locks hold within one database only, and
+runs work from different ones, so whether a lock is free is asked of the whole server.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from blocks.postgres import APPLICATION_NAME, Connection, PostgresServer
 MARK_LIMIT = 20_412
 _COMMENT = "made by pg-roundtrip, which also drops it"
 _LOCK_CLASS = 0x7067_7274  # "pgrt"
-_PATTERN = r"^(verify|restore)_\d{8}_\d{6}(_\d+)?$"
+_PATTERN = r"^(verify|restore|replaced)_\d{8}_\d{6}(_\d+)?$"
 _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -61,8 +62,13 @@ def sweep_scratch_databases(server: PostgresServer) -> list[str]:
             if not _strangers(connection, name):
                 _drop(server, connection, name)
                 swept.append(name)
-            connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
+            _unlock(connection, name)
     return swept
+
+
+def mark(connection: Connection, name: str) -> None:
+    """Put our mark on a database that is to go, so that a sweep finds it if we die before we drop it."""
+    connection.execute(f"ALTER DATABASE {{}} CONNECTION LIMIT {MARK_LIMIT}", name)
 
 
 def unmark(connection: Connection, name: str) -> None:
@@ -82,7 +88,20 @@ def _reserve(guard: Connection, wanted: str) -> str:
 
 
 def _lock(connection: Connection, name: str) -> bool:
-    return bool(connection.query("SELECT pg_try_advisory_lock(%s, hashtext(%s))", _LOCK_CLASS, name)[0][0])
+    """Take the lock of a name, unless somebody has it, from whichever database of the server."""
+    if not connection.query("SELECT pg_try_advisory_lock(%s, hashtext(%s))", _LOCK_CLASS, name)[0][0]:
+        return False
+    elsewhere = connection.query(
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = hashtext(%s)::oid"
+        " AND objsubid = 2 AND pid <> pg_backend_pid()", _LOCK_CLASS, name
+    )  # fmt: skip
+    if elsewhere:
+        _unlock(connection, name)
+    return not elsewhere
+
+
+def _unlock(connection: Connection, name: str) -> None:
+    connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
 
 
 def _create(guard: Connection, name: str, locale: Locale) -> None:
@@ -126,9 +145,11 @@ def _drop(server: PostgresServer, connection: Connection, name: str) -> None:
 
 
 def _marked(connection: Connection) -> list[str]:
+    """The marked databases that our role may drop; another role's are swept by its own runs."""
     found = connection.query(
-        "SELECT datname FROM pg_database WHERE datname ~ %s AND datconnlimit = %s ORDER BY 1", _PATTERN, MARK_LIMIT
-    )
+        "SELECT datname FROM pg_database WHERE datname ~ %s AND datconnlimit = %s"
+        " AND pg_has_role(datdba, 'USAGE') ORDER BY 1", _PATTERN, MARK_LIMIT
+    )  # fmt: skip
     return [str(row[0]) for row in found]
 
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.errors import CreateDatabaseDenied, DatabaseError, DatabaseRefused, PgRoundtripError, TargetNotEmpty
 from blocks.postgres import Connection, PostgresServer, ServerFacts
-from tasks.engine.scratch import unmark
+from tasks.engine.scratch import mark, unmark
 
-# Relations that a person made: not the system's, and not an extension's.
-_RELATIONS = """
-SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1"""
+# What a person made: not the system's, and not an extension's. Large objects stand in no schema.
+_OBJECTS = """
+WITH made AS (
+  SELECT 'pg_class'::regclass AS class, oid, relnamespace AS place FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+  UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
+  UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r'))
+SELECT (SELECT count(*) FROM made JOIN pg_namespace n ON n.oid = place
+  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = made.oid AND d.deptype = 'e')),
+  (SELECT count(*) FROM pg_largeobject_metadata)"""
+# How to undo a part of a dump that went in: what it made outside of schemas, then the schemas with what is in them.
+_CLEARING = """
+SELECT 'DROP PUBLICATION ' || quote_ident(pubname) || ';' FROM pg_publication
+UNION ALL SELECT 'DROP EVENT TRIGGER ' || quote_ident(evtname) || ';' FROM pg_event_trigger e
+  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
+UNION ALL SELECT 'DROP SCHEMA ' || quote_ident(nspname) || ' CASCADE;' || CASE WHEN nspname <> 'public' THEN '' ELSE
+  ' CREATE SCHEMA public AUTHORIZATION ' || quote_ident(pg_get_userbyid(nspowner)) || '; GRANT USAGE ON SCHEMA public TO PUBLIC;'
+  || ' COMMENT ON SCHEMA public IS ''standard public schema'';' END
+  FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"""
+_UNLINK = "SELECT lo_unlink(oid) FROM pg_largeobject_metadata;"
 _SETTINGS = """
 SELECT coalesce(r.rolname, ''), split_part(s.setting, '=', 1), substr(s.setting, strpos(s.setting, '=') + 1)
 FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
 unnest(x.setconfig) AS s(setting) WHERE d.datname = %s"""
+# The settings that hold a list of names; every other value is one, whatever commas it has. As in pg_dump.
+_LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
+          "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
 _GRANTS = """
 SELECT a.privilege_type, coalesce(r.rolname, ''), a.is_grantable FROM pg_database d, aclexplode(d.datacl) a
 LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = %s"""
@@ -32,13 +50,15 @@ class Target:
     maintenance: PostgresServer  # another database of the same server, to create and rename from
     facts: ServerFacts  # of the server, seen from the maintenance database
     exists: bool
-    relations: int
+    objects: int  # that somebody made in it
     owned: bool
+    replace: bool
 
     @property
     def in_place(self) -> bool:
         """Whether the role can only fill the database that is there, instead of swapping a new one in."""
-        return not self.facts.may_create_databases or (self.exists and not self.owned)
+        nowhere_else = self.maintenance.database == self.database.database
+        return nowhere_else or not self.facts.may_create_databases or (self.exists and not self.owned)
 
 
 def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
@@ -53,14 +73,14 @@ def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
         found = connection.query(
             "SELECT pg_has_role(current_user, datdba, 'MEMBER') FROM pg_database WHERE datname = %s", database.database
         )
-    relations = 0
+    objects = 0
     if found:
         with database.connect() as connection:
-            relations = len(connection.query(_RELATIONS))
-    target = Target(database, maintenance, facts, bool(found), relations, bool(found and found[0][0]))
-    if relations and not replace:
-        raise TargetNotEmpty(f"{database.address}: {relations} tables, views and sequences")
-    if target.in_place and (relations or not found):
+            objects = sum(connection.query(_OBJECTS)[0])
+    target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace)
+    if objects and not replace:
+        raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
+    if target.in_place and (objects or not found):
         raise CreateDatabaseDenied(
             database.address,
             hint="let the role create databases (ALTER ROLE … CREATEDB) and own the target, or restore into an empty database",
@@ -78,50 +98,55 @@ def take_over(target: Target, restored: str, aside: str) -> None:
     with target.maintenance.connect() as connection:
         if target.exists:
             _inherit(connection, wanted, restored)
-            if target.relations:
+            if target.replace:
                 _disconnect_all(connection, wanted)
         with connection.transaction():
             if target.exists:
-                connection.execute("ALTER DATABASE {} RENAME TO {}", wanted, aside)
+                _set_aside(connection, wanted, aside)
             connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
             unmark(connection, wanted)
             _inherit_limit(connection, aside, wanted)
+            if target.exists:
+                mark(connection, aside)
         if target.exists:
-            connection.execute("DROP DATABASE {} WITH (FORCE)", aside)
+            connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", aside)
+
+
+def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
+    try:
+        connection.execute("ALTER DATABASE {} RENAME TO {}", wanted, aside)
+    except DatabaseError as error:
+        if "accessed by other users" in error.context:
+            error.hint = "close the connections to the database, or pass --replace to have them closed"
+        raise
 
 
 def what_is_left(database: PostgresServer) -> str:
     """Say what a failed restore in place left behind, and how to clear it."""
     try:
         with database.connect() as connection:
-            left = [str(row[0]) for row in connection.query(_RELATIONS)]
-            objects = connection.query("SELECT count(*) FROM pg_largeobject_metadata")[0][0]
-            schemas = connection.query(
-                "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
-            )
+            objects, large_objects = connection.query(_OBJECTS)[0]
+            clearing = [str(row[0]) for row in connection.query(_CLEARING)]
     except PgRoundtripError as error:
         return f"what it left in the database could not be looked at: {error.sentence}"
-    if not left and not objects:
-        return "it left no table and no large object in the database"
-    drops = " ".join(f"DROP SCHEMA {row[0]} CASCADE;" for row in schemas)
-    unlink = " SELECT lo_unlink(oid) FROM pg_largeobject_metadata;" if objects else ""
-    return f"it left {len(left)} relations and {objects} large objects; clear them with: {drops} CREATE SCHEMA public;{unlink}"
+    if not objects and not large_objects and len(clearing) <= 1:
+        return "it left nothing in the database"
+    statements = " ".join([*clearing, *([_UNLINK] if large_objects else [])])
+    return f"it left {objects} tables and others, and {large_objects} large objects; clear it with: {statements}"
 
 
 def _maintenance(database: PostgresServer) -> PostgresServer:
     """Find a database to work from that is not the target itself; its name is a matter of habit."""
-    refusal: DatabaseRefused | None = None
     for name in ("postgres", "template1", "defaultdb"):
         if name == database.database:
             continue
         try:
             with database.on(name).connect():
                 return database.on(name)
-        except DatabaseRefused as error:
-            refusal = error
+        except DatabaseRefused:
+            continue
     with database.connect():  # a wrong password is said here, as it is
-        pass
-    raise refusal or DatabaseError(database.address)
+        return database  # a role that may connect nowhere else can fill the database that is there
 
 
 def _inherit(connection: Connection, old: str, new: str) -> None:
@@ -130,19 +155,24 @@ def _inherit(connection: Connection, old: str, new: str) -> None:
     connection.execute("ALTER DATABASE {} OWNER TO {}", new, str(owner))
     for role, name, value in connection.query(_SETTINGS, old):
         on, names = ("ALTER ROLE {} IN DATABASE {}", [role, new]) if role else ("ALTER DATABASE {}", [new])
-        if "," in value:  # lists like search_path must not be quoted as one
-            connection.execute(f"{on} SET {{}} TO {value.replace('{', '{{').replace('}', '}}')}", *names, name)
-        else:
-            connection.execute(f"{on} SET {{}} TO {{value}}", *names, name, value=value)
-    grants = connection.query(_GRANTS, old)
-    if grants:
-        connection.execute("REVOKE ALL ON DATABASE {} FROM PUBLIC", new)
-    for privilege, role, grantable in grants:
+        items = _list_items(value) if name.lower() in _LISTS else [value]
+        literals = {f"item_{number}": item for number, item in enumerate(items)}
+        wanted = ", ".join(f"{{{item}}}" for item in literals)
+        connection.execute(f"{on} SET {{}} TO {wanted}", *names, name, **literals)
+    if connection.query("SELECT 1 FROM pg_database WHERE datname = %s AND datacl IS NOT NULL", old):
+        connection.execute("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", new, str(owner))
+    for privilege, role, grantable in connection.query(_GRANTS, old):
         option = " WITH GRANT OPTION" if grantable else ""
         if role:
             connection.execute(f"GRANT {privilege} ON DATABASE {{}} TO {{}}{option}", new, role)
         else:
             connection.execute(f"GRANT {privilege} ON DATABASE {{}} TO PUBLIC", new)
+
+
+def _list_items(value: str) -> list[str]:
+    """Take a list of names apart, as `search_path` has them: quoted or not, with commas between."""
+    found = re.findall(r'"((?:[^"]|"")*)"|([^\s,"][^,"]*)', value)
+    return [quoted.replace('""', '"') or plain.strip() for quoted, plain in found] or [""]
 
 
 def _inherit_limit(connection: Connection, old: str, new: str) -> None:

@@ -1,0 +1,154 @@
+"""Make backups without Prefect around them, damage them, and look at what databases hold."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import SecretStr
+
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from tasks.backup import Source, _manifest
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tasks.engine.clients import Client
+from tasks.engine.dump import running_dump
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.manifest import Manifest, read_manifest
+from tasks.engine.pipeline import scan_dump, stream_dump
+from tasks.engine.round_trip import contents_of
+from tasks.engine.upload import Upload
+
+NAME = "backup_20240207_143022"
+LIBRARY = """
+CREATE TABLE authors (id int PRIMARY KEY, name text NOT NULL);
+CREATE TABLE books (id int PRIMARY KEY, author int REFERENCES authors, title text);
+INSERT INTO authors SELECT n, 'author ' || n FROM generate_series(1, 20) n;
+INSERT INTO books SELECT n, n % 20 + 1, md5(n::text) FROM generate_series(1, 300) n;
+CREATE VIEW titles AS SELECT name, title FROM authors JOIN books ON author = authors.id;
+CREATE SEQUENCE numbers START 7;
+"""
+LARGE_OBJECTS = """
+SELECT lo_from_bytea(4711, decode(repeat('00ff275c', 5000), 'hex'));
+SELECT lo_from_bytea(4712, 'short');
+CREATE TABLE points_to_large_objects (content oid);
+INSERT INTO points_to_large_objects VALUES (4711), (4712);
+"""
+_numbers = itertools.count(1)
+
+
+def take_backup(
+    storage: BackupStorage, server: PostgresServer, client: Client, name: str = NAME, level: int = 1
+) -> Manifest:
+    """Back a database up by the engine alone."""
+    started, facts = utc_now(), server.inspect()
+    with running_dump(server, client) as dump:
+        result = stream_dump(dump, Upload(storage, storage.key(name + catalog.OBJECT), facts.size_bytes), level)
+    plan = Plan(server=server, storage=storage, compression_level=level)
+    manifest = _manifest("default", plan, Source(facts, client, {}), name, started, result)
+    put_manifest(storage, manifest)
+    return manifest
+
+
+def manifest_of(storage: BackupStorage, name: str = NAME) -> Manifest:
+    """A backup's manifest."""
+    return read_manifest(storage.get(storage.key(name + catalog.MANIFEST)), name)
+
+
+def put_manifest(storage: BackupStorage, manifest: Manifest, beside: str = "") -> None:
+    """Store a manifest beside its backup, or beside another."""
+    storage.put(storage.key((beside or manifest.name) + catalog.MANIFEST), manifest.encode())
+
+
+def without_manifest(storage: BackupStorage, name: str = NAME) -> None:
+    """Make a backup a foreign one."""
+    storage.remove(storage.key(name + catalog.MANIFEST))
+
+
+def object_of(storage: BackupStorage, name: str = NAME) -> bytes:
+    """A backup's object."""
+    return storage.get(storage.key(name + catalog.OBJECT))
+
+
+def put_object(storage: BackupStorage, data: bytes, name: str = NAME) -> None:
+    """Replace a backup's object and leave its manifest alone."""
+    storage.put(storage.key(name + catalog.OBJECT), data)
+
+
+def rewrite(storage: BackupStorage, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
+    """Edit a backup's SQL and compress it again; `forge` makes size and SHA-256 in the manifest fit."""
+    before = gzip.decompress(object_of(storage, name))
+    after = edit(before)
+    assert after != before
+    data = gzip.compress(after, 1)
+    put_object(storage, data, name)
+    if forge:
+        facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "raw_bytes": len(after)}
+        put_manifest(storage, manifest_of(storage, name).model_copy(update=facts))
+
+
+def inserted(statement: str) -> Callable[[bytes], bytes]:
+    """An edit that puts a statement in front of the completion comment: after the data, indexes and rights."""
+    mark = b"--\n-- PostgreSQL database dump complete"
+    return lambda dump: dump.replace(mark, statement.encode() + b"\n\n" + mark)
+
+
+def copied(storage: BackupStorage, new: str, name: str = NAME) -> None:
+    """Copy a backup to another name, as if it had been taken then."""
+    put_object(storage, object_of(storage, name), new)
+    put_manifest(storage, manifest_of(storage, name).model_copy(update={"name": new}))
+
+
+def contents(server: PostgresServer, client: Client, like: PostgresServer | None = None) -> tuple[Any, ...]:
+    """What a database holds: rows and digests of its tables, schema, sequences and large objects.
+
+    The columns are digested in the order that they have in `like`.
+    """
+    orders = {}
+    if like:
+        with running_dump(like, client) as dump:
+            orders = {t.name: t.columns for t in scan_dump(dump, DumpScanner()).tables.values()}
+    with running_dump(server, client) as dump:
+        seen = scan_dump(dump, DumpScanner(orders))
+    assert not seen.problem
+    return contents_of(seen), seen.schema_digest, seen.sequences
+
+
+def new_role(server: PostgresServer, options: str = "") -> PostgresServer:
+    """Make a role that may log in, and return its login to the same database."""
+    role = f"role_{next(_numbers)}"
+    with server.connect() as connection:
+        connection.execute(f"CREATE ROLE {{}} LOGIN PASSWORD 'secret' {options}", role)
+    return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": "secret"})))
+
+
+def role_of(server: PostgresServer) -> str:
+    """The role that a login is of."""
+    return server.parameters()["user"]
+
+
+def asked(server: PostgresServer, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """The answer to a query."""
+    with server.connect() as connection:
+        return connection.query(statement, *values)
+
+
+def told(server: PostgresServer, *statements: str) -> None:
+    """Run statements, each in a transaction of its own."""
+    with server.connect() as connection:
+        for statement in statements:
+            connection.execute(statement.replace("{", "{{").replace("}", "}}"))
+
+
+def until(ready: Callable[[], bool]) -> None:
+    """Wait for something that must happen; the limit is only there so that a failure ends."""
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
