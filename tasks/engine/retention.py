@@ -56,7 +56,8 @@ def decide(backups: Sequence[Backup], proven: Backup | None, policy: Policy, now
     ordered = sorted(backups, key=lambda b: (b.taken_at, b.name))
     if not ordered:
         return Plan(())
-    newest = ordered[-1]
+    # A backup from the future was named by a wrong clock: it says nothing about whether backups work today.
+    newest = next((b for b in reversed(ordered) if b.taken_at <= now), ordered[-1])
     stale = now - newest.taken_at > policy.recent
     warning = ""
     if stale:
