@@ -49,10 +49,9 @@ def _options() -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("it must be a whole number, 1 or more")
+    return int(text)
 
 
 def _measure_all(stage: Stage, everyone: Sequence[Contender], rounds: int) -> dict[str, list[Run]]:
