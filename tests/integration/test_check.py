@@ -1,0 +1,71 @@
+"""`check` finds out what a backup would find out too late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from tests.conftest import Ended, NewDatabase
+
+
+def as_role(server: PostgresServer, role: str, password: str) -> PostgresServer:
+    """The same database, for another role."""
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": password})))
+
+
+def test_a_sound_setup_passes_and_leaves_nothing(
+    new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage
+) -> None:
+    """Server, rights, client and the four things a bucket must allow are each looked at."""
+    done = command_line("check", server=new_database(17))
+    assert done.status == 0, done.out + done.err
+    for line in (
+        "database",
+        "client",
+        "read every table",
+        "create databases",
+        "bucket write",
+        "bucket read",
+        "bucket list",
+        "bucket delete",
+    ):
+        assert f"ok  {line} " in done.out
+    assert "PostgreSQL 17" in done.out
+    assert "pg_dump 17" in done.out
+    assert list(storage.list_objects()) == []
+
+
+def test_a_role_that_may_not_read_is_found_out(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
+    """A table that pg_dump could not read is named before the first backup; no CREATEDB is a warning."""
+    server = new_database(16, "CREATE TABLE closed (a int); CREATE TABLE open (a int)")
+    with server.connect() as connection:
+        connection.execute("DROP ROLE IF EXISTS half_blind")
+        connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="pass word/%")
+        connection.execute("GRANT SELECT ON open TO half_blind")
+    try:
+        done = command_line("check", server=as_role(server, "half_blind", "pass word/%"))
+        assert done.status == 1
+        assert "ERROR: pg_dump failed [no right to read 1: public.closed]" in done.err
+        assert "HINT: GRANT pg_read_all_data" in done.err
+        assert "WARNING: permission denied to create database" in done.err
+    finally:
+        with server.connect() as connection:
+            connection.execute("DROP OWNED BY half_blind")
+            connection.execute("DROP ROLE half_blind")
+
+
+def test_everything_is_looked_at_though_one_thing_fails(
+    new_database: NewDatabase, command_line: Callable[..., Ended]
+) -> None:
+    """A bucket that is not there does not hide that the server is well, and the other way round."""
+    done = command_line("check", server=new_database(16), S3_BUCKET="nowhere")
+    assert done.status == 1
+    assert "ok     create databases" in done.out
+    assert "ERROR: S3 upload failed" in done.err
+    done = command_line("check", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert done.status == 1
+    assert "ERROR: Cannot connect to database [127.0.0.1:1/nothing: Connection refused]" in done.err
+    assert "ok     bucket delete" in done.out
