@@ -213,8 +213,8 @@ def translated(address: str) -> Iterator[None]:
 
 def _translate(error: psycopg.Error, address: str) -> Exception:
     code = error.sqlstate or ""
-    context = f"{address}: {_plain(error.diag.message_primary or str(error))}"
-    lowered = context.lower()
+    said = _plain(error.diag.message_primary or str(error))
+    context, lowered = f"{address}: {said}", said.lower()
     if code == "42501" and "create database" in lowered:
         return CreateDatabaseDenied(address)
     if code == "53100" or "no space left" in lowered:
