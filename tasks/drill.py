@@ -9,7 +9,7 @@ from typing import Literal
 
 from prefect import get_run_logger, task
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PgRoundtripError, RestoreError, RestoreFailed
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.clock import utc_now
@@ -83,20 +83,32 @@ def _round_trip(
     logger.info("Restoring %s (%s) into %s", backup.name, size, scratch.database)
     reader = BackupReader(plan.storage, backup, manifest, keep_schema=True)
     begun = time.monotonic()
-    flow = feed_psql(reader, scratch, client, progress=lambda n: logger.info("Restored %s of %s", human_bytes(n), size))
+    try:
+        flow = feed_psql(
+            reader, scratch, client, progress=lambda n: logger.info("Restored %s of %s", human_bytes(n), size)
+        )
+    except RestoreFailed as error:
+        if reader.dump_major > int(version.partition(".")[0]):
+            raise _too_old(reader.dump_major, version, error) from None
+        raise
     seconds = round(time.monotonic() - begun, 3)
     checks = round_trip.check_stream(manifest, flow)
     checks.append(Check(name="restored without error", result="passed", evidence=f"{seconds:.1f} s"))
     logger.info("Restored in %.1f s; dumping the restored copy to compare it", seconds)
-    encoding = manifest.encoding if manifest else None
-    checks += round_trip.check_round_trip(flow.summary, _dump_again(scratch, client, encoding, flow.summary))
+    checks += round_trip.check_round_trip(flow.summary, _dump_again(scratch, client, flow.summary))
     return Rehearsal(tuple(checks), version, seconds)
 
 
-def _dump_again(scratch: PostgresServer, client: Client, encoding: str | None, stored: DumpSummary) -> DumpSummary:
-    """Dump the restored copy through the same scanner, rows in the stored dump's column order."""
+def _too_old(dump_major: int, version: str, error: RestoreFailed) -> RestoreError:
+    """What an older server refuses says nothing about a backup."""
+    hint = f"set VERIFY_DATABASE_URL to a server of version {dump_major} or newer"
+    return RestoreError(f"pg_dump {dump_major} wrote it, the server is {version}: {error.context}", hint=hint)
+
+
+def _dump_again(scratch: PostgresServer, client: Client, stored: DumpSummary) -> DumpSummary:
+    """Dump the restored copy through the same scanner, in the stored dump's encoding and column order."""
     scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=True)
-    with running_dump(scratch, client, encoding) as dump:
+    with running_dump(scratch, client, stored.encoding or None) as dump:
         return scan_dump(dump, scanner)
 
 
@@ -117,13 +129,25 @@ def report_on(backup: Backup, seen: Rehearsal, started: datetime, seconds: float
 
 @task(name="store the report", **QUICK)
 def store_report(plan: Plan, report: DrillReport) -> None:
-    """Keep the report beside the backup; a key that may only read is warned about, the verdict stands."""
+    """Keep the report beside the backup; a key that may only read is warned about, the verdict stands.
+
+    A drill that came to no verdict says nothing about the backup, so it does not replace the report of one that did.
+    """
     try:
+        if report.verdict is Verdict.INCONCLUSIVE and _judged_before(plan, report.backup):
+            get_run_logger().info("The report of the last conclusive drill stays beside the backup")
+            return
         plan.storage.put(plan.storage.key(report.backup + catalog.REPORT), report.encode())
     except PgRoundtripError as error:
         if error.transient:
             raise
         get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
+
+
+def _judged_before(plan: Plan, name: str) -> bool:
+    backups = (b for b in catalog.read_catalog(plan.storage) if b.name == name)
+    report = next((catalog.load_report(plan.storage, b) for b in backups), None)
+    return report is not None and report.verdict is not Verdict.INCONCLUSIVE
 
 
 def locale_of(manifest: Manifest | None) -> Locale:

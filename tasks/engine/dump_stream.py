@@ -59,6 +59,7 @@ class DumpSummary:
     schema_statements: int = 0
     schema_total: int = 0
     schema_kept: dict[int, bytes] = field(default_factory=dict)
+    encoding: str = ""
     server_version: str = ""
     client_version: str = ""
     raw_bytes: int = 0
@@ -96,6 +97,7 @@ class DumpScanner:
         self._splitter = StatementSplitter()
         self._normaliser = schema.SchemaNormaliser()
         self._table: TableCount | None = None
+        self._codec = "utf-8"
         self._order: list[int] = []
         self._skip_line = False
         self._carry = b""
@@ -168,13 +170,16 @@ class DumpScanner:
         if text.startswith(b"COPY "):
             copy = schema.COPY.match(text)
             if copy:
-                self._begin_table(copy[1], schema.columns_of(copy[2]), piece.start)
+                self._begin_table(copy[1], schema.columns_of(copy[2], self._codec), piece.start)
                 return True
         elif text.startswith(b"SELECT pg_catalog."):
             if self._on_data_statement(text):
                 return False
         elif text.startswith(b"SET standard_conforming_strings"):
             self._splitter.backslash_escapes = b"off" in text
+        elif encoding := schema.ENCODING.match(text):
+            self.summary.encoding = encoding[1].decode()
+            self._codec = schema.codec_of(self.summary.encoding)
         self._on_schema(text)
         return False
 
@@ -185,9 +190,9 @@ class DumpScanner:
         digest = schema.hash_of(normal)
         self.summary.schema_statements += 1
         self.summary.schema_total += digest
-        self.summary.roles |= schema.roles_of(text)
+        self.summary.roles |= schema.roles_of(text, self._codec)
         if extension := schema.EXTENSION.match(text):
-            self.summary.extensions.add(schema.unquote(extension[1]))
+            self.summary.extensions.add(schema.unquote(extension[1], self._codec))
         if self._keep_bytes > 0:
             self._keep_bytes -= len(normal)
             self.summary.schema_kept[digest] = normal
@@ -195,7 +200,10 @@ class DumpScanner:
     def _on_data_statement(self, text: bytes) -> bool:
         """Sequence values and large objects are data, though they come as statements."""
         if value := schema.SETVAL.match(text):
-            self.summary.sequences[schema.unquote(b"'" + value[1] + b"'")] = (int(value[2]), value[3] == b"true")
+            self.summary.sequences[schema.unquote(b"'" + value[1] + b"'", self._codec)] = (
+                int(value[2]),
+                value[3] == b"true",
+            )
             return True
         piece = schema.LARGE_OBJECT.match(text)
         if not piece:
@@ -212,7 +220,7 @@ class DumpScanner:
         return True
 
     def _begin_table(self, name: bytes, columns: tuple[str, ...], start: int) -> None:
-        self._table = TableCount(name.decode(errors="surrogateescape"), columns, start)
+        self._table = TableCount(schema.text_of(name, self._codec), columns, start)
         self._starts.append(start)
         wanted = self._columns.get(self._table.name, columns)
         differs = wanted != columns and sorted(wanted) == sorted(columns)

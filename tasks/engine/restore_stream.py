@@ -17,7 +17,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from blocks.errors import BackupDamaged, DatabaseUnreachable, NoSpaceLeft, RestoreFailed
+from blocks.errors import (
+    BackupDamaged,
+    DatabaseUnreachable,
+    NoSpaceLeft,
+    PgRoundtripError,
+    RestoreError,
+    RestoreFailed,
+)
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
@@ -66,13 +73,18 @@ class BackupReader:
         """How much was read of the object so far."""
         return self._object_bytes
 
+    @property
+    def dump_major(self) -> int:
+        """The major version of the pg_dump that wrote what was read so far; 0 when it does not say."""
+        major = self._scanner.summary.client_version.partition(".")[0]
+        return int(major) if major.isdigit() else 0
+
     def blocks(self) -> Iterator[bytes]:
         """Yield the SQL, scanned already; raises BackupDamaged as soon as something is wrong."""
         for block in _ahead(decompress(self._object())):
             self._scanner.feed(block)
             if self._scanner.summary.unknown_commands:
-                # psql would run it, even a shell command; pg_dump never writes one.
-                raise BackupDamaged(f"it holds a psql command: {self._scanner.summary.unknown_commands[0]}")
+                raise _refusal(self._scanner.summary.unknown_commands[0])
             yield block
 
     def check(self) -> Flow:
@@ -95,6 +107,16 @@ class BackupReader:
             self._sha256.update(chunk)
             self._object_bytes += len(chunk)
             yield chunk
+
+
+def _refusal(command: str) -> PgRoundtripError:
+    """The error for a psql command in a backup: psql would run it, even a shell command."""
+    if command.startswith("\\connect "):
+        return RestoreError(
+            "the dump chooses its database by itself",
+            hint="another tool made this backup with pg_dump --create; restore it by hand, with psql",
+        )
+    return BackupDamaged(f"it holds a psql command: {command}")
 
 
 def read_through(reader: BackupReader) -> Flow:

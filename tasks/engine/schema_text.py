@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 from xxhash import xxh3_128_intdigest
@@ -16,6 +17,7 @@ EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER +
 RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
 _COLUMN = re.compile(_IDENTIFIER)
+ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 
 # Who sets up a session, and in which transaction, is not part of the schema.
 _SESSION = re.compile(
@@ -56,28 +58,41 @@ def hex_digest(total: int) -> str:
     return f"{total % (1 << DIGEST_BITS):032x}"
 
 
-def columns_of(text: bytes | None) -> tuple[str, ...]:
+def codec_of(encoding: str) -> str:
+    """Python's name of a server's encoding; UTF-8 for one that Python does not know."""
+    try:
+        return codecs.lookup(re.sub("^WIN", "cp", re.sub(r"^KOI8(.)$", r"koi8-\1", encoding))).name
+    except LookupError:
+        return "utf-8"
+
+
+def text_of(data: bytes, codec: str = "utf-8") -> str:
+    """A name as text; bytes that are none in its encoding are written as hexadecimal escapes, which JSON can hold."""
+    return data.decode(codec, errors="backslashreplace")
+
+
+def columns_of(text: bytes | None, codec: str = "utf-8") -> tuple[str, ...]:
     """Split the column list of a COPY statement; names stay quoted as they are."""
-    return tuple(name.decode(errors="surrogateescape") for name in _COLUMN.findall(text or b""))
+    return tuple(text_of(name, codec) for name in _COLUMN.findall(text or b""))
 
 
-def unquote(identifier: bytes) -> str:
+def unquote(identifier: bytes, codec: str = "utf-8") -> str:
     """The name behind an SQL identifier or literal."""
-    text = identifier.decode(errors="surrogateescape")
+    text = text_of(identifier, codec)
     for quote in "\"'":
         if text.startswith(quote):
             return text[1:-1].replace(quote * 2, quote)
     return text
 
 
-def roles_of(statement: bytes) -> set[str]:
+def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
     """The roles that a statement needs to exist: owners, grantees and those of policies."""
     if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
         return set()
-    named = {unquote(found) for found in _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)}
+    named = {unquote(found, codec) for found in _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)}
     policy = _POLICY_ROLES.match(statement)
     if policy:
-        named |= {unquote(found) for found in _COLUMN.findall(policy[1])}
+        named |= {unquote(found, codec) for found in _COLUMN.findall(policy[1])}
     return named - _NOT_ROLES
 
 

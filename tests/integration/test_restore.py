@@ -28,6 +28,7 @@ from tasks.clock import utc_now
 from tasks.engine.clients import Client
 from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment, databases_of, psql
+from tests.integration.damage import WHOLESALE, Damage, cut_in_rows_foreign
 from tests.integration.objects import (
     LARGE_OBJECTS,
     LIBRARY,
@@ -36,17 +37,12 @@ from tests.integration.objects import (
     contents,
     copied,
     inserted,
-    manifest_of,
     new_role,
-    object_of,
-    put_manifest,
-    put_object,
     rewrite,
     role_of,
     take_backup,
     told,
     until,
-    without_manifest,
 )
 
 Clients = dict[int, Client]
@@ -244,60 +240,9 @@ def test_an_empty_database_in_use_is_left_alone(
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-def _flip(storage: BackupStorage) -> None:
-    data = bytearray(object_of(storage))
-    data[len(data) // 2] ^= 0x10
-    put_object(storage, bytes(data))
-
-
-def _truncate(storage: BackupStorage) -> None:
-    put_object(storage, object_of(storage)[:-2000])
-
-
-def _truncate_foreign(storage: BackupStorage) -> None:
-    _truncate(storage)
-    without_manifest(storage)
-
-
-def _within_rows(dump: bytes) -> bytes:
-    start = dump.index(b"COPY public.books")
-    return dump[: dump.index(b"\n", start + len(dump[start : start + 4000])) + 1]
-
-
-def _cut_in_rows(storage: BackupStorage) -> None:
-    rewrite(storage, _within_rows, forge=True)
-
-
-def _cut_in_rows_foreign(storage: BackupStorage) -> None:
-    rewrite(storage, _within_rows, forge=False)
-    without_manifest(storage)
-
-
-def _cut_between_tables(storage: BackupStorage) -> None:
-    rewrite(storage, lambda dump: dump[: dump.index(b"COPY public.books")], forge=True)
-
-
-def _wrong_checksum(storage: BackupStorage) -> None:
-    put_manifest(storage, manifest_of(storage).model_copy(update={"sha256": "0" * 64}))
-
-
-def _wrong_manifest(storage: BackupStorage) -> None:
-    put_manifest(storage, manifest_of(storage).model_copy(update={"name": "backup_20240101_000000"}), beside=NAME)
-
-
-def _emptied(storage: BackupStorage) -> None:
-    put_object(storage, b"")
-
-
-DAMAGE = [
-    _flip, _truncate, _truncate_foreign, _cut_in_rows, _cut_in_rows_foreign, _cut_between_tables, _wrong_checksum,
-    _wrong_manifest, _emptied,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGE, ids=lambda d: d.__name__.strip("_"))
+@pytest.mark.parametrize("damage", WHOLESALE, ids=lambda damage: damage.__name__)
 def test_a_damaged_backup_changes_nothing(
-    damage: Callable[[BackupStorage], None],
+    damage: Damage,
     library: PostgresServer,
     new_database: NewDatabase,
     clients: Clients,
@@ -425,7 +370,7 @@ def test_in_place_checks_the_whole_backup_first(
     source = owned(LIBRARY + LARGE_OBJECTS)
     target = owned(role=source)
     before = contents(target, clients[16])
-    _cut_in_rows_foreign(storage)
+    cut_in_rows_foreign(storage)
     assert isinstance(flow_run(restore, to=target, backup=NAME).error, BackupDamaged)
     assert contents(target, clients[16]) == before
 

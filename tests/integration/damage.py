@@ -1,0 +1,98 @@
+"""Ways in which a backup of LIBRARY can be bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blocks.storage import BackupStorage
+from tests.integration.objects import NAME, manifest_of, object_of, put_manifest, put_object, rewrite, without_manifest
+
+Damage = Callable[[BackupStorage], None]
+
+
+def flipped_bit(storage: BackupStorage) -> None:
+    data = bytearray(object_of(storage))
+    data[len(data) // 2] ^= 0x10
+    put_object(storage, bytes(data))
+
+
+def truncated(storage: BackupStorage) -> None:
+    put_object(storage, object_of(storage)[:-2000])
+
+
+def truncated_foreign(storage: BackupStorage) -> None:
+    truncated(storage)
+    without_manifest(storage)
+
+
+def within_rows(dump: bytes) -> bytes:
+    start = dump.index(b"COPY public.books")
+    return dump[: dump.index(b"\n", start + 4000) + 1]
+
+
+def cut_in_rows(storage: BackupStorage) -> None:
+    rewrite(storage, within_rows, forge=True)
+
+
+def cut_in_rows_foreign(storage: BackupStorage) -> None:
+    rewrite(storage, within_rows, forge=False)
+    without_manifest(storage)
+
+
+def cut_between_tables(storage: BackupStorage) -> None:
+    rewrite(storage, lambda dump: dump[: dump.index(b"COPY public.books")], forge=True)
+
+
+def wrong_checksum(storage: BackupStorage) -> None:
+    put_manifest(storage, manifest_of(storage).model_copy(update={"sha256": "0" * 64}))
+
+
+def manifest_of_another(storage: BackupStorage) -> None:
+    put_manifest(storage, manifest_of(storage).model_copy(update={"name": "backup_20240101_000000"}), beside=NAME)
+
+
+def manifest_unreadable(storage: BackupStorage) -> None:
+    storage.put(storage.key(NAME + ".manifest.json"), b'{"format": 1')
+
+
+def emptied(storage: BackupStorage) -> None:
+    put_object(storage, b"")
+
+
+def not_gzip(storage: BackupStorage) -> None:
+    put_object(storage, b"<html>an error page</html>")
+
+
+WHOLESALE: list[Damage] = [
+    flipped_bit, truncated, truncated_foreign, cut_in_rows, cut_in_rows_foreign, cut_between_tables, wrong_checksum,
+    manifest_of_another, manifest_unreadable, emptied, not_gzip,
+]  # fmt: skip
+
+
+def row_missing(dump: bytes) -> bytes:
+    return dump.replace(_line(dump, b"\n7\t8\t"), b"")
+
+
+def row_altered(dump: bytes) -> bytes:
+    return dump.replace(b"author 7\n", b"author 8\n")
+
+
+def row_doubled(dump: bytes) -> bytes:
+    return dump.replace(b"\n4711\n", b"\n4711\n4711\n")
+
+
+def table_missing(dump: bytes) -> bytes:
+    start = dump.index(b"COPY public.points_to_large_objects")
+    end = dump.index(b"\\.\n", start) + 3
+    dump = dump[:start] + dump[end:]
+    start = dump.index(b"CREATE TABLE public.points_to_large_objects")
+    end = dump.index(b"OWNER TO postgres;\n", start) + len(b"OWNER TO postgres;\n")
+    return dump[:start] + dump[end:]
+
+
+EDITS: list[Callable[[bytes], bytes]] = [row_missing, row_altered, row_doubled, table_missing]
+
+
+def _line(dump: bytes, start: bytes) -> bytes:
+    begin = dump.index(start) + 1
+    return dump[begin : dump.index(b"\n", begin) + 1]
