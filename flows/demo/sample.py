@@ -44,7 +44,7 @@ SELECT setval('files_id_seq', (SELECT max(id) FROM files));
 SELECT lo_from_bytea(0, convert_to(string_agg(body, E'\\n'), 'UTF8')) FROM (SELECT body FROM articles ORDER BY id LIMIT 200) a;
 """
 
-# Rows of each table in a database of 1,000 MB.
+# Rows of each table in a database of 925 MB.
 _ROWS = {"customers": 200_000, "products": 40_000, "orders": 900_000, "order_items": 2_700_000,
          "articles": 230_000, "events": 700_000, "files": 3_000}  # fmt: skip
 
@@ -79,7 +79,7 @@ class _Maker:
     """Make the rows, table by table."""
 
     def __init__(self, size_mb: int) -> None:
-        self.count = {table: max(10, rows * size_mb // 1000) for table, rows in _ROWS.items()}
+        self.count = {table: max(10, rows * size_mb // 925) for table, rows in _ROWS.items()}
         self._random = random.Random(20240207)
         self._sentences = self._prose(30_000)
 

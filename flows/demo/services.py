@@ -61,7 +61,7 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
     storage = Storage(f"http://127.0.0.1:{ports['s3.port']}", bucket, "demo", secrets.token_hex(20))
     keys = {"AWS_ACCESS_KEY_ID": storage.key_id, "AWS_SECRET_ACCESS_KEY": storage.secret}
     with tempfile.TemporaryDirectory(prefix="pg-roundtrip-s3-", ignore_cleanup_errors=True) as folder:
-        command = [str(Path(sys.prefix) / "bin" / "weed"), "mini", f"-dir={folder}", "-ip=127.0.0.1",
+        command = [str(Path(sys.prefix) / "bin" / "weed"), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1",
                    "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false", f"-bucket={bucket}",
                    *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
         with Child(command, child_environment(keys), cwd=folder) as child:
