@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.errors import ConfigurationError, Fault
@@ -36,7 +36,7 @@ def _bucket_name(value: str) -> str:
 
 
 def _backup_file(value: str) -> str:
-    if not re.fullmatch(r"backup_\d{8}_\d{6}(\.sql\.gz)?", value):
+    if not re.fullmatch(r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?", value):
         raise ValueError("not a backup's name")
     return value
 
@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
     verify_latest: bool = True
     verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if not isinstance(value, str) or value.strip()}
 
     @property
     def server_url(self) -> SecretStr | None:
@@ -126,9 +131,10 @@ def load_settings(needs: frozenset[Need]) -> Settings:
         settings, malformed = Settings(), []
     except ValidationError as error:
         malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
-        settings = Settings.model_construct(**_without(malformed))
-    faults = [Fault(f"Required environment variable {name} is not set", _HINTS[name])
-              for name in _missing(settings, needs) if name not in malformed]  # fmt: skip
+        settings = Settings.model_construct(**_as_set())
+    faults = [
+        Fault(f"Required environment variable {name} is not set", _HINTS[name]) for name in _missing(settings, needs)
+    ]
     faults += [Fault(f"Invalid {name} format", _RULES.get(name, "")) for name in malformed]
     if faults:
         raise ConfigurationError(faults)
@@ -141,12 +147,11 @@ def _variable(location: str) -> str:
     return names.get(location.upper(), location.upper())
 
 
-def _without(malformed: list[str]) -> dict[str, Any]:
-    """The raw values that are set and not malformed, by field, to see what is missing among the rest."""
+def _as_set() -> dict[str, Any]:
+    """The raw values that are set, malformed or not, by field, to see what is missing among the rest."""
     raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
     raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
-    kept = {field: value.strip() for field, value in raw.items() if value and value.strip()}
-    return {field: value for field, value in kept.items() if field.upper() not in malformed}
+    return {field: value.strip() for field, value in raw.items() if value and value.strip()}
 
 
 def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:

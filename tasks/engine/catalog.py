@@ -17,7 +17,7 @@ from tasks.engine.manifest import DrillReport, Manifest, read_manifest, read_rep
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
-_NAME = re.compile(r"backup_(\d{8}_\d{6})\Z")
+_NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ POLICIES = st.builds(Policy, retention_days=st.integers(1, 4000), interval_s=st.
 def cases(draw: st.DrawFn) -> tuple[list[Backup], Backup | None, Policy]:
     """A catalog in any order, perhaps with a PROVEN backup, and a policy."""
     backups = draw(CATALOGS)
-    proven = draw(st.sampled_from(backups)) if backups and draw(st.booleans()) else None
+    proven = draw(st.sampled_from([None, *backups]))
     return backups, proven, draw(POLICIES)
 
 

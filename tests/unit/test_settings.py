@@ -1,0 +1,386 @@
+"""The environment is read once, every fault is said at once, and no secret is ever said."""
+
+from __future__ import annotations
+
+import traceback
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from blocks.errors import ConfigurationError
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, conninfo_url, parse_database_url
+from blocks.settings import _HINTS, _RULES, Need, Settings, child_environment, load_settings
+
+EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
+SECRET = "s3cr3t-Passw0rd"
+COMPLETE = {
+    "DATABASE_URL": f"postgresql://app:{SECRET}@db.example.com:5433/shop",
+    "S3_ENDPOINT": "https://s3.example.com",
+    "S3_BUCKET": "backups",
+    "S3_ACCESS_KEY_ID": "AKIAEXAMPLE",
+    "S3_SECRET_ACCESS_KEY": SECRET,
+}
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A complete environment, to change."""
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def faults(needs: frozenset[Need] = EVERYTHING) -> list[str]:
+    """What is said to be wrong."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(needs)
+    return [fault.message for fault in caught.value.faults]
+
+
+def refusal(url: str) -> str:
+    """Why a URL is refused; empty when it is not. Any error but a plain ValueError fails the test."""
+    try:
+        parse_database_url(url)
+    except ValueError as error:
+        return str(error) if type(error) is ValueError else repr(type(error))
+    return ""
+
+
+def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> None:
+    """What is not set has the value that the specification gives it."""
+    settings = load_settings(EVERYTHING)
+    assert (settings.backup_interval_s, settings.backup_retention_days, settings.verify_interval_s) == (3600, 7, 86400)
+    assert (settings.s3_region, settings.backup_prefix, settings.compression_level) == (
+        "us-east-1",
+        "postgres-backups",
+        6,
+    )
+    assert (settings.verify_latest, settings.verify_backup_file) == (True, None)
+    assert settings.server_url == SecretStr(COMPLETE["DATABASE_URL"])
+
+
+@pytest.mark.parametrize(("variable", "value", "field", "expected"), [
+    ("BACKUP_INTERVAL", "21600", "backup_interval_s", 21600), ("BACKUP_RETENTION_DAYS", "30", "backup_retention_days", 30),
+    ("S3_REGION", "us-west-2", "s3_region", "us-west-2"), ("BACKUP_PREFIX", "/production/backups/", "backup_prefix", "production/backups"),
+    ("COMPRESSION_LEVEL", "9", "compression_level", 9), ("VERIFY_INTERVAL", "43200", "verify_interval_s", 43200),
+    ("VERIFY_LATEST", "false", "verify_latest", False), ("VERIFY_LATEST", "TRUE", "verify_latest", True),
+    ("VERIFY_BACKUP_FILE", "backup_20240207_143022.sql.gz", "verify_backup_file", "backup_20240207_143022.sql.gz"),
+    ("S3_ENDPOINT", " https://s3.example.com/ ", "s3_endpoint", "https://s3.example.com"), ("BACKUP_PREFIX", "/", "backup_prefix", ""),
+    ("S3_REGION", "", "s3_region", "us-east-1"), ("COMPRESSION_LEVEL", "", "compression_level", 6),
+])  # fmt: skip
+def test_what_is_set_is_read(
+    environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
+) -> None:
+    """Each variable reaches its field; one that is set to nothing counts as not set."""
+    environment.setenv(variable, value)
+    assert getattr(load_settings(EVERYTHING), field) == expected
+
+
+def test_everything_that_is_missing_at_once() -> None:
+    """An empty environment is told in full, in the specification's words and order."""
+    names = ["DATABASE_URL", "S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
+    assert faults() == [f"Required environment variable {name} is not set" for name in names]
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("value", [None, "", "   "])
+def test_each_variable_that_is_missing(environment: pytest.MonkeyPatch, name: str, value: str | None) -> None:
+    """Not set, empty and blank are the same: the variable is named, with what to do."""
+    if value is None:
+        environment.delenv(name)
+    else:
+        environment.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(EVERYTHING)
+    lines = caught.value.lines()
+    assert lines[0] == f"ERROR: Required environment variable {name} is not set"
+    assert lines[1].startswith("HINT: ")
+    assert (len(lines), caught.value.exit_status) == (2, 2)
+
+
+WRONG = {
+    "DATABASE_URL": "mysql://app@db/shop", "VERIFY_DATABASE_URL": "db.example.com", "RESTORE_DATABASE_URL": "postgresql:///shop",
+    "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_INTERVAL": "hourly",
+    "BACKUP_RETENTION_DAYS": "0", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
+    "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items())
+def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A value that cannot be is refused whether it is needed or not, with the rule that it breaks."""
+    environment.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(EVERYTHING)
+    assert caught.value.lines() == [f"ERROR: Invalid {name} format", f"HINT: {_RULES[name]}"]
+    assert value not in str(caught.value)
+
+
+def test_missing_and_wrong_together(environment: pytest.MonkeyPatch) -> None:
+    """One round of mending is enough: what is missing and what is wrong are told together, each once."""
+    environment.delenv("S3_BUCKET")
+    environment.delenv("S3_SECRET_ACCESS_KEY")
+    for name, value in WRONG.items():
+        if name != "S3_BUCKET":
+            environment.setenv(name, value)
+    found = faults()
+    assert found[:2] == [
+        f"Required environment variable S3_{name} is not set" for name in ("BUCKET", "SECRET_ACCESS_KEY")
+    ]
+    assert sorted(found[2:]) == sorted(f"Invalid {name} format" for name in WRONG if name != "S3_BUCKET")
+
+
+def test_a_wrong_variable_is_not_missing_too(environment: pytest.MonkeyPatch) -> None:
+    """A variable that is set and wrong is told once, and asks for no other in its place."""
+    environment.setenv("POSTGRES_HOST", "db")
+    environment.setenv("DATABASE_URL", "mysql://db")
+    assert faults() == ["Invalid DATABASE_URL format"]
+    environment.delenv("POSTGRES_HOST")
+    environment.delenv("DATABASE_URL")
+    environment.setenv("VERIFY_DATABASE_URL", "mysql://db")
+    assert faults(frozenset({"drill"})) == ["Invalid VERIFY_DATABASE_URL format"]
+
+
+def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> None:
+    """A newline at the end of a value, as files and forms leave it, is no part of it."""
+    for name, value in COMPLETE.items():
+        environment.setenv(name, f" {value}\n")
+    environment.setenv("S3_REGION", "  ")
+    settings = load_settings(EVERYTHING)
+    assert settings.database_url == SecretStr(COMPLETE["DATABASE_URL"])
+    assert settings.s3_secret_access_key == SecretStr(SECRET)
+    assert (settings.s3_access_key_id, settings.s3_bucket, settings.s3_region) == (
+        "AKIAEXAMPLE",
+        "backups",
+        "us-east-1",
+    )
+
+
+def test_every_rule_is_tried() -> None:
+    """No variable that has a rule is left out above."""
+    assert set(WRONG) == set(_RULES)
+    assert set(COMPLETE) <= set(_HINTS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2024", "backup_20240207_143022.sql", "backup_\uff12\uff10240207_143022", "backup_20240207_143022\n.sql.gz"],
+)
+def test_a_backups_name_is_exact(environment: pytest.MonkeyPatch, value: str) -> None:
+    """Only a whole name names a backup."""
+    environment.setenv("VERIFY_BACKUP_FILE", value)
+    assert faults() == ["Invalid VERIFY_BACKUP_FILE format"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["ftp://host", "https://", "https://key:secret@host", "https://host:port", "https://host:0", "https://[::1"],
+)
+def test_an_endpoint_is_an_address_without_keys(environment: pytest.MonkeyPatch, value: str) -> None:
+    """Keys in the endpoint would be shown wherever it is shown."""
+    environment.setenv("S3_ENDPOINT", value)
+    assert faults() == ["Invalid S3_ENDPOINT format"]
+
+
+def test_what_a_command_does_not_need_may_be_missing() -> None:
+    """Who lists backups needs no database, and who restores needs a target."""
+    needs: list[tuple[Need, list[str]]] = [
+        ("database", ["DATABASE_URL"]), ("target", ["RESTORE_DATABASE_URL"]), ("drill", ["DATABASE_URL"]),
+        ("storage", ["S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]),
+    ]  # fmt: skip
+    for need, names in needs:
+        assert faults(frozenset({need})) == [f"Required environment variable {name} is not set" for name in names]
+    assert load_settings(frozenset()) == Settings()
+
+
+def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -> None:
+    """VERIFY_LATEST=false without a name is a question, not an answer."""
+    environment.setenv("VERIFY_LATEST", "false")
+    assert faults(frozenset({"drill"})) == ["Required environment variable VERIFY_BACKUP_FILE is not set"]
+    environment.setenv("VERIFY_BACKUP_FILE", "backup_20240207_143022")
+    assert Plan.from_settings(load_settings(EVERYTHING)).verify_backup_file == "backup_20240207_143022"
+    environment.delenv("VERIFY_LATEST")
+    assert Plan.from_settings(load_settings(EVERYTHING)).verify_backup_file is None
+
+
+def test_a_server_for_drills_is_enough_for_drills(environment: pytest.MonkeyPatch) -> None:
+    """Who drills elsewhere need not give the database's own address."""
+    environment.delenv("DATABASE_URL")
+    environment.setenv("VERIFY_DATABASE_URL", "postgresql://app@scratch/postgres")
+    assert load_settings(frozenset({"drill", "storage"})).server_url is None
+
+
+def test_the_older_names(environment: pytest.MonkeyPatch) -> None:
+    """POSTGRES_* and BUCKET_NAME spell the same settings; the newer names win."""
+    for name in ("DATABASE_URL", "S3_BUCKET"):
+        environment.delenv(name)
+    environment.setenv("BUCKET_NAME", "old-bucket")
+    for name, value in {"HOST": "db", "PORT": "5433", "USER": "u@x", "PASSWORD": "p:/?#[]@%", "DB": "my db"}.items():
+        environment.setenv(f"POSTGRES_{name}", value)
+    settings = load_settings(EVERYTHING)
+    assert settings.s3_bucket == "old-bucket"
+    assert settings.server_url
+    assert settings.server_url.get_secret_value() == "postgresql://u%40x:p%3A%2F%3F%23%5B%5D%40%25@db:5433/my%20db"
+    environment.setenv("S3_BUCKET", "new-bucket")
+    environment.setenv("DATABASE_URL", COMPLETE["DATABASE_URL"])
+    settings = load_settings(EVERYTHING)
+    assert (settings.s3_bucket, settings.server_url) == ("new-bucket", SecretStr(COMPLETE["DATABASE_URL"]))
+
+
+def test_the_older_names_in_part(environment: pytest.MonkeyPatch) -> None:
+    """POSTGRES_HOST asks for the others; without it DATABASE_URL is what is missing."""
+    environment.delenv("DATABASE_URL")
+    environment.setenv("POSTGRES_HOST", "db")
+    assert faults() == [f"Required environment variable POSTGRES_{name} is not set" for name in ("USER", "DB")]
+    environment.delenv("POSTGRES_HOST")
+    environment.setenv("POSTGRES_DB", "shop")
+    assert faults() == ["Required environment variable DATABASE_URL is not set"]
+
+
+@given(
+    user=TEXT, password=st.text(max_size=0) | TEXT, database=TEXT, host=st.sampled_from(["db", "::1", "/run/pg", "a,b"])
+)
+def test_the_older_names_say_anything(user: str, password: str, database: str, host: str) -> None:
+    """Whatever characters user, password and database have, libpq gets them as they are."""
+    settings = Settings.model_construct(
+        postgres_host=host, postgres_user=user, postgres_password=SecretStr(password), postgres_db=database
+    )
+    assert settings.server_url
+    parameters, dropped = parse_database_url(settings.server_url.get_secret_value())
+    expected = {"host": host, "port": "5432", "user": user, "dbname": database}
+    assert parameters == expected | ({"password": password} if password else {})
+    assert dropped == []
+
+
+@given(
+    st.dictionaries(st.sampled_from(["host", "user", "password", "dbname", "sslmode", "options", "sslrootcert"]), TEXT)
+)
+def test_parameters_survive_as_a_url(parameters: dict[str, str]) -> None:
+    """Parameters that become a URL and are read again are the same."""
+    whole = {"host": "db", "dbname": "shop"} | parameters
+    assert parse_database_url(conninfo_url(whole)) == (whole, [])
+
+
+@given(
+    st.text(max_size=60) | st.text("postgresql://:@/?&=#[]%,0a\n\0\udc80", max_size=40).map("postgresql://u:".__add__)
+)
+def test_no_url_breaks_the_parser(url: str) -> None:
+    """Any text is read or refused with a ValueError whose words are ours."""
+    reasons = {
+        "it does not begin with postgresql://", "host, port or parameters cannot be read", "it names no host",
+        "it names no database", "its port is no number", "a special character in it is not written as %XX",
+    }  # fmt: skip
+    reason = refusal(url)
+    assert reason in reasons if reason else parse_database_url(url)[0]["dbname"]
+
+
+@given(
+    st.text("abcXYZ019!$&'()*+,;=:@/?#[]% ", max_size=12).map(lambda odd: f"S3CR3T{odd}S3CR3T"),
+    st.sampled_from(["db", "db:5432", "db:x"]),
+)
+def test_no_password_is_ever_shown(password: str, place: str) -> None:
+    """A password that was not written as it should be is read right or refused; no part of it is shown."""
+    url = f"postgresql://app:{password}@{place}/shop"
+    if reason := refusal(url):
+        assert "S3CR3T" not in reason
+        return
+    server = PostgresServer(url=SecretStr(url))
+    for shown in (server.address, server.database, *server.dropped_parameters, repr(server), str(server)):
+        assert "S3CR3T" not in shown
+    environment = server.child_environment()
+    assert [name for name, value in environment.items() if "S3CR3T" in value] == ["PGPASSWORD"]
+
+
+@given(TEXT)
+def test_a_percent_encoded_password(password: str) -> None:
+    """Any password can be written in a URL."""
+    parameters, _ = parse_database_url(f"postgresql://app:{quote(password, safe='')}@db/shop")
+    assert parameters["password"] == password
+
+
+@pytest.mark.parametrize(("url", "expected"), [
+    ("postgres://u:p@h/d", {"user": "u", "password": "p", "host": "h", "dbname": "d"}),
+    ("postgresql+asyncpg://u@h:5433/d", {"user": "u", "host": "h", "port": "5433", "dbname": "d"}),
+    ("postgresql://u:p?q#r@h/d", {"user": "u", "password": "p?q#r", "host": "h", "dbname": "d"}),
+    ("postgresql://[::1]:5433/d", {"host": "::1", "port": "5433", "dbname": "d"}),
+    ("postgresql://u@a:1,b:2/d", {"user": "u", "host": "a,b", "port": "1,2", "dbname": "d"}),
+    ("postgresql:///d?host=/run/pg", {"host": "/run/pg", "dbname": "d"}),
+    ("postgresql://h/d?ssl=true", {"host": "h", "dbname": "d", "sslmode": "require"}),
+    ("postgresql://h/d?sslmode=disable&options=-c%20x%3D1", {"host": "h", "dbname": "d", "sslmode": "disable", "options": "-c x=1"}),
+])  # fmt: skip
+def test_urls_of_every_kind(url: str, expected: dict[str, str]) -> None:
+    """What libpq and the libraries around it accept is read as they read it."""
+    assert parse_database_url(url) == (expected, [])
+
+
+@pytest.mark.parametrize("url", [
+    "", "mysql://h/d", "postgresql://", "postgresql://h", "postgresql:///d", "postgresql://h:x/d", "postgresql://h:0/d",
+    "postgresql://h:65536/d", "postgresql://h/d?port=x", "postgresql://u:a@b@h/d", "postgresql://u:1/a@h/d", "postgresql://h/d\0x",
+    "postgresql://u:%zz@h/d", "postgresql://[::1/d", "postgresql://u:1/a?b@h/d", "postgresql://h:5432\n/d",
+])  # fmt: skip
+def test_urls_that_are_refused(url: str) -> None:
+    """What names no server, or would show a part of a password as a host, is refused."""
+    with pytest.raises(ValueError):
+        parse_database_url(url)
+
+
+def test_parameters_of_other_libraries_are_dropped() -> None:
+    """Parameters that libpq would refuse are left out, and named without their values."""
+    url = "postgresql://u:p@h/d?pgbouncer=true&schema=public&sslmode=require&connection_limit=5&pool_timeout"
+    parameters, dropped = parse_database_url(url)
+    assert parameters == {"user": "u", "password": "p", "host": "h", "dbname": "d", "sslmode": "require"}
+    assert dropped == ["pgbouncer", "schema", "connection_limit", "pool_timeout"]
+
+
+def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
+    """Settings, blocks and plans hide their secrets in every form that a log may take."""
+    settings = load_settings(EVERYTHING)
+    plan = Plan.from_settings(settings)
+    for shown in (
+        repr(settings),
+        str(settings),
+        settings.model_dump_json(),
+        repr(plan),
+        str(plan),
+        plan.model_dump_json(),
+        str(vars(plan)),
+    ):
+        assert SECRET not in shown
+    assert settings.s3_secret_access_key
+    assert settings.s3_secret_access_key.get_secret_value() == SECRET
+    assert plan.source.address == "db.example.com:5433/shop"
+
+
+def test_secrets_are_not_in_exceptions(environment: pytest.MonkeyPatch) -> None:
+    """A fault in a secret is told without it, also in a traceback with everything that led to it."""
+    for name in ("DATABASE_URL", "VERIFY_DATABASE_URL", "RESTORE_DATABASE_URL"):
+        environment.setenv(name, f"postgresql://app:{SECRET}@{SECRET}@host:port/shop")
+    environment.setenv("POSTGRES_PORT", SECRET)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(EVERYTHING)
+    assert len(caught.value.faults) == 4
+    chain: BaseException | None = caught.value
+    while chain:
+        assert SECRET not in "".join(traceback.format_exception(chain)) + repr(chain) + str(vars(chain))
+        chain = chain.__cause__ or chain.__context__
+
+
+def test_settings_do_not_change(environment: pytest.MonkeyPatch) -> None:
+    """What was read once is the same for the whole run."""
+    settings = load_settings(EVERYTHING)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.s3_bucket = "other"  # type: ignore[misc]
+
+
+def test_children_get_what_they_need_and_no_keys(environment: pytest.MonkeyPatch) -> None:
+    """No child process sees the storage's keys, or a PG* variable that happens to be set."""
+    environment.setenv("PGPASSWORD", "not this one")
+    environment.setenv("PGOPTIONS", "-c x=1")
+    given_to_child = child_environment({"PGHOST": "db"})
+    assert SECRET not in str(given_to_child)
+    assert {name for name in given_to_child if name.startswith("PG")} == {"PGHOST", "PGTZ"}
