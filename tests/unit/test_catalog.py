@@ -1,0 +1,271 @@
+"""The bucket's listing says which backups there are, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
+from blocks.storage import BackupStorage, StoredObject
+from tasks.engine.catalog import (
+    MANIFEST,
+    OBJECT,
+    REPORT,
+    Backup,
+    choose,
+    load_manifest,
+    load_report,
+    name_at,
+    newest_proven,
+    read_catalog,
+    taken_at,
+)
+from tasks.engine.manifest import (
+    Check,
+    DrillReport,
+    Manifest,
+    SequenceRecord,
+    TableRecord,
+    Verdict,
+    read_manifest,
+    read_report,
+)
+
+NOW = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
+FIRST, SECOND, THIRD = "backup_20261119_020713", "backup_20261120_020713", "backup_20261121_020713"
+
+
+class FakeStorage(BackupStorage):
+    """A bucket in memory that counts what is fetched; it lists by key prefix, as S3 does."""
+
+    _block_type_slug = "storage-in-memory"
+
+    objects: dict[str, bytes]
+    fetched: list[str]
+
+    def list_objects(self) -> Iterator[StoredObject]:
+        return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
+
+    def get(self, key: str) -> bytes:
+        self.fetched.append(key)
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        return self.objects[key]
+
+
+def storage(objects: dict[str, bytes], prefix: str = "backups") -> FakeStorage:
+    at = BackupStorage.at(
+        endpoint="https://s3.example.com", bucket="bucket", prefix=prefix, region="r", key_id="k", secret=SecretStr("s")
+    )
+    return FakeStorage(bucket=at.bucket, objects=objects, fetched=[])
+
+
+def manifest(name: str = FIRST, **changes: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "tool_version": "1.0", "plan": "default", "name": name, "database": 'odd "name" ä', "server_version": "16.4",
+        "client_version": "16.6", "encoding": "UTF8", "collation": "C", "character_type": "C", "started_at": NOW,
+        "ended_at": NOW, "raw_bytes": 10, "object_bytes": 5, "sha256": "ab" * 32, "compression": "gzip 6",
+        "schema_digest": "0" * 32, "schema_statements": 1, "sequences": (SequenceRecord(name="s", value=-5, called=True),),
+        "tables": (TableRecord(name='public."t, ä"', columns=('"a, b"', "c"), rows=3, digest="f" * 32, raw_bytes=9,
+                               member_offset=1 << 45, skip_bytes=0),),
+        "large_objects": 0, "large_object_digest": "0" * 32, "extensions": {"citext": "1.6"}, "roles": ("app",),
+    }  # fmt: skip
+    return Manifest(**(fields | changes))
+
+
+def report(name: str, verdict: Verdict = Verdict.PROVEN) -> DrillReport:
+    return DrillReport(
+        tool_version="1.0", backup=name, verdict=verdict, cause="" if verdict == "PROVEN" else "why", started_at=NOW,
+        checks=(Check(name="row counts", result="passed", evidence="3 rows"),), restore_seconds=1.5, seconds=2.5,
+    )  # fmt: skip
+
+
+MOMENTS = st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(MOMENTS)
+def test_a_name_tells_its_moment(moment: datetime) -> None:
+    """A name made of a moment says that moment, to the second."""
+    assert taken_at(name_at(moment)) == moment.replace(microsecond=0)
+
+
+def test_names_are_in_utc() -> None:
+    """A moment in another time zone has the name of the same moment in UTC."""
+    assert name_at(NOW.astimezone(timezone(timedelta(hours=9)))) == THIRD
+
+
+@given(
+    st.text(string.digits + "_\u0663\uff12 \n", max_size=18).map("backup_".__add__)
+    | st.from_regex(r"backup_\d{8}_\d{6}", fullmatch=True)
+)
+def test_only_exact_names_are_names(name: str) -> None:
+    """What is read as a backup's name is written in the same way: no other digits, no day that there is not."""
+    moment = taken_at(name)
+    assert moment is None or name_at(moment).removeprefix("backup_").zfill(15) == name.removeprefix("backup_")
+
+
+@pytest.mark.parametrize("name", [
+    "", "backup_", "backup_2026", "backup_20261121_0207130", "backup_20261121_020713 ", "backup_20261121_020713\n", "xbackup_20261121_020713",
+    "Backup_20261121_020713", "backup_20261121-020713", "backup_20261321_020713", "backup_20260230_020713", "backup_20261121_240000",
+    "backup_20261121_020760", "backup_20261121_020761", "backup_2026112\u0661_020713", "backup_00000000_000000", "backup_20261121_020713.sql.gz",
+])  # fmt: skip
+def test_names_that_are_none(name: str) -> None:
+    """A name that is nearly right is left alone."""
+    assert taken_at(name) is None
+
+
+def test_what_is_listed() -> None:
+    """Backups come oldest first, each with its size and what stands beside it."""
+    objects = {
+        f"backups/{THIRD}{OBJECT}": b"333", f"backups/{THIRD}{MANIFEST}": b"{}", f"backups/{THIRD}{REPORT}": b"{}",
+        f"backups/{FIRST}{OBJECT}": b"1", f"backups/{SECOND}{OBJECT}": b"22", f"backups/{SECOND}{MANIFEST}": b"{}",
+    }  # fmt: skip
+    found = read_catalog(storage(objects))
+    assert [(b.name, b.object_bytes, b.has_manifest, b.has_report, b.foreign) for b in found] == [
+        (FIRST, 1, False, False, True), (SECOND, 2, True, False, False), (THIRD, 3, True, True, False),
+    ]  # fmt: skip
+    assert [b.taken_at for b in found] == [NOW - timedelta(days=2), NOW - timedelta(days=1), NOW]
+    assert found[0].key == f"backups/{FIRST}{OBJECT}"
+
+
+@pytest.mark.parametrize("key", [
+    f"backups/{FIRST}{MANIFEST}", f"backups/{FIRST}{REPORT}", f"backups/{FIRST}.sql", f"backups/{FIRST}.sql.gz.tmp", f"backups/{FIRST}",
+    f"backups/old/{FIRST}{OBJECT}", f"backups2/{FIRST}{OBJECT}", f"backups{FIRST}{OBJECT}", f"{FIRST}{OBJECT}", f"x/backups/{FIRST}{OBJECT}",
+    f"backups/my_{FIRST}{OBJECT}", f"backups/{FIRST}{OBJECT}{OBJECT}", "backups/", "backups/.sql.gz", f"BACKUPS/{FIRST}{OBJECT}",
+    f"backups//{FIRST}{OBJECT}", f"backups/{FIRST}_1{OBJECT}",
+])  # fmt: skip
+def test_what_is_no_backup(key: str) -> None:
+    """Documents without an object, other names and other folders are not ours to list, and so never to remove."""
+    objects = [StoredObject(key, 1, NOW), StoredObject(f"backups/{SECOND}{OBJECT}", 1, NOW)]
+    assert [b.name for b in read_catalog(storage({}), objects)] == [SECOND]
+
+
+@pytest.mark.parametrize(("prefix", "key"), [
+    ("", f"{FIRST}{OBJECT}"), ("/", f"{FIRST}{OBJECT}"), ("a/b", f"a/b/{FIRST}{OBJECT}"), ("/a/b/", f"a/b/{FIRST}{OBJECT}"),
+])  # fmt: skip
+def test_the_prefix_is_a_folder(prefix: str, key: str) -> None:
+    """With or without slashes around it, and also when it is empty, the prefix is matched as a whole folder."""
+    objects = {key: b"1", f"a/bc/{SECOND}{OBJECT}": b"1", f"a/b{SECOND}{OBJECT}": b"1", f"c/a/b/{SECOND}{OBJECT}": b"1"}
+    assert [b.key for b in read_catalog(storage(objects, prefix))] == [key]
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_listing_does_not_matter(shuffle: Any) -> None:
+    """A manifest counts, wherever in the listing it comes."""
+    keys = [f"backups/{name}{end}" for name in (FIRST, SECOND, THIRD) for end in (OBJECT, MANIFEST, REPORT)]
+    listing = [StoredObject(key, 1, NOW) for key in keys]
+    shuffled = shuffle.sample(listing, len(listing))
+    assert read_catalog(storage({}), iter(shuffled)) == read_catalog(storage({}), listing)
+
+
+def test_choosing_a_backup() -> None:
+    """The newest one unless another is named, with or without its ending; none is an error of its own."""
+    backups = read_catalog(storage({f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND)}))
+    assert choose(backups, None).name == SECOND
+    assert choose(backups, FIRST) == choose(backups, FIRST + OBJECT) == backups[0]
+    for name in (THIRD, "backup_2026", FIRST + MANIFEST):
+        with pytest.raises(ObjectMissing):
+            choose(backups, name)
+    with pytest.raises(NoBackups):
+        choose([], FIRST)
+
+
+def test_a_manifest_comes_back_as_it_was() -> None:
+    """What is stored is read again without a change, odd names and large numbers alike."""
+    stored = manifest()
+    assert read_manifest(stored.encode(), FIRST) == stored
+    assert stored.rows == 3
+    assert stored.encode().endswith(b"}\n")
+    assert '"t, ä\\""'.encode() in stored.encode()
+
+
+def test_a_newer_manifest_may_say_more() -> None:
+    """A field that this version does not know does no harm."""
+    assert read_manifest(manifest().encode().replace(b"{", b'{"later": 1,', 1), FIRST) == manifest()
+
+
+def test_the_manifest_of_another_backup_is_refused() -> None:
+    """A manifest that was copied beside another object says nothing about it."""
+    with pytest.raises(BackupDamaged, match=f"the manifest beside {SECOND} belongs to {FIRST}"):
+        read_manifest(manifest(FIRST).encode(), SECOND)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (b"{", b"["), (b'"format": 1', b'"format": 2'), (b'"rows": 3', b'"rows": -3'), (b'"rows": 3', b'"rows": "many"'),
+    (b"f" * 32, b"f" * 31), (b"f" * 32, b"F" * 32), (b"ab" * 32, b"ab" * 31), (b'"raw_bytes": 10,', b""), (b"ab", b"\xff\xfe"),
+    (b"\n", b""),
+])  # fmt: skip
+def test_a_manifest_that_is_none(before: bytes, after: bytes) -> None:
+    """A manifest that is cut, altered or of another format is damage, said without its contents."""
+    data = manifest().encode()
+    assert before in data
+    changed = data[:100] if before == b"\n" else data.replace(before, after)
+    with pytest.raises(BackupDamaged, match=f"the manifest of {FIRST} cannot be read"):
+        read_manifest(changed, FIRST)
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_is_no_manifest_and_no_report(data: bytes) -> None:
+    """Any bytes are refused in our words, and prove nothing."""
+    with pytest.raises(BackupDamaged):
+        read_manifest(data, FIRST)
+    assert read_report(data) is None
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_report_comes_back_as_it_was(verdict: Verdict) -> None:
+    """Every verdict is kept, and scripts get the same."""
+    stored = report(FIRST, verdict)
+    assert read_report(stored.encode()) == stored
+    assert stored.summary()["verdict"] == verdict.value
+    assert read_report(stored.encode().replace(verdict.value.encode(), b"MAYBE")) is None
+
+
+def test_documents_are_fetched_only_where_they_are() -> None:
+    """A foreign backup has no manifest to ask for, and one that was never drilled no report."""
+    objects = {
+        f"backups/{FIRST}{OBJECT}": b"",
+        f"backups/{SECOND}{OBJECT}": b"",
+        f"backups/{SECOND}{MANIFEST}": manifest(SECOND).encode(),
+    }
+    bucket = storage(objects)
+    foreign, ours = read_catalog(bucket)
+    assert (load_manifest(bucket, foreign), load_report(bucket, foreign), bucket.fetched) == (None, None, [])
+    assert load_manifest(bucket, ours) == manifest(SECOND)
+
+
+def test_a_report_that_went_away_is_none() -> None:
+    """A report may be removed between the listing and the reading."""
+    gone = Backup(FIRST, NOW, f"backups/{FIRST}{OBJECT}", 1, has_manifest=True, has_report=True)
+    assert load_report(storage({}), gone) is None
+
+
+def proofs(**reports: bytes) -> FakeStorage:
+    objects = {f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND, THIRD)}
+    return storage(objects | {f"backups/{name}{REPORT}": data for name, data in reports.items()})
+
+
+def test_the_newest_proven_backup() -> None:
+    """The newest backup whose own last drill proved it, and no older report is read."""
+    bucket = proofs(**{
+        FIRST: report(FIRST).encode(), SECOND: report(SECOND).encode(), THIRD: report(THIRD, Verdict.INCONCLUSIVE).encode(),
+    })  # fmt: skip
+    found = newest_proven(bucket, read_catalog(bucket))
+    assert found
+    assert (found.name, len(bucket.fetched)) == (SECOND, 2)
+
+
+@pytest.mark.parametrize("data", [
+    report(THIRD, Verdict.FAILED).encode(), report(FIRST).encode(), b"", b"{}", report(THIRD).encode()[:-5],
+])  # fmt: skip
+def test_what_proves_nothing(data: bytes) -> None:
+    """A failed drill, another backup's report and one that cannot be read prove nothing."""
+    bucket = proofs(**{THIRD: data})
+    assert newest_proven(bucket, read_catalog(bucket)) is None

@@ -1,0 +1,105 @@
+"""The rooms keep to themselves: imports run one way, and what one reads at a time stays small."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"blocks": {"blocks"}, "tasks": {"tasks", "blocks"}, "flows": {"flows", "tasks", "blocks"}}
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+# "About": a little more is no reason to tear apart what belongs together; much more needs a comment that says why.
+MODULE_LINES, FUNCTION_LINES, ABOUT = 250, 25, 1.1
+REASON = "# Long because "
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of everything that a module imports, also inside of functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} imports by a relative name"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def code_lines(source: str) -> set[int]:
+    """The numbers of lines that hold code: no blank ones, comments or docstrings."""
+    lines = {n for n, line in enumerate(source.splitlines(), 1) if line.strip() and not line.strip().startswith("#")}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
+
+
+def long_functions(source: str) -> Iterator[tuple[str, int]]:
+    """Functions whose bodies are too long without a reason; what is defined inside of one counts for itself."""
+    code = code_lines(source)
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    for function in functions:
+        own = set(range(function.body[0].lineno, (function.end_lineno or 0) + 1))
+        inner = [f for f in ast.walk(function) if f in functions and f is not function]
+        for other in inner:
+            own -= set(range(other.lineno, (other.end_lineno or 0) + 1))
+        text = "\n".join(source.splitlines()[function.lineno - 2 : function.end_lineno])
+        if len(own & code) > FUNCTION_LINES * ABOUT and REASON not in text:
+            yield function.name, len(own & code)
+
+
+def test_the_rooms_are_there() -> None:
+    """A rule over no files would hold for ever."""
+    assert len(MODULES) > 30
+    assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_run_one_way(path: Path) -> None:
+    """Flows may use tasks, tasks may use blocks, and nothing looks back."""
+    room = path.relative_to(ROOT).parts[0]
+    ours = {name.partition(".")[0] for name in imports(path)} & {*ROOMS, "tests"}
+    assert ours <= ROOMS[room]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks" / "engine").rglob("*.py")), ids=name_of)
+def test_the_engine_knows_no_prefect(path: Path) -> None:
+    """The engine is tested and reused without the orchestrator, and without the tasks around it."""
+    for name in imports(path):
+        assert name.partition(".")[0] not in ("prefect", "prefect_aws")
+        assert not name.startswith("tasks.") or name.startswith("tasks.engine")
+
+
+def test_errors_know_nothing_of_ours() -> None:
+    """Every room may raise an error, so the errors stand below them all."""
+    assert not {name.partition(".")[0] for name in imports(ROOT / "blocks" / "errors.py")} & set(ROOMS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_one_reads_at_a_time_is_small(path: Path) -> None:
+    """Modules have about 250 lines of code and functions about 25, or a comment that says why not."""
+    source = path.read_text()
+    assert len(code_lines(source)) <= MODULE_LINES * ABOUT or REASON in source
+    assert list(long_functions(source)) == []
+
+
+def test_the_measure_measures() -> None:
+    """A long function is found, unless a comment gives the reason; docstrings and comments cost nothing."""
+    body = "".join(f"    x = {n}\n" for n in range(40))
+    assert [*long_functions("def f():\n" + body)] == [("f", 40)]
+    assert [*long_functions(f"{REASON}of its many steps.\ndef f():\n" + body)] == []
+    assert [*long_functions('def f():\n    """Say\n\n    a lot."""\n' + "    # and\n\n" * 40 + "    return 1\n")] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    """Every module begins with its reason."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
