@@ -41,6 +41,9 @@ _NOT_ROLES = {"DEFAULT", "PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE
 _CAST_ARRAY = re.compile(rb"\(ARRAY\[((?:'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?(?:, )?)+)\]\)::([a-z ]+)\[\]")
 _CAST_ITEM = re.compile(rb"'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?")
 
+# Before version 16 pg_dump wrote ALTER TABLE for the owner of a sequence or view too.
+_OWNED_RELATION = re.compile(rb"ALTER (?:SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE)(?= " + _NAME + rb" OWNER TO )")
+
 # A nameless literal in an SQL-standard function body is printed with a cast, and once parsed again it has the cast's name.
 _NAMED_BY_CAST = re.compile(
     rb'(::[a-z][a-z ]*(?:\[\])?) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'
@@ -112,7 +115,7 @@ class SchemaNormaliser:
             self._settings[setting[1]] = setting[2]
         if _SESSION.match(statement):
             return None
-        text = _CAST_ARRAY.sub(_cast_items, statement)
+        text = _CAST_ARRAY.sub(_cast_items, _OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1))
         if b"BEGIN ATOMIC" in text:
             text = _NAMED_BY_CAST.sub(rb"\1", text)
         place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if v not in (b"", b"heap"))

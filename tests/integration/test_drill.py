@@ -360,6 +360,24 @@ def test_an_older_drill_server_is_inconclusive(
     assert "pg_dump 18 wrote it, the server is 15" in report.cause
 
 
+def test_a_newer_drill_server_proves_it_too(
+    hard_database: Callable[[int], PostgresServer],
+    server_of: Callable[[int], PostgresServer],
+    clients: Clients,
+    storage: BackupStorage,
+    drilled: Callable[..., DrillReport],
+) -> None:
+    """What another major version of pg_dump prints in other words is not held against the backup."""
+    source, newer = hard_database(15), server_of(18)
+    wanted = {"reader", 'röle with "quotes"'} - {str(r[0]) for r in asked(newer, "SELECT rolname FROM pg_roles")}
+    told(newer, *("CREATE ROLE " + '"' + role.replace('"', '""') + '"' for role in wanted))
+    take_backup(storage, source, clients[15])
+    report = drilled(source, verify=newer)
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+    schema = next(c for c in report.checks if c.name == "schema")
+    assert schema.result == "passed" or "printed by pg_dump 15" in schema.evidence
+
+
 # --- which backup, and where ------------------------------------------------------------------------------------------
 
 
