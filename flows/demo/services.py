@@ -64,10 +64,15 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
         command = [str(Path(sys.prefix) / "bin" / "weed"), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1",
                    "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false", f"-bucket={bucket}",
                    *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
-        with Child(command, child_environment(keys), cwd=folder) as child:
-            _await(child.name, lambda: child.running, lambda: _answers(storage))
-            yield storage
-            _stop(child)
+        try:
+            with Child(command, child_environment(keys), cwd=folder) as child:
+                _await(child.name, lambda: child.running, lambda: _answers(storage))
+                yield storage
+                _stop(child)
+        finally:
+            # It makes a socket in /tmp for each of its ports, wherever it is told to live, and leaves it there.
+            for left in (place for port in ports.values() for place in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):  # noqa: S108
+                left.unlink(missing_ok=True)
 
 
 @contextmanager
