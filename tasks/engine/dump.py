@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,7 +38,11 @@ class DumpSource:
         if "No space left on device" in complaint:
             raise NoSpaceLeft(complaint)
         if any(sign in complaint for sign in _CONNECTION_LOST):
-            raise DatabaseUnreachable(f"pg_dump: {complaint}")
+            raise DatabaseUnreachable(complaint)
+        if code < 0:
+            # Most often the system had no memory left and chose this one; the next attempt may fare better.
+            killed = f"pg_dump was killed by {signal.Signals(-code).name}"
+            raise DumpFailed(killed, hint="look into the system's log; it may have run out of memory", transient=True)
         raise DumpFailed(complaint)
 
 

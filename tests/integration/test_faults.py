@@ -1,0 +1,303 @@
+"""Whatever dies in the middle of a backup, nothing that looks like one is left, and nothing keeps running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from blocks.errors import DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from flows.backup import BackupResult
+from flows.backup import backup as backup_flow
+from flows.demo.services import running_storage
+from tasks.engine.catalog import read_catalog
+from tasks.engine.clients import Client
+from tasks.engine.dump import running_dump
+from tasks.engine.pipeline import StreamResult, stream_dump
+from tasks.engine.upload import Upload
+from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand
+
+BIG = 600_000
+KEY = "backup_20240207_143022.sql.gz"
+
+
+@pytest.fixture(scope="module")
+def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+    """A database of about 100 MB that no compressor makes small, so that a dump of it has a middle."""
+    server, name = server_of(16), "big for faults"
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE {}", name)
+    with server.on(name).connect() as connection:
+        connection.execute("CREATE TABLE big (id int, a text)")
+        several = " || ".join(f"md5('{letter}' || n)" for letter in "abcd")
+        connection.execute(f"INSERT INTO big SELECT n, {several} FROM generate_series(1, {BIG}) n")
+    yield server.on(name)
+    with server.connect() as connection:
+        connection.execute("DROP DATABASE {} WITH (FORCE)", name)
+
+
+def pending(storage: BackupStorage) -> list[tuple[str, str]]:
+    """All multipart uploads in the test's folder, with their ids."""
+    return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
+
+
+def assert_nothing_is_left(storage: BackupStorage, parent: int | None = None) -> None:
+    """No object, no multipart upload, no pg_dump."""
+    assert [found.key for found in storage.list_objects()] == []
+    assert pending(storage) == []
+    assert dumps_of(parent) == []
+
+
+def dumps_of(parent: int | None = None) -> list[psutil.Process]:
+    """The pg_dump processes that a process started, this one when none is named."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [p for p in psutil.Process(parent).children(recursive=True) if p.name() == "pg_dump"]
+    return []
+
+
+def await_that(condition: Callable[[], object], what: str) -> None:
+    """Wait for something that must come about; fails the test when it never does."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+def dumping(server: PostgresServer) -> int:
+    """How many connections of a pg_dump the server has to a database."""
+    with server.on("postgres").connect() as connection:
+        return int(connection.query("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", server.database)[0][0])
+
+
+def terminate_backends(server: PostgresServer) -> None:
+    with server.on("postgres").connect() as connection:
+        connection.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", server.database)
+
+
+def kill_pg_dump(_: PostgresServer) -> None:
+    for process in dumps_of():
+        process.kill()
+
+
+class Faulty(Upload):
+    """The real sink, with something that happens once, after the first part went out."""
+
+    def __init__(self, storage: BackupStorage, happening: Callable[[], object]) -> None:
+        super().__init__(storage, storage.key(KEY), expected_bytes=0)
+        self._happening, self._happened = happening, False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self._sent and not self._happened:
+            self._happened = True
+            self._sent[0].result()
+            self._happening()
+
+
+def dump_and(
+    happening: Callable[[], object], server: PostgresServer, storage: BackupStorage, client: Client
+) -> StreamResult:
+    """Stream a dump into the storage by the engine alone, while something happens."""
+    with running_dump(server, client) as dump:
+        return stream_dump(dump, Faulty(storage, happening), 1)
+
+
+@pytest.mark.parametrize(
+    ("murder", "expected", "text"),
+    [
+        (terminate_backends, DatabaseUnreachable, 'pg_dump: error: .*table "big"'),
+        (kill_pg_dump, DumpFailed, "killed by SIGKILL"),
+    ],
+)
+def test_a_dump_that_dies_in_the_middle_leaves_nothing(
+    murder: Callable[[PostgresServer], None],
+    expected: type[PgRoundtripError],
+    text: str,
+    big: PostgresServer,
+    storage: BackupStorage,
+    clients: dict[int, Client],
+) -> None:
+    """A dump cut short is an error that may be tried again, and never a smaller object that looks good."""
+    with pytest.raises(expected, match=text) as raised:
+        dump_and(lambda: murder(big), big, storage, clients[16])
+    assert raised.value.transient
+    assert_nothing_is_left(storage)
+    await_that(lambda: not dumping(big), "the server is rid of the dump")
+
+
+def test_a_dump_that_dies_once_is_tried_again(
+    big: PostgresServer, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection lost in the middle costs one attempt; the next begins from nothing and makes the whole backup."""
+    put_part, attempts = BackupStorage.put_part, list[str]()
+
+    def once(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+        if upload_id not in attempts:
+            attempts.append(upload_id)
+            if len(attempts) == 1:
+                terminate_backends(big)
+        return put_part(self, key, upload_id, number, body)
+
+    monkeypatch.setattr(BackupStorage, "put_part", once)
+    ran = flow_run(backup_flow, big, environ={"COMPRESSION_LEVEL": "1"})
+    assert isinstance(ran.result, BackupResult), ran.error
+    assert (ran.result.rows, len(attempts)) == (BIG, 2)
+    assert [b.name for b in read_catalog(storage) if b.has_manifest] == [ran.result.name]
+    assert (len(list(storage.list_objects())), pending(storage), dumps_of()) == (2, [], [])
+
+
+def test_a_table_that_may_not_be_read_fails_the_backup(
+    new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage
+) -> None:
+    """One table without the right to read it: pg_dump's own words, exit 1, and nothing stored of the others."""
+    script = "CREATE TABLE closed (a int); CREATE TABLE readable AS SELECT n FROM generate_series(1, 1000) n"
+    server = new_database(16, script)
+    login = {**server.parameters(), "user": "may_not_read", "password": "some password"}
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE may_not_read LOGIN PASSWORD {password}", password=login["password"])
+        connection.execute("GRANT SELECT ON readable TO may_not_read")
+    try:
+        ended = command_line("backup", "--json", server=PostgresServer(url=SecretStr(conninfo_url(login))))
+    finally:
+        with server.connect() as connection:
+            connection.execute("DROP OWNED BY may_not_read")
+            connection.execute("DROP ROLE may_not_read")
+    assert (ended.status, ended.out) == (1, "")
+    assert "ERROR: pg_dump failed [" in ended.err
+    assert "permission denied for table closed" in ended.err
+    assert "HINT: " in ended.err
+    assert "Traceback" not in ended.err
+    assert_nothing_is_left(storage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_told_to_stop_leaves_nothing(
+    number: signal.Signals, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+) -> None:
+    """SIGTERM and Ctrl-C in the middle of a dump: the upload is aborted, pg_dump is gone, the status is not 0."""
+    url = big.url.get_secret_value()
+    command = started_command("backup", DATABASE_URL=url, COMPRESSION_LEVEL="9")
+    await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
+    children = dumps_of(command.pid)
+    assert len(children) == 1
+    command.send_signal(number)
+    assert command.wait(60) != 0
+    assert [child for child in children if child.is_running()] == []
+    assert_nothing_is_left(storage, command.pid)
+    await_that(lambda: not dumping(big), "the server is rid of the dump")
+
+
+def test_a_command_that_is_killed_leaves_no_backup(
+    big: PostgresServer,
+    storage: BackupStorage,
+    started_command: StartedCommand,
+    flow_run: FlowRun,
+    new_database: NewDatabase,
+) -> None:
+    """After kill -9 pg_dump dies as well, no backup is listed, and the next backup is as any other."""
+    command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), COMPRESSION_LEVEL="9")
+    await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
+    children = dumps_of(command.pid)
+    assert len(children) == 1
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait(60)
+    await_that(lambda: not any(child.is_running() for child in children), "pg_dump dies")
+    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    assert list(storage.list_objects()) == []
+    ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
+    assert isinstance(ran.result, BackupResult), ran.error
+    assert [b.name for b in read_catalog(storage)] == [ran.result.name]
+    for key, upload_id in pending(storage):
+        storage.abort_upload(key, upload_id)
+
+
+class Full:
+    """A sink that takes some bytes and then no more."""
+
+    def __init__(self, limit: int, error: Exception) -> None:
+        self.left, self.error, self.aborted, self.completed = limit, error, False, False
+
+    def write(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            raise self.error
+
+    def complete(self) -> None:
+        self.completed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize("limit", [0, 20_000_000])
+def test_a_sink_that_fails_stops_the_dump(limit: int, big: PostgresServer, clients: dict[int, Client]) -> None:
+    """When the storage takes no more, its error surfaces, the sink is told to abort and pg_dump is killed."""
+    sink = Full(limit, StorageUnreachable("SlowDown", message="S3 upload failed"))
+    with running_dump(big, clients[16]) as dump, pytest.raises(StorageUnreachable) as raised:
+        stream_dump(dump, sink, 1)
+    assert raised.value is sink.error
+    assert (sink.aborted, sink.completed) == (True, False)
+    assert dumps_of() == []
+    await_that(lambda: not dumping(big), "the server is rid of the dump")
+
+
+def test_a_storage_that_goes_away_in_the_middle_surfaces(big: PostgresServer, clients: dict[int, Client]) -> None:
+    """A storage server that dies during the upload ends the backup with its sentence, and pg_dump with it."""
+    with running_storage() as mine:
+        storage = mine.block("going")
+        port = mine.endpoint.rpartition(":")[2]
+        weed = [p for p in psutil.Process().children() if f"-s3.port={port}" in p.cmdline()]
+        assert len(weed) == 1
+        with pytest.raises(StorageError, match="S3 upload failed") as raised:
+            dump_and(weed[0].kill, big, storage, clients[16])
+    assert raised.value.transient
+    assert dumps_of() == []
+    await_that(lambda: not dumping(big), "the server is rid of the dump")
+
+
+def test_an_object_that_lost_bytes_is_not_committed(
+    new_database: NewDatabase, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage that answers yes and keeps less than it was sent gets no manifest, so nothing claims to be a backup."""
+    put = BackupStorage.put
+
+    def lossy(self: BackupStorage, key: str, data: bytes, content_type: str = "application/json") -> None:
+        put(self, key, data[:-1], content_type)
+
+    monkeypatch.setattr(BackupStorage, "put", lossy)
+    ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
+    assert isinstance(ran.error, StorageError)
+    assert "S3 upload failed" in ran.error.sentence
+    assert [found.key for found in storage.list_objects() if not found.key.endswith(".sql.gz")] == []
+
+
+def test_a_manifest_that_cannot_be_written_fails_the_backup(
+    new_database: NewDatabase,
+    storage: BackupStorage,
+    plan_for: Callable[..., Plan],
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without its manifest a dump is no finished backup of ours, and the run says that it failed."""
+    put = BackupStorage.put
+
+    def refusing(self: BackupStorage, key: str, data: bytes, content_type: str = "application/json") -> None:
+        if key.endswith(".manifest.json"):
+            raise StorageError(key, message="S3 upload failed")
+        put(self, key, data, content_type)
+
+    monkeypatch.setattr(BackupStorage, "put", refusing)
+    ran = flow_run(backup_flow, new_database(16))
+    assert isinstance(ran.error, StorageError)
+    assert not any(b.has_manifest for b in read_catalog(storage))
