@@ -24,7 +24,7 @@ def prune(plan: str = DEFAULT, dry_run: bool = False) -> RetentionPlan:
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
     decided = plan_retention(the_plan)
-    publish_retention(plan, decided)
     if not dry_run:
-        remove_all(the_plan, decided)
+        decided = remove_all(the_plan, decided)
+    publish_retention(plan, decided)
     return decided

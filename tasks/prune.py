@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prefect import get_run_logger, task
 
 from blocks.errors import StorageError
@@ -31,16 +33,20 @@ def remove_backup(plan: Plan, backup: Backup) -> None:
     plan.storage.remove(backup.key)
 
 
-def remove_all(plan: Plan, decided: retention.Plan) -> list[str]:
-    """Carry a plan out, oldest first; what cannot be removed now is warned about and stays until next time."""
-    removed, logger = [], get_run_logger()
-    for backup in decided.removals:
+def remove_all(plan: Plan, decided: retention.Plan) -> retention.Plan:
+    """Carry a plan out, oldest first; returns it with what could not be removed now, and stays until next time, as kept."""
+    done, logger = [], get_run_logger()
+    for decision in decided.decisions:
         try:
-            remove_backup(plan, backup)
+            if not decision.keep:
+                remove_backup(plan, decision.backup)
         except StorageError as error:
             # Towards keeping data: a backup that cannot be deleted is no reason to fail a run that made one.
-            logger.warning("Could not delete %s: %s", backup.name, error.sentence)
+            logger.warning("Could not delete %s: %s", decision.backup.name, error.sentence)
+            done.append(replace(decision, keep=True, reason=f"could not be deleted: {error.sentence}"))
             continue
-        removed.append(backup.name)
-    logger.info("Deleted %d old backups, kept %d", len(removed), len(decided.decisions) - len(removed))
-    return removed
+        done.append(decision)
+    carried_out = replace(decided, decisions=tuple(done))
+    removed = len(carried_out.removals)
+    logger.info("Deleted %d old backups, kept %d", removed, len(done) - removed)
+    return carried_out

@@ -48,7 +48,8 @@ def decide(backups: Sequence[Backup], proven: Backup | None, policy: Policy, now
     """Apply the retention policy to a catalog (in any order); `proven` is the newest PROVEN backup.
 
     Never the newest backup, never the newest PROVEN one, and nothing at all while the newest backup is older than
-    two intervals: when backups have stopped, old ones are all there is. A backup from the future is kept.
+    two intervals: when backups have stopped, old ones are all there is. The newest with a manifest is what counts
+    there, and it is kept too, because an object without one may be unfinished. A backup from the future is kept.
     Raises ValueError for a policy that would keep nothing.
     """
     if policy.retention_days < 1:
@@ -57,15 +58,20 @@ def decide(backups: Sequence[Backup], proven: Backup | None, policy: Policy, now
     if not ordered:
         return Plan(())
     # A backup from the future was named by a wrong clock: it says nothing about whether backups work today.
-    newest = next((b for b in reversed(ordered) if b.taken_at <= now), ordered[-1])
-    stale = now - newest.taken_at > policy.recent
+    past = [b for b in ordered if b.taken_at <= now] or ordered
+    newest = past[-1]
+    # An object without a manifest may be half a backup; it counts where there are only such, of another tool.
+    whole = next((b for b in reversed(past) if not b.foreign), newest)
+    stale = now - whole.taken_at > policy.recent
     warning = ""
     if stale:
-        hours = (now - newest.taken_at).total_seconds() / 3600
+        hours = (now - whole.taken_at).total_seconds() / 3600
         warning = f"the newest backup is {hours:.0f} h old, more than two intervals: nothing is removed"
     decisions = []
     for backup in ordered:
         reason = _reason_to_keep(backup, newest, proven, policy, now)
+        if not reason and backup == whole:
+            reason = "the newest backup with a manifest"
         if not reason and stale:
             reason = "no recent backup exists"
         days = (now - backup.taken_at).days

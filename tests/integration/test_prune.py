@@ -1,99 +1,181 @@
-"""Retention removes what may go, and nothing that could be missed."""
+"""Prune: old backups go, and nothing that anybody could still need."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
+from blocks.errors import StorageDenied
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
+from flows.backup import backup
+from flows.prune import prune
+from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine import catalog
-from tasks.engine.manifest import DrillReport, Verdict
-from tests.conftest import Ended, NewDatabase
+from tasks.engine.clients import Client
+from tasks.engine.retention import Plan as RetentionPlan
+from tasks.listing import list_catalog
+from tests.conftest import Ended, FlowRun, NewDatabase
+from tests.integration.objects import LIBRARY, copied, put_object, take_backup, without_manifest
 
-NewBackup = Callable[[float], str]
+Clients = dict[int, Client]
+
+
+def ago(**age: float) -> str:
+    """The name of a backup that was taken so long ago."""
+    return catalog.name_at(utc_now() - timedelta(**age))
 
 
 @pytest.fixture
-def backup_of_age(new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage) -> NewBackup:
-    """A function that puts a real backup of some age, in days, into the bucket and returns its name."""
-    server = new_database(16, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
-    made = json.loads(command_line("backup", "--json", server=server).out)
-    content = storage.get(made["key"])
-    manifest = catalog.load_manifest(storage, catalog.read_catalog(storage)[0])
-    assert manifest is not None
-    for ending in (catalog.MANIFEST, catalog.OBJECT):
-        storage.remove(storage.key(made["name"] + ending))
-
-    def put(days: float) -> str:
-        name = catalog.name_at(utc_now() - timedelta(days=days))
-        storage.put(storage.key(name + catalog.OBJECT), content)
-        storage.put(storage.key(name + catalog.MANIFEST), manifest.model_copy(update={"name": name}).encode())
-        return name
-
-    return put
+def library(new_database: NewDatabase) -> PostgresServer:
+    """A small database."""
+    return new_database(16, LIBRARY)
 
 
-def prove(storage: BackupStorage, name: str) -> None:
-    """Put a report beside a backup that says it was proven."""
-    report = DrillReport(
-        tool_version="1", backup=name, verdict=Verdict.PROVEN, cause="", checks=(), started_at=utc_now(),
-        restore_seconds=1, seconds=1,
-    )  # fmt: skip
-    storage.put(storage.key(name + catalog.REPORT), report.encode())
+@pytest.fixture
+def taken(storage: BackupStorage, library: PostgresServer, clients: Clients) -> Callable[..., list[str]]:
+    """A function that puts backups of some names into the storage, the first one real and the others its copies."""
+
+    def take(*names: str) -> list[str]:
+        take_backup(storage, library, clients[16], name=names[0])
+        for name in names[1:]:
+            copied(storage, name, names[0])
+        return list(names)
+
+    return take
 
 
-def names(storage: BackupStorage) -> set[str]:
-    return {b.name for b in catalog.read_catalog(storage)}
+def names_in(storage: BackupStorage) -> set[str]:
+    """The names of the backups that are listed."""
+    return {b["name"] for b in list_catalog(Plan(storage=storage))}
 
 
-def test_old_backups_go_and_the_newest_proven_one_stays(
-    backup_of_age: NewBackup, command_line: Callable[..., Ended], storage: BackupStorage
+def reasons(ran: object) -> dict[str, str]:
+    """What was decided about each backup, and why."""
+    assert isinstance(ran, RetentionPlan)
+    return {d.backup.name: ("keep" if d.keep else "remove") + ": " + d.reason for d in ran.decisions}
+
+
+def test_old_backups_go_after_a_backup(
+    taken: Callable[..., list[str]], storage: BackupStorage, library: PostgresServer, flow_run: FlowRun
 ) -> None:
-    """What is older than the limit goes with all its objects; a dry run first says so and removes nothing."""
-    old, proven, edge, new = (backup_of_age(days) for days in (30, 20, 6.9, 0))
-    prove(storage, proven)
-    other = storage.key("backup_20200101_000000.sql.gz.note")
-    storage.put(other, b"not ours")
+    """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS goes with all that belongs to it."""
+    ancient, old, young = taken(ago(days=30), ago(days=3.1), ago(days=2.9))
+    storage.put(storage.key(old + catalog.REPORT), b"{}")
+    storage.put(storage.key("backup_notes.txt"), b"somebody's own")
+    made = flow_run(backup, library, environ={"BACKUP_RETENTION_DAYS": "3"})
+    assert made.error is None
+    assert names_in(storage) == {young, made.result.name}
+    left = {found.key.removeprefix(storage.key("")) for found in storage.list_objects()}
+    assert not [key for key in left if key.startswith((ancient, old))]
+    assert "backup_notes.txt" in left
+
+
+def test_a_dry_run_shows_what_would_go_and_why(
+    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+) -> None:
+    """`prune --dry-run` names every backup with its reason and removes nothing; without it the old ones go."""
+    newest, old = taken(ago(minutes=5), ago(days=30))
     before = {found.key for found in storage.list_objects()}
-    dry = command_line("prune", "--dry-run")
-    assert dry.status == 0, dry.err
-    assert f"{old}  remove    30 days old, limit 7" in dry.out
-    assert f"{proven}  keep      the newest PROVEN backup" in dry.out
+    shown = command_line("prune", "--dry-run")
+    assert shown.status == 0, shown.err
+    line = next(line for line in shown.out.splitlines() if old in line)
+    assert "remove" in line
+    assert "30 days old, limit 7" in line
+    assert "Would delete 1 of 2 backups" in shown.out
     assert {found.key for found in storage.list_objects()} == before
     done = command_line("prune")
-    assert (done.status, names(storage)) == (0, {proven, edge, new}), done.err
-    assert "INFO: Deleted 1 old backups, kept 3" in done.err
-    left = {found.key for found in storage.list_objects()}
-    assert other in left
-    assert not any(old in key for key in left)
+    assert done.status == 0
+    assert "Deleted 1 of 2 backups" in done.out
+    assert names_in(storage) == {newest}
+
+
+def test_the_newest_proven_backup_stays(
+    taken: Callable[..., list[str]], storage: BackupStorage, library: PostgresServer, flow_run: FlowRun
+) -> None:
+    """Of old backups the newest one that a drill has proven stays, whatever a later drill could not find out."""
+    oldest, proven, unproven, newest = taken(ago(days=40), ago(days=30), ago(days=20), ago(minutes=5))
+    for name in (oldest, proven):
+        assert flow_run(restore_drill, library, backup=name).result.verdict == "PROVEN"
+    nobody = {"VERIFY_DATABASE_URL": library.on("no such database").url.get_secret_value()}
+    assert flow_run(restore_drill, library, environ=nobody, backup=proven).result.verdict == "INCONCLUSIVE"
+    decided = reasons(flow_run(prune).result)
+    assert decided[proven] == "keep: the newest PROVEN backup"
+    assert decided[newest] == "keep: the newest backup"
+    assert decided[oldest].startswith("remove")
+    assert decided[unproven].startswith("remove")
+    assert names_in(storage) == {proven, newest}
 
 
 def test_nothing_goes_while_no_recent_backup_exists(
-    backup_of_age: NewBackup, command_line: Callable[..., Ended], storage: BackupStorage
+    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun
 ) -> None:
-    """When backups have stopped, old ones are all there is."""
-    kept = {backup_of_age(days) for days in (40, 30, 1)}
-    done = command_line("prune")
-    assert done.status == 0
-    assert names(storage) == kept
-    assert "WARNING: the newest backup is 24 h old" in done.err
-    command_line("prune", BACKUP_INTERVAL="86400")
-    assert len(names(storage)) == 1
+    """When backups have stopped, old ones are all there is: nothing is removed, and a warning says why."""
+    old, newest = taken(ago(days=30), ago(hours=5))
+    ran = flow_run(prune, environ={"BACKUP_INTERVAL": "3600"})
+    assert reasons(ran.result)[old] == "keep: no recent backup exists"
+    assert "5 h old, more than two intervals: nothing is removed" in ran.result.warning
+    assert names_in(storage) == {old, newest}
+    ran = flow_run(prune, environ={"BACKUP_INTERVAL": "21600"})
+    assert names_in(storage) == {newest}
 
 
-def test_a_backup_prunes_afterwards(
-    backup_of_age: NewBackup, command_line: Callable[..., Ended], storage: BackupStorage, new_database: NewDatabase
+def test_an_unfinished_object_does_not_stand_for_a_backup(
+    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun
 ) -> None:
-    """Old backups go after each successful backup, and only then."""
-    old, server = backup_of_age(30), new_database(16)
-    failed = command_line("backup", DATABASE_URL=server.on("nowhere").url.get_secret_value())
-    assert failed.status == 1
-    assert names(storage) == {old}
-    done = command_line("backup", server=server)
-    assert done.status == 0, done.err
-    assert old not in names(storage)
-    assert len(names(storage)) == 1
+    """An object without its manifest may be half a backup: the newest whole one stays, however old."""
+    older, whole = taken(ago(days=40), ago(days=30))
+    unfinished = ago(minutes=5)
+    put_object(storage, b"half", unfinished)
+    flow_run(prune)
+    assert {whole, unfinished} <= names_in(storage)
+    assert older in names_in(storage)  # backups have stopped, so nothing goes at all
+    put_object(storage, b"another tool's", ago(days=50))
+    for name in (older, whole):
+        without_manifest(storage, name)
+    flow_run(prune)  # none of them is ours: the newest shows that their tool works
+    assert names_in(storage) == {unfinished}
+
+
+def test_what_is_listed_as_ours_is_whole_at_every_moment(
+    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest goes before the object: a prune that dies between leaves no manifest without its object."""
+    old, _ = taken(ago(days=30), ago(minutes=5))
+    removed: list[str] = []
+    remove = BackupStorage.remove
+
+    def watched(block: BackupStorage, key: str) -> None:
+        removed.append(key.removeprefix(storage.key(old)))
+        remove(block, key)
+
+    monkeypatch.setattr(BackupStorage, "remove", watched)
+    flow_run(prune)
+    assert removed.index(catalog.MANIFEST) < removed.index(catalog.OBJECT)
+
+
+def test_a_key_that_may_not_delete_is_warned_about(
+    taken: Callable[..., list[str]],
+    storage: BackupStorage,
+    library: PostgresServer,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A storage that refuses to delete costs space and no backup: the run succeeds, and what stayed is named."""
+    old, _ = taken(ago(days=30), ago(minutes=5))
+
+    def denied(_: BackupStorage, key: str) -> None:
+        raise StorageDenied(key)
+
+    monkeypatch.setattr(BackupStorage, "remove", denied)
+    made = flow_run(backup, library)
+    assert (made.error, made.state) == (None, "Completed")
+    assert {old, made.result.name} <= names_in(storage)
+    alone = flow_run(prune)
+    assert (alone.error, alone.state) == (None, "Completed")
+    assert reasons(alone.result)[old].startswith("keep: could not be deleted: Access Denied")
