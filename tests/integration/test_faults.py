@@ -256,6 +256,8 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: PostgresServer, cl
     """A storage server that dies during the upload ends the backup with its sentence, and pg_dump with it."""
     with running_storage() as mine:
         storage = mine.block("going")
+        # The client tries five times, longer and longer apart; twice is enough to see what comes of it.
+        storage.bucket.credentials.aws_client_parameters.config["retries"]["max_attempts"] = 2
         port = mine.endpoint.rpartition(":")[2]
         weed = [p for p in psutil.Process().children() if f"-s3.port={port}" in p.cmdline()]
         assert len(weed) == 1
