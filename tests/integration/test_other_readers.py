@@ -60,5 +60,8 @@ def test_other_programs_restore_a_backup(
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr
     assert contents(target, clients[17], like=source) == contents(source, clients[17])
-    owner = "SELECT pg_get_userbyid(relowner), relacl::text FROM pg_class WHERE relname IN ('statuses', 'guarded')"
+    owner = (
+        "SELECT pg_get_userbyid(relowner), relacl::text FROM pg_class"
+        " WHERE relname IN ('statuses', 'looks_like_syntax') ORDER BY relname"
+    )
     assert asked(target, owner) == asked(source, owner)
