@@ -24,7 +24,7 @@
      |    |__ TargetNotEmpty
      |__ NoSpaceLeft
 
-The wording of the messages is the product specification's; `docs/troubleshooting.md` lists them all.
+The wording of the messages is the product specification's.
 """
 
 from __future__ import annotations

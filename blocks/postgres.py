@@ -66,14 +66,17 @@ def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
     except (psycopg.Error, ValueError):
         raise ValueError("host, port or parameters cannot be read") from None
     parameters = {name: str(value) for name, value in parsed.items() if value is not None}
-    ports = [port for port in parameters.get("port", "").split(",") if port]  # one for each host
-    if not all(re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536 for port in ports):
+    if not all(map(_is_port, parameters.get("port", "").split(","))):  # one for each host
         raise ValueError("its port is no number")
     if not parameters.get("host") and not parameters.get("hostaddr"):
         raise ValueError("it names no host")
     if not parameters.get("dbname"):
         raise ValueError("it names no database")
     return parameters, dropped
+
+
+def _is_port(text: str) -> bool:
+    return not text or (re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65536)
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,13 @@ class PostgresServer(Block):
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode; every fault is translated into our family of errors."""
-        given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
-        with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:  # type: ignore[arg-type]
+        given: dict[str, Any] = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": APPLICATION_NAME,
+            **self.parameters(),
+        }
+        given["client_encoding"] = "UTF8"  # we ask for names, whatever encoding the data has
+        with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:
             opened.execute("SET statement_timeout = '10min'")
             opened.execute(_NO_OTHER_LIMITS)
             yield Connection(opened, self.address)

@@ -41,6 +41,13 @@ def _backup_file(value: str) -> str:
     return value
 
 
+def _folder(value: str) -> str:
+    folder = value.strip("/")
+    if folder and any(part in ("", ".", "..") for part in folder.split("/")):
+        raise ValueError("not a folder's name")  # several storages would list it under another name
+    return folder
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Seconds = Annotated[int, Field(ge=60)]
 
@@ -69,7 +76,7 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = None
     s3_secret_access_key: SecretStr | None = None
     s3_region: str = "us-east-1"
-    backup_prefix: Annotated[str, AfterValidator(lambda value: value.strip("/"))] = "postgres-backups"
+    backup_prefix: Annotated[str, AfterValidator(_folder)] = "postgres-backups"
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
     backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
     compression_level: Annotated[int, Field(ge=1, le=9)] = 6
@@ -112,6 +119,7 @@ _RULES = {
     "POSTGRES_PORT": "it must be a whole number from 1 to 65535",
     "S3_ENDPOINT": "it begins with https:// or http://, names a host and holds no keys",
     "S3_BUCKET": "give the bucket's name alone, without s3:// and without a path",
+    "BACKUP_PREFIX": "it looks like production/backups, without empty parts and without dots alone",
     "BACKUP_INTERVAL": "it must be a whole number of seconds, 60 or more",
     "VERIFY_INTERVAL": "it must be a whole number of seconds, 60 or more",
     "BACKUP_RETENTION_DAYS": "it must be a whole number of days, 1 or more",

@@ -6,6 +6,10 @@ Whatever the user has set stays.
 
 import os
 
+# Prefect looks for a file `.env` where we stand, and dies where it may not even look.
+if not os.access(".", os.R_OK | os.X_OK):
+    os.chdir("/")
+
 _FORMAT = "%(asctime)s %(levelname)s: %(message)s"
 
 for _name, _value in {

@@ -34,7 +34,7 @@ def check(plan: PlanName = DEFAULT) -> None:
     """Look whether backups will work: settings, server, rights, client and bucket."""
     from tasks.check import check_plan  # noqa: PLC0415  (each command loads what it needs and no more)
 
-    _require(plan, "database", "storage")
+    _require(plan, "database", "storage", "drill")
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     terminal.show_findings(findings)
     if any(f.result == "error" for f in findings):
@@ -154,6 +154,7 @@ def _terminate(number: int, _frame: object) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115, PTH123
     log_plainly()
     try:
         app()
@@ -161,6 +162,10 @@ def main() -> None:
         if not error.logged:
             terminal.complain(error.lines())
         sys.exit(error.exit_status)
+    except OSError as error:
+        # What was to be done is done; only its result found no place to go.
+        terminal.complain([f"WARNING: The result could not be printed [{error.strerror}]"])
+        os._exit(0)
 
 
 if __name__ == "__main__":

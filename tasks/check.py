@@ -7,13 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from blocks.errors import ObjectMissing, PgRoundtripError, StorageError
+from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from tasks.engine.clients import match_client
 from tasks.wording import human_bytes
 
 T = TypeVar("T")
+
+
+_CLOSED = """
+SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+AND (row_security_active(c.oid) OR NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')))
+ORDER BY 1"""
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,10 @@ def check_plan(plan: Plan) -> list[Finding]:
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
         _try(findings, "client", lambda: _client(facts))
-        findings += _rights(plan.source, facts)
-    if plan.verify_server:
-        drill = plan.verify_server
-        _try(findings, "drill server", lambda: _server(drill))
+        _try(findings, "read every table", lambda: _may_read(plan.source))
+    drill = _try(findings, "drill server", lambda: _server(plan.drill_server)) if plan.verify_server else facts
+    if drill:
+        findings.append(_may_create(drill.facts))
     return findings + check_storage(plan)
 
 
@@ -100,22 +107,22 @@ def _client(seen: _Server) -> str:
     return f"pg_dump {client.version} in {client.folder}"
 
 
-def _rights(server: PostgresServer, seen: _Server) -> list[Finding]:
-    """What the role may read, and whether drills can create their database there."""
+def _may_read(server: PostgresServer) -> str:
+    """Find tables that pg_dump would not get, or not get whole because of row security."""
     with server.connect() as connection:
-        closed = connection.query(
-            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-            " AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) ORDER BY 1"
-        )
-    findings = [Finding("read every table", "ok", "the role may")]
+        closed = connection.query(_CLOSED)
     if closed:
         some = ", ".join(str(row[0]) for row in closed[:5])
-        hint = "GRANT pg_read_all_data TO the role, or use one that may read everything"
-        findings = [
-            Finding("read every table", "error", f"pg_dump failed [no right to read {len(closed)}: {some}]", hint)
-        ]
-    if seen.facts.may_create_databases:
-        return [*findings, Finding("create databases", "ok", "drills can use this server")]
+        hint = (
+            "GRANT pg_read_all_data TO the role, and BYPASSRLS for row security; or use a role that may read everything"
+        )
+        raise DumpFailed(f"no right to read {len(closed)}: {some}", hint=hint)
+    return "the role may"
+
+
+def _may_create(facts: ServerFacts) -> Finding:
+    """Whether drills can create their database there."""
+    if facts.may_create_databases:
+        return Finding("create databases", "ok", "drills can use this server")
     hint = "drills need it: ALTER ROLE … CREATEDB, or set VERIFY_DATABASE_URL to a server where a role has it"
-    return [*findings, Finding("create databases", "warning", "permission denied to create database", hint)]
+    return Finding("create databases", "warning", "permission denied to create database", hint)

@@ -95,7 +95,9 @@ def _round_trip(
     checks = round_trip.check_stream(manifest, flow)
     checks.append(Check(name="restored without error", result="passed", evidence=f"{seconds:.1f} s"))
     logger.info("Restored in %.1f s; dumping the restored copy to compare it", seconds)
-    checks += round_trip.check_round_trip(flow.summary, _dump_again(scratch, client, flow.summary))
+    checks += round_trip.check_round_trip(
+        flow.summary, _dump_again(scratch, client, flow.summary), foreign=backup.foreign
+    )
     return Rehearsal(tuple(checks), version, seconds)
 
 

@@ -44,7 +44,7 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
         flow = feed_psql(BackupReader(plan.storage, backup, manifest), fresh, client, progress=_progress(backup))
-        take_over(target, fresh.database, aside_name(utc_now()))
+        take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
     logger.info(
         "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
     )

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from blocks.errors import DumpFailed
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
 from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
 
@@ -84,11 +85,22 @@ def stream_dump(
                 raise
             summary = scanner.finish()
             writer.finish()
+        _insist_on_whole(summary)
         sink.complete()
     except BaseException:
         sink.abort()
         raise
     return StreamResult(summary, writer.object_bytes, writer.sha256.hexdigest(), writer.offsets)
+
+
+def _insist_on_whole(summary: DumpSummary) -> None:
+    """Keep nothing that we could not restore: an exit code of 0 does not say that the dump came to its end."""
+    if summary.problem:
+        raise DumpFailed(
+            f"the dump is not whole: {summary.problem}", hint="the exit code was 0; look at the pg_dump in use"
+        )
+    if summary.unknown_commands:
+        raise DumpFailed(f"the dump holds a psql command: {summary.unknown_commands[0]}")
 
 
 def scan_dump(source: Source, scanner: DumpScanner) -> DumpSummary:

@@ -154,10 +154,14 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = 
     Raises OSError when it cannot be started at all, TimeoutError when it does not end.
     """
     with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
-        printed = bytearray()
+        printed, late = bytearray(), threading.Timer(timeout_s, child.kill)
+        late.start()
         while chunk := os.read(child.output, 65536):
             printed += chunk
-        code = child.wait(timeout_s)
+        code = child.wait()
+        if not late.is_alive() and code < 0:
+            raise TimeoutError(f"{child.name} did not end within {timeout_s} s")
+        late.cancel()
         return code, printed.decode(errors="replace") + "\n".join(child.stderr_lines())
 
 

@@ -40,7 +40,8 @@ _QUEUED_CHUNKS = 8
 _PROGRESS_EVERY_S = 5.0
 # Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
 _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
-_ERROR = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(?:([0-9A-Z]{5}): )?(.*)")
+# `ERROR:  23505: …`; the word is in the server's language, the code is not. 00 to 02 are warnings.
+_ERROR = re.compile(r":\s+((?!0[0-2])[0-9][0-9A-Z]{4}|[FHPX][0-9A-Z]{4}): (.*)|(?:ERROR|FATAL|PANIC):\s+()(.*)")
 _CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
@@ -167,7 +168,7 @@ def _complaint(psql: Child) -> Exception:
     for line in psql.stderr_lines():
         found = _ERROR.search(line)
         if found:
-            code, text = found[1] or "", found[2]
+            code, text = found[1] or "", found[2] or found[4]
             if code == "53100":
                 return NoSpaceLeft(text)
             if code.startswith(_CONNECTION_LOST):

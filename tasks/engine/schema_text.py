@@ -7,6 +7,8 @@ import re
 
 from xxhash import xxh3_128_intdigest
 
+from tasks.engine.deparse import even_out
+
 DIGEST_BITS = 128
 
 _IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
@@ -36,19 +38,8 @@ _POLICY_ROLES = re.compile(
 _DEFAULT_ROLE = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE (" + _IDENTIFIER + rb")")
 _NOT_ROLES = {"DEFAULT", "PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
 
-# The server prints `(ARRAY['a'::varchar])::text[]` for what was parsed from `IN ('a')`, and
-# `ARRAY[('a'::varchar)::text]` for the very same expression once it was restored from that text.
-_CAST_ARRAY = re.compile(rb"\(ARRAY\[((?:'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?(?:, )?)+)\]\)::([a-z ]+)\[\]")
-_CAST_ITEM = re.compile(rb"'(?:[^']|'')*'::[a-z ]+(?:\(\d+\))?")
-
 # Before version 16 pg_dump wrote ALTER TABLE for the owner of a sequence or view too.
 _OWNED_RELATION = re.compile(rb"ALTER (?:SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE)(?= " + _NAME + rb" OWNER TO )")
-
-# A nameless literal in an SQL-standard function body is printed with a cast, and once parsed again it has the cast's name.
-_NAMED_BY_CAST = re.compile(
-    rb'(::[a-z][a-z ]*(?:\[\])?) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'
-    rb'interval|timetz?|timestamp|timestamptz|unknown)"?(?![A-Za-z0-9_$\x80-\xff])'
-)
 
 
 def hash_of(data: bytes) -> int:
@@ -115,13 +106,6 @@ class SchemaNormaliser:
             self._settings[setting[1]] = setting[2]
         if _SESSION.match(statement):
             return None
-        text = _CAST_ARRAY.sub(_cast_items, _OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1))
-        if b"BEGIN ATOMIC" in text:
-            text = _NAMED_BY_CAST.sub(rb"\1", text)
+        text = even_out(_OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1))
         place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if v not in (b"", b"heap"))
         return text + b" -- " + place if place and _TABLE_LIKE.match(text) else text
-
-
-def _cast_items(found: re.Match[bytes]) -> bytes:
-    items = (b"(" + item + b")::" + found[2] for item in _CAST_ITEM.findall(found[1]))
-    return b"ARRAY[" + b", ".join(items) + b"]"

@@ -45,11 +45,11 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
     """
     with server.connect() as guard:
         name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
-        _create(guard, name, locale)
+        _create(guard, name, locale, exact=kind == "restore")
         try:
             yield server.on(name)
         finally:
-            _drop_own(server, name, warn)
+            drop_marked(server, name, warn)
 
 
 def sweep_scratch_databases(server: PostgresServer) -> list[str]:
@@ -104,8 +104,8 @@ def _unlock(connection: Connection, name: str) -> None:
     connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
 
 
-def _create(guard: Connection, name: str, locale: Locale) -> None:
-    """Create with the dumped database's locale, or with the server's own when it does not know that one."""
+def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> None:
+    """Create with the dumped database's locale; a rehearsal makes do with another when the server has not that one."""
     start = f"CREATE DATABASE {{}} TEMPLATE template0 CONNECTION LIMIT {MARK_LIMIT} ENCODING {{encoding}}"
     clauses = " LC_COLLATE {collation} LC_CTYPE {character_type}" if locale.collation else ""
     if locale.provider in _PROVIDERS:
@@ -117,12 +117,19 @@ def _create(guard: Connection, name: str, locale: Locale) -> None:
     except DatabaseError as error:
         if type(error) is not DatabaseError or not clauses:
             raise
+        if exact:
+            # Another one would sort and compare differently from then on.
+            error.hint = "install the locale on the server, or create the database by hand and restore with psql"
+            raise
         guard.execute(start + " LC_COLLATE 'C' LC_CTYPE 'C'", name, encoding=locale.encoding)
     guard.execute("COMMENT ON DATABASE {} IS {comment}", name, comment=_COMMENT)
 
 
-def _drop_own(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
-    """Drop what this run made, on a connection of its own: the guard may be gone by now."""
+def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
+    """Drop a database that carries our mark; `warn` is told when that cannot be done now.
+
+    On a connection of its own: a guard may be gone by now.
+    """
     try:
         with server.connect() as connection:
             if name in _marked(connection):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.errors import CreateDatabaseDenied, DatabaseError, DatabaseRefused, PgRoundtripError, TargetNotEmpty
 from blocks.postgres import Connection, PostgresServer, ServerFacts
-from tasks.engine.scratch import mark, unmark
+from tasks.engine.scratch import drop_marked, mark, unmark
 
 # What a person made: not the system's, and not an extension's. Large objects stand in no schema.
 _OBJECTS = """
@@ -75,8 +76,7 @@ def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
         )
     objects = 0
     if found:
-        with database.connect() as connection:
-            objects = sum(connection.query(_OBJECTS)[0])
+        objects = _objects(database)
     target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace)
     if objects and not replace:
         raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
@@ -88,11 +88,12 @@ def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
     return target
 
 
-def take_over(target: Target, restored: str, aside: str) -> None:
+def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], None]) -> None:
     """Give a restored database the target's name, in one transaction; the old one is dropped after that.
 
     `aside` is the name that the old database has for the moment between. Who owned it, who may use it and
-    its settings go over to the new one. Raises DatabaseError when somebody is connected to it.
+    its settings go over to the new one. Raises DatabaseError when somebody is connected to it. What became of the
+    old one is no fault of the restore: `warn` is told.
     """
     wanted = target.database.database
     with target.maintenance.connect() as connection:
@@ -108,8 +109,18 @@ def take_over(target: Target, restored: str, aside: str) -> None:
             _inherit_limit(connection, aside, wanted)
             if target.exists:
                 mark(connection, aside)
-        if target.exists:
-            connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", aside)
+        if target.exists and not target.replace and _objects(target.maintenance.on(aside)) > target.objects:
+            unmark(connection, aside)
+            warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
+            return
+    if target.exists:
+        drop_marked(target.maintenance, aside, warn)
+
+
+def _objects(database: PostgresServer) -> int:
+    """How many things somebody made in a database."""
+    with database.connect() as connection:
+        return sum(connection.query(_OBJECTS)[0])
 
 
 def _set_aside(connection: Connection, wanted: str, aside: str) -> None:

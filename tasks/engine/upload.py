@@ -48,7 +48,12 @@ class Upload:
                 self._send()
 
     def complete(self) -> None:
-        """Send what is left and make the object visible."""
+        """Send what is left and make the object visible; never in the place of another run's."""
+        if self._storage.stat(self._key):
+            hint = (
+                "two backups began in the same second; give each database a BACKUP_PREFIX of its own, and run it again"
+            )
+            raise StorageError(f"{self._key}: another backup took this name", message="S3 upload failed", hint=hint)
         if not self._upload_id:
             self._part.seek(0)
             self._storage.put(self._key, self._part.read(), "application/gzip")

@@ -33,6 +33,7 @@ CREATE PROCEDURE atomic_procedure() LANGUAGE sql BEGIN ATOMIC INSERT INTO no_row
 
 CREATE TABLE strings (a text DEFAULT E'it''s \\ a "default";', b text CHECK (b <> E'\\'), c varchar(10) CHECK (c IN ('a', 'b;', 'it''s')));
 INSERT INTO strings (b, c) VALUES ('x', 'a');
+CREATE TABLE cast_in_many_ways (v varchar, n varchar(9), CHECK (v IN ('a', NULL)), CHECK (v IN (lower('A')::varchar, 'b, (]')), CHECK (n IN (v, 'x', 'it''s')));
 CREATE TABLE statuses (status varchar NOT NULL DEFAULT 'new', CONSTRAINT known CHECK (status IN ('new', 'old', 'gone')),
   CONSTRAINT short CHECK (status::varchar(5) = ANY (ARRAY['new'::varchar, 'old'::varchar, 'gone'::varchar])));
 INSERT INTO statuses VALUES ('new'), ('old');

@@ -25,7 +25,7 @@ def test_a_hard_database_is_proven(
     made = command_line("backup", "--json", server=server)
     assert made.status == 0, made.err
     backup = json.loads(made.out)
-    assert backup["tables"] == 19
+    assert backup["tables"] == 20
     drilled = command_line("drill", "--json", server=server)
     report = json.loads(drilled.out)
     assert (drilled.status, report["verdict"], report["cause"]) == (0, "PROVEN", "")
