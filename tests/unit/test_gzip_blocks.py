@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isal import isal_zlib
 
 from blocks.errors import BackupDamaged, EmptyBackup
 from flows.demo.sample import _Maker
@@ -104,6 +105,22 @@ def test_output_that_ends_with_a_block(size: int, step: int) -> None:
     """Nothing is left behind when a full block is handed on and the input is used up."""
     for plain in (b"\0" * size, b"ab" * (size // 2)):
         assert b"".join(decompress(pieces(gzip.compress(plain), step))) == plain
+
+
+@pytest.mark.parametrize("length", [500, 1000, 3000])
+def test_nothing_waits_for_the_next_chunk(length: int) -> None:
+    """All that a chunk holds is handed on before another is asked for."""
+    stored = gzip.compress(b"\0" * (5 * BLOCK_BYTES))
+    read = bytearray()
+
+    def chunks() -> Iterator[bytes]:
+        yield stored[:length]
+        assert len(read) == len(isal_zlib.decompressobj(wbits=31).decompress(stored[:length]))
+        yield stored[length:]
+
+    for block in decompress(chunks()):
+        read += block
+    assert len(read) == 5 * BLOCK_BYTES
 
 
 @pytest.mark.parametrize("chunks", [[], [b""], [b"", b""]])

@@ -278,13 +278,15 @@ def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> 
     assert read > 4 * UNDER_WAY
 
 
-def test_an_unfinished_dump_is_reported() -> None:
-    """A dump that ends without its completion comment though its program says it is well is seen in the summary."""
-    text = dump(copy("public.t", [b"1\t2\n"]))
-    with source_of(text[:-60]) as source:
-        assert stream_dump(source, FakeSink(), 1).summary.problem
-    with source_of(b"") as source:
-        assert stream_dump(source, FakeSink(), 1).summary.problem == "it is empty"
+@pytest.mark.parametrize(("text", "reason"), [
+    (dump(copy("public.t", [b"1\t2\n"]))[:-60], "the dump is not whole"), (b"", "it is empty"), (dump(b"\\! date\n"), "a psql command"),
+])  # fmt: skip
+def test_a_dump_that_could_not_be_restored_is_not_kept(text: bytes, reason: str) -> None:
+    """Though its program says that all is well, a dump without its end or with a psql command leaves no object."""
+    sink = FakeSink()
+    with source_of(text) as source, pytest.raises(DumpFailed, match=reason):
+        stream_dump(source, sink, 1)
+    assert sink.asked == ["abort"]
 
 
 def test_progress_is_told(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
