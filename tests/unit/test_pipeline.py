@@ -269,11 +269,11 @@ def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> 
         most.append(read)
         may_write.set()
 
-    helper = threading.Thread(target=let_go)
-    helper.start()
+    waker = threading.Thread(target=let_go)
+    waker.start()
     with source_of(text) as source:
         stream_dump(source, sink, 1)
-    helper.join()
+    waker.join()
     assert most[0] <= UNDER_WAY
     assert read > 4 * UNDER_WAY
 
