@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from blocks.errors import EmptyBackup, StorageError
 from blocks.plan import Plan
 from blocks.postgres import ServerFacts
+from blocks.storage import UPLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client, match_client
@@ -59,7 +60,7 @@ def inspect_source(plan: Plan) -> Source:
 def name_backup(plan: Plan) -> str:
     """Find the name for a backup that begins now; a second later when that one is taken already."""
     moment = utc_now()
-    while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT)):
+    while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT), UPLOAD):
         moment += timedelta(seconds=1)
     get_run_logger().info("Starting backup at %s", iso(moment))
     return catalog.name_at(moment)
@@ -106,7 +107,7 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str) -> Ma
 def commit_backup(plan: Plan, manifest: Manifest) -> None:
     """Look that the object is there with all its bytes, then write the manifest: from here on it is a backup."""
     key = plan.storage.key(manifest.name + catalog.OBJECT)
-    found = plan.storage.stat(key)
+    found = plan.storage.stat(key, UPLOAD)
     if found is None or found.size_bytes == 0:
         raise EmptyBackup(key)
     if found.size_bytes != manifest.object_bytes:

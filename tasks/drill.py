@@ -12,6 +12,7 @@ from prefect import get_run_logger, task
 from blocks.errors import PgRoundtripError, RestoreError, RestoreFailed
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.storage import DOWNLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog, round_trip
 from tasks.engine.catalog import Backup
@@ -39,7 +40,8 @@ class Rehearsal:
 @task(name="choose the backup", **QUICK)
 def choose_backup(plan: Plan, name: str | None) -> Backup:
     """Take the named backup, else the plan's, else the newest."""
-    return catalog.choose(catalog.read_catalog(plan.storage), name or plan.verify_backup_file)
+    backups = catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD))
+    return catalog.choose(backups, name or plan.verify_backup_file)
 
 
 @task(name="sweep temp databases", **QUICK)

@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.storage import DOWNLOAD
 from tasks.clock import utc_now
 from tasks.drill import locale_of
 from tasks.engine import catalog
@@ -26,7 +27,7 @@ from tasks.wording import human_bytes
 def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
     wanted = None if name == "latest" else name
-    backup = catalog.choose(catalog.read_catalog(plan.storage), wanted)
+    backup = catalog.choose(catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD)), wanted)
     return backup, catalog.load_manifest(plan.storage, backup)
 
 

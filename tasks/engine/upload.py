@@ -11,10 +11,11 @@ from typing import IO
 
 from blocks.errors import StorageError
 from blocks.providers import MIB, part_size_bytes
-from blocks.storage import BackupStorage
+from blocks.storage import UPLOAD, BackupStorage
 
 _PARALLEL_PARTS = 3
-# Parts up to this size wait in memory. Larger ones, which only databases of more than 80 GB need, wait on disk.
+# Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
+# files, four at most. (Where a storage allows 1,000 parts only, that begins at 5.6 GB.)
 _MEMORY_PART_BYTES = 16 * MIB
 
 
@@ -49,7 +50,7 @@ class Upload:
 
     def complete(self) -> None:
         """Send what is left and make the object visible; never in the place of another run's."""
-        if self._storage.stat(self._key):
+        if self._storage.stat(self._key, UPLOAD):
             hint = (
                 "two backups began in the same second; give each database a BACKUP_PREFIX of its own, and run it again"
             )
@@ -91,7 +92,8 @@ class Upload:
         self._places.acquire()
         part, self._part, self._filled = self._part, self._new_part(), 0
         self._sent.append(self._pool.submit(self._put_part, number, part))
-        # A dump much larger than its estimate still fits: late parts grow.
+        # A dump of more than three times the database's size still fits: late parts grow. A storage that insists on
+        # equal parts refuses that, which is no worse than running out of parts.
         if number >= self._max_parts // 2 and number % max(1, self._max_parts // 10) == 0:
             self._part_bytes = min(2 * self._part_bytes, self._storage.provider.max_part_bytes)
 
