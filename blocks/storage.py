@@ -113,10 +113,10 @@ class BackupStorage(Block):
             answer = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key)
             return bytes(answer["Body"].read())
 
-    def stat(self, key: str) -> StoredObject | None:
-        """Look whether an object is there, and how large it is."""
+    def stat(self, key: str, what: str = REQUEST) -> StoredObject | None:
+        """Look whether an object is there, and how large it is; `what` is the sentence for it when that fails."""
         try:
-            with translated(REQUEST, key):
+            with translated(what, key):
                 answer = self.client.head_object(Bucket=self.bucket.bucket_name, Key=key)
         except ObjectMissing:
             return None
@@ -144,10 +144,13 @@ class BackupStorage(Block):
             except EmptyRange:
                 return
 
-    def list_objects(self) -> Iterator[StoredObject]:
-        """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix."""
+    def list_objects(self, what: str = REQUEST) -> Iterator[StoredObject]:
+        """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix.
+
+        `what` is the sentence for it when that fails.
+        """
         pages = self.client.get_paginator("list_objects_v2")
-        with translated(REQUEST, self.address):
+        with translated(what, self.address):
             for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
