@@ -1,127 +1,218 @@
-"""Secrets travel as environment and nothing else: a search of everything that is printed, recorded, stored or run."""
+"""No secret leaves by any door: outputs, Prefect's records, the bucket, and the arguments of every process."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import re
+import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, quote_plus
 
-import httpx
+import psutil
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter
+from prefect.events.filters import EventFilter
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
-from tests.conftest import Ended, NewDatabase
+from tasks.engine.catalog import read_catalog
+from tests.conftest import NewDatabase, command_environment
 
-PASSWORD = "p@ss/wörd hunter2%"
-TARGET_PASSWORD = "other:hunter3"
-
-
-@contextmanager
-def role(server: PostgresServer, name: str, password: str) -> Iterator[None]:
-    with server.connect() as connection:
-        connection.execute("CREATE ROLE {} SUPERUSER LOGIN PASSWORD {password}", name, password=password)
-    try:
-        yield
-    finally:
-        with server.connect() as connection:
-            connection.execute("DROP ROLE {}", name)
+# Characters that have to be quoted in a URL, so that both spellings are looked for.
+PASSWORD = f"s3cret/päss w@rd:{secrets.token_hex(8)}%&?#'\""
+OTHER_PASSWORD = f"other:{secrets.token_hex(8)}/@"
+WRONG_PASSWORD = f"wrong/{secrets.token_hex(8)}@"
+WRONG_KEY = f"wr0ng+{secrets.token_hex(20)}"
+ROLE = "keeper of secrets"
 
 
 class Watch:
-    """Look at the arguments of every process, again and again, for words that must not be there."""
+    """Look at every process that comes and goes under a command, time and again."""
 
-    def __init__(self, words: set[str]) -> None:
-        self.found: set[str] = set()
-        self.programs: set[str] = set()
-        self._words = [word.encode() for word in words]
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work)
-
-    def __enter__(self) -> Self:
+    def __init__(self, pid: int) -> None:
+        self.arguments: set[str] = set()
+        self.variables: set[str] = set()
+        self._pid, self._over = pid, threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def _work(self) -> None:
-        while not self._ended.wait(0.01):
-            for place in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    arguments = place.read_bytes().split(b"\0")
-                    self.programs.add(Path(arguments[0].decode(errors="replace")).name)
-                    if any(word in argument for argument in arguments for word in self._words):
-                        self.found.add(arguments[0].decode(errors="replace"))
+        while not self._over.wait(0.002):
+            try:
+                root = psutil.Process(self._pid)
+                children = root.children(recursive=True)
+                if any(child.name() == "psql" for child in children):
+                    # By now the command itself has put away the URL that it was given.
+                    self.arguments.add(" ".join(root.cmdline()))
+                for child in children:
+                    self.arguments.add(" ".join(child.cmdline()))
+                    if (program := child.name()) in ("pg_dump", "psql"):  # and not a fork that has yet to become one
+                        self.variables |= {f"{program}: {n}={v}" for n, v in child.environ().items()}
+            except psutil.Error:
+                continue
+
+    def stop(self) -> Watch:
+        self._over.set()
+        self._thread.join()
+        return self
 
 
-def recorded(api: str) -> str:
-    """Everything that Prefect's API tells about runs, tasks, logs, artifacts, states and blocks."""
-    kinds = ("flow_runs", "task_runs", "logs", "artifacts", "flows", "deployments", "block_documents")
-    pages = []
-    for kind in kinds:
-        offset = 0
-        while True:
-            answer = httpx.post(f"{api}/{kind}/filter", json={"limit": 200, "offset": offset}, timeout=60)
-            assert answer.is_success, answer.text
-            pages.append(answer.text)
-            offset += 200
-            if len(answer.json()) < 200:
-                break
-    return "\n".join(pages)
+@pytest.fixture(scope="module")
+def secret_words(storage_server: Storage) -> list[str]:
+    """Every secret of these tests, as it is and as a URL spells it."""
+    plain = [PASSWORD, OTHER_PASSWORD, WRONG_PASSWORD, WRONG_KEY, storage_server.secret]
+    spelled = {way(word) for word in plain for way in (str, quote, quote_plus, lambda w: quote(w, safe=""))}
+    return sorted(spelled | {part for word in plain for part in re.findall("[0-9a-f]{16}", word)})
 
 
-def test_no_secret_is_printed_recorded_stored_or_passed_as_an_argument(
-    new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage, storage_server: Storage, prefect_api: str
-) -> None:  # fmt: skip
-    """Backup, drill, check, prune and failures of every kind give no password and no key away."""
-    server = new_database(16, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 50000)")
-    place = server.parameters()
-    secrets = {PASSWORD, quote(PASSWORD, safe=""), TARGET_PASSWORD, quote(TARGET_PASSWORD, safe=""), storage_server.secret,
-               "hunter2", "hunter3"}  # fmt: skip
-    address = f"{place['host']}:{place['port']}/{place['dbname']}"
-    url = f"postgresql://secretive:{quote(PASSWORD, safe='')}@{address}"
-    with role(server, "secretive", PASSWORD), Watch(secrets) as watch:
-        ended = [command_line("backup", DATABASE_URL=url), command_line("drill", DATABASE_URL=url)]
-        assert [e.status for e in ended] == [0, 0], ended
-        ended += [
-            command_line("check", DATABASE_URL=url),
-            command_line("list", "--json", DATABASE_URL=url),
-            command_line("backup", DATABASE_URL=url.replace("secretive", "nobody")),
-            command_line("backup", DATABASE_URL=url.replace(":" + place["port"], ":1x")),
-            command_line("backup", DATABASE_URL=url, S3_BUCKET="nowhere"),
-            command_line("drill", DATABASE_URL=url, VERIFY_DATABASE_URL=url.replace("secretive", "nobody")),
-            command_line("drill", DATABASE_URL=url, S3_ACCESS_KEY_ID="nobody"),
-        ]
-    printed = "".join(e.out + e.err for e in ended)
-    objects = "".join(storage.get(o.key).decode() for o in storage.list_objects() if o.key.endswith(".json"))
-    for where in (printed, objects, recorded(prefect_api)):
-        assert {secret for secret in secrets if secret in where} == set()
-    assert watch.found == set()
-    assert {"pg_dump", "psql"} <= watch.programs  # the watch saw what it was there to see
+@pytest.fixture
+def guarded(new_database: NewDatabase) -> Iterator[PostgresServer]:
+    """A database with a role whose password is worth keeping."""
+    server = new_database(16, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 1000) n")
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {password}", ROLE, password=PASSWORD)
+        connection.execute("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {password}", "other", password=OTHER_PASSWORD)
+    yield server
+    with server.connect() as connection:
+        for role in (ROLE, "other"):
+            connection.execute("REASSIGN OWNED BY {} TO postgres", role)
+            connection.execute("DROP ROLE {}", role)
 
 
-def test_the_url_of_a_target_leaves_the_arguments_and_is_recorded_nowhere(
-    new_database: NewDatabase, command_line: Callable[..., Ended], prefect_api: str
+def url_of(server: PostgresServer, role: str, password: str, database: str | None = None) -> str:
+    """A URL as people write it, with everything in its place."""
+    p = server.parameters()
+    login = f"{quote(role, safe='')}:{quote(password, safe='')}"
+    return f"postgresql://{login}@{p['host']}:{p['port']}/{database or p['dbname']}"
+
+
+Watched = Callable[..., tuple[int, str, Watch]]
+
+
+@pytest.fixture
+def watched(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> Watched:
+    """A function that runs `pg-roundtrip`: its status, all that it printed, and what was seen of its children."""
+
+    def call(*arguments: str, **environ: str) -> tuple[int, str, Watch]:
+        given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
+        command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
+        out = subprocess.PIPE
+        with subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT, text=True) as process:
+            watch = Watch(process.pid)
+            printed, _ = process.communicate(timeout=240)
+            return process.returncode, printed, watch.stop()
+
+    return call
+
+
+async def _all(read: Callable[..., Any], **arguments: Any) -> list[Any]:
+    """Every page of a listing of Prefect's."""
+    found: list[Any] = []
+    while page := await read(limit=200, offset=len(found), **arguments):
+        found += page
+    return found
+
+
+async def _records(client: PrefectClient) -> dict[str, list[Any]]:
+    return {
+        "flow runs": await _all(client.read_flow_runs),
+        "task runs": await _all(client.read_task_runs),
+        "logs": await _all(client.read_logs),
+        "artifacts": await _all(client.read_artifacts, artifact_filter=ArtifactFilter()),
+        "blocks": await _all(client.read_block_documents, include_secrets=False),
+    }
+
+
+async def _everything_prefect_knows() -> dict[str, str]:
+    """All records of the Prefect server as text, by their kind."""
+    async with get_client() as client:
+        records = await _records(client)
+        answer = await client._client.post("/events/filter", json={"filter": EventFilter().model_dump(mode="json")})
+        texts = {kind: "\n".join(record.model_dump_json() for record in found) for kind, found in records.items()}
+        return {**texts, "events": answer.text}
+
+
+def assert_holds_none(text: str, words: list[str], where: str) -> None:
+    for word in words:
+        assert word not in text, f"a secret is in {where}"
+        assert word.encode("unicode_escape").decode() not in text, f"a secret is in {where}"
+
+
+def test_no_secret_is_seen_anywhere(
+    guarded: PostgresServer,
+    new_database: NewDatabase,
+    watched: Watched,
+    storage: BackupStorage,
+    storage_server: Storage,
+    prefect_api: str,
+    secret_words: list[str],
 ) -> None:
-    """`--to` is the user's own argument; it is gone from ours at once, and from all that comes after."""
-    server = new_database(16, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 300000)")
-    place = server.parameters()
-    assert command_line("backup", server=server).status == 0
-    to = f"postgresql://target:{quote(TARGET_PASSWORD, safe='')}@{place['host']}:{place['port']}/{place['dbname']}"
-    with role(server, "target", TARGET_PASSWORD), Watch({"hunter3"}) as watch:
-        ended = [command_line("restore", "latest", RESTORE_DATABASE_URL=to)]
-        assert "ERROR: Restore refused: the target database has tables" in ended[0].err
-        ended.append(command_line("restore", "latest", "--replace", RESTORE_DATABASE_URL=to))
-        assert ended[1].status == 0, ended[1].err
-        assert watch.found == set()
-        ended.append(command_line("restore", "latest", "--to", to, "--replace"))
-        assert ended[2].status == 0, ended[2].err
-    assert "psql" in watch.programs
-    assert not {name for name in watch.found if "psql" in name}
-    assert "hunter3" not in "".join(e.out + e.err for e in ended) + recorded(prefect_api)
+    """Backup, drill and restore, done and failed: outputs, Prefect, bucket and arguments hold no secret."""
+    url = url_of(guarded, ROLE, PASSWORD)
+    target = new_database(16)
+    to = url_of(target, "other", OTHER_PASSWORD)
+    runs = [
+        (0, watched("backup", DATABASE_URL=url)),
+        (0, watched("drill", "--json", DATABASE_URL=url)),
+        (0, watched("restore", "latest", "--to", to)),
+        (1, watched("restore", "latest", f"--to={to}")),  # it has tables now
+        (1, watched("backup", DATABASE_URL=url_of(guarded, ROLE, WRONG_PASSWORD))),
+        (1, watched("backup", DATABASE_URL=url, S3_SECRET_ACCESS_KEY=WRONG_KEY)),
+        (2, watched("backup", DATABASE_URL=url.replace("postgresql://", "postgres:/"), S3_BUCKET="")),
+        (2, watched("restore", "latest", "--to", to.replace("@", "@@"))),
+    ]
+    arguments, variables = set[str](), set[str]()
+    for status, (ended, printed, seen) in runs:
+        assert ended == status, printed
+        assert_holds_none(printed, secret_words, f"the output of a run with status {status}")
+        arguments |= seen.arguments
+        variables |= seen.variables
+    with target.connect() as connection:
+        assert connection.query("SELECT count(*) FROM t") == [(1000,)]
+    programs = {line.partition(" ")[0].rpartition("/")[2] for line in arguments if line}
+    assert {"pg_dump", "psql"} <= programs
+    assert any(" restore latest" in line for line in arguments)
+    assert_holds_none("\n".join(arguments), secret_words, "the arguments of a process")
+    assert f"pg_dump: PGPASSWORD={PASSWORD}" in variables
+    assert_holds_none("\n".join(variables), [storage_server.secret, WRONG_KEY], "the environment of a child")
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        known = asyncio.run(_everything_prefect_knows())
+    assert "restore-drill-default" in known["flow runs"]
+    assert "password authentication failed" in known["logs"]
+    for kind, text in known.items():
+        assert text or kind == "blocks"
+        assert_holds_none(text, secret_words, f"Prefect's {kind}")
+    stored = {found.key: storage.get(found.key) for found in storage.list_objects()}
+    assert len(stored) == 3
+    for key, data in stored.items():
+        assert_holds_none(key + data.decode("utf-8", "replace"), secret_words, key)
+
+
+def test_the_dump_itself_holds_no_password(
+    guarded: PostgresServer, watched: Watched, storage: BackupStorage, secret_words: list[str]
+) -> None:
+    """Roles are named in a dump, and what they log in with is not."""
+    from gzip import decompress  # noqa: PLC0415
+
+    assert watched("backup", DATABASE_URL=url_of(guarded, ROLE, PASSWORD))[0] == 0
+    (backup,) = read_catalog(storage)
+    assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
+
+
+def test_no_secret_is_in_a_representation(
+    guarded: PostgresServer, storage: BackupStorage, storage_server: Storage
+) -> None:
+    """What an exception, a debugger or a careless log line would print of our objects hides what is secret."""
+    server = PostgresServer(url=SecretStr(url_of(guarded, ROLE, PASSWORD)))
+    secret = storage_server.secret
+    for shown in (repr(server), str(server), server.address, repr(storage), str(storage), storage.address):
+        assert_holds_none(shown, [PASSWORD, quote(PASSWORD, safe=""), secret], "a representation")
