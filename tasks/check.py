@@ -16,11 +16,18 @@ from tasks.wording import human_bytes
 T = TypeVar("T")
 
 
+# What pg_dump reads, and this role cannot: views of all kinds are dumped by their definition alone.
 _CLOSED = """
-SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+WITH closed AS (
+SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 AND (row_security_active(c.oid) OR NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')))
-ORDER BY 1"""
+UNION ALL
+SELECT 'large object ' || m.oid FROM pg_largeobject_metadata m
+WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
+SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
+AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(a.grantee, 'USAGE') END))
+SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 
 
 @dataclass(frozen=True)
@@ -108,15 +115,16 @@ def _client(seen: _Server) -> str:
 
 
 def _may_read(server: PostgresServer) -> str:
-    """Find tables that pg_dump would not get, or not get whole because of row security."""
+    """Find tables and large objects that pg_dump would not get, or not get whole because of row security."""
     with server.connect() as connection:
         closed = connection.query(_CLOSED)
     if closed:
-        some = ", ".join(str(row[0]) for row in closed[:5])
+        some = ", ".join(str(row[0]) for row in closed)
         hint = (
-            "GRANT pg_read_all_data TO the role, and BYPASSRLS for row security; or use a role that may read everything"
+            "GRANT pg_read_all_data TO the role, BYPASSRLS for row security, SELECT for each large object; or use a"
+            " role that may read everything"
         )
-        raise DumpFailed(f"no right to read {len(closed)}: {some}", hint=hint)
+        raise DumpFailed(f"no right to read {closed[0][1]}: {some}", hint=hint)
     return "the role may"
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+from pydantic import SecretStr
+
+from blocks.errors import DumpFailed
+from blocks.plan import Plan
 from blocks.postgres import PostgresServer, conninfo_url
 from blocks.storage import BackupStorage
+from tasks.check import check_plan
+from tasks.engine.clients import Client
+from tasks.engine.dump import running_dump
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.pipeline import scan_dump
 from tests.conftest import Ended, NewDatabase
 
 
 def as_role(server: PostgresServer, role: str, password: str) -> PostgresServer:
     """The same database, for another role."""
-    from pydantic import SecretStr  # noqa: PLC0415
-
     return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": password})))
 
 
@@ -69,3 +77,47 @@ def test_everything_is_looked_at_though_one_thing_fails(
     assert done.status == 1
     assert "ERROR: Cannot connect to database [127.0.0.1:1/nothing: Connection refused]" in done.err
     assert "ok     bucket delete" in done.out
+
+
+@pytest.mark.parametrize("major", [15, 18])
+@pytest.mark.parametrize(
+    ("script", "readable"),
+    [
+        ("CREATE TABLE b (a int, c int); GRANT SELECT ON b TO half_blind", True),
+        ("CREATE TABLE b (a int, c int); GRANT SELECT (a, c) ON b TO half_blind", False),
+        ("CREATE VIEW v AS SELECT 1 AS a; CREATE TYPE t AS (a int)", True),
+        ("CREATE TABLE b (a int); GRANT SELECT ON b TO half_blind; CREATE MATERIALIZED VIEW m AS SELECT * FROM b", True),
+        ("CREATE SEQUENCE s", False),
+        ("CREATE SCHEMA x; CREATE TABLE x.b (a int); GRANT SELECT ON x.b TO half_blind", False),
+        ("CREATE TABLE b (a int); ALTER TABLE b ENABLE ROW LEVEL SECURITY; GRANT SELECT ON b TO half_blind", False),
+        ("CREATE TABLE b (a int) PARTITION BY RANGE (a); CREATE TABLE b1 PARTITION OF b DEFAULT; GRANT SELECT ON b TO half_blind", False),
+        ("SELECT lo_from_bytea(0, 'x')", False),
+        ("SELECT lo_from_bytea(4711, 'x'); GRANT SELECT ON LARGE OBJECT 4711 TO half_blind", True),
+    ],
+    ids=["table", "columns", "view", "materialized view", "sequence", "schema", "row security", "partition",
+         "large object", "granted large object"],
+)  # fmt: skip
+def test_check_says_what_pg_dump_would_say(
+    major: int, script: str, readable: bool, new_database: NewDatabase, plan_for: Callable[..., Plan],
+    clients: dict[int, Client],
+) -> None:  # fmt: skip
+    """Whether a role may read everything: check and pg_dump agree, on the oldest and the newest server."""
+    server = new_database(major)
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="word")
+    try:
+        with server.connect() as connection:
+            connection.execute(script)
+        role = as_role(server, "half_blind", "word")
+        found = next(f for f in check_plan(plan_for(role)) if f.name == "read every table")
+        try:
+            with running_dump(role, clients[major]) as dump:
+                scan_dump(dump, DumpScanner())
+            dumped = True
+        except DumpFailed:
+            dumped = False
+        assert (found.result, dumped) == ("ok" if readable else "error", readable)
+    finally:
+        with server.connect() as connection:
+            connection.execute("DROP OWNED BY half_blind")
+            connection.execute("DROP ROLE half_blind")
