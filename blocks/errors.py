@@ -201,10 +201,14 @@ class DumpFailed(BackupError):
 
 
 class EmptyBackup(BackupError):
-    """The backup holds nothing."""
+    """The backup holds nothing; `check` names the check of a drill that this fails."""
 
     message = "Backup file is empty or does not exist"
     hint = "take a new backup, and find out what wrote this one"
+
+    def __init__(self, context: str = "", *, check: str = "object present", hint: str | None = None) -> None:
+        self.check = check
+        super().__init__(context, hint=hint)
 
 
 class NoBackups(BackupError):
@@ -215,10 +219,14 @@ class NoBackups(BackupError):
 
 
 class BackupDamaged(BackupError):
-    """The backup is not what was stored: size, checksum, gzip or its end are wrong."""
+    """The backup is not what was stored; `check` names the check of a drill that this fails."""
 
     message = "Restore failed"
     hint = "this backup cannot be trusted; restore an older one, and drill the others"
+
+    def __init__(self, context: str = "", *, check: str = "restored without error", hint: str | None = None) -> None:
+        self.check = check
+        super().__init__(context, hint=hint)
 
 
 class RestoreError(PgRoundtripError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
@@ -11,6 +13,7 @@ from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"
+_DRILL_FIELDS = {"verify_target", "verify_max_age_s", "verify_queries_file", "verify_query_timeout_s", "verify_strict"}
 
 
 class Plan(Block):
@@ -31,6 +34,14 @@ class Plan(Block):
     verify_backup_file: str | None = Field(
         default=None, description="The backup that drills rehearse; the newest one when empty."
     )
+
+    verify_target: Literal["auto", "database", "sandbox"] = Field(
+        default="auto", description="Where drills run: on a database server, or in a throwaway server of their own."
+    )
+    verify_max_age_s: int | None = Field(default=None, ge=60, description="Seconds that the newest backup may be old.")
+    verify_queries_file: str | None = Field(default=None, description="A file of queries that drills run as well.")
+    verify_query_timeout_s: int = Field(default=60, ge=1, description="Seconds that one such query may take.")
+    verify_strict: bool = Field(default=False, description="Whether a query that cannot be run fails the drill.")
 
     @property
     def source(self) -> PostgresServer:
@@ -61,6 +72,7 @@ class Plan(Block):
             retention_days=settings.backup_retention_days,
             interval_s=settings.backup_interval_s,
             verify_backup_file=None if settings.verify_latest else settings.verify_backup_file,
+            **settings.model_dump(include=_DRILL_FIELDS),
         )
 
 

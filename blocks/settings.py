@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
     verify_latest: bool = True
     verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
+    verify_target: Literal["auto", "database", "sandbox"] = "auto"
+    verify_max_age_s: Seconds | None = Field(default=None, validation_alias="VERIFY_MAX_AGE")
+    verify_queries_file: str | None = None
+    verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
+    verify_strict: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -126,6 +131,10 @@ _RULES = {
     "COMPRESSION_LEVEL": "it must be a whole number from 1 to 9",
     "VERIFY_LATEST": "it must be true or false",
     "VERIFY_BACKUP_FILE": "it looks like backup_20240207_143022.sql.gz",
+    "VERIFY_TARGET": "it must be auto, database or sandbox",
+    "VERIFY_MAX_AGE": "it must be a whole number of seconds, 60 or more",
+    "VERIFY_QUERY_TIMEOUT": "it must be a whole number of seconds, 1 or more",
+    "VERIFY_STRICT": "it must be true or false",
 }
 
 
@@ -151,8 +160,7 @@ def load_settings(needs: frozenset[Need]) -> Settings:
 
 def _variable(location: str) -> str:
     """The variable that a faulty field was read from."""
-    names = {"BUCKET_NAME": "S3_BUCKET", "BACKUP_INTERVAL_S": "BACKUP_INTERVAL", "VERIFY_INTERVAL_S": "VERIFY_INTERVAL"}
-    return names.get(location.upper(), location.upper())
+    return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
 
 
 def _as_set() -> dict[str, Any]:
@@ -164,7 +172,8 @@ def _as_set() -> dict[str, Any]:
 
 def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
     """Name every variable that is needed and not set, in the order of the documentation."""
-    if "database" in needs or ("drill" in needs and not settings.verify_database_url):
+    drills_there = "drill" in needs and settings.verify_target == "database" and not settings.verify_database_url
+    if "database" in needs or drills_there:
         if not settings.database_url and not settings.postgres_host:
             yield "DATABASE_URL"
         elif not settings.database_url:

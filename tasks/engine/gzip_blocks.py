@@ -14,6 +14,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from blocks.errors import BackupDamaged, EmptyBackup
+from tasks.engine.checklist import GZIP
 
 BLOCK_BYTES = 1 << 20
 _GZIP_WINDOW = 31  # zlib's name for: largest window, gzip header and trailer
@@ -54,8 +55,8 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 more = bool(rest) or (not member.eof and len(plain) == BLOCK_BYTES)
                 member = None if member.eof else member
     except (IsalError, zlib.error) as error:  # type: ignore[misc]  # its stub says otherwise
-        raise BackupDamaged(f"the gzip stream is damaged: {error}") from None
+        raise BackupDamaged(f"the gzip stream is damaged: {error}", check=GZIP) from None
     if not seen:
         raise EmptyBackup("the object has no bytes")
     if member is not None:
-        raise BackupDamaged("the gzip stream ends in the middle")
+        raise BackupDamaged("the gzip stream ends in the middle", check=GZIP)

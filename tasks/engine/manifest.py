@@ -92,11 +92,12 @@ class Verdict(StrEnum):
 
 
 class Check(_Document):
-    """One thing that a drill looked at."""
+    """One thing that a drill looked at. A warning is worth knowing and no fault of the backup."""
 
     name: str
-    result: Literal["passed", "failed", "not possible"]
+    result: Literal["passed", "failed", "warning", "not possible"]
     evidence: str = ""
+    seconds: float = Field(default=0.0, description="Of the pass that it was made in; checks may share one.")
 
 
 class DrillReport(_Document):
@@ -126,9 +127,9 @@ def read_manifest(data: bytes, name: str) -> Manifest:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         faults = ", ".join(sorted({".".join(map(str, e["loc"])) or e["type"] for e in error.errors()})[:3])
-        raise BackupDamaged(f"the manifest of {name} cannot be read: {faults}") from None
+        raise BackupDamaged(f"the manifest of {name} cannot be read: {faults}", check="manifest") from None
     if manifest.name != name:
-        raise BackupDamaged(f"the manifest beside {name} belongs to {manifest.name}")
+        raise BackupDamaged(f"the manifest beside {name} belongs to {manifest.name}", check="manifest")
     return manifest
 
 

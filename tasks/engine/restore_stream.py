@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from blocks.errors import (
     BackupDamaged,
     DatabaseUnreachable,
+    EmptyBackup,
     NoSpaceLeft,
     PgRoundtripError,
     RestoreError,
@@ -28,6 +29,7 @@ from blocks.errors import (
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
+from tasks.engine import checklist
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import Client
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
@@ -95,12 +97,15 @@ class BackupReader:
         if self._manifest:
             if flow.object_bytes != self._manifest.object_bytes:
                 raise BackupDamaged(
-                    f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}"
+                    f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}",
+                    check=checklist.SIZE,
                 )
             if flow.sha256 != self._manifest.sha256:
-                raise BackupDamaged("its SHA-256 is not the one in the manifest")
+                raise BackupDamaged("its SHA-256 is not the one in the manifest", check=checklist.SIZE)
         if summary.problem:
-            raise BackupDamaged(f"the dump is not whole: {summary.problem}")
+            if not summary.raw_bytes:
+                raise EmptyBackup("there is no SQL in it", check=checklist.COMPLETE)
+            raise BackupDamaged(f"the dump is not whole: {summary.problem}", check=checklist.COMPLETE)
         return flow
 
     def _object(self) -> Iterator[bytes]:
@@ -117,7 +122,7 @@ def _refusal(command: str) -> PgRoundtripError:
             "the dump chooses its database by itself",
             hint="another tool made this backup with pg_dump --create; restore it by hand, with psql",
         )
-    return BackupDamaged(f"it holds a psql command: {command}")
+    return BackupDamaged(f"it holds a psql command: {command}", check=checklist.COMPLETE)
 
 
 def read_through(reader: BackupReader) -> Flow:

@@ -72,6 +72,9 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_BACKUP_FILE", "backup_20240207_143022.sql.gz", "verify_backup_file", "backup_20240207_143022.sql.gz"),
     ("S3_ENDPOINT", " https://s3.example.com/ ", "s3_endpoint", "https://s3.example.com"), ("BACKUP_PREFIX", "/", "backup_prefix", ""),
     ("S3_REGION", "", "s3_region", "us-east-1"), ("COMPRESSION_LEVEL", "", "compression_level", 6),
+    ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
+    ("VERIFY_QUERIES_FILE", "/etc/q.sql", "verify_queries_file", "/etc/q.sql"), ("VERIFY_STRICT", "true", "verify_strict", True),
+    ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
 ])  # fmt: skip
 def test_what_is_set_is_read(
     environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
@@ -107,7 +110,8 @@ WRONG = {
     "DATABASE_URL": "mysql://app@db/shop", "VERIFY_DATABASE_URL": "db.example.com", "RESTORE_DATABASE_URL": "postgresql:///shop",
     "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
     "BACKUP_RETENTION_DAYS": "0", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
-    "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz",
+    "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
+    "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe",
 }  # fmt: skip
 
 
@@ -190,12 +194,24 @@ def test_an_endpoint_is_an_address_without_keys(environment: pytest.MonkeyPatch,
 def test_what_a_command_does_not_need_may_be_missing() -> None:
     """Who lists backups needs no database, and who restores needs a target."""
     needs: list[tuple[Need, list[str]]] = [
-        ("database", ["DATABASE_URL"]), ("target", ["RESTORE_DATABASE_URL"]), ("drill", ["DATABASE_URL"]),
+        ("database", ["DATABASE_URL"]), ("target", ["RESTORE_DATABASE_URL"]),
         ("storage", ["S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]),
     ]  # fmt: skip
     for need, names in needs:
         assert faults(frozenset({need})) == [f"Required environment variable {name} is not set" for name in names]
     assert load_settings(frozenset()) == Settings()
+
+
+@pytest.mark.parametrize("target", ["database", "sandbox", "auto"])
+def test_only_a_drill_on_a_database_server_needs_one(environment: pytest.MonkeyPatch, target: str) -> None:
+    """A sandbox needs nothing of production."""
+    environment.delenv("DATABASE_URL")
+    environment.setenv("VERIFY_TARGET", target)
+    needs: frozenset[Need] = frozenset({"drill", "storage"})
+    if target == "database":
+        assert faults(needs) == ["Required environment variable DATABASE_URL is not set"]
+    else:
+        assert Plan.from_settings(load_settings(needs)).verify_target == target
 
 
 def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -> None:
