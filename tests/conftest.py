@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,9 @@ from tasks.engine.sandbox import running_server
 MAJORS = (15, 16, 17, 18)
 HARD_SQL = Path(__file__).parent / "data" / "hard.sql"
 _numbers = itertools.count(1)
+
+# A shell that starts us in the background has it ignored, and what is ignored stays so in every child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NewDatabase = Callable[..., PostgresServer]
 
