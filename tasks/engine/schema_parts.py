@@ -113,7 +113,7 @@ _RULES = {verb: [(part, re.compile(p, re.DOTALL)) for part, p in rows] for verb,
 _DEFAULT = re.compile(
     rb"(" + _QUOTED + rb")| DEFAULT (?:" + _QUOTED + rb"|" + _STRING + rb"|" + _GROUP + rb"|[^()\[\],\"'])*+(?=[,)])", re.DOTALL
 )  # fmt: skip
-_TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE (" + _NAME + rb") \(")
+_TABLE = re.compile(rb"CREATE (?:UNLOGGED )?((?:FOREIGN )?TABLE " + _NAME + rb") \(")
 _NULL_FREE = re.compile(rb"^    (?:CONSTRAINT " + _ID + rb" )?NOT NULL (" + _ID + rb")", re.MULTILINE)
 
 
@@ -187,7 +187,7 @@ def _written_elsewhere(statement: bytes) -> Iterator[Entry]:
     """
     if table := _TABLE.match(statement):
         for column in _NULL_FREE.findall(statement):
-            title = title_of(b"ALTER TABLE " + table[1] + b" ALTER COLUMN " + column + b" SET NOT NULL")
+            title = title_of(b"ALTER " + table[1] + b" ALTER COLUMN " + column + b" SET NOT NULL")
             yield Entry(CONSTRAINTS, title)
 
 

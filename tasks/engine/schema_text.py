@@ -35,8 +35,9 @@ _POLICY_ROLES = re.compile(
     rb"CREATE POLICY " + _IDENTIFIER + rb" ON " + _NAME + rb"(?: AS [A-Z]+)?(?: FOR [A-Z]+)? TO ("
     + _IDENTIFIER + rb"(?:, " + _IDENTIFIER + rb")*)"
 )  # fmt: skip
+_MAPPED_ROLE = re.compile(rb"CREATE USER MAPPING FOR (" + _IDENTIFIER + rb") SERVER ")
 _DEFAULT_ROLE = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE (" + _IDENTIFIER + rb")")
-_NOT_ROLES = {"DEFAULT", "PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
+_NOT_ROLES = {"DEFAULT", "PUBLIC", "public", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
 
 # Before version 16 pg_dump wrote ALTER TABLE for the owner of a sequence or view too.
 _OWNED_RELATION = re.compile(rb"ALTER (?:SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE)(?= " + _NAME + rb" OWNER TO )")
@@ -80,7 +81,9 @@ def unquote(identifier: bytes, codec: str = "utf-8") -> str:
 
 
 def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
-    """The roles that a statement needs to exist: owners, grantees and those of policies."""
+    """The roles that a statement needs to exist: owners, grantees, those of policies and of user mappings."""
+    if mapping := _MAPPED_ROLE.match(statement):
+        return {unquote(mapping[1], codec)} - _NOT_ROLES
     if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
         return set()
     named = {unquote(found, codec) for found in _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)}

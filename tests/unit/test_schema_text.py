@@ -116,11 +116,14 @@ def test_how_a_table_is_stored_is_schema() -> None:
     (b"CREATE POLICY p ON public.t USING (true);", set()),
     (b'CREATE POLICY "what belongs TO me" ON public."x TO y" FOR ALL TO app USING (true);', {"app"}),
     (b"CREATE POLICY p ON public.t USING ((a = 'belongs TO nobody'::text));", set()),
+    (b"CREATE USER MAPPING FOR app SERVER far;", {"app"}),
+    (b'CREATE USER MAPPING FOR "app SERVER x" SERVER far OPTIONS (\n    "user" \'TO nobody\'\n);', {"app SERVER x"}),
+    (b"CREATE USER MAPPING FOR public SERVER far;", set()),
     (b"COMMENT ON TABLE t IS 'OWNER TO nobody;';", set()),
     (b"CREATE FUNCTION f() RETURNS int AS $$ GRANT ALL ON t TO nobody; $$;", set()),
 ])  # fmt: skip
 def test_the_roles_a_statement_needs(statement: bytes, roles: set[str]) -> None:
-    """Owners, grantees and the roles of policies are named; what every server has is not."""
+    """Owners, grantees and the roles of policies and mappings are named; what every server has is not."""
     assert roles_of(statement) == roles
 
 
