@@ -1,0 +1,358 @@
+"""Read the queries that a user wants asked of a restored database, ask them, and judge the answers.
+
+A file of queries is SQL. Comment lines before a query may name it and say what it must answer:
+
+    -- name: books have authors
+    -- expect: > 0
+    SELECT count(*) FROM books JOIN authors ON author = authors.id;
+
+What is wrong with a file is said before anything is asked. What keeps a query from writing is not this reading of it
+but the server: each is one statement in a read-only transaction, which is rolled back.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from sqlparse import tokens
+from sqlparse.lexer import Lexer
+
+from blocks.errors import ConfigurationError, Fault, PgRoundtripError
+from blocks.postgres import Connection, PostgresServer
+from tasks.engine import checklist
+from tasks.engine.manifest import Check
+
+DEFAULT_FILE = "test-queries.sql"
+PREFIX = "query: "
+_LIMIT_BYTES = 1024 * 1024
+_NAME_LENGTH, _SAID_LENGTH, _VALUE_LENGTH, _QUOTED_LENGTH = 60, 200, 40, 20
+
+_FIRST = ("SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN")
+_WRITES = (
+    "INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "COPY", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE",
+    "REFRESH", "EXECUTE", "CALL",
+)  # fmt: skip
+# PostgreSQL's rules instead of sqlparse's own, which are those of many dialects: there a backslash escapes in every
+# string, # begins a comment, and a column called "begin" swallows the semicolon. Its lexer finds dollar quotes and
+# block comments before it looks here, so what opens one here is never closed.
+_RULES = (
+    (r"--[^\r\n]*", tokens.Comment.Single),
+    (r"[ \t\r\n\f\v]+", tokens.Whitespace),
+    (r"E'(?:[^'\\]|''|\\[\s\S])*+'|'(?:[^']|'')*+'", tokens.String.Single),
+    (r'"(?:[^"]|"")*+"', tokens.String.Symbol),
+    (r"""(?:E?'|"|/\*|\$(?:[^\W\d]\w*)?\$)[\s\S]*""", tokens.Error),
+    (r"(?<=\.)\w[\w$]*|\w[\w$]*(?=\s*\()", tokens.Name),  # a column of a table, a function
+    (r"\w[\w$]*", tokens.Keyword),
+    (r"\\", tokens.Command),
+    (r";", tokens.Punctuation),
+    (r"[\s\S]", tokens.Operator),
+)
+_NEWLINE = re.compile(r"[\r\n]")
+_NOTE = re.compile(r"--+\s*(name|expect)\s*:(.*)", re.IGNORECASE | re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,9})?", re.IGNORECASE)
+_EXPECTED = re.compile(
+    rf"(?P<rows>rows\s*)?(?P<operator>[<>]=?|!?=|<>)\s*"
+    rf"(?:(?P<number>{_NUMBER.pattern})|'(?P<quoted>(?:[^']|'')*)'|(?P<bare>(?!null$)[^\s'\"<>=!].*))",
+    re.IGNORECASE,
+)
+_COMPARE: MappingProxyType[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq, "!=": operator.ne,
+     "<>": operator.ne}
+)  # fmt: skip
+_KINDS = "expectations are > N, >= N, < N, <= N, = V, != V, rows > N (and so on), empty, not empty, true and false"
+
+Plain = Literal["empty", "not empty", "true", "false"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a query must answer; `text` is how its author said it."""
+
+    text: str
+    of: Plain | Literal["value", "rows"]
+    operator: str = ""
+    operand: Decimal | str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One statement without its comments, under a name that no other check has."""
+
+    name: str
+    text: str
+    expectation: Expectation | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is kept of an answer: how many rows, the first one, and whether any held a value that is not NULL."""
+
+    rows: int
+    first: tuple[object, ...] | None
+    filled: bool
+
+
+@dataclass
+class _Draft:
+    """A statement while it is being read, with what the comments before it say."""
+
+    parts: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    kinds: set[Any] = field(default_factory=set)
+    first: str = ""  # the first word, upper case
+    notes: dict[str, list[str]] = field(default_factory=lambda: {"name": [], "expect": [], "behind": []})
+
+    @property
+    def text(self) -> str:
+        """The statement without its comments and its semicolon."""
+        return "".join(self.parts).rstrip()
+
+    @property
+    def name(self) -> str:
+        """The name that its author gave it, or else its text."""
+        return next(filter(None, (_shorten(text, _NAME_LENGTH) for text in (*self.notes["name"], self.text))), "")
+
+    def note(self, comment: str, *, behind: bool) -> None:
+        """Keep what a comment says; one on the line of the statement before can be meant for that one."""
+        found = _NOTE.fullmatch(comment)
+        if found:
+            kind, said = ("behind", comment.lstrip("-")) if behind else (found[1].lower(), found[2])
+            self.notes[kind].append(said.strip())
+
+    def add(self, kind: Any, value: str) -> None:
+        """Keep a token of the statement itself."""
+        self.parts.append(value)
+        self.kinds.add(kind)
+        if value != "(":
+            self.first = self.first or value.upper()
+        if kind is tokens.Keyword:
+            self.words.append(value.upper())
+
+
+def load_queries(path: str | None, folder: Path | None = None) -> list[Query]:
+    """Read the queries of a file, or of `test-queries.sql` in the folder when there is one and none is named.
+
+    Raises ConfigurationError with everything that is wrong with them.
+    """
+    file = (folder or Path()) / (path or DEFAULT_FILE)
+    hint = "VERIFY_QUERIES_FILE names a file of SQL queries, UTF-8, at most 1 MiB; check that it can be read from here"
+    try:
+        if path is None and not file.exists():
+            return []
+        with file.open("rb") as opened:
+            data = opened.read(_LIMIT_BYTES + 1)
+        if len(data) > _LIMIT_BYTES:
+            raise ValueError("it is larger than 1 MiB")  # noqa: TRY301
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except OSError as error:
+        reason = error.strerror or "it cannot be opened"
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return read_queries(text)
+    raise ConfigurationError([Fault(f"The file of VERIFY_QUERIES_FILE cannot be used [{file}: {reason}]", hint)])
+
+
+def read_queries(text: str) -> list[Query]:
+    """Split a file into its queries; raises ConfigurationError with every fault, queries that write among them."""
+    if "\0" in text:
+        raise ConfigurationError([Fault("The queries hold a NUL character", "save the file of queries as UTF-8")])
+    queries: list[Query] = []
+    faults: list[Fault] = []
+    taken = {name.removeprefix(PREFIX): 1 for name in checklist.ALL}
+    for draft in _drafts(text):
+        faults += _faults_of(draft)
+        if draft.parts and not faults:
+            expectation = next(map(read_expectation, draft.notes["expect"]), None)
+            queries.append(Query(_unused(draft.name, taken), draft.text, expectation))
+    if faults:
+        raise ConfigurationError(faults)
+    return queries
+
+
+def read_expectation(text: str) -> Expectation:
+    """Understand what stands behind `expect:`; raises ValueError for what is none of the kinds we know."""
+    plain, text = " ".join(text.lower().split()), text.strip()
+    for kind in get_args(Plain):
+        if plain == kind:
+            return Expectation(plain, kind)
+    found = _EXPECTED.fullmatch(text)
+    if not found:
+        raise ValueError("no expectation")
+    sign, number, quoted = found["operator"], found["number"], found["quoted"]
+    if found["rows"] or sign not in ("=", "!=", "<>"):
+        if number is None:
+            raise ValueError("no number")
+        return Expectation(text, "rows" if found["rows"] else "value", sign, Decimal(number))
+    wanted = found["bare"] if quoted is None else quoted.replace("''", "'")
+    return Expectation(text, "value", sign, wanted if number is None else Decimal(number))
+
+
+def meets(expectation: Expectation, answer: Answer) -> bool:
+    """Whether an answer is what was expected; NULL meets no comparison."""
+    if expectation.of in ("empty", "not empty"):
+        return answer.filled == (expectation.of == "not empty")
+    value = answer.rows if expectation.of == "rows" else next(iter(answer.first or ()), None)
+    if value is None:
+        return False
+    text, wanted = _printed(value), expectation.operand
+    if expectation.of in ("true", "false"):
+        return text.lower() in (expectation.of, expectation.of[0])
+    if not isinstance(wanted, Decimal):
+        return _COMPARE[expectation.operator](text, wanted)
+    number = _NUMBER.fullmatch(text.strip())
+    if number is None:
+        return expectation.operator in ("!=", "<>")
+    return _COMPARE[expectation.operator](Decimal(number[0]), wanted)
+
+
+def ask_queries(
+    database: PostgresServer, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None]
+) -> list[Check]:
+    """Ask a restored database every query, whatever the others came to, and return a check for each.
+
+    A query that ends with an error is warned of; it fails only when `strict`, because most often the query is at
+    fault and not the backup. Raises when the server itself is gone.
+    """
+    if not queries:
+        return []
+    checks = []
+    with database.connect() as connection:
+        for query in queries:
+            started, name = time.monotonic(), PREFIX + query.name
+            try:
+                check = _judged(name, query.expectation, _ask(connection, query, timeout_s))
+            except PgRoundtripError as error:
+                if connection.lost:
+                    raise
+                warn(f"Query failed: {_shorten(query.text, _SAID_LENGTH)}")
+                said = error.context.removeprefix(f"{database.address}: ")
+                check = (checklist.failed if strict else checklist.warned)(name, _shorten(said, _SAID_LENGTH))
+            checks += checklist.timed([check], time.monotonic() - started)
+    return checks
+
+
+def _ask(connection: Connection, query: Query, timeout_s: int) -> Answer:
+    rows, first, filled = 0, None, False
+    with connection.read_only(timeout_s):
+        for row in connection.stream(query.text):
+            first = row if first is None else first
+            filled = filled or any(value is not None for value in row)
+            rows += 1
+    return Answer(rows, first, filled)
+
+
+def _judged(name: str, expectation: Expectation | None, answer: Answer) -> Check:
+    if expectation is None:
+        return checklist.passed(name, f"no expectation, got {_seen(answer)}")
+    seen = _seen(answer, scalar=expectation.of != "rows")
+    evidence = f"expected {_shorten(expectation.text, _NAME_LENGTH)}, got {seen}"
+    return (checklist.passed if meets(expectation, answer) else checklist.failed)(name, evidence)
+
+
+def _seen(answer: Answer, *, scalar: bool = True) -> str:
+    """A short single value, or the number of rows: a report must not carry a table's contents about."""
+    if scalar and answer.rows == 1 and answer.first is not None and len(answer.first) == 1:
+        value = answer.first[0]
+        text = "NULL" if value is None else _one_line(_printed(value))
+        if len(text) <= _VALUE_LENGTH:
+            return text
+    return f"{answer.rows} row{'' if answer.rows == 1 else 's'}"
+
+
+def _drafts(text: str) -> Iterator[_Draft]:
+    """Cut at every semicolon that is one, and gather the comment lines before each statement."""
+    lexer: Any = Lexer()  # its methods have no types
+    lexer.set_SQL_REGEX(_RULES)
+    draft, behind = _Draft(), False
+    for kind, value in lexer.get_tokens(text.removeprefix("\ufeff")):
+        comment = kind in tokens.Comment
+        if kind is tokens.Punctuation:
+            yield draft
+            draft, behind = _Draft(), True
+        elif comment and "/*" in value[2:] and kind is not tokens.Comment.Single:
+            draft.add(tokens.Error, value)  # PostgreSQL nests them, sqlparse does not
+        elif comment or kind is tokens.Whitespace:
+            if draft.parts:
+                draft.parts.append(" " if comment else value)
+            else:
+                draft.note(value, behind=behind)
+            behind = behind and not _NEWLINE.search(value)
+        else:
+            draft.add(kind, value)
+    yield draft
+
+
+def _faults_of(draft: _Draft) -> Iterator[Fault]:
+    """Everything that is wrong with a statement and the comments before it."""
+    for text in draft.notes["behind"]:
+        yield Fault(
+            f"A name or an expectation stands behind a query [{_shorten(text, _NAME_LENGTH)}]",
+            "write it on a line of its own before the query that it is meant for",
+        )
+    expected = draft.notes["expect"]
+    if expected and not draft.parts:
+        yield Fault(
+            f"No query comes after an expectation [{_shorten(expected[0], _NAME_LENGTH)}]",
+            "write the query on the lines after it, or remove it",
+        )
+    elif len(expected) > 1:
+        yield Fault(f"A query has {len(expected)} expectations [{draft.name}]", "ask the query once for each of them")
+    for text in expected:
+        try:
+            read_expectation(text)
+        except ValueError:
+            said = f"{draft.name}: {_shorten(text, _QUOTED_LENGTH)}"
+            yield Fault(f"An expectation cannot be read [{said}]", _KINDS)
+    if draft.parts:
+        yield from (Fault(f"A query is refused: {why} [{draft.name}]", hint) for why, hint in _refusals(draft))
+
+
+def _refusals(draft: _Draft) -> Iterator[tuple[str, str]]:
+    """Why a statement is none that a drill may ask, and what to do about it; the first reason is enough."""
+    written = next((word for word in draft.words if word in _WRITES), None)
+    if tokens.Error in draft.kinds:
+        yield (
+            "a quote or comment in it is not closed, or a comment holds another one",
+            "everything from there to the end of the file was taken for a part of it",
+        )
+    elif tokens.Command in draft.kinds:
+        yield "a backslash begins a command of psql", "write plain SQL, and an expectation instead of a command"
+    elif draft.first not in _FIRST:
+        first = _shorten(draft.first or "(", _QUOTED_LENGTH)
+        yield f"it begins with {first}", f"a drill only reads: begin with one of {', '.join(_FIRST)}"
+    elif written:
+        yield f"it says {written}", "a drill only reads; if it is the name of a column, write it in double quotes"
+
+
+def _unused(name: str, taken: dict[str, int]) -> str:
+    """The name itself, or with the first number that makes it another one."""
+    unique = name
+    while unique in taken:
+        taken[name] += 1
+        unique = f"{name} ({taken[name]})"
+    taken[unique] = 1
+    return unique
+
+
+def _printed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _shorten(text: str, length: int) -> str:
+    line = _one_line(text)
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
