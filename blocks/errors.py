@@ -22,6 +22,7 @@
      |__ RestoreError
      |    |__ RestoreFailed
      |    |__ TargetNotEmpty
+     |    |__ DrillTimedOut
      |__ NoSpaceLeft
 
 The wording of the messages is the product specification's.
@@ -251,6 +252,13 @@ class TargetNotEmpty(RestoreError):
 
     message = "Restore refused: the target database has tables"
     hint = "restore into another database, or pass --replace to have everything in this one replaced"
+
+
+class DrillTimedOut(RestoreError):
+    """A drill is not to occupy a server for ever."""
+
+    message = "The drill took longer than VERIFY_TIMEOUT allows"
+    hint = "raise VERIFY_TIMEOUT, or drill in a sandbox, which is faster"
 
 
 class NoSpaceLeft(PgRoundtripError):

@@ -13,7 +13,8 @@ from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"
-_DRILL_FIELDS = {"verify_target", "verify_max_age_s", "verify_queries_file", "verify_query_timeout_s", "verify_strict"}
+_DRILL_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
+                 "verify_strict"}  # fmt: skip
 
 
 class Plan(Block):
@@ -39,6 +40,7 @@ class Plan(Block):
         default="auto", description="Where drills run: on a database server, or in a throwaway server of their own."
     )
     verify_max_age_s: int | None = Field(default=None, ge=60, description="Seconds that the newest backup may be old.")
+    verify_timeout_s: int = Field(default=21600, ge=60, description="Seconds after which a drill is given up.")
     verify_queries_file: str | None = Field(default=None, description="A file of queries that drills run as well.")
     verify_query_timeout_s: int = Field(default=60, ge=1, description="Seconds that one such query may take.")
     verify_strict: bool = Field(default=False, description="Whether a query that cannot be run fails the drill.")

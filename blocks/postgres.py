@@ -92,6 +92,7 @@ class ServerFacts:
     character_type: str
     locale_provider: str  # c: libc, i: ICU, b: built in
     locale: str  # of ICU or the built-in provider
+    collation_version: str  # of the library that orders text; empty when the locale has none
     superuser: bool
     may_create_databases: bool
 
@@ -161,7 +162,8 @@ class PostgresServer(Block):
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
                 " current_database(), pg_database_size(current_database()), pg_encoding_to_char(d.encoding),"
                 " d.datcollate, d.datctype, coalesce(to_jsonb(d)->>'datlocprovider', 'c'),"
-                " coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', ''), r.rolsuper, r.rolsuper OR r.rolcreatedb"
+                " coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', ''),"
+                " coalesce(to_jsonb(d)->>'datcollversion', ''), r.rolsuper, r.rolsuper OR r.rolcreatedb"
                 " FROM pg_database d, pg_roles r"
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
             )[0]
@@ -242,6 +244,8 @@ def translated(address: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise _translate(error, address) from None
+    except UnicodeDecodeError:
+        raise DatabaseError(f"{address}: a name in it is no text in any encoding") from None
 
 
 def _translate(error: psycopg.Error, address: str) -> Exception:

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
     verify_target: Literal["auto", "database", "sandbox"] = "auto"
     verify_max_age_s: Seconds | None = Field(default=None, validation_alias="VERIFY_MAX_AGE")
+    verify_timeout_s: Seconds = Field(default=21600, validation_alias="VERIFY_TIMEOUT")
     verify_queries_file: str | None = None
     verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
     verify_strict: bool = False
@@ -133,6 +134,7 @@ _RULES = {
     "VERIFY_BACKUP_FILE": "it looks like backup_20240207_143022.sql.gz",
     "VERIFY_TARGET": "it must be auto, database or sandbox",
     "VERIFY_MAX_AGE": "it must be a whole number of seconds, 60 or more",
+    "VERIFY_TIMEOUT": "it must be a whole number of seconds, 60 or more",
     "VERIFY_QUERY_TIMEOUT": "it must be a whole number of seconds, 1 or more",
     "VERIFY_STRICT": "it must be true or false",
 }

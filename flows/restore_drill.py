@@ -9,14 +9,24 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
-from blocks.errors import ObjectMissing, PgRoundtripError, StorageError
-from blocks.plan import DEFAULT, resolve_plan
+from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
+from blocks.plan import DEFAULT, Plan, resolve_plan
 from flows.logs import log_plainly
 from flows.run_names import named
 from tasks.clock import utc_now
-from tasks.drill import Rehearsal, choose_backup, rehearse_restore, report_on, store_report, sweep_scratch
+from tasks.drill import (
+    choose_backup,
+    choose_ground,
+    read_own_queries,
+    rehearse_restore,
+    report_on,
+    store_report,
+    sweep_place,
+)
 from tasks.engine.catalog import Backup
 from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.queries import Query
+from tasks.rehearsal import Rehearsal
 from tasks.reports import publish_drill
 
 log_plainly()
@@ -24,33 +34,48 @@ log_plainly()
 
 @flow(name="restore-drill", flow_run_name=named("restore-drill"))
 def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
-    """Restore a backup into a database of its own, dump that again, and compare it with what was stored.
+    """Restore a backup into a place of its own, dump that again, and compare it with what was stored.
 
     Args:
         plan: The name of the plan; `default` is the one that the environment describes.
         backup: The backup to rehearse, by name; the plan's choice, or else the newest, when empty.
     """
     the_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
+    queries = read_own_queries(the_plan)
     try:
         chosen = choose_backup(the_plan, backup)
     except StorageError as error:
         if isinstance(error, ObjectMissing):
             raise
         return Failed(name=Verdict.INCONCLUSIVE.value, message=error.sentence, data=_unknown(error))
-    sweep_scratch(the_plan.drill_server)
     started, begun = utc_now(), time.monotonic()
-    try:
-        seen = rehearse_restore(the_plan, chosen)
-    except PgRoundtripError as error:
-        seen = Rehearsal(error=error)
-    report = report_on(chosen, seen, started, time.monotonic() - begun)
-    try:
-        store_report(the_plan, report)
-    except PgRoundtripError as error:
-        # The verdict stands, whether or not the bucket can be told.
-        get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
-    publish_drill(plan, report)
+    seen = _rehearse(the_plan, chosen, queries)
+    # An older backup that was asked for by its name is not late.
+    limit = None if backup or the_plan.verify_backup_file else the_plan.verify_max_age_s
+    report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
+    _keep(the_plan, plan, report)
     return _final_state(report)
+
+
+def _rehearse(plan: Plan, chosen: Backup, queries: list[Query]) -> Rehearsal:
+    """Whatever keeps a drill from being carried out is part of its answer."""
+    try:
+        place = choose_ground(plan, chosen)
+        sweep_place(place)
+        return rehearse_restore(plan, chosen, place, queries)
+    except ConfigurationError:
+        raise
+    except PgRoundtripError as error:
+        return Rehearsal(error=error)
+
+
+def _keep(plan: Plan, name: str, report: DrillReport) -> None:
+    """The verdict stands, whether or not the bucket can be told."""
+    try:
+        store_report(plan, report)
+    except PgRoundtripError as error:
+        get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
+    publish_drill(name, report)
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:
@@ -64,4 +89,5 @@ def _final_state(report: DrillReport) -> State[Any]:
     if report.verdict is Verdict.PROVEN:
         message = f"{report.backup} was restored in {report.restore_seconds:.1f} s and is what was dumped"
         return Completed(name=report.verdict.value, message=message, data=report)
+    get_run_logger().error("%s", report.cause)
     return Failed(name=report.verdict.value, message=f"{report.backup}: {report.cause}", data=report)

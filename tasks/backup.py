@@ -16,8 +16,9 @@ from tasks.engine import catalog
 from tasks.engine.clients import Client, match_client
 from tasks.engine.dump import running_dump
 from tasks.engine.gzip_blocks import BLOCK_BYTES
-from tasks.engine.manifest import Manifest, SequenceRecord, TableRecord
+from tasks.engine.manifest import Manifest, PartRecord, SequenceRecord, TableRecord
 from tasks.engine.pipeline import StreamResult, stream_dump
+from tasks.engine.schema_text import RULES
 from tasks.engine.upload import Upload
 from tasks.policy import LONG, QUICK
 from tasks.wording import human_bytes, iso, tool_version
@@ -137,13 +138,15 @@ def _manifest(
         for t in summary.tables.values()
     )
     sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
+    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
     return Manifest(
         tool_version=tool_version(), plan=plan_name, name=name, database=facts.database,
         server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
         collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
-        locale=facts.locale, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
+        locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
         object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.compression_level}",
-        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, tables=tables,
+        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
+        tables=tables,
         sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
     )  # fmt: skip

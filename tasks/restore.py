@@ -11,15 +11,15 @@ from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.storage import DOWNLOAD
 from tasks.clock import utc_now
-from tasks.drill import locale_of
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import match_client
 from tasks.engine.manifest import Manifest
-from tasks.engine.restore_stream import BackupReader, Flow, feed_psql, read_through
+from tasks.engine.restore_stream import BackupReader, Flow, Manner, feed_psql, read_through
 from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.policy import ONCE, QUICK
+from tasks.rehearsal import locale_of
 from tasks.wording import human_bytes
 
 
@@ -44,7 +44,9 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     client = match_client(target.facts.major)
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
-        flow = feed_psql(BackupReader(plan.storage, backup, manifest), fresh, client, progress=_progress(backup))
+        flow = feed_psql(
+            BackupReader(plan.storage, backup, manifest), fresh, client, Manner(progress=_progress(backup))
+        )
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
     logger.info(
         "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
@@ -66,7 +68,7 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     atomic = not checked.summary.large_objects
     try:
         flow = feed_psql(BackupReader(plan.storage, backup, manifest), target.database, client,
-                         single_transaction=atomic, progress=_progress(backup))  # fmt: skip
+                         Manner(single_transaction=atomic, progress=_progress(backup)))  # fmt: skip
     except PgRoundtripError as error:
         error.hint = what_is_left(target.database)
         raise

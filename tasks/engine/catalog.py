@@ -106,6 +106,6 @@ def newest_proven(storage: BackupStorage, backups: list[Backup]) -> Backup | Non
     """The newest backup whose last drill proved it; reads no more reports than it must."""
     for backup in reversed(backups):
         report = load_report(storage, backup)
-        if report and report.verdict == "PROVEN" and report.backup == backup.name:
+        if report and report.contents_hold and report.backup == backup.name:
             return backup
     return None

@@ -71,7 +71,18 @@ def timed(checks: Iterable[Check], seconds: float) -> list[Check]:
 
 
 def completed(checks: Iterable[Check], why: str) -> tuple[Check, ...]:
-    """Every check in its order, those of the user's queries last; `why` says why the others could not be made."""
-    made = {c.name: c for c in checks}
+    """Every check in its order, those of the user's queries last; `why` says why the others could not be made.
+
+    What was found for one check in several ways becomes one row, with the worst result.
+    """
+    made: dict[str, Check] = {}
+    for check in checks:
+        made[check.name] = _joined(made[check.name], check) if check.name in made else check
     rest = [c for name, c in made.items() if name not in ALL]
     return tuple([made.get(name) or not_possible(name, why) for name in ALL] + rest)
+
+
+def _joined(one: Check, other: Check) -> Check:
+    worst = min(one.result, other.result, key=("failed", "warning", "not possible", "passed").index)
+    said = [c.evidence for c in (one, other) if worst in (c.result, "passed")]
+    return Check(name=one.name, result=worst, evidence="; ".join(said), seconds=round(one.seconds + other.seconds, 3))

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blocks.errors import DatabaseUnreachable, DumpFailed, NoSpaceLeft
+from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from tasks.engine.clients import Client
@@ -34,6 +34,8 @@ class DumpSource:
         code = self._child.wait()
         if code == 0:
             return
+        if self._child.timed_out:
+            raise DrillTimedOut
         complaint = self._child.complaint() or f"exit code {code}"
         if "No space left on device" in complaint:
             raise NoSpaceLeft(complaint)
@@ -58,10 +60,12 @@ def _forced_settings(server: PostgresServer) -> str:
 
 
 @contextmanager
-def running_dump(server: PostgresServer, client: Client, encoding: str | None = None) -> Iterator[DumpSource]:
+def running_dump(
+    server: PostgresServer, client: Client, encoding: str | None = None, timeout_s: float | None = None
+) -> Iterator[DumpSource]:
     """Start pg_dump of a database; on leaving it is gone, whatever happened.
 
-    The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one.
+    The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With `timeout_s` it is killed when it takes longer than this.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
     if encoding:
@@ -70,4 +74,6 @@ def running_dump(server: PostgresServer, client: Client, encoding: str | None = 
     if forced := _forced_settings(server):
         environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {forced}".strip()
     with Child(command, child_environment(environ), read=True) as child:
+        if timeout_s is not None:
+            child.limit(timeout_s)
         yield DumpSource(child)

@@ -15,6 +15,7 @@ from io import BytesIO
 from xxhash import xxh3_128, xxh3_128_intdigest
 
 from tasks.engine import schema_text as schema
+from tasks.engine.schema_parts import part_of
 from tasks.engine.statements import Piece, StatementSplitter
 
 _COMPLETE = b"-- PostgreSQL database dump complete"
@@ -47,6 +48,24 @@ class TableCount:
 
 
 @dataclass
+class PartCount:
+    """What went by of one part of the schema."""
+
+    statements: int = 0
+    total: int = 0
+
+    def add(self, digest: int) -> None:
+        """Count one more statement."""
+        self.statements += 1
+        self.total += digest
+
+    @property
+    def digest(self) -> str:
+        """The sum of the statements' hashes, whatever their order."""
+        return schema.hex_digest(self.total)
+
+
+@dataclass
 class DumpSummary:
     """Everything the scanner learnt from a dump."""
 
@@ -54,11 +73,14 @@ class DumpSummary:
     sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
     extensions: set[str] = field(default_factory=set)
     roles: set[str] = field(default_factory=set)
+    tablespaces: set[str] = field(default_factory=set)
     large_objects: int = 0
     large_object_total: int = 0
     schema_statements: int = 0
     schema_total: int = 0
+    parts: dict[str, PartCount] = field(default_factory=dict)
     schema_kept: dict[int, bytes] = field(default_factory=dict)
+    schema_cut: bool = False  # whether there was more of the schema than is kept
     encoding: str = ""
     server_version: str = ""
     client_version: str = ""
@@ -184,18 +206,23 @@ class DumpScanner:
         return False
 
     def _on_schema(self, text: bytes) -> None:
+        if tablespace := schema.TABLESPACE.match(text):
+            self.summary.tablespaces.add(schema.unquote(tablespace[1], self._codec))
         normal = self._normaliser.normalise(text)
         if normal is None:
             return
         digest = schema.hash_of(normal)
         self.summary.schema_statements += 1
         self.summary.schema_total += digest
+        self.summary.parts.setdefault(part_of(normal), PartCount()).add(digest)
         self.summary.roles |= schema.roles_of(text, self._codec)
         if extension := schema.EXTENSION.match(text):
             self.summary.extensions.add(schema.unquote(extension[1], self._codec))
         if self._keep_bytes > 0:
             self._keep_bytes -= len(normal)
             self.summary.schema_kept[digest] = normal
+        else:
+            self.summary.schema_cut = True
 
     def _on_data_statement(self, text: bytes) -> bool:
         """Sequence values and large objects are data, though they come as statements."""

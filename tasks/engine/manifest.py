@@ -46,6 +46,13 @@ class SequenceRecord(_Document):
     called: bool
 
 
+class PartRecord(_Document):
+    """How many statements make a part of the schema, and the sum of their hashes."""
+
+    statements: Count
+    digest: Digest
+
+
 class Manifest(_Document):
     """What a backup contains; written last, so that its presence means that the backup is whole."""
 
@@ -62,6 +69,7 @@ class Manifest(_Document):
     character_type: str
     locale_provider: str = "c"
     locale: str = ""
+    collation_version: str = Field(default="", description="Of the library that orders text on the source.")
     started_at: datetime
     ended_at: datetime
     raw_bytes: Count
@@ -70,6 +78,8 @@ class Manifest(_Document):
     compression: str
     schema_digest: Digest
     schema_statements: Count
+    schema_rules: int = Field(default=1, description="By which rules statements were normalised, to be comparable.")
+    schema_parts: dict[str, PartRecord] = {}
     tables: tuple[TableRecord, ...]
     sequences: tuple[SequenceRecord, ...]
     large_objects: Count
@@ -109,10 +119,22 @@ class DrillReport(_Document):
     verdict: Verdict
     cause: str = Field(description="Why the verdict is not PROVEN; empty when it is.")
     checks: tuple[Check, ...]
+    place: str = Field(default="", description="Where it was restored: sandbox or database.")
     target_version: str = ""
     started_at: datetime
+    age_seconds: float = Field(default=0.0, description="How old the backup was: what a loss now would have cost.")
+    tables: Count = 0
+    rows: Count = 0
+    raw_bytes: Count = 0
     restore_seconds: float
+    compare_seconds: float = 0.0
     seconds: float
+
+    @property
+    def contents_hold(self) -> bool:
+        """Whether the backup restores to what was dumped, whatever else was found: its age is no fault of it."""
+        failed = {c.name for c in self.checks if c.result == "failed"}
+        return self.verdict is Verdict.PROVEN or (self.verdict is Verdict.FAILED and failed == {"backup age"})
 
     def summary(self) -> dict[str, object]:
         """What scripts get: `pg-roundtrip drill --json`."""

@@ -41,6 +41,8 @@ class Child:
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, feed: bool = False, read: bool = False,
                  user: User | None = None, cwd: str | Path = "/") -> None:  # fmt: skip
         self.name = Path(argv[0]).name
+        self.timed_out = False
+        self._timer: threading.Timer | None = None
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
         self._popen = subprocess.Popen(
@@ -67,6 +69,8 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer:
+            self._timer.cancel()
         self.kill()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
@@ -111,6 +115,16 @@ class Child:
         self._listener.join(timeout=5)
         return code
 
+    def limit(self, timeout_s: float) -> None:
+        """Kill the program unless it ends by itself within this time; `timed_out` says that it was."""
+        self._timer = threading.Timer(timeout_s, self._end_late)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end_late(self) -> None:
+        self.timed_out = self.running
+        self.kill()
+
     def send(self, signal_number: signal.Signals) -> None:
         """Signal the program itself, when it still runs."""
         if self.running:
@@ -154,14 +168,13 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = 
     Raises OSError when it cannot be started at all, TimeoutError when it does not end.
     """
     with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
-        printed, late = bytearray(), threading.Timer(timeout_s, child.kill)
-        late.start()
+        printed = bytearray()
+        child.limit(timeout_s)
         while chunk := os.read(child.output, 65536):
             printed += chunk
         code = child.wait()
-        if not late.is_alive() and code < 0:
+        if child.timed_out:
             raise TimeoutError(f"{child.name} did not end within {timeout_s} s")
-        late.cancel()
         return code, printed.decode(errors="replace") + "\n".join(child.stderr_lines())
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from blocks.errors import (
     BackupDamaged,
     DatabaseUnreachable,
+    DrillTimedOut,
     EmptyBackup,
     NoSpaceLeft,
     PgRoundtripError,
@@ -42,6 +43,8 @@ _QUEUED_CHUNKS = 8
 _PROGRESS_EVERY_S = 5.0
 # Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
 _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
+# One process at a time: the others are for those whose server it is.
+_GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
 # `ERROR:  23505: …`; the word is in the server's language, the code is not. 00 to 02 are warnings.
 _ERROR = re.compile(r":\s+((?!0[0-2])[0-9][0-9A-Z]{4}|[FHPX][0-9A-Z]{4}): (.*)|(?:ERROR|FATAL|PANIC):\s+()(.*)")
 _CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
@@ -57,6 +60,17 @@ class Flow:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How psql is fed: what it may use, and who is told of what goes by."""
+
+    single_transaction: bool = False
+    gentle: bool = False  # the server has other things to do
+    timeout_s: float | None = None
+    prepare: Callable[[DumpSummary], None] | None = None  # called before what the summary has seen reaches the server
+    progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
+
+
 class BackupReader:
     """One backup as a checked stream of SQL."""
 
@@ -70,11 +84,17 @@ class BackupReader:
         self._sha256 = hashlib.sha256()
         self._object_bytes = 0
         self._started = time.monotonic()
+        self._flow: Flow | None = None
 
     @property
     def object_bytes(self) -> int:
         """How much was read of the object so far."""
         return self._object_bytes
+
+    @property
+    def seen(self) -> DumpSummary:
+        """What the scanner has seen so far."""
+        return self._scanner.summary
 
     @property
     def dump_major(self) -> int:
@@ -92,6 +112,8 @@ class BackupReader:
 
     def check(self) -> Flow:
         """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
+        if self._flow:
+            return self._flow
         summary = self._scanner.finish()
         flow = Flow(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
         if self._manifest:
@@ -106,6 +128,7 @@ class BackupReader:
             if not summary.raw_bytes:
                 raise EmptyBackup("there is no SQL in it", check=checklist.COMPLETE)
             raise BackupDamaged(f"the dump is not whole: {summary.problem}", check=checklist.COMPLETE)
+        self._flow = flow
         return flow
 
     def _object(self) -> Iterator[bytes]:
@@ -132,32 +155,20 @@ def read_through(reader: BackupReader) -> Flow:
     return reader.check()
 
 
-def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, *, single_transaction: bool = False,
-              progress: Callable[[int], None] | None = None) -> Flow:  # fmt: skip
+def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, manner: Manner = Manner()) -> Flow:
     """Restore a backup into a database; returns when all of it is in.
 
-    `progress` is called now and then with the bytes of the object that were read. Raises BackupDamaged for what
-    is wrong with the backup, RestoreFailed with the server's error code for what the server refused.
+    Raises BackupDamaged for what is wrong with the backup, RestoreFailed with the server's error code for what the
+    server refused, DrillTimedOut when it took longer than it may.
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
-               "--set=VERBOSITY=verbose", *(["--single-transaction"] if single_transaction else []), "--file=-"]  # fmt: skip
+               "--set=VERBOSITY=verbose", *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
     with Child(command, child_environment(target.child_environment()), feed=True) as psql:
-        told = time.monotonic()
+        if manner.timeout_s is not None:
+            psql.limit(manner.timeout_s)
         try:
-            psql.write(_PREAMBLE)
-            held: deque[bytes] = deque()
-            held_bytes = 0
-            for block in reader.blocks():
-                held.append(block)
-                held_bytes += len(block)
-                while held_bytes - len(held[0]) >= _HELD_BYTES:
-                    held_bytes -= len(held[0])
-                    psql.write(held.popleft())
-                if progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
-                    told = time.monotonic()
-                    progress(reader.object_bytes)
-            flow = reader.check()
-            for block in held:
+            psql.write(_PREAMBLE + (_GENTLY if manner.gentle else b""))
+            for block in _held_back(reader, manner):
                 psql.write(block)
             psql.end_input()
         except BrokenPipeError:
@@ -165,11 +176,34 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, *, s
             raise _complaint(psql) from None
         if psql.wait():
             raise _complaint(psql)
-    return flow
+        return reader.check()
+
+
+def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:
+    """Yield a backup's blocks, the last ones only when all of it is known to be right."""
+    held: deque[bytes] = deque()
+    held_bytes, told = 0, time.monotonic()
+    for block in reader.blocks():
+        if manner.prepare:
+            manner.prepare(reader.seen)
+        held.append(block)
+        held_bytes += len(block)
+        while held_bytes - len(held[0]) >= _HELD_BYTES:
+            held_bytes -= len(held[0])
+            yield held.popleft()
+        if manner.progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            manner.progress(reader.object_bytes)
+    reader.check()
+    if manner.prepare:
+        manner.prepare(reader.seen)
+    yield from held
 
 
 def _complaint(psql: Child) -> Exception:
     """The server's own sentence with its code; the lines after it may quote rows, and stay out."""
+    if psql.timed_out:
+        return DrillTimedOut()
     for line in psql.stderr_lines():
         found = _ERROR.search(line)
         if found:

@@ -1,20 +1,26 @@
-"""Compare what went into a backup with what came out of its restore, and judge."""
+"""Compare what went into a backup with what the object holds, and that with what came out of its restore."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreFailed
+from tasks.engine import checklist
+from tasks.engine import schema_text as schema
+from tasks.engine.checklist import compared, not_possible, passed
 from tasks.engine.dump_stream import DumpSummary
-from tasks.engine.manifest import Check, Manifest, Verdict
+from tasks.engine.manifest import Check, Manifest
 from tasks.engine.restore_stream import Flow
+from tasks.engine.schema_parts import Differences, Entry, compare_statements
 
-_SHOWN = 5
+NO_MANIFEST = "no manifest: another tool made this backup"
 _DIFF_LINES = 60
-# What a server says when it could not try the restore: connections, rights, missing extensions, resources, shutdowns.
-_NOT_THE_BACKUPS_FAULT = ("08", "25006", "28", "42501", "0A000", "53", "55006", "57", "58")
+# The parts of a schema that have a row of their own; what is in none of them is in the row of the schema alone.
+_PARTS = (
+    checklist.INDEXES, checklist.CONSTRAINTS, checklist.TRIGGERS, checklist.EXTENSIONS, checklist.RIGHTS,
+    checklist.MATERIALIZED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,123 +31,163 @@ class Contents:
     digest: str
 
 
+@dataclass(frozen=True)
+class _Side:
+    """One of the three places in which the contents are known."""
+
+    name: str
+    tables: Mapping[str, Contents]
+    large_objects: Contents
+    sequences: Mapping[str, tuple[int, bool]]
+
+
 def contents_of(source: Manifest | DumpSummary) -> dict[str, Contents]:
-    """The tables of a manifest or of a scanned dump; the large objects count as one more."""
+    """The tables of a manifest or of a scanned dump."""
     tables = source.tables.values() if isinstance(source, DumpSummary) else source.tables
-    found = {t.name: Contents(t.rows, t.digest) for t in tables}
-    if source.large_objects:
-        found["(large objects)"] = Contents(source.large_objects, source.large_object_digest)
-    return found
+    return {t.name: Contents(t.rows, t.digest) for t in tables}
 
 
-def check_stream(manifest: Manifest | None, flow: Flow) -> list[Check]:
-    """Check the object as it flowed by: it was read whole, and holds what the manifest says."""
-    whole = Check(name="dump complete", result="passed", evidence=f"{flow.summary.raw_bytes} bytes of SQL")
-    if manifest is None:
-        no = "no manifest: another tool made this backup"
-        return [Check(name="object as stored", result="not possible", evidence=no), whole]
-    stored = Check(
-        name="object as stored", result="passed", evidence=f"{flow.object_bytes} bytes, SHA-256 {flow.sha256}"
-    )
-    differences = [*compare_contents(contents_of(manifest), contents_of(flow.summary))]
-    if manifest.schema_digest != flow.summary.schema_digest:
-        differences.append("the schema is another one")
-    return [stored, whole, _check("manifest matches the object", differences, f"{len(manifest.tables)} tables")]
-
-
-def check_round_trip(stored: DumpSummary, restored: DumpSummary, *, foreign: bool = False) -> list[Check]:
-    """Compare the stored dump with a dump of its restored copy: tables, rows, contents, schema, sequences.
-
-    A foreign backup may have been dumped with other options than ours (`--inserts`, `--no-owner`, `--clean`): what a
-    dump of ours then has more of, or prints otherwise, is no damage and cannot be compared.
-    """
-    before, after = contents_of(stored), contents_of(restored)
-    gone = [f"{name} is missing" for name in before if name not in after]
-    added = [f"{name} was not in the backup" for name in after if name not in before]
-    counts = [
-        f"{name}: {before[name].rows} rows went in, {after[name].rows} came back"
-        for name in before
-        if name in after and before[name].rows != after[name].rows
-    ]
-    digests = [
-        f"{name}: the contents of its {before[name].rows} rows changed"
-        for name in before
-        if name in after and before[name].rows == after[name].rows and before[name] != after[name]
-    ]
-    behind = [
-        f"{name} stands at {restored.sequences[name][0] if name in restored.sequences else 'nothing'}, was {value}"
-        for name, (value, called) in stored.sequences.items()
-        if restored.sequences.get(name) != (value, called)
-    ]
+def check_object(manifest: Manifest | None, flow: Flow) -> list[Check]:
+    """Say what is known of an object that was read to its end: each of these would have ended the drill."""
+    size = f"{flow.object_bytes} bytes, SHA-256 {flow.sha256}"
     return [
-        _check("tables present", gone if foreign else gone + added, f"{len(before)} tables"),
-        _check("row counts", counts, f"{stored.rows} rows"),
-        _check("row digests", digests, f"{len(before)} digests"),
-        _check_schema(stored, restored, foreign=foreign),
-        _check("sequences", behind, f"{len(stored.sequences)} sequences"),
+        passed(checklist.SIZE, size) if manifest else not_possible(checklist.SIZE, f"{NO_MANIFEST}; it has {size}"),
+        passed(checklist.GZIP, f"every member has its checksum; {flow.summary.raw_bytes} bytes of SQL in it"),
+        passed(checklist.COMPLETE, "pg_dump's completion comment stands at its end, outside of rows and statements"),
     ]
 
 
-def compare_contents(before: Mapping[str, Contents], after: Mapping[str, Contents]) -> Iterable[str]:
-    """Name every table in which two dumps differ."""
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield f"{name}: {before.get(name)} is not {after.get(name)}"
+def check_round_trip(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> list[Check]:
+    """Compare the manifest with the object, and the object with a dump of its restored copy.
+
+    A foreign backup, without a manifest, may have been dumped with other options than ours (`--inserts`, `--no-owner`,
+    `--clean`): what a dump of ours then has more of, or prints otherwise, is no damage and cannot be compared.
+    """
+    object_, copy = _side("the object", stored), _side("the restored copy", restored)
+    pairs = [(object_, copy)]
+    if manifest:
+        pairs.insert(0, (_side("the manifest", manifest), object_))
+    return [
+        *_check_contents(pairs, foreign=manifest is None),
+        *_check_schema(manifest, stored, restored),
+        _check_sequences(pairs),
+    ]
 
 
-def _check_schema(stored: DumpSummary, restored: DumpSummary, *, foreign: bool) -> Check:
-    """Compare the statements; what two major versions of pg_dump print differently is no difference of the schema."""
-    differences = explain_schema(stored, restored)
-    versions = (stored.client_version, restored.client_version)
-    if differences and versions[0] != versions[1]:
-        differences.insert(0, "printed by pg_dump {} and {}".format(*versions))
-    check = _check("schema", differences, f"{stored.schema_statements} statements")
-    same_major = len({version.partition(".")[0] for version in versions}) == 1
-    comparable = same_major and not foreign
-    return check if comparable or not differences else check.model_copy(update={"result": "not possible"})
+def _side(name: str, source: Manifest | DumpSummary) -> _Side:
+    if isinstance(source, DumpSummary):
+        sequences = source.sequences
+    else:
+        sequences = {s.name: (s.value, s.called) for s in source.sequences}
+    large_objects = Contents(source.large_objects, source.large_object_digest)
+    return _Side(name, contents_of(source), large_objects, sequences)
 
 
-def explain_schema(stored: DumpSummary, restored: DumpSummary) -> list[str]:
-    """A unified diff of the statements that differ, at most 60 lines; empty when the schemas are equal."""
-    if stored.schema_digest == restored.schema_digest:
-        return []
-    before = sorted(
-        text.decode(errors="replace") for d, text in stored.schema_kept.items() if d not in restored.schema_kept
-    )
-    after = sorted(
-        text.decode(errors="replace") for d, text in restored.schema_kept.items() if d not in stored.schema_kept
-    )
-    lines = [
-        *difflib.unified_diff(
-            "\n".join(before).splitlines(), "\n".join(after).splitlines(), "stored", "restored", lineterm="", n=1
+def _check_contents(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool) -> list[Check]:
+    gone, counts, digests, large = [], [], [], []
+    for before, after in pairs:
+        gone += [
+            f"{name} is in {before.name}, not in {after.name}" for name in before.tables if name not in after.tables
+        ]
+        if not foreign:
+            gone += [f"{n} is in {after.name}, not in {before.name}" for n in after.tables if n not in before.tables]
+        for name in before.tables.keys() & after.tables.keys():
+            had, has = before.tables[name], after.tables[name]
+            if had.rows != has.rows:
+                counts.append(f"{name}: {had.rows} rows in {before.name}, {has.rows} in {after.name}")
+            elif had.digest != has.digest:
+                digests.append(f"{name}: the {had.rows} rows in {after.name} are not those in {before.name}")
+        if before.large_objects != after.large_objects:
+            number = f"{before.large_objects.rows} in {before.name}, {after.large_objects.rows} in {after.name}"
+            large.append(f"{number}, or other contents")
+    side = pairs[0][0]
+    rows = sum(t.rows for t in side.tables.values())
+    return [
+        compared(checklist.TABLES, gone, f"{len(side.tables)} tables"),
+        compared(checklist.ROWS, sorted(counts), f"{rows} rows"),
+        compared(checklist.DIGESTS, sorted(digests), f"{len(side.tables)} digests of all rows"),
+        compared(checklist.LARGE_OBJECTS, large, f"{side.large_objects.rows} large objects"),
+    ]
+
+
+def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
+    behind = [
+        f"{name} stands at {value} in {before.name}, at {after.sequences.get(name, ('nothing',))[0]} in {after.name}"
+        for before, after in pairs
+        for name, (value, called) in before.sequences.items()
+        if after.sequences.get(name) != (value, called)
+    ]
+    return compared(checklist.SEQUENCES, behind, f"{len(pairs[0][0].sequences)} sequences")
+
+
+def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> Iterator[Check]:
+    """A row for the whole schema, and one for each part that has its own."""
+    exact = stored.client_version.partition(".")[0] == restored.client_version.partition(".")[0]
+    found = Differences()
+    if stored.schema_digest != restored.schema_digest:
+        found = compare_statements(stored.schema_kept, restored.schema_kept, exact=exact)
+    lost = _lost_parts(manifest, stored) if manifest and manifest.schema_rules == schema.RULES else {}
+    cut = stored.schema_cut or restored.schema_cut
+    whole = _whole_schema(stored, restored, found, exact=exact, lost=lost.get(checklist.SCHEMA))
+    yield whole if manifest and (exact or not cut) else _incomparable(whole)
+    for part in _PARTS:
+        differences = [lost[part]] if part in lost else []
+        differences += [*_named("not restored", found.missing, part), *_named("not in the backup", found.added, part)]
+        differences += _named("changed", found.changed, part) if exact else []
+        count = stored.parts[part].statements if part in stored.parts else 0
+        check = compared(part, differences, f"{count} statement{'' if count == 1 else 's'}")
+        yield check if manifest and not cut else _incomparable(check)
+
+
+def _whole_schema(
+    stored: DumpSummary, restored: DumpSummary, found: Differences, *, exact: bool, lost: str | None
+) -> Check:
+    versions = f"pg_dump {stored.client_version} and {restored.client_version}"
+    differences, evidence = [lost] if lost else [], f"{stored.schema_statements} statements"
+    if found.missing or found.added or (exact and stored.schema_digest != restored.schema_digest):
+        differences.append(f"printed by {versions}:\n{diff_of(stored, restored)}")
+    elif found.changed:
+        evidence += (
+            f"; {len(found.changed)} of them are worded differently by {versions}: it was compared that they are there"
         )
-    ]
+    return compared(checklist.SCHEMA, differences, evidence)
+
+
+def _incomparable(check: Check) -> Check:
+    """What such differences mean is not known: the backup has no manifest, or not all of the schema was kept."""
+    if check.result == "passed":
+        return check
+    return check.model_copy(update={"result": "not possible", "evidence": f"cannot be compared: {check.evidence}"})
+
+
+def _lost_parts(manifest: Manifest, stored: DumpSummary) -> dict[str, str]:
+    """The parts of the schema in which the object is not what the manifest says; empty when the schema is the same."""
+    if manifest.schema_digest == stored.schema_digest:
+        return {}
+    numbers = (manifest.schema_statements, stored.schema_statements)
+    lost = {checklist.SCHEMA: "{} statements in the manifest, {} in the object, or others".format(*numbers)}
+    for part in manifest.schema_parts.keys() | stored.parts.keys():
+        had, has = manifest.schema_parts.get(part), stored.parts.get(part)
+        if had is None or has is None or had.digest != has.digest:
+            numbers = (had.statements if had else 0, has.statements if has else 0)
+            lost[part] = "{} statements in the manifest, {} in the object, or others".format(*numbers)
+    return lost
+
+
+def _named(what: str, entries: Sequence[Entry], part: str) -> list[str]:
+    return [f"{what}: {entry.title}" for entry in entries if entry.part == part]
+
+
+def diff_of(stored: DumpSummary, restored: DumpSummary) -> str:
+    """A unified diff of the statements that differ, at most 60 lines."""
+    before = _only_in(stored.schema_kept, restored.schema_kept)
+    after = _only_in(restored.schema_kept, stored.schema_kept)
+    lines = [*difflib.unified_diff(before, after, "stored", "restored", lineterm="", n=1)]
     if len(lines) > _DIFF_LINES:
         lines = [*lines[:_DIFF_LINES], f"… and {len(lines) - _DIFF_LINES} lines more"]
-    return ["\n".join(lines) or "the number of statements differs"]
+    return "\n".join(lines) or "the number of statements differs"
 
 
-def judge(checks: Iterable[Check]) -> Verdict:
-    """PROVEN when nothing failed; a check that was not possible is named in the report, not held against it."""
-    return Verdict.FAILED if any(c.result == "failed" for c in checks) else Verdict.PROVEN
-
-
-def blame(error: PgRoundtripError) -> Verdict:
-    """Whether an error that ended a drill says that the backup is bad, or nothing about it."""
-    if isinstance(error, BackupDamaged | EmptyBackup):
-        return Verdict.FAILED
-    if not isinstance(error, RestoreFailed) or not error.sqlstate:
-        return Verdict.INCONCLUSIVE
-    # Roles and tablespaces live outside of a database, so no backup of one can bring them.
-    role_missing = error.sqlstate == "42704" and error.context.startswith("role ")
-    outside = role_missing or "tablespace " in error.context
-    if outside or error.sqlstate.startswith(_NOT_THE_BACKUPS_FAULT):
-        return Verdict.INCONCLUSIVE
-    return Verdict.FAILED
-
-
-def _check(name: str, differences: list[str], evidence: str) -> Check:
-    if not differences:
-        return Check(name=name, result="passed", evidence=evidence)
-    more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
-    return Check(name=name, result="failed", evidence="; ".join(differences[:_SHOWN] + more))
+def _only_in(these: Mapping[int, bytes], others: Mapping[int, bytes]) -> list[str]:
+    texts = sorted(text.decode(errors="replace") for digest, text in these.items() if digest not in others)
+    return "\n".join(texts).splitlines()

@@ -1,7 +1,13 @@
-"""Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind."""
+"""Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind.
+
+Everything of a server is in one folder, which its maker holds locked for as long as it lives. A folder that is not locked
+belongs to a run that was killed, and is swept.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pwd
 import secrets
@@ -16,13 +22,16 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from blocks.errors import DatabaseError, PgRoundtripError
+from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
 from blocks.postgres import PostgresServer, conninfo_url
 from blocks.settings import child_environment
 from tasks.engine import process
 from tasks.engine.clients import Client
 
 SUPERUSER = "postgres"
+_PREFIX = "pg-roundtrip-server-"
+_LOCK = "lock"
+_CHECKSUMS_SINCE = 18  # initdb's default
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
 # Nothing in a throwaway server must survive a crash, and its data is written once and read once.
@@ -34,11 +43,17 @@ _FAST = {
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "autovacuum": "off",
-    "shared_buffers": "128MB",
-    "maintenance_work_mem": "256MB",
+    "jit": "off",
+    "shared_buffers": "64MB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "64MB",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
+    # What a killed server leaves of its shared memory goes with its folder.
+    "dynamic_shared_memory_type": "mmap",
 }
+# Three times as fast as the default, where the server was built with it; how values are packed changes no contents.
+_LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
 
 
 @contextmanager
@@ -51,13 +66,10 @@ def running_server(
     random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root.
     """
     user = _unprivileged()
-    folder = Path(tempfile.mkdtemp(prefix="pg-roundtrip-"))
-    try:
-        if user:
-            os.chown(folder, user.uid, user.gid)
+    with _own_folder(user) as folder:
         programs = _reachable(client.folder, folder, user)
         password = secrets.token_urlsafe(24)
-        _initialise(programs, folder, user, password)
+        _initialise(client, programs, folder, user, password)
         options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
         options["listen_addresses"] = "127.0.0.1" if port else ""
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
@@ -65,11 +77,43 @@ def running_server(
         server = PostgresServer(url=SecretStr(conninfo_url({**address, **login})))
         with _started(programs, folder, user, options, server):
             yield server
+
+
+def sweep_servers() -> list[str]:
+    """Remove the folders of throwaway servers whose makers were killed; returns their names."""
+    swept = []
+    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError), (folder / _LOCK).open() as lock:
+            if os.fstat(lock.fileno()).st_uid == os.geteuid() and _take(lock.fileno()):
+                shutil.rmtree(folder, ignore_errors=True)
+                swept.append(folder.name)
+    return swept
+
+
+@contextmanager
+def _own_folder(user: process.User | None) -> Iterator[Path]:
+    """Make a folder that is locked while the context lasts and gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        with (folder / _LOCK).open("w") as lock:
+            _take(lock.fileno())
+            if user:
+                os.chown(folder, user.uid, user.gid)
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _initialise(programs: Path, folder: Path, user: process.User | None, password: str) -> None:
+def _take(descriptor: int) -> bool:
+    """Lock a file, unless somebody has it; the lock ends with the process, however that ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
     """Make the data directory; the password travels in a file that only its owner can read."""
     secret = folder / "password"
     secret.touch(mode=0o600)
@@ -78,6 +122,7 @@ def _initialise(programs: Path, folder: Path, user: process.User | None, passwor
         os.chown(secret, user.uid, user.gid)
     command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "scram-sha-256",
                f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
+    command += ["--no-data-checksums"] if client.major >= _CHECKSUMS_SINCE else []
     code, printed = process.run(command, child_environment({}), user=user, timeout_s=120, cwd=folder)
     secret.unlink()
     if code:
@@ -94,6 +139,8 @@ def _started(
         _await_answer(child, server)
         try:
             yield
+        except DatabaseUnreachable:
+            raise _death(child) from None
         finally:
             # Immediate shutdown: the data is about to be deleted.
             child.send(signal.SIGQUIT)
@@ -103,12 +150,23 @@ def _started(
                 child.kill()
 
 
+def _death(child: process.Child) -> PgRoundtripError:
+    """Why the server could not be reached any more, in its own words."""
+    said = next((line for line in child.stderr_lines() if "No space left" in line), "")
+    if said:
+        return NoSpaceLeft(said, hint="free some space, or set TMPDIR to a folder with more")
+    hint = "look into the system's log; it may have run out of memory"
+    return DatabaseError(child.complaint(), message="The throwaway server died", hint=hint, transient=True)
+
+
 def _await_answer(child: process.Child, server: PostgresServer) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.running and time.monotonic() < deadline:
         try:
             with server.connect() as connection:
-                connection.query("SELECT 1")
+                if connection.query(_LZ4):
+                    connection.execute("ALTER SYSTEM SET default_toast_compression = lz4")
+                    connection.query("SELECT pg_reload_conf()")
         except PgRoundtripError:
             time.sleep(0.05)
         else:

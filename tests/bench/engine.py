@@ -19,7 +19,7 @@ import flows  # noqa: F401  (sets what Prefect reads when it is first used)
 from blocks.plan import DEFAULT, Plan, resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
-from tasks.drill import rehearse_restore, report_on
+from tasks.drill import choose_ground, rehearse_restore, report_on
 from tasks.engine import catalog
 from tasks.engine.clients import match_client
 from tasks.engine.restore_stream import BackupReader, feed_psql
@@ -51,7 +51,8 @@ def drill(plan: Plan) -> Figures:
     """Restore the newest backup into a scratch database, dump that again and compare."""
     begun, started = time.monotonic(), utc_now()
     chosen = catalog.choose(catalog.read_catalog(plan.storage), None)
-    seen = rehearse_restore.fn(plan, chosen)
+    place = choose_ground.fn(plan, chosen)
+    seen = rehearse_restore.fn(plan, chosen, place, [])
     seconds = time.monotonic() - begun
     report = report_on(chosen, seen, started, seconds)
     if report.verdict != "PROVEN":

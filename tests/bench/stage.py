@@ -28,8 +28,12 @@ _AS_IN_PRODUCTION = {
     "max_wal_size": "1GB",
     "autovacuum": "on",
     "shared_buffers": "128MB",
+    "work_mem": "4MB",
     "maintenance_work_mem": "64MB",
     "max_locks_per_transaction": "64",
+    "jit": "on",
+    "dynamic_shared_memory_type": "posix",
+    "default_toast_compression": "pglz",
 }
 _TABLES = "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 

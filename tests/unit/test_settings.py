@@ -74,7 +74,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("S3_REGION", "", "s3_region", "us-east-1"), ("COMPRESSION_LEVEL", "", "compression_level", 6),
     ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
     ("VERIFY_QUERIES_FILE", "/etc/q.sql", "verify_queries_file", "/etc/q.sql"), ("VERIFY_STRICT", "true", "verify_strict", True),
-    ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
+    ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
 ])  # fmt: skip
 def test_what_is_set_is_read(
     environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
@@ -111,7 +111,7 @@ WRONG = {
     "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
     "BACKUP_RETENTION_DAYS": "0", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
-    "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe",
+    "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe",
 }  # fmt: skip
 
 

@@ -1,0 +1,29 @@
+"""Give a throwaway server what a dump expects to find around its database: roles and tablespaces.
+
+Both live outside of any database, so no backup of one can bring them. On a server that somebody uses nothing is made.
+"""
+
+from __future__ import annotations
+
+from blocks.postgres import Connection
+from tasks.engine.dump_stream import DumpSummary
+
+
+class Surroundings:
+    """Make what a dump names, as soon as it names it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
+        self._tablespaces = {str(row[0]) for row in connection.query("SELECT spcname FROM pg_tablespace")}
+
+    def prepare(self, summary: DumpSummary) -> None:
+        """Make the roles (they may not log in) and tablespaces that the dump named so far."""
+        for role in sorted(summary.roles - self._roles):
+            self._connection.execute("CREATE ROLE {} NOLOGIN", role)
+        for tablespace in sorted(summary.tablespaces - self._tablespaces):
+            # In the server's own folder, which goes with it.
+            self._connection.execute("SET allow_in_place_tablespaces = on")
+            self._connection.execute("CREATE TABLESPACE {} LOCATION ''", tablespace)
+        self._roles |= summary.roles
+        self._tablespaces |= summary.tablespaces

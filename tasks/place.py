@@ -1,0 +1,123 @@
+"""Choose where a drill restores to, and hold that place ready for as long as it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup, PgRoundtripError
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer
+from tasks.engine import catalog
+from tasks.engine.catalog import Backup
+from tasks.engine.clients import Client, installed_clients, match_client
+from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.gzip_blocks import decompress
+from tasks.engine.sandbox import running_server, sweep_servers
+from tasks.engine.scratch import sweep_scratch_databases
+from tasks.engine.surroundings import Surroundings
+
+_HEADER_BYTES = 1 << 16
+_VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a drill restores to: a database server that is there, or a sandbox made of a client's server programs."""
+
+    kind: Literal["database", "sandbox"]
+    server: PostgresServer | None = None
+    client: Client | None = None
+
+    def __str__(self) -> str:
+        return (
+            self.server.address
+            if self.server
+            else f"a throwaway server, PostgreSQL {self.client.version if self.client else ''}"
+        )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A place that is ready: the server, its programs, and who makes what a dump expects around its database."""
+
+    server: PostgresServer
+    client: Client
+    version: str
+    prepare: Callable[[DumpSummary], None] | None = field(default=None, repr=False)
+
+
+def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None) -> Place:
+    """Choose the place for a backup of a major version (0 when that is not known).
+
+    `auto` is the server that the plan names for drills, else a sandbox when server programs are installed, else
+    the database's own server. Raises ClientMissing when a sandbox was asked for and cannot be made, ConfigurationError
+    when no server is named either.
+    """
+    if plan.verify_target == "database" or (plan.verify_target == "auto" and plan.verify_server):
+        return Place("database", server=plan.drill_server)
+    fitting = _server_programs(installed_clients() if clients is None else clients, major)
+    if fitting:
+        return Place("sandbox", client=fitting)
+    if plan.verify_target == "auto" and plan.server:
+        return Place("database", server=plan.server)
+    raise ClientMissing(
+        f"no server programs of PostgreSQL {major or 'any version'} or newer are installed",
+        message="The throwaway server could not be made",
+        hint=f"apt-get install postgresql-{major or 18}, or set VERIFY_DATABASE_URL to a server for drills",
+    )
+
+
+def _server_programs(clients: Iterable[Client], major: int) -> Client | None:
+    """The server of the wanted version, else the next newer one; the newest when the version is not known."""
+    servers = sorted(c for c in clients if c.has_server)
+    if not major:
+        return servers[-1] if servers else None
+    same = [c for c in servers if c.major == major]
+    return same[-1] if same else next((c for c in servers if c.major > major), None)
+
+
+def version_of(plan: Plan, backup: Backup) -> int:
+    """The major version that a server must have for a backup: pg_dump's own, which may be newer than the source's.
+
+    0 when the backup does not say; one that is damaged is told so when it is read.
+    """
+    try:
+        manifest = catalog.load_manifest(plan.storage, backup)
+        if manifest:
+            return max(int(v.partition(".")[0]) for v in (manifest.server_version, manifest.client_version))
+        header = b"".join(
+            islice(decompress([next(iter(plan.storage.open_range(backup.key, 0, _HEADER_BYTES)), b"")]), 1)
+        )
+    except (BackupDamaged, EmptyBackup, ValueError):
+        return 0
+    return max((int(found) for found in _VERSIONS.findall(header)), default=0)
+
+
+@contextmanager
+def ready(place: Place) -> Iterator[Ground]:
+    """Hold a place ready; a sandbox lives for as long as the context does."""
+    if place.server:
+        facts = place.server.inspect()
+        yield Ground(place.server, match_client(facts.major), facts.version)
+        return
+    assert place.client
+    with running_server(place.client) as server, server.connect() as connection:
+        yield Ground(server, place.client, server.inspect().version, Surroundings(connection).prepare)
+
+
+def sweep(place: Place) -> list[str]:
+    """Remove what killed drills left behind; returns the names of databases and folders."""
+    return sweep_scratch_databases(place.server) if place.server else sweep_servers()
+
+
+def describe(plan: Plan) -> Place | PgRoundtripError:
+    """Where drills of a plan will run, or why they cannot; for a first look."""
+    try:
+        return choose_place(plan, 0)
+    except PgRoundtripError as error:
+        return error

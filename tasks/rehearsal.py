@@ -1,0 +1,185 @@
+"""Rehearse a restore: put a backup into a place of its own, dump that again, compare, and ask it questions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from blocks.errors import (
+    BackupDamaged,
+    DrillTimedOut,
+    EmptyBackup,
+    PgRoundtripError,
+    RestoreError,
+    RestoreFailed,
+    StorageUnreachable,
+)
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer
+from tasks.clock import utc_now
+from tasks.engine import catalog, checklist, verdict
+from tasks.engine.catalog import Backup
+from tasks.engine.checklist import not_possible, passed, timed
+from tasks.engine.dump import running_dump
+from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.manifest import Check, Manifest, Verdict
+from tasks.engine.pipeline import scan_dump
+from tasks.engine.queries import Query, ask_queries
+from tasks.engine.restore_stream import BackupReader, Manner, feed_psql, read_through
+from tasks.engine.restored_copy import look_at_copy
+from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip
+from tasks.engine.scratch import Locale, scratch_database
+from tasks.place import Ground, Place, ready
+from tasks.wording import human_bytes
+
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+@dataclass
+class Rehearsal:
+    """What a drill saw, also when an error ended it early."""
+
+    place: str = ""
+    target_version: str = ""
+    checks: list[Check] = field(default_factory=list)
+    summary: DumpSummary | None = None
+    restore_seconds: float = 0.0
+    compare_seconds: float = 0.0
+    error: PgRoundtripError | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be rehearsed, and how."""
+
+    plan: Plan
+    backup: Backup
+    place: Place
+    queries: Sequence[Query]
+    logger: Logger
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def remaining_s(self) -> float:
+        """How long it may still take."""
+        return max(1.0, self.plan.verify_timeout_s - (time.monotonic() - self.begun))
+
+
+def rehearse(task: Task) -> Rehearsal:
+    """Do all of it, from nothing. Raises transient errors, so that they are retried; others are part of the answer."""
+    seen = Rehearsal(place=task.place.kind)
+    try:
+        manifest = _look_at_object(task, seen)
+        with ready(task.place) as ground:
+            seen.target_version, warn = ground.version, task.logger.warning
+            with scratch_database(ground.server, "verify", locale_of(manifest), utc_now(), warn) as scratch:
+                stored = _restore(task, manifest, ground, scratch, seen)
+                _compare(task, manifest, stored, ground, scratch, seen)
+    except PgRoundtripError as error:
+        if error.transient:
+            raise
+        seen.error = error
+    return seen
+
+
+def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
+    """See what can be seen before anything is read: that the object is there, and has the size it should have."""
+    backup = task.backup
+    if not backup.object_bytes:
+        raise EmptyBackup("the object has no bytes", check=checklist.OBJECT)
+    seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
+    manifest = catalog.load_manifest(task.plan.storage, backup)
+    if manifest is None:
+        seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
+        return None
+    seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
+    if manifest.object_bytes != backup.object_bytes:
+        sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
+        raise BackupDamaged(sizes, check=checklist.SIZE)
+    return manifest
+
+
+def _restore(
+    task: Task, manifest: Manifest | None, ground: Ground, scratch: PostgresServer, seen: Rehearsal
+) -> DumpSummary:
+    """Restore the backup, checking it as it flows; returns what was in it."""
+    size, logger = human_bytes(task.backup.object_bytes), task.logger
+    logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
+    reader = BackupReader(task.plan.storage, task.backup, manifest, keep_schema=True)
+    in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
+    manner = Manner(
+        # A table that is made and filled in one transaction needs no write-ahead log there.
+        single_transaction=in_sandbox, gentle=not in_sandbox, timeout_s=task.remaining_s, prepare=ground.prepare,
+        progress=lambda n: logger.info("Restored %s of %s", human_bytes(n), size),
+    )  # fmt: skip
+    try:
+        flow = feed_psql(reader, scratch, ground.client, manner)
+    except (BackupDamaged, EmptyBackup, RestoreFailed) as error:
+        if isinstance(error, RestoreFailed) and reader.dump_major > int(ground.version.partition(".")[0]):
+            raise _too_old(reader.dump_major, ground.version, error) from None
+        _confirm(task, manifest, error)
+        raise
+    seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
+    where = f"PostgreSQL {ground.version}, {'a throwaway server' if in_sandbox else scratch.address}"
+    seen.checks += timed([*check_object(manifest, flow), passed(checklist.RESTORED, where)], seen.restore_seconds)
+    return flow.summary
+
+
+def _confirm(task: Task, manifest: Manifest | None, error: PgRoundtripError) -> None:
+    """Read a backup that seems to be bad a second time, for it may have come damaged over a sound network's day.
+
+    Raises StorageUnreachable, which is tried again, when the second reading contradicts the first one.
+    """
+    if verdict.blame(error) is not Verdict.FAILED:
+        return
+    try:
+        read_through(BackupReader(task.plan.storage, task.backup, manifest))
+    except (BackupDamaged, EmptyBackup) as again:
+        raise again from None
+    if not isinstance(error, RestoreFailed):
+        hint = "the network or the storage gave other bytes the second time; the drill is tried again"
+        raise StorageUnreachable(error.context, message="Failed to download backup from S3", hint=hint) from None
+
+
+def _too_old(dump_major: int, version: str, error: RestoreFailed) -> RestoreError:
+    """What an older server refuses says nothing about a backup."""
+    hint = f"set VERIFY_DATABASE_URL to a server of version {dump_major} or newer"
+    return RestoreError(f"pg_dump {dump_major} wrote it, the server is {version}: {error.context}", hint=hint)
+
+
+def _compare(
+    task: Task, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: PostgresServer, seen: Rehearsal
+) -> None:
+    """Dump the restored copy through the same scanner, compare, and ask it what a dump does not say."""
+    task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
+    begun = time.monotonic()
+    # In the stored dump's encoding and column order: a restored child table may list inherited columns first.
+    scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=True)
+    with running_dump(scratch, ground.client, stored.encoding or None, task.remaining_s) as dump:
+        restored = scan_dump(dump, scanner)
+    if restored.problem:
+        raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
+    seen.compare_seconds = round(time.monotonic() - begun, 3)
+    seen.checks += timed(check_round_trip(manifest, stored, restored), seen.compare_seconds)
+    seen.checks += look_at_copy(scratch, manifest, stored)
+    plan = task.plan
+    seen.checks += ask_queries(
+        scratch,
+        task.queries,
+        timeout_s=plan.verify_query_timeout_s,
+        strict=plan.verify_strict,
+        warn=task.logger.warning,
+    )
+    if time.monotonic() - task.begun > plan.verify_timeout_s:
+        raise DrillTimedOut
+
+
+def locale_of(manifest: Manifest | None) -> Locale:
+    """The locale that a restored database needs; the server's own for a foreign backup."""
+    if manifest is None:
+        return Locale()
+    return Locale(
+        manifest.encoding, manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale
+    )
