@@ -14,11 +14,16 @@ from rich.text import Text
 from tasks.check import Finding
 from tasks.engine.manifest import DrillReport
 from tasks.engine.retention import Plan as RetentionPlan
-from tasks.reports import retention_table
+from tasks.reports import coverage, retention_table, timings
 from tasks.wording import human_bytes
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
-_RESULTS = {"passed": "[green]passed[/]", "failed": "[red]FAILED[/]", "not possible": "[yellow]not possible[/]"}
+_RESULTS = {
+    "passed": "[green]passed[/]",
+    "failed": "[red]FAILED[/]",
+    "warning": "[yellow]WARNING[/]",
+    "not possible": "[yellow]not possible[/]",
+}
 
 
 def say(text: str) -> None:
@@ -71,16 +76,15 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_report(report: DrillReport) -> None:
-    """Print a drill's verdict first, then every check."""
+    """Print a drill's verdict first, then what it covers, every check, and the timings."""
     style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")
     _console().print(Text(f"{report.verdict.value}: {report.backup}", style=style))
-    if report.cause:
-        say(report.cause)
-    table = _table("result", "check", "evidence")
+    say(coverage(report))
+    table = _table("result", "check", "evidence", "took")
     for check in report.checks:
-        table.add_row(_RESULTS[check.result], check.name, Text(check.evidence))
+        table.add_row(_RESULTS[check.result], check.name, Text(check.evidence), f"{check.seconds:.1f} s")
     _console().print(table)
-    say(f"Restored in {report.restore_seconds:.1f} s; the whole drill took {report.seconds:.1f} s")
+    say("; ".join(f"{name}: {value}" for name, value in timings(report).items()))
 
 
 def show_facts(facts: Mapping[str, str]) -> None:

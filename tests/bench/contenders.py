@@ -15,7 +15,8 @@ AWS = "pg_dump | gzip -6 | aws s3 cp -"
 RCLONE = "pg_dump | gzip -6 | rclone rcat"
 USUAL_RESTORE = "aws s3 cp - | gunzip | psql"
 OUR_RESTORE = "ours: restore"
-OUR_DRILL = "ours: drill"
+OUR_DRILL = "ours: drill in a sandbox"
+OUR_DRILL_THERE = "ours: drill on the same server"
 LEVELS = (1, 6, 9)
 _DEFAULT_LEVEL = 6
 
@@ -70,7 +71,11 @@ def contenders(stage: Stage) -> list[Contender]:
         ),
         Contender(OUR_RESTORE, _runner("restore"), {**_our_environment(stage, stored), **target},
                   USUAL_RESTORE, restores=True, ours=True),
-        Contender(OUR_DRILL, _runner("drill"), _our_environment(stage, stored), USUAL_RESTORE, ours=True),
+        *(
+            Contender(name, _runner("drill"), {**_our_environment(stage, stored), "VERIFY_TARGET": place},
+                      USUAL_RESTORE, ours=True)
+            for name, place in ((OUR_DRILL, "sandbox"), (OUR_DRILL_THERE, "database"))
+        ),
     ]  # fmt: skip
 
 
