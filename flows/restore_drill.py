@@ -49,7 +49,7 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
             raise
         return Failed(name=Verdict.INCONCLUSIVE.value, message=error.sentence, data=_unknown(error))
     started, begun = utc_now(), time.monotonic()
-    seen = _rehearse(the_plan, chosen, queries)
+    seen = _rehearse(the_plan, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
     limit = None if backup or the_plan.verify_backup_file else the_plan.verify_max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
@@ -57,12 +57,12 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
     return _final_state(report)
 
 
-def _rehearse(plan: Plan, chosen: Backup, queries: list[Query]) -> Rehearsal:
+def _rehearse(plan: Plan, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
     """Whatever keeps a drill from being carried out is part of its answer."""
     try:
         place = choose_ground(plan, chosen)
         sweep_place(place)
-        return rehearse_restore(plan, chosen, place, queries)
+        return rehearse_restore(plan, chosen, place, queries, begun)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:

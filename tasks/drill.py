@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
@@ -73,31 +74,49 @@ def _not_swept(error: PgRoundtripError) -> list[str]:
 
 
 @task(name="rehearse the restore", task_run_name="rehearse {backup.name}", **LONG)
-def rehearse_restore(plan: Plan, backup: Backup, place: Place, queries: list[Query]) -> Rehearsal:
-    """Restore a backup into a place of its own, dump that, and compare. A retry begins from nothing."""
-    return rehearse(Task(plan, backup, place, queries, get_run_logger()))
+def rehearse_restore(
+    plan: Plan, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
+) -> Rehearsal:
+    """Restore a backup into a place of its own, dump that, and compare.
+
+    A retry begins from nothing, and has only the time that is left of the drill's, when that is known to have begun at `begun`.
+    """
+    return rehearse(Task(plan, backup, place, queries, get_run_logger(), time.monotonic() if begun is None else begun))
 
 
 def report_on(
     backup: Backup, seen: Rehearsal, started: datetime, seconds: float, max_age_s: int | None = None
 ) -> DrillReport:
     """Turn what was seen into a report with a verdict and a row for every check; pure."""
-    error, checks = seen.error, [*seen.checks, _check_age(started - backup.taken_at, max_age_s)]
-    judged = verdict.blame(error) if error else verdict.judge(checks)
-    if error:
-        name = error.check if isinstance(error, BackupDamaged | EmptyBackup) else checklist.RESTORED
-        how = checklist.failed if judged is Verdict.FAILED else checklist.not_possible
-        checks.append(how(name, error.sentence))
-    failed = "; ".join(f"{c.name}: {c.evidence.splitlines()[0]}" for c in checks if c.result == "failed")
+    checks, age = [*seen.checks, *_check_end(seen)], _check_age(started - backup.taken_at, max_age_s)
+    judged, cause = _judge(checks, seen.error) if seen.error else _judge([*checks, age], None)
     summary = seen.summary
     return DrillReport(
-        tool_version=tool_version(), backup=backup.name, verdict=judged, cause=error.sentence if error else failed,
-        checks=checklist.completed(checks, "the drill ended before"), place=seen.place, target_version=seen.target_version,
+        tool_version=tool_version(), backup=backup.name, verdict=judged, cause=cause,
+        checks=checklist.completed([*checks, age], "the drill ended before"), place=seen.place, target_version=seen.target_version,
         started_at=started, age_seconds=round(max(0.0, (started - backup.taken_at).total_seconds()), 3),
         tables=len(summary.tables) if summary else 0, rows=summary.rows if summary else 0,
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
         compare_seconds=seen.compare_seconds, seconds=round(seconds, 3),
     )  # fmt: skip
+
+
+def _check_end(seen: Rehearsal) -> list[Check]:
+    """The row of an error that ended the drill; after the restore it says nothing about that, and has none."""
+    error = seen.error
+    if error is None or checklist.RESTORED in {c.name for c in seen.checks}:
+        return []
+    name = error.check if isinstance(error, BackupDamaged | EmptyBackup) else checklist.RESTORED
+    how = checklist.failed if verdict.blame(error) is Verdict.FAILED else checklist.not_possible
+    return [how(name, error.sentence)]
+
+
+def _judge(checks: list[Check], error: PgRoundtripError | None) -> tuple[Verdict, str]:
+    """The verdict and its cause. What was found before an error ended the drill stands; what was not is not guessed."""
+    judged = verdict.judge(checks)
+    if error and (judged is Verdict.PROVEN or verdict.blame(error) is Verdict.FAILED):
+        return verdict.blame(error), error.sentence
+    return judged, "; ".join(f"{c.name}: {c.evidence.partition(chr(10))[0]}" for c in checks if c.result == "failed")
 
 
 def _check_age(age: timedelta, max_age_s: int | None) -> Check:

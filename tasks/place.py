@@ -75,10 +75,9 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
 def _server_programs(clients: Iterable[Client], major: int) -> Client | None:
     """The server of the wanted version, else the next newer one; the newest when the version is not known."""
     servers = sorted(c for c in clients if c.has_server)
-    if not major:
-        return servers[-1] if servers else None
-    same = [c for c in servers if c.major == major]
-    return same[-1] if same else next((c for c in servers if c.major > major), None)
+    wanted = major or max((c.major for c in servers), default=0)
+    fitting = min((c.major for c in servers if c.major >= wanted), default=0)
+    return next((c for c in reversed(servers) if c.major == fitting), None)
 
 
 def version_of(plan: Plan, backup: Backup) -> int:

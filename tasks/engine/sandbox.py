@@ -1,23 +1,21 @@
 """Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind.
 
 Everything of a server is in one folder, which its maker holds locked for as long as it lives. A folder that is not locked
-belongs to a run that was killed, and is swept.
+belongs to a run that was killed, and is swept. A server that crashes does not come back: its databases are of no use then.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -27,13 +25,15 @@ from blocks.postgres import PostgresServer, conninfo_url
 from blocks.settings import child_environment
 from tasks.engine import process
 from tasks.engine.clients import Client
+from tasks.engine.folders import own_folder, sweep_folders
 
 SUPERUSER = "postgres"
-_PREFIX = "pg-roundtrip-server-"
-_LOCK = "lock"
 _CHECKSUMS_SINCE = 18  # initdb's default
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
+_DEATH_TIMEOUT_S = 10  # in which a server that crashed has said why
+_FULL, _MORE_SPACE = "No space left", "free some space, or set TMPDIR to a folder on a larger disk"
+_LAST_WORDS = re.compile(r"(?:PANIC:\s+(.*)|LOG:\s+(.* was terminated by signal .*))")
 # Nothing in a throwaway server must survive a crash, and its data is written once and read once.
 _FAST = {
     "fsync": "off",
@@ -49,6 +49,8 @@ _FAST = {
     "maintenance_work_mem": "64MB",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
+    # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.
+    "restart_after_crash": "off",
     # What a killed server leaves of its shared memory goes with its folder.
     "dynamic_shared_memory_type": "mmap",
 }
@@ -67,9 +69,10 @@ def running_server(
     """
     user = _unprivileged()
     with _own_folder(user) as folder:
-        programs = _reachable(client.folder, folder, user)
         password = secrets.token_urlsafe(24)
-        _initialise(client, programs, folder, user, password)
+        with _making():
+            programs = _reachable(client.folder, folder, user)
+            _initialise(client, programs, folder, user, password)
         options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
         options["listen_addresses"] = "127.0.0.1" if port else ""
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
@@ -81,36 +84,31 @@ def running_server(
 
 def sweep_servers() -> list[str]:
     """Remove the folders of throwaway servers whose makers were killed; returns their names."""
-    swept = []
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError), (folder / _LOCK).open() as lock:
-            if os.fstat(lock.fileno()).st_uid == os.geteuid() and _take(lock.fileno()):
-                shutil.rmtree(folder, ignore_errors=True)
-                swept.append(folder.name)
-    return swept
+    return sweep_folders(_unprivileged())
 
 
 @contextmanager
 def _own_folder(user: process.User | None) -> Iterator[Path]:
-    """Make a folder that is locked while the context lasts and gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
-        with (folder / _LOCK).open("w") as lock:
-            _take(lock.fileno())
-            if user:
-                os.chown(folder, user.uid, user.gid)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """The server's folder; it may be that none can be made."""
+    with ExitStack() as stack:
+        with _making():
+            folder = stack.enter_context(own_folder(user))
+        yield folder
 
 
-def _take(descriptor: int) -> bool:
-    """Lock a file, unless somebody has it; the lock ends with the process, however that ends."""
+@contextmanager
+def _making() -> Iterator[None]:
+    """Say in our words what the system does not let us make."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    except OSError as error:
+        raise _not_made(str(error)) from None
+
+
+def _not_made(said: str) -> PgRoundtripError:
+    if full := next((line.strip() for line in said.splitlines() if _FULL in line), ""):
+        return NoSpaceLeft(full[-300:], hint=_MORE_SPACE)
+    return DatabaseError(said.strip()[-300:], message="The throwaway server could not be made")
 
 
 def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
@@ -126,7 +124,7 @@ def _initialise(client: Client, programs: Path, folder: Path, user: process.User
     code, printed = process.run(command, child_environment({}), user=user, timeout_s=120, cwd=folder)
     secret.unlink()
     if code:
-        raise DatabaseError(f"initdb: {printed.strip()[-300:]}", message="The throwaway server could not be made")
+        raise _not_made(f"initdb: {printed}")
 
 
 @contextmanager
@@ -136,11 +134,14 @@ def _started(
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
     with process.Child(command, child_environment({}), user=user, cwd=folder) as child:
-        _await_answer(child, server)
         try:
+            _await_answer(child, server)
             yield
-        except DatabaseUnreachable:
-            raise _death(child) from None
+        except DatabaseUnreachable as error:
+            raise _death(child, error) from None
+        except NoSpaceLeft as error:
+            error.hint = _MORE_SPACE
+            raise
         finally:
             # Immediate shutdown: the data is about to be deleted.
             child.send(signal.SIGQUIT)
@@ -150,13 +151,19 @@ def _started(
                 child.kill()
 
 
-def _death(child: process.Child) -> PgRoundtripError:
+def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError:
     """Why the server could not be reached any more, in its own words."""
-    said = next((line for line in child.stderr_lines() if "No space left" in line), "")
-    if said:
-        return NoSpaceLeft(said, hint="free some space, or set TMPDIR to a folder with more")
+    try:
+        code = child.wait(_DEATH_TIMEOUT_S)
+    except TimeoutError:
+        return DatabaseError(error.context, message="The throwaway server does not answer", hint="", transient=True)
+    lines = child.stderr_lines()
+    if any(_FULL in line for line in lines):
+        return _not_made("\n".join(lines))
+    said = [found[1] or found[2] for found in map(_LAST_WORDS.search, lines) if found]
+    how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
     hint = "look into the system's log; it may have run out of memory"
-    return DatabaseError(child.complaint(), message="The throwaway server died", hint=hint, transient=True)
+    return DatabaseError(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
 
 
 def _await_answer(child: process.Child, server: PostgresServer) -> None:
@@ -171,6 +178,9 @@ def _await_answer(child: process.Child, server: PostgresServer) -> None:
             time.sleep(0.05)
         else:
             return
+    lines = child.stderr_lines()
+    if any(_FULL in line for line in lines):
+        raise _not_made("\n".join(lines))
     raise DatabaseError(child.complaint(), message="The throwaway server did not start")
 
 
