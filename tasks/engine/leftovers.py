@@ -1,0 +1,51 @@
+"""Clear away what a killed server leaves outside of its folder: its processes, and a segment of shared memory.
+
+A server that ends by itself takes both along. Only Linux tells where a process works and who made a segment; elsewhere
+nothing is looked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROCESSES = Path("/proc")
+_SEGMENTS = Path("/proc/sysvipc/shm")
+_PROGRAM = "postgres"
+_WAIT_S = 5.0
+_IPC_RMID = 0
+
+
+def clear_after_server(folder: Path) -> None:
+    """End the server processes that work in a folder, and remove the shared memory that its server made."""
+    deadline = time.monotonic() + _WAIT_S
+    # A busy one does not notice for hours that its postmaster is gone.
+    while (running := list(_servers_in(folder.resolve()))) and time.monotonic() < deadline:
+        for pid in running:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+        key, segment = lines[6].split()
+        _remove_segment(key, segment, creator=lines[0].strip())
+
+
+def _servers_in(folder: Path) -> Iterator[int]:
+    for entry in _PROCESSES.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "comm").read_text().strip() == _PROGRAM and (entry / "cwd").readlink().is_relative_to(folder):
+                yield int(entry.name)
+
+
+def _remove_segment(key: str, segment: str, creator: str) -> None:
+    """Remove a segment that nobody is attached to; the kernel must agree that it is the one we mean."""
+    for line in _SEGMENTS.read_text().splitlines()[1:]:
+        found_key, found, _, _, made_by, _, attached = line.split()[:7]
+        if (found_key, found, made_by, attached) == (key, segment, creator, "0"):
+            ctypes.CDLL(None).shmctl(int(segment), _IPC_RMID, None)
