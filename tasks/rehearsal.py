@@ -61,10 +61,12 @@ class Task:
     logger: Logger
     begun: float = field(default_factory=time.monotonic)
 
-    @property
     def remaining_s(self) -> float:
-        """How long it may still take."""
-        return max(1.0, self.plan.verify_timeout_s - (time.monotonic() - self.begun))
+        """How long it may still take; raises DrillTimedOut when its time is over."""
+        left = self.plan.verify_timeout_s - (time.monotonic() - self.begun)
+        if left <= 0:
+            raise DrillTimedOut
+        return left
 
 
 def rehearse(task: Task) -> Rehearsal:
@@ -73,7 +75,9 @@ def rehearse(task: Task) -> Rehearsal:
     try:
         manifest = _look_at_object(task, seen)
         with ready(task.place) as ground:
-            seen.target_version, warn = ground.version, task.logger.warning
+            seen.target_version = ground.version
+            # A throwaway server takes the database along, however it ends.
+            warn = task.logger.warning if task.place.server else task.logger.debug
             with scratch_database(ground.server, "verify", locale_of(manifest), utc_now(), warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
                 _compare(task, manifest, stored, ground, scratch, seen)
@@ -111,7 +115,7 @@ def _restore(
     in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
     manner = Manner(
         # A table that is made and filled in one transaction needs no write-ahead log there.
-        single_transaction=in_sandbox, gentle=not in_sandbox, timeout_s=task.remaining_s, prepare=ground.prepare,
+        single_transaction=in_sandbox, gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
         progress=lambda n: logger.info("Restored %s of %s", human_bytes(n), size),
     )  # fmt: skip
     try:
@@ -157,7 +161,7 @@ def _compare(
     begun = time.monotonic()
     # In the stored dump's encoding and column order: a restored child table may list inherited columns first.
     scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=True)
-    with running_dump(scratch, ground.client, stored.encoding or None, task.remaining_s) as dump:
+    with running_dump(scratch, ground.client, stored.encoding or None, task.remaining_s()) as dump:
         restored = scan_dump(dump, scanner)
     if restored.problem:
         raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
@@ -172,8 +176,7 @@ def _compare(
         strict=plan.verify_strict,
         warn=task.logger.warning,
     )
-    if time.monotonic() - task.begun > plan.verify_timeout_s:
-        raise DrillTimedOut
+    task.remaining_s()
 
 
 def locale_of(manifest: Manifest | None) -> Locale:
