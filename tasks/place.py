@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal
 
 from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup, PgRoundtripError
@@ -15,14 +13,11 @@ from blocks.postgres import PostgresServer
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import Client, installed_clients, match_client
+from tasks.engine.dump_header import major_in, read_header
 from tasks.engine.dump_stream import DumpSummary
-from tasks.engine.gzip_blocks import decompress
 from tasks.engine.sandbox import running_server, sweep_servers
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.engine.surroundings import Surroundings
-
-_HEADER_BYTES = 1 << 16
-_VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
     if plan.verify_target == "auto" and plan.server:
         return Place("database", server=plan.server)
     raise ClientMissing(
-        f"no server programs of PostgreSQL {major or 'any version'} or newer are installed",
+        f"no server programs of PostgreSQL{f' {major} or newer' if major else ''} are installed",
         message="The throwaway server could not be made",
         hint=f"apt-get install postgresql-{major or 18}, or set VERIFY_DATABASE_URL to a server for drills",
     )
@@ -89,12 +84,9 @@ def version_of(plan: Plan, backup: Backup) -> int:
         manifest = catalog.load_manifest(plan.storage, backup)
         if manifest:
             return max(int(v.partition(".")[0]) for v in (manifest.server_version, manifest.client_version))
-        header = b"".join(
-            islice(decompress([next(iter(plan.storage.open_range(backup.key, 0, _HEADER_BYTES)), b"")]), 1)
-        )
+        return major_in(read_header(plan.storage, backup))
     except (BackupDamaged, EmptyBackup, ValueError):
         return 0
-    return max((int(found) for found in _VERSIONS.findall(header)), default=0)
 
 
 @contextmanager
