@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -14,24 +15,25 @@ from blocks.errors import (
     PgRoundtripError,
     RestoreError,
     RestoreFailed,
-    StorageUnreachable,
 )
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.clock import utc_now
-from tasks.engine import catalog, checklist, verdict
+from tasks.engine import catalog, checklist
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import not_possible, passed, timed
 from tasks.engine.dump import running_dump
+from tasks.engine.dump_header import encoding_in, read_header
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
-from tasks.engine.manifest import Check, Manifest, Verdict
+from tasks.engine.manifest import Check, Manifest
 from tasks.engine.pipeline import scan_dump
 from tasks.engine.queries import Query, ask_queries
-from tasks.engine.restore_stream import BackupReader, Manner, feed_psql, read_through
+from tasks.engine.restore_stream import BackupReader, Manner, feed_psql
 from tasks.engine.restored_copy import look_at_copy
 from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip
 from tasks.engine.scratch import Locale, scratch_database
 from tasks.place import Ground, Place, ready
+from tasks.second_look import confirm_damage, explain_refusal
 from tasks.wording import human_bytes
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -78,7 +80,7 @@ def rehearse(task: Task) -> Rehearsal:
             seen.target_version = ground.version
             # A throwaway server takes the database along, however it ends.
             warn = task.logger.warning if task.place.server else task.logger.debug
-            with scratch_database(ground.server, "verify", locale_of(manifest), utc_now(), warn) as scratch:
+            with scratch_database(ground.server, "verify", _locale(task, manifest), utc_now(), warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
                 _compare(task, manifest, stored, ground, scratch, seen)
     except PgRoundtripError as error:
@@ -120,37 +122,16 @@ def _restore(
     )  # fmt: skip
     try:
         flow = feed_psql(reader, scratch, ground.client, manner)
-    except (BackupDamaged, EmptyBackup, RestoreFailed) as error:
-        if isinstance(error, RestoreFailed) and reader.dump_major > int(ground.version.partition(".")[0]):
-            raise _too_old(reader.dump_major, ground.version, error) from None
-        _confirm(task, manifest, error)
+    except (BackupDamaged, EmptyBackup):
+        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=True)
         raise
+    except RestoreFailed as error:
+        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        raise explain_refusal(error, ground, reader) from None
     seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
     where = f"PostgreSQL {ground.version}, {'a throwaway server' if in_sandbox else scratch.address}"
     seen.checks += timed([*check_object(manifest, flow), passed(checklist.RESTORED, where)], seen.restore_seconds)
     return flow.summary
-
-
-def _confirm(task: Task, manifest: Manifest | None, error: PgRoundtripError) -> None:
-    """Read a backup that seems to be bad a second time, for it may have come damaged over a sound network's day.
-
-    Raises StorageUnreachable, which is tried again, when the second reading contradicts the first one.
-    """
-    if verdict.blame(error) is not Verdict.FAILED:
-        return
-    try:
-        read_through(BackupReader(task.plan.storage, task.backup, manifest))
-    except (BackupDamaged, EmptyBackup) as again:
-        raise again from None
-    if not isinstance(error, RestoreFailed):
-        hint = "the network or the storage gave other bytes the second time; the drill is tried again"
-        raise StorageUnreachable(error.context, message="Failed to download backup from S3", hint=hint) from None
-
-
-def _too_old(dump_major: int, version: str, error: RestoreFailed) -> RestoreError:
-    """What an older server refuses says nothing about a backup."""
-    hint = f"set VERIFY_DATABASE_URL to a server of version {dump_major} or newer"
-    return RestoreError(f"pg_dump {dump_major} wrote it, the server is {version}: {error.context}", hint=hint)
 
 
 def _compare(
@@ -177,6 +158,16 @@ def _compare(
         warn=task.logger.warning,
     )
     task.remaining_s()
+
+
+def _locale(task: Task, manifest: Manifest | None) -> Locale:
+    """The locale for the restored copy: a foreign backup says its encoding alone, and not all bytes are text in another."""
+    if manifest:
+        return locale_of(manifest)
+    with contextlib.suppress(BackupDamaged, EmptyBackup):  # which is told when it is read
+        encoding = encoding_in(read_header(task.plan.storage, task.backup))
+        return Locale(encoding, "C", "C") if encoding not in ("", "UTF8") else Locale()
+    return Locale()
 
 
 def locale_of(manifest: Manifest | None) -> Locale:

@@ -61,8 +61,13 @@ def compared(name: str, differences: list[str], evidence: str) -> Check:
     """A comparison: failed when there are differences, of which the first five are named."""
     if not differences:
         return passed(name, evidence)
+    return failed(name, "; ".join(shortened(differences)))
+
+
+def shortened(differences: list[str]) -> list[str]:
+    """The first five, and how many more there are."""
     more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
-    return failed(name, "; ".join(differences[:_SHOWN] + more))
+    return differences[:_SHOWN] + more
 
 
 def timed(checks: Iterable[Check], seconds: float) -> list[Check]:

@@ -75,8 +75,17 @@ class BackupReader:
     """One backup as a checked stream of SQL."""
 
     def __init__(
-        self, storage: BackupStorage, backup: Backup, manifest: Manifest | None, *, keep_schema: bool = False
+        self,
+        storage: BackupStorage,
+        backup: Backup,
+        manifest: Manifest | None,
+        *,
+        keep_schema: bool = False,
+        earlier: BackupReader | None = None,
     ) -> None:
+        self.agrees = True  # with an earlier reading, as far as that one came
+        self._reached = earlier.object_bytes if earlier else 0
+        self._there = earlier.digest if earlier else b""
         self._storage = storage
         self._backup = backup
         self._manifest = manifest
@@ -90,6 +99,11 @@ class BackupReader:
     def object_bytes(self) -> int:
         """How much was read of the object so far."""
         return self._object_bytes
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was read of the object so far."""
+        return self._sha256.digest()
 
     @property
     def seen(self) -> DumpSummary:
@@ -133,9 +147,18 @@ class BackupReader:
 
     def _object(self) -> Iterator[bytes]:
         for chunk in self._storage.open_range(self._backup.key):
+            self._compare(chunk)
             self._sha256.update(chunk)
             self._object_bytes += len(chunk)
             yield chunk
+
+    def _compare(self, chunk: bytes) -> None:
+        """See, where the earlier reading ended, whether it read the same."""
+        rest = self._reached - self._object_bytes
+        if 0 < rest <= len(chunk):
+            here = self._sha256.copy()
+            here.update(memoryview(chunk)[:rest])
+            self.agrees = here.digest() == self._there
 
 
 def _refusal(command: str) -> PgRoundtripError:

@@ -100,10 +100,12 @@ def _sequences(connection: Connection, manifest: Manifest | None, _stored: DumpS
     behind, found = [], connection.query(_FILLED)
     for sequence, table, column, upwards in found:
         extreme = "max" if upwards else "min"
-        value, reached = connection.query(
-            f"SELECT (SELECT last_value FROM {sequence}), (SELECT {extreme}({column}) FROM {table})"
+        value, called, reached = connection.query(
+            f"SELECT last_value, is_called, (SELECT {extreme}({column}) FROM {table}) FROM {sequence}"
         )[0]
-        if reached is not None and (value < reached if upwards else value > reached):
+        # One that was not called yet gives this very value next.
+        free = called and value == reached
+        if reached is not None and not free and (value <= reached if upwards else value >= reached):
             behind.append(f"{sequence} stands at {value}, {table}.{column} at {reached}")
     if behind:
         source = ", as it did on the source" if manifest else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tasks.engine import checklist
 from tasks.engine import schema_text as schema
-from tasks.engine.checklist import compared, not_possible, passed
+from tasks.engine.checklist import compared, not_possible, passed, shortened
 from tasks.engine.dump_stream import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 from tasks.engine.restore_stream import Flow
@@ -122,7 +122,7 @@ def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
 
 def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> Iterator[Check]:
     """A row for the whole schema, and one for each part that has its own."""
-    exact = stored.client_version.partition(".")[0] == restored.client_version.partition(".")[0]
+    exact = _majors(stored) == _majors(restored)
     found = Differences()
     if stored.schema_digest != restored.schema_digest:
         found = compare_statements(stored.schema_kept, restored.schema_kept, exact=exact)
@@ -131,26 +131,45 @@ def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: Dump
     whole = _whole_schema(stored, restored, found, exact=exact, lost=lost.get(checklist.SCHEMA))
     yield whole if manifest and (exact or not cut) else _incomparable(whole)
     for part in _PARTS:
-        differences = [lost[part]] if part in lost else []
-        differences += [*_named("not restored", found.missing, part), *_named("not in the backup", found.added, part)]
-        differences += _named("changed", found.changed, part) if exact else []
+        differences = [*([lost[part]] if part in lost else []), *_changes(found, exact=exact, part=part)]
         count = stored.parts[part].statements if part in stored.parts else 0
         check = compared(part, differences, f"{count} statement{'' if count == 1 else 's'}")
         yield check if manifest and not cut else _incomparable(check)
 
 
+def _majors(dump: DumpSummary) -> list[str]:
+    """Who words the statements of a dump: pg_dump writes some, and the server that it read writes others."""
+    return [version.partition(".")[0] for version in (dump.client_version, dump.server_version)]
+
+
 def _whole_schema(
     stored: DumpSummary, restored: DumpSummary, found: Differences, *, exact: bool, lost: str | None
 ) -> Check:
-    versions = f"pg_dump {stored.client_version} and {restored.client_version}"
+    versions = f"{_printer(stored)} and {_printer(restored)}"
     differences, evidence = [lost] if lost else [], f"{stored.schema_statements} statements"
     if found.missing or found.added or (exact and stored.schema_digest != restored.schema_digest):
-        differences.append(f"printed by {versions}:\n{diff_of(stored, restored)}")
+        diff = f"printed by {versions}:\n{diff_of(stored, restored)}"
+        differences.append("; ".join([*shortened(_changes(found, exact=exact)), diff]))
     elif found.changed:
         evidence += (
             f"; {len(found.changed)} of them are worded differently by {versions}: it was compared that they are there"
         )
     return compared(checklist.SCHEMA, differences, evidence)
+
+
+def _printer(dump: DumpSummary) -> str:
+    client, server = _majors(dump)
+    return f"pg_dump {dump.client_version}" + (f" of a server {dump.server_version}" if client != server else "")
+
+
+def _changes(found: Differences, *, exact: bool, part: str = "") -> list[str]:
+    """What differs, by name: in one part of the schema, or in what has no row of its own."""
+
+    def named(what: str, entries: Sequence[Entry]) -> list[str]:
+        return [f"{what}: {e.title}" for e in entries if (e.part == part if part else e.part not in _PARTS)]
+
+    changed = named("changed", found.changed) if exact else []
+    return [*named("not restored", found.missing), *named("not in the backup", found.added), *changed]
 
 
 def _incomparable(check: Check) -> Check:
@@ -172,10 +191,6 @@ def _lost_parts(manifest: Manifest, stored: DumpSummary) -> dict[str, str]:
             numbers = (had.statements if had else 0, has.statements if has else 0)
             lost[part] = "{} statements in the manifest, {} in the object, or others".format(*numbers)
     return lost
-
-
-def _named(what: str, entries: Sequence[Entry], part: str) -> list[str]:
-    return [f"{what}: {entry.title}" for entry in entries if entry.part == part]
 
 
 def diff_of(stored: DumpSummary, restored: DumpSummary) -> str:

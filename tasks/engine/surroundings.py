@@ -5,7 +5,7 @@ Both live outside of any database, so no backup of one can bring them. On a serv
 
 from __future__ import annotations
 
-from blocks.postgres import Connection
+from blocks.postgres import Connection, PostgresServer
 from tasks.engine.dump_stream import DumpSummary
 
 
@@ -14,8 +14,7 @@ class Surroundings:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
-        self._tablespaces = {str(row[0]) for row in connection.query("SELECT spcname FROM pg_tablespace")}
+        self._roles, self._tablespaces = _there(connection)
 
     def prepare(self, summary: DumpSummary) -> None:
         """Make the roles (they may not log in) and tablespaces that the dump named so far."""
@@ -27,3 +26,16 @@ class Surroundings:
             self._connection.execute("CREATE TABLESPACE {} LOCATION ''", tablespace)
         self._roles |= summary.roles
         self._tablespaces |= summary.tablespaces
+
+
+def lacking_of(server: PostgresServer, summary: DumpSummary) -> str:
+    """The roles and tablespaces that a dump names and a server has not, in words; empty when there are all."""
+    with server.connect() as connection:
+        roles, tablespaces = _there(connection)
+    lacking = {"role": summary.roles - roles, "tablespace": summary.tablespaces - tablespaces}
+    return ", ".join(f"{kind} {name}" for kind, names in lacking.items() for name in sorted(names))
+
+
+def _there(connection: Connection) -> tuple[set[str], set[str]]:
+    roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
+    return roles, {str(row[0]) for row in connection.query("SELECT spcname FROM pg_tablespace")}
