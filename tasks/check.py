@@ -11,6 +11,8 @@ from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageEr
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from tasks.engine.clients import match_client
+from tasks.engine.queries import load_queries
+from tasks.place import choose_place
 from tasks.wording import human_bytes
 
 T = TypeVar("T")
@@ -47,10 +49,19 @@ def check_plan(plan: Plan) -> list[Finding]:
     if facts:
         _try(findings, "client", lambda: _client(facts))
         _try(findings, "read every table", lambda: _may_read(plan.source))
-    drill = _try(findings, "drill server", lambda: _server(plan.drill_server)) if plan.verify_server else facts
-    if drill:
-        findings.append(_may_create(drill.facts))
+    _look_at_drills(findings, plan, facts)
     return findings + check_storage(plan)
+
+
+def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None) -> None:
+    """Where drills would run now, whether they may, and whether the user's queries can be read."""
+    place = _try(findings, "drills run in", lambda: choose_place(plan, source.facts.major if source else 0))
+    if place and place.server:
+        there = place.server
+        drill = _try(findings, "drill server", lambda: _server(there)) if plan.verify_server else source
+        if drill:
+            findings.append(_may_create(drill.facts))
+    _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
 
 
 def check_storage(plan: Plan) -> list[Finding]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup, PgRoundtripError
+from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.engine import catalog
@@ -104,11 +104,3 @@ def ready(place: Place) -> Iterator[Ground]:
 def sweep(place: Place) -> list[str]:
     """Remove what killed drills left behind; returns the names of databases and folders."""
     return sweep_scratch_databases(place.server) if place.server else sweep_servers()
-
-
-def describe(plan: Plan) -> Place | PgRoundtripError:
-    """Where drills of a plan will run, or why they cannot; for a first look."""
-    try:
-        return choose_place(plan, 0)
-    except PgRoundtripError as error:
-        return error

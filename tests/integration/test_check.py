@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -34,7 +35,8 @@ def test_a_sound_setup_passes_and_leaves_nothing(
         "database",
         "client",
         "read every table",
-        "create databases",
+        "drills run in",
+        "drill queries",
         "bucket write",
         "bucket read",
         "bucket list",
@@ -42,6 +44,7 @@ def test_a_sound_setup_passes_and_leaves_nothing(
     ):
         assert f"ok  {line} " in done.out
     assert "PostgreSQL 17" in done.out
+    assert "a throwaway server, PostgreSQL 17" in done.out
     assert "pg_dump 17" in done.out
     assert list(storage.list_objects()) == []
 
@@ -54,7 +57,8 @@ def test_a_role_that_may_not_read_is_found_out(new_database: NewDatabase, comman
         connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="pass word/%")
         connection.execute("GRANT SELECT ON open TO half_blind")
     try:
-        done = command_line("check", server=as_role(server, "half_blind", "pass word/%"))
+        role = as_role(server, "half_blind", "pass word/%")
+        done = command_line("check", server=role, VERIFY_TARGET="database")
         assert done.status == 1
         assert "ERROR: pg_dump failed [no right to read 1: public.closed]" in done.err
         assert "HINT: GRANT pg_read_all_data" in done.err
@@ -71,12 +75,29 @@ def test_everything_is_looked_at_though_one_thing_fails(
     """A bucket that is not there does not hide that the server is well, and the other way round."""
     done = command_line("check", server=new_database(16), S3_BUCKET="nowhere")
     assert done.status == 1
-    assert "ok     create databases" in done.out
+    assert "ok     drills run in" in done.out
     assert "ERROR: S3 upload failed" in done.err
     done = command_line("check", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
     assert done.status == 1
     assert "ERROR: Cannot connect to database [127.0.0.1:1/nothing: Connection refused]" in done.err
     assert "ok     bucket delete" in done.out
+
+
+def test_what_drills_need_is_looked_at_where_they_run(
+    new_database: NewDatabase, command_line: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """On a server that one is, with its rights; and queries that could not be asked are told before the first drill."""
+    server = new_database(16)
+    there = new_database(18)
+    queries = tmp_path / "queries.sql"
+    queries.write_text("DELETE FROM t;")
+    address = there.url.get_secret_value()
+    done = command_line("check", server=server, VERIFY_DATABASE_URL=address, VERIFY_QUERIES_FILE=str(queries))
+    assert done.status == 1
+    assert f"ok     drills run in     {there.address}" in done.out
+    assert "ok     create databases" in done.out
+    assert "ERROR: " in done.err
+    assert "DELETE FROM t" in done.err
 
 
 @pytest.mark.parametrize("major", [15, 18])
