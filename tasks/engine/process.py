@@ -21,6 +21,7 @@ _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _STDERR_LINES = 200
 _LINE_BYTES = 2_000
+_END_S = 5
 _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
@@ -130,6 +131,12 @@ class Child:
         if self.running:
             self._popen.send_signal(signal_number)
 
+    def end(self) -> None:
+        """Ask the program to end, and give it a moment to clear away what it made; initdb has shared memory."""
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            self.wait(_END_S)
+
     def kill(self) -> None:
         """Kill the whole process group; before its input ends, so that nothing half-written is taken as whole."""
         if self.running:
@@ -170,8 +177,12 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = 
     with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
         printed = bytearray()
         child.limit(timeout_s)
-        while chunk := os.read(child.output, 65536):
-            printed += chunk
+        try:
+            while chunk := os.read(child.output, 65536):
+                printed += chunk
+        except BaseException:
+            child.end()
+            raise
         code = child.wait()
         if child.timed_out:
             raise TimeoutError(f"{child.name} did not end within {timeout_s} s")

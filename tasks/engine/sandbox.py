@@ -26,6 +26,7 @@ from blocks.settings import child_environment
 from tasks.engine import process
 from tasks.engine.clients import Client
 from tasks.engine.folders import own_folder, sweep_folders
+from tasks.engine.leftovers import clear_after_server
 
 SUPERUSER = "postgres"
 _CHECKSUMS_SINCE = 18  # initdb's default
@@ -138,6 +139,8 @@ def _started(
             _await_answer(child, server)
             yield
         except DatabaseUnreachable as error:
+            if not child.running:
+                clear_after_server(folder)  # whose processes may be busy, and not have noticed
             raise _death(child, error) from None
         except NoSpaceLeft as error:
             error.hint = _MORE_SPACE

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 import tasks.place
-from blocks.errors import ClientMissing, ConfigurationError, PgRoundtripError, StorageUnreachable
+from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import MANIFEST, OBJECT, Backup
 from tasks.engine.clients import Client
-from tasks.place import Place, choose_place, describe, version_of
+from tasks.place import Place, choose_place, version_of
 from tests.unit.test_catalog import FIRST, NOW, manifest
 
 Target = Literal["auto", "database", "sandbox"]
@@ -148,18 +148,12 @@ def test_nothing_at_all_is_installed() -> None:
         choose_place(plan("sandbox"), 0, [])
 
 
-def test_a_first_look_tells_the_place_or_why_there_is_none(
-    folders: dict[bool, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`describe` raises nothing: an error is its answer; a place says itself without user and password."""
+def test_a_place_says_itself(folders: dict[bool, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without user and password; the programs that are looked at are the installed ones."""
     monkeypatch.setattr(tasks.place, "installed_clients", lambda: clients_of(folders, (17, 2, True)))
-    assert str(describe(plan())) == "a throwaway server, PostgreSQL 17.2"
-    assert str(describe(plan("auto", OWN, OTHER))) == "drills:5432/postgres"
-    assert isinstance(describe(plan("database", None)), ConfigurationError)
-    monkeypatch.setattr(tasks.place, "installed_clients", list)
-    found = describe(plan("sandbox"))
-    assert isinstance(found, PgRoundtripError)
-    assert found.sentence.startswith("The throwaway server could not be made")
+    assert str(choose_place(plan(), 0)) == "a throwaway server, PostgreSQL 17.2"
+    assert str(choose_place(plan("auto", OWN, OTHER), 0)) == "drills:5432/postgres"
+    assert str(choose_place(plan(), 18)) == "own:5432/shop"
 
 
 # --- the version ------------------------------------------------------------------------------------------------------

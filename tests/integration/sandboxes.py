@@ -1,0 +1,82 @@
+"""Rehearse restores without Prefect around them, and look at what throwaway servers run and leave."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from blocks.plan import Plan
+from blocks.storage import BackupStorage
+from tasks.clock import utc_now
+from tasks.drill import report_on
+from tasks.engine import catalog
+from tasks.engine.manifest import Check, DrillReport
+from tasks.engine.queries import Query
+from tasks.place import Place
+from tasks.rehearsal import Task, rehearse
+from tests.integration.objects import NAME
+
+FOREVER = "SELECT pg_sleep(600);"
+
+
+def rehearsed(
+    storage: BackupStorage, place: Place, queries: Sequence[Query] = (), name: str = NAME, **fields: object
+) -> DrillReport:
+    """The report of a rehearsal; raises what would be tried again. `fields` are the plan's, also beyond their bounds."""
+    plan = Plan(storage=storage).model_copy(update=fields)
+    backup = catalog.choose(catalog.read_catalog(storage), name)
+    started, begun = utc_now(), time.monotonic()
+    seen = rehearse(Task(plan, backup, place, queries, logging.getLogger("rehearsed")))
+    return report_on(backup, seen, started, time.monotonic() - begun)
+
+
+def results(report: DrillReport) -> dict[str, str]:
+    """The result of each check."""
+    return {check.name: check.result for check in report.checks}
+
+
+def row(report: DrillReport, name: str) -> Check:
+    """The row of one check."""
+    return next(check for check in report.checks if check.name == name)
+
+
+def folders(home: Path) -> list[Path]:
+    """The folders of the throwaway servers in a folder."""
+    return sorted(home.glob("pg-roundtrip-server-*"))
+
+
+def processes(home: Path, title: str = "") -> Iterator[psutil.Process]:
+    """The programs that work in a folder, those with a title alone when one is given."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(home) and title in " ".join(process.cmdline()):
+                yield process
+
+
+def postmasters(home: Path) -> list[int]:
+    """The process ids of the throwaway servers that were made in a folder, whether they live or not."""
+    files = [folder / "data" / "postmaster.pid" for folder in folders(home)]
+    return [int(file.read_text().splitlines()[0]) for file in files if file.exists()]
+
+
+def restoring(home: Path, doing: str = "SELECT") -> list[psutil.Process]:
+    """The server's side of restores that are busy with a statement."""
+    return [process for process in processes(home, "[local]") if process.cmdline()[0].rstrip().endswith(doing)]
+
+
+def segments_of(creators: Sequence[int]) -> list[str]:
+    """The System V shared memory that a process made."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return [line for line in lines if int(line.split()[4]) in creators]
+
+
+def assert_nothing_is_left(home: Path, creators: Sequence[int] = ()) -> None:
+    """No folder, no process, no shared memory of a server that was made in a folder."""
+    assert list(home.iterdir()) == []
+    assert list(processes(home)) == []
+    assert segments_of(creators) == []
