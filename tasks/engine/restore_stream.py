@@ -45,8 +45,11 @@ _PROGRESS_EVERY_S = 5.0
 _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
-# `ERROR:  23505: …`; the word is in the server's language, the code is not. 00 to 02 are warnings.
-_ERROR = re.compile(r":\s+((?!0[0-2])[0-9][0-9A-Z]{4}|[FHPX][0-9A-Z]{4}): (.*)|(?:ERROR|FATAL|PANIC):\s+()(.*)")
+# `psql:<stdin>:7: ERROR:  23505: …`; the word is in the server's language, the code is not. DETAIL may quote anything.
+_CODED = re.compile(r"psql:.*?:\s+([0-9A-Z]{5}): (.*)")
+_UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+# With these a server may say why it goes away.
+_LAST_WORDS = ("53", "57P", "58", "XX")
 _CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
@@ -227,18 +230,27 @@ def _complaint(psql: Child) -> Exception:
     """The server's own sentence with its code; the lines after it may quote rows, and stay out."""
     if psql.timed_out:
         return DrillTimedOut()
-    for line in psql.stderr_lines():
-        found = _ERROR.search(line)
-        if found:
-            code, text = found[1] or "", found[2] or found[4]
-            if code == "53100":
-                return NoSpaceLeft(text)
-            if code.startswith(_CONNECTION_LOST):
-                return DatabaseUnreachable(text)
-            return RestoreFailed(text, sqlstate=code)
-    text = " ".join(psql.stderr_lines()[:2]) or "psql ended early"
+    lines = psql.stderr_lines()
+    code, text = _last_error(lines)
+    if code == "53100":
+        return NoSpaceLeft(text)
+    if code.startswith(_CONNECTION_LOST):
+        return DatabaseUnreachable(text)
+    if code:
+        return RestoreFailed(text, sqlstate=code)
+    found = next((found[1] for line in lines if (found := _UNCODED.search(line))), "")
+    text = found or " ".join(lines[-2:]) or "psql ended early"
     lost = "connection" in text.lower()
     return DatabaseUnreachable(text) if lost else RestoreFailed(text)
+
+
+def _last_error(lines: list[str]) -> tuple[str, str]:
+    """The code and sentence that psql stopped at: the last one, for those before it are warnings."""
+    said = [line for line in lines if line.startswith("psql:")]
+    coded = [found for line in said if (found := _CODED.match(line))]
+    if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(_LAST_WORDS)):
+        return "", ""
+    return coded[-1][1], coded[-1][2]
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -98,8 +98,9 @@ def _check_contents(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool) -> l
             elif had.digest != has.digest:
                 digests.append(f"{name}: the {had.rows} rows in {after.name} are not those in {before.name}")
         if before.large_objects != after.large_objects:
-            number = f"{before.large_objects.rows} in {before.name}, {after.large_objects.rows} in {after.name}"
-            large.append(f"{number}, or other contents")
+            number, others = before.large_objects.rows, after.large_objects.rows
+            same = f"the {number} in {after.name} are not those in {before.name}"
+            large.append(same if number == others else f"{number} in {before.name}, {others} in {after.name}")
     side = pairs[0][0]
     rows = sum(t.rows for t in side.tables.values())
     return [
@@ -112,12 +113,19 @@ def _check_contents(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool) -> l
 
 def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
     behind = [
-        f"{name} stands at {value} in {before.name}, at {after.sequences.get(name, ('nothing',))[0]} in {after.name}"
+        f"{name} stands at {_position(had)} in {before.name}, {_position(after.sequences.get(name))} in {after.name}"
         for before, after in pairs
-        for name, (value, called) in before.sequences.items()
-        if after.sequences.get(name) != (value, called)
+        for name, had in before.sequences.items()
+        if after.sequences.get(name) != had
     ]
     return compared(checklist.SEQUENCES, behind, f"{len(pairs[0][0].sequences)} sequences")
+
+
+def _position(stand: tuple[int, bool] | None) -> str:
+    """Where a sequence stands, and whether that value was given out."""
+    if stand is None:
+        return "nowhere"
+    return f"{stand[0]}" if stand[1] else f"{stand[0]}, which it has not given out yet,"
 
 
 def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> Iterator[Check]:
@@ -145,11 +153,12 @@ def _majors(dump: DumpSummary) -> list[str]:
 def _whole_schema(
     stored: DumpSummary, restored: DumpSummary, found: Differences, *, exact: bool, lost: str | None
 ) -> Check:
-    versions = f"{_printer(stored)} and {_printer(restored)}"
+    printers = (_printer(stored), _printer(restored))
+    versions = " and ".join(dict.fromkeys(printers))
     differences, evidence = [lost] if lost else [], f"{stored.schema_statements} statements"
     if found.missing or found.added or (exact and stored.schema_digest != restored.schema_digest):
         diff = f"printed by {versions}:\n{diff_of(stored, restored)}"
-        differences.append("; ".join([*shortened(_changes(found, exact=exact)), diff]))
+        differences.append("; ".join([*(shortened(_changes(found, exact=exact)) or _parts_of(found)), diff]))
     elif found.changed:
         evidence += (
             f"; {len(found.changed)} of them are worded differently by {versions}: it was compared that they are there"
@@ -170,6 +179,11 @@ def _changes(found: Differences, *, exact: bool, part: str = "") -> list[str]:
 
     changed = named("changed", found.changed) if exact else []
     return [*named("not restored", found.missing), *named("not in the backup", found.added), *changed]
+
+
+def _parts_of(found: Differences) -> list[str]:
+    parts = {entry.part for entry in (*found.missing, *found.added, *found.changed)}
+    return [f"differs in {', '.join(sorted(parts))}"]
 
 
 def _incomparable(check: Check) -> Check:
