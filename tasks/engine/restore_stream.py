@@ -46,7 +46,8 @@ _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET cli
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
 # `psql:<stdin>:7: ERROR:  23505: …`; the word is in the server's language, the code is not. DETAIL may quote anything.
-_CODED = re.compile(r"psql:.*?:\s+([0-9A-Z]{5}): (.*)")
+# A code has a digit, which ERROR, FATAL and PANIC have not.
+_CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
 _UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 # With these a server may say why it goes away.
 _LAST_WORDS = ("53", "57P", "58", "XX")
