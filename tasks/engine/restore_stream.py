@@ -241,7 +241,7 @@ def _complaint(psql: Child) -> Exception:
         return RestoreFailed(text, sqlstate=code)
     found = next((found[1] for line in lines if (found := _UNCODED.search(line))), "")
     text = found or " ".join(lines[-2:]) or "psql ended early"
-    lost = "connection" in text.lower()
+    lost = "connection" in " ".join(lines[-3:]).lower()
     return DatabaseUnreachable(text) if lost else RestoreFailed(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from blocks.postgres import PostgresServer
+from flows import restore_drill
+from tasks.drill import rehearse_restore
 from tests.conftest import MAJORS
 
 
@@ -24,3 +27,30 @@ def home(server_of: Callable[[int], PostgresServer], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transient faults of a rehearsal are retried as ever, but at once."""
+    monkeypatch.setattr(restore_drill, "rehearse_restore", rehearse_restore.with_options(retry_delay_seconds=0))
+
+
+@pytest.fixture
+def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+    """A function that mounts a small disk of its own to make throwaway servers on; `options` are those of a tmpfs."""
+    made = []
+
+    def mount(options: str) -> Path:
+        folder = home / "disk"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"mode=711,{options}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.fail(f"these tests mount a small tmpfs, which is not permitted here: {done.stderr.strip()}")
+        made.append(folder)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        return folder
+
+    yield mount
+    for folder in made:
+        subprocess.run(["umount", str(folder)], check=True)
