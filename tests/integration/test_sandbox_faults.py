@@ -151,7 +151,10 @@ MOMENTS = {
 }
 
 
-WORDS = {kill_postmaster: "it was killed by SIGKILL", kill_backend: "was terminated by signal 9"}
+WORDS: dict[Callable[[Path], None], str] = {
+    kill_postmaster: "it was killed by SIGKILL",
+    kill_backend: "was terminated by signal 9",
+}
 
 
 @pytest.mark.parametrize("happening", WORDS)

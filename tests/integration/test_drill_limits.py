@@ -1,0 +1,225 @@
+"""A drill keeps to its limits: of time, of connections to a server that others use, and of a backup's age."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+import tasks.rehearsal
+from blocks.errors import DatabaseUnreachable
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from flows.restore_drill import restore_drill
+from tasks.engine import catalog
+from tasks.engine.clients import Client
+from tasks.engine.dump import DumpSource, running_dump
+from tasks.engine.manifest import DrillReport
+from tasks.listing import list_catalog
+from tasks.place import Place
+from tests.conftest import Ended, FlowRun, NewDatabase, databases_of
+from tests.integration.objects import (
+    LIBRARY,
+    NAME,
+    asked,
+    copied,
+    inserted,
+    new_role,
+    rewrite,
+    take_backup,
+    told,
+    until,
+)
+from tests.integration.sandboxes import FOREVER, assert_nothing_is_left, rehearsed, results, row
+
+Clients = dict[int, Client]
+TIMED_OUT = "The drill took longer than VERIFY_TIMEOUT allows"
+
+
+@pytest.fixture
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A database on PostgreSQL 16, and a backup of it."""
+    source = new_database(16, LIBRARY)
+    take_backup(storage, source, clients[16])
+    return source
+
+
+@pytest.fixture(params=["sandbox", "database"])
+def place(request: pytest.FixtureRequest, library: PostgresServer, clients: Clients, home: Path) -> Iterator[Place]:
+    """Either place to restore to; nothing is left in it, and no client of ours runs."""
+    databases = databases_of(library)
+    yield Place("sandbox", client=clients[16]) if request.param == "sandbox" else Place("database", server=library)
+    assert_nothing_is_left(home)
+    assert databases_of(library) == databases
+    assert [name for name in running_programs() if name in ("psql", "pg_dump")] == []
+    until(lambda: not asked(library, "SELECT 1 FROM pg_stat_activity WHERE query = %s", FOREVER))
+
+
+def running_programs() -> Iterator[str]:
+    """What this process has started and has not ended."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            yield process.name()
+
+
+def assert_only_more_than_was_stored(report: DrillReport) -> None:
+    """The statement that a test inserted is found as one; everything was restored, and is the same."""
+    assert {name for name, result in results(report).items() if result == "failed"} == {"schema"}, report.cause
+    assert results(report)["restored without error"] == results(report)["row digests"] == "passed"
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: BackupStorage) -> None:
+    """A restore that exceeds VERIFY_TIMEOUT is ended, on our side and on the server's, and nothing is concluded."""
+    rewrite(storage, inserted(FOREVER), forge=True)
+    report = rehearsed(storage, place, verify_timeout_s=4)
+    assert (report.verdict, report.cause, report.place) == ("INCONCLUSIVE", TIMED_OUT, place.kind)
+    assert row(report, "restored without error").evidence == TIMED_OUT
+
+
+def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
+    place: Place, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit holds for the second half too; what was found before stays in the report."""
+
+    @contextmanager
+    def behind_a_lock(server: PostgresServer, *arguments: Any) -> Iterator[DumpSource]:
+        with server.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+            with running_dump(server, *arguments) as dump:
+                yield dump
+
+    monkeypatch.setattr(tasks.rehearsal, "running_dump", behind_a_lock)
+    report = rehearsed(storage, place, verify_timeout_s=6)
+    assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
+    found = results(report)
+    assert (found["restored without error"], found["row digests"]) == ("passed", "not possible")
+    assert row(report, "row digests").evidence == "the drill ended before"
+
+
+def test_a_limit_that_is_over_before_the_restore(place: Place, storage: BackupStorage) -> None:
+    """Whatever took the time: no time is left, and nothing is begun."""
+    report = rehearsed(storage, place, verify_timeout_s=0)
+    assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
+
+
+@pytest.mark.usefixtures("home", "impatient")
+def test_retries_do_not_prolong_a_drill(
+    library: PostgresServer, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every attempt of a drill has the time that the ones before it left."""
+    left = []
+
+    def failing(task: tasks.rehearsal.Task, *_: object) -> None:
+        left.append(task.remaining_s())
+        raise DatabaseUnreachable("now and then")
+
+    monkeypatch.setattr(tasks.rehearsal, "_look_at_object", failing)
+    ran = flow_run(restore_drill, library, environ={"VERIFY_TIMEOUT": "600"})
+    assert (ran.state, len(left)) == ("INCONCLUSIVE", 4)
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) == 4
+
+
+# --- a server that others use -----------------------------------------------------------------------------------------
+
+CHECKED = """DO $$ BEGIN
+IF (SELECT string_agg(current_setting(name), ',') FROM unnest('{{max_parallel_workers_per_gather,\
+max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transaction_session_timeout}}'::text[]) name)
+IS DISTINCT FROM '{}' THEN RAISE EXCEPTION 'other settings'; END IF; END $$;"""
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("database", "0,0,0,0,0"), ("sandbox", "2,2,0,0,0")])
+def test_a_restore_is_gentle_where_others_work(
+    kind: str, settings: str, library: PostgresServer, storage: BackupStorage, clients: Clients, home: Path
+) -> None:
+    """On a database server a restore takes one process at a time; in a sandbox it takes what there is."""
+    rewrite(storage, inserted(CHECKED.format(settings)), forge=True)
+    place = Place("database", server=library) if kind == "database" else Place("sandbox", client=clients[16])
+    assert_only_more_than_was_stored(rehearsed(storage, place))
+
+
+def test_a_drill_takes_no_more_than_three_connections(library: PostgresServer, storage: BackupStorage) -> None:
+    """Also a server with few connections to give stands a drill."""
+    rewrite(storage, inserted("SELECT pg_sleep(1);"), forge=True)
+    watcher = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "application_name": "watcher"})))
+    counts, done = list[int](), threading.Event()
+
+    def watch() -> None:
+        with watcher.connect() as connection:
+            while not done.is_set():
+                ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg-roundtrip'"
+                counts.append(connection.query(ours)[0][0])
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        report = rehearsed(storage, Place("database", server=library))
+    finally:
+        done.set()
+        thread.join()
+    assert_only_more_than_was_stored(report)
+    assert 2 <= max(counts) <= 3
+
+
+def test_a_roles_own_limits_do_not_cut_a_drill_short(
+    new_database: NewDatabase, storage: BackupStorage, clients: Clients
+) -> None:
+    """What a role has set for its applications would end every restore of some size."""
+    source = new_database(17)
+    role = new_role(source, "CREATEDB")
+    name = role.parameters()["user"]
+    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+    told(source, f"ALTER DATABASE {source.database} OWNER TO {name}")
+    told(role, LIBRARY)
+    told(source, *(f"ALTER ROLE {name} SET {limit} = '300ms'" for limit in limits))
+    take_backup(storage, role, clients[17])
+    rewrite(storage, inserted("SELECT pg_sleep(1);"), forge=True)
+    report = rehearsed(storage, Place("database", server=role))
+    told(source, f"REASSIGN OWNED BY {name} TO CURRENT_USER", f"DROP ROLE {name}")
+    assert_only_more_than_was_stored(report)
+
+
+# --- age --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_that_is_too_old_fails_for_its_age_alone(
+    library: PostgresServer, storage: BackupStorage, command_line: Callable[..., Ended], home: Path
+) -> None:
+    """No newer backup came: exit status 1, and the contents are known to be good all the same."""
+    done = command_line("drill", "--json", server=library, VERIFY_MAX_AGE="3600", TMPDIR=str(home))
+    said = json.loads(done.out)
+    assert (done.status, said["verdict"]) == (1, "FAILED"), done.err
+    assert [check["name"] for check in said["checks"] if check["result"] == "failed"] == ["backup age"]
+    assert "the limit is 60 min" in said["cause"]
+    newest = catalog.newest_proven(storage, catalog.read_catalog(storage))
+    assert (newest and newest.name) == NAME
+    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
+
+
+@pytest.mark.usefixtures("home")
+def test_an_old_backup_that_is_asked_for_is_not_late(
+    library: PostgresServer, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """Who names a backup wants to know about that one; its age is told all the same."""
+    limit = {"VERIFY_MAX_AGE": "3600"}
+    copied(storage, "backup_20240301_000000")
+    chosen = {**limit, "VERIFY_LATEST": "false", "VERIFY_BACKUP_FILE": NAME}
+    for ran in (
+        flow_run(restore_drill, library, environ=limit, backup=NAME),
+        flow_run(restore_drill, library, environ=chosen),
+    ):
+        assert (ran.state, ran.result.backup) == ("PROVEN", NAME)
+        assert "days old" in row(ran.result, "backup age").evidence
+    assert flow_run(restore_drill, library, environ=limit).state == "FAILED"
