@@ -1,0 +1,214 @@
+"""The corpus of bad backups: each is FAILED, the checks that find it fail and no others, and what is at fault is named."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tasks.engine import checklist
+from tasks.engine.clients import Client
+from tasks.engine.manifest import DrillReport, Manifest
+from tasks.place import Place
+from tests.conftest import HARD_SQL, psql
+from tests.integration.corpus import DAMAGES, DUMP_EDITS, MANIFEST_EDITS, MEDDLING, OTHER_OWNER, Case, Expected, meddled
+from tests.integration.objects import (
+    NAME,
+    manifest_of,
+    object_of,
+    put_manifest,
+    put_object,
+    take_backup,
+    told,
+    without_manifest,
+)
+from tests.integration.sandboxes import rehearsed
+
+MAJOR = 15
+CORPUS_SQL = HARD_SQL.with_name("corpus.sql")
+# Nothing is known of these without a manifest.
+UNKNOWN = {checklist.MANIFEST, checklist.SIZE, checklist.COLLATIONS}
+
+
+@pytest.fixture(scope="module")
+def server(server_of: Callable[[int], PostgresServer]) -> PostgresServer:
+    """The server that the corpus comes from."""
+    return server_of(MAJOR)
+
+
+@pytest.fixture(scope="module")
+def original(
+    server: PostgresServer, clients: dict[int, Client], storage_server: Storage
+) -> tuple[bytes, bytes, Manifest]:
+    """A sound backup of one of every object that the corpus damages: its object, its SQL and its manifest."""
+    told(server, "CREATE ROLE corpus_reader", "CREATE DATABASE corpus")
+    psql(clients[MAJOR], server.on("corpus"), CORPUS_SQL.read_text())
+    storage = storage_server.block("corpus")
+    take_backup(storage, server.on("corpus"), clients[MAJOR])
+    told(server, "DROP DATABASE corpus")
+    data = object_of(storage)
+    return data, gzip.decompress(data), manifest_of(storage)
+
+
+@pytest.fixture
+def places(server: PostgresServer, clients: dict[int, Client]) -> tuple[Place, ...]:
+    """Where drills can run: to the verdict it makes no difference, and a sandbox takes a second to start."""
+    sandbox, database = Place("sandbox", client=clients[MAJOR]), Place("database", server=server)
+    return (sandbox, database, database, database, database)
+
+
+def put(storage: BackupStorage, manifest: Manifest, data: bytes, how: str) -> None:
+    """Store an object with its manifest kept, with one whose size and checksum are made to fit, or without one."""
+    put_object(storage, data)
+    facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    put_manifest(storage, manifest.model_copy(update=facts) if how == "forged" else manifest)
+    if how == "foreign":
+        without_manifest(storage)
+
+
+def assert_found(report: DrillReport, expected: Expected) -> None:
+    """Exactly these checks failed, each with its evidence, and the cause tells of them."""
+    failed = {c.name: c.evidence for c in report.checks if c.result == "failed"}
+    assert failed.keys() == expected.keys(), report.cause
+    assert report.verdict == ("FAILED" if expected else "PROVEN")
+    for name, evidence in expected.items():
+        assert re.search(evidence, failed[name]), (name, failed[name])
+    assert bool(report.cause) == bool(expected)
+    assert [c.name for c in report.checks] == list(checklist.ALL)
+
+
+def cases_of(cases: list[Case], foreign: int) -> list[tuple[int, Case, str]]:
+    """Every case with each kind of manifest. Where none can be missed without one, every `foreign`-th is enough."""
+    return [
+        (number, case, how)
+        for number, case in enumerate(cases)
+        for how in ("kept", "forged", "foreign")
+        if how != "foreign" or case.foreign or number % foreign == 0
+    ]
+
+
+def name_of(value: object) -> str:
+    """What a case is called among the tests."""
+    return value.damage.__name__ if isinstance(value, Case) else str(value) if isinstance(value, str) else ""
+
+
+@pytest.mark.parametrize(("number", "case", "how"), cases_of(DAMAGES, 1), ids=name_of)
+def test_a_damaged_object(
+    number: int,
+    case: Case,
+    how: str,
+    original: tuple[bytes, bytes, Manifest],
+    storage: BackupStorage,
+    places: tuple[Place, ...],
+) -> None:
+    """A damaged object is FAILED: by its size or checksum, and where those were made to fit, by what is wrong in it."""
+    data, _, manifest = original
+    put(storage, manifest, case.damage(data), how)
+    assert_found(rehearsed(storage, places[number % 5]), case.expected(how))
+
+
+@pytest.mark.parametrize(("number", "case", "how"), cases_of([OTHER_OWNER, *DUMP_EDITS], 5), ids=name_of)
+def test_a_changed_dump(
+    number: int,
+    case: Case,
+    how: str,
+    original: tuple[bytes, bytes, Manifest],
+    storage: BackupStorage,
+    places: tuple[Place, ...],
+) -> None:
+    """What is not in the object as the manifest says is found, part by part; without a manifest nobody can know."""
+    _, dump, manifest = original
+    changed = case.damage(dump)
+    assert changed != dump
+    put(storage, manifest, gzip.compress(changed, 1), how)
+    report = rehearsed(storage, places[number % 5])
+    assert_found(report, case.expected(how))
+    if how == "foreign" and report.verdict == "PROVEN":
+        assert {c.name for c in report.checks if c.result == "not possible"} >= UNKNOWN
+
+
+@pytest.mark.parametrize(("edit", "expected"), MANIFEST_EDITS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_changed_manifest(
+    edit: Callable[[Manifest], bytes],
+    expected: Expected,
+    original: tuple[bytes, bytes, Manifest],
+    storage: BackupStorage,
+    places: tuple[Place, ...],
+) -> None:
+    """A manifest that is another's, cannot be read, or says what is not in the object, fails the backup."""
+    data, _, manifest = original
+    put_object(storage, data)
+    storage.put(storage.key(NAME + ".manifest.json"), edit(manifest))
+    assert_found(rehearsed(storage, places[1]), expected)
+
+
+@pytest.mark.parametrize(("number", "statement"), list(enumerate(MEDDLING)), ids=str)
+def test_a_copy_that_is_not_what_was_stored(
+    number: int,
+    statement: str,
+    original: tuple[bytes, bytes, Manifest],
+    storage: BackupStorage,
+    places: tuple[Place, ...],
+) -> None:
+    """The round trip finds whatever changes on the way into the copy, and names it."""
+    _, dump, manifest = original
+    put(storage, manifest, gzip.compress(meddled(statement)(dump), 1), "forged")
+    assert_found(rehearsed(storage, places[number % 5]), MEDDLING[statement])
+
+
+FOREIGN_COPIES: dict[str, Expected] = {
+    "DELETE FROM public.books WHERE id = 5": {
+        checklist.ROWS: r"public\.books: 300 rows in the object, 299 in the restored copy",
+        checklist.ROW_QUERY: r"public\.books: 300 rows in the backup, 299 counted",
+    },
+    "UPDATE public.authors SET name = 'x' WHERE id = 5": {checklist.DIGESTS: r"public\.authors"},
+    "DROP TABLE public.empty": {checklist.TABLES: r"public\.empty", checklist.TABLE_QUERY: "4 tables, 5 in the backup"},
+    "SELECT pg_catalog.lo_unlink(4711)": {checklist.LARGE_OBJECTS: "2 in the object, 1 in the restored copy"},
+    # It cannot be told from another way of dumping.
+    "DROP INDEX public.books_by_title": {},
+}
+
+
+@pytest.mark.parametrize("statement", FOREIGN_COPIES)
+def test_a_foreign_copy_that_is_not_what_was_stored(
+    statement: str, original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+) -> None:
+    """Without a manifest too the rows that were stored must come back."""
+    _, dump, manifest = original
+    put(storage, manifest, gzip.compress(meddled(statement)(dump), 1), "foreign")
+    assert_found(rehearsed(storage, places[1]), FOREIGN_COPIES[statement])
+
+
+def test_the_sound_one(
+    original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+) -> None:
+    """What all of these were made of is PROVEN without a finding, in both places, and also compressed by others."""
+    data, dump, manifest = original
+    for how, stored in (("kept", data), ("forged", gzip.compress(dump, 9)), ("forged", gzip.compress(dump, 0))):
+        put(storage, manifest, stored, how)
+        for place in places[:2]:
+            report = rehearsed(storage, place)
+            assert_found(report, {})
+            assert {c.result for c in report.checks} == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("at", "check"),
+    [(0, checklist.GZIP), (4, checklist.SIZE), (10, checklist.GZIP), (-8, checklist.GZIP), (-4, checklist.GZIP)],
+    ids=["magic number", "time", "first block", "checksum", "length"],
+)
+def test_wherever_a_bit_is_flipped(
+    at: int, check: str, original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+) -> None:
+    """Where gzip itself does not look at a bit, the SHA-256 does."""
+    data, _, manifest = original
+    flipped = bytearray(data)
+    flipped[at] ^= 0x10
+    put(storage, manifest, bytes(flipped), "kept")
+    assert_found(rehearsed(storage, places[1]), {check: "SHA-256" if check == checklist.SIZE else "gzip stream"})
