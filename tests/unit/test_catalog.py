@@ -262,6 +262,23 @@ def test_the_newest_proven_backup() -> None:
     assert (found.name, len(bucket.fetched)) == (SECOND, 2)
 
 
+AGED = Check(name="backup age", result="failed", evidence="3 days old")
+LOST = Check(name="row counts", result="failed", evidence="19 rows, not 20")
+
+
+@pytest.mark.parametrize(("verdict", "checks", "proven"), [
+    ("FAILED", (AGED,), True), ("FAILED", (AGED, LOST), False), ("FAILED", (LOST,), False), ("FAILED", (), False),
+    ("INCONCLUSIVE", (AGED,), False), ("PROVEN", (), True),
+])  # fmt: skip
+def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Check, ...], proven: bool) -> None:
+    """What it holds came back as it was: nothing may remove the newest such backup because no newer one came."""
+    drilled = report(THIRD).model_copy(update={"verdict": Verdict(verdict), "checks": checks})
+    assert drilled.contents_hold is proven
+    bucket = proofs(**{FIRST: report(FIRST).encode(), THIRD: drilled.encode()})
+    found = newest_proven(bucket, read_catalog(bucket))
+    assert (found and found.name) == (THIRD if proven else FIRST)
+
+
 @pytest.mark.parametrize("data", [
     report(THIRD, Verdict.FAILED).encode(), report(FIRST).encode(), b"", b"{}", report(THIRD).encode()[:-5],
 ])  # fmt: skip

@@ -1,0 +1,44 @@
+"""A program that is run ends with us, and may clear away what it made when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.engine import process
+
+PATIENT = 'trap "touch cleared; exit 1" TERM; echo begun; while :; do sleep 0.05; done'
+STUBBORN = 'trap "" TERM; echo begun; echo $$ > pid; while :; do sleep 0.05; done'
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """We are told to stop as soon as a program has begun."""
+    read = os.read
+
+    def interrupting(descriptor: int, size: int) -> bytes:
+        data = read(descriptor, size)
+        if data == b"begun\n":
+            raise KeyboardInterrupt
+        return data
+
+    monkeypatch.setattr(os, "read", interrupting)
+    monkeypatch.setattr(process, "_END_S", 1)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_program_may_clear_up(tmp_path: Path) -> None:
+    """Killed at once, initdb would leave shared memory behind."""
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["sh", "-c", PATIENT], {"PATH": os.environ["PATH"]}, cwd=tmp_path)
+    assert (tmp_path / "cleared").exists()
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    """A program that will not stop does not keep us from stopping."""
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["sh", "-c", STUBBORN], {"PATH": os.environ["PATH"]}, cwd=tmp_path)
+    assert not (tmp_path / "cleared").exists()
