@@ -81,16 +81,23 @@ def put_object(storage: BackupStorage, data: bytes, name: str = NAME) -> None:
     storage.put(storage.key(name + catalog.OBJECT), data)
 
 
+def put_forged(storage: BackupStorage, data: bytes, manifest: Manifest) -> None:
+    """Replace a backup's object, and make size and SHA-256 in its manifest fit."""
+    put_object(storage, data, manifest.name)
+    facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    put_manifest(storage, manifest.model_copy(update=facts))
+
+
 def rewrite(storage: BackupStorage, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
     """Edit a backup's SQL and compress it again; `forge` makes size and SHA-256 in the manifest fit."""
     before = gzip.decompress(object_of(storage, name))
     after = edit(before)
     assert after != before
     data = gzip.compress(after, 1)
-    put_object(storage, data, name)
     if forge:
-        facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "raw_bytes": len(after)}
-        put_manifest(storage, manifest_of(storage, name).model_copy(update=facts))
+        put_forged(storage, data, manifest_of(storage, name))
+    else:
+        put_object(storage, data, name)
 
 
 def inserted(statement: str) -> Callable[[bytes], bytes]:
