@@ -75,6 +75,17 @@ def test_a_session_is_no_schema(statement: bytes) -> None:
     assert normal(statement) == []
 
 
+def test_a_policy_is_for_the_same_roles_in_any_order() -> None:
+    """pg_dump writes them in the order in which the server made them; the names alone count."""
+    one = b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO zoe, \"a, b\" USING ((owner = 'zoe, amy'::text));"
+    other = (
+        b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO \"a, b\", zoe USING ((owner = 'zoe, amy'::text));"
+    )
+    assert normal(one) == normal(other)
+    assert normal(one) != normal(other.replace(b"TO ", b"TO amy, "))
+    assert normal(b"CREATE POLICY p ON t USING (true);") == [b"CREATE POLICY p ON t USING (true);"]
+
+
 def test_who_grants_is_schema() -> None:
     """A statement that is carried out as another role says so before it."""
     assert normal(b"SET SESSION AUTHORIZATION reader;") == [b"SET SESSION AUTHORIZATION reader;"]
