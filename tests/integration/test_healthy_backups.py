@@ -1,0 +1,311 @@
+"""Healthy backups of every kind are PROVEN without a finding, wherever they are drilled."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.backup import backup
+from flows.demo.services import Storage
+from flows.restore import restore
+from tasks.engine import checklist
+from tasks.engine.clients import Client
+from tasks.engine.manifest import DrillReport
+from tasks.place import Place
+from tests.conftest import HARD_SQL, MAJORS, FlowRun, NewDatabase, psql
+from tests.integration.objects import (
+    LARGE_OBJECTS,
+    LIBRARY,
+    manifest_of,
+    object_of,
+    put_object,
+    take_backup,
+    told,
+    without_manifest,
+)
+from tests.integration.sandboxes import rehearsed, row
+
+Clients = dict[int, Client]
+ServerOf = Callable[[int], PostgresServer]
+PlacesOn = Callable[[int], list[Place]]
+EVERY_KIND_SQL = HARD_SQL.with_name("every_kind.sql")
+ROLES = """SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['reader', 'röle with "quotes"']) name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \\gexec
+"""
+PAIRS = [(source, target) for source in MAJORS for target in MAJORS if source <= target]
+# What no foreign backup says.
+UNKNOWN = {checklist.MANIFEST, checklist.SIZE, checklist.COLLATIONS}
+
+
+@pytest.fixture
+def places_on(server_of: ServerOf, clients: Clients) -> PlacesOn:
+    """A function that names both places of a major version."""
+    return lambda major: [Place("sandbox", client=clients[major]), Place("database", server=server_of(major))]
+
+
+def assert_proven(report: DrillReport, impossible: frozenset[str] | set[str] = frozenset()) -> None:
+    """Nothing was found, and nothing but this could not be looked at."""
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+    found = {c.name: (c.result, c.evidence) for c in report.checks if c.result != "passed"}
+    assert {name: result for name, (result, _) in found.items()} == dict.fromkeys(impossible, "not possible"), found
+
+
+# --- every kind of object, on every version ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage) -> Callable[[int], BackupStorage]:
+    """A function that backs up, once, a database of a major version with every kind of object, and everything hard."""
+    made: dict[int, BackupStorage] = {}
+
+    def make(major: int) -> BackupStorage:
+        if major not in made:
+            server = server_of(major)
+            told(server, "CREATE DATABASE healthy")
+            hard = re.sub(r"(?m)^CREATE ROLE .*$", "", HARD_SQL.read_text())
+            psql(clients[major], server.on("healthy"), ROLES + hard + EVERY_KIND_SQL.read_text())
+            made[major] = storage_server.block(f"healthy/{major}")
+            take_backup(made[major], server.on("healthy"), clients[major])
+            told(server, "DROP DATABASE healthy")
+        return made[major]
+
+    return make
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_every_kind_of_object(
+    source: int, target: int, hard_backups: Callable[[int], BackupStorage], places_on: PlacesOn, clients: Clients
+) -> None:
+    """On its own version and on every newer one, in both places; across versions the report says what was compared."""
+    for place in places_on(target):
+        if place.server:
+            psql(clients[target], place.server, ROLES)
+        report = rehearsed(hard_backups(source), place)
+        assert_proven(report)
+        assert report.target_version.startswith(f"{target}.")
+        schema = row(report, checklist.SCHEMA).evidence
+        reworded = (
+            f"worded differently by pg_dump {source}.* and pg_dump {target}.*: it was compared that they are there"
+        )
+        assert bool(re.search(reworded, schema)) == (source != target), schema
+
+
+@pytest.mark.parametrize(("target", "source"), list(pairwise(MAJORS)))
+def test_an_older_server_is_never_the_backups_fault(
+    source: int,
+    target: int,
+    new_database: NewDatabase,
+    hard_backups: Callable[[int], BackupStorage],
+    storage: BackupStorage,
+    places_on: PlacesOn,
+    clients: Clients,
+) -> None:
+    """Whether or not the next older version understands a dump, it does not fail."""
+    script = LIBRARY + LARGE_OBJECTS + "CREATE TABLE child (own int NOT NULL) INHERITS (authors);"
+    take_backup(storage, new_database(source, script), clients[source])
+    for stored in (storage, hard_backups(source)):
+        report = rehearsed(stored, places_on(target)[0])
+        assert report.verdict in ("PROVEN", "INCONCLUSIVE")
+        assert [c for c in report.checks if c.result == "failed"] == []
+
+
+@pytest.mark.parametrize("source", [15, 16])
+def test_a_newer_pg_dump_than_the_server(
+    source: int,
+    hard_database: Callable[[int], PostgresServer],
+    storage: BackupStorage,
+    places_on: PlacesOn,
+    clients: Clients,
+) -> None:
+    """Where the newest programs alone are installed, the server of a dump words its views otherwise than a sandbox does."""
+    server = hard_database(source)
+    psql(clients[source], server, EVERY_KIND_SQL.read_text())
+    take_backup(storage, server, clients[18])
+    report = rehearsed(storage, places_on(18)[0])
+    assert_proven(report)
+    assert f"of a server {source}" in row(report, checklist.SCHEMA).evidence
+
+
+def test_a_foreign_backup(
+    new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """Another tool's dump of everything that is usual has only rows that are passed, but for what it cannot say."""
+    take_backup(storage, new_database(16, LIBRARY + LARGE_OBJECTS), clients[16])
+    without_manifest(storage)
+    for place in places_on(16):
+        assert_proven(rehearsed(storage, place), UNKNOWN)
+
+
+# --- odd databases ----------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "nothing": "",
+    "large objects alone": "SELECT lo_from_bytea(1, 'x'), lo_from_bytea(2, ''), lo_from_bytea(3, decode(repeat('00ff', 9999), 'hex'))",
+    "partitions alone": """CREATE TABLE p (a int, b text, PRIMARY KEY (a, b)) PARTITION BY RANGE (a);
+      CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (9) PARTITION BY LIST (b); CREATE TABLE p_1_x PARTITION OF p_1 FOR VALUES IN ('x');
+      CREATE TABLE p_rest PARTITION OF p DEFAULT; CREATE INDEX ON ONLY p (b); INSERT INTO p VALUES (1, 'x'), (99, 'y')""",
+    "a schema alone": "CREATE TABLE t (a serial PRIMARY KEY); CREATE VIEW v AS SELECT * FROM t; CREATE MATERIALIZED VIEW m AS SELECT * FROM t",
+    "no public schema": "DROP SCHEMA public; CREATE SCHEMA s; CREATE TABLE s.t (a int GENERATED ALWAYS AS IDENTITY); INSERT INTO s.t DEFAULT VALUES",
+    "sequences at their ends": """CREATE SEQUENCE last MAXVALUE 2; SELECT nextval('last'), nextval('last'); CREATE SEQUENCE down INCREMENT -1 START -5;
+      CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY (INCREMENT -1), b int); INSERT INTO t (b) VALUES (1), (2)""",
+    "long rows": "CREATE TABLE t AS SELECT n, repeat(chr(64 + n), 3000000) FROM generate_series(1, 3) n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_odd_database(
+    kind: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """A database that has nothing, or nothing but one kind of thing, is PROVEN to have just that."""
+    take_backup(storage, new_database(15, KINDS[kind]), clients[15])
+    for place in places_on(15):
+        assert_proven(rehearsed(storage, place))
+
+
+@pytest.mark.parametrize(("major", "extension"), [(15, "hstore"), (16, "vector"), (17, "pg_trgm"), (18, "vector")])
+def test_an_extension(
+    major: int, extension: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """An extension comes back, and its version is named."""
+    take_backup(storage, new_database(major, f"CREATE EXTENSION {extension}"), clients[major])
+    for place in places_on(major):
+        report = rehearsed(storage, place)
+        assert_proven(report)
+        assert re.search(rf"{extension} \d", row(report, checklist.EXTENSIONS).evidence)
+
+
+@pytest.mark.parametrize("level", [1, 6, 9])
+def test_every_compression(
+    level: int, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """Whatever compressed it, it is read."""
+    take_backup(storage, new_database(15, LIBRARY + LARGE_OBJECTS), clients[15], level=level)
+    assert_proven(rehearsed(storage, places_on(15)[0]))
+
+
+def test_what_the_server_prints_differently_is_no_corruption(
+    new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """Inherited columns come back in another order, and IN lists of varchar in another spelling."""
+    script = """
+    CREATE TABLE parent (a int, b text);
+    CREATE TABLE child (own text) INHERITS (parent);
+    ALTER TABLE parent ADD COLUMN later timestamptz, ADD COLUMN last int;
+    INSERT INTO child VALUES (1, 'b', 'own', '2026-01-01', 5), (2, NULL, E'tab\\t', NULL, NULL);
+    CREATE TABLE states (state varchar(9) CHECK (state IN ('new', 'it''s', 'old')), other varchar DEFAULT 'x'
+      CHECK (other::text = ANY (ARRAY['x'::varchar, 'y'::varchar]::text[])));
+    INSERT INTO states VALUES ('new'), ('it''s');
+    """
+    take_backup(storage, new_database(17, script), clients[17])
+    for place in places_on(17):
+        assert_proven(rehearsed(storage, place))
+
+
+BEHIND = {
+    "was never asked": "INSERT INTO t VALUES (1)",
+    "is at less": "INSERT INTO t VALUES (DEFAULT), (DEFAULT), (7)",
+}
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_a_sequence_that_the_source_left_behind(
+    case: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """It is a warning, and no fault of the backup: the next value that it gives is taken already."""
+    take_backup(storage, new_database(15, f"CREATE TABLE t (id serial PRIMARY KEY); {BEHIND[case]}"), clients[15])
+    report = rehearsed(storage, places_on(15)[0])
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+    assert {c.name: c.result for c in report.checks if c.result != "passed"} == {checklist.SEQUENCES: "warning"}
+    assert "public.t_id_seq stands at" in row(report, checklist.SEQUENCES).evidence
+
+
+# --- encodings and locales --------------------------------------------------------------------------------------------
+
+LOCALES = {
+    "LATIN1": (16, "ENCODING 'LATIN1' LOCALE 'C'"),
+    "WIN1251": (18, "ENCODING 'WIN1251' LOCALE 'C'"),
+    "SQL_ASCII": (15, "ENCODING 'SQL_ASCII' LOCALE 'C'"),
+    "ICU": (15, "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' ENCODING 'UTF8' LOCALE 'C'"),
+    "C.UTF-8 on 17": (17, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' ENCODING 'UTF8' LOCALE 'C'"),
+    "C.UTF-8 on 18": (18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' ENCODING 'UTF8' LOCALE 'C'"),
+}
+WORDS = {"WIN1251": "Таблица", "SQL_ASCII": "tïble"}
+
+
+@pytest.fixture
+def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str], PostgresServer]]:
+    """A function that makes a database with one of LOCALES, with names and rows beyond ASCII in it."""
+    made: list[PostgresServer] = []
+
+    def create(locale: str) -> PostgresServer:
+        major, options = LOCALES[locale]
+        server = server_of(major)
+        told(server, f"CREATE DATABASE localised TEMPLATE template0 {options}")
+        made.append(server)
+        word = WORDS.get(locale, "täble")
+        script = f"""CREATE TABLE "{word}" ("{word}" text PRIMARY KEY); CREATE SEQUENCE "{word} s";
+        INSERT INTO "{word}" SELECT '{word} ' || n FROM generate_series(1, 200) n;"""
+        if locale == "SQL_ASCII":  # what is no text in any encoding
+            script += f"""INSERT INTO "{word}" VALUES (E'\\xff\\xfe\\x80');"""
+        psql(clients[major], server.on("localised"), "SET client_encoding = 'UTF8';" * (locale != "SQL_ASCII") + script)
+        return server.on("localised")
+
+    yield create
+    for server in made:
+        told(server, "DROP DATABASE IF EXISTS localised WITH (FORCE)", "DROP DATABASE IF EXISTS restored WITH (FORCE)")
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_any_encoding_and_locale(
+    locale: str,
+    database_in: Callable[[str], PostgresServer],
+    storage: BackupStorage,
+    flow_run: FlowRun,
+    places_on: PlacesOn,
+) -> None:
+    """A database comes back with its own encoding and locale; names in the manifest are readable text."""
+    source = database_in(locale)
+    ran = flow_run(backup, source)
+    assert ran.error is None
+    names = [t.name for t in manifest_of(storage, ran.result.name).tables]
+    assert names == [f'public."{WORDS.get(locale, "täble")}"']
+    for place in places_on(LOCALES[locale][0]):
+        assert_proven(rehearsed(storage, place, name=ran.result.name))
+    assert flow_run(restore, to=source.on("restored"), backup="latest").error is None
+    facts, restored = source.inspect(), source.on("restored").inspect()
+    fields = ("encoding", "collation", "character_type", "locale_provider", "locale")
+    assert [getattr(restored, f) for f in fields] == [getattr(facts, f) for f in fields]
+
+
+def test_a_locale_that_the_drill_server_lacks_is_replaced(
+    database_in: Callable[[str], PostgresServer], storage: BackupStorage, places_on: PlacesOn, clients: Clients
+) -> None:
+    """A server without ICU still proves the contents of a database that used it; by which rules it orders text, it cannot."""
+    take_backup(storage, database_in("ICU"), clients[15])
+    for place in places_on(16):
+        report = rehearsed(storage, place)
+        assert_proven(report, {checklist.COLLATIONS})
+        assert "de-u-co-phonebk (ICU), which this server has not" in row(report, checklist.COLLATIONS).evidence
+
+
+@pytest.mark.parametrize("locale", ["LATIN1", "WIN1251", "SQL_ASCII"])
+def test_a_foreign_backup_in_another_encoding(
+    locale: str,
+    database_in: Callable[[str], PostgresServer],
+    storage: BackupStorage,
+    places_on: PlacesOn,
+    clients: Clients,
+) -> None:
+    """A foreign backup says its encoding itself; the restored copy has the same, for not all bytes are text in another."""
+    major, _ = LOCALES[locale]
+    take_backup(storage, database_in(locale), clients[major])
+    put_object(storage, gzip.compress(gzip.decompress(object_of(storage))))
+    without_manifest(storage)
+    for place in places_on(major):
+        assert_proven(rehearsed(storage, place), UNKNOWN)
