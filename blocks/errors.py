@@ -258,7 +258,7 @@ class DrillTimedOut(RestoreError):
     """A drill is not to occupy a server for ever."""
 
     message = "The drill took longer than VERIFY_TIMEOUT allows"
-    hint = "raise VERIFY_TIMEOUT, or drill in a sandbox, which is faster"
+    hint = "raise VERIFY_TIMEOUT; VERIFY_TARGET=sandbox is faster than a server that others use"
 
 
 class NoSpaceLeft(PgRoundtripError):

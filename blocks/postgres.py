@@ -233,7 +233,14 @@ def conninfo_url(parameters: dict[str, str]) -> str:
 
 
 # What a server says when it lets nobody of this name in; a refused connection carries no code.
-_REFUSALS = ("authentication failed", "does not exist", "permission denied", "no pg_hba.conf entry", "not permitted")
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "permission denied",
+    "no pg_hba.conf entry",
+    "not permitted",
+)
 _BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
 

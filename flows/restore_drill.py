@@ -59,6 +59,7 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
 
 def _rehearse(plan: Plan, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
     """Whatever keeps a drill from being carried out is part of its answer."""
+    place = None
     try:
         place = choose_ground(plan, chosen)
         sweep_place(place)
@@ -66,7 +67,7 @@ def _rehearse(plan: Plan, chosen: Backup, queries: list[Query], begun: float) ->
     except ConfigurationError:
         raise
     except PgRoundtripError as error:
-        return Rehearsal(error=error)
+        return Rehearsal(place=place.kind if place else "", error=error)
 
 
 def _keep(plan: Plan, name: str, report: DrillReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
-from tasks.engine.clients import Client, installed_clients, match_client
+from tasks.engine.clients import Client, installed_clients, match_client, nearest
 from tasks.engine.dump_header import major_in, read_header
 from tasks.engine.dump_stream import DumpSummary
 from tasks.engine.sandbox import running_server, sweep_servers
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.engine.surroundings import Surroundings
+
+_MAJOR = re.compile(r"^\d+")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,8 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
 
 def _server_programs(clients: Iterable[Client], major: int) -> Client | None:
     """The server of the wanted version, else the next newer one; the newest when the version is not known."""
-    servers = sorted(c for c in clients if c.has_server)
-    wanted = major or max((c.major for c in servers), default=0)
-    fitting = min((c.major for c in servers if c.major >= wanted), default=0)
-    return next((c for c in reversed(servers) if c.major == fitting), None)
+    servers = [c for c in clients if c.has_server]
+    return nearest(servers, major or max((c.major for c in servers), default=0))
 
 
 def version_of(plan: Plan, backup: Backup) -> int:
@@ -83,7 +84,9 @@ def version_of(plan: Plan, backup: Backup) -> int:
     try:
         manifest = catalog.load_manifest(plan.storage, backup)
         if manifest:
-            return max(int(v.partition(".")[0]) for v in (manifest.server_version, manifest.client_version))
+            return max(
+                int(found) for v in (manifest.server_version, manifest.client_version) for found in _MAJOR.findall(v)
+            )
         return major_in(read_header(plan.storage, backup))
     except (BackupDamaged, EmptyBackup, ValueError):
         return 0

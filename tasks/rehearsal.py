@@ -79,7 +79,7 @@ def rehearse(task: Task) -> Rehearsal:
         with ready(task.place) as ground:
             seen.target_version = ground.version
             # A throwaway server takes the database along, however it ends.
-            warn = task.logger.warning if task.place.server else task.logger.debug
+            warn = task.logger.warning if task.place.server else None
             with scratch_database(ground.server, "verify", _locale(task, manifest), utc_now(), warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
                 _compare(task, manifest, stored, ground, scratch, seen)

@@ -63,14 +63,19 @@ def match_client(server_major: int, clients: Iterable[Client] | None = None) -> 
     refuses to dump. Raises ClientMissing with what is there, what is needed and how to get it.
     """
     known = sorted(installed_clients() if clients is None else clients)
-    fitting = [c for c in known if c.major == server_major][-1:] or [c for c in known if c.major > server_major][:1]
-    if fitting:
-        return fitting[0]
+    if fitting := nearest(known, server_major):
+        return fitting
     have = f"the newest installed client is {known[-1].version}" if known else "no PostgreSQL client is installed"
     raise ClientMissing(
         f"the server is version {server_major}; {have}",
         hint=f"install the client of version {server_major} or newer: apt-get install postgresql-client-{server_major}",
     )
+
+
+def nearest(clients: Iterable[Client], major: int) -> Client | None:
+    """Of a major version, else of the next newer one, the newest; None when all are older."""
+    fitting = sorted(c for c in clients if c.major >= major)
+    return next((c for c in reversed(fitting) if c.major == fitting[0].major), None)
 
 
 def _candidates() -> Iterable[Path]:

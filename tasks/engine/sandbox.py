@@ -47,7 +47,7 @@ _FAST = {
     "jit": "off",
     "shared_buffers": "64MB",
     "work_mem": "32MB",
-    "maintenance_work_mem": "64MB",
+    "maintenance_work_mem": "128MB",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
     # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.

@@ -37,11 +37,12 @@ class Locale:
 
 @contextmanager
 def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"], locale: Locale, now: datetime,
-                     warn: Callable[[str], None]) -> Iterator[PostgresServer]:  # fmt: skip
+                     warn: Callable[[str], None] | None) -> Iterator[PostgresServer]:  # fmt: skip
     """Create a marked, empty database on a server for as long as the context lasts, and drop it afterwards.
 
     Yields the new database. Raises CreateDatabaseDenied; when it cannot be dropped, `warn` is told and the next
-    sweep does it. A caller that unmarks it has taken it over: it is not dropped then.
+    sweep does it. A caller that unmarks it has taken it over: it is not dropped then. With no `warn` it is left to
+    a server that goes with it.
     """
     with server.connect() as guard:
         name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
@@ -49,7 +50,8 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
         try:
             yield server.on(name)
         finally:
-            drop_marked(server, name, warn)
+            if warn:
+                drop_marked(server, name, warn)
 
 
 def sweep_scratch_databases(server: PostgresServer) -> list[str]:
