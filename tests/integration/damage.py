@@ -67,32 +67,3 @@ WHOLESALE: list[Damage] = [
     flipped_bit, truncated, truncated_foreign, cut_in_rows, cut_in_rows_foreign, cut_between_tables, wrong_checksum,
     manifest_of_another, manifest_unreadable, emptied, not_gzip,
 ]  # fmt: skip
-
-
-def row_missing(dump: bytes) -> bytes:
-    return dump.replace(_line(dump, b"\n7\t8\t"), b"")
-
-
-def row_altered(dump: bytes) -> bytes:
-    return dump.replace(b"author 7\n", b"author 8\n")
-
-
-def row_doubled(dump: bytes) -> bytes:
-    return dump.replace(b"\n4711\n", b"\n4711\n4711\n")
-
-
-def table_missing(dump: bytes) -> bytes:
-    start = dump.index(b"COPY public.points_to_large_objects")
-    end = dump.index(b"\\.\n", start) + 3
-    dump = dump[:start] + dump[end:]
-    start = dump.index(b"CREATE TABLE public.points_to_large_objects")
-    end = dump.index(b"OWNER TO postgres;\n", start) + len(b"OWNER TO postgres;\n")
-    return dump[:start] + dump[end:]
-
-
-EDITS: list[Callable[[bytes], bytes]] = [row_missing, row_altered, row_doubled, table_missing]
-
-
-def _line(dump: bytes, start: bytes) -> bytes:
-    begin = dump.index(start) + 1
-    return dump[begin : dump.index(b"\n", begin) + 1]

@@ -96,7 +96,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 def needed(verb: str) -> list[str]:
     """What a command cannot do without, in the order of the documentation."""
-    database = ["DATABASE_URL"] if verb in ("check", "backup", "drill") else []
+    database = ["DATABASE_URL"] if verb in ("check", "backup") else []
     target = ["RESTORE_DATABASE_URL"] if verb == "restore" else []
     return [*database, *target, *STORAGE]
 

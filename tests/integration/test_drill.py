@@ -18,9 +18,7 @@ from blocks.plan import Plan
 from blocks.postgres import PostgresServer, conninfo_url
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
-from flows.backup import backup
 from flows.demo.services import free_ports
-from flows.restore import restore
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.drill import rehearse_restore
@@ -30,8 +28,7 @@ from tasks.engine.manifest import DrillReport, read_report
 from tasks.engine.round_trip import contents_of
 from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database
 from tasks.listing import list_catalog
-from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, databases_of, psql
-from tests.integration.damage import EDITS, WHOLESALE, Damage
+from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, databases_of
 from tests.integration.objects import (
     LARGE_OBJECTS,
     LIBRARY,
@@ -78,11 +75,6 @@ def drilled(flow_run: FlowRun, storage: BackupStorage) -> Callable[..., DrillRep
     return call
 
 
-def failed_checks(report: DrillReport) -> set[str]:
-    """The names of the checks that failed."""
-    return {c.name for c in report.checks if c.result == "failed"}
-
-
 # --- PROVEN -----------------------------------------------------------------------------------------------------------
 
 
@@ -100,144 +92,7 @@ def test_a_healthy_backup_is_proven_everywhere(
     assert [(b["name"], b["verdict"]) for b in list_catalog(Plan(storage=storage))] == [(NAME, "PROVEN")]
 
 
-def test_what_the_server_prints_differently_is_no_corruption(
-    new_database: NewDatabase, storage: BackupStorage, clients: Clients, drilled: Callable[..., DrillReport]
-) -> None:
-    """Inherited columns come back in another order, and IN lists of varchar in another spelling."""
-    script = """
-    CREATE TABLE parent (a int, b text);
-    CREATE TABLE child (own text) INHERITS (parent);
-    ALTER TABLE parent ADD COLUMN later timestamptz, ADD COLUMN last int;
-    INSERT INTO child VALUES (1, 'b', 'own', '2026-01-01', 5), (2, NULL, E'tab\\t', NULL, NULL);
-    CREATE TABLE states (state varchar(9) CHECK (state IN ('new', 'it''s', 'old')), other varchar DEFAULT 'x'
-      CHECK (other::text = ANY (ARRAY['x'::varchar, 'y'::varchar]::text[])));
-    INSERT INTO states VALUES ('new'), ('it''s');
-    """
-    source = new_database(17, script)
-    take_backup(storage, source, clients[17])
-    report = drilled(source)
-    assert (report.verdict, report.cause) == ("PROVEN", "")
-
-
-LOCALES = {
-    "LATIN1": (16, "ENCODING 'LATIN1' LOCALE 'C'"),
-    "WIN1251": (18, "ENCODING 'WIN1251' LOCALE 'C'"),
-    "SQL_ASCII": (15, "ENCODING 'SQL_ASCII' LOCALE 'C'"),
-    "ICU": (15, "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' ENCODING 'UTF8' LOCALE 'C'"),
-    "C.UTF-8 on 17": (17, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' ENCODING 'UTF8' LOCALE 'C'"),
-    "C.UTF-8 on 18": (18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' ENCODING 'UTF8' LOCALE 'C'"),
-}
-WORDS = {"WIN1251": "Таблица", "SQL_ASCII": "tïble"}
-
-
-@pytest.fixture
-def database_in(
-    server_of: Callable[[int], PostgresServer], clients: Clients
-) -> Iterator[Callable[[str], PostgresServer]]:
-    """A function that makes a database with one of LOCALES, with names and rows beyond ASCII in it."""
-    made: list[PostgresServer] = []
-
-    def create(locale: str) -> PostgresServer:
-        major, options = LOCALES[locale]
-        server = server_of(major)
-        told(server, f"CREATE DATABASE localised TEMPLATE template0 {options}")
-        made.append(server)
-        word = WORDS.get(locale, "täble")
-        script = f"""CREATE TABLE "{word}" ("{word}" text PRIMARY KEY); CREATE SEQUENCE "{word} s";
-        INSERT INTO "{word}" SELECT '{word} ' || n FROM generate_series(1, 200) n;"""
-        if locale == "SQL_ASCII":  # what is no text in any encoding
-            script += f"""INSERT INTO "{word}" VALUES (E'\\xff\\xfe\\x80');"""
-        psql(clients[major], server.on("localised"), "SET client_encoding = 'UTF8';" * (locale != "SQL_ASCII") + script)
-        return server.on("localised")
-
-    yield create
-    for server in made:
-        told(server, "DROP DATABASE IF EXISTS localised WITH (FORCE)", "DROP DATABASE IF EXISTS restored WITH (FORCE)")
-
-
-@pytest.mark.parametrize("locale", LOCALES)
-def test_any_encoding_and_locale_is_proven(
-    locale: str, database_in: Callable[[str], PostgresServer], storage: BackupStorage, flow_run: FlowRun
-) -> None:
-    """A database comes back with its own encoding and locale; names in the manifest are readable text."""
-    source = database_in(locale)
-    ran = flow_run(backup, source)
-    assert ran.error is None
-    names = [t.name for t in manifest_of(storage, ran.result.name).tables]
-    assert names == [f'public."{WORDS.get(locale, "täble")}"']
-    report = flow_run(restore_drill, source).result
-    assert (report.verdict, report.cause) == ("PROVEN", "")
-    assert flow_run(restore, to=source.on("restored"), backup="latest").error is None
-    facts, restored = source.inspect(), source.on("restored").inspect()
-    fields = ("encoding", "collation", "character_type", "locale_provider", "locale")
-    assert [getattr(restored, f) for f in fields] == [getattr(facts, f) for f in fields]
-
-
-def test_a_locale_that_the_drill_server_lacks_is_replaced(
-    database_in: Callable[[str], PostgresServer],
-    server_of: Callable[[int], PostgresServer],
-    clients: Clients,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """A server without ICU still proves the contents of a database that used it."""
-    source = database_in("ICU")
-    take_backup(storage, source, clients[15])
-    report = drilled(source, verify=server_of(16))
-    assert (report.verdict, report.cause) == ("PROVEN", "")
-
-
 # --- FAILED -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("damage", WHOLESALE, ids=lambda damage: damage.__name__)
-def test_a_damaged_backup_fails(
-    damage: Damage, library: PostgresServer, storage: BackupStorage, drilled: Callable[..., DrillReport]
-) -> None:
-    """Damage of the object or its manifest is FAILED, and the cause is named."""
-    damage(storage)
-    report = drilled(library)
-    assert report.verdict == "FAILED"
-    assert report.cause
-    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
-
-
-@pytest.mark.parametrize("forge", [False, True], ids=["manifest kept", "size and checksum forged"])
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
-def test_a_change_of_the_contents_fails(
-    edit: Callable[[bytes], bytes],
-    forge: bool,
-    library: PostgresServer,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """A missing table and a missing, altered or doubled row are found, even where size and SHA-256 were made to fit."""
-    rewrite(storage, edit, forge=forge)
-    report = drilled(library)
-    assert report.verdict == "FAILED"
-    assert failed_checks(report)
-    assert "manifest" in report.cause
-
-
-CHANGES = {
-    "DELETE FROM public.books WHERE id = 5;": "row counts",
-    "UPDATE public.books SET title = 'x' WHERE id = 5;": "row digests",
-    "SELECT lo_unlink(4711);": "large objects",
-    "DROP TABLE public.points_to_large_objects;": "every table present",
-    "ALTER TABLE public.books DROP CONSTRAINT books_author_fkey;": "schema",
-    "ALTER SEQUENCE public.numbers RESTART WITH 3;": "sequences",
-}
-
-
-@pytest.mark.parametrize("statement", CHANGES)
-def test_what_does_not_come_back_as_it_went_out_fails(
-    statement: str, library: PostgresServer, storage: BackupStorage, drilled: Callable[..., DrillReport]
-) -> None:
-    """The restored copy itself is compared: whatever changes it on the way in is found by its own check."""
-    rewrite(storage, inserted(statement), forge=True)
-    report = drilled(library)
-    assert report.verdict == "FAILED"
-    assert CHANGES[statement] in failed_checks(report)
 
 
 def test_failed_is_the_state_and_exit_status_1(
@@ -250,6 +105,7 @@ def test_failed_is_the_state_and_exit_status_1(
     assert "Backup file is empty or does not exist" in json.loads(done.out)["cause"]
     assert "Traceback" not in done.err
     assert _newest_state(prefect_api) == ("FAILED", "FAILED")
+    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
 
 
 def _newest_state(prefect_api: str) -> tuple[str, str]:
@@ -306,74 +162,21 @@ def test_a_storage_that_breaks_off_is_inconclusive(
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", "Failed to download backup from S3")
 
 
-def test_a_missing_role_is_inconclusive(
+def test_what_is_known_of_a_backup_stays(
     new_database: NewDatabase,
     server_of: Callable[[int], PostgresServer],
     clients: Clients,
     storage: BackupStorage,
     drilled: Callable[..., DrillReport],
 ) -> None:
-    """Roles belong to a server, so no backup of a database can bring them: the one that is missing is named."""
-    source = new_database(16, LIBRARY)
-    told(source, "CREATE ROLE only_here", "ALTER TABLE books OWNER TO only_here")
-    take_backup(storage, source, clients[16])
-    report = drilled(source, verify=server_of(17))
-    told(source, "DROP TABLE books CASCADE", "DROP ROLE only_here")
-    assert report.verdict == "INCONCLUSIVE"
-    assert 'role "only_here" does not exist' in report.cause
-
-
-@pytest.mark.parametrize("target", [16, 18])
-def test_a_missing_extension_is_inconclusive(
-    target: int,
-    new_database: NewDatabase,
-    server_of: Callable[[int], PostgresServer],
-    clients: Clients,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """An extension that is not installed on the drill's server is named, and not held against the backup."""
+    """A drill that came to no verdict, here for want of an extension, does not take the place of one that did."""
     source = new_database(15, "CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1')")
     take_backup(storage, source, clients[15])
     assert drilled(source).verdict == "PROVEN"
-    report = drilled(source, verify=server_of(target), VERIFY_LATEST="true")
+    report = drilled(source, verify=server_of(18), VERIFY_LATEST="true")
     assert report.verdict == "INCONCLUSIVE"
     assert "hstore" in report.cause
-    # It says nothing about the backup, so what is known of it stays.
     assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["PROVEN"]
-
-
-def test_an_older_drill_server_is_inconclusive(
-    new_database: NewDatabase,
-    server_of: Callable[[int], PostgresServer],
-    clients: Clients,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """What an older server does not understand is no fault of the backup; the versions are named."""
-    source = new_database(18, LIBRARY)
-    take_backup(storage, source, clients[18])
-    report = drilled(source, verify=server_of(15))
-    assert report.verdict == "INCONCLUSIVE"
-    assert "pg_dump 18 wrote it, the server is 15" in report.cause
-
-
-def test_a_newer_drill_server_proves_it_too(
-    hard_database: Callable[[int], PostgresServer],
-    server_of: Callable[[int], PostgresServer],
-    clients: Clients,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """What another major version of pg_dump prints in other words is not held against the backup."""
-    source, newer = hard_database(15), server_of(18)
-    wanted = {"reader", 'röle with "quotes"'} - {str(r[0]) for r in asked(newer, "SELECT rolname FROM pg_roles")}
-    told(newer, *("CREATE ROLE " + '"' + role.replace('"', '""') + '"' for role in wanted))
-    take_backup(storage, source, clients[15])
-    report = drilled(source, verify=newer)
-    assert (report.verdict, report.cause) == ("PROVEN", "")
-    schema = next(c for c in report.checks if c.name == "schema")
-    assert schema.result == "passed" or "printed by pg_dump 15" in schema.evidence
 
 
 # --- which backup, and where ------------------------------------------------------------------------------------------
@@ -429,19 +232,6 @@ def test_a_foreign_backup_is_drilled_with_fewer_checks(
     assert results["size and SHA-256"] == "not possible"
     assert results["row digests"] == "passed"
     assert [(b["rows"], b["verdict"]) for b in list_catalog(Plan(storage=storage))] == [(None, "PROVEN")]
-
-
-def test_a_foreign_backup_in_another_encoding_is_proven(
-    database_in: Callable[[str], PostgresServer],
-    clients: Clients,
-    storage: BackupStorage,
-    drilled: Callable[..., DrillReport],
-) -> None:
-    """A foreign backup says its encoding itself; the restored copy is compared in the same."""
-    source = database_in("LATIN1")
-    _foreign(storage, source, clients[16])
-    report = drilled(source.on("postgres"))
-    assert (report.verdict, report.cause) == ("PROVEN", "")
 
 
 def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(

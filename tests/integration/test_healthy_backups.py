@@ -80,12 +80,18 @@ def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage)
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_every_kind_of_object(
-    source: int, target: int, hard_backups: Callable[[int], BackupStorage], places_on: PlacesOn, clients: Clients
+    source: int,
+    target: int,
+    hard_backups: Callable[[int], BackupStorage],
+    places_on: PlacesOn,
+    server_of: ServerOf,
+    clients: Clients,
 ) -> None:
     """On its own version and on every newer one, in both places; across versions the report says what was compared."""
-    for place in places_on(target):
-        if place.server:
-            psql(clients[target], place.server, ROLES)
+    sandbox, database = places_on(target)
+    psql(clients[target], server_of(target), ROLES)
+    # A sandbox of a newer version is made where the backup's own is not installed; one such will do.
+    for place in (sandbox, database) if source == target or (source, target) == (15, 18) else (database,):
         report = rehearsed(hard_backups(source), place)
         assert_proven(report)
         assert report.target_version.startswith(f"{target}.")
@@ -158,14 +164,13 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("number", "kind"), list(enumerate(KINDS)), ids=str)
 def test_an_odd_database(
-    kind: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    number: int, kind: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A database that has nothing, or nothing but one kind of thing, is PROVEN to have just that."""
     take_backup(storage, new_database(15, KINDS[kind]), clients[15])
-    for place in places_on(15):
-        assert_proven(rehearsed(storage, place))
+    assert_proven(rehearsed(storage, places_on(15)[number % 2]))
 
 
 @pytest.mark.parametrize(("major", "extension"), [(15, "hstore"), (16, "vector"), (17, "pg_trgm"), (18, "vector")])
@@ -174,10 +179,9 @@ def test_an_extension(
 ) -> None:
     """An extension comes back, and its version is named."""
     take_backup(storage, new_database(major, f"CREATE EXTENSION {extension}"), clients[major])
-    for place in places_on(major):
-        report = rehearsed(storage, place)
-        assert_proven(report)
-        assert re.search(rf"{extension} \d", row(report, checklist.EXTENSIONS).evidence)
+    report = rehearsed(storage, places_on(major)[major % 2])
+    assert_proven(report)
+    assert re.search(rf"{extension} \d", row(report, checklist.EXTENSIONS).evidence)
 
 
 @pytest.mark.parametrize("level", [1, 6, 9])
@@ -203,8 +207,7 @@ def test_what_the_server_prints_differently_is_no_corruption(
     INSERT INTO states VALUES ('new'), ('it''s');
     """
     take_backup(storage, new_database(17, script), clients[17])
-    for place in places_on(17):
-        assert_proven(rehearsed(storage, place))
+    assert_proven(rehearsed(storage, places_on(17)[0]))
 
 
 BEHIND = {
@@ -307,5 +310,4 @@ def test_a_foreign_backup_in_another_encoding(
     take_backup(storage, database_in(locale), clients[major])
     put_object(storage, gzip.compress(gzip.decompress(object_of(storage))))
     without_manifest(storage)
-    for place in places_on(major):
-        assert_proven(rehearsed(storage, place), UNKNOWN)
+    assert_proven(rehearsed(storage, places_on(major)[major % 2]), UNKNOWN)
