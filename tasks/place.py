@@ -84,11 +84,10 @@ def version_of(plan: Plan, backup: Backup) -> int:
     try:
         manifest = catalog.load_manifest(plan.storage, backup)
         if manifest:
-            return max(
-                int(found) for v in (manifest.server_version, manifest.client_version) for found in _MAJOR.findall(v)
-            )
+            majors = [_MAJOR.match(v) for v in (manifest.server_version, manifest.client_version)]
+            return max(int(found[0]) for found in majors if found) if all(majors) else 0
         return major_in(read_header(plan.storage, backup))
-    except (BackupDamaged, EmptyBackup, ValueError):
+    except (BackupDamaged, EmptyBackup):
         return 0
 
 
