@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
-import re
 import threading
 import time
 from collections import deque
@@ -19,13 +18,9 @@ from dataclasses import dataclass
 
 from blocks.errors import (
     BackupDamaged,
-    DatabaseUnreachable,
-    DrillTimedOut,
     EmptyBackup,
-    NoSpaceLeft,
     PgRoundtripError,
     RestoreError,
-    RestoreFailed,
 )
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
@@ -37,6 +32,7 @@ from tasks.engine.dump_stream import DumpScanner, DumpSummary
 from tasks.engine.gzip_blocks import decompress
 from tasks.engine.manifest import Manifest
 from tasks.engine.process import Child
+from tasks.engine.psql_errors import complaint_of
 
 _HELD_BYTES = 1 << 20
 _QUEUED_CHUNKS = 8
@@ -45,13 +41,6 @@ _PROGRESS_EVERY_S = 5.0
 _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
-# `psql:<stdin>:7: ERROR:  23505: …`; the word is in the server's language, the code is not. DETAIL may quote anything.
-# A code has a digit, which ERROR, FATAL and PANIC have not.
-_CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
-_UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
-# With these a server may say why it goes away.
-_LAST_WORDS = ("53", "57P", "58", "XX")
-_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
 @dataclass(frozen=True)
@@ -200,9 +189,9 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
             psql.end_input()
         except BrokenPipeError:
             psql.wait(30)
-            raise _complaint(psql) from None
+            raise complaint_of(psql) from None
         if psql.wait():
-            raise _complaint(psql)
+            raise complaint_of(psql)
         return reader.check()
 
 
@@ -225,33 +214,6 @@ def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:
     if manner.prepare:
         manner.prepare(reader.seen)
     yield from held
-
-
-def _complaint(psql: Child) -> Exception:
-    """The server's own sentence with its code; the lines after it may quote rows, and stay out."""
-    if psql.timed_out:
-        return DrillTimedOut()
-    lines = psql.stderr_lines()
-    code, text = _last_error(lines)
-    if code == "53100":
-        return NoSpaceLeft(text)
-    if code.startswith(_CONNECTION_LOST):
-        return DatabaseUnreachable(text)
-    if code:
-        return RestoreFailed(text, sqlstate=code)
-    found = next((found[1] for line in lines if (found := _UNCODED.search(line))), "")
-    text = found or " ".join(lines[-2:]) or "psql ended early"
-    lost = "connection" in " ".join(lines[-3:]).lower()
-    return DatabaseUnreachable(text) if lost else RestoreFailed(text)
-
-
-def _last_error(lines: list[str]) -> tuple[str, str]:
-    """The code and sentence that psql stopped at: the last one, for those before it are warnings."""
-    said = [line for line in lines if line.startswith("psql:")]
-    coded = [found for line in said if (found := _CODED.match(line))]
-    if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(_LAST_WORDS)):
-        return "", ""
-    return coded[-1][1], coded[-1][2]
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:

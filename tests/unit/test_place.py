@@ -164,7 +164,7 @@ def backup(*, foreign: bool) -> Backup:
 
 
 @pytest.mark.parametrize(("server", "client", "expected"), [
-    ("16.4", "16.6", 16), ("15.3 (Debian 15.3-1)", "17.0", 17), ("17beta1", "17.0", 0), ("16", "16", 16), ("", "16.6", 0),
+    ("16.4", "16.6", 16), ("15.3 (Debian 15.3-1)", "17.0", 17), ("17beta1", "17.0", 17), ("16", "16", 16), ("", "16.6", 0),
     ("sixteen", "16.6", 0),
 ])  # fmt: skip
 def test_the_version_of_our_own_backups(server: str, client: str, expected: int) -> None:
