@@ -17,6 +17,7 @@ from tasks.clock import utc_now
 from tasks.drill import (
     choose_backup,
     choose_ground,
+    complaint_of,
     read_own_queries,
     rehearse_restore,
     report_on,
@@ -53,6 +54,8 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
     # An older backup that was asked for by its name is not late.
     limit = None if backup or the_plan.verify_backup_file else the_plan.verify_max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
+    if complaint := complaint_of(report, seen.error):
+        get_run_logger().error("%s", complaint)
     _keep(the_plan, plan, report)
     return _final_state(report)
 
@@ -90,5 +93,4 @@ def _final_state(report: DrillReport) -> State[Any]:
     if report.verdict is Verdict.PROVEN:
         message = f"{report.backup} was restored in {report.restore_seconds:.1f} s and is what was dumped"
         return Completed(name=report.verdict.value, message=message, data=report)
-    get_run_logger().error("%s", report.cause)
     return Failed(name=report.verdict.value, message=f"{report.backup}: {report.cause}", data=report)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
-from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError
+from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.storage import DOWNLOAD
@@ -125,6 +125,17 @@ def _check_age(age: timedelta, max_age_s: int | None) -> Check:
         return checklist.passed(checklist.AGE, f"{said}; VERIFY_MAX_AGE sets no limit")
     limit = f"{said}, the limit is {human_age(timedelta(seconds=max_age_s))}"
     return (checklist.failed if age > timedelta(seconds=max_age_s) else checklist.passed)(checklist.AGE, limit)
+
+
+def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtripError | None:
+    """What a drill that did not prove its backup has to say in the log; None when it proved it."""
+    if error or report.verdict is Verdict.PROVEN:
+        return error
+    failed = {c.name for c in report.checks if c.result == "failed"}
+    if failed & (set(checklist.ALL) - {checklist.AGE}):
+        return BackupDamaged(report.cause)
+    hint = "the backup is what was dumped; look at what was dumped, and when"
+    return BackupError(report.cause, message="Verification failed", hint=hint)
 
 
 @task(name="store the report", **QUICK)

@@ -103,6 +103,8 @@ def test_failed_is_the_state_and_exit_status_1(
     done = command_line("drill", NAME, "--json", server=library)
     assert (done.status, json.loads(done.out)["verdict"]) == (1, "FAILED")
     assert "Backup file is empty or does not exist" in json.loads(done.out)["cause"]
+    assert done.err.count("ERROR: Backup file is empty or does not exist [") == 1
+    assert "HINT: take a new backup" in done.err
     assert "Traceback" not in done.err
     assert _newest_state(prefect_api) == ("FAILED", "FAILED")
     assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
