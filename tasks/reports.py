@@ -51,7 +51,7 @@ def drill_markdown(report: DrillReport) -> str:
         for c in report.checks
     )
     return "\n\n".join([
-        title, coverage(report), *_findings(report), f"## Timings\n\n| | |\n|---|---|\n{times}",
+        title, _cell(coverage(report)), *_findings(report), f"## Timings\n\n| | |\n|---|---|\n{times}",
         f"## Every check\n\n| | check | evidence | took |\n|---|---|---|---:|\n{rows}", f"{_LEGEND}\n",
     ])  # fmt: skip
 
@@ -115,5 +115,5 @@ def _key(plan: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text in a table's cell: as it is, whatever names it holds."""
-    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", text).replace("\n", " ")
+    """Text in one line of Markdown, as it is, whatever names it holds."""
+    return re.sub(r"([\\|`*_<>\[\]#])", r"\\\1", " ".join(text.split()))
