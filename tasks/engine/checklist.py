@@ -70,6 +70,11 @@ def shortened(differences: list[str]) -> list[str]:
     return differences[:_SHOWN] + more
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things, as people write it."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def timed(checks: Iterable[Check], seconds: float) -> list[Check]:
     """Say of checks that were made in one pass how long it took."""
     return [c.model_copy(update={"seconds": round(seconds, 3)}) for c in checks]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from blocks.errors import DatabaseError, DatabaseUnreachable
 from blocks.postgres import Connection, PostgresServer
 from tasks.engine import checklist
-from tasks.engine.checklist import compared, failed, not_possible, passed, timed, warned
+from tasks.engine.checklist import compared, counted, failed, not_possible, passed, timed, warned
 from tasks.engine.dump_stream import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 
@@ -65,20 +65,20 @@ def look_at_copy(copy: PostgresServer, manifest: Manifest | None, stored: DumpSu
 def _indexes(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
     found = connection.query(_INDEXES)
     invalid = [f"{name} is not valid" for name, valid in found if not valid]
-    return compared(checklist.INDEXES, invalid, f"{len(found)} indexes, all valid")
+    return compared(checklist.INDEXES, invalid, f"{counted(len(found), 'index', 'indexes')}, all valid")
 
 
 def _constraints(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
     number, unchecked = connection.query(_NOT_VALIDATED)[0]
     rest = f", {unchecked} of them not validated, as on the source" if unchecked else ", all validated"
-    return passed(checklist.CONSTRAINTS, f"{number} constraints{rest}")
+    return passed(checklist.CONSTRAINTS, f"{counted(number, 'constraint')}{rest}")
 
 
 def _materialized(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
     found = connection.query(_VIEWS)
     empty = sum(not populated for _, populated in found)
     rest = f", {empty} of them not populated, as on the source" if empty else ", all populated" if found else ""
-    return passed(checklist.MATERIALIZED, f"{len(found)} materialized views{rest}")
+    return passed(checklist.MATERIALIZED, f"{counted(len(found), 'materialized view')}{rest}")
 
 
 def _extensions(connection: Connection, manifest: Manifest | None, stored: DumpSummary) -> Check:
@@ -92,7 +92,9 @@ def _extensions(connection: Connection, manifest: Manifest | None, stored: DumpS
     others = [f"{n} {had[n]} on the source, {installed[n]} here" for n in had if installed.get(n, had[n]) != had[n]]
     if others:
         return warned(checklist.EXTENSIONS, "; ".join(others))
-    return passed(checklist.EXTENSIONS, ", ".join(f"{n} {installed[n]}" for n in sorted(stored.extensions)) or "none")
+    return passed(
+        checklist.EXTENSIONS, ", ".join(f"{n} {installed[n]}" for n in sorted(stored.extensions)) or "none is asked for"
+    )
 
 
 def _sequences(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
@@ -110,7 +112,7 @@ def _sequences(connection: Connection, manifest: Manifest | None, _stored: DumpS
     if behind:
         source = ", as it did on the source" if manifest else ""
         return warned(checklist.SEQUENCES, "; ".join(behind[:5]) + source)
-    return passed(checklist.SEQUENCES, f"{len(found)} of them fill a column, none is behind it")
+    return passed(checklist.SEQUENCES, f"{len(found)} of them fill a column, and none is behind it")
 
 
 def _collations(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
@@ -142,7 +144,7 @@ def _locale(locale: Sequence[str]) -> str:
 
 def _count_tables(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
     found = len(connection.query(_TABLES))
-    evidence = f"{found} tables"
+    evidence = counted(found, "table")
     if found < len(stored.tables):
         return failed(checklist.TABLE_QUERY, f"{evidence}, {len(stored.tables)} in the backup")
     return passed(checklist.TABLE_QUERY, evidence)
@@ -156,11 +158,11 @@ def _count_rows(connection: Connection, _manifest: Manifest | None, stored: Dump
         for n, t in stored.tables.items()
         if counts.get(n, t.rows) != t.rows
     ]
-    return compared(checklist.ROW_QUERY, others, f"{sum(counts.values())} rows")
+    return compared(checklist.ROW_QUERY, others, counted(sum(counts.values()), "row"))
 
 
 def _count_indexes(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
-    return passed(checklist.INDEX_QUERY, f"{len(connection.query(_INDEXES))} indexes")
+    return passed(checklist.INDEX_QUERY, counted(len(connection.query(_INDEXES)), "index", "indexes"))
 
 
 _LOOKS: tuple[tuple[str, _Look], ...] = (

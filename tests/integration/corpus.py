@@ -195,7 +195,7 @@ def rows_of_another_table(dump: bytes) -> bytes:
     ).replace(b"COPY public.points (a)", b"COPY public.points_to_large_objects (content)")  # fmt: skip
 
 
-STATEMENTS = r"\d+ statements in the manifest, \d+ in the object, or others"
+STATEMENTS = r"the manifest's \d+ statements are not the object's \d+"
 HSTORE_GONE = {checklist.RESTORED: r'\[extension "hstore" does not exist\]'}
 OBJECT_GONE = {checklist.RESTORED: "large object 4712 does not exist"}
 KEY_DOUBLED = {checklist.RESTORED: r'\[could not create unique index "authors_pkey"\]'}

@@ -1,0 +1,102 @@
+"""What two dumps print differently is judged by who printed them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.engine import checklist
+from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.manifest import Check, Manifest, PartRecord
+from tasks.engine.round_trip import check_round_trip
+from tasks.engine.schema_text import RULES
+
+INDEX = "CREATE INDEX i ON public.t USING btree (a);"
+TABLE = "CREATE TABLE public.t (\n    a integer\n);"
+FUNCTION = "CREATE FUNCTION public.f() RETURNS integer\n    LANGUAGE sql\n    AS $$SELECT {}$$;"
+
+
+def scanned(client: str, *statements: str, server: str = "") -> DumpSummary:
+    """A dump of these statements, as a version of pg_dump would print it."""
+    scanner = DumpScanner(keep_schema=True)
+    header = f"--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {server or client}\n-- Dumped by pg_dump version {client}\n\n"
+    scanner.feed((header + "\n\n".join(statements) + "\n\n--\n-- PostgreSQL database dump complete\n--\n\n").encode())
+    summary = scanner.finish()
+    assert not summary.problem
+    return summary
+
+
+def manifest_of(stored: DumpSummary) -> Manifest:
+    """The manifest that belongs to a dump, as far as the comparison reads it."""
+    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in stored.parts.items()}
+    fields: dict[str, Any] = {
+        "tables": (), "sequences": (), "large_objects": 0, "large_object_digest": stored.large_object_digest,
+        "schema_rules": RULES, "schema_digest": stored.schema_digest, "schema_statements": stored.schema_statements,
+        "schema_parts": parts,
+    }  # fmt: skip
+    return Manifest.model_construct(**fields)
+
+
+def compared(stored: DumpSummary, restored: DumpSummary, manifest: Manifest | None = None) -> dict[str, Check]:
+    return {c.name: c for c in check_round_trip(manifest or manifest_of(stored), stored, restored)}
+
+
+def found(checks: dict[str, Check]) -> dict[str, str]:
+    return {c.name: c.result for c in checks.values() if c.result != "passed"}
+
+
+@pytest.mark.parametrize("server", ["", "15.2"])
+def test_the_same_statements_are_the_same(server: str) -> None:
+    """In whichever order they come."""
+    checks = compared(scanned("16.4", TABLE, INDEX, server=server), scanned("16.4", INDEX, TABLE, server=server))
+    assert found(checks) == {}
+    assert checks[checklist.SCHEMA].evidence == "2 statements compared"
+
+
+def test_one_version_words_one_thing_in_one_way() -> None:
+    """A function with another body is another function, and both bodies are shown."""
+    checks = compared(scanned("16.4", FUNCTION.format(1)), scanned("16.4", FUNCTION.format(2)))
+    assert found(checks) == {checklist.SCHEMA: "failed"}
+    evidence = checks[checklist.SCHEMA].evidence
+    assert "changed: CREATE FUNCTION public.f()" in evidence
+    assert "-    AS $$SELECT 1$$;\n+    AS $$SELECT 2$$;" in evidence
+
+
+@pytest.mark.parametrize(
+    ("stored", "restored"),
+    [(("16.4", ""), ("16.9", "")), (("16.4", "16.1"), ("16.4", "16.9"))],
+    ids=["pg_dump", "server"],
+)
+def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], restored: tuple[str, str]) -> None:
+    """Nobody can tell then whether it is the same: it is shown, and not held against the backup."""
+    before = scanned(stored[0], TABLE, INDEX, server=stored[1])
+    after = scanned(restored[0], TABLE, INDEX.replace("(a)", "(a int4_ops)"), server=restored[1])
+    checks = compared(before, after)
+    assert found(checks) == {checklist.SCHEMA: "warning", checklist.INDEXES: "warning"}
+    assert "another minor version may word it so" in checks[checklist.SCHEMA].evidence
+    assert "+CREATE INDEX i ON public.t USING btree (a int4_ops);" in checks[checklist.SCHEMA].evidence
+
+
+@pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
+def test_what_is_not_there_is_missing_in_every_version(restored: str) -> None:
+    """No version leaves an index out."""
+    checks = compared(scanned("16.4", TABLE, INDEX), scanned(restored, TABLE))
+    assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
+    assert "not restored: CREATE INDEX i ON public.t" in checks[checklist.INDEXES].evidence
+
+
+def test_another_major_version_is_asked_only_whether_it_is_there() -> None:
+    """And the report says how many were worded differently."""
+    checks = compared(scanned("15.4", FUNCTION.format(1)), scanned("18.1", FUNCTION.format("1 AS one")))
+    assert found(checks) == {}
+    assert "1 of them are worded differently by pg_dump 15.4 and pg_dump 18.1" in checks[checklist.SCHEMA].evidence
+
+
+@pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
+def test_what_the_manifest_says_is_compared_whatever_the_versions(restored: str) -> None:
+    """The object itself is not what was dumped, though it comes back as it is."""
+    manifest = manifest_of(scanned("16.4", TABLE, INDEX))
+    checks = compared(scanned("16.4", TABLE), scanned(restored, TABLE), manifest)
+    assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
+    assert checks[checklist.INDEXES].evidence == "the manifest's 1 statements are not the object's 0"
