@@ -11,7 +11,7 @@ import re
 _ARRAY = re.compile(rb"\(ARRAY\[")
 _CAST = re.compile(rb"\]\)::((?:[a-z][a-z0-9_ ]*|\"(?:[^\"]|\"\")+\"|\.)+(?:\(\d+(?:,\d+)?\))?)\[\]")
 _TOKEN = re.compile(rb"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\[\](),]")
-# A nameless literal in an SQL-standard function body is printed with a cast, and once parsed again it has the cast's name.
+# A nameless literal in a sub-select, in a view or a body, is printed with a cast, and once parsed again it has the cast's name.
 _NAMED_BY_CAST = re.compile(
     rb'(::[a-z][a-z ]*(?:\[\])?) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'
     rb'interval|timetz?|timestamp|timestamptz|unknown)"?(?![A-Za-z0-9_$\x80-\xff])'
@@ -21,7 +21,7 @@ _NAMED_BY_CAST = re.compile(
 def even_out(statement: bytes) -> bytes:
     """The statement as a restored server prints it, whichever of the two it is."""
     text = _casts_inside(statement)
-    return _NAMED_BY_CAST.sub(rb"\1", text) if b"BEGIN ATOMIC" in text else text
+    return _NAMED_BY_CAST.sub(rb"\1", text) if b" AS " in text else text
 
 
 def _casts_inside(text: bytes) -> bytes:

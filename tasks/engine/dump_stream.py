@@ -85,6 +85,8 @@ class DumpSummary:
     server_version: str = ""
     client_version: str = ""
     raw_bytes: int = 0
+    inserts: int = 0  # rows that come as statements, as other tools' dumps may have them
+    beyond: str = ""  # the first statement that reaches beyond the database
     unknown_commands: list[str] = field(default_factory=list)
     problem: str = "the dump has not ended"
 
@@ -129,11 +131,17 @@ class DumpScanner:
         self._ended = False
         self._fed = 0  # the offset of the block that is being scanned
         self._starts: list[int] = []
+        self._restrictions: list[int] = []
 
     def take_table_starts(self) -> list[int]:
         """The offsets of the COPY statements seen since the last call."""
         starts, self._starts = self._starts, []
         return starts
+
+    def take_restrictions(self) -> list[int]:
+        """The offsets of the commands that restrict psql, and end that, seen since the last call."""
+        offsets, self._restrictions = self._restrictions, []
+        return offsets
 
     def feed(self, block: bytes) -> None:
         """Scan the next bytes of the dump."""
@@ -167,7 +175,7 @@ class DumpScanner:
             if piece.kind == "comment":
                 self._on_comment(piece.text)
             elif piece.kind == "meta":
-                self._on_meta(piece.text)
+                self._on_meta(piece)
             elif self._on_statement(piece):
                 return end - self._splitter.drop_rest()
         return end
@@ -181,9 +189,11 @@ class DumpScanner:
                 if found:
                     setattr(self.summary, name, found[1].decode(errors="replace"))
 
-    def _on_meta(self, text: bytes) -> None:
-        if not schema.RESTRICTION.match(text):  # of the whole line: psql takes several commands on one
-            self.summary.unknown_commands.append(text[:80].decode(errors="replace"))
+    def _on_meta(self, piece: Piece) -> None:
+        if schema.RESTRICTION.match(piece.text):  # of the whole line: psql takes several commands on one
+            self._restrictions.append(piece.start)
+        else:
+            self.summary.unknown_commands.append(piece.text[:80].decode(errors="replace"))
 
     def _on_statement(self, piece: Piece) -> bool:
         """Record a statement; True when rows follow it."""
@@ -202,6 +212,8 @@ class DumpScanner:
         elif encoding := schema.ENCODING.match(text):
             self.summary.encoding = encoding[1].decode()
             self._codec = schema.codec_of(self.summary.encoding)
+        if schema.BEYOND.match(text):
+            self.summary.beyond = self.summary.beyond or " ".join(text[:60].decode(errors="replace").split())
         self._on_schema(text)
         return False
 
@@ -218,7 +230,9 @@ class DumpScanner:
         self.summary.roles |= schema.roles_of(text, self._codec)
         if extension := schema.EXTENSION.match(text):
             self.summary.extensions.add(schema.unquote(extension[1], self._codec))
-        if self._keep_bytes > 0:
+        if text.startswith(b"INSERT INTO"):
+            self.summary.inserts += 1  # somebody's rows, which are to be in no report
+        elif self._keep_bytes > 0:
             self._keep_bytes -= len(normal)
             self.summary.schema_kept[digest] = normal
         else:

@@ -13,6 +13,7 @@ _CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
 _UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 # With these a server may say why it goes away.
 _LAST_WORDS = ("53", "57P", "58", "XX")
+_SYNTAX_ERROR = "42601"
 _CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
@@ -22,6 +23,8 @@ def complaint_of(psql: Child) -> Exception:
         return DrillTimedOut()
     lines = psql.stderr_lines()
     code, text = _last_error(lines)
+    if any("backslash commands are restricted" in line for line in lines):
+        return RestoreFailed("a psql command hides in it", sqlstate=_SYNTAX_ERROR)
     if code == "53100":
         return NoSpaceLeft(text)
     if code.startswith(_CONNECTION_LOST):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -38,6 +39,15 @@ _HELD_BYTES = 1 << 20
 _QUEUED_CHUNKS = 8
 _PROGRESS_EVERY_S = 5.0
 # Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
+# The minor releases in which psql learned to be restricted (CVE-2025-8714); from 18 on it always could.
+_RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+# A superuser's restore fires no event trigger: an audit of DDL would write rows that were not dumped.
+_NO_EVENT_TRIGGERS = (
+    b"SELECT pg_catalog.set_config(name, CASE name WHEN 'event_triggers' THEN 'off' ELSE 'replica' END, false)"
+    b" FROM pg_catalog.pg_settings WHERE name = CASE WHEN current_setting('server_version_num')::int >= 170000"
+    b" THEN 'event_triggers' ELSE 'session_replication_role' END"
+    b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
+)
 _PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
@@ -115,7 +125,16 @@ class BackupReader:
             self._scanner.feed(block)
             if self._scanner.summary.unknown_commands:
                 raise _refusal(self._scanner.summary.unknown_commands[0])
+            if self._scanner.summary.beyond:
+                raise RestoreError(
+                    f"it would change more than its database: {self._scanner.summary.beyond}",
+                    hint="pg_dump writes no such statement for one database; read it, and restore it by hand",
+                )
             yield block
+
+    def take_restrictions(self) -> list[int]:
+        """Where in the SQL the dump's own restrictions of psql stand, since the last call."""
+        return self._scanner.take_restrictions()
 
     def check(self) -> Flow:
         """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
@@ -183,7 +202,7 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
         if manner.timeout_s is not None:
             psql.limit(manner.timeout_s)
         try:
-            psql.write(_PREAMBLE + (_GENTLY if manner.gentle else b""))
+            psql.write(_restriction(client) + _PREAMBLE + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS)
             for block in _held_back(reader, manner):
                 psql.write(block)
             psql.end_input()
@@ -195,25 +214,55 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
         return reader.check()
 
 
+def _restriction(client: Client) -> bytes:
+    """Forbid psql all of its commands, shell commands above all, whatever it reads from here on.
+
+    The scanner refuses them too; but a dump made for it could mean one thing to the scanner and another to psql.
+    """
+    since = _RESTRICT_SINCE.get(client.major, 0 if client.major > max(_RESTRICT_SINCE) else 99)
+    return b"\\restrict %s\n" % secrets.token_hex(32).encode() if client.minor >= since else b""
+
+
 def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:
     """Yield a backup's blocks, the last ones only when all of it is known to be right."""
     held: deque[bytes] = deque()
-    held_bytes, told = 0, time.monotonic()
+    held_bytes, first, told = 0, 0, time.monotonic()
+    restrictions: set[int] = set()
+
+    def release() -> bytes:
+        nonlocal held_bytes, first
+        block = _unrestricted(held.popleft(), first, restrictions)
+        held_bytes, first = held_bytes - len(block), first + len(block)
+        return block
+
     for block in reader.blocks():
         if manner.prepare:
             manner.prepare(reader.seen)
+        restrictions.update(reader.take_restrictions())
         held.append(block)
         held_bytes += len(block)
         while held_bytes - len(held[0]) >= _HELD_BYTES:
-            held_bytes -= len(held[0])
-            yield held.popleft()
+            yield release()
         if manner.progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
             manner.progress(reader.object_bytes)
     reader.check()
+    restrictions.update(reader.take_restrictions())
     if manner.prepare:
         manner.prepare(reader.seen)
-    yield from held
+    while held:
+        yield release()
+
+
+def _unrestricted(block: bytes, first: int, restrictions: set[int]) -> bytes:
+    """Make comments of the dump's own restrictions, for ours is in force; `first` is the block's offset in the SQL."""
+    places = [at + n - first for at in restrictions for n in (0, 1) if 0 <= at + n - first < len(block)]
+    if not places:
+        return block
+    changed = bytearray(block)
+    for place in places:
+        changed[place : place + 1] = b"-"
+    return bytes(changed)
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:

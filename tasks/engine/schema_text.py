@@ -21,6 +21,11 @@ SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (tr
 EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
 RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 TABLESPACE = re.compile(rb"SET default_tablespace = (" + _IDENTIFIER + rb");\Z")
+# What no dump of one database holds: it would change the server, other databases or files.
+BEYOND = re.compile(
+    rb"(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|GROUP|TABLESPACE|SYSTEM|USER(?!\s+MAPPING))\b|DO\b|SET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
+    rb"|COPY\b(?!.*\bFROM\s+stdin\b)|(?:GRANT|REVOKE)\s+(?:(?!\bON\b)[^;'])*;\Z", re.IGNORECASE | re.DOTALL,
+)  # fmt: skip
 LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
 _COLUMN = re.compile(_IDENTIFIER)
 ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")

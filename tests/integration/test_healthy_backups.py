@@ -96,9 +96,7 @@ def test_every_kind_of_object(
         assert_proven(report)
         assert report.target_version.startswith(f"{target}.")
         schema = row(report, checklist.SCHEMA).evidence
-        reworded = (
-            f"worded differently by pg_dump {source}.* and pg_dump {target}.*: that they are there was compared"
-        )
+        reworded = f"worded differently by pg_dump {source}.* and pg_dump {target}.*: that they are there was compared"
         assert bool(re.search(reworded, schema)) == (source != target), schema
 
 

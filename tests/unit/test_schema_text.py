@@ -61,9 +61,11 @@ def test_the_alias_of_a_literal_in_an_atomic_body() -> None:
     assert normal(body % (b" AS text_of", b"")) != normal(body % (b"", b""))
 
 
-def test_aliases_elsewhere_stay() -> None:
-    """Outside of such a body a column's name is part of the schema."""
-    assert normal(b"CREATE VIEW v AS SELECT 'a'::text AS text;") != normal(b"CREATE VIEW v AS SELECT 'a'::text;")
+def test_the_alias_of_a_literal_in_a_sub_select() -> None:
+    """Views, policies and rules have them too; any other name of a column is part of the schema."""
+    view = b"CREATE VIEW v AS SELECT ( SELECT 'a'::text%s) AS s;"
+    assert normal(view % b" AS text") == normal(view % b"")
+    assert normal(view % b" AS title") != normal(view % b"")
 
 
 @pytest.mark.parametrize("statement", [
