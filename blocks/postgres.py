@@ -151,7 +151,7 @@ class PostgresServer(Block):
         }
         given["client_encoding"] = "UTF8"  # we ask for names, whatever encoding the data has
         with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:
-            opened.execute("SET statement_timeout = '10min'")
+            opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
             opened.execute(_NO_OTHER_LIMITS)
             yield Connection(opened, self.address)
 
@@ -186,6 +186,10 @@ class Connection:
     def lost(self) -> bool:
         """Whether the server is gone, and not only a statement refused."""
         return self._opened.closed
+
+    def limit(self, timeout_s: float) -> None:
+        """Give each statement from now on this long."""
+        self.execute(f"SET statement_timeout = {max(1, min(int(timeout_s * 1000), 2**31 - 1))}")
 
     def query(self, statement: str, *values: Any) -> Rows:
         """Run a query and fetch all its rows; use it for small answers only."""

@@ -19,6 +19,7 @@ from blocks.settings import Need, load_settings, set_in_environment
 from flows import terminal
 from flows.logs import log_plainly
 from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.queries import load_queries
 
 FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -69,6 +70,8 @@ def drill(
 ) -> None:
     """Rehearse a restore and prove, or disprove, that the backup is what was dumped."""
     _require(plan, "drill", "storage")
+    if plan == DEFAULT:
+        load_queries(load_settings(frozenset()).verify_queries_file)
     from flows.restore_drill import restore_drill  # noqa: PLC0415
 
     report = _run(restore_drill, plan=plan, backup=backup)

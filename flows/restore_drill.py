@@ -24,7 +24,9 @@ from tasks.drill import (
     store_report,
     sweep_place,
 )
+from tasks.engine import checklist
 from tasks.engine.catalog import Backup
+from tasks.engine.checklist import not_possible
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.engine.queries import Query
 from tasks.rehearsal import Rehearsal
@@ -85,7 +87,8 @@ def _keep(plan: Plan, name: str, report: DrillReport) -> None:
 def _unknown(error: PgRoundtripError) -> DrillReport:
     """The report of a drill that could not even look at the bucket."""
     none = Backup("", utc_now(), "", 0, has_manifest=False, has_report=False)
-    return report_on(none, Rehearsal(error=error), utc_now(), 0.0)
+    checks = [not_possible(checklist.OBJECT, error.sentence), not_possible(checklist.AGE, "no backup was looked at")]
+    return report_on(none, Rehearsal(checks=checks, error=error), utc_now(), 0.0)
 
 
 def _final_state(report: DrillReport) -> State[Any]:

@@ -126,7 +126,8 @@ def _restore(
         confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=True)
         raise
     except RestoreFailed as error:
-        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        flow = confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        seen.checks += check_object(manifest, flow)
         raise explain_refusal(error, ground, reader) from None
     seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
     where = f"PostgreSQL {ground.version}, {'a throwaway server' if in_sandbox else scratch.address}"
@@ -148,7 +149,7 @@ def _compare(
         raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
     seen.compare_seconds = round(time.monotonic() - begun, 3)
     seen.checks += timed(check_round_trip(manifest, stored, restored), seen.compare_seconds)
-    seen.checks += look_at_copy(scratch, manifest, stored)
+    seen.checks += look_at_copy(scratch, manifest, stored, task.remaining_s)
     plan = task.plan
     seen.checks += ask_queries(
         scratch,
@@ -156,6 +157,7 @@ def _compare(
         timeout_s=plan.verify_query_timeout_s,
         strict=plan.verify_strict,
         warn=task.logger.warning,
+        remaining_s=task.remaining_s,
     )
     task.remaining_s()
 

@@ -23,7 +23,7 @@ _LEGEND = (
 def publish_backup(plan: str, manifest: Manifest) -> None:
     """One report a backup: its size, what it holds and its digests."""
     rows = "\n".join(
-        f"| `{t.name}` | {t.rows:,} | {human_bytes(t.raw_bytes)} | `{t.digest}` |" for t in manifest.tables[:200]
+        f"| {_cell(t.name)} | {t.rows:,} | {human_bytes(t.raw_bytes)} | `{t.digest}` |" for t in manifest.tables[:200]
     )
     more = f"\n\n… and {len(manifest.tables) - 200} tables more." if len(manifest.tables) > 200 else ""
     create_markdown_artifact(
@@ -47,7 +47,7 @@ def drill_markdown(report: DrillReport) -> str:
     title = f"# {_VERDICTS[report.verdict]} {report.verdict}: {report.backup or 'no backup could be looked at'}"
     times = "\n".join(f"| {name} | {value} |" for name, value in timings(report).items())
     rows = "\n".join(
-        f"| {_MARKS[c.result]} | {c.name} | {_cell(c.evidence.partition(chr(10))[0])} | {c.seconds:.1f} s |"
+        f"| {_MARKS[c.result]} | {_cell(c.name)} | {_cell(c.evidence.partition(chr(10))[0])} | {c.seconds:.1f} s |"
         for c in report.checks
     )
     return "\n\n".join([
@@ -86,7 +86,7 @@ def _findings(report: DrillReport) -> list[str]:
     found = [c for c in report.checks if c.result in ("failed", "warning")]
     if not found:
         return []
-    return ["## Findings", *(f"**{_MARKS[c.result]} {c.name}**\n\n{_fenced(c.evidence)}" for c in found)]
+    return ["## Findings", *(f"**{_MARKS[c.result]} {_cell(c.name)}**\n\n{_fenced(c.evidence)}" for c in found)]
 
 
 def _fenced(text: str) -> str:

@@ -6,7 +6,7 @@ from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreE
 from blocks.storage import DOWNLOAD, BackupStorage
 from tasks.engine.catalog import Backup
 from tasks.engine.manifest import Manifest
-from tasks.engine.restore_stream import BackupReader, read_through
+from tasks.engine.restore_stream import BackupReader, Flow, read_through
 from tasks.engine.surroundings import lacking_of
 from tasks.place import Ground
 
@@ -16,16 +16,17 @@ _UNDEFINED = ("42704", "22023")
 
 def confirm_damage(
     storage: BackupStorage, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
-) -> None:
+) -> Flow:
     """Read again what seemed to be `damaged`, or what a server refused: it may have been the network.
 
     A backup is bad when two readings say so: raises BackupDamaged or EmptyBackup then. Raises StorageUnreachable, which is
-    tried again, when one reading contradicts another. Returns when the backup is whole, and the same as the first time.
+    tried again, when one reading contradicts another. Returns what was read when the backup is whole, and the same
+    as the first time.
     """
     while True:
         again = BackupReader(storage, backup, manifest, earlier=first)
         try:
-            read_through(again)
+            flow = read_through(again)
         except (BackupDamaged, EmptyBackup) as fault:
             if damaged and again.agrees:
                 raise fault from None
@@ -35,7 +36,7 @@ def confirm_damage(
         if damaged or not again.agrees:
             hint = "the network or the storage gave other bytes the second time; the drill is tried again"
             raise StorageUnreachable(backup.key, message=DOWNLOAD, hint=hint) from None
-        return
+        return flow
 
 
 def explain_refusal(error: RestoreFailed, ground: Ground, reader: BackupReader) -> PgRoundtripError:

@@ -12,6 +12,7 @@ but the server: each is one statement in a read-only transaction, which is rolle
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import time
@@ -217,21 +218,22 @@ def meets(expectation: Expectation, answer: Answer) -> bool:
 
 
 def ask_queries(
-    database: PostgresServer, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None]
-) -> list[Check]:
+    database: PostgresServer, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None],
+    remaining_s: Callable[[], float] = lambda: math.inf,
+) -> list[Check]:  # fmt: skip
     """Ask a restored database every query, whatever the others came to, and return a check for each.
 
     A query that ends with an error is warned of; it fails only when `strict`, because most often the query is at
-    fault and not the backup. Raises when the server itself is gone.
+    fault and not the backup. Raises when the server itself is gone, and what `remaining_s` raises when no time is left.
     """
     if not queries:
         return []
     checks = []
     with database.connect() as connection:
         for query in queries:
-            started, name = time.monotonic(), PREFIX + query.name
+            started, name, limit_s = time.monotonic(), PREFIX + query.name, max(1, int(min(timeout_s, remaining_s())))
             try:
-                check = _judged(name, query.expectation, _ask(connection, query, timeout_s))
+                check = _judged(name, query.expectation, _ask(connection, query, limit_s))
             except PgRoundtripError as error:
                 if connection.lost:
                     raise

@@ -43,15 +43,25 @@ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass A
 AND d.deptype IN ('a', 'i') AND NOT q.seqcycle AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
 AND s.relnamespace = c.relnamespace AND NOT {_BY_EXTENSION} ORDER BY 1"""
 
+_LONGEST_S = 86_400.0
 _Look = Callable[[Connection, Manifest | None, DumpSummary], Check]
 
 
-def look_at_copy(copy: PostgresServer, manifest: Manifest | None, stored: DumpSummary) -> list[Check]:
-    """Make every check that needs SQL. A query that the server refuses makes its check impossible, not the others."""
+def look_at_copy(
+    copy: PostgresServer,
+    manifest: Manifest | None,
+    stored: DumpSummary,
+    remaining_s: Callable[[], float] = lambda: _LONGEST_S,
+) -> list[Check]:
+    """Make every check that needs SQL. A query that the server refuses makes its check impossible, not the others.
+
+    Raises what `remaining_s` raises when no time is left.
+    """
     checks = []
     with copy.connect() as connection:
         for name, look in _LOOKS:
             begun = time.monotonic()
+            connection.limit(remaining_s())
             try:
                 check = look(connection, manifest, stored)
             except DatabaseUnreachable:

@@ -13,9 +13,11 @@ from tasks.engine.dump_stream import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 from tasks.engine.restore_stream import Flow
 from tasks.engine.schema_parts import Differences, Entry, compare_statements
+from tasks.engine.schema_text import plain_name
 
 NO_MANIFEST = "no manifest: another tool made this backup"
 _DIFF_LINES = 60
+_OF_ROWS = (checklist.TABLES, checklist.ROWS, checklist.DIGESTS)
 # Between minor releases pg_dump learns now and then to word the same in another way.
 _OTHER_MINOR = "another minor version may word it so"
 # The parts of a schema that have a row of their own; what is in none of them is in the row of the schema alone.
@@ -46,7 +48,7 @@ class _Side:
 def contents_of(source: Manifest | DumpSummary) -> dict[str, Contents]:
     """The tables of a manifest or of a scanned dump."""
     tables = source.tables.values() if isinstance(source, DumpSummary) else source.tables
-    return {t.name: Contents(t.rows, t.digest) for t in tables}
+    return {plain_name(t.name): Contents(t.rows, t.digest) for t in tables}
 
 
 def check_object(manifest: Manifest | None, flow: Flow) -> list[Check]:
@@ -69,8 +71,12 @@ def check_round_trip(manifest: Manifest | None, stored: DumpSummary, restored: D
     pairs = [(object_, copy)]
     if manifest:
         pairs.insert(0, (_side("the manifest", manifest), object_))
+    contents = _check_contents(pairs, foreign=manifest is None)
+    if stored.inserts:
+        why = f"{counted(stored.inserts, 'row')} of it come as INSERT statements, which are not compared"
+        contents = [not_possible(c.name, why) if c.name in _OF_ROWS and c.result == "passed" else c for c in contents]
     return [
-        *_check_contents(pairs, foreign=manifest is None),
+        *contents,
         *_check_schema(manifest, stored, restored),
         _check_sequences(pairs),
     ]
@@ -78,9 +84,9 @@ def check_round_trip(manifest: Manifest | None, stored: DumpSummary, restored: D
 
 def _side(name: str, source: Manifest | DumpSummary) -> _Side:
     if isinstance(source, DumpSummary):
-        sequences = source.sequences
+        sequences = {plain_name(name): stand for name, stand in source.sequences.items()}
     else:
-        sequences = {s.name: (s.value, s.called) for s in source.sequences}
+        sequences = {plain_name(s.name): (s.value, s.called) for s in source.sequences}
     large_objects = Contents(source.large_objects, source.large_object_digest)
     return _Side(name, contents_of(source), large_objects, sequences)
 

@@ -10,6 +10,7 @@ from xxhash import xxh3_128_intdigest
 from tasks.engine.deparse import even_out
 
 DIGEST_BITS = 128
+_NEEDLESS = re.compile(r'(?<!")"([a-z_][a-z0-9_]*)"(?!")')
 # Digests of the schema can be compared when they were made by the same rules: raise it with every change of what is
 # left out, evened out or added here, in `deparse` or in `schema_parts.part_of`.
 RULES = 1
@@ -89,17 +90,25 @@ def unquote(identifier: bytes, codec: str = "utf-8") -> str:
     return text
 
 
+def plain_name(name: str) -> str:
+    """A name without quotes that it does not need: other tools quote them all, and we know it by its other spelling."""
+    return _NEEDLESS.sub(r"\1", name)
+
+
 def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
     """The roles that a statement needs to exist: owners, grantees, those of policies and of user mappings."""
     if mapping := _MAPPED_ROLE.match(statement):
-        return {unquote(mapping[1], codec)} - _NOT_ROLES
+        return _roles([mapping[1]], codec)
     if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
         return set()
-    named = {unquote(found, codec) for found in _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)}
     policy = _POLICY_ROLES.match(statement)
-    if policy:
-        named |= {unquote(found, codec) for found in _COLUMN.findall(policy[1])}
-    return named - _NOT_ROLES
+    found = _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)
+    return _roles([*found, *(_COLUMN.findall(policy[1]) if policy else [])], codec)
+
+
+def _roles(found: list[bytes], codec: str) -> set[str]:
+    """The names of roles among what stands where roles stand; in quotes, `PUBLIC` is a role like others."""
+    return {unquote(role, codec) for role in found if text_of(role, codec) not in _NOT_ROLES}
 
 
 def _roles_in_order(statement: bytes) -> bytes:

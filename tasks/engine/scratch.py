@@ -136,6 +136,8 @@ def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) 
         with server.connect() as connection:
             if name in _marked(connection):
                 _drop(server, connection, name)
+            elif connection.query("SELECT 1 FROM pg_database WHERE datname = %s", name):
+                warn(f"Failed to cleanup temp database [{name}: our mark on it is gone; drop it by hand]")
     except PgRoundtripError as error:
         warn(f"Failed to cleanup temp database [{name}: {error.context}]")
 
