@@ -13,7 +13,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable, PgRoundtripError
+from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
 from blocks.postgres import PostgresServer, conninfo_url
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
@@ -69,18 +69,26 @@ def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path)
     assert_nothing_is_left(home, [pid])
 
 
-@pytest.mark.parametrize(("password", "expected"), [(None, PgRoundtripError), ("wrong", DatabaseRefused)])
-def test_a_throwaway_server_wants_its_password(
-    password: str | None, expected: type[PgRoundtripError], clients: Clients, home: Path
-) -> None:
+def _knows(process: psutil.Process, secret: str) -> bool:
+    """Whether a secret is where other users of the machine might look; one that has ended knows nothing."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return secret in " ".join([*process.cmdline(), *process.environ().values()])
+    return False
+
+
+@pytest.mark.parametrize("password", [None, "wrong"])
+def test_a_throwaway_server_wants_its_password(password: str | None, clients: Clients, home: Path) -> None:
     """Who can reach the socket gets no further without the password, which is nowhere in the folder or in an argument."""
     with running_server(clients[15]) as server:
         parameters = server.parameters()
         secret = parameters.pop("password")
         login = parameters | ({"password": password} if password else {})
-        with pytest.raises(expected, match="password"), PostgresServer(url=SecretStr(conninfo_url(login))).connect():
+        with (
+            pytest.raises(DatabaseRefused, match="password"),
+            PostgresServer(url=SecretStr(conninfo_url(login))).connect(),
+        ):
             pass
-        assert not [p for p in processes(home) if secret in " ".join([*p.cmdline(), *p.environ().values()])]
+        assert [p.pid for p in processes(home) if _knows(p, secret)] == []
         plain = [path for path in home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20]
         assert not [path for path in plain if secret.encode() in path.read_bytes()]
 

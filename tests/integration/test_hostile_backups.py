@@ -1,0 +1,201 @@
+"""A backup may do nothing but fill its database: no command of psql, nothing beyond the database, nobody's rows in a report."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blocks.settings import child_environment
+from blocks.storage import BackupStorage
+from flows.restore import restore
+from tasks.engine import checklist
+from tasks.engine.clients import Client
+from tasks.place import Place
+from tests.conftest import FlowRun, NewDatabase, databases_of
+from tests.integration.objects import (
+    LIBRARY,
+    asked,
+    inserted,
+    put_object,
+    rewrite,
+    take_backup,
+    told,
+)
+from tests.integration.sandboxes import rehearsed, results, row
+
+Clients = dict[int, Client]
+Edit = Callable[[bytes], bytes]
+_RESTRICTION = re.compile(rb"(?m)^\\(?:un)?restrict .*\n")
+
+
+def _unrestricted(dump: bytes) -> bytes:
+    return _RESTRICTION.sub(b"", dump)
+
+
+def _other_escapes(command: str) -> Edit:
+    """Psql sees a string end where the scanner does not: lower case is nothing that pg_dump writes."""
+    return inserted(f"set standard_conforming_strings = off;\nSELECT '\\' ';\n{command}\n--';\n")
+
+
+def _other_encoding(command: str) -> Edit:
+    """Psql swallows the byte behind the first of a character in SJIS, and with it the beginning of a comment's end."""
+    mark = b"--\n-- PostgreSQL database dump complete"
+    hidden = b"SET client_encoding = 'SJIS';\n/* \x83/* */\n" + command.encode() + b"\n*/\nSELECT 1;\n\n"
+    return lambda dump: dump.replace(mark, hidden + mark)
+
+
+def _after_its_own_key(command: str) -> Edit:
+    """The dump's own restriction ends with its own key."""
+
+    def edit(dump: bytes) -> bytes:
+        found = re.search(rb"\\restrict (\S+)", dump)
+        assert found
+        return inserted(f"\\unrestrict {found[1].decode()}\n")(_other_escapes(command)(dump))
+
+    return edit
+
+
+@pytest.mark.parametrize("major", [15, 18])
+@pytest.mark.parametrize("hide", [_other_escapes, _other_encoding, _after_its_own_key], ids=lambda f: f.__name__)
+def test_a_hidden_command_is_not_carried_out(
+    major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: BackupStorage,
+    tmp_path: Path, flow_run: FlowRun,
+) -> None:  # fmt: skip
+    """Psql runs as us: whatever the scanner overlooks, psql has no commands while it reads a backup; restores neither."""
+    server = new_database(major, LIBRARY)
+    take_backup(storage, server, clients[major])
+    proof = tmp_path / "proof"
+    edit = hide(f"\\! touch {proof}")
+    rewrite(storage, edit if hide is _after_its_own_key else lambda dump: edit(_unrestricted(dump)), forge=True)
+    for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
+        report = rehearsed(storage, place)
+        assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")
+    assert flow_run(restore, to=new_database(major), backup="latest").error is not None
+    assert not proof.exists()
+
+
+BEYOND = [
+    "DROP DATABASE victim;", "CREATE DATABASE more;", "ALTER DATABASE postgres CONNECTION LIMIT 3;", "CREATE ROLE more;",
+    "ALTER USER postgres PASSWORD 'x';", "DROP ROLE reader;", "GRANT postgres TO reader;", "ALTER SYSTEM SET work_mem = '1MB';",
+    "CREATE TABLESPACE more LOCATION '/tmp';", "DO $$ BEGIN END $$;", "SET ROLE pg_monitor;", "set local role pg_monitor;",
+    "COPY public.books TO PROGRAM 'cat > /tmp/books';", "COPY public.books FROM '/etc/passwd';", "copy (SELECT 1) to '/tmp/x';",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", BEYOND)
+def test_what_reaches_beyond_the_database_is_refused(
+    statement: str, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """No dump of one database holds such a statement; it is not carried out, and nothing is said of the backup."""
+    server = new_database(16, LIBRARY)
+    take_backup(storage, server, clients[16])
+    rewrite(storage, inserted(statement), forge=True)
+    before = databases_of(server)
+    report = rehearsed(storage, Place("database", server=server))
+    assert report.verdict == "INCONCLUSIVE"
+    assert "it would change more than its database: " + statement[:12] in report.cause
+    assert databases_of(server) == before
+
+
+AUDITED = """
+CREATE TABLE log (at timestamptz DEFAULT now(), tag text);
+CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM log;
+CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO public.log (tag) VALUES (tg_tag); RAISE EXCEPTION 'no DDL here'; END $$;
+CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION note();
+"""
+
+
+@pytest.mark.parametrize("major", [15, 16, 18])
+def test_an_audit_of_ddl_does_not_fire(
+    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """What fires at DDL would write rows that were not dumped, or forbid the restore; drills and restores are spared it."""
+    server = new_database(major, AUDITED)
+    take_backup(storage, server, clients[major])
+    for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
+        report = rehearsed(storage, place)
+        assert (report.verdict, report.cause) == ("PROVEN", "")
+    target = new_database(major)
+    assert flow_run(restore, to=target, backup="latest").error is None
+    assert asked(target, "SELECT count(*) FROM log") == [(0,)]
+
+
+LITERALS = """
+CREATE TABLE t (a text);
+CREATE VIEW v1 AS SELECT (SELECT 'lit') AS s WHERE EXISTS (SELECT 'x' FROM t);
+CREATE VIEW v2 AS SELECT a FROM t WHERE a IN (SELECT 'x' UNION SELECT 'y');
+CREATE VIEW v3 AS SELECT ARRAY(SELECT 'x') AS a, ARRAY(SELECT NULL::date) AS b, (SELECT 'x'::varchar(5)) AS c;
+CREATE MATERIALIZED VIEW v4 AS SELECT * FROM (SELECT 'a' UNION ALL SELECT 'b') q;
+CREATE POLICY p ON t USING (a = (SELECT 'lit')); CREATE POLICY p2 ON t USING (EXISTS (SELECT NULL FROM t));
+"""
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_a_nameless_literal_is_no_difference(
+    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """PostgreSQL prints it in two ways, before and after a restore."""
+    server = new_database(major, LITERALS)
+    take_backup(storage, server, clients[major])
+    report = rehearsed(storage, Place("sandbox", client=clients[major]))
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+
+
+def _foreign(storage: BackupStorage, command: list[str], environ: dict[str, str]) -> None:
+    dumped = subprocess.run(command, env=environ, capture_output=True, check=True)
+    put_object(storage, subprocess.run(["gzip"], input=dumped.stdout, capture_output=True, check=True).stdout)
+
+
+def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, storage: BackupStorage) -> None:
+    """Another tool's dump may hold rows as statements: they are not compared, which is said, and not shown."""
+    server = new_database(
+        16, "CREATE TABLE t (a int, b text); INSERT INTO t SELECT n, 'secret ' || n FROM generate_series(1, 9) n"
+    )
+    _foreign(storage, [clients[16].program("pg_dump"), "--inserts"], child_environment(server.child_environment()))
+    report = rehearsed(storage, Place("sandbox", client=clients[16]))
+    assert report.verdict == "PROVEN"
+    assert {results(report)[n] for n in (checklist.TABLES, checklist.ROWS, checklist.DIGESTS)} == {"not possible"}
+    assert "9 rows of it come as INSERT statements" in row(report, checklist.ROWS).evidence
+    assert b"secret" not in report.encode()
+
+
+def test_names_in_needless_quotes_are_the_same_names(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """`pg_dump --quote-all-identifiers` is a matter of style."""
+    server = new_database(16, LIBRARY + 'CREATE TABLE "Odd ""name" (a int);')
+    command = [clients[16].program("pg_dump"), "--quote-all-identifiers"]
+    _foreign(storage, command, child_environment(server.child_environment()))
+    report = rehearsed(storage, Place("sandbox", client=clients[16]))
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+    assert results(report)[checklist.DIGESTS] == "passed"
+
+
+def test_a_role_may_be_called_like_everybody(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """In quotes PUBLIC is a name like any other, and is made in a throwaway server."""
+    server = new_database(16, "CREATE TABLE t (a int)")
+    told(server, 'CREATE ROLE "PUBLIC"', 'ALTER TABLE t OWNER TO "PUBLIC"')
+    try:
+        take_backup(storage, server, clients[16])
+        assert rehearsed(storage, Place("sandbox", client=clients[16])).verdict == "PROVEN"
+    finally:
+        told(server, 'DROP OWNED BY "PUBLIC"', 'DROP ROLE "PUBLIC"')
+
+
+def test_what_a_server_refuses_may_be_a_sound_object(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """The report says of the object what is known of it, though the restore failed."""
+    server = new_database(16, LIBRARY)
+    take_backup(storage, server, clients[16])
+    rewrite(storage, inserted("SELECT 1/0;"), forge=True)
+    report = rehearsed(storage, Place("sandbox", client=clients[16]))
+    assert report.verdict == "FAILED"
+    assert {results(report)[n] for n in (checklist.SIZE, checklist.GZIP, checklist.COMPLETE)} == {"passed"}
