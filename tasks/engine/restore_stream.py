@@ -28,7 +28,7 @@ from blocks.settings import child_environment
 from blocks.storage import BackupStorage
 from tasks.engine import checklist
 from tasks.engine.catalog import Backup
-from tasks.engine.clients import Client
+from tasks.engine.clients import Client, major_of
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
 from tasks.engine.gzip_blocks import decompress
 from tasks.engine.manifest import Manifest
@@ -116,8 +116,7 @@ class BackupReader:
     @property
     def dump_major(self) -> int:
         """The major version of the pg_dump that wrote what was read so far; 0 when it does not say."""
-        major = self._scanner.summary.client_version.partition(".")[0]
-        return int(major) if major.isdigit() else 0
+        return major_of(self._scanner.summary.client_version)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the SQL, scanned already; raises BackupDamaged as soon as something is wrong."""
