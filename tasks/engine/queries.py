@@ -170,7 +170,7 @@ def read_queries(text: str) -> list[Query]:
         raise ConfigurationError([Fault("The queries hold a NUL character", "save the file of queries as UTF-8")])
     queries: list[Query] = []
     faults: list[Fault] = []
-    taken = {name.removeprefix(PREFIX): 1 for name in checklist.ALL}
+    taken = {name.removeprefix(PREFIX): 1 for name in checklist.ALL if name.startswith(PREFIX)}
     for draft in _drafts(text):
         faults += _faults_of(draft)
         if draft.parts and not faults:
