@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from blocks.errors import ConfigurationError, Fault
 from blocks.postgres import PostgresServer
+from blocks.schedule import Schedule, check_cron, check_timezone
 from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
 
@@ -32,6 +33,14 @@ class Plan(Block):
     compression_level: int = Field(default=6, ge=1, le=9, description="1 is fastest, 9 is smallest.")
     retention_days: int = Field(default=7, ge=1, description="Backups older than this many days are removed.")
     interval_s: int = Field(default=3600, ge=60, description="Seconds between backups.")
+    schedule: str | None = Field(
+        default=None, description="When to back up, as a cron expression, instead of the interval."
+    )
+    verify_interval_s: int = Field(default=86400, ge=60, description="Seconds between drills.")
+    verify_schedule: str | None = Field(
+        default=None, description="When to drill, as a cron expression, instead of the interval."
+    )
+    timezone: str = Field(default="UTC", description="The time zone of the cron expressions.")
     verify_backup_file: str | None = Field(
         default=None, description="The backup that drills rehearse; the newest one when empty."
     )
@@ -44,6 +53,19 @@ class Plan(Block):
     verify_queries_file: str | None = Field(default=None, description="A file of queries that drills run as well.")
     verify_query_timeout_s: int = Field(default=60, ge=1, description="Seconds that one such query may take.")
     verify_strict: bool = Field(default=False, description="Whether a query that cannot be run fails the drill.")
+
+    _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
+    _check_timezone = field_validator("timezone")(check_timezone)
+
+    @property
+    def backups_due(self) -> Schedule:
+        """When backups are due."""
+        return Schedule(self.interval_s, self.schedule, self.timezone)
+
+    @property
+    def drills_due(self) -> Schedule:
+        """When drills are due."""
+        return Schedule(self.verify_interval_s, self.verify_schedule, self.timezone)
 
     @property
     def source(self) -> PostgresServer:
@@ -73,6 +95,10 @@ class Plan(Block):
             compression_level=settings.compression_level,
             retention_days=settings.backup_retention_days,
             interval_s=settings.backup_interval_s,
+            schedule=settings.backup_schedule,
+            verify_interval_s=settings.verify_interval_s,
+            verify_schedule=settings.verify_schedule,
+            timezone=settings.tz,
             verify_backup_file=None if settings.verify_latest else settings.verify_backup_file,
             **settings.model_dump(include=_DRILL_FIELDS),
         )

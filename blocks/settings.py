@@ -12,9 +12,12 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.errors import ConfigurationError, Fault
+from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.postgres import parse_database_url
+from blocks.schedule import check_cron, check_timezone
 
 Need = Literal["database", "storage", "drill", "target"]
+FLOWS = ("backup", "prune", "restore-drill", "restore")
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -48,12 +51,27 @@ def _folder(value: str) -> str:
     return folder
 
 
+def _user_name(value: str) -> str:
+    if ":" in value:
+        raise ValueError("a colon ends a user name")
+    return value
+
+
+def _flow_names(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if not set(names) <= set(FLOWS):
+        raise ValueError("not the name of a flow")
+    return ",".join(name for name in FLOWS if name in names)
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Seconds = Annotated[int, Field(ge=60)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Cron = Annotated[str, AfterValidator(check_cron)]
 
 
 class Settings(BaseSettings):
-    """Everything the environment says about the plan `default`; the specification names the variables.
+    """Everything the environment says about the plan `default` and about the service; the specification names the variables.
 
     A field is read from the variable of the same name in capitals, unless it names another. Nothing is
     required here, because not every command needs everything: `load_settings` asks for what is needed.
@@ -65,7 +83,7 @@ class Settings(BaseSettings):
     verify_database_url: DatabaseUrl | None = None
     restore_database_url: DatabaseUrl | None = None
     postgres_host: str | None = None
-    postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    postgres_port: Port = 5432
     postgres_user: str | None = None
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str | None = None
@@ -78,9 +96,11 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     backup_prefix: Annotated[str, AfterValidator(_folder)] = "postgres-backups"
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
+    backup_schedule: Cron | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
     compression_level: Annotated[int, Field(ge=1, le=9)] = 6
     verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
+    verify_schedule: Cron | None = None
     verify_latest: bool = True
     verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
     verify_target: Literal["auto", "database", "sandbox"] = "auto"
@@ -89,11 +109,23 @@ class Settings(BaseSettings):
     verify_queries_file: str | None = None
     verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
     verify_strict: bool = False
+    tz: Annotated[str, AfterValidator(check_timezone)] = "UTC"
+    serve_flows: Annotated[str, AfterValidator(_flow_names)] = ",".join(FLOWS)
+    port: Port = 8080
+    ui_username: Annotated[str, AfterValidator(_user_name)] = "admin"
+    ui_password: SecretStr | None = None
+    metrics_enabled: bool = False
+    metrics_port: Port = 9090
 
     @model_validator(mode="before")
     @classmethod
     def _blank_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in given.items() if not isinstance(value, str) or value.strip()}
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The flows that `serve` is to run, in the order in which a database's life needs them."""
+        return tuple(self.serve_flows.split(","))
 
     @property
     def server_url(self) -> SecretStr | None:
@@ -104,40 +136,6 @@ class Settings(BaseSettings):
         secret = self.postgres_password.get_secret_value()
         login = quote(self.postgres_user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
         return SecretStr(f"postgresql://{login}@{host}:{self.postgres_port}/{quote(self.postgres_db, safe='')}")
-
-
-_URL_HINT = "it looks like postgresql://user:password@host:5432/database; write special characters as %XX"
-_HINTS = {
-    "DATABASE_URL": "set it to postgresql://user:password@host:5432/database, or set POSTGRES_HOST and the others",
-    "POSTGRES_USER": "POSTGRES_HOST is set, so this one is needed too",
-    "POSTGRES_DB": "POSTGRES_HOST is set, so this one is needed too",
-    "RESTORE_DATABASE_URL": "pass --to postgresql://user:password@host:5432/database, or set the variable",
-    "S3_ENDPOINT": "set it to the storage's address, for example https://s3.amazonaws.com",
-    "S3_BUCKET": "set it to the name of the bucket that keeps the backups",
-    "S3_ACCESS_KEY_ID": "set it to the access key of the storage",
-    "S3_SECRET_ACCESS_KEY": "set it to the secret that belongs to the access key",
-    "VERIFY_BACKUP_FILE": "VERIFY_LATEST is false, so name the backup: backup_YYYYMMDD_HHMMSS.sql.gz",
-}
-_RULES = {
-    "DATABASE_URL": _URL_HINT,
-    "VERIFY_DATABASE_URL": _URL_HINT,
-    "RESTORE_DATABASE_URL": _URL_HINT,
-    "POSTGRES_PORT": "it must be a whole number from 1 to 65535",
-    "S3_ENDPOINT": "it begins with https:// or http://, names a host and holds no keys",
-    "S3_BUCKET": "give the bucket's name alone, without s3:// and without a path",
-    "BACKUP_PREFIX": "it looks like production/backups, without empty parts and without dots alone",
-    "BACKUP_INTERVAL": "it must be a whole number of seconds, 60 or more",
-    "VERIFY_INTERVAL": "it must be a whole number of seconds, 60 or more",
-    "BACKUP_RETENTION_DAYS": "it must be a whole number of days, 1 or more",
-    "COMPRESSION_LEVEL": "it must be a whole number from 1 to 9",
-    "VERIFY_LATEST": "it must be true or false",
-    "VERIFY_BACKUP_FILE": "it looks like backup_20240207_143022.sql.gz",
-    "VERIFY_TARGET": "it must be auto, database or sandbox",
-    "VERIFY_MAX_AGE": "it must be a whole number of seconds, 60 or more",
-    "VERIFY_TIMEOUT": "it must be a whole number of seconds, 60 or more",
-    "VERIFY_QUERY_TIMEOUT": "it must be a whole number of seconds, 1 or more",
-    "VERIFY_STRICT": "it must be true or false",
-}
 
 
 def load_settings(needs: frozenset[Need]) -> Settings:
@@ -152,9 +150,10 @@ def load_settings(needs: frozenset[Need]) -> Settings:
         malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
         settings = Settings.model_construct(**_as_set())
     faults = [
-        Fault(f"Required environment variable {name} is not set", _HINTS[name]) for name in _missing(settings, needs)
+        Fault(f"Required environment variable {name} is not set", WHEN_MISSING[name])
+        for name in _missing(settings, needs)
     ]
-    faults += [Fault(f"Invalid {name} format", _RULES.get(name, "")) for name in malformed]
+    faults += [Fault(f"Invalid {name} format", WHEN_MALFORMED.get(name, "")) for name in malformed]
     if faults:
         raise ConfigurationError(faults)
     return settings

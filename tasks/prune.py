@@ -18,8 +18,9 @@ from tasks.policy import QUICK
 def plan_retention(plan: Plan) -> retention.Plan:
     """Decide about every backup in the bucket; removes nothing."""
     backups = catalog.read_catalog(plan.storage)
-    policy = retention.Policy(plan.retention_days, plan.interval_s)
-    decided = retention.decide(backups, catalog.newest_proven(plan.storage, backups), policy, utc_now())
+    now = utc_now()
+    policy = retention.Policy(plan.retention_days, int(plan.backups_due.gap(now).total_seconds()))
+    decided = retention.decide(backups, catalog.newest_proven(plan.storage, backups), policy, now)
     if decided.warning:
         get_run_logger().warning(decided.warning)
     return decided

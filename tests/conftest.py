@@ -44,7 +44,10 @@ NewDatabase = Callable[..., PostgresServer]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer's shell has set must not reach a test."""
     for name in list(os.environ):
-        if re.match(r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_)", name):
+        if re.match(
+            r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|UI_|METRICS_|PORT$|TZ$)",
+            name,
+        ):
             monkeypatch.delenv(name)
 
 

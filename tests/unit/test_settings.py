@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.errors import ConfigurationError
+from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, conninfo_url, parse_database_url
-from blocks.settings import _HINTS, _RULES, Need, Settings, child_environment, load_settings
+from blocks.settings import Need, Settings, child_environment, load_settings
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
 SECRET = "s3cr3t-Passw0rd"
@@ -75,6 +76,10 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
     ("VERIFY_QUERIES_FILE", "/etc/q.sql", "verify_queries_file", "/etc/q.sql"), ("VERIFY_STRICT", "true", "verify_strict", True),
     ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
+    ("BACKUP_SCHEDULE", "*/5 * * * *", "backup_schedule", "*/5 * * * *"), ("VERIFY_SCHEDULE", "0 4 * * SUN", "verify_schedule", "0 4 * * SUN"),
+    ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
+    ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
+    ("SERVE_FLOWS", "restore-drill, backup", "served", ("backup", "restore-drill")),
 ])  # fmt: skip
 def test_what_is_set_is_read(
     environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
@@ -111,7 +116,9 @@ WRONG = {
     "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
     "BACKUP_RETENTION_DAYS": "0", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
-    "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe",
+    "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "BACKUP_SCHEDULE": "every night",
+    "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
+    "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores",
 }  # fmt: skip
 
 
@@ -121,7 +128,7 @@ def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str,
     environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
-    assert caught.value.lines() == [f"ERROR: Invalid {name} format", f"HINT: {_RULES[name]}"]
+    assert caught.value.lines() == [f"ERROR: Invalid {name} format", f"HINT: {WHEN_MALFORMED[name]}"]
     assert value not in str(caught.value)
 
 
@@ -167,8 +174,8 @@ def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> 
 
 def test_every_rule_is_tried() -> None:
     """No variable that has a rule is left out above."""
-    assert set(WRONG) == set(_RULES)
-    assert set(COMPLETE) <= set(_HINTS)
+    assert set(WRONG) == set(WHEN_MALFORMED)
+    assert set(COMPLETE) <= set(WHEN_MISSING)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Say when something is due: every so many seconds, or by a cron expression in a time zone; pure, the clock is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from prefect.client.schemas.schedules import CronSchedule
+
+# What a cron expression without a date in it can mean at most, as 29 February on a Monday: once in 28 years.
+_NOW_AND_THEN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The slots at which a flow is due. An interval's slots are counted from the moment that a caller gives."""
+
+    interval_s: int
+    cron: str | None = None
+    timezone: str = "UTC"
+
+    def __str__(self) -> str:
+        return f"{self.cron} ({self.timezone})" if self.cron else f"{self.interval_s}s"
+
+    def after(self, moment: datetime) -> datetime:
+        """The first slot later than a moment."""
+        return next(self._slots(moment, back=False))
+
+    def before(self, moment: datetime, count: int = 1) -> datetime:
+        """The slot before a moment, or the one `count` slots before it."""
+        return next(islice(self._slots(moment, back=True), count - 1, None))
+
+    def gap(self, moment: datetime) -> timedelta:
+        """The longest time between two slots around a moment: for an interval, that interval."""
+        if not self.cron:
+            return timedelta(seconds=self.interval_s)
+        slots = [self.before(moment, 2), self.before(moment), self.after(moment)]
+        return max(later - earlier for earlier, later in pairwise(slots))
+
+    def _slots(self, moment: datetime, *, back: bool) -> Iterator[datetime]:
+        if self.cron:
+            for slot in CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)), reverse=back):
+                yield slot.astimezone(UTC)
+        while not self.cron:
+            moment += timedelta(seconds=-self.interval_s if back else self.interval_s)
+            yield moment
+
+
+def check_cron(expression: str) -> str:
+    """Return a cron expression as it is; raises ValueError for one that we or Prefect would not understand."""
+    try:
+        CronSchedule(cron=expression)
+        next(CronSim(expression, _NOW_AND_THEN))
+    except (CronSimError, StopIteration, ValueError):
+        raise ValueError("not a cron expression") from None
+    return expression
+
+
+def check_timezone(name: str) -> str:
+    """Return the name of a time zone as it is; raises ValueError for one that this machine does not know."""
+    try:
+        ZoneInfo(name)
+    except (OSError, LookupError, ValueError):  # a folder's name, no such zone, a path
+        raise ValueError("not a time zone") from None
+    return name
