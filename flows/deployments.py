@@ -1,0 +1,70 @@
+"""Say which deployments a plan has: one for each flow, with its schedule, tags and description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron, Interval
+from prefect.schedules import Schedule as PrefectSchedule
+from prefect.types.entrypoint import EntrypointType
+
+from blocks.plan import Plan
+from blocks.schedule import Schedule
+from blocks.settings import FLOWS
+from flows.backup import backup
+from flows.prune import prune
+from flows.restore import restore
+from flows.restore_drill import restore_drill
+from tasks.wording import tool_version
+
+TAG = "pg-roundtrip"
+_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}
+_DESCRIPTIONS = {
+    "backup": "Dump the database to the storage, then apply the retention policy.",
+    "prune": "Apply the retention policy. Every backup does so too; this one is for doing it by hand, or as a dry run.",
+    "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
+    "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
+}
+# Two backups at once would only slow each other down; the second one waits, and is skipped when it has become too late.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+
+async def deployments_of(
+    name: str,
+    plan: Plan,
+    flows: Iterable[str] = FLOWS,
+    *,
+    anchors: dict[str, datetime] | None = None,
+    pool: str | None = None,
+) -> list[RunnerDeployment]:
+    """Make the deployments of the plan `name`: `backup/<plan>`, `prune/<plan>`, `restore-drill/<plan>`, `restore/<plan>`.
+
+    `anchors` are the moments from which the intervals of a flow are counted; `pool` is the work pool whose workers
+    run them, None where this process does.
+    """
+    due = {"backup": plan.backups_due, "restore-drill": plan.drills_due}
+    return [
+        await _FLOWS[flow].ato_deployment(
+            name,
+            schedule=_for_prefect(due[flow], (anchors or {}).get(flow)) if flow in due else None,
+            concurrency_limit=ONE_AT_A_TIME,
+            parameters={"plan": name},
+            description=_DESCRIPTIONS[flow],
+            tags=[TAG, name],
+            version=tool_version(),
+            work_pool_name=pool,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        for flow in flows
+    ]
+
+
+def _for_prefect(due: Schedule, anchor: datetime | None) -> PrefectSchedule:
+    if due.cron:
+        return Cron(due.cron, timezone=due.timezone)
+    return Interval(due.interval_s, anchor_date=anchor, timezone="UTC")
