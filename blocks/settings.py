@@ -18,6 +18,9 @@ from blocks.schedule import check_cron, check_timezone
 
 Need = Literal["database", "storage", "drill", "target"]
 FLOWS = ("backup", "prune", "restore-drill", "restore")
+# A container that drills only need not know the production database.
+_NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
+             "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -159,6 +162,13 @@ def load_settings(needs: frozenset[Need]) -> Settings:
     return settings
 
 
+def load_service_settings() -> Settings:
+    """Turn the environment into settings for `serve`: what the flows need that SERVE_FLOWS names; raises as above."""
+    named = [name.strip() for name in os.environ.get("SERVE_FLOWS", "").split(",")]
+    served = [flow for flow in FLOWS if flow in named] or FLOWS
+    return load_settings(frozenset().union(*(_NEEDS_OF[flow] for flow in served)))
+
+
 def _variable(location: str) -> str:
     """The variable that a faulty field was read from."""
     return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
@@ -216,3 +226,8 @@ def default_in_environment(defaults: Mapping[str, str]) -> None:
     """Set variables that the user has not set, before a library reads them."""
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def environment_of_ours() -> dict[str, str]:
+    """The whole environment, for a process that is a part of us."""
+    return dict(os.environ)

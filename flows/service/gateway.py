@@ -1,0 +1,88 @@
+"""Be the one port of the service: health and metrics for everybody, the Prefect UI and API behind a login."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    AuthenticationError,
+    BaseUser,
+    SimpleUser,
+)
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from flows.service.environment import Login
+
+Answer = Callable[[], Awaitable[Response]]
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+class PasswordLogin(AuthenticationBackend):
+    """Let requests through that carry the login, as HTTP Basic authentication (RFC 7617) has it.
+
+    Browsers ask for it once and then send it along, with WebSockets too; Prefect's clients take it from
+    PREFECT_API_AUTH_STRING.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._user, self._expected = login.user, login.auth_string.encode()
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
+        """Raises AuthenticationError for anybody else, and for what another site's page makes a browser send."""
+        scheme, _, encoded = conn.headers.get("authorization", "").partition(" ")
+        try:
+            given = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
+        except (binascii.Error, ValueError):
+            given = b""
+        if not hmac.compare_digest(given, self._expected):
+            raise AuthenticationError("log in with UI_USERNAME and UI_PASSWORD")
+        changing = conn.scope["type"] == "websocket" or conn.scope["method"] not in _READING
+        # A browser sends a login along that it knows, whoever's page asks it to.
+        if changing and conn.headers.get("sec-fetch-site") == "cross-site":
+            raise AuthenticationError("a page of another site asked for this")
+        return AuthCredentials(["authenticated"]), SimpleUser(self._user)
+
+
+def make_gateway(login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None) -> Starlette:
+    """Put the parts together; without `prefect_app` the Prefect server is elsewhere, and only health and metrics are here."""
+    routes: list[BaseRoute] = [_open("/health", health)] + ([_open("/metrics", metrics)] if metrics else [])
+    if prefect_app is None or login is None:
+        return Starlette(routes=routes)
+    behind = AuthenticationMiddleware(prefect_app, PasswordLogin(login), _refuse)
+
+    def lifespan(_: Starlette) -> AbstractAsyncContextManager[None]:
+        return prefect_app.router.lifespan_context(prefect_app) or nullcontext()  # type: ignore[no-any-return]
+
+    return Starlette(routes=[*routes, Mount("/", behind)], lifespan=lifespan)
+
+
+def make_metrics_page(metrics: Answer) -> Starlette:
+    """The page for a port of its own, with nothing else on it."""
+    return Starlette(routes=[_open("/metrics", metrics)])
+
+
+def answer_json(document: Any, status: int) -> Response:
+    """A JSON answer that nobody on the way may keep."""
+    return JSONResponse(document, status, {"Cache-Control": "no-store"})
+
+
+def _open(path: str, answer: Answer) -> Route:
+    async def endpoint(_: Request) -> Response:
+        return await answer()
+
+    return Route(path, endpoint)
+
+
+def _refuse(_: HTTPConnection, error: AuthenticationError) -> Response:
+    return PlainTextResponse(f"{error}\n", 401, {"WWW-Authenticate": 'Basic realm="pg-roundtrip", charset="UTF-8"'})

@@ -1,0 +1,77 @@
+"""Run web applications inside this process, on ports that IPv4 and IPv6 both reach, and stop them when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+
+from blocks.errors import PgRoundtripError
+from blocks.settings import environment_of_ours
+from tasks.engine.process import run
+
+_MIGRATION_TIMEOUT_S = 300
+_STOP_TIMEOUT_S = 3
+
+
+class PortTaken(PgRoundtripError):
+    """The service cannot listen where it is told to."""
+
+    message = "Cannot listen on the port"
+    hint = "set PORT or METRICS_PORT to a port that nobody else uses"
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals alone: who started it decides when it stops."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def listening(app: Any, port: int) -> AsyncIterator[None]:
+    """Serve an ASGI application while the context lasts; raises PortTaken."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_TIMEOUT_S)
+    server = _Server(config)
+    with _listener(port) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.05)
+            if serving.done():
+                await serving
+                raise PgRoundtripError(message="The Prefect server did not start", hint="its own words are in the log above")
+            yield
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@contextmanager
+def _listener(port: int) -> Iterator[socket.socket]:
+    """Listen on every address of both families; on IPv4 alone where there is no IPv6."""
+    try:
+        dual = socket.has_dualstack_ipv6()
+        family, host = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")  # noqa: S104  (a container's port)
+        made = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=128)
+    except OSError as error:
+        raise PortTaken(f"{port}: {error.strerror}") from None
+    with made:
+        yield made
+
+
+def migrate() -> None:
+    """Bring Prefect's database to the version of this Prefect, in a process of its own: it needs 60 MB that nobody needs later."""
+    command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
+    code, said = run(command, environment_of_ours(), timeout_s=_MIGRATION_TIMEOUT_S)
+    if code:
+        raise PgRoundtripError(
+            said.strip().rpartition("\n")[2], message="Prefect's database cannot be used",
+            hint="give PREFECT_HOME an empty folder: backups and verdicts are in the bucket, only the history of runs is lost",
+        )  # fmt: skip

@@ -1,0 +1,136 @@
+"""Look after the runs of the service's own deployments: free what a hard restart left, catch up, and say what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.runner import Runner
+from prefect.states import Crashed
+
+from blocks.errors import PgRoundtripError
+from blocks.plan import Plan
+from tasks.clock import utc_now
+from tasks.engine import catalog
+
+_IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_LOOK_AGAIN_S = 2
+_NO_BACKUP_YET_S = 60
+
+
+class ServiceRunner(Runner):
+    """A runner that ends when the service ends, and takes its runs down all at once."""
+
+    def __init__(self) -> None:
+        # Paused schedules would stay paused after a restart.
+        super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """Leave the signal to the service; Prefect's way would leave runs behind."""
+
+    async def cancel_all(self) -> None:
+        """Cancel every run at the same time: one after the other would take longer than a platform waits."""
+        running = [await self._client.read_flow_run(i) for i in self._process_manager.flow_run_ids()]
+        stopped = (self._cancellation_manager.cancel(run, "The service was stopped.") for run in running)
+        await asyncio.gather(*stopped, return_exceptions=True)
+
+
+async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> int:
+    """Say of runs that were in flight when the service was killed that they crashed, which frees their deployment's slot.
+
+    Nothing runs yet when this is called: whatever seems to run is what a killed service left. Returns how many.
+    """
+    message = "The service was restarted while this run was in progress."
+    stale = await _runs(client, deployments, _IN_FLIGHT)
+    for run in stale:
+        await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return len(stale)
+
+
+async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUID]) -> None:
+    """Run at once what fell due while nothing ran: first a backup, then a drill of what there is by then."""
+    if "backup" in deployments and await asyncio.to_thread(backup_due, plan):
+        await _run_to_its_end(client, deployments["backup"])
+    if "restore-drill" not in deployments:
+        return
+    while (due := await asyncio.to_thread(drill_due, plan)) is None:
+        await asyncio.sleep(_NO_BACKUP_YET_S)
+    if due:
+        await _run_to_its_end(client, deployments["restore-drill"])
+
+
+def backup_due(plan: Plan) -> bool:
+    """Whether a slot has passed since the newest backup; a storage that cannot be read is the run's to complain about."""
+    newest = last_backup(plan)
+    return newest is None or newest < plan.backups_due.before(utc_now())
+
+
+def drill_due(plan: Plan) -> bool | None:
+    """Whether a slot has passed since the newest drill; None while there is no backup to drill."""
+    if last_backup(plan) is None:
+        return None
+    newest = last_drill(plan)
+    return newest is None or newest < plan.drills_due.before(utc_now())
+
+
+def last_backup(plan: Plan) -> datetime | None:
+    """When the newest backup was taken, by the bucket; None when there is none, or nobody can tell."""
+    try:
+        backups = catalog.read_catalog(plan.storage)
+    except PgRoundtripError:
+        return None
+    return backups[-1].taken_at if backups else None
+
+
+def last_drill(plan: Plan) -> datetime | None:
+    """When the newest backup that has a report was drilled; None when none was, or nobody can tell."""
+    try:
+        backups = catalog.read_catalog(plan.storage)
+        reports = (catalog.load_report(plan.storage, b) for b in reversed(backups) if b.has_report)
+        return next((report.started_at for report in reports if report), None)
+    except PgRoundtripError:
+        return None
+
+
+async def next_runs(client: PrefectClient, deployments: dict[str, UUID]) -> dict[str, datetime]:
+    """When each flow runs next."""
+    names = {deployment: flow for flow, deployment in deployments.items()}
+    waiting = await _runs(client, list(names), [StateType.SCHEDULED])
+    found: dict[str, datetime] = {}
+    for run in waiting:
+        at = run.next_scheduled_start_time or run.expected_start_time
+        if at and run.deployment_id in names:
+            flow = names[run.deployment_id]
+            found[flow] = min(at, found.get(flow, at))
+    return found
+
+
+async def failed_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[FlowRun]:
+    """The runs that the history remembers as failed or crashed."""
+    return await _runs(client, list(deployments.values()), [StateType.FAILED, StateType.CRASHED])
+
+
+async def _run_to_its_end(client: PrefectClient, deployment: UUID) -> None:
+    run = await client.create_flow_run_from_deployment(deployment)
+    while not (run.state and run.state.is_final()):
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        run = await client.read_flow_run(run.id)
+
+
+async def _runs(client: PrefectClient, deployments: list[UUID], states: list[StateType]) -> list[FlowRun]:
+    return await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=deployments),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+        )
+    )
