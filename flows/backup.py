@@ -6,17 +6,28 @@ import time
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas import State
+from prefect.states import Completed
 from pydantic import BaseModel
 
 from blocks.errors import PgRoundtripError
-from blocks.plan import DEFAULT, resolve_plan
+from blocks.plan import DEFAULT, Plan, resolve_plan
+from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.parameters import PlanName
 from flows.prune import prune
 from flows.run_names import named
-from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup, sweep_stale_uploads
+from tasks.backup import (
+    commit_backup,
+    dump_to_storage,
+    inspect_source,
+    name_backup,
+    read_previous,
+    sweep_stale_uploads,
+)
 from tasks.engine.catalog import OBJECT
 from tasks.engine.manifest import Manifest
-from tasks.reports import publish_backup
+from tasks.reports import backup_sentence, publish_backup, publish_catalog
 
 log_plainly()
 
@@ -34,28 +45,39 @@ class BackupResult(BaseModel):
     seconds: float
 
 
-@flow(name="backup", flow_run_name=named("backup"))
-def backup(plan: str = DEFAULT) -> BackupResult:
+@flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
+@in_words
+def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     """Back up a plan's database to its storage, then apply its retention policy.
 
     Args:
-        plan: The name of the plan; `default` is the one that the environment describes.
+        plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
     """
     the_plan = resolve_plan(plan, frozenset({"database", "storage"}))
     source = inspect_source(the_plan)
     name = name_backup(the_plan)
     sweep_stale_uploads(the_plan)
+    before = read_previous(the_plan)
     begun = time.monotonic()
-    manifest = dump_to_storage(the_plan, plan, source, name)
+    manifest = dump_to_storage(the_plan, plan, source, name, before)
     seconds = time.monotonic() - begun
     commit_backup(the_plan, manifest)
-    publish_backup(plan, manifest)
+    publish_backup(plan, the_plan.storage, manifest, before, seconds)
+    pruned = _prune_after(the_plan, plan)
+    return Completed(
+        message=f"{name}: {backup_sentence(manifest)}; {pruned}",
+        data=BackupResult(**_result(manifest, the_plan.storage.key(name + OBJECT), seconds)),
+    )
+
+
+def _prune_after(plan: Plan, name: str) -> str:
+    """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
-        prune(plan)
+        return f"{len(prune(name).removals)} old ones removed"
     except PgRoundtripError as error:
-        # The backup is there; what could not be removed now is removed after the next one.
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
-    return BackupResult(**_result(manifest, the_plan.storage.key(name + OBJECT), seconds))
+        publish_catalog(name, plan.storage)
+        return f"old ones could not be removed: {error.sentence}"
 
 
 def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:

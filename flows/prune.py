@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.client.schemas import State
+from prefect.states import Completed
 
 from blocks.plan import DEFAULT, resolve_plan
+from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.parameters import PlanName
 from flows.run_names import named
 from tasks.engine.retention import Plan as RetentionPlan
 from tasks.prune import plan_retention, remove_all
-from tasks.reports import publish_retention
+from tasks.reports import publish_catalog, publish_retention, retention_sentence
 
 log_plainly()
 
 
-@flow(name="prune", flow_run_name=named("prune"))
-def prune(plan: str = DEFAULT, dry_run: bool = False) -> RetentionPlan:
+@flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
+@in_words
+def prune(plan: PlanName = DEFAULT, dry_run: bool = False) -> State[RetentionPlan]:
     """Remove the backups that a plan's retention policy no longer keeps.
 
+    The newest backup and the newest PROVEN one stay, however old; nothing goes while backups have stopped.
+
     Args:
-        plan: The name of the plan; `default` is the one that the environment describes.
-        dry_run: Decide, publish the decisions, and remove nothing.
+        plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
+        dry_run: Remove nothing; only publish what would be removed, and why.
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
     decided = plan_retention(the_plan)
     if not dry_run:
         decided = remove_all(the_plan, decided)
-    publish_retention(plan, decided)
-    return decided
+    publish_retention(plan, decided, dry_run=dry_run)
+    publish_catalog(plan, the_plan.storage)
+    return Completed(message=retention_sentence(decided, dry_run=dry_run), data=decided)

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.client.schemas import State
+from prefect.states import Completed
 
 from blocks.plan import DEFAULT, resolve_plan, resolve_target
+from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.parameters import BackupName, PlanName, ServerName
 from flows.run_names import named
 from tasks.drill import sweep_scratch
+from tasks.engine.checklist import counted
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
+from tasks.wording import human_seconds
 
 log_plainly()
 
 
-@flow(name="restore", flow_run_name=named("restore"))
-def restore(backup: str, plan: str = DEFAULT, target: str = DEFAULT, replace: bool = False) -> int:
+@flow(name="restore", flow_run_name=named("restore"), validate_parameters=False)
+@in_words
+def restore(
+    backup: BackupName, plan: PlanName = DEFAULT, target: ServerName = DEFAULT, replace: bool = False
+) -> State[int]:
     """Restore a backup; nothing becomes visible before all of it was checked. Returns the number of rows.
 
     Args:
-        backup: The backup's name, or `latest`.
-        plan: The plan whose storage holds it; `default` is the one that the environment describes.
-        target: Where to: the name of a PostgreSQL Server block; `default` is RESTORE_DATABASE_URL.
-        replace: Replace a database that has tables; without this it is refused.
+        backup: Which backup: its name, as in the catalog, or `latest` for the newest.
+        plan: Whose backup: the name of a saved Backup Plan block, or `default` for the plan that the environment describes.
+        target: Where to: the name of a saved PostgreSQL Server block, or `default` for RESTORE_DATABASE_URL.
+        replace: DANGER: everything that the target database holds now is dropped and replaced by the backup, with no way
+            back. Without it, a database that has tables is refused.
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
     chosen, manifest = choose_named(the_plan, backup)
     place = look_at_target(resolve_target(target), replace)
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
-    return how(the_plan, chosen, manifest, place).summary.rows
+    restored = how(the_plan, chosen, manifest, place)
+    what = f"{counted(restored.summary.rows, 'row')} of {counted(len(restored.summary.tables), 'table')}"
+    message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
+    return Completed(message=message, data=restored.summary.rows)

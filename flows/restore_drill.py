@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas import State
@@ -11,7 +10,9 @@ from prefect.states import Completed, Failed
 
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import DEFAULT, Plan, resolve_plan
+from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.parameters import BackupName, PlanName
 from flows.run_names import named
 from tasks.clock import utc_now
 from tasks.drill import (
@@ -25,23 +26,24 @@ from tasks.drill import (
     sweep_place,
 )
 from tasks.engine import checklist
-from tasks.engine.catalog import Backup
+from tasks.engine.catalog import LATEST, Backup
 from tasks.engine.checklist import not_possible
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.engine.queries import Query
 from tasks.rehearsal import Rehearsal
-from tasks.reports import publish_drill
+from tasks.reports import drill_sentence, publish_catalog, publish_drill
 
 log_plainly()
 
 
-@flow(name="restore-drill", flow_run_name=named("restore-drill"))
-def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
+@flow(name="restore-drill", flow_run_name=named("restore-drill"), validate_parameters=False)
+@in_words
+def restore_drill(plan: PlanName = DEFAULT, backup: BackupName | None = None) -> State[DrillReport]:
     """Restore a backup into a place of its own, dump that again, and compare it with what was stored.
 
     Args:
-        plan: The name of the plan; `default` is the one that the environment describes.
-        backup: The backup to rehearse, by name; the plan's choice, or else the newest, when empty.
+        plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
+        backup: Which backup: its name, as in the catalog, or `latest` for the newest; the plan's choice, or else the newest, when empty.
     """
     the_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
     queries = read_own_queries(the_plan)
@@ -50,11 +52,12 @@ def restore_drill(plan: str = DEFAULT, backup: str | None = None) -> State[Any]:
     except StorageError as error:
         if isinstance(error, ObjectMissing):
             raise
-        return Failed(name=Verdict.INCONCLUSIVE.value, message=error.sentence, data=_unknown(error))
+        return _final_state(_unknown(error))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(the_plan, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
-    limit = None if backup or the_plan.verify_backup_file else the_plan.verify_max_age_s
+    by_name = backup != LATEST and (backup or the_plan.verify_backup_file)
+    limit = None if by_name else the_plan.verify_max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
     if complaint := complaint_of(report, seen.error):
         get_run_logger().error("%s", complaint)
@@ -82,6 +85,7 @@ def _keep(plan: Plan, name: str, report: DrillReport) -> None:
     except PgRoundtripError as error:
         get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
     publish_drill(name, report)
+    publish_catalog(name, plan.storage, report)
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:
@@ -91,9 +95,7 @@ def _unknown(error: PgRoundtripError) -> DrillReport:
     return report_on(none, Rehearsal(checks=checks, error=error), utc_now(), 0.0)
 
 
-def _final_state(report: DrillReport) -> State[Any]:
+def _final_state(report: DrillReport) -> State[DrillReport]:
     """The run's state carries the verdict, so that the history reads at a glance."""
-    if report.verdict is Verdict.PROVEN:
-        message = f"{report.backup} was restored in {report.restore_seconds:.1f} s and is what was dumped"
-        return Completed(name=report.verdict.value, message=message, data=report)
-    return Failed(name=report.verdict.value, message=f"{report.backup}: {report.cause}", data=report)
+    end = Completed if report.verdict is Verdict.PROVEN else Failed
+    return end(name=report.verdict.value, message=drill_sentence(report), data=report)

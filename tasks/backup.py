@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
-from blocks.errors import EmptyBackup, StorageError
+from blocks.errors import EmptyBackup, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import ServerFacts
 from blocks.storage import UPLOAD
@@ -20,7 +20,8 @@ from tasks.engine.manifest import Manifest, PartRecord, SequenceRecord, TableRec
 from tasks.engine.pipeline import StreamResult, stream_dump
 from tasks.engine.schema_text import RULES
 from tasks.engine.upload import Upload
-from tasks.policy import LONG, QUICK
+from tasks.policy import LONG, ONCE, QUICK
+from tasks.reports.progress import DumpProgress
 from tasks.wording import human_bytes, iso, tool_version
 
 STALE_UPLOAD = timedelta(days=1)
@@ -88,18 +89,34 @@ def sweep_stale_uploads(plan: Plan) -> int:
     return swept
 
 
-@task(name="dump to storage", **LONG)
-def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str) -> Manifest:
-    """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing."""
-    logger, started = get_run_logger(), utc_now()
+@task(name="look at the backup before", **ONCE)
+def read_previous(plan: Plan) -> Manifest | None:
+    """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup."""
+    try:
+        ours = [b for b in catalog.read_catalog(plan.storage) if not b.foreign]
+        return catalog.load_manifest(plan.storage, ours[-1]) if ours else None
+    except PgRoundtripError as error:
+        get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
+        return None
+
+
+@task(name="dump to storage", task_run_name="dump {name}", **LONG)
+def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, before: Manifest | None = None) -> Manifest:
+    """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
+
+    How far it is, is shown against the size of the dump `before`, or else that of the database.
+    """
+    logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
     key = plan.storage.key(name + catalog.OBJECT)
     logger.info("Dumping database...")
-    with running_dump(plan.source, source.client) as dump:
-        sink = Upload(plan.storage, key, int(source.facts.size_bytes * _OBJECT_PER_DATABASE_BYTE))
-        result = stream_dump(
-            dump, sink, plan.compression_level,
-            lambda raw, stored: logger.info("Dumped %s, stored %s", human_bytes(raw), human_bytes(stored)),
-        )  # fmt: skip
+    expected_bytes = before.raw_bytes if before else size_bytes
+    with (
+        DumpProgress(name, expected_bytes, logger.info) as progress,
+        running_dump(plan.source, source.client) as dump,
+    ):
+        sink = Upload(plan.storage, key, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
+        result = stream_dump(dump, sink, plan.compression_level, progress.tell)
+        progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     return _manifest(plan_name, plan, source, name, started, result)
 

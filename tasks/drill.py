@@ -24,8 +24,10 @@ from tasks.wording import human_age, tool_version
 
 @task(name="choose the backup", **QUICK)
 def choose_backup(plan: Plan, name: str | None) -> Backup:
-    """Take the named backup, else the plan's, else the newest."""
+    """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
     backups = catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD))
+    if name == catalog.LATEST:
+        return catalog.choose(backups, None)
     return catalog.choose(backups, name or plan.verify_backup_file)
 
 

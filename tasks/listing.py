@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from blocks.errors import BackupDamaged
 from blocks.plan import Plan
+from blocks.storage import BackupStorage
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.wording import iso
@@ -19,17 +21,21 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
 
     `rows` is None for a foreign backup, and for one whose manifest cannot be read; `verdict` for one never drilled.
     """
-    backups = catalog.read_catalog(plan.storage)
-    with ThreadPoolExecutor(_AT_ONCE, "list") as pool:
-        return list(pool.map(lambda backup: _entry(plan, backup), backups))
+    return read_entries(plan.storage, catalog.read_catalog(plan.storage))
 
 
-def _entry(plan: Plan, backup: Backup) -> dict[str, Any]:
+def read_entries(storage: BackupStorage, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
+    """What the documents beside some backups say: two requests for each, `at_once` of them at the same time."""
+    with ThreadPoolExecutor(at_once, "list") as pool:
+        return list(pool.map(lambda backup: _entry(storage, backup), backups))
+
+
+def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
     try:
-        manifest = catalog.load_manifest(plan.storage, backup)
+        manifest = catalog.load_manifest(storage, backup)
     except BackupDamaged:
         manifest = None
-    report = catalog.load_report(plan.storage, backup)
+    report = catalog.load_report(storage, backup)
     return {
         "name": backup.name,
         "taken_at": iso(backup.taken_at),

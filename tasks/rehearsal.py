@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blocks.errors import (
     BackupDamaged,
@@ -33,6 +33,7 @@ from tasks.engine.restored_copy import look_at_copy
 from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip
 from tasks.engine.scratch import Locale, scratch_database
 from tasks.place import Ground, Place, ready
+from tasks.reports.progress import RestoreProgress
 from tasks.second_look import confirm_damage, explain_refusal
 from tasks.wording import human_bytes
 
@@ -118,10 +119,11 @@ def _restore(
     manner = Manner(
         # A table that is made and filled in one transaction needs no write-ahead log there.
         single_transaction=in_sandbox, gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
-        progress=lambda n: logger.info("Restored %s of %s", human_bytes(n), size),
     )  # fmt: skip
     try:
-        flow = feed_psql(reader, scratch, ground.client, manner)
+        with RestoreProgress(task.backup.name, task.backup.object_bytes, logger.info) as progress:
+            flow = feed_psql(reader, scratch, ground.client, replace(manner, progress=progress.tell))
+            progress.done()
     except (BackupDamaged, EmptyBackup):
         confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=True)
         raise

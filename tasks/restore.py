@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prefect import get_run_logger, task
 
 from blocks.errors import PgRoundtripError
@@ -20,13 +18,14 @@ from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.policy import ONCE, QUICK
 from tasks.rehearsal import locale_of
+from tasks.reports.progress import RestoreProgress
 from tasks.wording import human_bytes
 
 
 @task(name="choose the backup", **QUICK)
 def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
-    wanted = None if name == "latest" else name
+    wanted = None if name == catalog.LATEST else name
     backup = catalog.choose(catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD)), wanted)
     return backup, catalog.load_manifest(plan.storage, backup)
 
@@ -37,16 +36,17 @@ def look_at_target(database: PostgresServer, replace: bool) -> Target:
     return inspect_target(database, replace=replace)
 
 
-@task(name="restore into a new database and rename it", **ONCE)
+@task(name="restore into a new database and rename it", task_run_name="restore {backup.name} and rename it", **ONCE)
 def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore under a temporary name; the target's name goes to it only when all of it is right."""
     logger = get_run_logger()
     client = match_client(target.facts.major)
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
-        flow = feed_psql(
-            BackupReader(plan.storage, backup, manifest), fresh, client, Manner(progress=_progress(backup))
-        )
+        with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
+            reader = BackupReader(plan.storage, backup, manifest)
+            flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell))
+            progress.done()
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
     logger.info(
         "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
@@ -54,7 +54,7 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     return flow
 
 
-@task(name="restore in place", **ONCE)
+@task(name="restore in place", task_run_name="restore {backup.name} in place", **ONCE)
 def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore into the empty database that is there, for a role that may not create one.
 
@@ -67,8 +67,11 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     checked = read_through(BackupReader(plan.storage, backup, manifest))
     atomic = not checked.summary.large_objects
     try:
-        flow = feed_psql(BackupReader(plan.storage, backup, manifest), target.database, client,
-                         Manner(single_transaction=atomic, progress=_progress(backup)))  # fmt: skip
+        with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
+            reader = BackupReader(plan.storage, backup, manifest)
+            manner = Manner(single_transaction=atomic, progress=progress.tell)
+            flow = feed_psql(reader, target.database, client, manner)
+            progress.done()
     except PgRoundtripError as error:
         error.hint = what_is_left(target.database)
         raise
@@ -76,8 +79,3 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
         "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
     )
     return flow
-
-
-def _progress(backup: Backup) -> Any:
-    logger = get_run_logger()
-    return lambda n: logger.info("Restored %s of %s", human_bytes(n), human_bytes(backup.object_bytes))

@@ -31,3 +31,22 @@ def iso(moment: datetime) -> str:
 def tool_version() -> str:
     """The version of this project, as it was installed."""
     return version("pg-roundtrip")
+
+
+def human_seconds(seconds: float) -> str:
+    """`4.2 s`, `12 min 5 s`, `3 h 20 min`: as exact as matters."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def change(now: float, before: float) -> str:
+    """`+4.2 %` with an arrow that shows the way at a glance."""
+    if now == before:
+        return "→ same"
+    if not before:
+        return "↗ new"
+    percent = 100 * (now - before) / before
+    arrow = "↗" if now > before else "↘"
+    return f"{arrow} {percent:+,.1f} %" if abs(percent) >= 0.05 else f"{arrow} under 0.1 %"

@@ -17,6 +17,7 @@ from tasks.engine.manifest import DrillReport, Manifest, read_manifest, read_rep
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
+LATEST = "latest"  # instead of a name, the newest
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
 

@@ -1,0 +1,9 @@
+"""Show what runs did where their history is looked at: as Prefect artifacts, which never cost a run its end."""
+
+from tasks.reports.backup import backup_sentence, publish_backup
+from tasks.reports.catalog import publish_catalog
+from tasks.reports.drill import coverage, drill_markdown, drill_sentence, publish_drill, timings
+from tasks.reports.retention import publish_retention, retention_sentence, retention_table
+
+__all__ = ["backup_sentence", "coverage", "drill_markdown", "drill_sentence", "publish_backup", "publish_catalog", "publish_drill", "publish_retention",
+           "retention_sentence", "retention_table", "timings"]  # fmt: skip

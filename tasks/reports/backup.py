@@ -1,0 +1,106 @@
+"""Show one backup: what it holds, how it compares with the one before, and how to restore it by hand."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+from blocks.storage import BackupStorage
+from tasks.engine.catalog import OBJECT
+from tasks.engine.checklist import counted
+from tasks.engine.manifest import Manifest
+from tasks.reports.markdown import cell, facts, fenced, table
+from tasks.reports.publish import publish, warned_only
+from tasks.wording import change, human_bytes, human_seconds, iso
+
+_TABLES = 25
+
+
+@warned_only("The report of the backup")
+def publish_backup(
+    plan: str, storage: BackupStorage, manifest: Manifest, before: Manifest | None, seconds: float
+) -> None:
+    """One report a backup; `seconds` is what dumping and storing took."""
+    text = backup_markdown(plan, storage, manifest, before, seconds)
+    publish("backup", plan, f"{manifest.name}: {backup_sentence(manifest)}", text)
+
+
+def backup_sentence(manifest: Manifest) -> str:
+    """`1,234 rows of 12 tables, 3.4M`."""
+    tables = counted(len(manifest.tables), "table")
+    return f"{counted(manifest.rows, 'row')} of {tables}, {human_bytes(manifest.object_bytes)}"
+
+
+def backup_markdown(
+    plan: str, storage: BackupStorage, manifest: Manifest, before: Manifest | None, seconds: float
+) -> str:
+    """A backup for people: the figures first, then how to get it back, then the details."""
+    raw, stored = human_bytes(manifest.raw_bytes), human_bytes(manifest.object_bytes)
+    ratio, speed = manifest.raw_bytes / max(1, manifest.object_bytes), manifest.raw_bytes / max(seconds, 0.001)
+    summary = (
+        f"**{counted(manifest.rows, 'row')} of {counted(len(manifest.tables), 'table')}**: {raw} of SQL in an object of {stored} "
+        f"({ratio:.1f} to 1), dumped and stored in {human_seconds(seconds)} ({human_bytes(speed)}/s of SQL)."
+    )
+    return "\n\n".join([
+        f"# {manifest.name}", summary, _compared(manifest, before), "## Restore it", _by_hand(plan, storage, manifest),
+        _largest(manifest), "## Details", facts(_details(storage, manifest)) + "\n",
+    ])  # fmt: skip
+
+
+def _compared(manifest: Manifest, before: Manifest | None) -> str:
+    if before is None:
+        return "There is no backup before this one to compare it with."
+    rows = [
+        [name, show(getter(manifest)), show(getter(before)), change(getter(manifest), getter(before))]
+        for name, show, getter in (
+            ("object", human_bytes, lambda m: m.object_bytes), ("SQL", human_bytes, lambda m: m.raw_bytes),
+            ("rows", "{:,}".format, lambda m: m.rows), ("tables", "{:,}".format, lambda m: len(m.tables)),
+        )
+    ]  # fmt: skip
+    columns = {" ": "---", "this backup": "---:", cell(before.name): "---:", "change": "---:"}
+    return table(columns, rows)
+
+
+def _by_hand(plan: str, storage: BackupStorage, manifest: Manifest) -> str:
+    """Commands with the target's URL left to the reader's environment; nothing in them is secret."""
+    chosen = "" if plan == "default" else f" --plan {quote(plan)}"
+    place = quote(f"s3://{storage.bucket.bucket_name}/{storage.key(manifest.name + OBJECT)}")
+    return fenced(
+        f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
+        f"# with none of our programs\naws s3 cp --endpoint-url {quote(storage.endpoint)} {place} - | gunzip | "
+        'psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
+    )  # fmt: skip
+
+
+def _largest(manifest: Manifest) -> str:
+    """The tables that make up most of it; the manifest has them all."""
+    largest = sorted(manifest.tables, key=lambda t: t.raw_bytes, reverse=True)[:_TABLES]
+    rows = [
+        [
+            cell(t.name),
+            f"{t.rows:,}",
+            human_bytes(t.raw_bytes),
+            f"{t.raw_bytes / max(1, manifest.raw_bytes):.0%}",
+            f"`{t.digest}`",
+        ]
+        for t in largest
+    ]
+    shown = table({"table": "---", "rows": "---:", "SQL": "---:", "share": "---:", "digest of its rows": "---"}, rows)
+    rest = len(manifest.tables) - len(largest)
+    more = f"\n\n… and {counted(rest, 'smaller table')}, which the manifest beside the backup has." if rest else ""
+    return f"## {'Largest tables' if rest else 'Tables'}\n\n{shown}{more}"
+
+
+def _details(storage: BackupStorage, manifest: Manifest) -> dict[str, str]:
+    extensions = ", ".join(f"{name} {version}".strip() for name, version in manifest.extensions.items())
+    return {
+        "database": cell(f"{manifest.database}, PostgreSQL {manifest.server_version}, {manifest.encoding}"),
+        "dumped by": f"pg_dump {cell(manifest.client_version)}, pg-roundtrip {cell(manifest.tool_version)}",
+        "begun, ended": f"{iso(manifest.started_at)}, {iso(manifest.ended_at)}",
+        "bucket": cell(storage.bucket.bucket_name),
+        "key": f"`{storage.key(manifest.name + OBJECT)}`",
+        "SHA-256": f"`{manifest.sha256}`",
+        "compression": cell(manifest.compression),
+        "schema": f"{counted(manifest.schema_statements, 'statement')}, digest `{manifest.schema_digest}`",
+        "large objects": f"{manifest.large_objects:,}",
+        "extensions": cell(extensions) or "none",
+    }

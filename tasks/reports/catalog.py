@@ -1,0 +1,74 @@
+"""Show all backups of a plan: how their size changes, and which of them were proven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from blocks.storage import BackupStorage
+from tasks.engine.catalog import Backup, read_catalog
+from tasks.engine.checklist import counted
+from tasks.engine.manifest import DrillReport, Verdict
+from tasks.listing import read_entries
+from tasks.reports.markdown import table
+from tasks.reports.publish import publish, warned_only
+from tasks.wording import change, human_bytes
+
+_SHOWN = 500
+# Names, dates and sizes come from the listing alone; rows and verdicts cost two requests a backup.
+_READ, _AT_ONCE = 50, 4
+_UNREAD = "…"
+_MARKS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
+_COLUMNS = {
+    "backup": "---",
+    "taken at (UTC)": "---",
+    "size": "---:",
+    "change": "---:",
+    "rows": "---:",
+    "verdict": "---",
+}
+
+
+@warned_only("The catalog")
+def publish_catalog(plan: str, storage: BackupStorage, report: DrillReport | None = None) -> None:
+    """One list of all backups; `report` is a drill's that the storage may not have been told."""
+    backups = read_catalog(storage)
+    entries = {entry["name"]: entry for entry in read_entries(storage, backups[-_READ:], _AT_ONCE)}
+    if report and report.backup in entries:
+        entries[report.backup]["verdict"] = report.verdict.value
+    publish("catalog", plan, _summary(backups), catalog_markdown(plan, backups, entries))
+
+
+def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The catalog for people, newest first; `entries` has rows and verdicts of those backups that were looked into."""
+    shown = backups[-_SHOWN:]
+    before = {later.name: earlier for earlier, later in pairwise(backups)}
+    rows = [_row(backup, before.get(backup.name), entries.get(backup.name)) for backup in reversed(shown)]
+    notes = ["The change is that of the size, against the backup before."]
+    if unread := [b for b in shown if b.name not in entries]:
+        notes.append(
+            f"Rows and verdicts ({_UNREAD}) of {counted(len(unread), 'older backup')} were not looked up here."
+        )
+    if more := len(backups) - len(shown):
+        notes.append(f"{counted(more, 'older backup')} more are not shown; `pg-roundtrip list` shows everything.")
+    return f"# Backups of {plan}\n\n**{_summary(backups)}**\n\n{table(_COLUMNS, rows)}\n\n{' '.join(notes)}\n"
+
+
+def _summary(backups: Sequence[Backup]) -> str:
+    if not backups:
+        return "no backups"
+    return f"{counted(len(backups), 'backup')}, {human_bytes(sum(b.object_bytes for b in backups))} in all"
+
+
+def _row(backup: Backup, before: Backup | None, entry: Mapping[str, Any] | None) -> list[str]:
+    rows = verdict = _UNREAD
+    if backup.foreign:
+        rows = "foreign"
+    elif entry:
+        rows = "unreadable" if entry["rows"] is None else f"{entry['rows']:,}"
+    if entry:
+        verdict = f"{_MARKS[Verdict(entry['verdict'])]} {entry['verdict']}" if entry["verdict"] else "not drilled"
+    trend = change(backup.object_bytes, before.object_bytes) if before else ""
+    taken = f"{backup.taken_at:%Y-%m-%d %H:%M:%S}"
+    return [f"`{backup.name}`", taken, human_bytes(backup.object_bytes), trend, rows, verdict]

@@ -1,0 +1,85 @@
+"""Show one drill: the verdict first, then what it covers and every check that was made."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tasks.engine import checklist
+from tasks.engine.checklist import counted
+from tasks.engine.manifest import DrillReport, Verdict
+from tasks.reports.markdown import cell, facts, fenced, table
+from tasks.reports.publish import publish, warned_only
+from tasks.wording import human_age, human_bytes, human_seconds
+
+_MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible": "⚪"}
+_VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
+_LEGEND = (
+    "✅ passed, ❌ failed, ⚠️ worth knowing and no fault of the backup, ⚪ not possible. Checks that were made in one pass share "
+    "its time. Outside of a database, and so of its backup, are roles with their passwords, tablespaces, and the "
+    "settings and rights of the database itself. Materialized views are filled anew and not compared row by row."
+)
+
+
+@warned_only("The report of the drill")
+def publish_drill(plan: str, report: DrillReport) -> None:
+    """One report a drill."""
+    publish("drill", plan, f"{report.verdict}: {report.backup}", drill_markdown(report))
+
+
+def drill_markdown(report: DrillReport) -> str:
+    """A drill for people: the verdict first, then what it covers, what was found, how long it took, and every check."""
+    checks = [
+        [_MARKS[c.result], cell(c.name), cell(c.evidence.partition("\n")[0]), f"{c.seconds:.1f} s"]
+        for c in report.checks
+    ]
+    return "\n\n".join([
+        f"# {_VERDICTS[report.verdict]} {report.verdict}: {report.backup or 'no backup could be looked at'}",
+        cell(coverage(report)), *_findings(report), "## Timings", facts(timings(report)),
+        "## Every check", table({" ": "---", "check": "---", "evidence": "---", "took": "---:"}, checks), f"{_LEGEND}\n",
+    ])  # fmt: skip
+
+
+def drill_sentence(report: DrillReport) -> str:
+    """What a drill came to, for the run's history."""
+    if report.verdict is Verdict.PROVEN:
+        rows = f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"
+        took = human_seconds(report.restore_seconds)
+        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}"
+    if report.verdict is Verdict.FAILED:
+        return f"{report.backup} is not what it should be: {report.cause}"
+    return f"{report.backup or 'The newest backup'} could not be drilled, which says nothing about it: {report.cause}"
+
+
+def coverage(report: DrillReport) -> str:
+    """What a verdict covers, in a sentence or two."""
+    if report.verdict is Verdict.INCONCLUSIVE:
+        return f"The drill could not be carried out, so it says nothing about the backup: {report.cause}"
+    where = "a throwaway server" if report.place == "sandbox" else "a scratch database"
+    if report.verdict is Verdict.FAILED:
+        return f"This backup is not what it should be: {report.cause}"
+    schema = next((c.evidence.partition("\n")[0] for c in report.checks if c.name == checklist.SCHEMA), "")
+    impossible = [c.name for c in report.checks if c.result == "not possible"]
+    rest = f" These checks were not possible: {', '.join(impossible)}." if impossible else ""
+    return (
+        f"{report.rows:,} rows of {report.tables:,} tables ({human_bytes(report.raw_bytes)} of SQL) were restored into {where} of "
+        f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{rest}"
+    )
+
+
+def timings(report: DrillReport) -> dict[str, str]:
+    """How long a restore takes (the measured RTO) and what a loss now would have cost (the RPO)."""
+    return {
+        "Restore time (RTO)": human_seconds(report.restore_seconds) if report.restore_seconds else "not restored",
+        "Backup age (RPO)": human_age(timedelta(seconds=report.age_seconds)),
+        "Comparison": human_seconds(report.compare_seconds) if report.compare_seconds else "not compared",
+        "Whole drill": human_seconds(report.seconds),
+    }
+
+
+def _findings(report: DrillReport) -> list[str]:
+    """What failed and what is worth knowing, whole; a diff keeps its lines and gets its colours."""
+    shown = []
+    for check in (c for c in report.checks if c.result in ("failed", "warning")):
+        evidence = fenced(check.evidence, "diff" if "\n" in check.evidence else "")
+        shown.append(f"**{_MARKS[check.result]} {cell(check.name)}**\n\n{evidence}")
+    return ["## Findings", *shown] if shown else []

@@ -1,0 +1,34 @@
+"""Show what a prune decided about every backup, and why."""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_table_artifact
+
+from tasks.engine import retention
+from tasks.reports.publish import artifact_key, warned_only
+
+_SHOWN = 500
+
+
+@warned_only("The table of the retention policy")
+def publish_retention(plan: str, decided: retention.Plan, *, dry_run: bool = False) -> None:
+    """One table a prune: every backup, what became of it, and why; of many backups the newest ones."""
+    rows = retention_table(decided)
+    more = [{"backup": f"… and {len(rows) - _SHOWN} older ones", "decision": "", "reason": ""}][: len(rows) > _SHOWN]
+    description = retention_sentence(decided, dry_run=dry_run)
+    create_table_artifact(key=artifact_key("prune", plan), description=description, table=[*rows[:_SHOWN], *more])
+
+
+def retention_table(decided: retention.Plan) -> list[dict[str, str]]:
+    """A plan's decisions for people, newest first."""
+    return [
+        {"backup": d.backup.name, "decision": "keep" if d.keep else "remove", "reason": d.reason}
+        for d in reversed(decided.decisions)
+    ]
+
+
+def retention_sentence(decided: retention.Plan, *, dry_run: bool = False) -> str:
+    """What a prune did, in a sentence."""
+    removed, all_of_them = len(decided.removals), len(decided.decisions)
+    done = f"{'Would remove' if dry_run else 'Removed'} {removed} of {all_of_them} backups"
+    return f"{done}; {decided.warning}" if decided.warning else done
