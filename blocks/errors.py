@@ -23,6 +23,9 @@
      |    |__ RestoreFailed
      |    |__ TargetNotEmpty
      |    |__ DrillTimedOut
+     |__ ServiceError
+     |    |__ PortTaken
+     |    |__ PrefectUnreachable
      |__ NoSpaceLeft
 
 The wording of the messages is the product specification's.
@@ -259,6 +262,27 @@ class DrillTimedOut(RestoreError):
 
     message = "The drill took longer than VERIFY_TIMEOUT allows"
     hint = "raise VERIFY_TIMEOUT; VERIFY_TARGET=sandbox is faster than a server that others use"
+
+
+class ServiceError(PgRoundtripError):
+    """Anything that keeps the long-running service from starting."""
+
+    message = "The Prefect server did not start"
+    hint = "its own words are in the log above"
+
+
+class PortTaken(ServiceError):
+    """The service cannot listen where it is told to."""
+
+    message = "Cannot listen on the port"
+    hint = "set PORT or METRICS_PORT to a port that nobody else uses"
+
+
+class PrefectUnreachable(ServiceError):
+    """The Prefect server that PREFECT_API_URL names does not answer."""
+
+    message = "Cannot reach the Prefect server"
+    hint = "check PREFECT_API_URL, and PREFECT_API_AUTH_STRING or PREFECT_API_KEY for one with a login"
 
 
 class NoSpaceLeft(PgRoundtripError):

@@ -155,6 +155,11 @@ class PostgresServer(Block):
             opened.execute(_NO_OTHER_LIMITS)
             yield Connection(opened, self.address)
 
+    def ask(self) -> None:
+        """See whether the database answers; raises DatabaseError when it does not."""
+        with self.connect() as connection:
+            connection.query("SELECT 1")
+
     def inspect(self) -> ServerFacts:
         """Ask the server what it is, how large the database is and what we may do there."""
         with self.connect() as connection:

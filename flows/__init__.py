@@ -26,3 +26,10 @@ for _name, _value in {
     "DO_NOT_TRACK": "1",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# Set in the runs of `pg-roundtrip serve`: they end with it, even when it is killed.
+SERVED = "PG_ROUNDTRIP_SERVED"
+if os.environ.get(SERVED) and os.environ.get("PREFECT__FLOW_RUN_ID"):
+    from tasks.engine.process import end_with_parent
+
+    end_with_parent()

@@ -114,6 +114,14 @@ def restore(
 
 
 @app.command()
+def serve() -> None:
+    """Run it all in one process: schedules, runs, and the Prefect UI behind a login; the container's command."""
+    from flows.service.environment import prepare  # noqa: PLC0415
+
+    os.execv(sys.executable, prepare())  # noqa: S606  (ourselves, with what Prefect reads at its import)
+
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect UI up and print its address.")] = False,
 ) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.settings import Settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
+from blocks.settings import Settings, default_in_environment, load_service_settings, set_in_environment
+from flows import SERVED, terminal
+from tasks.engine.queries import load_queries
+
+OWN_SERVER, MADE = "--own-server", "--made"
 _MADE_BYTES = 12
 
 
@@ -21,10 +27,10 @@ class Login:
     made: bool
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Login:
+    def from_settings(cls, settings: Settings, *, made: bool = False) -> Login:
         """The login of the settings, with a password that was never used before when they have none."""
         if settings.ui_password:
-            return cls(settings.ui_username, settings.ui_password.get_secret_value(), made=False)
+            return cls(settings.ui_username, settings.ui_password.get_secret_value(), made)
         return cls(settings.ui_username, secrets.token_urlsafe(_MADE_BYTES), made=True)
 
     @property
@@ -33,10 +39,33 @@ class Login:
         return f"{self.user}:{self.password}"
 
 
+def prepare() -> list[str]:
+    """Check every setting, set what Prefect reads when it is imported, and return the command to become.
+
+    Prefect is imported already where this runs, so the service has to be a new program with the same process id.
+    Raises ConfigurationError with every fault.
+    """
+    settings = load_service_settings()
+    if "restore-drill" in settings.served:
+        load_queries(settings.verify_queries_file)
+    default_in_environment(for_any_server())
+    command = [sys.executable, "-P", "-m", "flows.serve"]
+    if PREFECT_API_URL.value():
+        return command
+    login = Login.from_settings(settings)
+    home, complaint = usable_home(PREFECT_HOME.value())
+    for name, value in for_own_server(settings, login, home).items():
+        set_in_environment(name, value)
+    if complaint:
+        terminal.complain([f"WARNING: {complaint}; the history of runs is kept in {home} until the next start"])
+    set_in_environment("UI_PASSWORD", login.password)
+    return [*command, OWN_SERVER, *([MADE] if login.made else [])]
+
+
 def for_any_server() -> dict[str, str]:
     """What the process wants whichever Prefect server it talks to."""
     # glibc gives each thread an arena of its own, and never gives them back.
-    return {"MALLOC_ARENA_MAX": "2"}
+    return {"MALLOC_ARENA_MAX": "2", SERVED: "1"}
 
 
 def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, str]:

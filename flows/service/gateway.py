@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,8 +20,10 @@ from starlette.authentication import (
 )
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.status import WS_1008_POLICY_VIOLATION
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.service.environment import Login
 
@@ -54,15 +57,54 @@ class PasswordLogin(AuthenticationBackend):
         return AuthCredentials(["authenticated"]), SimpleUser(self._user)
 
 
+class _Guard:
+    """Stand before the Prefect server: a login in the headers, or in a WebSocket's first message, or no way in.
+
+    Prefect's own clients listen for events without a header, and log in as its subprotocol `prefect` has it:
+    `{"type": "auth", "token": "user:password"}`, then whatever they came for.
+    """
+
+    def __init__(self, inner: ASGIApp, login: Login) -> None:
+        self._inner, self._token = inner, login.auth_string
+        self._by_header = AuthenticationMiddleware(inner, PasswordLogin(login), _refuse)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        spoken = "prefect" in scope.get("subprotocols", ())
+        if scope["type"] != "websocket" or not spoken or "authorization" in HTTPConnection(scope).headers:
+            await self._by_header(scope, receive, send)
+            return
+        waiting = True
+
+        async def receive_logged_in() -> Message:
+            nonlocal waiting
+            message = await receive()
+            if waiting and message["type"] == "websocket.receive":
+                waiting = False
+                if not self._logs_in(message):
+                    await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
+                    return {"type": "websocket.disconnect", "code": WS_1008_POLICY_VIOLATION}
+            return message
+
+        await self._inner(scope, receive_logged_in, send)
+
+    def _logs_in(self, message: Message) -> bool:
+        try:
+            said = json.loads(message.get("text") or message.get("bytes") or b"")
+            token = str(said["token"]) if said["type"] == "auth" else ""
+        except (ValueError, LookupError, TypeError):
+            return False
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+
 def make_gateway(login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None) -> Starlette:
     """Put the parts together; without `prefect_app` the Prefect server is elsewhere, and only health and metrics are here."""
-    routes: list[BaseRoute] = [_open("/health", health)] + ([_open("/metrics", metrics)] if metrics else [])
+    routes: list[BaseRoute] = [_open("/health", health), *([_open("/metrics", metrics)] if metrics else [])]
     if prefect_app is None or login is None:
         return Starlette(routes=routes)
-    behind = AuthenticationMiddleware(prefect_app, PasswordLogin(login), _refuse)
+    behind = _Guard(prefect_app, login)
 
     def lifespan(_: Starlette) -> AbstractAsyncContextManager[None]:
-        return prefect_app.router.lifespan_context(prefect_app) or nullcontext()  # type: ignore[no-any-return]
+        return prefect_app.router.lifespan_context(prefect_app)  # type: ignore[no-any-return]
 
     return Starlette(routes=[*routes, Mount("/", behind)], lifespan=lifespan)
 
@@ -70,11 +112,6 @@ def make_gateway(login: Login | None, prefect_app: Any, health: Answer, metrics:
 def make_metrics_page(metrics: Answer) -> Starlette:
     """The page for a port of its own, with nothing else on it."""
     return Starlette(routes=[_open("/metrics", metrics)])
-
-
-def answer_json(document: Any, status: int) -> Response:
-    """A JSON answer that nobody on the way may keep."""
-    return JSONResponse(document, status, {"Cache-Control": "no-store"})
 
 
 def _open(path: str, answer: Answer) -> Route:

@@ -11,19 +11,12 @@ from typing import Any
 
 import uvicorn
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PortTaken, ServiceError
 from blocks.settings import environment_of_ours
 from tasks.engine.process import run
 
 _MIGRATION_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 3
-
-
-class PortTaken(PgRoundtripError):
-    """The service cannot listen where it is told to."""
-
-    message = "Cannot listen on the port"
-    hint = "set PORT or METRICS_PORT to a port that nobody else uses"
 
 
 class _Server(uvicorn.Server):
@@ -42,11 +35,11 @@ async def listening(app: Any, port: int) -> AsyncIterator[None]:
     with _listener(port) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         try:
-            while not server.started and not serving.done():
+            while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
                 await asyncio.sleep(0.05)
             if serving.done():
                 await serving
-                raise PgRoundtripError(message="The Prefect server did not start", hint="its own words are in the log above")
+                raise ServiceError("it ended while it started")
             yield
         finally:
             server.should_exit = True
@@ -71,7 +64,7 @@ def migrate() -> None:
     command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
     code, said = run(command, environment_of_ours(), timeout_s=_MIGRATION_TIMEOUT_S)
     if code:
-        raise PgRoundtripError(
+        raise ServiceError(
             said.strip().rpartition("\n")[2], message="Prefect's database cannot be used",
             hint="give PREFECT_HOME an empty folder: backups and verdicts are in the bucket, only the history of runs is lost",
         )  # fmt: skip

@@ -18,13 +18,14 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runner import Runner
 from prefect.states import Crashed
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
+_API_TRIES = 30
 _NO_BACKUP_YET_S = 60
 
 
@@ -45,6 +46,15 @@ class ServiceRunner(Runner):
         await asyncio.gather(*stopped, return_exceptions=True)
 
 
+async def await_api(client: PrefectClient) -> None:
+    """Wait until the Prefect server answers, for one that is started together with us; raises PrefectUnreachable."""
+    for _ in range(_API_TRIES):
+        if (error := await client.api_healthcheck()) is None:
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    raise PrefectUnreachable(f"{client.api_url.host}: {type(error).__name__}")
+
+
 async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> int:
     """Say of runs that were in flight when the service was killed that they crashed, which frees their deployment's slot.
 
@@ -63,7 +73,7 @@ async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUI
         await _run_to_its_end(client, deployments["backup"])
     if "restore-drill" not in deployments:
         return
-    while (due := await asyncio.to_thread(drill_due, plan)) is None:
+    while (due := await asyncio.to_thread(drill_due, plan)) is None:  # noqa: ASYNC110  (another process makes the backup)
         await asyncio.sleep(_NO_BACKUP_YET_S)
     if due:
         await _run_to_its_end(client, deployments["restore-drill"])

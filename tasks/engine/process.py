@@ -197,6 +197,12 @@ def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | P
     ).pid
 
 
+def end_with_parent() -> None:
+    """Ask the system to terminate this process when the one that started it is gone, even by SIGKILL."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _die_with_parent() -> None:
     # Without this a SIGKILL of ours would leave pg_dump holding its locks and snapshot.
     if _LIBC is not None:

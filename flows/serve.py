@@ -1,0 +1,131 @@
+"""Run all that keeps a database backed up and proved, in one process: Prefect's server and UI, the schedules and the runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.logging import get_logger
+
+from blocks.errors import PgRoundtripError
+from blocks.plan import DEFAULT, Plan
+from blocks.settings import Settings, load_service_settings
+from flows import terminal
+from flows.deployments import deployments_of
+from flows.logs import log_plainly
+from flows.service import host
+from flows.service.announce import announce
+from flows.service.environment import MADE, OWN_SERVER, Login
+from flows.service.gateway import make_gateway, make_metrics_page
+from flows.service.runs import ServiceRunner, await_api, catch_up, crash_stale_runs, last_backup, last_drill
+from flows.service.watch import Watch
+from tasks.clock import utc_now
+from tasks.plans import save_plan
+
+_logger = get_logger("serve")
+
+
+async def serve(settings: Settings, login: Login | None) -> None:
+    """Serve the plan of the environment until SIGTERM or SIGINT; with a `login`, Prefect's server is a part of this process."""
+    plan = Plan.from_settings(settings)
+    announce(settings, plan, login)
+    watch = Watch(plan, settings.served, utc_now())
+    async with _ports(settings, login, watch), get_client() as client:
+        runner = ServiceRunner()
+        work = asyncio.create_task(_work(settings, plan, client, runner, watch))
+        _on_signals(lambda: asyncio.ensure_future(_stop(runner, work)))
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    _logger.info("Service stopped")
+
+
+async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, watch: Watch) -> None:
+    """Make the deployments, free what a killed service left, catch up, and run what falls due."""
+    await await_api(client)
+    if "backup" in settings.served:
+        # A container that only drills knows a part of the plan, and would save that over the whole.
+        await asyncio.to_thread(save_plan, DEFAULT, plan)
+    deployments = await _register(settings, plan, runner)
+    if stale := await crash_stale_runs(client, list(deployments.values())):
+        _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
+    watch.follow(client, deployments)
+    catching_up = asyncio.create_task(catch_up(client, plan, deployments))
+    try:
+        await runner.start()
+    finally:
+        catching_up.cancel()
+
+
+async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> dict[str, UUID]:
+    """Create or update the deployments; their intervals go on from the newest backup and drill in the bucket."""
+    now = utc_now()
+    backup, drill = await asyncio.gather(asyncio.to_thread(last_backup, plan), asyncio.to_thread(last_drill, plan))
+    anchors = {
+        "backup": _anchor(backup, plan.interval_s, now),
+        "restore-drill": _anchor(drill, plan.verify_interval_s, now),
+    }
+    made = await deployments_of(DEFAULT, plan, settings.served, anchors=anchors)
+    return {flow: await runner.aadd_deployment(d) for flow, d in zip(settings.served, made, strict=True)}
+
+
+def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
+    """The moment to count intervals from: the last one's, or now, when one is overdue and run at once."""
+    return last if last and 0 <= (now - last).total_seconds() < interval_s else now
+
+
+@asynccontextmanager
+async def _ports(settings: Settings, login: Login | None, watch: Watch) -> AsyncIterator[None]:
+    metrics = watch.metrics if settings.metrics_enabled else None
+    gateway = make_gateway(login, _prefect_server() if login else None, watch.health, metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(host.listening(gateway, settings.port))
+        if metrics and settings.metrics_port != settings.port:
+            await stack.enter_async_context(host.listening(make_metrics_page(metrics), settings.metrics_port))
+        yield
+
+
+def _prefect_server() -> Any:
+    host.migrate()
+    from prefect.server.api.server import create_app  # noqa: PLC0415  (80 MB that only a server of our own needs)
+
+    app = create_app(final=True)
+    log_plainly()  # Prefect's server has set up its own logging by now
+    return app
+
+
+def _on_signals(act: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, act)
+
+
+async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
+    """Cancel what runs, and let it clean up behind itself; then end."""
+    _logger.info("Stopping: what is in progress is cancelled")
+    if runner.started:
+        await runner.astop()
+    else:
+        work.cancel()
+
+
+def main() -> None:
+    """Become the service; `pg-roundtrip serve` has checked the settings and set the environment."""
+    log_plainly()
+    settings = load_service_settings()
+    own = OWN_SERVER in sys.argv
+    try:
+        asyncio.run(serve(settings, Login.from_settings(settings, made=MADE in sys.argv) if own else None))
+    except PgRoundtripError as error:
+        terminal.complain(error.lines())
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Say at the start what is served, where to and when, in the specification's words; never a secret but the password we made."""
+
+from __future__ import annotations
+
+from prefect.logging import get_logger
+from prefect.settings import PREFECT_API_URL
+
+from blocks.plan import Plan
+from blocks.settings import Settings
+from flows.service.environment import Login
+
+_logger = get_logger("serve")
+
+
+def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
+    """Log the start-up block."""
+    backs_up, drills = "backup" in settings.served, "restore-drill" in settings.served
+    _logger.info("Backup service started" if backs_up or not drills else "Verify service started")
+    if backs_up:
+        _logger.info("Target database: %s", plan.source.address)
+    _logger.info("S3 endpoint: %s", plan.storage.endpoint)
+    _logger.info("S3 bucket: %s", plan.storage.address)
+    if backs_up:
+        _logger.info("Backup %s: %s", "schedule" if plan.schedule else "interval", plan.backups_due)
+        _logger.info("Backup retention: %d days", plan.retention_days)
+    if drills:
+        _logger.info("Verify %s: %s", "schedule" if plan.verify_schedule else "interval", plan.drills_due)
+    if login is None:
+        _logger.info("Prefect server: %s", PREFECT_API_URL.value())
+        return
+    _logger.info("Prefect UI: http://localhost:%d, user %s", settings.port, login.user)
+    if login.made:
+        _logger.info("Password, made for this start because UI_PASSWORD is not set: %s", login.password)

@@ -1,0 +1,103 @@
+"""Answer those who watch the service: whether it is healthy, and its metrics; asked often, looked up every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import PrefectException
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from blocks.errors import cause_of
+from blocks.plan import DEFAULT, Plan
+from flows.service.runs import failed_runs, next_runs
+from tasks.clock import utc_now
+from tasks.health import Health, examine
+from tasks.metrics import Failures, count_failures, exposition, read_stock
+
+T = TypeVar("T")
+_FRESH_S = 5.0
+# A platform's health check waits ten seconds, or fewer.
+_PATIENCE_S = 8.0
+
+
+class Remembered(Generic[T]):
+    """Look something up for everybody who asks within a few seconds, once at a time however long it takes."""
+
+    def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
+        self._look, self._until = look, 0.0
+        self._looking: asyncio.Future[T] | None = None
+
+    async def get(self) -> T:
+        """What was found; raises TimeoutError when it takes too long, and goes on looking for the next who ask."""
+        if self._looking is None or (self._looking.done() and time.monotonic() > self._until):
+            self._looking = asyncio.ensure_future(self._look())
+            self._looking.add_done_callback(self._seen)
+        return await asyncio.wait_for(asyncio.shield(self._looking), _PATIENCE_S)
+
+    def _seen(self, _: object) -> None:
+        self._until = time.monotonic() + _FRESH_S
+
+
+class Watch:
+    """What the service knows about itself."""
+
+    def __init__(self, plan: Plan, flows: tuple[str, ...], started_at: datetime) -> None:
+        self._plan, self._flows, self._started_at = plan, flows, started_at
+        self._client: PrefectClient | None = None
+        self._deployments: dict[str, UUID] = {}
+        self._health, self._metrics = Remembered(self._examine), Remembered(self._measure)
+
+    def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
+        """Know the runs of these deployments from now on."""
+        self._client, self._deployments = client, deployments
+
+    async def health(self) -> Response:
+        """200 while backups work, 503 with the reason while they do not; JSON both times."""
+        try:
+            found = await self._health.get()
+            document, good = found.document(), found.good
+        except TimeoutError:
+            reason = f"the database or the storage did not answer within {_PATIENCE_S:.0f} s"
+            document, good = {"status": "unhealthy", "reason": reason}, False
+        return JSONResponse(document, 200 if good else 503, {"Cache-Control": "no-store"})
+
+    async def metrics(self) -> Response:
+        """The page for Prometheus."""
+        try:
+            return Response(await self._metrics.get(), media_type=CONTENT_TYPE_LATEST)
+        except TimeoutError:
+            return Response("the storage did not answer in time\n", 503, media_type="text/plain")
+
+    async def _examine(self) -> Health:
+        backs_up = "backup" in self._flows
+        return await asyncio.to_thread(
+            examine, self._plan, backs_up=backs_up, started_at=self._started_at, now=utc_now()
+        )
+
+    async def _measure(self) -> bytes:
+        stock = await asyncio.to_thread(read_stock, self._plan)
+        failures, waiting = await self._history()
+        return exposition(DEFAULT, stock, failures, waiting, utc_now())
+
+    async def _history(self) -> tuple[Failures, dict[str, datetime]]:
+        """What Prefect remembers; nothing when it does not answer, because the bucket's part is worth having alone."""
+        if self._client is None:
+            return {}, {}
+        names = {deployment: flow for flow, deployment in self._deployments.items()}
+        try:
+            failed = await failed_runs(self._client, self._deployments)
+            waiting = await next_runs(self._client, self._deployments)
+        except (httpx.HTTPError, PrefectException):
+            return {}, {}
+        said = [
+            (names[run.deployment_id], run.state.message or "") for run in failed if run.state and run.deployment_id
+        ]
+        return count_failures([(flow, cause_of(text)) for flow, text in said]), waiting

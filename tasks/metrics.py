@@ -1,0 +1,116 @@
+"""Tell Prometheus how backups and drills are doing, read from the bucket each time, so that a restart loses nothing.
+
+Names and units follow https://prometheus.io/docs/practices/naming/.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from blocks.errors import PgRoundtripError
+from blocks.plan import Plan
+from tasks.engine import catalog
+from tasks.engine.catalog import Backup
+from tasks.engine.manifest import DrillReport, Manifest, Verdict
+from tasks.wording import tool_version
+
+Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What the bucket tells: every backup, and the documents of the newest ones; `readable` when it could be asked at all."""
+
+    readable: bool
+    backups: tuple[Backup, ...] = ()
+    manifest: Manifest | None = None
+    report: DrillReport | None = None
+    proven: Backup | None = None
+
+
+def read_stock(plan: Plan) -> Stock:
+    """Ask the bucket; one that does not answer is told as that, not as an empty one."""
+    try:
+        backups = catalog.read_catalog(plan.storage)
+        whole = next((b for b in reversed(backups) if not b.foreign), None)
+        drilled = next((b for b in reversed(backups) if b.has_report), None)
+        return Stock(
+            readable=True,
+            backups=tuple(backups),
+            manifest=catalog.load_manifest(plan.storage, whole) if whole else None,
+            report=catalog.load_report(plan.storage, drilled) if drilled else None,
+            proven=catalog.newest_proven(plan.storage, backups),
+        )
+    except PgRoundtripError:
+        return Stock(readable=False)
+
+
+def exposition(plan: str, stock: Stock, failures: Failures, next_runs: Mapping[str, datetime], now: datetime) -> bytes:
+    """What is known, in Prometheus' text format; what is not known has no line."""
+    page = _Page(plan)
+    page.put("catalog_readable", "Whether the bucket could be listed.", float(stock.readable))
+    page.put("build_info", "The version of pg-roundtrip.", 1, version=tool_version())
+    if stock.readable:
+        _about_backups(page, stock, now)
+    if stock.report:
+        _about_drills(page, stock.report, stock.proven)
+    for (flow, cause), count in sorted(failures.items()):
+        page.put("failed_runs", "Failed runs in Prefect's history.", count, flow=flow, cause=cause)
+    for flow, at in sorted(next_runs.items()):
+        page.put("next_run_timestamp_seconds", "When a flow runs next.", at.timestamp(), flow=flow)
+    return page.text()
+
+
+def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
+    page.put("backups", "Backups in the bucket.", len(stock.backups))
+    page.put("stored_bytes", "Size of all backups together.", sum(b.object_bytes for b in stock.backups))
+    if stock.manifest is None:
+        return
+    newest, began = stock.manifest, stock.manifest.started_at
+    took = (newest.ended_at - began).total_seconds()
+    page.put(
+        "backup_last_success_timestamp_seconds", "When the newest backup was finished.", newest.ended_at.timestamp()
+    )
+    page.put("backup_age_seconds", "Age of the newest backup's contents.", (now - began).total_seconds())
+    page.put("backup_duration_seconds", "How long the newest backup took.", took)
+    page.put("backup_size_bytes", "Size of the newest backup.", newest.object_bytes)
+    page.put("backup_raw_bytes", "Size of the newest backup's SQL.", newest.raw_bytes)
+    page.put("backup_rows", "Rows in the newest backup.", newest.rows)
+    page.put("backup_tables", "Tables in the newest backup.", len(newest.tables))
+
+
+def _about_drills(page: _Page, report: DrillReport, proven: Backup | None) -> None:
+    for verdict in Verdict:
+        what = "The newest drill's verdict: 1 for the one that it is."
+        page.put("drill_verdict", what, float(report.verdict is verdict), verdict=verdict.value)
+    page.put("drill_timestamp_seconds", "When the newest drill began.", report.started_at.timestamp())
+    page.put("drill_duration_seconds", "How long the newest drill took.", report.seconds)
+    page.put("drill_restore_seconds", "How long its restore took.", report.restore_seconds)
+    if proven:
+        what = "When the newest backup that is PROVEN was taken."
+        page.put("newest_proven_timestamp_seconds", what, proven.taken_at.timestamp())
+
+
+class _Page:
+    """Gauges of one plan, each made when it is first put."""
+
+    def __init__(self, plan: str) -> None:
+        self._plan, self._registry, self._gauges = plan, CollectorRegistry(), dict[str, Gauge]()
+
+    def put(self, name: str, what: str, value: float, **labels: str) -> None:
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"pg_roundtrip_{name}", what, ["plan", *labels], registry=self._registry)
+        self._gauges[name].labels(self._plan, *labels.values()).set(value)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+def count_failures(causes: list[tuple[str, str]]) -> Failures:
+    """Count runs by flow and cause."""
+    return Counter(causes)
