@@ -175,7 +175,7 @@ def main() -> None:
         sys.exit(error.exit_status)
     except OSError as error:
         # What was to be done is done; only its result found no place to go.
-        terminal.complain([f"WARNING: The result could not be printed [{error.strerror}]"])
+        terminal.complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)
 
 

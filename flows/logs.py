@@ -1,14 +1,49 @@
-"""Make every log line say what the specification wants it to say, and no more: UTC, one sentence, no traceback."""
+"""Make every line that a process logs look as the specification has it: `2024-02-07T14:30:22Z INFO: …`.
+
+UTC, one of three levels, one sentence; a fault that was foreseen without its traceback, and its hint on a line of its own.
+Every line has the time and the level, also within a record of several: collectors of logs read lines.
+"""
 
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from blocks.errors import PgRoundtripError
+from tasks.clock import utc_now
+from tasks.wording import iso
 
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
-            "Created task run", "Executing ", "Created flow run", "Beginning subflow run")  # fmt: skip
+            "Created task run", "Executing ", "Created flow run", "Beginning subflow run", "Running hook", "Hook ",
+            "SIGTERM received", "Opening process")  # fmt: skip
+# They tell how Prefect starts and ends its processes; what went wrong with that is a warning or an error.
+_HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
+                 "prefect.events", "httpx")  # fmt: skip
+_STOPPED = "Crash detected!", "Flow run was cancelled", "Task run was cancelled"
+_TOLD_TO_STOP = "The run was told to stop before it was done"
+
+
+class PlainFormatter(logging.Formatter):
+    """Begin every line of a record with its time and its level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the message, and the traceback of a fault that nobody foresaw."""
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return "\n".join(log_lines(_level(record.levelno), text.splitlines() or [""], moment))
+
+
+def log_lines(level: str, lines: Iterable[str], moment: datetime | None = None) -> Iterator[str]:
+    """Lines as the log has them; one that names the level already does not get it twice."""
+    stamp = iso(moment or utc_now())
+    return (f"{stamp} {level}: {line.removeprefix(level + ': ')}" for line in lines)
+
+
+def _level(number: int) -> str:
+    return "ERROR" if number >= logging.ERROR else "WARNING" if number >= logging.WARNING else "INFO"
 
 
 class Plainly(logging.Filter):
@@ -27,7 +62,7 @@ def _rewrite(record: logging.LogRecord) -> bool:
     for argument in record.args if isinstance(record.args, tuple) else ():
         error = argument if isinstance(argument, PgRoundtripError) else error
     if not isinstance(error, PgRoundtripError):
-        return not record.getMessage().startswith(_CHATTER)
+        return not _is_chatter(record)
     again = " - Retry " in record.getMessage()
     level, text = (logging.WARNING, f"{error.sentence}; trying again") if again else (logging.ERROR, _lines(error))
     record.levelno, record.levelname = level, logging.getLevelName(level)
@@ -39,14 +74,31 @@ def _rewrite(record: logging.LogRecord) -> bool:
     return first
 
 
+def _is_chatter(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return said.startswith(_CHATTER) or (record.levelno < logging.WARNING and record.name.startswith(_HOUSEKEEPERS))
+
+
 def _lines(error: PgRoundtripError) -> str:
     return "\n".join(error.lines()).removeprefix("ERROR: ")
 
 
 def log_plainly() -> None:
-    """Put the filter on every handler of Prefect's; call it after Prefect was imported."""
-    logging.Formatter.converter = time.gmtime
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", ""):
-        for handler in logging.getLogger(name).handlers:
-            if not any(isinstance(f, Plainly) for f in handler.filters):
-                handler.addFilter(Plainly())
+    """Have everything in this process log so: Prefect, its server and runner, uvicorn, other libraries and Python's warnings.
+
+    Call it after Prefect was imported, and again after something else has made handlers of its own.
+    """
+    logging.captureWarnings(True)
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if not any(isinstance(f, Plainly) for f in handler.filters):
+            handler.addFilter(Plainly())
+        if _is_console(handler):
+            handler.setFormatter(PlainFormatter())
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    """Whether a handler writes for people; others have formats of their own."""
+    kind = type(handler)
+    ours = kind is logging.StreamHandler or kind.__module__.startswith("prefect.logging")
+    return ours and isinstance(handler, logging.StreamHandler)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.logs import log_lines
 from tasks.check import Finding
 from tasks.engine.manifest import DrillReport
 from tasks.engine.retention import Plan as RetentionPlan
@@ -31,9 +32,9 @@ def say(text: str) -> None:
     _console().print(text, markup=False, highlight=False)
 
 
-def complain(lines: Iterable[str]) -> None:
-    """Print an error's lines to standard error."""
-    sys.stderr.write("\n".join(lines) + "\n")
+def complain(lines: Iterable[str], level: str = "ERROR") -> None:
+    """Print an error's lines to standard error, as the log has them."""
+    sys.stderr.write("".join(f"{line}\n" for line in log_lines(level, lines)))
 
 
 def show_json(document: Any) -> None:
@@ -49,9 +50,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
     _console().print(table)
     for finding in findings:
         if finding.result != "ok":
-            complain(
-                [f"{finding.result.upper()}: {finding.text}", *([f"HINT: {finding.hint}"] if finding.hint else [])]
-            )
+            complain([finding.text, *([f"HINT: {finding.hint}"] if finding.hint else [])], finding.result.upper())
 
 
 def show_backup(done: Mapping[str, Any]) -> None:

@@ -109,6 +109,7 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, befor
     logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
     key = plan.storage.key(name + catalog.OBJECT)
     logger.info("Dumping database...")
+    logger.info("Uploading to S3...")  # at the same time: the dump is nowhere but on its way
     expected_bytes = before.raw_bytes if before else size_bytes
     with (
         DumpProgress(name, expected_bytes, logger.info) as progress,

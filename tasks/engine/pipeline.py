@@ -9,6 +9,7 @@ decides the speed. The heavy calls (read, compress, hash, send) all free the int
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
@@ -19,11 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from blocks.errors import DumpFailed
+from blocks.errors import DumpFailed, EmptyBackup
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
 from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
 
 _PROGRESS_EVERY_S = 5.0
+_END_S = 1.0
 # A COPY statement may begin this many blocks before the one that it ends in, and is still indexed.
 _RECENT = 64
 
@@ -49,7 +51,7 @@ class Sink(Protocol):
         """Make the object visible."""
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, and let no `write` wait any longer: it may be waiting in another thread."""
 
 
 @dataclass
@@ -74,27 +76,29 @@ def stream_dump(
     """
     scanner = DumpScanner()
     workers = max(2, os.cpu_count() or 2)
-    try:
-        with ThreadPoolExecutor(workers, "compress") as pool:
-            writer = _Writer(sink, limit=2 * workers + 2)
-            try:
-                _read_blocks(source, scanner, pool, compressor(level), writer, progress)
-                source.check_end()
-            except BaseException:
-                writer.stop()
-                raise
+    with ThreadPoolExecutor(workers, "compress") as pool:
+        writer = _Writer(sink, limit=2 * workers + 2)
+        try:
+            _read_blocks(source, scanner, pool, compressor(level), writer, progress)
+            source.check_end()
             summary = scanner.finish()
             writer.finish()
-        _insist_on_whole(summary)
-        sink.complete()
-    except BaseException:
-        sink.abort()
-        raise
+            _insist_on_whole(summary)
+            sink.complete()
+        except BaseException:
+            writer.give_up()
+            sink.abort()  # before the wait: the writer may be waiting for the storage
+            writer.wait()
+            raise
     return StreamResult(summary, writer.object_bytes, writer.sha256.hexdigest(), writer.offsets)
 
 
 def _insist_on_whole(summary: DumpSummary) -> None:
     """Keep nothing that we could not restore: an exit code of 0 does not say that the dump came to its end."""
+    if not summary.raw_bytes:
+        raise EmptyBackup(
+            "pg_dump wrote nothing", hint="the exit code was 0; look at the pg_dump in use and at the database"
+        )
     if summary.problem:
         raise DumpFailed(
             f"the dump is not whole: {summary.problem}", hint="the exit code was 0; look at the pg_dump in use"
@@ -144,6 +148,7 @@ class _Writer:
         self._sink = sink
         self._recent: dict[int, int] = {}
         self._error: BaseException | None = None
+        self._given_up = False
         self._queue: queue.Queue[tuple[Future[bytes], int, list[int]] | None] = queue.Queue(limit)
         self._thread = threading.Thread(target=self._work, name="write", daemon=True)
         self._thread.start()
@@ -161,15 +166,19 @@ class _Writer:
         if self._error:
             raise self._error
 
-    def stop(self) -> None:
-        """Give up: what is still queued is not written."""
-        self._error = self._error or InterruptedError("the dump was given up")
-        self._queue.put(None)
-        self._thread.join()
+    def give_up(self) -> None:
+        """Write no more of what is queued."""
+        self._given_up = True
+        with contextlib.suppress(queue.Full):  # then it is busy, and looks before the next
+            self._queue.put_nowait(None)
+
+    def wait(self) -> None:
+        """Wait until nothing more is written; not for ever, because a storage may not answer."""
+        self._thread.join(_END_S)
 
     def _work(self) -> None:
         # After an error the queue is still emptied, so that nobody waits for a place in it.
-        while item := self._queue.get():
+        while (item := self._queue.get()) and not self._given_up:
             if self._error is None:
                 try:
                     self._write(*item)

@@ -16,11 +16,13 @@ from typing import Literal
 
 from blocks.errors import DatabaseError, PgRoundtripError
 from blocks.postgres import APPLICATION_NAME, Connection, PostgresServer
+from tasks.engine.patience import within
 
 MARK_LIMIT = 20_412
 _COMMENT = "made by pg-roundtrip, which also drops it"
 _LOCK_CLASS = 0x7067_7274  # "pgrt"
 _PATTERN = r"^(verify|restore|replaced)_\d{8}_\d{6}(_\d+)?$"
+_SOON_S = 4.0
 _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -47,10 +49,17 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
     with server.connect() as guard:
         name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
         _create(guard, name, locale, exact=kind == "restore")
+        told_to_stop = True
         try:
             yield server.on(name)
+            told_to_stop = False
+        except Exception:
+            told_to_stop = False
+            raise
         finally:
-            if warn:
+            if warn and told_to_stop:
+                _drop_soon(server, name, warn)
+            elif warn:
                 drop_marked(server, name, warn)
 
 
@@ -140,6 +149,14 @@ def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) 
                 warn(f"Failed to cleanup temp database [{name}: our mark on it is gone; drop it by hand]")
     except PgRoundtripError as error:
         warn(f"Failed to cleanup temp database [{name}: {error.context}]")
+
+
+def _drop_soon(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
+    """Have the server drop a database, and do not wait for it long: it finishes what it began when we are gone."""
+    if not within(_SOON_S, lambda: drop_marked(server, name, warn)):
+        warn(
+            f"Failed to cleanup temp database [{name}: the server takes long; if it is still there, the next run drops it]"
+        )
 
 
 def _drop(server: PostgresServer, connection: Connection, name: str) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from io import BytesIO
-from typing import IO
+from typing import IO, cast
 
-from blocks.errors import StorageError
+from blocks.errors import NoSpaceLeft, StorageError
 from blocks.providers import MIB, part_size_bytes
 from blocks.storage import UPLOAD, BackupStorage
+from tasks.engine.patience import within
 
 _PARALLEL_PARTS = 3
+# A run that is told to stop has a few seconds: then whoever told it kills it.
+_PARTS_END_S, _ABORT_S = 1.5, 4.0
 # Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
 # files, four at most. (Where a storage allows 1,000 parts only, that begins at 5.6 GB.)
 _MEMORY_PART_BYTES = 16 * MIB
@@ -36,13 +42,15 @@ class Upload:
         self._upload_id = ""
         self._sent: list[Future[str]] = []
         self._places = threading.Semaphore(_PARALLEL_PARTS)
-        self._pool = ThreadPoolExecutor(_PARALLEL_PARTS, "upload")
+        self._given_up = False
+        self._lock = threading.Lock()  # either a part goes out, or the upload is given up
 
     def write(self, data: bytes) -> None:
         """Take the next bytes; waits while all parts that may be under way are."""
         view = memoryview(data)
         while view:
-            taken = self._part.write(view[: self._part_bytes - self._filled])
+            with _disk():
+                taken = self._part.write(view[: self._part_bytes - self._filled])
             self._filled += taken
             view = view[taken:]
             if self._filled == self._part_bytes:
@@ -62,15 +70,29 @@ class Upload:
             if self._filled:
                 self._send()
             self._storage.complete_upload(self._key, self._upload_id, [sent.result() for sent in self._sent])
-        self._pool.shutdown()
         self._part.close()
 
     def abort(self) -> None:
-        """Leave nothing behind; if even that fails, the sweep of stale uploads does it later."""
-        for sent in self._sent:
-            sent.cancel()
-        self._pool.shutdown(wait=True)
+        """Leave nothing behind; called from any thread, also while another one waits in `write`.
+
+        What the storage does not answer in time is gone on with for as long as the process lives, and left to the sweep
+        of stale uploads after that.
+        """
+        with self._lock:
+            self._given_up = True
+        self._places.release()
+        within(_ABORT_S, self._clear)
+
+    def _clear(self) -> None:
+        _, under_way = wait(self._sent, _PARTS_END_S)
         self._part.close()
+        self._abort_upload()
+        if under_way:
+            # A part that was under way may have come after the abort, and is kept and paid for.
+            wait(under_way)
+            self._abort_upload()
+
+    def _abort_upload(self) -> None:
         if self._upload_id:
             with contextlib.suppress(StorageError):
                 self._storage.abort_upload(self._key, self._upload_id)
@@ -82,6 +104,8 @@ class Upload:
                 sent.result()
         if not self._upload_id:
             self._upload_id = self._storage.begin_upload(self._key)
+            if self._given_up:  # meanwhile
+                self._abort_upload()
         number = len(self._sent) + 1
         if number > self._max_parts:
             raise StorageError(
@@ -90,22 +114,46 @@ class Upload:
                 hint="the database grew far beyond the server's own estimate; run the backup again",
             )
         self._places.acquire()
-        part, self._part, self._filled = self._part, self._new_part(), 0
-        self._sent.append(self._pool.submit(self._put_part, number, part))
+        with self._lock:
+            if self._given_up:
+                raise InterruptedError("the upload was given up")
+            part, self._part, self._filled = self._part, self._new_part(), 0
+            self._sent.append(Future())
+            # No pool: the end of a process waits for the threads of one, however long the storage does not answer.
+            arguments = (self._sent[-1], number, part)
+            threading.Thread(target=self._put_part, args=arguments, name="upload", daemon=True).start()
         # A dump of more than three times the database's size still fits: late parts grow. A storage that insists on
         # equal parts refuses that, which is no worse than running out of parts.
         if number >= self._max_parts // 2 and number % max(1, self._max_parts // 10) == 0:
             self._part_bytes = min(2 * self._part_bytes, self._storage.provider.max_part_bytes)
 
-    def _put_part(self, number: int, part: IO[bytes]) -> str:
+    def _put_part(self, sent: Future[str], number: int, part: IO[bytes]) -> None:
         try:
             with part:
                 part.seek(0)
                 # A file is sent in small pieces, bytes in one go.
                 body = part.getvalue() if isinstance(part, BytesIO) else part
-                return self._storage.put_part(self._key, self._upload_id, number, body)
+                sent.set_result(self._storage.put_part(self._key, self._upload_id, number, body))
+        except BaseException as error:  # noqa: BLE001  (raised again by who asks for the result)
+            sent.set_exception(error)
         finally:
             self._places.release()
 
     def _new_part(self) -> IO[bytes]:
-        return BytesIO() if self._part_bytes <= _MEMORY_PART_BYTES else tempfile.TemporaryFile()
+        if self._part_bytes <= _MEMORY_PART_BYTES:
+            return BytesIO()
+        with _disk():
+            # Without a buffer, a full disk is met when something is written, and not once more when the file is closed.
+            return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Say in our words that the disk for large parts is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        hint = "free some space, or set TMPDIR to a folder on a larger disk; parts of very large backups wait there"
+        raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None

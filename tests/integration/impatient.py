@@ -1,0 +1,39 @@
+"""Run `pg-roundtrip` as it is, but with short waits: for tests that look at what it says in the end.
+
+python -m tests.integration.impatient backup
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks import postgres
+from blocks.storage import BackupStorage
+from tasks import policy
+
+WAIT_S = 2
+_at = BackupStorage.at
+
+
+def _impatient_at(**fields: Any) -> BackupStorage:
+    storage = _at(**fields)
+    config = storage.bucket.credentials.aws_client_parameters.config
+    assert config is not None
+    config["retries"]["max_attempts"] = 1
+    config["connect_timeout"] = config["read_timeout"] = WAIT_S
+    return storage
+
+
+def hurry() -> None:
+    """Shorten every wait, before the tasks are imported that have them."""
+    policy.QUICK["retry_delay_seconds"] = policy.LONG["retry_delay_seconds"] = 0
+    postgres.CONNECT_TIMEOUT_S = WAIT_S
+    BackupStorage.at = _impatient_at  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    hurry()
+    from flows import cli
+
+    cli.main()

@@ -1,0 +1,100 @@
+"""Stand between us and a server, and let nothing through any more when a test wants it: a network that hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_CHUNK_BYTES = 65536
+
+
+class Proxy:
+    """A loopback port in front of another one.
+
+    A stalled proxy still accepts and still keeps connections open, and passes nothing on in either direction.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.up = 0  # bytes that went to the server
+        self.down = 0  # bytes that came from it
+        self.visits = 0
+        self.stall_after_up: int | None = None
+        self.stall_after_down: int | None = None
+        self._server = port
+        self._flowing, self._closed = threading.Event(), False
+        self._flowing.set()
+        self._open: list[socket.socket] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it lets nothing through."""
+        return not self._flowing.is_set()
+
+    def stall(self) -> None:
+        """Let nothing through from now on."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Let everything through again, what waited first."""
+        self.stall_after_up = self.stall_after_down = None
+        self._flowing.set()
+
+    def close(self) -> None:
+        """Cut all connections and listen no longer."""
+        self._closed = True
+        self._flowing.set()
+        for each in (self._socket, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                self.visits += 1
+                self._open.append(client)
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        self._flowing.wait()
+        with contextlib.suppress(OSError):
+            server = socket.create_connection(("127.0.0.1", self._server))
+            self._open.append(server)
+            threading.Thread(target=self._pass, args=(server, client, "down"), daemon=True).start()
+            self._pass(client, server, "up")
+
+    def _pass(self, source: socket.socket, sink: socket.socket, way: str) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(_CHUNK_BYTES):
+                self._flowing.wait()
+                if self._closed:
+                    return
+                sink.sendall(data)
+                self._count(way, len(data))
+            sink.shutdown(socket.SHUT_WR)
+
+    def _count(self, way: str, count: int) -> None:
+        if way == "up":
+            self.up += count
+        else:
+            self.down += count
+        for passed, limit in ((self.up, self.stall_after_up), (self.down, self.stall_after_down)):
+            if limit is not None and passed >= limit:
+                self.stall()
+
+
+@contextmanager
+def proxy_to(port: int) -> Iterator[Proxy]:
+    """Run a proxy in front of a loopback port while the context lasts."""
+    proxy = Proxy(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,198 @@
+"""A run that is told to stop ends within ten seconds and leaves nothing, whatever hangs meanwhile: whoever told it kills it then."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tasks.engine.clients import Client
+from tests.conftest import NewDatabase, StartedCommand, databases_of
+from tests.integration.objects import take_backup, until
+from tests.integration.proxy import Proxy, proxy_to
+from tests.integration.sandboxes import assert_nothing_is_left
+
+PROMISED_S = 10
+MIB = 1 << 20
+# About 40 MB that no compressor makes small, so that a dump and a restore have a middle.
+SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
+FROM generate_series(1, 300000) n; ALTER TABLE big ADD PRIMARY KEY (n)"""
+
+
+@pytest.fixture
+def big(new_database: NewDatabase) -> PostgresServer:
+    return new_database(16, SCRIPT)
+
+
+@pytest.fixture
+def stored(big: PostgresServer, storage: BackupStorage, clients: dict[int, Client]) -> PostgresServer:
+    """The database with a backup in the storage."""
+    take_backup(storage, big, clients[16])
+    return big
+
+
+@pytest.fixture
+def s3(storage_server: Storage) -> Iterator[Proxy]:
+    """The way to the storage."""
+    with proxy_to(urlsplit(storage_server.endpoint).port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def postgres(server_of: Callable[[int], PostgresServer]) -> Iterator[Proxy]:
+    """The way to the server."""
+    with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy, server: PostgresServer) -> str:
+    """A database's URL by way of a proxy."""
+    return conninfo_url({**server.parameters(), "port": str(proxy.port)})
+
+
+def at(proxy: Proxy) -> str:
+    """The storage's address by way of a proxy."""
+    return f"http://127.0.0.1:{proxy.port}"
+
+
+def children_of(process: subprocess.Popen[bytes], *names: str) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [c for c in psutil.Process(process.pid).children(recursive=True) if not names or c.name() in names]
+    return []
+
+
+def stopped(process: subprocess.Popen[bytes]) -> None:
+    """Tell a process to stop: it ends in time, does not say that all is well, and its children are gone."""
+    assert process.poll() is None, "it ended before it was told to"
+    children = children_of(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PROMISED_S) != 0
+    assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def pending(storage: BackupStorage) -> list[tuple[str, str]]:
+    return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
+
+
+def busy(server: PostgresServer) -> bool:
+    """Whether somebody works in a database."""
+    with server.on("postgres").connect() as connection:
+        return bool(connection.query("SELECT 1 FROM pg_stat_activity WHERE datname = %s", server.database))
+
+
+# --- a backup ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_whose_storage_never_answered(s3: Proxy, big: PostgresServer, started_command: StartedCommand) -> None:
+    """The first request to the storage waits."""
+    s3.stall()
+    command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), S3_ENDPOINT=at(s3))
+    until(lambda: s3.visits > 0 or command.poll() is not None)
+    stopped(command)
+
+
+def test_a_backup_whose_storage_hangs(
+    s3: Proxy, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+) -> None:
+    """Parts are under way that nobody takes, and nobody hears the abort: no object, and the sweep finds the upload."""
+    s3.stall_after_up = 12 * MIB
+    url = big.url.get_secret_value()
+    command = started_command("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
+    until(lambda: s3.stalled or command.poll() is not None)
+    assert len(children_of(command, "pg_dump")) == 1
+    stopped(command)
+    assert list(storage.list_objects()) == []
+    until(lambda: not busy(big))
+    for key, upload_id in pending(storage):
+        storage.abort_upload(key, upload_id)
+
+
+def test_a_backup_whose_database_hangs(
+    postgres: Proxy, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+) -> None:
+    """No row comes any more: the upload is aborted."""
+    postgres.stall_after_down = 25 * MIB
+    command = started_command("backup", DATABASE_URL=through(postgres, big), COMPRESSION_LEVEL="1")
+    until(lambda: (postgres.stalled and bool(pending(storage))) or command.poll() is not None)
+    stopped(command)
+    assert (list(storage.list_objects()), pending(storage)) == ([], [])
+
+
+# --- a drill ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["storage answers", "storage hangs"])
+def test_a_drill_in_a_sandbox(
+    hangs: bool, s3: Proxy, stored: PostgresServer, home: Path, started_command: StartedCommand
+) -> None:
+    """The throwaway server is gone, and its folder."""
+    s3.stall_after_down = 10 * MIB
+    command = started_command("drill", VERIFY_TARGET="sandbox", TMPDIR=str(home), S3_ENDPOINT=at(s3))
+    until(lambda: s3.stalled or command.poll() is not None)
+    assert children_of(command, "postgres")
+    if not hangs:
+        s3.resume()
+    stopped(command)
+    assert_nothing_is_left(home)
+
+
+def test_a_drill_on_a_server(s3: Proxy, stored: PostgresServer, started_command: StartedCommand) -> None:
+    """The scratch database is dropped, though the storage hangs."""
+    before = databases_of(stored)
+    s3.stall_after_down = 10 * MIB
+    url = stored.url.get_secret_value()
+    command = started_command("drill", VERIFY_TARGET="database", DATABASE_URL=url, S3_ENDPOINT=at(s3))
+    until(lambda: s3.stalled or command.poll() is not None)
+    assert databases_of(stored) != before
+    stopped(command)
+    assert databases_of(stored) == before
+
+
+def test_a_drill_on_a_server_that_hangs(
+    postgres: Proxy, stored: PostgresServer, started_command: StartedCommand
+) -> None:
+    """The scratch database cannot be dropped now: it keeps its mark, so that the next drill does it."""
+    before = databases_of(stored)
+    postgres.stall_after_up = 10 * MIB
+    command = started_command("drill", VERIFY_TARGET="database", DATABASE_URL=through(postgres, stored))
+    until(lambda: postgres.stalled or command.poll() is not None)
+    stopped(command)
+    postgres.close()
+    (left,) = databases_of(stored) - before
+    until(lambda: not busy(stored.on(left)))
+    swept = started_command("drill", VERIFY_TARGET="database", DATABASE_URL=stored.url.get_secret_value())
+    assert swept.wait(120) == 0
+    assert databases_of(stored) == before
+
+
+# --- a restore --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["storage answers", "storage hangs"])
+def test_a_restore(
+    hangs: bool, s3: Proxy, stored: PostgresServer, new_database: NewDatabase, started_command: StartedCommand
+) -> None:
+    """The target is as it was, and nothing else is left on its server."""
+    target = new_database(16)
+    before = databases_of(stored)
+    s3.stall_after_down = 10 * MIB
+    url = target.url.get_secret_value()
+    command = started_command("restore", "latest", RESTORE_DATABASE_URL=url, S3_ENDPOINT=at(s3))
+    until(lambda: s3.stalled or command.poll() is not None)
+    assert children_of(command, "psql")
+    if not hangs:
+        s3.resume()
+    stopped(command)
+    assert databases_of(stored) == before
+    with target.connect() as connection:
+        assert connection.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
