@@ -20,8 +20,8 @@ _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary serve
 # They tell how Prefect starts and ends its processes; what went wrong with that is a warning or an error.
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
-_STOPPED = "Crash detected!", "Flow run was cancelled", "Task run was cancelled"
-_TOLD_TO_STOP = "The run was told to stop before it was done"
+_STOPPED = "Crash detected! Execution was aborted by"
+_TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
 class PlainFormatter(logging.Formatter):
@@ -61,17 +61,24 @@ def _rewrite(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     for argument in record.args if isinstance(record.args, tuple) else ():
         error = argument if isinstance(argument, PgRoundtripError) else error
+    if record.getMessage().startswith(_STOPPED):
+        _replace(record, logging.WARNING, _TOLD_TO_STOP)
+        return not record.name.startswith("prefect.task_runs")  # its flow says the same
     if not isinstance(error, PgRoundtripError):
         return not _is_chatter(record)
     again = " - Retry " in record.getMessage()
     level, text = (logging.WARNING, f"{error.sentence}; trying again") if again else (logging.ERROR, _lines(error))
-    record.levelno, record.levelname = level, logging.getLevelName(level)
-    record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+    _replace(record, level, text)
     if again:
         return True
     # The task logs an error where it happened; the flow around it need not say it again.
     first, error.logged = not error.logged, True
     return first
+
+
+def _replace(record: logging.LogRecord, level: int, text: str) -> None:
+    record.levelno, record.levelname = level, logging.getLevelName(level)
+    record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
 
 
 def _is_chatter(record: logging.LogRecord) -> bool:

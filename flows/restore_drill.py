@@ -61,6 +61,8 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupName | None = None) ->
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
     if complaint := complaint_of(report, seen.error):
         get_run_logger().error("%s", complaint)
+    else:
+        get_run_logger().info("%s: %s", report.verdict.value, drill_sentence(report))
     _keep(the_plan, plan, report)
     return _final_state(report)
 

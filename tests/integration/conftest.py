@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
 from flows import restore_drill
+from flows.demo.services import Storage
 from tasks.drill import rehearse_restore
-from tests.conftest import MAJORS
+from tests.conftest import MAJORS, command_environment
+from tests.integration.children import Children
 
 
 @pytest.fixture
@@ -54,3 +57,11 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str]
     yield mount
     for folder in made:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def children(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> Iterator[Children]:
+    """Processes that carry out runs as those of a worker or a runner do."""
+    made = Children(prefect_api, command_environment(storage_server, storage, prefect_api, tmp_path), tmp_path)
+    yield made
+    made.end()

