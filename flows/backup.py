@@ -14,6 +14,7 @@ from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, Plan, resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.missed import newest_slot_only
 from flows.parameters import PlanName
 from flows.prune import prune
 from flows.run_names import named
@@ -46,6 +47,7 @@ class BackupResult(BaseModel):
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
+@newest_slot_only
 @in_words
 def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     """Back up a plan's database to its storage, then apply its retention policy.

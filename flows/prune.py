@@ -9,6 +9,7 @@ from prefect.states import Completed
 from blocks.plan import DEFAULT, resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
+from flows.missed import newest_slot_only
 from flows.parameters import PlanName
 from flows.run_names import named
 from tasks.engine.retention import Plan as RetentionPlan
@@ -19,6 +20,7 @@ log_plainly()
 
 
 @flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
+@newest_slot_only
 @in_words
 def prune(plan: PlanName = DEFAULT, dry_run: bool = False) -> State[RetentionPlan]:
     """Remove the backups that a plan's retention policy no longer keeps.

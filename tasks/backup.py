@@ -24,6 +24,8 @@ from tasks.policy import LONG, ONCE, QUICK
 from tasks.reports.progress import DumpProgress
 from tasks.wording import human_bytes, iso, tool_version
 
+# Whoever runs many plans limits how many dumps run at once by a Prefect concurrency limit for this tag.
+DUMP_TAG = "pg-roundtrip-dump"
 STALE_UPLOAD = timedelta(days=1)
 # Text and hexadecimal swell in a dump and shrink in gzip; together they stay well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
@@ -100,7 +102,7 @@ def read_previous(plan: Plan) -> Manifest | None:
         return None
 
 
-@task(name="dump to storage", task_run_name="dump {name}", **LONG)
+@task(name="dump to storage", task_run_name="dump {name}", tags={DUMP_TAG}, **LONG)
 def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, before: Manifest | None = None) -> Manifest:
     """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
 
