@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 
-.PHONY: help setup setup-dev demo test test-unit lint types bench lock clean
+.PHONY: help setup setup-dev demo test test-unit lint types bench bench-memory lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,9 @@ types: setup-dev
 
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
 	@$(BIN)/python -m tests.bench
+
+bench-memory: setup-dev ## Measure what the whole service needs during a backup and a drill of such a database
+	@$(BIN)/python -m tests.bench.memory
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -15,6 +15,7 @@ from blocks.plan import DEFAULT, Plan, resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only
+from flows.next_run import say_when_next
 from flows.parameters import PlanName
 from flows.prune import prune
 from flows.run_names import named
@@ -66,6 +67,7 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     commit_backup(the_plan, manifest)
     publish_backup(plan, the_plan.storage, manifest, before, seconds)
     pruned = _prune_after(the_plan, plan)
+    say_when_next("backup")
     return Completed(
         message=f"{name}: {backup_sentence(manifest)}; {pruned}",
         data=BackupResult(**_result(manifest, the_plan.storage.key(name + OBJECT), seconds)),

@@ -38,7 +38,7 @@ def run_measured(name: str, argv: Sequence[str], environ: Mapping[str, str], fol
     """Run a program to its end; raises BenchFailed with what it said unless its exit code is 0."""
     begun = time.monotonic()
     with Child(argv, environ, read=True, cwd=folder) as child:
-        with _MemoryWatch(child.pid) as memory:
+        with MemoryWatch(child.pid) as memory:
             code = child.wait()
             seconds = time.monotonic() - begun
         if code:
@@ -54,7 +54,7 @@ def _all_of(descriptor: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-class _MemoryWatch:
+class MemoryWatch:
     """Sample the memory of a process and its descendants, in a thread, and keep the largest sum.
 
     The sum is of proportional set sizes: pages that processes share are counted once. A peak between two
@@ -81,17 +81,17 @@ class _MemoryWatch:
         pause = 0.0
         while not self._stop.wait(pause):
             begun = time.monotonic()
-            self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, _tree(self._pid))))
+            self.peak_bytes = max(self.peak_bytes, sum(map(_proportional_bytes, tree(self._pid))))
             pause = max(_SAMPLE_EVERY_S, (time.monotonic() - begun) / _SAMPLE_COST)
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree(pid: int) -> Iterator[int]:
     """A process and all its descendants."""
     yield pid
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             for child in listing.read_text().split():
-                yield from _tree(int(child))
+                yield from tree(int(child))
 
 
 def _proportional_bytes(pid: int) -> int:

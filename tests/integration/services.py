@@ -1,0 +1,128 @@
+"""Start `pg-roundtrip serve` as a platform does, and look at it from outside: its log, its port, and its Prefect server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from flows.demo.services import free_ports
+
+START_S = 150  # with everything else that a machine has to do meanwhile
+USER, PASSWORD = "admin", "a password: of ours"
+
+
+@dataclass
+class Service:
+    """A service that runs, or ran."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    metrics_port: int
+    password: str = PASSWORD
+    begun: int = field(default=0)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """Who may use the UI and the API."""
+        return USER, self.password
+
+    def lines(self) -> list[str]:
+        """What it and its runs have logged."""
+        return self.log.read_text(errors="replace")[self.begun :].splitlines()
+
+    def said(self, text: str) -> bool:
+        """Whether a line of the log has this in it."""
+        return any(text in line for line in self.lines())
+
+    def await_line(self, text: str, timeout_s: float = START_S) -> str:
+        """Wait until it says something, and return that line; fails when it ends before."""
+        return str(self.wait(lambda: next((line for line in self.lines() if text in line), ""), text, timeout_s))
+
+    def wait(self, look: Callable[[], Any], what: str, timeout_s: float = START_S) -> Any:
+        """Wait until a look sees something."""
+        deadline = time.monotonic() + timeout_s
+        while not (seen := look()):
+            assert self.process.poll() is None, "\n".join(["it ended:", *self.lines()[-30:]])
+            assert time.monotonic() < deadline, "\n".join([f"not seen: {what}", *self.lines()[-30:]])
+            time.sleep(0.2)
+        return seen
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Ask it as anybody may."""
+        return httpx.get(self.url + path, timeout=20, **options)
+
+    def answers(self) -> bool:
+        """Whether it listens."""
+        try:
+            return self.get("/health").status_code in (200, 503)
+        except httpx.HTTPError:
+            return False
+
+    def runs(self, flow: str, **query: Any) -> list[dict[str, Any]]:
+        """The runs of a flow, as Prefect's API has them, newest first."""
+        wanted = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", **query}
+        answer = httpx.post(f"{self.url}/api/flow_runs/filter", json=wanted, auth=self.login, timeout=20)
+        answer.raise_for_status()
+        return list(answer.json())
+
+    def states(self, flow: str) -> list[str]:
+        """The names of the states that a flow's runs are in."""
+        return [str(run["state_name"]) for run in self.runs(flow)]
+
+    def clients(self) -> dict[str, str]:
+        """What Prefect's own programs need to use it."""
+        return {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_API_AUTH_STRING": ":".join(self.login)}
+
+    def header(self) -> str:
+        """The login as a browser sends it."""
+        return "Basic " + base64.b64encode(":".join(self.login).encode()).decode()
+
+
+@contextmanager
+def running_service(environ: Mapping[str, str], folder: Path, **changes: str) -> Iterator[Service]:
+    """Run a service while the context lasts; a variable set to nothing is left out."""
+    port, metrics_port = free_ports(2)
+    given = {
+        **environ, "PORT": str(port), "METRICS_ENABLED": "true", "METRICS_PORT": str(metrics_port), "UI_PASSWORD": PASSWORD,
+        "PREFECT_API_URL": "", "VERIFY_TARGET": "sandbox", **changes,
+    }  # fmt: skip
+    kept = {name: value for name, value in given.items() if value != ""}
+    log = folder / "service.log"
+    begun = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as console:
+        command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), "serve"]
+        process = subprocess.Popen(command, env=kept, cwd=folder, stdout=console, stderr=subprocess.STDOUT)
+    try:
+        yield Service(process, log, port, metrics_port, begun=begun)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

@@ -1,0 +1,206 @@
+"""One service does it all by itself: its runs fire on time, its port keeps strangers out, and what it says is true."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from blocks.postgres import PostgresServer
+from flows.demo.services import Storage
+from tests.conftest import command_environment
+from tests.integration.objects import LIBRARY
+from tests.integration.services import Service, running_service
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S.*")
+PREFIX = "served"
+
+
+@pytest.fixture(scope="module")
+def database(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+    """A database for all tests here."""
+    server = server_of(16)
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE {}", "served")
+    with server.on("served").connect() as connection:
+        connection.execute(LIBRARY)
+    yield server.on("served")
+    with server.connect() as connection:
+        connection.execute("DROP DATABASE {} WITH (FORCE)", "served")
+
+
+@pytest.fixture(scope="module")
+def service(
+    database: PostgresServer, storage_server: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service with the shortest schedules: backups by an interval, drills by cron; nobody chose a password."""
+    home = tmp_path_factory.mktemp("service")
+    environ = command_environment(storage_server, storage_server.block(PREFIX), "", home)
+    with running_service(
+        environ, home, DATABASE_URL=f"{database.url.get_secret_value()}?pgbouncer=true", BACKUP_INTERVAL="60",
+        VERIFY_SCHEDULE="*/5 * * * *", UI_PASSWORD="", TZ="Asia/Tokyo",
+    ) as running:  # fmt: skip
+        line = running.await_line("Password, made for this start because UI_PASSWORD is not set: ")
+        running.password = line.rpartition(" ")[2]
+        running.await_line("Backup completed successfully")
+        yield running
+
+
+def test_what_it_says_when_it_starts(service: Service, database: PostgresServer, storage_server: Storage) -> None:
+    """The specification's start-up block, in its order; the only secret in it is the password that it made."""
+    said = [line.partition("Z INFO: ")[2] for line in service.lines()]
+    address = f"127.0.0.1:{database.parameters()['port']}/served"
+    assert said[:9] == [
+        "Backup service started",
+        f"Target database: {address}",
+        f"S3 endpoint: {storage_server.endpoint}",
+        f"S3 bucket: {storage_server.bucket}/{PREFIX}",
+        "Backup interval: 60s",
+        "Backup retention: 7 days",
+        "Verify schedule: */5 * * * * (Asia/Tokyo)",
+        f"Prefect UI: http://localhost:{service.port}, user admin",
+        f"Password, made for this start because UI_PASSWORD is not set: {service.password}",
+    ]
+    assert len(service.password) >= 16
+    text = service.log.read_text()
+    assert text.count(service.password) == 1
+    assert storage_server.secret not in text
+    assert str(database.parameters()["password"]) not in text
+
+
+def test_strangers_stay_outside(service: Service) -> None:
+    """Nothing of the UI and the API is shown without the login, and a browser is asked for it."""
+    for path in ("/", "/runs", "/api/health", "/api/admin/version", "/api/flow_runs/filter", "/ui-settings"):
+        answer = service.get(path)
+        assert answer.status_code == 401, path
+        assert answer.headers["www-authenticate"].startswith("Basic")
+        assert service.get(path, auth=("admin", "wrong")).status_code == 401
+        assert service.get(path, auth=("", service.password)).status_code == 401
+    assert service.get("/api/health", auth=service.login).json() is True
+    assert "<html" in service.get("/", auth=service.login, follow_redirects=True).text
+
+
+def test_other_sites_cannot_use_a_browsers_login(service: Service) -> None:
+    """A page of another site may make a browser send its login along: it changes nothing."""
+    headers = {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
+    answer = httpx.post(f"{service.url}/api/flows/", content='{"name": "evil"}', headers=headers, auth=service.login)
+    assert answer.status_code == 401
+    with pytest.raises(InvalidStatus):
+        _socket(service, {"Authorization": service.header(), **headers})
+
+
+def _socket(service: Service, headers: dict[str, str], token: str | None = None) -> str:
+    """Connect as one who listens to events does; returns what the server answers to the login."""
+    url = f"ws://127.0.0.1:{service.port}/api/events/out"
+    with connect(url, additional_headers=headers, subprotocols=["prefect"]) as socket:  # type: ignore[list-item]
+        socket.send(json.dumps({"type": "auth", "token": token}))
+        return str(json.loads(socket.recv(timeout=10))["type"])
+
+
+def test_web_sockets_want_the_login_too(service: Service) -> None:
+    """By a header, as browsers send it, or by the first message, as Prefect's clients do; without both nothing is told."""
+    assert _socket(service, {"Authorization": service.header()}) == "auth_success"
+    assert _socket(service, {}, token=":".join(service.login)) == "auth_success"
+    for token in (None, "", "admin:wrong", service.password):
+        with pytest.raises(ConnectionClosed):
+            _socket(service, {}, token=token)
+    with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{service.port}/api/events/out"):
+        pass
+
+
+def test_health_is_for_everybody(service: Service) -> None:
+    """It answers without a login, on both families of addresses, and tells nothing of where things are."""
+    for host in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
+        answer = httpx.get(f"http://{host}:{service.port}/health", timeout=20)
+        assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["status"], found["reason"]) == ("healthy", "")
+    assert (found["database"], found["storage"], found["backups"]) == ("ok", "ok", "ok")
+    assert datetime.fromisoformat(found["newest_backup"])
+    assert "127.0.0.1" not in answer.text
+
+
+def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Storage) -> None:
+    """What Prometheus reads is the newest backup and drill in the bucket, on both ports; the second has nothing else."""
+    service.wait(lambda: 'verdict="PROVEN"} 1.0' in service.get("/metrics").text, "a PROVEN drill in the metrics")
+    storage = storage_server.block(PREFIX)
+    newest = max(o.key for o in storage.list_objects() if o.key.endswith(".manifest.json"))
+    page = service.get("/metrics").text
+    assert (
+        f'pg_roundtrip_backup_size_bytes{{plan="default"}} {float(json.loads(storage.get(newest))["object_bytes"])}'
+        in page
+    )
+    assert 'pg_roundtrip_backup_rows{plan="default"} 320.0' in page
+    assert 'pg_roundtrip_next_run_timestamp_seconds{flow="backup",plan="default"}' in page
+    assert float(_value(page, 'pg_roundtrip_drill_restore_seconds{plan="default"}')) > 0
+    assert (
+        abs(time.time() - float(_value(page, 'pg_roundtrip_backup_last_success_timestamp_seconds{plan="default"}')))
+        < 600
+    )
+    own = f"http://127.0.0.1:{service.metrics_port}"
+    assert "pg_roundtrip_backup_rows" in httpx.get(f"{own}/metrics", timeout=20).text
+    assert httpx.get(f"{own}/api/health").status_code == 404
+
+
+def _value(page: str, name: str) -> str:
+    return next(line for line in page.splitlines() if line.startswith(name)).rpartition(" ")[2]
+
+
+def test_its_deployments_and_blocks(service: Service) -> None:
+    """Four deployments, two of them with their schedules, one run at a time each; the plan is a block with masked secrets."""
+    answer = httpx.post(f"{service.url}/api/deployments/filter", json={}, auth=service.login).json()
+    found = {d["entrypoint"].rpartition(".")[2]: d for d in answer}
+    assert set(found) == {"backup", "prune", "restore_drill", "restore"}
+    assert {d["name"] for d in answer} == {"default"}
+    assert all(d["global_concurrency_limit"]["limit"] == 1 and "pg-roundtrip" in d["tags"] for d in answer)
+    assert found["backup"]["schedules"][0]["schedule"]["interval"] == 60
+    cron = found["restore_drill"]["schedules"][0]["schedule"]
+    assert (cron["cron"], cron["timezone"]) == ("*/5 * * * *", "Asia/Tokyo")
+    assert (found["prune"]["schedules"], found["restore"]["schedules"]) == ([], [])
+    blocks = httpx.post(f"{service.url}/api/block_documents/filter", json={}, auth=service.login).json()
+    assert "default" in {b["name"] for b in blocks if b["block_type"]["slug"] == "pg-roundtrip-plan"}
+
+
+def test_prefects_own_command_starts_a_run(service: Service, tmp_path: Path) -> None:
+    """`prefect deployment run prune/default` works from any machine that has the address and the login."""
+    command = [sys.executable, "-m", "prefect", "deployment", "run", "prune/default", "-p", "dry_run=true", "--watch"]
+    environ = {**service.clients(), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert service.states("prune")[0] == "Completed"
+
+
+def test_an_interval_fires_by_itself(service: Service) -> None:
+    """Nobody asked for the second backup; its run is named after the slot that it was due in."""
+    run = service.wait(lambda: _by_itself(service, "backup"), "a backup by the schedule")
+    assert re.fullmatch(r"backup-default-\d{8}T\d{6}Z", run["name"])
+    assert "Next backup in " in "\n".join(service.lines())
+
+
+def test_a_cron_expression_fires_by_itself(service: Service) -> None:
+    """A drill begins at a time that */5 means, and proves the newest backup."""
+    run = service.wait(lambda: _by_itself(service, "restore-drill"), "a drill by the schedule", timeout_s=420)
+    assert run["state_name"] == "PROVEN"
+    assert datetime.fromisoformat(run["expected_start_time"]).minute % 5 == 0
+
+
+def _by_itself(service: Service, flow: str) -> dict[str, object] | None:
+    done = (run for run in service.runs(flow) if run["auto_scheduled"] and run["state_type"] == "COMPLETED")
+    return next((run for run in done if run["state_name"] != "Skipped"), None)
+
+
+def test_every_line_of_its_log(service: Service) -> None:
+    """Its own lines and those of its runs have the specification's form, and none is an error."""
+    assert [line for line in service.lines() if not LINE.fullmatch(line)] == []
+    assert [line for line in service.lines() if "Z ERROR: " in line] == []

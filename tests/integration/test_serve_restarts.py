@@ -1,0 +1,123 @@
+"""A service that is stopped, killed or moved loses nothing, and does not get in its own way afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tests.conftest import NewDatabase, command_environment
+from tests.integration.objects import LIBRARY, until
+from tests.integration.proxy import Proxy, proxy_to
+from tests.integration.services import Service, running_service
+
+BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
+FROM generate_series(1, 300000) n"""
+PROMISED_S = 10
+
+
+@pytest.fixture
+def environ(storage_server: Storage, storage: BackupStorage, tmp_path: Path) -> dict[str, str]:
+    """The environment of a service with this test's storage, and no Prefect server but its own."""
+    return {**command_environment(storage_server, storage, "", tmp_path), "COMPRESSION_LEVEL": "1"}
+
+
+@pytest.fixture
+def s3(storage_server: Storage) -> Iterator[Proxy]:
+    """The way to the storage."""
+    with proxy_to(urlsplit(storage_server.endpoint).port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def big(new_database: NewDatabase) -> PostgresServer:
+    """A database whose backup has a middle."""
+    return new_database(16, BIG)
+
+
+def in_mid_backup(service: Service, s3: Proxy) -> list[psutil.Process]:
+    """Wait until a backup is in progress that cannot end; returns the run's process and pg_dump."""
+    service.wait(lambda: s3.stalled, "a backup in progress")
+    return [c for c in psutil.Process(service.process.pid).children(recursive=True) if c.name() != "resource_tracker"]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_stopped_in_mid_backup(
+    s3: Proxy, big: PostgresServer, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """SIGTERM: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
+    s3.stall_after_up = 3 << 20
+    url = big.url.get_secret_value()
+    with running_service(environ, tmp_path, DATABASE_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{s3.port}") as service:
+        children = in_mid_backup(service, s3)
+        assert any(c.name() == "pg_dump" for c in children)
+        s3.resume()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(PROMISED_S) == 0
+        assert gone(children)
+        assert (list(storage.list_objects()), storage.list_uploads(timedelta(0), utc_now() + timedelta(days=1))) == (
+            [],
+            [],
+        )
+    with running_service(environ, tmp_path, DATABASE_URL=url) as service:
+        service.await_line("Backup completed successfully")
+        assert "Cancelled" in service.states("backup")
+        assert not service.said("they are marked as crashed")
+
+
+def test_killed_in_mid_backup(
+    s3: Proxy, big: PostgresServer, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """SIGKILL: nothing goes on without the service; the next start says that the run crashed, and backs up at once."""
+    s3.stall_after_up = 3 << 20
+    url = big.url.get_secret_value()
+    with running_service(
+        environ, tmp_path, DATABASE_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{s3.port}", BACKUP_INTERVAL="60"
+    ) as service:
+        children = in_mid_backup(service, s3)
+        service.process.kill()
+        service.process.wait()
+        until(lambda: gone([c for c in children if c.name() == "pg_dump"]))
+    assert catalog.read_catalog(storage) == []
+    time.sleep(65)  # slots pass that nobody serves
+    with running_service(environ, tmp_path, DATABASE_URL=url, BACKUP_INTERVAL="60") as service:
+        service.await_line("1 runs were in progress when the service last stopped; they are marked as crashed")
+        service.await_line("Backup completed successfully")
+        assert service.states("backup").count("Crashed") == 1
+        service.wait(lambda: service.states("restore-drill") == ["PROVEN"], "a drill afterwards")
+        waiting = [run for run in service.runs("backup") if run["state_name"] in ("Late", "AwaitingConcurrencySlot")]
+        assert len(waiting) <= 1, waiting
+
+
+def test_a_lost_volume(
+    new_database: NewDatabase, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """The bucket is the truth: with an empty history, the newest backup in it says when the next one is due."""
+    url = new_database(16, LIBRARY).url.get_secret_value()
+    with running_service(environ, tmp_path, DATABASE_URL=url) as service:
+        service.wait(lambda: service.states("restore-drill") == ["PROVEN"], "the first drill")
+    shutil.rmtree(tmp_path / "prefect")
+    (taken,) = (b.taken_at for b in catalog.read_catalog(storage))
+    with running_service(environ, tmp_path, DATABASE_URL=url) as service:
+        waiting = service.wait(
+            lambda: [r for r in service.runs("backup") if r["state_type"] == "SCHEDULED"], "a schedule"
+        )
+        assert min(datetime.fromisoformat(r["expected_start_time"]) for r in waiting) == taken + timedelta(hours=1)
+        assert service.get("/health").status_code == 200
+        assert 'pg_roundtrip_backup_rows{plan="default"} 320.0' in service.get("/metrics").text
+        assert not service.said("Starting backup")
