@@ -36,4 +36,4 @@ def say_when_next(what: str) -> None:
         return  # what was to be done is done
     for due in (run.next_scheduled_start_time for run in runs):
         if due:
-            get_run_logger().info("Next %s in %ds", what, max(0, (due - utc_now()).total_seconds()))
+            get_run_logger().info("Next %s in %ds", what, max(0.0, due.timestamp() - utc_now().timestamp()))

@@ -47,8 +47,9 @@ def service(
     """A service with the shortest schedules: backups by an interval, drills by cron; nobody chose a password."""
     home = tmp_path_factory.mktemp("service")
     environ = command_environment(storage_server, storage_server.block(PREFIX), "", home)
+    url = database.url.get_secret_value()
     with running_service(
-        environ, home, DATABASE_URL=f"{database.url.get_secret_value()}?pgbouncer=true", BACKUP_INTERVAL="60",
+        environ, home, DATABASE_URL=f"{url}{'&' if '?' in url else '?'}pgbouncer=true", BACKUP_INTERVAL="60",
         VERIFY_SCHEDULE="*/5 * * * *", UI_PASSWORD="", TZ="Asia/Tokyo",
     ) as running:  # fmt: skip
         line = running.await_line("Password, made for this start because UI_PASSWORD is not set: ")
