@@ -45,9 +45,9 @@ _FAST = {
     "max_wal_size": "4GB",
     "autovacuum": "off",
     "jit": "off",
-    "shared_buffers": "64MB",
-    "work_mem": "32MB",
-    "maintenance_work_mem": "128MB",
+    "shared_buffers": "32MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "32MB",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
     # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.

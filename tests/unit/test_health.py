@@ -1,0 +1,68 @@
+"""Backups are overdue when two slots have passed without one, and never while a service has only just started."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.schedule import Schedule
+from tasks.engine.catalog import Backup
+from tasks.health import Health, newest_whole, overdue
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HOURLY = Schedule(3600)
+LONG_AGO = NOW - timedelta(days=30)
+AGES = st.integers(0, 10**6).map(lambda s: timedelta(seconds=s))
+SCHEDULES = st.builds(Schedule, st.integers(60, 10**6)) | st.builds(
+    Schedule, st.just(60), st.sampled_from(["*/5 * * * *", "0 3 * * *", "0 9 * * 1-5", "0 0 1 * *"])
+)
+
+
+@given(SCHEDULES, AGES, AGES)
+def test_more_age_never_heals(due: Schedule, age: timedelta, more: timedelta) -> None:
+    """What is overdue stays so until a backup comes, however long the service runs; what is younger than one gap is not."""
+    if overdue(NOW - age, due, LONG_AGO, NOW):
+        assert overdue(NOW - age - more, due, LONG_AGO, NOW)
+        assert overdue(None, due, LONG_AGO, NOW) or due.gap(NOW) > NOW - LONG_AGO
+        assert age > due.gap(NOW) or NOW - due.before(NOW, 2) < due.gap(NOW)
+
+
+@given(SCHEDULES, AGES)
+def test_a_start_has_grace(due: Schedule, age: timedelta) -> None:
+    """A deploy passes its health check before its first backup ends, whatever the bucket held."""
+    assert overdue(NOW - age, due, NOW, NOW) == ""
+    assert overdue(None, due, NOW - due.gap(NOW) + timedelta(seconds=1), NOW) == ""
+
+
+def test_what_is_overdue() -> None:
+    """Two intervals; the sentence says how old and how often."""
+    assert overdue(NOW - timedelta(hours=2), HOURLY, LONG_AGO, NOW) == ""
+    late = overdue(NOW - timedelta(hours=2, seconds=1), HOURLY, LONG_AGO, NOW)
+    assert late == "the newest backup is 2 h old, and one is due every 60 min"
+    assert overdue(None, HOURLY, NOW - timedelta(hours=1), NOW) == "there is no backup, 60 min after the start"
+
+
+def test_half_a_backup_is_no_backup() -> None:
+    """An object whose manifest has not come counts only where no backup has one: another tool makes them."""
+    old, half = _backup(2, manifest=True), _backup(1, manifest=False)
+    assert newest_whole([old, half]) == old.taken_at
+    assert newest_whole([half]) == half.taken_at
+    assert newest_whole([]) is None
+
+
+def test_the_document_says_what_is_wrong() -> None:
+    """All reasons at once, each part by itself too."""
+    sick = Health({"database": "Cannot connect to database", "storage": "ok", "backups": "late"}, None)
+    assert not sick.good
+    assert sick.document() == {
+        "status": "unhealthy", "reason": "database: Cannot connect to database; backups: late",
+        "database": "Cannot connect to database", "storage": "ok", "backups": "late", "newest_backup": None,
+    }  # fmt: skip
+    assert Health({"storage": "ok"}, NOW).document()["newest_backup"] == "2026-11-21T12:00:00Z"
+
+
+def _backup(hours: int, *, manifest: bool) -> Backup:
+    taken = NOW - timedelta(hours=hours)
+    return Backup(f"backup_{hours}", taken, "", 1, has_manifest=manifest, has_report=False)

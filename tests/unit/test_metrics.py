@@ -1,0 +1,61 @@
+"""The page for Prometheus says what is known in its format, and leaves out what is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tasks.engine.catalog import Backup
+from tasks.metrics import Stock, exposition
+from tests.unit.test_catalog import FIRST, manifest, report
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BACKUP = Backup(FIRST, datetime(2026, 11, 21, 11, tzinfo=UTC), "k", 7, has_manifest=True, has_report=True)
+
+
+def values(page: bytes) -> dict[str, float]:
+    """Every sample by its name and labels, as a Prometheus server reads them; the plan is always the same."""
+    found = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for sample in family.samples:
+            assert sample.labels.pop("plan") == "shop"
+            found["/".join([sample.name.removeprefix("pg_roundtrip_"), *sample.labels.values()])] = sample.value
+    return found
+
+
+def test_everything_that_is_known() -> None:
+    """Size, rows, age, verdict, failures and the next runs."""
+    made, drilled = manifest(), report(FIRST)
+    stock = Stock(readable=True, backups=(BACKUP, BACKUP), manifest=made, report=drilled, proven=BACKUP)
+    failures = {("backup", "timeout"): 3, ("restore-drill", "restore_failed"): 1}
+    found = values(exposition("shop", stock, failures, {"backup": NOW}, NOW))
+    assert found["catalog_readable"] == 1
+    assert (found["backups"], found["stored_bytes"]) == (2, 14)
+    assert found["backup_rows"] == made.rows
+    assert found["backup_size_bytes"] == made.object_bytes
+    assert found["backup_age_seconds"] == (NOW - made.started_at).total_seconds()
+    assert found["backup_last_success_timestamp_seconds"] == made.ended_at.timestamp()
+    assert found["backup_duration_seconds"] == (made.ended_at - made.started_at).total_seconds()
+    assert (found["drill_verdict/PROVEN"], found["drill_verdict/FAILED"]) == (1, 0)
+    assert found["drill_restore_seconds"] == drilled.restore_seconds
+    assert found["newest_proven_timestamp_seconds"] == BACKUP.taken_at.timestamp()
+    assert (found["failed_runs/timeout/backup"], found["failed_runs/restore_failed/restore-drill"]) == (3, 1)
+    assert found["next_run_timestamp_seconds/backup"] == NOW.timestamp()
+
+
+def test_an_empty_bucket_has_no_newest_backup() -> None:
+    """A zero would look like a backup of nothing."""
+    found = values(exposition("shop", Stock(readable=True), {}, {}, NOW))
+    assert {name for name in found if not name.startswith("build_info")} == {
+        "catalog_readable",
+        "backups",
+        "stored_bytes",
+    }
+
+
+def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
+    """Alerts on the number of backups must not fire because of a network."""
+    found = values(exposition("shop", Stock(readable=False), {}, {}, NOW))
+    assert {name for name in found if not name.startswith("build_info")} == {"catalog_readable"}
+    assert found["catalog_readable"] == 0
