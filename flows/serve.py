@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
+from starlette.applications import Starlette
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, Plan
@@ -84,11 +85,16 @@ def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
 @asynccontextmanager
 async def _ports(settings: Settings, login: Login | None, watch: Watch) -> AsyncIterator[None]:
     metrics = watch.metrics if settings.metrics_enabled else None
-    gateway = make_gateway(login, _prefect_server() if login else None, watch.health, metrics)
+
+    def gateway() -> Starlette:
+        return make_gateway(login, _prefect_server() if login else None, watch.health, metrics)
+
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(host.listening(gateway, settings.port))
         if metrics and settings.metrics_port != settings.port:
-            await stack.enter_async_context(host.listening(make_metrics_page(metrics), settings.metrics_port))
+            await stack.enter_async_context(
+                host.listening(lambda: make_metrics_page(watch.metrics), settings.metrics_port)
+            )
         yield
 
 

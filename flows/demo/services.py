@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import signal
 import socket
@@ -11,8 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -36,6 +38,22 @@ class Storage:
     bucket: str
     key_id: str
     secret: str
+    reader_secret: str = ""
+
+    def as_reader(self) -> Storage:
+        """The same by a key that may list and read, and nothing else."""
+        return replace(self, key_id="reader", secret=self.reader_secret)
+
+    def identities(self) -> dict[str, Any]:
+        """The keys, as SeaweedFS has them in its configuration (https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API)."""
+        allowed = {self.key_id: ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
+        secret_of = {self.key_id: self.secret, "reader": self.reader_secret}
+        return {
+            "identities": [
+                {"name": name, "credentials": [{"accessKey": name, "secretKey": secret_of[name]}], "actions": actions}
+                for name, actions in allowed.items()
+            ]
+        }
 
     def environment(self) -> dict[str, str]:
         """The variables that point pg-roundtrip at it."""
@@ -58,14 +76,17 @@ class Storage:
 def running_storage(bucket: str = "backups") -> Iterator[Storage]:
     """Run SeaweedFS from its wheel while the context lasts, with a bucket in it."""
     ports = dict(zip(_WEED_PORTS, free_ports(len(_WEED_PORTS)), strict=True))
-    storage = Storage(f"http://127.0.0.1:{ports['s3.port']}", bucket, "demo", secrets.token_hex(20))
-    keys = {"AWS_ACCESS_KEY_ID": storage.key_id, "AWS_SECRET_ACCESS_KEY": storage.secret}
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    storage = Storage(endpoint, bucket, "demo", secrets.token_hex(20), secrets.token_hex(20))
     with tempfile.TemporaryDirectory(prefix="pg-roundtrip-s3-", ignore_cleanup_errors=True) as folder:
-        command = [str(Path(sys.prefix) / "bin" / "weed"), f"-logdir={folder}", "mini", f"-dir={folder}", "-ip=127.0.0.1",
+        keys = Path(folder) / "keys.json"
+        keys.touch(mode=0o600)
+        keys.write_text(json.dumps(storage.identities()))
+        command = [str(Path(sys.prefix) / "bin" / "weed"), f"-logdir={folder}", "mini", f"-s3.config={keys}", f"-dir={folder}", "-ip=127.0.0.1",
                    "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false", f"-bucket={bucket}",
                    *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
         try:
-            with Child(command, child_environment(keys), cwd=folder) as child:
+            with Child(command, child_environment({}), cwd=folder) as child:
                 _await(child.name, lambda: child.running, lambda: _answers(storage))
                 yield storage
                 _stop(child)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -28,11 +29,12 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(app: Any, port: int) -> AsyncIterator[None]:
-    """Serve an ASGI application while the context lasts; raises PortTaken."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_TIMEOUT_S)
-    server = _Server(config)
+async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[None]:
+    """Serve an ASGI application, made once the port is ours, while the context lasts; raises PortTaken."""
     with _listener(port) as listener:
+        server = _Server(
+            uvicorn.Config(make_app(), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_TIMEOUT_S)
+        )
         serving = asyncio.create_task(server.serve([listener]))
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -54,7 +56,7 @@ def _listener(port: int) -> Iterator[socket.socket]:
         family, host = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")  # noqa: S104  (a container's port)
         made = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=128)
     except OSError as error:
-        raise PortTaken(f"{port}: {error.strerror}") from None
+        raise PortTaken(f"{port}: {os.strerror(error.errno or 0)}") from None
     with made:
         yield made
 

@@ -1,0 +1,106 @@
+"""A service says at once what is wrong with its settings, serves only what it is told to, and tells when backups do not work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from blocks.plan import Plan
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage, free_ports
+from tasks.clock import utc_now
+from tasks.engine.clients import Client
+from tasks.health import examine
+from tests.conftest import Ended, NewDatabase, command_environment
+from tests.integration.objects import LIBRARY, take_backup
+from tests.integration.services import running_service
+
+COMPLETE = {"DATABASE_URL": "postgresql://app:secret@127.0.0.1:1/shop", "PREFECT_API_URL": ""}
+
+
+def test_every_fault_of_the_settings_at_once(command_line: Callable[..., Ended]) -> None:
+    """Nothing is started: each variable is named, those of the service too, and the status is that of a wrong configuration."""
+    ended = command_line(
+        "serve", S3_BUCKET="", BACKUP_SCHEDULE="nightly", PORT="99999", SERVE_FLOWS="backup,resrore", TZ="Mars"
+    )
+    assert ended.status == 2
+    assert [line.partition("Z ")[2] for line in ended.err.splitlines() if "HINT" not in line] == [
+        "ERROR: Required environment variable DATABASE_URL is not set",
+        "ERROR: Required environment variable S3_BUCKET is not set",
+        "ERROR: Invalid BACKUP_SCHEDULE format",
+        "ERROR: Invalid TZ format",
+        "ERROR: Invalid SERVE_FLOWS format",
+        "ERROR: Invalid PORT format",
+    ]
+
+
+def test_a_port_that_is_taken(command_line: Callable[..., Ended], storage_server: Storage) -> None:
+    """It ends with a sentence and a hint instead of serving half of what it should."""
+    taken = str(urlsplit(storage_server.endpoint).port)
+    ended = command_line("serve", **COMPLETE, PORT=taken)
+    assert ended.status == 1
+    assert f"ERROR: Cannot listen on the port [{taken}: Address already in use]" in ended.err
+    assert "HINT: set PORT" in ended.err
+
+
+def test_a_container_that_only_drills(
+    new_database: NewDatabase, storage: BackupStorage, storage_server: Storage, clients: dict[int, Client],
+    prefect_api: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """It has no database URL, a key that can only read, and a Prefect server elsewhere: the backup is proved all the same."""
+    take_backup(storage, new_database(16, LIBRARY), clients[16])
+    environ = command_environment(storage_server.as_reader(), storage, prefect_api, tmp_path)
+    given = {"SERVE_FLOWS": "restore-drill", "PREFECT_API_URL": prefect_api, "BACKUP_INTERVAL": "1000000000"}
+    with running_service(environ, tmp_path, **given) as service:
+        service.await_line("PROVEN: backup_")
+        said = [line.partition("Z ")[2] for line in service.lines()]
+        assert said[0] == "INFO: Verify service started"
+        assert not [line for line in said if "Target database" in line or "UI" in line]
+        assert any(
+            line.startswith("WARNING: The drill report is kept in Prefect alone: Access Denied") for line in said
+        )
+        health = service.get("/health")
+        assert (health.status_code, "database" in health.json()) == (200, False)
+        assert service.get("/").status_code == 404
+        assert "pg_roundtrip_catalog_readable" in service.get("/metrics").text
+    made = httpx.post(f"{prefect_api}/deployments/filter", json={"deployments": {"name": {"any_": ["default"]}}}).json()
+    assert [d["entrypoint"] for d in made] == ["flows.restore_drill.restore_drill"]
+    for deployment in made:
+        httpx.delete(f"{prefect_api}/deployments/{deployment['id']}").raise_for_status()
+
+
+@pytest.fixture
+def plan(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> Plan:
+    """A plan whose parts all answer."""
+    return plan_for(new_database(16))
+
+
+def test_health_of_what_does_not_answer(plan: Plan, storage_server: Storage) -> None:
+    """A database that is gone and a bucket that is gone are told apart, without saying where they are."""
+    now = utc_now()
+    gone = PostgresServer(url=conninfo_url({**plan.source.parameters(), "port": str(free_ports(1)[0])}))
+    found = examine(plan.model_copy(update={"server": gone}), backs_up=True, started_at=now, now=now)
+    assert found.parts == {"database": "Cannot connect to database", "storage": "ok", "backups": "ok"}
+    elsewhere = Plan(
+        server=plan.server, storage=Storage(**{**vars(storage_server), "bucket": "no-such-bucket"}).block("x")
+    )
+    found = examine(elsewhere, backs_up=True, started_at=now, now=now)
+    assert found.parts == {"database": "ok", "storage": "S3 request failed"}
+    assert "127.0.0.1" not in json.dumps(found.document())
+
+
+def test_health_of_backups_that_stopped(plan: Plan, clients: dict[int, Client]) -> None:
+    """A backup of long ago is no backup of today, once the service has had its interval of grace."""
+    take_backup(plan.storage, plan.source, clients[16])
+    now = utc_now()
+    found = examine(plan, backs_up=True, started_at=now - timedelta(days=2), now=now)
+    assert found.parts["backups"].startswith("the newest backup is ")
+    assert not found.good
+    assert examine(plan, backs_up=True, started_at=now, now=now).good
