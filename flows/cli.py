@@ -16,13 +16,14 @@ import typer
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan
 from blocks.settings import Need, load_settings, set_in_environment
-from flows import terminal
+from flows import plans, terminal
 from flows.logs import log_plainly
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.engine.queries import load_queries
 
 FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(plans.app, name="plan")
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[

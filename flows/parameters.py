@@ -13,9 +13,9 @@ from pydantic import Field
 from tasks.engine.catalog import LATEST
 
 # As Prefect takes the names of blocks, which plans and servers are.
-_BLOCK = "^[a-z0-9]+(-[a-z0-9]+)*$"
+BLOCK_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 _NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
 
-PlanName = Annotated[str, Field(pattern=_BLOCK, max_length=100, examples=["default"])]
-ServerName = Annotated[str, Field(pattern=_BLOCK, max_length=100, examples=["default"])]
+PlanName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
+ServerName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
 BackupName = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})$", examples=[LATEST, "backup_20261121_020713"])]

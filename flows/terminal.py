@@ -74,6 +74,19 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     _console().print(table)
 
 
+def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
+    """Print the saved plans."""
+    if not plans:
+        say("No plans are saved; the plan 'default' is what the environment describes")
+        return
+    table = _table("plan", "database", "storage", "backups due", "drills due")
+    for plan in plans:
+        table.add_row(
+            plan["name"], plan["database"] or "none", plan["storage"], plan["backups_due"], plan["drills_due"]
+        )
+    _console().print(table)
+
+
 def show_report(report: DrillReport) -> None:
     """Print a drill's verdict first, then what it covers, every check, and the timings."""
     style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")

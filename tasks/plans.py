@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
-from prefect.blocks.core import Block
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import httpx
+from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
+
+_PAGE = 200
+
+
+class PrefectUnreachable(PgRoundtripError):
+    """The Prefect server does not do what we ask of it."""
+
+    message = "Cannot reach the Prefect server"
+    hint = "check PREFECT_API_URL, and PREFECT_API_AUTH_STRING or PREFECT_API_KEY where the server has a login"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of Prefect's client into ours."""
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        raise PrefectUnreachable(f"it answered {error.response.status_code}") from None
+    except httpx.HTTPError as error:
+        raise PrefectUnreachable(type(error).__name__) from None
 
 
 def save_plan(name: str, plan: Plan) -> None:
@@ -13,7 +41,52 @@ def save_plan(name: str, plan: Plan) -> None:
     Its server, storage, bucket and credentials become blocks of their own, named `plan-<name>` (`drills-<name>` is the
     server for drills): a form of the Prefect UI shows and edits one block at a time, and a new key is entered once.
     """
-    _save(plan, name, name)
+    with translated():
+        _save(plan, name, name)
+
+
+def plan_exists(name: str) -> bool:
+    """Whether a plan is saved under a name."""
+    return name in _names()
+
+
+def list_plans() -> list[dict[str, Any]]:
+    """Every saved plan, by its name: `name, database, storage, backups_due, drills_due`, and nothing secret.
+
+    `database` is None for a plan that has none, or whose URL cannot be read.
+    """
+    return [_entry(name) for name in sorted(_names())]
+
+
+def _entry(name: str) -> dict[str, Any]:
+    with translated():
+        plan = Plan.load(name)
+    assert isinstance(plan, Plan)
+    try:
+        database = plan.server.address if plan.server else None
+    except ValueError:
+        database = None
+    return {
+        "name": name,
+        "database": database,
+        "storage": f"{plan.storage.endpoint} {plan.storage.address}",
+        "backups_due": str(plan.backups_due),
+        "drills_due": str(plan.drills_due),
+    }
+
+
+def _names() -> list[str]:
+    found: list[str] = []
+    with translated(), get_client(sync_client=True) as client:
+        try:
+            client.read_block_type_by_slug(Plan.get_block_type_slug())
+        except ObjectNotFound:  # nobody has saved any plan yet
+            return found
+        while page := client.read_block_documents_by_type(
+            Plan.get_block_type_slug(), offset=len(found), limit=_PAGE, include_secrets=False
+        ):
+            found += [document.name for document in page if document.name]
+    return found
 
 
 def _save(block: Block, name: str, plan: str) -> Block:
