@@ -10,10 +10,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -97,9 +98,12 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
 
 
 @contextmanager
-def running_prefect(folder: Path) -> Iterator[str]:
-    """Run a Prefect server with its UI while the context lasts; yields the address of its API."""
-    command, environ, url = _prefect_command(folder)
+def running_prefect(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """Run a Prefect server with its UI while the context lasts; yields the address of its API.
+
+    `settings` are variables of Prefect's for it, as which database it uses instead of one in the folder.
+    """
+    command, environ, url = _prefect_command(folder, settings)
     with Child(command, environ, cwd=folder) as child:
         _await(child.name, lambda: child.running, lambda: _healthy(url))
         yield url
@@ -123,10 +127,12 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _prefect_command(folder: Path) -> tuple[list[str], dict[str, str], str]:
+def _prefect_command(
+    folder: Path, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[str], dict[str, str], str]:
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}/api"
-    settings = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    settings = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", **more}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     return command, child_environment(settings), url
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import BlockDocument
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.settings import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import save_plan
+from tests.conftest import Ended, NewDatabase
 
 PASSWORD = "pl4n-passw0rd"
 OTHER = "0ther-passw0rd"
@@ -96,3 +101,74 @@ def test_saving_again_replaces_everything(storage: BackupStorage) -> None:
     assert isinstance(two, Plan)
     assert (one.source.database, one.verify_server, one.schedule) == ("c", None, None)
     assert (two.source.database, two.drill_server.database, two.schedule) == ("a", "b", "0 3 * * *")
+
+
+def test_a_plan_is_added_once(
+    command_line: Callable[..., Ended], new_database: NewDatabase, storage_server: Storage
+) -> None:
+    """From the variables of the plan `default`; what has the name already stays, unless it is to be replaced."""
+    database = new_database(16)
+    first = command_line("plan", "add", "added", server=database, BACKUP_INTERVAL="600")
+    assert (first.status, first.err) == (0, "")
+    assert f"Saved the plan added: {database.address} to {storage_server.endpoint}" in first.out
+    again = command_line("plan", "add", "added", server=database)
+    assert (again.status, again.err.splitlines()[0]) == (2, "ERROR: There is a plan named added already")
+    cron = {"BACKUP_SCHEDULE": "0 3 * * *", "TZ": "Europe/Berlin"}
+    assert command_line("plan", "add", "added", "--replace", server=database, **cron).status == 0
+    listed = command_line("plan", "list", "--json")
+    (entry,) = [plan for plan in json.loads(listed.out) if plan["name"] == "added"]
+    assert (entry["database"], entry["backups_due"], entry["drills_due"]) == (
+        database.address,
+        "0 3 * * * (Europe/Berlin)",
+        "86400s",
+    )
+    for shown in (first.out, listed.out, command_line("plan", "list").out):
+        assert storage_server.secret not in shown
+        assert database.parameters()["password"] not in shown
+
+
+def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Callable[..., Ended]) -> None:
+    """Its name, the pool, and each variable that is missing or malformed: one round of mending is enough."""
+    ended = command_line("plan", "add", "Shop_1", "--pool", "nowhere", S3_BUCKET="", BACKUP_INTERVAL="often")
+    assert ended.status == 2
+    assert [line for line in ended.err.splitlines() if line.startswith("ERROR")] == [
+        "ERROR: Invalid plan name Shop_1",
+        "ERROR: There is no work pool named nowhere",
+        "ERROR: Required environment variable DATABASE_URL is not set",
+        "ERROR: Required environment variable S3_BUCKET is not set",
+        "ERROR: Invalid BACKUP_INTERVAL format",
+    ]
+
+
+def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_database: NewDatabase) -> None:
+    """With a work pool, its four deployments are made for the workers of that pool, with its own schedules."""
+
+    async def make_pool() -> None:
+        async with get_client() as client:
+            await client.create_work_pool(WorkPoolCreate(name="plans", type="process"))
+
+    async def read() -> list[DeploymentResponse]:
+        async with get_client() as client:
+            return [await client.read_deployment_by_name(f"{flow}/deployed") for flow in FLOWS]
+
+    asyncio.run(make_pool())
+    ended = command_line("plan", "add", "deployed", "--pool", "plans", server=new_database(16), BACKUP_INTERVAL="600")
+    assert ended.status == 0, ended.err
+    assert "backup/deployed, prune/deployed, restore-drill/deployed, restore/deployed" in ended.out
+    backup, *others = asyncio.run(read())
+    assert backup.schedules[0].schedule.interval.total_seconds() == 600  # type: ignore[union-attr]
+    assert {(d.work_pool_name, str(d.parameters)) for d in (backup, *others)} == {("plans", "{'plan': 'deployed'}")}
+
+
+def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended]) -> None:
+    """Nobody is shown a traceback for an address that is wrong."""
+    ended = command_line("plan", "list", PREFECT_API_URL="http://127.0.0.1:1/api")
+    assert ended.status == 1
+    assert ended.err.splitlines()[0].startswith("ERROR: Cannot reach the Prefect server")
+
+
+def test_the_form_of_a_plan_explains_itself() -> None:
+    """Whoever makes a plan in the Prefect UI finds help beside every field."""
+    for block in (Plan, PostgresServer, BackupStorage):
+        fields = block.model_json_schema()["properties"]
+        assert [name for name, field in fields.items() if not field.get("description")] == []

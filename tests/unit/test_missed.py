@@ -24,7 +24,7 @@ def run(minutes: int, state: StateType = StateType.SCHEDULED, **fields: Any) -> 
     """A run that was due so many minutes from now."""
     given: dict[str, Any] = {"auto_scheduled": True, "parameters": {"plan": "default"}, **fields}
     slot = NOW + timedelta(minutes=minutes)
-    return FlowRun(flow_id=uuid4(), expected_start_time=slot, state=State(type=state), state_type=state, **given)  # type: ignore[arg-type]
+    return FlowRun(flow_id=uuid4(), expected_start_time=slot, state=State(type=state), state_type=state, **given)
 
 
 def goes_ahead(one: FlowRun, runs: Sequence[FlowRun]) -> bool:
@@ -42,16 +42,10 @@ def test_only_the_newest_of_the_missed_slots_runs(minutes: set[int]) -> None:
 @given(st.sets(st.tuples(MINUTES, STATES), min_size=1))
 def test_a_run_that_is_given_up_stands_for_none(slots: set[tuple[int, StateType]]) -> None:
     """When the newest was cancelled or killed, the one before it runs; nothing stands in that is not due yet."""
-    runs = [run(minutes, state) for minutes, state in slots]
-    for one in runs:
-        later = stand_in(one, runs, NOW)
-        due = [
-            m
-            for m, state in slots
-            if m <= 0 and state not in GIVEN_UP and one.expected_start_time < run(m).expected_start_time
-        ]  # type: ignore[operator]
-        assert (later is None) == (not due)
-        assert later is None or later.expected_start_time == run(max(due)).expected_start_time
+    for minutes, state in slots:
+        later = stand_in(run(minutes, state), [run(*slot) for slot in slots], NOW)
+        due = [m for m, other in slots if minutes < m <= 0 and other not in GIVEN_UP]
+        assert (later.expected_start_time if later else None) == (run(max(due)).expected_start_time if due else None)
 
 
 @given(

@@ -1,0 +1,85 @@
+"""The deployments of a plan are the same whoever makes them: the service, the command line, or `prefect deploy`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.deployments.runner import RunnerDeployment
+from pydantic import SecretStr
+
+from blocks.plan import DEFAULT, Plan
+from blocks.settings import FLOWS
+from blocks.storage import BackupStorage
+from flows.deployments import deployments_of
+
+POOL = "pg-roundtrip"
+
+
+def made(**fields: Any) -> dict[str, RunnerDeployment]:
+    """The deployments of a plan, by the names of their flows."""
+    storage = BackupStorage.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
+                               key_id="key", secret=SecretStr("secret"))  # fmt: skip
+    deployments = asyncio.run(deployments_of(DEFAULT, Plan(storage=storage, **fields), pool=POOL))
+    return {
+        deployment.entrypoint.rpartition(".")[2].replace("_", "-"): deployment
+        for deployment in deployments
+        if deployment.entrypoint
+    }
+
+
+def written() -> dict[str, dict[str, Any]]:
+    """The deployments of prefect.yaml, by the names of their flows."""
+    document = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
+    assert document["pull"] == []
+    return {entry["entrypoint"].rpartition(".")[2].replace("_", "-"): entry for entry in document["deployments"]}
+
+
+def interval_of(deployment: RunnerDeployment) -> float:
+    (schedule,) = (s.schedule for s in deployment.schedules or ())
+    assert isinstance(schedule, IntervalSchedule)
+    return schedule.interval.total_seconds()
+
+
+def test_every_flow_has_its_deployment() -> None:
+    """Those that people are told of, and no other."""
+    assert set(made()) == set(written()) == set(FLOWS)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_prefect_yaml_says_what_the_table_says(flow: str) -> None:
+    """Name, entry, parameters, tags, description, pool, limit and default schedule do not drift apart."""
+    ours, entry = made()[flow], written()[flow]
+    assert ours.concurrency_options
+    strategy = ours.concurrency_options.collision_strategy.value
+    assert entry == {
+        "name": ours.name,
+        "entrypoint": ours.entrypoint,
+        "parameters": ours.parameters,
+        "tags": ours.tags,
+        "description": ours.description,
+        "work_pool": {"name": ours.work_pool_name},
+        "concurrency_limit": {"limit": ours.concurrency_limit, "collision_strategy": strategy},
+        **({"schedules": [{"interval": interval_of(ours)}]} if ours.schedules else {}),
+    }
+
+
+def test_a_plan_says_when_its_flows_run() -> None:
+    """By its intervals, or by its cron expressions in its time zone."""
+    cron = made(schedule="0 3 * * *", verify_schedule="0 6 * * 0", timezone="Europe/Berlin")
+    for flow, expression in (("backup", "0 3 * * *"), ("restore-drill", "0 6 * * 0")):
+        (schedule,) = (s.schedule for s in cron[flow].schedules or ())
+        assert isinstance(schedule, CronSchedule)
+        assert (schedule.cron, schedule.timezone) == (expression, "Europe/Berlin")
+    assert interval_of(made(interval_s=600)["backup"]) == 600
+    assert not cron["prune"].schedules
+    assert not cron["restore"].schedules
+
+
+def test_no_secret_is_a_parameter() -> None:
+    """A deployment names its plan; what is secret stays in the plan's blocks."""
+    assert {str(deployment.parameters) for deployment in made().values()} == {"{'plan': 'default'}"}
