@@ -20,7 +20,7 @@ from tasks.engine.manifest import Manifest, PartRecord, SequenceRecord, TableRec
 from tasks.engine.pipeline import StreamResult, stream_dump
 from tasks.engine.schema_text import RULES
 from tasks.engine.upload import Upload
-from tasks.policy import LONG, ONCE, QUICK
+from tasks.policy import LONG, ONCE, QUICK, called
 from tasks.reports.progress import DumpProgress
 from tasks.wording import human_bytes, iso, tool_version
 
@@ -40,7 +40,7 @@ class Source:
     extensions: dict[str, str]
 
 
-@task(name="look at the source", **QUICK)
+@task(**called("look at the source"), **QUICK)
 def inspect_source(plan: Plan) -> Source:
     """Connect to the database and match a pg_dump to it, before anything is written."""
     server = plan.source
@@ -60,7 +60,7 @@ def inspect_source(plan: Plan) -> Source:
     return Source(facts, client, extensions)
 
 
-@task(name="name the backup", **QUICK)
+@task(**called("name the backup"), **QUICK)
 def name_backup(plan: Plan) -> str:
     """Find the name for a backup that begins now; a second later when that one is taken already."""
     moment = utc_now()
@@ -70,7 +70,7 @@ def name_backup(plan: Plan) -> str:
     return catalog.name_at(moment)
 
 
-@task(name="sweep stale uploads", **QUICK)
+@task(**called("sweep stale uploads"), **QUICK)
 def sweep_stale_uploads(plan: Plan) -> int:
     """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
 
@@ -91,7 +91,7 @@ def sweep_stale_uploads(plan: Plan) -> int:
     return swept
 
 
-@task(name="look at the backup before", **ONCE)
+@task(**called("look at the backup before"), **ONCE)
 def read_previous(plan: Plan) -> Manifest | None:
     """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup."""
     try:
@@ -102,7 +102,7 @@ def read_previous(plan: Plan) -> Manifest | None:
         return None
 
 
-@task(name="dump to storage", task_run_name="dump {name}", tags={DUMP_TAG}, **LONG)
+@task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)
 def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, before: Manifest | None = None) -> Manifest:
     """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
 
@@ -124,7 +124,7 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, befor
     return _manifest(plan_name, plan, source, name, started, result)
 
 
-@task(name="commit the backup", **QUICK)
+@task(**called("commit the backup"), **QUICK)
 def commit_backup(plan: Plan, manifest: Manifest) -> None:
     """Look that the object is there with all its bytes, then write the manifest: from here on it is a backup."""
     key = plan.storage.key(manifest.name + catalog.OBJECT)

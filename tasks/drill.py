@@ -17,12 +17,12 @@ from tasks.engine.manifest import Check, DrillReport, Verdict
 from tasks.engine.queries import Query, load_queries
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.place import Place, choose_place, sweep, version_of
-from tasks.policy import LONG, QUICK
+from tasks.policy import LONG, QUICK, called
 from tasks.rehearsal import Rehearsal, Task, rehearse
 from tasks.wording import human_age, tool_version
 
 
-@task(name="choose the backup", **QUICK)
+@task(**called("choose the backup"), **QUICK)
 def choose_backup(plan: Plan, name: str | None) -> Backup:
     """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
     backups = catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD))
@@ -31,7 +31,7 @@ def choose_backup(plan: Plan, name: str | None) -> Backup:
     return catalog.choose(backups, name or plan.verify_backup_file)
 
 
-@task(name="read the queries", **QUICK)
+@task(**called("read the queries"), **QUICK)
 def read_own_queries(plan: Plan) -> list[Query]:
     """Read the user's queries first: what is wrong with them should not be told after an hour's restore."""
     queries = load_queries(plan.verify_queries_file)
@@ -40,13 +40,13 @@ def read_own_queries(plan: Plan) -> list[Query]:
     return queries
 
 
-@task(name="choose the place", **QUICK)
+@task(**called("choose the place"), **QUICK)
 def choose_ground(plan: Plan, backup: Backup) -> Place:
     """Choose where to restore to, by the plan and by the version that the backup was made with."""
     return choose_place(plan, version_of(plan, backup))
 
 
-@task(name="sweep temp databases", **QUICK)
+@task(**called("sweep temp databases"), **QUICK)
 def sweep_scratch(server: PostgresServer) -> list[str]:
     """Drop what killed runs left behind. A sweep that fails is no reason not to go on."""
     try:
@@ -55,7 +55,7 @@ def sweep_scratch(server: PostgresServer) -> list[str]:
         return _not_swept(error)
 
 
-@task(name="sweep the place", **QUICK)
+@task(**called("sweep the place"), **QUICK)
 def sweep_place(place: Place) -> list[str]:
     """Remove what killed drills left behind in this place. A sweep that fails is no reason not to go on."""
     try:
@@ -75,7 +75,7 @@ def _not_swept(error: PgRoundtripError) -> list[str]:
     return []
 
 
-@task(name="rehearse the restore", task_run_name="rehearse {backup.name}", **LONG)
+@task(**called("rehearse the restore", "rehearse {backup.name}"), **LONG)
 def rehearse_restore(
     plan: Plan, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
 ) -> Rehearsal:
@@ -140,7 +140,7 @@ def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRound
     return BackupError(report.cause, message="Verification failed", hint=hint)
 
 
-@task(name="store the report", **QUICK)
+@task(**called("store the report"), **QUICK)
 def store_report(plan: Plan, report: DrillReport) -> None:
     """Keep the report beside the backup; a key that may only read is warned about, the verdict stands.
 

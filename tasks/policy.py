@@ -20,6 +20,11 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     return False
 
 
+def called(name: str, run_name: str = "") -> dict[str, Any]:
+    """Name a task, and its runs likewise: Prefect would add random letters."""
+    return {"name": name, "task_run_name": run_name or name}
+
+
 # For requests that cost nothing to repeat.
 QUICK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 4], "retry_jitter_factor": 0.5,
                          "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip

@@ -11,10 +11,10 @@ from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog, retention
 from tasks.engine.catalog import Backup
-from tasks.policy import QUICK
+from tasks.policy import QUICK, called
 
 
-@task(name="plan the retention", **QUICK)
+@task(**called("plan the retention"), **QUICK)
 def plan_retention(plan: Plan) -> retention.Plan:
     """Decide about every backup in the bucket; removes nothing."""
     backups = catalog.read_catalog(plan.storage)
@@ -26,7 +26,7 @@ def plan_retention(plan: Plan) -> retention.Plan:
     return decided
 
 
-@task(name="remove a backup", task_run_name="remove {backup.name}", **QUICK)
+@task(**called("remove a backup", "remove {backup.name}"), **QUICK)
 def remove_backup(plan: Plan, backup: Backup) -> None:
     """Delete one backup: its manifest first, so that what is listed as ours is whole at every moment."""
     plan.storage.remove(plan.storage.key(backup.name + catalog.MANIFEST))

@@ -16,13 +16,13 @@ from tasks.engine.manifest import Manifest
 from tasks.engine.restore_stream import BackupReader, Flow, Manner, feed_psql, read_through
 from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
-from tasks.policy import ONCE, QUICK
+from tasks.policy import ONCE, QUICK, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress
 from tasks.wording import human_bytes
 
 
-@task(name="choose the backup", **QUICK)
+@task(**called("choose the backup"), **QUICK)
 def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
     wanted = None if name == catalog.LATEST else name
@@ -30,13 +30,13 @@ def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     return backup, catalog.load_manifest(plan.storage, backup)
 
 
-@task(name="look at the target", **QUICK)
+@task(**called("look at the target"), **QUICK)
 def look_at_target(database: PostgresServer, replace: bool) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
     return inspect_target(database, replace=replace)
 
 
-@task(name="restore into a new database and rename it", task_run_name="restore {backup.name} and rename it", **ONCE)
+@task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **ONCE)
 def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore under a temporary name; the target's name goes to it only when all of it is right."""
     logger = get_run_logger()
@@ -54,7 +54,7 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     return flow
 
 
-@task(name="restore in place", task_run_name="restore {backup.name} in place", **ONCE)
+@task(**called("restore in place", "restore {backup.name} in place"), **ONCE)
 def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore into the empty database that is there, for a role that may not create one.
 

@@ -132,7 +132,12 @@ def _prefect_command(
 ) -> tuple[list[str], dict[str, str], str]:
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}/api"
-    settings = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", **more}
+    settings = {
+        "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
+        # Else the UI looks for the API on port 4200, whichever port it came from.
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        **more,
+    }  # fmt: skip
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     return command, child_environment(settings), url
 

@@ -66,8 +66,8 @@ def _by_hand(plan: str, storage: BackupStorage, manifest: Manifest) -> str:
     place = quote(f"s3://{storage.bucket.bucket_name}/{storage.key(manifest.name + OBJECT)}")
     return fenced(
         f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
-        f"# with none of our programs\naws s3 cp --endpoint-url {quote(storage.endpoint)} {place} - | gunzip | "
-        'psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
+        f"# with none of our programs\naws s3 cp --endpoint-url {quote(storage.endpoint)} \\\n  {place} - \\\n  "
+        '| gunzip | psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from tasks.engine import checklist
 from tasks.engine.checklist import counted
 from tasks.engine.manifest import DrillReport, Verdict
-from tasks.reports.markdown import cell, facts, fenced, table
+from tasks.reports.markdown import cell, fenced, table
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import human_age, human_bytes, human_seconds
 
@@ -28,14 +28,15 @@ def publish_drill(plan: str, report: DrillReport) -> None:
 
 def drill_markdown(report: DrillReport) -> str:
     """A drill for people: the verdict first, then what it covers, what was found, how long it took, and every check."""
+    timed = timings(report)
     checks = [
-        [_MARKS[c.result], cell(c.name), cell(c.evidence.partition("\n")[0]), f"{c.seconds:.1f} s"]
+        [_MARKS[c.result], cell(c.name), f"{c.seconds:.1f} s", cell(c.evidence.partition("\n")[0])]
         for c in report.checks
     ]
     return "\n\n".join([
         f"# {_VERDICTS[report.verdict]} {report.verdict}: {report.backup or 'no backup could be looked at'}",
-        cell(coverage(report)), *_findings(report), "## Timings", facts(timings(report)),
-        "## Every check", table({" ": "---", "check": "---", "evidence": "---", "took": "---:"}, checks), f"{_LEGEND}\n",
+        cell(coverage(report)), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
+        "## Every check", table({" ": "---", "check": "---", "took": "---:", "evidence": "---"}, checks), f"{_LEGEND}\n",
     ])  # fmt: skip
 
 

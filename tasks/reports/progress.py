@@ -129,4 +129,4 @@ class RestoreProgress(Progress):
 
 
 def _speed(size_bytes: int, seconds: float) -> str:
-    return f"{size_bytes / seconds / 1e6:,.1f} MB/s"
+    return f"{human_bytes(size_bytes / seconds)}/s"
