@@ -25,34 +25,61 @@ class Plan(Block):
     _block_type_slug = "pg-roundtrip-plan"
     _description = "One database, the storage that keeps its backups, and the policies for both."
 
-    server: PostgresServer | None = Field(default=None, description="The database to back up.")
+    server: PostgresServer | None = Field(default=None, title="Database", description="The database to back up.")
     verify_server: PostgresServer | None = Field(
-        default=None, description="Where drills restore to; the database's own server when empty."
+        default=None,
+        title="Server for drills",
+        description="Where drills restore to; when empty, a throwaway server or the database's own.",
     )
-    storage: BackupStorage = Field(description="Where the backups are kept.")
-    compression_level: int = Field(default=6, ge=1, le=9, description="1 is fastest, 9 is smallest.")
-    retention_days: int = Field(default=7, ge=1, description="Backups older than this many days are removed.")
-    interval_s: int = Field(default=3600, ge=60, description="Seconds between backups.")
+    storage: BackupStorage = Field(title="Storage", description="Where the backups are kept.")
+    compression_level: int = Field(
+        default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
+    )
+    retention_days: int = Field(
+        default=7, ge=1, le=36500, title="Retention (days)", description="Older backups are removed."
+    )
+    interval_s: int = Field(default=3600, ge=60, title="Backup interval (seconds)", description="60 at least.")
     schedule: str | None = Field(
-        default=None, description="When to back up, as a cron expression, instead of the interval."
+        default=None,
+        title="Backup schedule",
+        description="A cron expression instead of the interval: 0 3 * * * is every night at three.",
     )
-    verify_interval_s: int = Field(default=86400, ge=60, description="Seconds between drills.")
+    verify_interval_s: int = Field(default=86400, ge=60, title="Drill interval (seconds)", description="60 at least.")
     verify_schedule: str | None = Field(
-        default=None, description="When to drill, as a cron expression, instead of the interval."
+        default=None, title="Drill schedule", description="A cron expression instead of the interval."
     )
-    timezone: str = Field(default="UTC", description="The time zone of the cron expressions.")
+    timezone: str = Field(
+        default="UTC", title="Time zone", description="Of the cron expressions: UTC, or a name like Europe/Berlin."
+    )
     verify_backup_file: str | None = Field(
-        default=None, description="The backup that drills rehearse; the newest one when empty."
+        default=None, title="Backup to drill", description="Its name; the newest one when empty."
     )
 
     verify_target: Literal["auto", "database", "sandbox"] = Field(
-        default="auto", description="Where drills run: on a database server, or in a throwaway server of their own."
+        default="auto",
+        title="Place of drills",
+        description="On a database server, in a throwaway server of their own, or whichever is there.",
     )
-    verify_max_age_s: int | None = Field(default=None, ge=60, description="Seconds that the newest backup may be old.")
-    verify_timeout_s: int = Field(default=21600, ge=60, description="Seconds after which a drill is given up.")
-    verify_queries_file: str | None = Field(default=None, description="A file of queries that drills run as well.")
-    verify_query_timeout_s: int = Field(default=60, ge=1, description="Seconds that one such query may take.")
-    verify_strict: bool = Field(default=False, description="Whether a query that cannot be run fails the drill.")
+    verify_max_age_s: int | None = Field(
+        default=None,
+        ge=60,
+        title="Oldest backup that is fine (seconds)",
+        description="A drill of an older one fails; no limit when empty.",
+    )
+    verify_timeout_s: int = Field(
+        default=21600, ge=60, title="Drill time limit (seconds)", description="After this a drill is given up."
+    )
+    verify_queries_file: str | None = Field(
+        default=None,
+        title="File of queries",
+        description="Queries of your own that drills run, in a file where the drills run.",
+    )
+    verify_query_timeout_s: int = Field(
+        default=60, ge=1, title="Query time limit (seconds)", description="What one such query may take."
+    )
+    verify_strict: bool = Field(
+        default=False, title="Strict queries", description="Whether a query that cannot be run fails the drill."
+    )
 
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)

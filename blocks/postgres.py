@@ -109,7 +109,9 @@ class PostgresServer(Block):
     _block_type_slug = "pg-roundtrip-postgres"
     _description = "A PostgreSQL database that pg-roundtrip backs up, or a server that it rehearses restores on."
 
-    url: SecretStr = Field(description="postgresql://user:password@host:5432/database", title="URL")
+    url: SecretStr = Field(
+        title="URL", description="postgresql://user:password@host:5432/database, special characters written as %XX."
+    )
 
     def parameters(self) -> dict[str, str]:
         """The URL as libpq parameters, the password among them."""

@@ -51,36 +51,45 @@ class BackupStorage(Block):
     _block_type_slug = "pg-roundtrip-storage"
     _description = "The bucket and the folder in it that pg-roundtrip keeps backups in."
 
-    bucket: S3Bucket = Field(description="The bucket with its credentials; its folder is the backups' prefix.")
+    bucket: S3Bucket = Field(
+        title="S3 Bucket",
+        description="The bucket with its credentials: give these the endpoint URL, region and keys. Its folder is the backups' prefix.",
+    )
 
     @classmethod
     def at(
         cls, *, endpoint: str, bucket: str, prefix: str, region: str, key_id: str, secret: SecretStr
     ) -> BackupStorage:
         """Describe a storage by the specification's settings."""
-        provider = provider_of(endpoint)
-        config = {
-            # Newer SDKs add checksum headers that several providers reject.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "s3": {"addressing_style": provider.addressing_style},
-            "retries": {"mode": "standard", "max_attempts": 5},
-            "connect_timeout": 10,
-            "read_timeout": 60,
-            "max_pool_connections": 20,
-        }
         credentials = AwsCredentials(
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             region_name=region,
-            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=config),
+            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
         )
         return cls(bucket=S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix))
 
     @cached_property
     def client(self) -> Any:
-        """The S3 client; boto3 is untyped, so its answers are given types in the methods below."""
-        return self.bucket.credentials.get_s3_client()
+        """The S3 client; boto3 is untyped, so its answers are given types in the methods below.
+
+        What it must respect is added here, because who fills in a form knows nothing of it; what they set stays.
+        """
+        credentials = self.bucket.credentials
+        given = credentials.aws_client_parameters
+        config = {
+            # Newer SDKs add checksum headers that several providers reject.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "s3": {"addressing_style": self.provider.addressing_style},
+            "retries": {"mode": "standard", "max_attempts": 5},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "max_pool_connections": 20,
+            **(given.config or {}),
+        }
+        parameters = given.model_copy(update={"config": config})
+        return credentials.model_copy(update={"aws_client_parameters": parameters}).get_s3_client()
 
     @property
     def provider(self) -> Provider:

@@ -28,6 +28,7 @@ from tasks.backup import (
     sweep_stale_uploads,
 )
 from tasks.engine.catalog import OBJECT
+from tasks.engine.checklist import counted
 from tasks.engine.manifest import Manifest
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
 
@@ -77,7 +78,7 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
 def _prune_after(plan: Plan, name: str) -> str:
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
-        return f"{len(prune(name).removals)} old ones removed"
+        return f"{counted(len(prune(name).removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
         publish_catalog(name, plan.storage)

@@ -75,7 +75,7 @@ def drill(
         load_queries(load_settings(frozenset()).verify_queries_file)
     from flows.restore_drill import restore_drill  # noqa: PLC0415
 
-    report = _run(restore_drill, plan=plan, backup=backup)
+    report = _run(restore_drill, plan=plan, backup=backup or "")
     assert isinstance(report, DrillReport)
     terminal.show_json(report.summary()) if as_json else terminal.show_report(report)
     if report.verdict is not Verdict.PROVEN:

@@ -19,3 +19,5 @@ _NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
 PlanName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
 ServerName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
 BackupName = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})$", examples=[LATEST, "backup_20261121_020713"])]
+# Empty, because a form makes two fields of what may be null.
+BackupOrEmpty = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})?$", examples=["", LATEST, "backup_20261121_020713"])]

@@ -13,7 +13,7 @@ from blocks.plan import DEFAULT, Plan, resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only
-from flows.parameters import BackupName, PlanName
+from flows.parameters import BackupOrEmpty, PlanName
 from flows.run_names import named
 from tasks.clock import utc_now
 from tasks.drill import (
@@ -40,7 +40,7 @@ log_plainly()
 @flow(name="restore-drill", flow_run_name=named("restore-drill"), validate_parameters=False)
 @newest_slot_only
 @in_words
-def restore_drill(plan: PlanName = DEFAULT, backup: BackupName | None = None) -> State[DrillReport]:
+def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State[DrillReport]:
     """Restore a backup into a place of its own, dump that again, and compare it with what was stored.
 
     Args:

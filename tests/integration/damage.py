@@ -10,10 +10,10 @@ from tests.integration.objects import NAME, manifest_of, object_of, put_manifest
 Damage = Callable[[BackupStorage], None]
 
 
-def flipped_bit(storage: BackupStorage) -> None:
-    data = bytearray(object_of(storage))
+def flipped_bit(storage: BackupStorage, name: str = NAME) -> None:
+    data = bytearray(object_of(storage, name))
     data[len(data) // 2] ^= 0x10
-    put_object(storage, bytes(data))
+    put_object(storage, bytes(data), name)
 
 
 def truncated(storage: BackupStorage) -> None:

@@ -232,9 +232,8 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: PostgresServer, cl
     with running_storage() as mine:
         storage = mine.block("going")
         # The client tries five times, longer and longer apart; twice is enough to see what comes of it.
-        config = storage.bucket.credentials.aws_client_parameters.config
-        assert config is not None
-        config["retries"]["max_attempts"] = 2
+        retries = {"mode": "standard", "max_attempts": 2}
+        storage.bucket.credentials.aws_client_parameters.config = {"retries": retries}
         port = mine.endpoint.rpartition(":")[2]
         weed = [p for p in psutil.Process().children() if f"-s3.port={port}" in p.cmdline()]
         assert len(weed) == 1

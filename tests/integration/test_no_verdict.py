@@ -201,9 +201,8 @@ def test_a_bucket_that_cannot_be_reached(flow_run: FlowRun, monkeypatch: pytest.
 
     def once(**fields: object) -> BackupStorage:
         storage = at(**fields)  # type: ignore[arg-type]
-        config = storage.bucket.credentials.aws_client_parameters.config
-        assert config is not None
-        config["retries"]["max_attempts"] = 1
+        retries = {"mode": "standard", "max_attempts": 1}
+        storage.bucket.credentials.aws_client_parameters.config = {"retries": retries}
         return storage
 
     monkeypatch.setattr(BackupStorage, "at", once)

@@ -1,0 +1,109 @@
+"""Look at the Prefect UI in a real Chromium, and note what the pages complained about."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, Request, Response, expect, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+          "--disable-component-update", "--disable-sync"]  # fmt: skip
+_PATIENCE_MS = 15_000
+# Prefect 3.8 asks for an icon named after a state that it does not know yet.
+_PREFECTS_OWN = ("/ico/",)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the UI is, and the login for it where there is one."""
+
+    address: str
+    user: str = ""
+    password: str = ""
+
+    def ask(self, path: str, **filters: object) -> list[dict[str, object]]:
+        """What the API answers to a query, to find the addresses of pages."""
+        login = (self.user, self.password) if self.user else None
+        answer = httpx.post(f"{self.address}/api/{path}/filter", json=filters, auth=login, timeout=30)
+        answer.raise_for_status()
+        return list(answer.json())
+
+
+@dataclass
+class Browser:
+    """One window on a site, with everything that went wrong in it."""
+
+    page: Page
+    site: Site
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str, *expected: str) -> str:
+        """Open a page and wait until it shows what is expected; returns all of its text."""
+        self.page.goto(self.site.address + path)
+        for text in expected:
+            expect(self.page.get_by_text(text).first).to_be_visible()
+        return self.text()
+
+    def choose(self, tab: str, *expected: str) -> str:
+        """Choose a tab of a run's page."""
+        self.page.get_by_text(tab, exact=True).first.click()
+        for text in expected:
+            expect(self.page.get_by_text(text).first).to_be_visible()
+        return self.text()
+
+    def text(self) -> str:
+        """What can be read on the page."""
+        return self.page.inner_text("body")
+
+    def heard(self, message: ConsoleMessage) -> None:
+        """Note an error on the page's console."""
+        if message.type == "error" and not self._excused(message.location["url"]):
+            self.complaints.append(message.text)
+
+    def answered(self, response: Response) -> None:
+        """Note an answer that is an error."""
+        if response.status >= 400 and not self._excused(response.url):
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def failed(self, request: Request) -> None:
+        """Note a request that got no answer; one that a page gave up, because it was left, is none."""
+        if request.failure != "net::ERR_ABORTED" and not self._excused(request.url):
+            self.complaints.append(f"{request.failure} {request.url}")
+
+    def _excused(self, url: str) -> bool:
+        """Logos of other people's blocks are on other people's servers, and some icons are not there."""
+        elsewhere = urlsplit(url).netloc != urlsplit(self.site.address).netloc
+        return elsewhere or urlsplit(url).path.startswith(_PREFECTS_OWN) or url.endswith("/favicon.ico")
+
+
+@contextmanager
+def opened(site: Site) -> Iterator[Browser]:
+    """A browser with an empty profile, which is closed afterwards."""
+    if not CHROMIUM.exists():
+        pytest.fail(f"{CHROMIUM} is not there; `make setup-dev` installs it")
+    login = {"http_credentials": {"username": site.user, "password": site.password}} if site.user else {}
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, headless=True, args=_FLAGS, timezone_id="UTC",
+            viewport={"width": 1280, "height": 800}, **login,  # type: ignore[arg-type]
+        )  # fmt: skip
+        expect.set_options(timeout=_PATIENCE_MS)
+        context.set_default_timeout(_PATIENCE_MS)
+        browser = Browser(context.pages[0], site)
+        for event, listener in (
+            ("console", browser.heard),
+            ("response", browser.answered),
+            ("requestfailed", browser.failed),
+        ):
+            browser.page.on(event, listener)  # type: ignore[call-overload]
+        browser.page.on("pageerror", lambda error: browser.complaints.append(str(error)))
+        yield browser
+        context.close()

@@ -1,0 +1,213 @@
+"""The Prefect UI, in a real browser over real runs: who looks there sees what happened, and can ask for more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from blocks.postgres import PostgresServer
+from flows.demo.services import Storage
+from tasks.engine.clients import Client
+from tests.browser import Browser, Site, opened
+from tests.stage import played, running_site
+
+SAMPLE_MB = 3
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory,
+    server_of: Callable[[int], PostgresServer],
+    storage_server: Storage,
+    clients: dict[int, Client],
+) -> Iterator[Site]:
+    """A Prefect server that has seen every kind of run."""
+    server = server_of(16)
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE shop")
+    with (
+        running_site(tmp_path_factory.mktemp("ui")) as found,
+        played(found, storage_server, server.on("shop"), clients[16], SAMPLE_MB),
+    ):
+        yield found
+    with server.connect() as connection:
+        for name in ("shop", "shop_copy"):
+            connection.execute("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="module")
+def window(site: Site) -> Iterator[Browser]:
+    """One browser for all tests: starting one costs more than a page."""
+    with opened(site) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The browser; a test fails when a page complained, or showed a secret."""
+    window.complaints.clear()
+    yield window
+    assert window.complaints == []
+
+
+def run_page(site: Site, flow: str, state: str) -> str:
+    """The path of the newest run of a flow that ended in a state, and was nobody's part."""
+    flows = {flow["id"]: flow["name"] for flow in site.ask("flows")}
+    for run in site.ask("flow_runs", sort="START_TIME_DESC"):
+        if (flows[run["flow_id"]], run["state_name"], run["parent_task_run_id"]) == (flow, state, None):
+            return f"/runs/flow-run/{run['id']}"
+    pytest.fail(f"no run of {flow} ended {state}")
+
+
+def form_page(site: Site, flow: str) -> str:
+    """The path of the form that runs a deployment."""
+    entrypoint = f".{flow.replace('-', '_')}"
+    return next(
+        f"/deployments/deployment/{d['id']}/run"
+        for d in site.ask("deployments")
+        if str(d["entrypoint"]).endswith(entrypoint)
+    )
+
+
+def artifact_page(site: Site, key: str, description: str) -> str:
+    """The path of the newest artifact with a key whose description says something."""
+    found = site.ask("artifacts", sort="CREATED_DESC", artifacts={"key": {"any_": [key]}})
+    return next(f"/artifacts/artifact/{a['id']}" for a in found if description in str(a["description"]))
+
+
+def test_the_history_reads_at_a_glance(browser: Browser) -> None:
+    """Names say what ran of which plan and when; the verdicts of drills are their states."""
+    shown = browser.open("/runs", "PROVEN", "INCONCLUSIVE", "FAILED", "Completed", "Failed")
+    for flow in ("backup", "prune", "restore", "restore-drill"):
+        expect(browser.page.get_by_text(f"{flow}-default-20").first).to_be_attached()
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize(("flow", "state", "sentences"), [
+    ("backup", "Completed", ["rows of 7 tables", "1 old one removed"]),
+    ("backup", "Failed", ["Cannot connect to database [127.0.0.1:", "HINT: check that the server runs"]),
+    ("restore-drill", "PROVEN", ["dumped again, and is what was dumped", "rows of 7 tables"]),
+    ("restore-drill", "FAILED", ["is not what it should be: Restore failed"]),
+    ("restore-drill", "INCONCLUSIVE", ["says nothing about it: Cannot connect to database"]),
+    ("restore", "Completed", ["rows of 7 tables restored to 127.0.0.1:"]),
+    ("prune", "Completed", ["Would remove 0 of"]),
+])  # fmt: skip
+def test_an_end_explains_itself(browser: Browser, site: Site, flow: str, state: str, sentences: list[str]) -> None:
+    """A run's page says in a sentence what it made, or what went wrong and what to do; and nothing of Prefect's about exceptions."""
+    browser.open(run_page(site, flow, state), state)
+    shown = browser.choose("Details", *sentences)
+    assert "encountered an exception" not in shown
+    assert "someone" not in shown
+
+
+def test_a_dump_shows_its_progress(browser: Browser, site: Site) -> None:
+    """The page of a backup has how much was read and stored, how fast, and that it is done."""
+    browser.open(run_page(site, "backup", "Completed"), "Completed")
+    shown = browser.choose("Artifacts", "of SQL read")
+    assert "PROGRESS" in shown
+    found = site.ask("artifacts", artifacts={"type": {"any_": ["progress"]}})
+    said = {str(a["description"]).partition(": ")[2] + f" {a['data']}" for a in found}
+    assert any("/s), " in text and " stored (" in text and text.endswith(" 100.0") for text in said)
+    assert any("restored in" in text and text.endswith(" 100.0") for text in said)
+    assert any("given up" in text and not text.endswith(" 100.0") for text in said)
+
+
+def test_the_list_of_artifacts(browser: Browser) -> None:
+    """Each kind of report is there once, with a line that sums up the newest; progress does not crowd it."""
+    shown = browser.open("/artifacts", "backup-default", "catalog-default", "drill-default", "prune-default")
+    assert "4 Artifacts" in shown
+    assert "PROVEN: backup_" in shown
+
+
+def test_the_report_of_a_backup(browser: Browser, site: Site) -> None:
+    """What it holds, how it compares, how to restore it by hand, and no secret."""
+    shown = browser.open(artifact_page(site, "backup-default", ""), "Restore it", "Largest tables|Tables")
+    for text in (
+        "this backup",
+        "change",
+        "aws s3 cp",
+        '--to "$TARGET_URL"',
+        "public.articles",
+        "SHA-256",
+        "PostgreSQL 16",
+    ):
+        assert text in shown
+    for text in ("|---", "**", "&#", "undefined", "postgresql://"):
+        assert text not in shown
+
+
+def test_the_catalog(browser: Browser, site: Site) -> None:
+    """All backups with size, trend and verdict; another tool's is marked; the removed one is gone."""
+    shown = browser.open(artifact_page(site, "catalog-default", ""), "Backups of default")
+    for text in ("✅ PROVEN", "❌ FAILED", "not drilled", "foreign", "↗ +", "10 backups"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [
+    ("PROVEN", ["Restore time (RTO)", "every row came back as it was stored", "row digests", "outside of rows and statements"]),
+    ("FAILED", ["Findings", "gzip", "the drill ended before", "not restored"]),
+    ("INCONCLUSIVE", ["it says nothing about the backup", "not restored"]),
+])  # fmt: skip
+def test_the_report_of_a_drill(browser: Browser, site: Site, verdict: str, expected: list[str]) -> None:
+    """Verdict, coverage and timings before every check."""
+    shown = browser.open(artifact_page(site, "drill-default", verdict), "Every check")
+    for text in (f"{verdict}: backup_", *expected):
+        assert text in shown
+
+
+def test_the_table_of_a_prune(browser: Browser, site: Site) -> None:
+    """Every backup with its fate and the reason."""
+    shown = browser.open(artifact_page(site, "prune-default", "Removed 1 of"), "30 days old, limit 7")
+    assert "the newest backup" in shown
+
+
+def test_a_form_helps_and_warns(browser: Browser, site: Site) -> None:
+    """Every parameter has its help; what destroys says so."""
+    shown = browser.open(form_page(site, "restore"), "Which backup", "Whose backup", "Where to", "DANGER: everything")
+    assert "or latest for the newest" in shown
+
+
+def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
+    """A name that cannot be a backup's is refused before anything is scheduled."""
+    browser.open(form_page(site, "restore-drill"), "Which backup")
+    before = len(site.ask("flow_runs"))
+    box = browser.page.locator("textarea").nth(1)
+    box.fill("backup_of_yesterday; DROP")
+    browser.page.get_by_role("button", name="Submit").click()
+    expect(browser.page.get_by_text("does not match").first).to_be_visible()
+    assert len(site.ask("flow_runs")) == before
+    box.fill("latest")
+    browser.page.get_by_role("button", name="Submit").click()
+    browser.page.wait_for_url("**/runs/**")
+    run = next(r for r in site.ask("flow_runs", sort="EXPECTED_START_TIME_DESC") if not r["auto_scheduled"])
+    assert run["parameters"] == {"plan": "default", "backup": "latest"}
+
+
+def test_an_untouched_form_is_fine(browser: Browser, site: Site) -> None:
+    """Who presses the button without a word gets the plan's own choice."""
+    browser.open(form_page(site, "restore-drill"), "Which backup")
+    browser.page.get_by_role("button", name="Submit").click()
+    browser.page.wait_for_url("**/runs/**")
+
+
+def test_the_forms_of_blocks(browser: Browser) -> None:
+    """A plan, its storage and its server can be filled in by a person: every field says what it means."""
+    shown = browser.open("/blocks/catalog/pg-roundtrip-plan/create", "Backup Plan", "Retention (days)")
+    for text in (
+        "The database to back up",
+        "1 is fastest, 9 is smallest",
+        "Backup interval (seconds)",
+        "Of the cron expressions",
+    ):
+        assert text in shown
+    browser.open("/blocks/catalog/pg-roundtrip-storage/create", "Backup Storage")
+    browser.open("/blocks/catalog/pg-roundtrip-postgres/create", "special characters written as %XX")
+    browser.page.get_by_label("Block Name").fill("orders")
+    url = browser.page.locator("input[type=password], textarea").last
+    url.fill("postgresql://someone:masked-secret@db/orders")
+    browser.page.get_by_role("button", name="Create").click()
+    browser.page.wait_for_url("**/blocks/block/**")
+    expect(browser.page.get_by_text("orders").first).to_be_visible()
+    assert "masked-secret" not in browser.page.content()

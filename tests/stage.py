@@ -1,0 +1,107 @@
+"""Give the Prefect UI something to show: backups of some days, and one run of every kind and end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.runner import Runner
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from blocks import BackupStorage, Plan, PostgresServer
+from blocks.plan import resolve_plan
+from flows.backup import backup
+from flows.demo.sample import load_sample
+from flows.demo.services import Storage, free_ports, running_prefect
+from flows.deployments import deployments_of
+from flows.prune import prune
+from flows.restore import restore
+from flows.restore_drill import restore_drill
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tasks.engine.clients import Client
+from tests.browser import Site
+from tests.integration.damage import flipped_bit
+from tests.integration.objects import copied, take_backup, told, without_manifest
+
+PREFIX = "postgres-backups"
+_DAYS = 8
+_GROW = """INSERT INTO events (happened_at, token, payload)
+SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
+
+
+@contextmanager
+def running_site(folder: Path) -> Iterator[Site]:
+    """A Prefect server whose UI has no login."""
+    with running_prefect(folder) as api:
+        yield Site(api.removesuffix("/api"))
+
+
+@contextmanager
+def played(site: Site, storage: Storage, database: PostgresServer, client: Client, sample_mb: int) -> Iterator[None]:
+    """Fill an empty database, take backups of it, and run everything once; what was said to the site has arrived."""
+    environ = {
+        **storage.environment(),
+        "BACKUP_PREFIX": PREFIX,
+        "DATABASE_URL": database.url.get_secret_value(),
+        "RESTORE_DATABASE_URL": database.on(f"{database.database}_copy").url.get_secret_value(),
+    }
+    settings = {PREFECT_API_URL: f"{site.address}/api"}
+    if site.user:
+        settings[PREFECT_API_AUTH_STRING] = f"{site.user}:{site.password}"
+    bucket = storage.block(PREFIX)
+    load_sample(database, sample_mb)
+    _past(bucket, database, client)
+    with pytest.MonkeyPatch.context() as patched, temporary_settings(settings):
+        for name, value in environ.items():
+            patched.setenv(name, value)
+        asyncio.run(_deploy())
+        _present(bucket, database, patched)
+        EventsWorker.drain_all(timeout=30)
+        APILogWorker.drain_all(timeout=30)
+        yield
+
+
+def _past(bucket: BackupStorage, database: PostgresServer, client: Client) -> None:
+    """A backup a day, of a database that grows; the oldest is another tool's, and one is older than is kept."""
+    for days in range(_DAYS, 0, -1):
+        told(database, _GROW.replace("{}", str(3 + days % 3)))
+        take_backup(bucket, database, client, _ago(days, hours=2), level=6)
+    copied(bucket, _ago(30), _ago(_DAYS, hours=2))
+    without_manifest(bucket, _ago(_DAYS, hours=2))
+
+
+def _present(bucket: BackupStorage, database: PostgresServer, patched: pytest.MonkeyPatch) -> None:
+    """Every flow with every end; the newest backup is a good one that was proven."""
+    bad = backup()
+    flipped_bit(bucket, bad.name)
+    assert restore_drill(return_state=True).name == "FAILED"
+    patched.setenv("VERIFY_DATABASE_URL", database.on("no such database").url.get_secret_value())
+    assert restore_drill(backup=_ago(1, hours=2), return_state=True).name == "INCONCLUSIVE"
+    patched.delenv("VERIFY_DATABASE_URL")
+    assert backup(return_state=True).is_completed()
+    assert restore_drill(return_state=True).name == "PROVEN"
+    assert restore(catalog.LATEST) > 0
+    assert prune(dry_run=True).removals == []
+    with patched.context() as elsewhere:
+        elsewhere.setenv("DATABASE_URL", f"postgresql://someone:secret@127.0.0.1:{free_ports(1)[0]}/shop")
+        assert backup(return_state=True).is_failed()
+
+
+async def _deploy() -> None:
+    """Register the deployments and the blocks, as a service would; nobody runs what they schedule."""
+    await Plan.aregister_type_and_schema()
+    plan = resolve_plan("default", frozenset({"storage"}))
+    runner = Runner()
+    for deployment in await deployments_of("default", plan):
+        await runner.aadd_deployment(deployment)
+
+
+def _ago(days: int, hours: int = 0) -> str:
+    return catalog.name_at(utc_now().replace(minute=0, second=0) - timedelta(days=days, hours=hours))
