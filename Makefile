@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 
-.PHONY: help setup setup-dev demo test test-unit lint types bench bench-memory lock clean
+.PHONY: help setup setup-dev demo test test-unit lint types bench bench-memory screenshots lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,6 +14,7 @@ setup: ## Make .venv with the project, the demo's servers and nothing else
 setup-dev: ## Make .venv with what tests and benchmarks need as well
 	@$(PYTHON) .ci/bootstrap.py dev
 	@.ci/install-postgresql
+	@.ci/install-chromium
 
 demo: setup ## Back up, drill and prune a sample database, with servers of its own (KEEP=1 leaves the UI up)
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
@@ -36,6 +37,9 @@ bench: setup-dev ## Measure against the shell pipeline on a database of about 1 
 
 bench-memory: setup-dev ## Measure what the whole service needs during a backup and a drill of such a database
 	@$(BIN)/python -m tests.bench.memory
+
+screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images anew
+	@$(BIN)/python -m tests.screenshots
 
 lock: ## Resolve the dependencies anew
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

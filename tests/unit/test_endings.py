@@ -55,8 +55,8 @@ def test_what_messages_say(message: str, cause: str) -> None:
 
 def test_a_message_is_one_line_with_the_hint() -> None:
     """The run's history shows it as it is."""
-    assert sentence_and_hint(errors.NoSpaceLeft("/tmp\nfull")) == (
-        "No space left on device [/tmp full] HINT: free some space, then run it again"
+    assert sentence_and_hint(errors.NoSpaceLeft("a disk\nof mine")) == (
+        "No space left on device [a disk of mine] HINT: free some space, then run it again"
     )
 
 

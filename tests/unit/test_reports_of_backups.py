@@ -1,0 +1,232 @@
+"""What the UI shows of backups: figures, trends and commands without secrets, and never at the cost of the run."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.logging import disable_run_logger
+from pydantic import SecretStr
+
+from blocks.storage import BackupStorage
+from tasks.engine.catalog import Backup, name_at
+from tasks.engine.manifest import Manifest, TableRecord
+from tasks.reports import progress
+from tasks.reports.backup import backup_markdown, backup_sentence
+from tasks.reports.catalog import catalog_markdown
+from tasks.reports.progress import DumpProgress, Progress, RestoreProgress
+from tasks.reports.publish import artifact_key, warned_only
+from tasks.wording import change, human_seconds
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+STORAGE = BackupStorage.at(
+    endpoint="https://s3.example.com", bucket="box", prefix="a folder", region="r", key_id="KEYID", secret=SecretStr("KEYSECRET")
+)  # fmt: skip
+
+
+def manifest(
+    tables: int = 2, *, rows: int = 1000, object_bytes: int = 4 << 20, name: str = "backup_20261121_030000"
+) -> Manifest:
+    records = tuple(
+        TableRecord(name=f"public.t{n}|`x`", columns=("a",), rows=rows if n == 0 else 0, digest="0" * 32, raw_bytes=1000 - n,
+                    member_offset=0, skip_bytes=0) for n in range(tables)
+    )  # fmt: skip
+    return Manifest(
+        tool_version="1", plan="default", name=name, database="shop", server_version="16.4", client_version="16.5",
+        encoding="UTF8", collation="C", character_type="C", started_at=NOW, ended_at=NOW + timedelta(seconds=12), raw_bytes=10 << 20,
+        object_bytes=object_bytes, sha256="f" * 64, compression="gzip, level 6", schema_digest="0" * 32, schema_statements=3,
+        tables=records, sequences=(), large_objects=0, large_object_digest="0" * 32, extensions={"hstore": "1.8"}, roles=(),
+    )  # fmt: skip
+
+
+def backups(count: int) -> list[Backup]:
+    moments = [NOW - timedelta(hours=count - n) for n in range(count)]
+    return [
+        Backup(name_at(m), m, "k", (100 + n) << 20, has_manifest=n != 0, has_report=False)
+        for n, m in enumerate(moments)
+    ]
+
+
+def test_a_backup_is_compared_with_the_one_before() -> None:
+    """Size, rows and tables with their change; the first backup says that there is nothing to compare with."""
+    before = manifest(rows=800, object_bytes=5 << 20, name="backup_20261120_030000")
+    text = backup_markdown("default", STORAGE, manifest(), before, 2.0)
+    assert "| object | 4.0M | 5.0M | ↘ -20.0 % |" in text
+    assert "| rows | 1,000 | 800 | ↗ +25.0 % |" in text
+    assert "| tables | 2 | 2 | → same |" in text
+    assert "There is no backup before" in backup_markdown("default", STORAGE, manifest(), None, 2.0)
+    assert backup_sentence(manifest(1)) == "1,000 rows of 1 table, 4.0M"
+
+
+def test_how_to_restore_by_hand() -> None:
+    """Commands to paste, for a shell, and with no secret in them."""
+    text = backup_markdown("orders-eu", STORAGE, manifest(), None, 2.0)
+    assert 'pg-roundtrip restore backup_20261121_030000 --to "$TARGET_URL" --plan orders-eu\n' in text
+    assert "aws s3 cp --endpoint-url https://s3.example.com" in text
+    assert "'s3://box/a folder/backup_20261121_030000.sql.gz' -" in text
+    assert "KEYID" not in text
+    assert "KEYSECRET" not in text
+
+
+def test_the_tables_of_a_backup() -> None:
+    """The largest of many; names cannot break the table."""
+    text = backup_markdown("default", STORAGE, manifest(40), None, 2.0)
+    rows = [line for line in text.splitlines() if line.startswith("| public.")]
+    assert len(rows) == 25
+    assert rows[0].startswith(r"| public.t0\|\`x\` | 1,000 |")
+    assert "15 smaller tables" in text
+
+
+def test_the_catalog_is_bounded_and_newest_first() -> None:
+    """500 rows at most, and how many more there are; what was not looked into is not guessed."""
+    all_of_them = backups(600)
+    entries: dict[str, dict[str, object]] = {b.name: {"rows": 7, "verdict": None} for b in all_of_them[-50:]}
+    entries[all_of_them[-1].name]["verdict"] = "FAILED"
+    text = catalog_markdown("default", all_of_them, entries)
+    rows = [line for line in text.splitlines() if line.startswith("| `backup_")]
+    assert len(rows) == 500
+    assert rows[0].startswith(f"| `{all_of_them[-1].name}` ")
+    assert rows[0].endswith("| 699M | ↗ +0.1 % | 7 | ❌ FAILED |")
+    assert rows[1].endswith("| 7 | not drilled |")
+    assert rows[60].endswith("| … | … |")
+    assert "100 older backups more" in text
+    assert "450 older backups" in text
+
+
+def test_the_catalog_marks_what_another_tool_made() -> None:
+    """It has no rows to show; the first backup has nothing before it to be compared with; none at all is a catalog too."""
+    found = backups(2)
+    text = catalog_markdown("default", found, {b.name: {"rows": None, "verdict": None} for b in found})
+    assert "| 100M |  | foreign | not drilled |" in text
+    assert "| unreadable | not drilled |" in text
+    assert "no backups" in catalog_markdown("default", [], {})
+
+
+@pytest.mark.parametrize(("now", "before", "said"), [
+    (1, 1, "→ same"), (2, 0, "↗ new"), (110, 100, "↗ +10.0 %"), (50, 100, "↘ -50.0 %"), (100_001, 100_000, "↗ under 0.1 %"),
+    (5000, 1, "↗ +499,900.0 %"),
+])  # fmt: skip
+def test_a_change(now: int, before: int, said: str) -> None:
+    assert change(now, before) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (125, "2 min 5 s"), (7500, "2 h 5 min")]
+)
+def test_seconds(seconds: float, said: str) -> None:
+    assert human_seconds(seconds) == said
+
+
+def test_keys_are_what_prefect_takes() -> None:
+    assert artifact_key("drill", "Orders EU_1") == "drill-orders-eu-1"
+
+
+def test_a_publication_that_fails_is_a_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Prefect's API does, the run goes on; an address in the error is not repeated."""
+    monkeypatch.setattr("tasks.reports.publish.get_run_logger", lambda: logging.getLogger("test"))
+    with caplog.at_level(logging.WARNING), warned_only("The report"):
+        raise ConnectionError("http://user:secret@prefect/api")
+    assert caplog.messages == ["The report could not be published in Prefect: ConnectionError"]
+
+
+class Api:
+    """Prefect's artifacts, as far as progress uses them."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[float, str]] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def create(self, percent: float, description: str) -> UUID:
+        self.update(uuid4(), percent, description)
+        return uuid4()
+
+    def update(self, _artifact: UUID, percent: float, description: str) -> None:
+        assert self.open.wait(30)
+        self.said.append((percent, description))
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """Artifacts that are listened to, as if a task were running."""
+    made = Api()
+    monkeypatch.setattr(progress, "create_progress_artifact", made.create)
+    monkeypatch.setattr(progress, "update_progress_artifact", made.update)
+    monkeypatch.setattr("tasks.reports.progress.TaskRunContext.get", lambda: True)
+    yield made
+    made.open.set()
+
+
+def test_progress_is_an_estimate_until_it_is_done(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dump may become larger than was thought: never 100 before its end; then its true size and its speed."""
+    clock = itertools.count(0.0, 2.0)
+    monkeypatch.setattr("tasks.reports.progress.time.monotonic", lambda: next(clock))
+    with DumpProgress("b", 10 << 20, lambda *_: None) as dump:
+        dump.tell(20 << 20, 4 << 20)
+        newest = dump._newest
+        dump.done(30 << 20, 8 << 20)
+    assert newest[0] == 99
+    assert newest[1] == "b: 20M of about 10M of SQL read (10M/s), 4.0M stored (2.0M/s)"
+    assert api.said[-1] == (100, "b: 30M of SQL read (7.5M/s), 8.0M stored (2.0M/s) in 4.0 s")
+
+
+def test_progress_that_ends_with_an_error_is_not_done(api: Api) -> None:
+    """What was given up says so, and the error goes on."""
+
+    def fail(restore: RestoreProgress) -> None:
+        with restore:
+            restore.tell(500)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail(RestoreProgress("b", 1000, lambda *_: None))
+    percent, said = api.said[-1]
+    assert percent == 50
+    assert said.endswith("given up")
+
+
+def test_progress_never_waits_for_prefect(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the API hangs words replace each other, and the end waits for a moment only."""
+    monkeypatch.setattr(progress, "_LAST_WORD_S", 0.05)
+    api.open.clear()
+    with Progress("first") as shown:
+        for percent in range(1000):
+            shown.say(percent / 20, "word")
+        shown.finished("last")
+    assert api.said == []
+    assert shown._thread
+    api.open.set()
+    shown._thread.join(30)
+    assert len(api.said) <= 3
+    assert api.said[-1] == (100, "last")
+
+
+def test_progress_that_cannot_be_shown_is_a_warning(
+    api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step goes on without it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("http://user:secret@prefect/api")
+
+    monkeypatch.setattr(progress, "create_progress_artifact", refuse)
+    monkeypatch.setattr(progress, "get_run_logger", lambda: logging.getLogger("test"))
+    with caplog.at_level(logging.WARNING), Progress("first") as shown:
+        shown.say(1, "on it goes")
+        shown.finished("last")
+    assert caplog.messages == ["The progress is not shown in Prefect: ConnectionError"]
+
+
+def test_without_a_task_there_is_no_progress() -> None:
+    """The engine's steps are used without Prefect too; then nothing is said and no server is started for it."""
+    with disable_run_logger(), RestoreProgress("b", 10, lambda *_: None) as restore:
+        restore.tell(5)
+        restore.done()
+    assert restore._thread is None
