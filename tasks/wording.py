@@ -49,4 +49,4 @@ def change(now: float, before: float) -> str:
         return "↗ new"
     percent = 100 * (now - before) / before
     arrow = "↗" if now > before else "↘"
-    return f"{arrow} {percent:+,.1f} %" if abs(percent) >= 0.05 else f"{arrow} under 0.1 %"
+    return f"{arrow} {percent:+,.1f} %"

@@ -55,6 +55,9 @@ class Browser:
     def choose(self, tab: str, *expected: str) -> str:
         """Choose a tab of a run's page."""
         self.page.get_by_text(tab, exact=True).first.click()
+        # A long message of a state is cut short until it is asked for.
+        if (more := self.page.get_by_text("See More", exact=True)).count():
+            more.first.click()
         for text in expected:
             expect(self.page.get_by_text(text).first).to_be_visible()
         return self.text()

@@ -10,7 +10,7 @@ from flows.demo.services import free_ports, running_storage
 from tasks.engine.clients import installed_clients
 from tasks.engine.sandbox import running_server
 from tests.browser import Browser, opened
-from tests.integration.test_ui import artifact_page, form_page, run_page
+from tests.integration.test_ui import artifact_page, form_page
 from tests.stage import played, running_site
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -47,8 +47,6 @@ def main() -> None:
         take(browser, "catalog")
         browser.open(form_page(site, "restore"), "DANGER")
         take(browser, "restore-form")
-        browser.open(run_page(site, "restore-drill", "FAILED"), "FAILED")
-        take(browser, "failed-drill")
 
 
 if __name__ == "__main__":

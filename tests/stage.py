@@ -31,7 +31,7 @@ from tests.integration.damage import flipped_bit
 from tests.integration.objects import copied, take_backup, told, without_manifest
 
 PREFIX = "postgres-backups"
-_DAYS = 8
+_DAYS = 6
 _GROW = """INSERT INTO events (happened_at, token, payload)
 SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
 

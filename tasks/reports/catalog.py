@@ -70,5 +70,5 @@ def _row(backup: Backup, before: Backup | None, entry: Mapping[str, Any] | None)
     if entry:
         verdict = f"{_MARKS[Verdict(entry['verdict'])]} {entry['verdict']}" if entry["verdict"] else "not drilled"
     trend = change(backup.object_bytes, before.object_bytes) if before else ""
-    taken = f"{backup.taken_at:%Y-%m-%d %H:%M:%S}"
+    taken = f"{backup.taken_at:%Y-%m-%d %H:%M}"
     return [f"`{backup.name}`", taken, human_bytes(backup.object_bytes), trend, rows, verdict]

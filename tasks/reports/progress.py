@@ -27,7 +27,8 @@ class Progress:
     It never raises and never waits: words that come faster than Prefect takes them replace each other.
     """
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, key: str, first: str) -> None:
+        self._key = key  # without one, the UI would not list it
         self.begun = time.monotonic()
         self._newest: tuple[float, str] = (0.0, first)
         self._news, self._over = threading.Event(), False
@@ -71,7 +72,7 @@ class Progress:
                 over = self._over
                 percent, text = self._newest
                 if artifact is None:
-                    artifact = cast(UUID, create_progress_artifact(percent, description=text))
+                    artifact = cast(UUID, create_progress_artifact(percent, self._key, text))
                 else:
                     update_progress_artifact(artifact, percent, description=text)
         except Exception as error:  # noqa: BLE001  (whatever it is, the step goes on)
@@ -82,7 +83,9 @@ class DumpProgress(Progress):
     """How far a dump is: an estimate, because how large a dump becomes is known only at its end."""
 
     def __init__(self, name: str, expected_bytes: int, log: Callable[..., None]) -> None:
-        super().__init__(f"{name}: the dump begins, about {human_bytes(expected_bytes)} of SQL are expected")
+        super().__init__(
+            "dump-progress", f"{name}: the dump begins, about {human_bytes(expected_bytes)} of SQL are expected"
+        )
         self._name, self._expected_bytes, self._log = name, max(1, expected_bytes), log
         self._last = (self.begun, 0, 0)
 
@@ -110,7 +113,7 @@ class RestoreProgress(Progress):
     """How far a restore is; the size of the object says what there is to read."""
 
     def __init__(self, name: str, object_bytes: int, log: Callable[..., None]) -> None:
-        super().__init__(f"{name}: the restore begins, {human_bytes(object_bytes)} to read")
+        super().__init__("restore-progress", f"{name}: the restore begins, {human_bytes(object_bytes)} to read")
         self._name, self._object_bytes, self._log = name, max(1, object_bytes), log
         self._last = (self.begun, 0)
 

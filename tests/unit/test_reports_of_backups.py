@@ -108,7 +108,7 @@ def test_the_catalog_marks_what_another_tool_made() -> None:
 
 
 @pytest.mark.parametrize(("now", "before", "said"), [
-    (1, 1, "→ same"), (2, 0, "↗ new"), (110, 100, "↗ +10.0 %"), (50, 100, "↘ -50.0 %"), (100_001, 100_000, "↗ under 0.1 %"),
+    (1, 1, "→ same"), (2, 0, "↗ new"), (110, 100, "↗ +10.0 %"), (50, 100, "↘ -50.0 %"), (100_001, 100_000, "↗ +0.0 %"),
     (5000, 1, "↗ +499,900.0 %"),
 ])  # fmt: skip
 def test_a_change(now: int, before: int, said: str) -> None:
@@ -144,7 +144,8 @@ class Api:
         self.open = threading.Event()
         self.open.set()
 
-    def create(self, percent: float, description: str) -> UUID:
+    def create(self, percent: float, key: str, description: str) -> UUID:
+        assert key.endswith("progress")
         self.update(uuid4(), percent, description)
         return uuid4()
 
@@ -196,7 +197,7 @@ def test_progress_never_waits_for_prefect(api: Api, monkeypatch: pytest.MonkeyPa
     """While the API hangs words replace each other, and the end waits for a moment only."""
     monkeypatch.setattr(progress, "_LAST_WORD_S", 0.05)
     api.open.clear()
-    with Progress("first") as shown:
+    with Progress("some-progress", "first") as shown:
         for percent in range(1000):
             shown.say(percent / 20, "word")
         shown.finished("last")
@@ -218,7 +219,7 @@ def test_progress_that_cannot_be_shown_is_a_warning(
 
     monkeypatch.setattr(progress, "create_progress_artifact", refuse)
     monkeypatch.setattr(progress, "get_run_logger", lambda: logging.getLogger("test"))
-    with caplog.at_level(logging.WARNING), Progress("first") as shown:
+    with caplog.at_level(logging.WARNING), Progress("some-progress", "first") as shown:
         shown.say(1, "on it goes")
         shown.finished("last")
     assert caplog.messages == ["The progress is not shown in Prefect: ConnectionError"]
