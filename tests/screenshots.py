@@ -11,7 +11,7 @@ from tasks.engine.clients import installed_clients
 from tasks.engine.sandbox import running_server
 from tests.browser import Browser, opened
 from tests.integration.test_ui import artifact_page, form_page
-from tests.stage import played, running_site
+from tests.stage import played
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SAMPLE_MB = 40
@@ -30,10 +30,10 @@ def main() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(running_server(client, port=free_ports(1)[0]))
         storage = stack.enter_context(running_storage())
-        site = stack.enter_context(running_site(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with server.connect() as connection:
             connection.execute("CREATE DATABASE shop")
-        stack.enter_context(played(site, storage, server.on("shop"), client, SAMPLE_MB))
+        site = stack.enter_context(played(storage, server.on("shop"), client, folder, SAMPLE_MB))
         browser = stack.enter_context(opened(site))
         browser.open("/runs", "PROVEN")
         browser.page.mouse.move(700, 700)

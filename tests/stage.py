@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,15 +10,13 @@ from pathlib import Path
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.runner import Runner
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from blocks import BackupStorage, Plan, PostgresServer
-from blocks.plan import resolve_plan
+from blocks import BackupStorage, PostgresServer
+from blocks.settings import FLOWS
 from flows.backup import backup
 from flows.demo.sample import load_sample
-from flows.demo.services import Storage, free_ports, running_prefect
-from flows.deployments import deployments_of
+from flows.demo.services import Storage, free_ports
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
@@ -27,45 +24,48 @@ from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client
 from tests.browser import Site
+from tests.conftest import command_environment
 from tests.integration.damage import flipped_bit
 from tests.integration.objects import copied, take_backup, told, without_manifest
+from tests.integration.services import Service, running_service
 
-PREFIX = "postgres-backups"
+PREFIX = "shop"
+_LONG_S = str(30 * 86400)
 _DAYS = 6
 _GROW = """INSERT INTO events (happened_at, token, payload)
 SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
 
 
 @contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
-    """A Prefect server whose UI has no login."""
-    with running_prefect(folder) as api:
-        yield Site(api.removesuffix("/api"))
-
-
-@contextmanager
-def played(site: Site, storage: Storage, database: PostgresServer, client: Client, sample_mb: int) -> Iterator[None]:
-    """Fill an empty database, take backups of it, and run everything once; what was said to the site has arrived."""
+def played(storage: Storage, database: PostgresServer, client: Client, folder: Path, sample_mb: int) -> Iterator[Site]:
+    """Fill an empty database, take backups of it, and run everything once under a service; yields its UI."""
     environ = {
-        **storage.environment(),
-        "BACKUP_PREFIX": PREFIX,
+        **command_environment(storage, storage.block(PREFIX), "", folder),
         "DATABASE_URL": database.url.get_secret_value(),
         "RESTORE_DATABASE_URL": database.on(f"{database.database}_copy").url.get_secret_value(),
-    }
-    settings = {PREFECT_API_URL: f"{site.address}/api"}
-    if site.user:
-        settings[PREFECT_API_AUTH_STRING] = f"{site.user}:{site.password}"
-    bucket = storage.block(PREFIX)
+        # Nothing is due while somebody looks.
+        "BACKUP_INTERVAL": _LONG_S, "VERIFY_INTERVAL": _LONG_S,
+    }  # fmt: skip
     load_sample(database, sample_mb)
-    _past(bucket, database, client)
-    with pytest.MonkeyPatch.context() as patched, temporary_settings(settings):
-        for name, value in environ.items():
-            patched.setenv(name, value)
-        asyncio.run(_deploy())
-        _present(bucket, database, patched)
-        EventsWorker.drain_all(timeout=30)
-        APILogWorker.drain_all(timeout=30)
-        yield
+    _past(storage.block(PREFIX), database, client)
+    with running_service(environ, folder) as service:
+        service.wait(service.answers, "the service listens")
+        settings = {PREFECT_API_URL: f"{service.url}/api", PREFECT_API_AUTH_STRING: ":".join(service.login)}
+        service.wait(lambda: _deployed(service), "its deployments")
+        with pytest.MonkeyPatch.context() as patched, temporary_settings(settings):
+            for name, value in environ.items():
+                if not name.startswith("PREFECT_"):
+                    patched.setenv(name, value)
+            _present(storage.block(PREFIX), database, patched)
+            # What was said is there to be seen, and nothing is said to a server that is gone.
+            EventsWorker.drain_all(timeout=30)
+            APILogWorker.drain_all(timeout=30)
+        yield Site(service.url, *service.login)
+
+
+def _deployed(service: Service) -> bool:
+    site = Site(service.url, *service.login)
+    return len(site.ask("deployments")) == len(FLOWS)
 
 
 def _past(bucket: BackupStorage, database: PostgresServer, client: Client) -> None:
@@ -92,15 +92,6 @@ def _present(bucket: BackupStorage, database: PostgresServer, patched: pytest.Mo
     with patched.context() as elsewhere:
         elsewhere.setenv("DATABASE_URL", f"postgresql://someone:secret@127.0.0.1:{free_ports(1)[0]}/shop")
         assert backup(return_state=True).is_failed()
-
-
-async def _deploy() -> None:
-    """Register the deployments and the blocks, as a service would; nobody runs what they schedule."""
-    await Plan.aregister_type_and_schema()
-    plan = resolve_plan("default", frozenset({"storage"}))
-    runner = Runner()
-    for deployment in await deployments_of("default", plan):
-        await runner.aadd_deployment(deployment)
 
 
 def _ago(days: int, hours: int = 0) -> str:
