@@ -317,6 +317,9 @@ _CAUSES = {
     "The throwaway server": "sandbox_failed",
     "No free name for a temp database": "database_error",
     "No space left on device": "disk_full",
+    "The Prefect server did not start": "service",
+    "Cannot listen on the port": "service",
+    "Cannot reach the Prefect server": "service",
 }
 OTHER_CAUSE = "other"
 CAUSES = frozenset({*_CAUSES.values(), OTHER_CAUSE})

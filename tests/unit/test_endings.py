@@ -24,6 +24,7 @@ LABELS = {
     "ObjectMissing": "backup_empty_or_missing", "EmptyBackup": "backup_empty_or_missing", "NoBackups": "no_backups",
     "BackupDamaged": "restore_failed", "RestoreFailed": "restore_failed", "TargetNotEmpty": "restore_refused",
     "DrillTimedOut": "drill_timed_out", "NoSpaceLeft": "disk_full",
+    "ServiceError": "service", "PortTaken": "service", "PrefectUnreachable": "service",
 }  # fmt: skip
 
 
