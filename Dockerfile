@@ -1,0 +1,96 @@
+# One image for every way of running: `pg-roundtrip serve` by default, any other command of it by hand.
+# Both of Docker's builders take it. Where a package index, a mirror or a proxy has a certificate of its own, build on a
+# BASE_IMAGE that trusts it; apt's and pip's settings in that image are used as well.
+ARG BASE_IMAGE=debian:trixie-slim
+
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE} AS base
+# Versions of Debian's packages are those of its release; pinned ones would vanish with the next security update.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates python3 tini tzdata \
+    && rm -rf /var/lib/apt/lists/*
+
+
+FROM base AS build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-pip python3-venv \
+    # Debian carries the key of the PostgreSQL project's repository, so Debian's signature vouches for it. Releases have it in
+    # one of these two packages.
+    && apt-get download postgresql-common postgresql-client-common \
+    && for package in postgresql-*common_*.deb; do dpkg -x "$package" /postgresql-common; done
+# The environment gets no pip: the build's own installs into it.
+RUN python3 -m venv --without-pip /opt/pg-roundtrip
+# An index of your own: --build-arg PIP_INDEX_URL=https://…
+ARG PIP_INDEX_URL
+ARG PIP_TRUSTED_HOST
+COPY requirements-image.lock /src/
+RUN python3 -m pip --python /opt/pg-roundtrip/bin/python install --no-cache-dir --no-deps --require-hashes \
+        --only-binary :all: -r /src/requirements-image.lock
+COPY pyproject.toml README.md LICENSE /src/
+COPY blocks /src/blocks
+COPY tasks /src/tasks
+COPY flows /src/flows
+RUN python3 -m pip --python /opt/pg-roundtrip/bin/python install --no-cache-dir --no-deps --no-build-isolation /src
+
+
+FROM base
+# Where PostgreSQL's programs come from: pgdg, the PostgreSQL project's repository or a mirror of it, with a client for every
+# major version; or debian, which has one version only and serves databases of that one and older ones.
+ARG POSTGRES_SOURCE=pgdg
+ARG PGDG_MIRROR=https://apt.postgresql.org/pub/repos/apt
+ARG POSTGRES_CLIENTS="14 15 16 17 18"
+# Server programs, for drills in a throwaway server; the newest restores backups of every version before it. Set to nothing,
+# drills use a scratch database on a server of yours.
+ARG SANDBOX_SERVERS="18"
+# More of Debian's packages, such as the extensions that your databases use: "postgresql-18-pgvector".
+ARG EXTRA_PACKAGES=""
+COPY --from=build /postgresql-common/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc /etc/apt/keyrings/pgdg.asc
+# hadolint ignore=DL3008,SC2086
+RUN set -eu; \
+    case "$POSTGRES_SOURCE" in \
+        pgdg) \
+            . /etc/os-release; \
+            echo "deb [signed-by=/etc/apt/keyrings/pgdg.asc] $PGDG_MIRROR $VERSION_CODENAME-pgdg main" \
+                > /etc/apt/sources.list.d/pgdg.list; \
+            packages=$(printf ' postgresql-client-%s' $POSTGRES_CLIENTS); \
+            packages="$packages${SANDBOX_SERVERS:+$(printf ' postgresql-%s' $SANDBOX_SERVERS)}" ;; \
+        debian) packages="postgresql-client${SANDBOX_SERVERS:+ postgresql}" ;; \
+        *) echo "ERROR: POSTGRES_SOURCE is pgdg or debian, not $POSTGRES_SOURCE" >&2; exit 1 ;; \
+    esac; \
+    # Programs are wanted, not a cluster.
+    mkdir -p /etc/postgresql-common; \
+    echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
+    apt-get update; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages $EXTRA_PACKAGES; \
+    # A key that everybody has is no secret, and throwaway servers compile no queries: both came with the server's package.
+    rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \
+        /usr/lib/*/libLLVM* /usr/lib/*/libz3.* /usr/lib/llvm-* /usr/lib/postgresql/*/lib/bitcode /usr/lib/postgresql/*/lib/llvmjit*; \
+    useradd --uid 10001 --user-group --home-dir /data --create-home --shell /usr/sbin/nologin pg-roundtrip
+COPY --from=build /opt/pg-roundtrip /opt/pg-roundtrip
+
+# What /data holds can be lost: the bucket is the truth. A volume there keeps Prefect's history over a restart.
+ENV PATH=/opt/pg-roundtrip/bin:$PATH \
+    LANG=C.UTF-8 \
+    MALLOC_ARENA_MAX=2 \
+    PORT=8080 \
+    PREFECT_HOME=/data/prefect \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /data
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python3", "-ISc", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=8)"]
+# It reaps orphans and hands SIGTERM to `serve` alone, which stops its own children in order.
+ENTRYPOINT ["/usr/bin/tini", "--"]
+CMD ["pg-roundtrip", "serve"]
+
+ARG VERSION=""
+ARG REVISION=""
+LABEL org.opencontainers.image.title="pg-roundtrip" \
+    org.opencontainers.image.description="PostgreSQL backups to any S3-compatible storage that prove themselves by restore drills" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
