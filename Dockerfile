@@ -67,7 +67,9 @@ RUN set -eu; \
     # A key that everybody has is no secret, and throwaway servers compile no queries: both came with the server's package.
     rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \
         /usr/lib/*/libLLVM* /usr/lib/*/libz3.* /usr/lib/llvm-* /usr/lib/postgresql/*/lib/bitcode /usr/lib/postgresql/*/lib/llvmjit*; \
-    useradd --uid 10001 --user-group --home-dir /data --create-home --shell /usr/sbin/nologin pg-roundtrip
+    useradd --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin pg-roundtrip; \
+    # Platforms that choose a user of their own keep group 0.
+    install -d -o 10001 -g 0 -m 0775 /data
 COPY --from=build /opt/pg-roundtrip /opt/pg-roundtrip
 
 # What /data holds can be lost: the bucket is the truth. A volume there keeps Prefect's history over a restart.

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 
-.PHONY: help setup setup-dev demo test test-unit lint types bench bench-memory screenshots lock clean
+.PHONY: help setup setup-dev demo test test-unit image-test lint types bench bench-memory screenshots lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -25,9 +25,13 @@ test: setup-dev lint types ## Run everything: lint, types, unit and integration 
 test-unit: setup-dev ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
+image-test: setup-dev ## Build the container image, run the compose file, and test both (needs a Docker engine)
+	@$(BIN)/python -m pytest -s tests/image
+
 lint: setup-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@find . -name '*Dockerfile' -not -path './.*' -exec $(BIN)/hadolint {} +
 
 types: setup-dev
 	@$(BIN)/mypy
@@ -45,7 +49,9 @@ lock: ## Resolve the dependencies anew
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--extra demo --extra build pyproject.toml -o requirements.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra build -c requirements.lock pyproject.toml -o requirements-image.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## Remove what the targets above made
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench .image-test
