@@ -16,7 +16,7 @@ from tests.image.images import Images
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S|HINT: \S")
 STOP_S = 10
-ROWS = "2000000"
+ROWS = "1000000"
 pytestmark = pytest.mark.timeout(900)
 
 
