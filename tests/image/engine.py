@@ -135,7 +135,7 @@ def _compose_command(environ: Mapping[str, str]) -> list[str]:
 def _missing(what: str) -> str:
     return f"""
 
-    THE IMAGE WAS NOT TESTED: there is no {what.removeprefix("a ")}.
+    THE IMAGE WAS NOT TESTED. Missing: {what}.
     HINT: on Debian, as root: apt-get install docker.io docker-compose debootstrap
     """
 
