@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -59,3 +61,13 @@ def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
     found = values(exposition("shop", Stock(readable=False), {}, {}, NOW))
     assert {name for name in found if not name.startswith("build_info")} == {"catalog_readable"}
     assert found["catalog_readable"] == 0
+
+
+def test_every_metric_is_explained() -> None:
+    """The operations guide lists exactly the metrics that there are."""
+    stock = Stock(readable=True, backups=(BACKUP,), manifest=manifest(), report=report(FIRST), proven=BACKUP)
+    page = exposition("shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW)
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text().partition("| metric, after")[2]
+    rows = re.findall(r"^\| (`.*?`) \|", guide.partition("\n\nThree alerts")[0], re.MULTILINE)
+    explained = {name.partition("{")[0] for row in rows for name in re.findall(r"`(.*?)`", row)}
+    assert explained == {name.partition("/")[0] for name in values(page)}
