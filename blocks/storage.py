@@ -11,9 +11,9 @@ from typing import Any
 
 from botocore import exceptions as boto
 from prefect.blocks.core import Block
-from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket
 from pydantic import Field, SecretStr
 
+from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
 from blocks.errors import (
     BucketMissing,
     ObjectMissing,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -46,6 +47,10 @@ async def serve(settings: Settings, login: Login | None) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await work
     _logger.info("Service stopped")
+    # What is left are threads and services of Prefect's server, which nobody needs and which take seconds to end.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, watch: Watch) -> None:

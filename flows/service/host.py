@@ -17,7 +17,7 @@ from blocks.settings import environment_of_ours
 from tasks.engine.process import run
 
 _MIGRATION_TIMEOUT_S = 300
-_STOP_TIMEOUT_S = 3
+_STOP_TIMEOUT_S = 2
 
 
 class _Server(uvicorn.Server):
@@ -32,9 +32,7 @@ class _Server(uvicorn.Server):
 async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[None]:
     """Serve an ASGI application, made once the port is ours, while the context lasts; raises PortTaken."""
     with _listener(port) as listener:
-        server = _Server(
-            uvicorn.Config(make_app(), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_TIMEOUT_S)
-        )
+        server = _Server(uvicorn.Config(make_app(), log_config=None, access_log=False, timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve([listener]))
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -45,7 +43,8 @@ async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[Non
             yield
         finally:
             server.should_exit = True
-            await serving
+            # Prefect's services take their time; whatever had to be written is written.
+            await asyncio.wait({serving}, timeout=_STOP_TIMEOUT_S)
 
 
 @contextmanager
