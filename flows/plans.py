@@ -46,8 +46,13 @@ def add(
     elif replace:
         terminal.say("Its deployments, if it has any, keep their schedules; --pool makes them anew")
     if not get_current_settings().api.url:
-        terminal.complain(["WARNING: The plan is saved on this machine alone, in the folder of PREFECT_HOME",
-                           "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again"])  # fmt: skip
+        terminal.complain(
+            [
+                "The plan is saved on this machine alone, in the folder of PREFECT_HOME",
+                "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
+            ],
+            "WARNING",
+        )
 
 
 @app.command("list")

@@ -14,8 +14,6 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 
-_PAGE = 200
-
 
 class PrefectUnreachable(PgRoundtripError):
     """The Prefect server does not do what we ask of it."""
@@ -76,17 +74,15 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 def _names() -> list[str]:
-    found: list[str] = []
     with translated(), get_client(sync_client=True) as client:
+        slug = Plan.get_block_type_slug()
         try:
-            client.read_block_type_by_slug(Plan.get_block_type_slug())
+            client.read_block_type_by_slug(slug)
         except ObjectNotFound:  # nobody has saved any plan yet
-            return found
-        while page := client.read_block_documents_by_type(
-            Plan.get_block_type_slug(), offset=len(found), limit=_PAGE, include_secrets=False
-        ):
-            found += [document.name for document in page if document.name]
-    return found
+            return []
+        # All of them: the server knows no pages here, whatever the client offers.
+        documents = client.read_block_documents_by_type(slug, include_secrets=False)
+        return [document.name for document in documents if document.name]
 
 
 def _save(block: Block, name: str, plan: str) -> Block:

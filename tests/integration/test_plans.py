@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -103,6 +104,11 @@ def test_saving_again_replaces_everything(storage: BackupStorage) -> None:
     assert (two.source.database, two.drill_server.database, two.schedule) == ("a", "b", "0 3 * * *")
 
 
+def errors(ended: Ended) -> list[str]:
+    """The errors that a command printed, without their hints."""
+    return re.findall(r"^\S+ ERROR: (?!HINT)(.*)$", ended.err, re.MULTILINE)
+
+
 def test_a_plan_is_added_once(
     command_line: Callable[..., Ended], new_database: NewDatabase, storage_server: Storage
 ) -> None:
@@ -112,7 +118,7 @@ def test_a_plan_is_added_once(
     assert (first.status, first.err) == (0, "")
     assert f"Saved the plan added: {database.address} to {storage_server.endpoint}" in first.out
     again = command_line("plan", "add", "added", server=database)
-    assert (again.status, again.err.splitlines()[0]) == (2, "ERROR: There is a plan named added already")
+    assert (again.status, errors(again)) == (2, ["There is a plan named added already"])
     cron = {"BACKUP_SCHEDULE": "0 3 * * *", "TZ": "Europe/Berlin"}
     assert command_line("plan", "add", "added", "--replace", server=database, **cron).status == 0
     listed = command_line("plan", "list", "--json")
@@ -131,12 +137,12 @@ def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Calla
     """Its name, the pool, and each variable that is missing or malformed: one round of mending is enough."""
     ended = command_line("plan", "add", "Shop_1", "--pool", "nowhere", S3_BUCKET="", BACKUP_INTERVAL="often")
     assert ended.status == 2
-    assert [line for line in ended.err.splitlines() if line.startswith("ERROR")] == [
-        "ERROR: Invalid plan name Shop_1",
-        "ERROR: There is no work pool named nowhere",
-        "ERROR: Required environment variable DATABASE_URL is not set",
-        "ERROR: Required environment variable S3_BUCKET is not set",
-        "ERROR: Invalid BACKUP_INTERVAL format",
+    assert errors(ended) == [
+        "Invalid plan name Shop_1",
+        "There is no work pool named nowhere",
+        "Required environment variable DATABASE_URL is not set",
+        "Required environment variable S3_BUCKET is not set",
+        "Invalid BACKUP_INTERVAL format",
     ]
 
 
@@ -164,7 +170,7 @@ def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended])
     """Nobody is shown a traceback for an address that is wrong."""
     ended = command_line("plan", "list", PREFECT_API_URL="http://127.0.0.1:1/api")
     assert ended.status == 1
-    assert ended.err.splitlines()[0].startswith("ERROR: Cannot reach the Prefect server")
+    assert errors(ended) == ["Cannot reach the Prefect server [ConnectError]"]
 
 
 def test_the_form_of_a_plan_explains_itself() -> None:
