@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.blocks.core import Block
 
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
@@ -65,3 +68,17 @@ def children(storage_server: Storage, storage: BackupStorage, prefect_api: str, 
     made = Children(prefect_api, command_environment(storage_server, storage, prefect_api, tmp_path), tmp_path)
     yield made
     made.end()
+
+
+@pytest.fixture
+def quick_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect computes the schemas of blocks anew hundreds of times for each plan that is saved; here it does so once."""
+    compute, known = Block.model_json_schema.__func__, dict[Any, Any]()  # type: ignore[attr-defined]
+
+    def schema(cls: type[Block], *args: Any, **options: Any) -> Any:
+        key = (cls, args, tuple(options.items()))
+        known.setdefault(key, None)
+        known[key] = known[key] or compute(cls, *args, **options)
+        return copy.deepcopy(known[key])
+
+    monkeypatch.setattr(Block, "model_json_schema", classmethod(schema))

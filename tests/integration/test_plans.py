@@ -29,7 +29,7 @@ OTHER = "0ther-passw0rd"
 
 
 @pytest.fixture(autouse=True)
-def _on_the_server(prefect_api: str) -> Iterator[None]:
+def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         yield
 
