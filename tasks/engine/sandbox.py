@@ -45,9 +45,11 @@ _FAST = {
     "max_wal_size": "4GB",
     "autovacuum": "off",
     "jit": "off",
-    "shared_buffers": "32MB",
+    "shared_buffers": "16MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "32MB",
+    # Each has memory of its own, and a small container has two cores at most.
+    "max_parallel_maintenance_workers": "1",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
     # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.

@@ -17,11 +17,11 @@ from blocks.providers import MIB, part_size_bytes
 from blocks.storage import UPLOAD, BackupStorage
 from tasks.engine.patience import within
 
-_PARALLEL_PARTS = 3
+_PARALLEL_PARTS = 2
 # A run that is told to stop has a few seconds: then whoever told it kills it.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
 # Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
-# files, four at most. (Where a storage allows 1,000 parts only, that begins at 5.6 GB.)
+# files, three at most. (Where a storage allows 1,000 parts only, that begins at 5.6 GB.)
 _MEMORY_PART_BYTES = 16 * MIB
 
 
