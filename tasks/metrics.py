@@ -19,6 +19,8 @@ from tasks.engine.catalog import Backup
 from tasks.engine.manifest import DrillReport, Manifest, Verdict
 from tasks.wording import tool_version
 
+# Each one that was drilled costs a request a scrape, until one is found that is PROVEN.
+_LOOKED_AT = 100
 Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 
@@ -44,7 +46,7 @@ def read_stock(plan: Plan) -> Stock:
             backups=tuple(backups),
             manifest=catalog.load_manifest(plan.storage, whole) if whole else None,
             report=catalog.load_report(plan.storage, drilled) if drilled else None,
-            proven=catalog.newest_proven(plan.storage, backups),
+            proven=catalog.newest_proven(plan.storage, backups[-_LOOKED_AT:]),
         )
     except PgRoundtripError:
         return Stock(readable=False)

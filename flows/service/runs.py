@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runner import Runner
 from prefect.states import Crashed
 
@@ -115,7 +116,7 @@ def last_drill(plan: Plan) -> datetime | None:
 async def next_runs(client: PrefectClient, deployments: dict[str, UUID]) -> dict[str, datetime]:
     """When each flow runs next."""
     names = {deployment: flow for flow, deployment in deployments.items()}
-    waiting = await _runs(client, list(names), [StateType.SCHEDULED])
+    waiting = await _runs(client, list(names), [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     found: dict[str, datetime] = {}
     for run in waiting:
         at = run.next_scheduled_start_time or run.expected_start_time
@@ -126,7 +127,7 @@ async def next_runs(client: PrefectClient, deployments: dict[str, UUID]) -> dict
 
 
 async def failed_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[FlowRun]:
-    """The runs that the history remembers as failed or crashed."""
+    """The newest runs (200, as many as Prefect gives at once) that the history remembers as failed or crashed."""
     return await _runs(client, list(deployments.values()), [StateType.FAILED, StateType.CRASHED])
 
 
@@ -137,10 +138,16 @@ async def _run_to_its_end(client: PrefectClient, deployment: UUID) -> None:
         run = await client.read_flow_run(run.id)
 
 
-async def _runs(client: PrefectClient, deployments: list[UUID], states: list[StateType]) -> list[FlowRun]:
+async def _runs(
+    client: PrefectClient,
+    deployments: list[UUID],
+    states: list[StateType],
+    sort: FlowRunSort = FlowRunSort.START_TIME_DESC,
+) -> list[FlowRun]:
     return await client.read_flow_runs(
+        sort=sort,
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=deployments),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-        )
+        ),
     )
