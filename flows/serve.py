@@ -27,7 +27,15 @@ from flows.service import host
 from flows.service.announce import announce
 from flows.service.environment import MADE, OWN_SERVER, Login
 from flows.service.gateway import make_gateway, make_metrics_page
-from flows.service.runs import ServiceRunner, await_api, catch_up, crash_stale_runs, last_backup, last_drill
+from flows.service.runs import (
+    ServiceRunner,
+    await_api,
+    catch_up,
+    crash_stale_runs,
+    last_backup,
+    last_drill,
+    skip_missed_runs,
+)
 from flows.service.watch import Watch
 from tasks.clock import utc_now
 from tasks.plans import save_plan
@@ -62,6 +70,8 @@ async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: S
     deployments = await _register(settings, plan, runner)
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
+    if missed := await skip_missed_runs(client, list(deployments.values())):
+        _logger.info("%d scheduled runs were missed; what is due now is run once", missed)
     watch.follow(client, deployments)
     catching_up = asyncio.create_task(catch_up(client, plan, deployments))
     try:

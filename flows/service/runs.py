@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runner import Runner
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed
 
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import Plan
@@ -66,6 +66,19 @@ async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> in
     for run in stale:
         await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
     return len(stale)
+
+
+async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> int:
+    """End the scheduled runs whose time passed while nothing ran: what is due is run once, by `catch_up`. Returns how many."""
+    message = "The service was not running when this was due; what it missed was caught up once at its start."
+    waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
+    now = utc_now()
+    missed = [
+        run for run in waiting if run.auto_scheduled and run.expected_start_time and run.expected_start_time < now
+    ]
+    for run in missed:
+        await client.set_flow_run_state(run.id, Completed(name="Skipped", message=message), force=True)
+    return len(missed)
 
 
 async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUID]) -> None:

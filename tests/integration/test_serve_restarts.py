@@ -99,7 +99,7 @@ def test_killed_in_mid_backup(
         service.await_line("1 runs were in progress when the service last stopped; they are marked as crashed")
         service.await_line("Backup completed successfully")
         assert service.states("backup").count("Crashed") == 1
-        service.wait(lambda: service.states("restore-drill") == ["PROVEN"], "a drill afterwards")
+        service.wait(lambda: "PROVEN" in service.states("restore-drill"), "a drill afterwards")
         waiting = [run for run in service.runs("backup") if run["state_name"] in ("Late", "AwaitingConcurrencySlot")]
         assert len(waiting) <= 1, waiting
 
@@ -110,7 +110,7 @@ def test_a_lost_volume(
     """The bucket is the truth: with an empty history, the newest backup in it says when the next one is due."""
     url = new_database(16, LIBRARY).url.get_secret_value()
     with running_service(environ, tmp_path, DATABASE_URL=url) as service:
-        service.wait(lambda: service.states("restore-drill") == ["PROVEN"], "the first drill")
+        service.wait(lambda: "PROVEN" in service.states("restore-drill"), "the first drill")
     shutil.rmtree(tmp_path / "prefect")
     (taken,) = (b.taken_at for b in catalog.read_catalog(storage))
     with running_service(environ, tmp_path, DATABASE_URL=url) as service:
