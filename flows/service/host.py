@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -42,6 +43,8 @@ async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[Non
                 raise ServiceError("it ended while it started")
             yield
         finally:
+            # Who still listens to events is cut off: nobody needs to read of that.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             server.should_exit = True
             # Prefect's services take their time; whatever had to be written is written.
             await asyncio.wait({serving}, timeout=_STOP_TIMEOUT_S)

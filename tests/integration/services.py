@@ -57,7 +57,7 @@ class Service:
     def wait(self, look: Callable[[], Any], what: str, timeout_s: float = START_S) -> Any:
         """Wait until a look sees something."""
         deadline = time.monotonic() + timeout_s
-        while not (seen := look()):
+        while not (seen := _seen(look)):
             assert self.process.poll() is None, "\n".join(["it ended:", *self.lines()[-30:]])
             assert time.monotonic() < deadline, "\n".join([f"not seen: {what}", *self.lines()[-30:]])
             time.sleep(0.2)
@@ -117,6 +117,14 @@ def running_service(environ: Mapping[str, str], folder: Path, **changes: str) ->
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _seen(look: Callable[[], Any]) -> Any:
+    """What a look sees; nothing while nobody listens yet."""
+    try:
+        return look()
+    except httpx.TransportError:
+        return None
 
 
 def alive(pid: int) -> bool:

@@ -24,7 +24,7 @@ from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.services import Service, running_service
 
 BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
-FROM generate_series(1, 300000) n"""
+FROM generate_series(1, 900000) n"""
 PROMISED_S = 10
 
 
@@ -70,6 +70,7 @@ def test_stopped_in_mid_backup(
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(PROMISED_S) == 0
         assert gone(children)
+        assert [line for line in service.lines() if "Z ERROR: " in line] == []
         assert (list(storage.list_objects()), storage.list_uploads(timedelta(0), utc_now() + timedelta(days=1))) == (
             [],
             [],
