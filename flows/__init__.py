@@ -5,6 +5,7 @@ Whatever the user has set stays.
 """
 
 import os
+import threading
 
 # Prefect looks for a file `.env` where we stand, and dies where it may not even look.
 if not os.access(".", os.R_OK | os.X_OK):
@@ -27,9 +28,13 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-# Set in the runs of `pg-roundtrip serve`: they end with it, even when it is killed.
+# Set in the runs of `pg-roundtrip serve`.
 SERVED = "PG_ROUNDTRIP_SERVED"
-if os.environ.get(SERVED) and os.environ.get("PREFECT__FLOW_RUN_ID"):
-    from tasks.engine.process import end_with_parent
 
-    end_with_parent()
+
+def end_with_the_service() -> None:
+    """Let a run of the service end with it, even when it is killed; only the main thread can see to that, and runs flows."""
+    if os.environ.get(SERVED) and threading.current_thread() is threading.main_thread():
+        from tasks.engine.process import end_with_parent  # noqa: PLC0415
+
+        end_with_parent()

@@ -11,6 +11,7 @@ from prefect.client.schemas import State
 from prefect.states import Failed
 
 from blocks.errors import PgRoundtripError
+from flows import end_with_the_service
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +26,7 @@ def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
 
     @wraps(run)
     def told(*args: P.args, **kwargs: P.kwargs) -> State[R]:
+        end_with_the_service()
         try:
             return run(*args, **kwargs)
         except PgRoundtripError as error:

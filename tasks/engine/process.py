@@ -22,6 +22,7 @@ _PIPE_BYTES = 1 << 20
 _STDERR_LINES = 200
 _LINE_BYTES = 2_000
 _END_S = 5
+_ORPHANED_S = 8
 _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
@@ -198,9 +199,16 @@ def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | P
 
 
 def end_with_parent() -> None:
-    """Ask the system to terminate this process when the one that started it is gone, even by SIGKILL."""
+    """Have this process terminated when the one that started it is gone, even by SIGKILL; call it in the main thread."""
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.signal(signal.SIGUSR1, _orphaned)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+
+
+def _orphaned(*_: object) -> None:
+    """Clear up as when told to stop; not for long, because whom the end would be reported to is gone."""
+    signal.alarm(_ORPHANED_S)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _die_with_parent() -> None:

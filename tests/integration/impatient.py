@@ -18,10 +18,9 @@ _at = BackupStorage.at
 
 def _impatient_at(**fields: Any) -> BackupStorage:
     storage = _at(**fields)
-    config = storage.bucket.credentials.aws_client_parameters.config
-    assert config is not None
-    config["retries"]["max_attempts"] = 1
-    config["connect_timeout"] = config["read_timeout"] = WAIT_S
+    storage.bucket.credentials.aws_client_parameters.config = {
+        "retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": WAIT_S, "read_timeout": WAIT_S,
+    }  # fmt: skip
     return storage
 
 
