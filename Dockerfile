@@ -84,7 +84,7 @@ WORKDIR /data
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python3", "-ISc", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=8)"]
+    CMD ["python3", "-ISc", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=8)"]
 # It reaps orphans and hands SIGTERM to `serve` alone, which stops its own children in order.
 ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["pg-roundtrip", "serve"]

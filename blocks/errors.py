@@ -317,6 +317,8 @@ _CAUSES = {
     "The throwaway server": "sandbox_failed",
     "No free name for a temp database": "database_error",
     "No space left on device": "disk_full",
+    "The service was restarted while this run": "killed",
+    "Flow run process exited with non-zero status code": "killed",
     "The Prefect server did not start": "service",
     "Cannot listen on the port": "service",
     "Cannot reach the Prefect server": "service",

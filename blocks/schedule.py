@@ -12,6 +12,7 @@ from cronsim import CronSim, CronSimError
 from prefect.client.schemas.schedules import CronSchedule
 
 # What a cron expression without a date in it can mean at most, as 29 February on a Monday: once in 28 years.
+_FIELDS = 5
 _NOW_AND_THEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +53,8 @@ class Schedule:
 
 def check_cron(expression: str) -> str:
     """Return a cron expression as it is; raises ValueError for one that we or Prefect would not understand."""
+    if len(expression.split()) != _FIELDS:  # Prefect reads a sixth one otherwise than we do
+        raise ValueError("not a cron expression")
     try:
         CronSchedule(cron=expression)
         next(CronSim(expression, _NOW_AND_THEN))

@@ -17,7 +17,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import DEFAULT, Plan
 from blocks.settings import Settings, load_service_settings
 from flows import terminal
@@ -38,8 +38,9 @@ from flows.service.runs import (
 )
 from flows.service.watch import Watch
 from tasks.clock import utc_now
-from tasks.plans import save_plan
+from tasks.plans import save_plan, translated
 
+_END_S = 3
 _logger = get_logger("serve")
 
 
@@ -64,6 +65,26 @@ async def serve(settings: Settings, login: Login | None) -> None:
 async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, watch: Watch) -> None:
     """Make the deployments, free what a killed service left, catch up, and run what falls due."""
     await await_api(client)
+    with translated():
+        deployments = await _prepare(settings, plan, client, runner)
+    watch.follow(client, deployments)
+    catching_up = asyncio.create_task(catch_up(client, plan, deployments))
+    catching_up.add_done_callback(_tell)
+    try:
+        await runner.start()
+    except ExceptionGroup as failed:
+        raise PrefectUnreachable(str(failed.exceptions[0])) from None
+    finally:
+        catching_up.cancel()
+
+
+def _tell(caught_up: asyncio.Task[None]) -> None:
+    if not caught_up.cancelled() and (error := caught_up.exception()):
+        _logger.warning("What was missed could not be caught up [%s]; the next slot does it", type(error).__name__)
+
+
+async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner) -> dict[str, UUID]:
+    """Make the deployments, and end what a killed service or the time since left of their runs."""
     if "backup" in settings.served:
         # A container that only drills knows a part of the plan, and would save that over the whole.
         await asyncio.to_thread(save_plan, DEFAULT, plan)
@@ -72,12 +93,7 @@ async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: S
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
     if missed := await skip_missed_runs(client, list(deployments.values())):
         _logger.info("%d scheduled runs were missed; what is due now is run once", missed)
-    watch.follow(client, deployments)
-    catching_up = asyncio.create_task(catch_up(client, plan, deployments))
-    try:
-        await runner.start()
-    finally:
-        catching_up.cancel()
+    return deployments
 
 
 async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> dict[str, UUID]:
@@ -128,11 +144,16 @@ def _on_signals(act: Any) -> None:
 
 
 async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
-    """Cancel what runs, and let it clean up behind itself; then end."""
+    """Cancel what runs, and let it clean up behind itself; then end. Being told twice changes nothing."""
+    if runner.stopping:
+        return
     _logger.info("Stopping: what is in progress is cancelled")
-    if runner.started:
-        await runner.astop()
-    else:
+    try:
+        if runner.started:
+            await runner.astop()
+            await asyncio.wait({work}, timeout=_END_S)
+    finally:
+        runner.stopping = True
         work.cancel()
 
 

@@ -11,15 +11,8 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PrefectUnreachable
 from blocks.plan import Plan
-
-
-class PrefectUnreachable(PgRoundtripError):
-    """The Prefect server does not do what we ask of it."""
-
-    message = "Cannot reach the Prefect server"
-    hint = "check PREFECT_API_URL, and PREFECT_API_AUTH_STRING or PREFECT_API_KEY where the server has a login"
 
 
 @contextmanager

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from blocks.settings import Settings, default_in_environment, load_service_settings, set_in_environment
+from blocks.settings import (
+    Settings,
+    default_in_environment,
+    load_service_settings,
+    reach_ourselves_directly,
+    set_in_environment,
+)
 from flows import SERVED, terminal
 from tasks.engine.queries import load_queries
 
@@ -56,6 +62,7 @@ def prepare() -> list[str]:
     home, complaint = usable_home(PREFECT_HOME.value())
     for name, value in for_own_server(settings, login, home).items():
         set_in_environment(name, value)
+    reach_ourselves_directly()
     if complaint:
         terminal.complain([f"WARNING: {complaint}; the history of runs is kept in {home} until the next start"])
     set_in_environment("UI_PASSWORD", login.password)

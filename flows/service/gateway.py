@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.authentication import (
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flows.service.environment import Login
 
 Answer = Callable[[], Awaitable[Response]]
+_LOGIN_BYTES = 4096
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -52,9 +54,18 @@ class PasswordLogin(AuthenticationBackend):
             raise AuthenticationError("log in with UI_USERNAME and UI_PASSWORD")
         changing = conn.scope["type"] == "websocket" or conn.scope["method"] not in _READING
         # A browser sends a login along that it knows, whoever's page asks it to.
-        if changing and conn.headers.get("sec-fetch-site") == "cross-site":
+        if changing and _from_elsewhere(conn):
             raise AuthenticationError("a page of another site asked for this")
         return AuthCredentials(["authenticated"]), SimpleUser(self._user)
+
+
+def _from_elsewhere(conn: HTTPConnection) -> bool:
+    """Whether a browser says that the page it shows is not ours; over plain HTTP it says so by the origin alone."""
+    if conn.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return True
+    origin = conn.headers.get("origin")
+    ours = {conn.headers.get("host"), conn.headers.get("x-forwarded-host")}
+    return origin is not None and urlsplit(origin).netloc not in ours
 
 
 class _Guard:
@@ -89,11 +100,11 @@ class _Guard:
 
     def _logs_in(self, message: Message) -> bool:
         try:
-            said = json.loads(message.get("text") or message.get("bytes") or b"")
-            token = str(said["token"]) if said["type"] == "auth" else ""
-        except (ValueError, LookupError, TypeError):
+            said = json.loads((message.get("text") or message.get("bytes") or b"")[:_LOGIN_BYTES])
+            token = str(said["token"]).encode() if said["type"] == "auth" else b""
+        except (ValueError, LookupError, TypeError, RecursionError):
             return False
-        return hmac.compare_digest(token.encode(), self._token.encode())
+        return hmac.compare_digest(token, self._token.encode())
 
 
 def make_gateway(login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None) -> Starlette:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -23,11 +25,14 @@ from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
+from tasks.health import newest_whole
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
+_ANSWER_S, _GRACE_S = 2, 6
 _API_TRIES = 30
 _NO_BACKUP_YET_S = 60
+_CATCHING_UP = "catch-up"
 
 
 class ServiceRunner(Runner):
@@ -42,9 +47,16 @@ class ServiceRunner(Runner):
 
     async def cancel_all(self) -> None:
         """Cancel every run at the same time: one after the other would take longer than a platform waits."""
-        running = [await self._client.read_flow_run(i) for i in self._process_manager.flow_run_ids()]
-        stopped = (self._cancellation_manager.cancel(run, "The service was stopped.") for run in running)
+        stopped = (self._cancel(run_id) for run_id in self._process_manager.flow_run_ids())
         await asyncio.gather(*stopped, return_exceptions=True)
+
+    async def _cancel(self, run_id: UUID) -> None:
+        """Cancel one run; where the Prefect server does not answer, its process is stopped all the same."""
+        try:
+            run = await asyncio.wait_for(self._client.read_flow_run(run_id), _ANSWER_S)
+            await self._cancellation_manager.cancel(run, "The service was stopped.")
+        except (httpx.HTTPError, TimeoutError):
+            await self._process_manager.kill(run_id, grace_seconds=_GRACE_S)
 
 
 async def await_api(client: PrefectClient) -> None:
@@ -74,7 +86,11 @@ async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> in
     waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     now = utc_now()
     missed = [
-        run for run in waiting if run.auto_scheduled and run.expected_start_time and run.expected_start_time < now
+        run
+        for run in waiting
+        if (run.auto_scheduled or _CATCHING_UP in run.tags)
+        and run.expected_start_time
+        and run.expected_start_time < now
     ]
     for run in missed:
         await client.set_flow_run_state(run.id, Completed(name="Skipped", message=message), force=True)
@@ -110,10 +126,9 @@ def drill_due(plan: Plan) -> bool | None:
 def last_backup(plan: Plan) -> datetime | None:
     """When the newest backup was taken, by the bucket; None when there is none, or nobody can tell."""
     try:
-        backups = catalog.read_catalog(plan.storage)
+        return newest_whole(catalog.read_catalog(plan.storage))
     except PgRoundtripError:
         return None
-    return backups[-1].taken_at if backups else None
 
 
 def last_drill(plan: Plan) -> datetime | None:
@@ -145,10 +160,11 @@ async def failed_runs(client: PrefectClient, deployments: dict[str, UUID]) -> li
 
 
 async def _run_to_its_end(client: PrefectClient, deployment: UUID) -> None:
-    run = await client.create_flow_run_from_deployment(deployment)
+    run = await client.create_flow_run_from_deployment(deployment, tags=[_CATCHING_UP])
     while not (run.state and run.state.is_final()):
         await asyncio.sleep(_LOOK_AGAIN_S)
-        run = await client.read_flow_run(run.id)
+        with contextlib.suppress(httpx.HTTPError):  # it may answer the next time
+            run = await client.read_flow_run(run.id)
 
 
 async def _runs(

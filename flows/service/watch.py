@@ -20,7 +20,7 @@ from blocks.plan import DEFAULT, Plan
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
 from tasks.health import Health, examine
-from tasks.metrics import Failures, count_failures, exposition, read_stock
+from tasks.metrics import Failures, Stock, count_failures, exposition, read_stock
 
 T = TypeVar("T")
 _FRESH_S = 5.0
@@ -74,7 +74,9 @@ class Watch:
         try:
             return Response(await self._metrics.get(), media_type=CONTENT_TYPE_LATEST)
         except TimeoutError:
-            return Response("the storage did not answer in time\n", 503, media_type="text/plain")
+            failures, waiting = await self._history()
+            page = exposition(DEFAULT, Stock(readable=False), failures, waiting, utc_now())
+            return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     async def _examine(self) -> Health:
         backs_up = "backup" in self._flows

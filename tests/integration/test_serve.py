@@ -94,11 +94,16 @@ def test_strangers_stay_outside(service: Service) -> None:
 
 def test_other_sites_cannot_use_a_browsers_login(service: Service) -> None:
     """A page of another site may make a browser send its login along: it changes nothing."""
-    headers = {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
-    answer = httpx.post(f"{service.url}/api/flows/", content='{"name": "evil"}', headers=headers, auth=service.login)
-    assert answer.status_code == 401
-    with pytest.raises(InvalidStatus):
-        _socket(service, {"Authorization": service.header(), **headers})
+    for said in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        answer = httpx.post(
+            f"{service.url}/api/flows/", content='{"name": "evil"}', auth=service.login,
+            headers={"Content-Type": "text/plain", **said},
+        )  # fmt: skip
+        assert answer.status_code == 401
+        with pytest.raises(InvalidStatus):
+            _socket(service, {"Authorization": service.header(), **said})
+    ours = {"Origin": service.url, "Sec-Fetch-Site": "same-origin"}
+    assert httpx.post(f"{service.url}/api/flows/filter", json={}, auth=service.login, headers=ours).status_code == 200
 
 
 def _socket(service: Service, headers: dict[str, str], token: str | None = None) -> str:
@@ -113,7 +118,7 @@ def test_web_sockets_want_the_login_too(service: Service) -> None:
     """By a header, as browsers send it, or by the first message, as Prefect's clients do; without both nothing is told."""
     assert _socket(service, {"Authorization": service.header()}) == "auth_success"
     assert _socket(service, {}, token=":".join(service.login)) == "auth_success"
-    for token in (None, "", "admin:wrong", service.password):
+    for token in (None, "", "admin:wrong", service.password, "\ud800"):
         with pytest.raises(ConnectionClosed):
             _socket(service, {}, token=token)
     with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{service.port}/api/events/out"):

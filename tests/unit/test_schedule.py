@@ -42,7 +42,18 @@ def test_the_gap_of_working_days_spans_the_weekend() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hourly", "* * * *", "61 * * * *", "0 0 31 2 *", "* * * * * * *", "0 3 * * * ; rm"]
+    "text",
+    [
+        "",
+        "hourly",
+        "* * * *",
+        "61 * * * *",
+        "0 0 31 2 *",
+        "* * * * * * *",
+        "0 0 3 * * *",
+        "* * * * * *",
+        "0 3 * * * ; rm",
+    ],
 )
 def test_what_is_no_cron_expression_is_refused(text: str) -> None:
     """A schedule that would never fire, or that Prefect would refuse later, is refused at once."""
