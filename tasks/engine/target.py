@@ -35,6 +35,8 @@ _SETTINGS = """
 SELECT coalesce(r.rolname, ''), split_part(s.setting, '=', 1), substr(s.setting, strpos(s.setting, '=') + 1)
 FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
 unnest(x.setconfig) AS s(setting) WHERE d.datname = %s"""
+_IN_USE = "accessed by other users"
+_SWAPS = 5  # each waits five seconds for a database to be left, as the server has it
 # The settings that hold a list of names; every other value is one, whatever commas it has. As in pg_dump.
 _LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
           "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
@@ -99,22 +101,36 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
     with target.maintenance.connect() as connection:
         if target.exists:
             _inherit(connection, wanted, restored)
-            if target.replace:
-                _disconnect_all(connection, wanted)
-        with connection.transaction():
-            if target.exists:
-                _set_aside(connection, wanted, aside)
-            connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
-            unmark(connection, wanted)
-            _inherit_limit(connection, aside, wanted)
-            if target.exists:
-                mark(connection, aside)
+        _swap(connection, target, restored, aside)
         if target.exists and not target.replace and _objects(target.maintenance.on(aside)) > target.objects:
             unmark(connection, aside)
             warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
             return
     if target.exists:
         drop_marked(target.maintenance, aside, warn)
+
+
+def _swap(connection: Connection, target: Target, restored: str, aside: str) -> None:
+    """Exchange the names in one transaction. An application that is back before we have the name is disconnected again."""
+    wanted = target.database.database
+    replacing = target.exists and target.replace
+    for left in reversed(range(_SWAPS if replacing else 1)):
+        if replacing:
+            _disconnect_all(connection, wanted)
+        try:
+            with connection.transaction():
+                if target.exists:
+                    _set_aside(connection, wanted, aside)
+                connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
+                unmark(connection, wanted)
+                _inherit_limit(connection, aside, wanted)
+                if target.exists:
+                    mark(connection, aside)
+        except DatabaseError as error:
+            if not left or _IN_USE not in error.context:
+                raise
+        else:
+            return
 
 
 def _objects(database: PostgresServer) -> int:
@@ -127,7 +143,7 @@ def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
     try:
         connection.execute("ALTER DATABASE {} RENAME TO {}", wanted, aside)
     except DatabaseError as error:
-        if "accessed by other users" in error.context:
+        if _IN_USE in error.context:
             error.hint = "close the connections to the database, or pass --replace to have them closed"
         raise
 
