@@ -140,7 +140,7 @@ max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transact
 = '{}' THEN 1 ELSE 0 END);"""
 
 
-@pytest.mark.parametrize(("kind", "settings"), [("database", "0,0,0,0,0"), ("sandbox", "2,2,0,0,0")])
+@pytest.mark.parametrize(("kind", "settings"), [("database", "0,0,0,0,0"), ("sandbox", "2,1,0,0,0")])
 def test_a_restore_is_gentle_where_others_work(
     kind: str, settings: str, library: PostgresServer, storage: BackupStorage, clients: Clients, home: Path
 ) -> None:
