@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 import sys
 import time
@@ -125,12 +124,3 @@ def _seen(look: Callable[[], Any]) -> Any:
         return look()
     except httpx.TransportError:
         return None
-
-
-def alive(pid: int) -> bool:
-    """Whether a process has not ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

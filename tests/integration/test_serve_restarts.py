@@ -53,11 +53,6 @@ def in_mid_backup(service: Service, s3: Proxy) -> list[psutil.Process]:
     return [c for c in psutil.Process(service.process.pid).children(recursive=True) if c.name() != "resource_tracker"]
 
 
-def _names(processes: list[psutil.Process]) -> list[str]:
-    left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    return [" ".join(p.cmdline()) for p in left]
-
-
 def gone(processes: list[psutil.Process]) -> bool:
     return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
