@@ -73,7 +73,12 @@ def for_any_server() -> dict[str, str]:
     """What the process wants whichever Prefect server it talks to."""
     # glibc gives each thread an arena of its own, and never gives them back.
     # What is large goes back to the system when it is freed, instead of leaving holes.
-    return {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576", SERVED: "1"}
+    return {
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "1048576",
+        "MALLOC_TRIM_THRESHOLD_": "1048576",
+        SERVED: "1",
+    }
 
 
 def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, str]:
