@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 
-.PHONY: help setup setup-dev demo test test-unit image-test lint types bench bench-memory screenshots lock clean
+.PHONY: help setup setup-dev demo test test-all test-unit image-test lint types bench bench-memory screenshots lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,6 +20,9 @@ demo: setup ## Back up, drill and prune a sample database, with servers of its o
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
 
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
+	@$(BIN)/python -m pytest -m "not long"
+
+test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
 	@$(BIN)/python -m pytest
 
 test-unit: setup-dev ## Run the tests that need no server
