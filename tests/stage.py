@@ -58,6 +58,9 @@ def played(storage: Storage, database: PostgresServer, client: Client, folder: P
             for name, value in environ.items():
                 if not name.startswith("PREFECT_"):
                     patched.setenv(name, value)
+            # What tells a server of runs is one a process, and stays with the server that it told first.
+            EventsWorker.drain_all(timeout=30)
+            APILogWorker.drain_all(timeout=30)
             _present(storage.block(PREFIX), database, patched)
             # What was said is there to be seen, and nothing is said to a server that is gone.
             EventsWorker.drain_all(timeout=30)

@@ -194,6 +194,7 @@ def test_an_interval_fires_by_itself(service: Service) -> None:
     assert "Next backup in " in "\n".join(service.lines())
 
 
+@pytest.mark.long
 def test_a_cron_expression_fires_by_itself(service: Service) -> None:
     """A drill begins at a time that */5 means, and proves the newest backup."""
     run = service.wait(lambda: _by_itself(service, "restore-drill"), "a drill by the schedule", timeout_s=420)

@@ -81,6 +81,7 @@ def test_stopped_in_mid_backup(
         assert not service.said("they are marked as crashed")
 
 
+@pytest.mark.long
 def test_killed_in_mid_backup(
     s3: Proxy, big: PostgresServer, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_killed_in_mid_backup(
         assert len(waiting) <= 1, waiting
 
 
+@pytest.mark.long
 def test_a_lost_volume(
     new_database: NewDatabase, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
 ) -> None:

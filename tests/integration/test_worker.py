@@ -156,6 +156,7 @@ def locked(*servers: PostgresServer) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_twenty_plans_on_two_workers(
     quick_saves: None, workplace: Workplace, new_database: NewDatabase, storage: BackupStorage, storage_server: Storage
 ) -> None:
