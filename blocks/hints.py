@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _PORT = "it must be a whole number from 1 to 65535"
 _CRON = "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"
+_COUNT = "it must be a whole number, 1 or more; leave it unset to have no such rule"
 _URL = "it looks like postgresql://user:password@host:5432/database; write special characters as %XX"
 WHEN_MISSING = {
     "DATABASE_URL": "set it to postgresql://user:password@host:5432/database, or set POSTGRES_HOST and the others",
@@ -27,6 +28,11 @@ WHEN_MALFORMED = {
     "BACKUP_INTERVAL": "it must be a whole number of seconds, 60 or more",
     "VERIFY_INTERVAL": "it must be a whole number of seconds, 60 or more",
     "BACKUP_RETENTION_DAYS": "it must be a whole number of days, 1 or more",
+    "BACKUP_KEEP_LAST": _COUNT,
+    "BACKUP_KEEP_DAILY": _COUNT,
+    "BACKUP_KEEP_WEEKLY": _COUNT,
+    "BACKUP_KEEP_MONTHLY": _COUNT,
+    "BACKUP_KEEP_YEARLY": _COUNT,
     "COMPRESSION_LEVEL": "it must be a whole number from 1 to 9",
     "VERIFY_LATEST": "it must be true or false",
     "VERIFY_BACKUP_FILE": "it looks like backup_20240207_143022.sql.gz",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
@@ -14,8 +14,13 @@ from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"
+KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 _DRILL_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
                  "verify_strict"}  # fmt: skip
+
+
+def _rule(title: str, description: str) -> Any:
+    return Field(default=None, ge=1, le=100_000, title=title, description=f"{description} No such rule when empty.")
 
 
 class Plan(Block):
@@ -36,8 +41,17 @@ class Plan(Block):
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
     )
     retention_days: int = Field(
-        default=7, ge=1, le=36500, title="Retention (days)", description="Older backups are removed."
+        default=7,
+        ge=1,
+        le=36500,
+        title="Retention (days)",
+        description="Older backups are removed, unless a rule below keeps them.",
     )
+    keep_last: int | None = _rule("Keep the last", "So many newest backups are kept, however old.")
+    keep_daily: int | None = _rule("Keep daily", "One backup for each of so many days is kept, the last of the day.")
+    keep_weekly: int | None = _rule("Keep weekly", "One backup for each of so many weeks.")
+    keep_monthly: int | None = _rule("Keep monthly", "One backup for each of so many months.")
+    keep_yearly: int | None = _rule("Keep yearly", "One backup for each of so many years.")
     interval_s: int = Field(default=3600, ge=60, title="Backup interval (seconds)", description="60 at least.")
     schedule: str | None = Field(
         default=None,
@@ -85,6 +99,11 @@ class Plan(Block):
     _check_timezone = field_validator("timezone")(check_timezone)
 
     @property
+    def keep_rules(self) -> dict[str, int]:
+        """The rules that are in force, and how many backups each keeps."""
+        return {rule: count for rule in KEEP_RULES if (count := getattr(self, f"keep_{rule}"))}
+
+    @property
     def backups_due(self) -> Schedule:
         """When backups are due."""
         return Schedule(self.interval_s, self.schedule, self.timezone)
@@ -121,6 +140,7 @@ class Plan(Block):
             ),
             compression_level=settings.compression_level,
             retention_days=settings.backup_retention_days,
+            **{f"keep_{rule}": getattr(settings, f"backup_keep_{rule}") for rule in KEEP_RULES},
             interval_s=settings.backup_interval_s,
             schedule=settings.backup_schedule,
             verify_interval_s=settings.verify_interval_s,

@@ -69,6 +69,8 @@ def _flow_names(value: str) -> str:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Seconds = Annotated[int, Field(ge=60)]
+# Not set is no rule; nobody who writes 0 means to have everything removed.
+Count = Annotated[int, Field(ge=1, le=100_000)] | None
 Port = Annotated[int, Field(ge=1, le=65535)]
 Cron = Annotated[str, AfterValidator(check_cron)]
 
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
     backup_schedule: Cron | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
+    backup_keep_last: Count = None
+    backup_keep_daily: Count = None
+    backup_keep_weekly: Count = None
+    backup_keep_monthly: Count = None
+    backup_keep_yearly: Count = None
     compression_level: Annotated[int, Field(ge=1, le=9)] = 6
     verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
     verify_schedule: Cron | None = None

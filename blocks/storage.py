@@ -33,15 +33,18 @@ _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
               "RequestTimeout", "RequestTimeTooSkewed", "TooManyRequests", "Throttling"}  # fmt: skip
 READ_BYTES = 1 << 20
+# Tells our objects from another tool's of the same name.
+_MARK = {"made-by": "pg-roundtrip"}
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as the listing or a HEAD request shows it."""
+    """One object as the listing or a HEAD request shows it; only the latter tells whether it bears our mark."""
 
     key: str
     size_bytes: int
     modified_at: datetime
+    ours: bool = False
 
 
 class BackupStorage(Block):
@@ -114,7 +117,9 @@ class BackupStorage(Block):
     def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
         """Store a small object in one request: it is there whole, or not at all."""
         with translated(UPLOAD, key):
-            self.client.put_object(Bucket=self.bucket.bucket_name, Key=key, Body=data, ContentType=content_type)
+            self.client.put_object(
+                Bucket=self.bucket.bucket_name, Key=key, Body=data, ContentType=content_type, Metadata=_MARK
+            )
 
     def get(self, key: str) -> bytes:
         """Fetch a small object."""
@@ -129,7 +134,8 @@ class BackupStorage(Block):
                 answer = self.client.head_object(Bucket=self.bucket.bucket_name, Key=key)
         except ObjectMissing:
             return None
-        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"])
+        ours = _MARK.items() <= dict(answer.get("Metadata", {})).items()
+        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"], ours)
 
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read an object, or a part of it, as a stream that goes on where a broken connection left off.
@@ -173,7 +179,7 @@ class BackupStorage(Block):
         """Start a multipart upload; nothing is visible until it is completed."""
         with translated(UPLOAD, key):
             answer = self.client.create_multipart_upload(
-                Bucket=self.bucket.bucket_name, Key=key, ContentType="application/gzip"
+                Bucket=self.bucket.bucket_name, Key=key, ContentType="application/gzip", Metadata=_MARK
             )
             return str(answer["UploadId"])
 

@@ -25,12 +25,12 @@ from tasks.backup import (
     inspect_source,
     name_backup,
     read_previous,
-    sweep_stale_uploads,
 )
 from tasks.engine.catalog import OBJECT
 from tasks.engine.checklist import counted
 from tasks.engine.manifest import Manifest
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
+from tasks.sweep import sweep_stale_uploads
 
 log_plainly()
 

@@ -88,12 +88,16 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")
     ] = False,
+    even_if_stale: Annotated[
+        bool, typer.Option("--even-if-stale", help="Remove old backups although no recent one exists.")
+    ] = False,
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
     _require(plan, "storage")
     from flows.prune import prune as flow  # noqa: PLC0415
 
-    terminal.show_retention(_run(flow, plan=plan, dry_run=dry_run), dry_run=dry_run)
+    decided = _run(flow, plan=plan, dry_run=dry_run, even_if_stale=even_if_stale)
+    terminal.show_retention(decided, dry_run=dry_run)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from flows.run_names import named
 from tasks.engine.retention import Plan as RetentionPlan
 from tasks.prune import plan_retention, remove_all
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
+from tasks.sweep import sweep_stale_uploads
 
 log_plainly()
 
@@ -22,7 +23,7 @@ log_plainly()
 @flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
 @newest_slot_only
 @in_words
-def prune(plan: PlanName = DEFAULT, dry_run: bool = False) -> State[RetentionPlan]:
+def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool = False) -> State[RetentionPlan]:
     """Remove the backups that a plan's retention policy no longer keeps.
 
     The newest backup and the newest PROVEN one stay, however old; nothing goes while backups have stopped.
@@ -30,10 +31,12 @@ def prune(plan: PlanName = DEFAULT, dry_run: bool = False) -> State[RetentionPla
     Args:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
         dry_run: Remove nothing; only publish what would be removed, and why.
+        even_if_stale: Remove old backups although no recent one exists.
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
-    decided = plan_retention(the_plan)
+    decided = plan_retention(the_plan, even_if_stale=even_if_stale)
     if not dry_run:
+        sweep_stale_uploads(the_plan)
         decided = remove_all(the_plan, decided)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, the_plan.storage)

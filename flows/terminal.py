@@ -114,7 +114,8 @@ def show_retention(decided: RetentionPlan, *, dry_run: bool) -> None:
         table.add_row(row["backup"], row["decision"], row["reason"])
     _console().print(table)
     verb = "Would delete" if dry_run else "Deleted"
-    say(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups")
+    failed = f"; {decided.failed} could not be deleted" if decided.failed else ""
+    say(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups{failed}")
 
 
 def _table(*columns: str) -> Table:

@@ -26,7 +26,6 @@ from tasks.wording import human_bytes, iso, tool_version
 
 # Whoever runs many plans limits how many dumps run at once by a Prefect concurrency limit for this tag.
 DUMP_TAG = "pg-roundtrip-dump"
-STALE_UPLOAD = timedelta(days=1)
 # Text and hexadecimal swell in a dump and shrink in gzip; together they stay well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
 
@@ -68,27 +67,6 @@ def name_backup(plan: Plan) -> str:
         moment += timedelta(seconds=1)
     get_run_logger().info("Starting backup at %s", iso(moment))
     return catalog.name_at(moment)
-
-
-@task(**called("sweep stale uploads"), **QUICK)
-def sweep_stale_uploads(plan: Plan) -> int:
-    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
-
-    A storage that does not let us look is warned about: old parts cost money, but never a backup.
-    """
-    swept = 0
-    try:
-        for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
-            if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
-                plan.storage.abort_upload(key, upload_id)
-                swept += 1
-    except StorageError as error:
-        if error.transient:
-            raise
-        get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
-    if swept:
-        get_run_logger().info("Aborted %d stale uploads", swept)
-    return swept
 
 
 @task(**called("look at the backup before"), **ONCE)

@@ -22,7 +22,8 @@ def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
     _logger.info("S3 bucket: %s", plan.storage.address)
     if backs_up:
         _logger.info("Backup %s: %s", "schedule" if plan.schedule else "interval", plan.backups_due)
-        _logger.info("Backup retention: %d days", plan.retention_days)
+        rules = "".join(f", {rule} {count}" for rule, count in plan.keep_rules.items())
+        _logger.info("Backup retention: %d days%s", plan.retention_days, rules)
     if drills:
         _logger.info("Verify %s: %s", "schedule" if plan.verify_schedule else "interval", plan.drills_due)
     if login is None:

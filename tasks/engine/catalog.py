@@ -6,24 +6,30 @@ The bucket is the source of truth: what is listed here is what exists, whatever 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from blocks.errors import NoBackups, ObjectMissing
 from blocks.storage import BackupStorage, StoredObject
-from tasks.engine.manifest import DrillReport, Manifest, read_manifest, read_report
+from tasks.engine.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
 
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
 LATEST = "latest"  # instead of a name, the newest
+_AT_ONCE = 8
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup in the bucket. Without a manifest it is foreign: another tool made it."""
+    """One backup in the bucket. Without a manifest it is foreign: another tool made it.
+
+    `stored_at` is when the object came, by the storage's clock. What the listing does not tell is there after
+    `looked_into`: the newest drill's verdict on its contents, and whether it is an object of ours whose manifest never came.
+    """
 
     name: str
     taken_at: datetime
@@ -31,6 +37,14 @@ class Backup:
     object_bytes: int
     has_manifest: bool
     has_report: bool
+    stored_at: datetime | None = None
+    verdict: Verdict | None = None
+    unfinished: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Whether its last drill proved it."""
+        return self.verdict is Verdict.PROVEN
 
     @property
     def foreign(self) -> bool:
@@ -58,18 +72,17 @@ def read_catalog(storage: BackupStorage, objects: Iterable[StoredObject] | None 
     A manifest or report without its object is no backup.
     """
     folder = storage.key("")
-    sizes: dict[str, int] = {}
+    files: dict[str, StoredObject] = {}
     for found in storage.list_objects() if objects is None else objects:
         if found.key.startswith(folder):
-            sizes[found.key[len(folder) :]] = found.size_bytes
+            files[found.key[len(folder) :]] = found
     backups = []
-    for file, size_bytes in sizes.items():
+    for file, found in files.items():
         name = file.removesuffix(OBJECT)
         moment = taken_at(name) if file.endswith(OBJECT) else None
         if moment:
-            backups.append(
-                Backup(name, moment, folder + file, size_bytes, name + MANIFEST in sizes, name + REPORT in sizes)
-            )
+            beside = (name + MANIFEST in files, name + REPORT in files)
+            backups.append(Backup(name, moment, found.key, found.size_bytes, *beside, found.modified_at))
     return sorted(backups, key=lambda b: (b.taken_at, b.name))
 
 
@@ -101,6 +114,24 @@ def load_report(storage: BackupStorage, backup: Backup) -> DrillReport | None:
         return read_report(storage.get(storage.key(backup.name + REPORT)))
     except ObjectMissing:
         return None
+
+
+def looked_into(storage: BackupStorage, backups: Sequence[Backup]) -> list[Backup]:
+    """Add what only a request for each can tell: verdicts, and which objects of ours are unfinished."""
+    with ThreadPoolExecutor(_AT_ONCE, "look") as pool:
+        return list(pool.map(lambda backup: _looked_into(storage, backup), backups))
+
+
+def _looked_into(storage: BackupStorage, backup: Backup) -> Backup:
+    report = load_report(storage, backup)
+    if report and report.backup == backup.name:
+        return replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
+    if not backup.foreign or backup.has_report:  # what was drilled was finished once
+        return backup
+    found = storage.stat(backup.key)
+    # A listing may lag behind; a manifest that is asked for by its name is there, or it is not.
+    unfinished = found and found.ours and not storage.stat(storage.key(backup.name + MANIFEST))
+    return replace(backup, unfinished=bool(unfinished))
 
 
 def newest_proven(storage: BackupStorage, backups: list[Backup]) -> Backup | None:

@@ -1,20 +1,55 @@
-"""Decide which backups may go; it looks at dates and never at a bucket or a clock."""
+"""Decide which backups may go; it looks at dates and verdicts and never at a bucket or a clock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from tasks.engine.catalog import Backup
+from tasks.engine.checklist import counted
+from tasks.engine.manifest import Verdict
+
+# Also how long an upload may be under way: a run that is as long as that is no longer waited for.
+UNFINISHED = timedelta(days=1)
+# The storage's clock and ours differ by seconds; where it is more, one of them is wrong.
+_SKEW = timedelta(hours=1)
+_STOPPED = "no recent backup exists"
+# What a rule of the grandfather-father-son kind calls the time that one backup stands for, in UTC; weeks are ISO's.
+_PERIODS: dict[str, Callable[[datetime], str]] = {
+    "daily": lambda moment: f"{moment:%Y-%m-%d}",
+    "weekly": lambda moment: "{}-W{:02}".format(*moment.isocalendar()),
+    "monthly": lambda moment: f"{moment:%Y-%m}",
+    "yearly": lambda moment: f"{moment:%Y}",
+}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How long backups are kept, and how old the newest may be before nothing is removed at all."""
+    """What is kept: every backup of some days, and one for each of some periods; a rule that is None keeps nothing.
+
+    `interval_s` is the time between two backups. `even_if_stale` removes although backups have stopped. Raises
+    ValueError for a number below one: nobody means to keep nothing.
+    """
 
     retention_days: int
     interval_s: int
+    keep_last: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_yearly: int | None = None
+    even_if_stale: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.retention_days, *(n for n in (self.keep_last, *self.periods.values()) if n is not None), 1) < 1:
+            raise ValueError("retention must be at least one day, and a rule must keep at least one backup")
+
+    @property
+    def periods(self) -> dict[str, int | None]:
+        """How many days, weeks, months and years keep a backup each."""
+        return {name: getattr(self, f"keep_{name}") for name in _PERIODS}
 
     @property
     def recent(self) -> timedelta:
@@ -28,15 +63,24 @@ class Decision:
 
     backup: Backup
     keep: bool
-    reason: str
+    reasons: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """All reasons in a line."""
+        return ", ".join(self.reasons)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision on every backup, oldest first, and a warning when the policy was not applied."""
+    """The decision on every backup, oldest first, and a warning when the policy was not applied.
+
+    `failed` is how many were to go and could not be deleted.
+    """
 
     decisions: tuple[Decision, ...]
     warning: str = ""
+    failed: int = 0
 
     @property
     def removals(self) -> list[Backup]:
@@ -44,46 +88,82 @@ class Plan:
         return [d.backup for d in self.decisions if not d.keep]
 
 
-def decide(backups: Sequence[Backup], proven: Backup | None, policy: Policy, now: datetime) -> Plan:
-    """Apply the retention policy to a catalog (in any order); `proven` is the newest PROVEN backup.
+def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
+    """Apply the retention policy to a catalog, in any order; a backup that any rule keeps is kept.
 
-    Never the newest backup, never the newest PROVEN one, and nothing at all while the newest backup is older than
-    two intervals: when backups have stopped, old ones are all there is. The newest with a manifest is what counts
-    there, and it is kept too, because an object without one may be unfinished. A backup from the future is kept.
-    Raises ValueError for a policy that would keep nothing.
+    Over every policy: the newest backup stays, so does the newest PROVEN one and one from the future; and nothing
+    goes while the newest backup is older than two intervals, for when backups have stopped, old ones are all there is.
+    What a drill found to be bad, and an object that may be half a backup, stand for no period and show nothing.
     """
-    if policy.retention_days < 1:
-        raise ValueError("retention must be at least one day")
     ordered = sorted(backups, key=lambda b: (b.taken_at, b.name))
-    if not ordered:
-        return Plan(())
-    # A backup from the future was named by a wrong clock: it says nothing about whether backups work today.
-    past = [b for b in ordered if b.taken_at <= now] or ordered
-    newest = past[-1]
-    # An object without a manifest may be half a backup; it counts where there are only such, of another tool.
-    whole = next((b for b in reversed(past) if not b.foreign), newest)
-    stale = now - whole.taken_at > policy.recent
-    warning = ""
-    if stale:
-        hours = (now - whole.taken_at).total_seconds() / 3600
-        warning = f"the newest backup is {hours:.0f} h old, more than two intervals: nothing is removed"
+    reasons: dict[str, list[str]] = {backup.name: [] for backup in ordered}
+    for backup, why in (*_protected(ordered, now), *_kept_by_policy(ordered, policy, now)):
+        if why not in reasons[backup.name]:
+            reasons[backup.name].append(why)
+    warning = "" if policy.even_if_stale else _stopped(_evidence(ordered, now), policy, now)
     decisions = []
     for backup in ordered:
-        reason = _reason_to_keep(backup, newest, proven, policy, now)
-        if not reason and backup == whole:
-            reason = "the newest backup with a manifest"
-        if not reason and stale:
-            reason = "no recent backup exists"
-        days = (now - backup.taken_at).days
-        decisions.append(Decision(backup, bool(reason), reason or f"{days} days old, limit {policy.retention_days}"))
-    return Plan(tuple(decisions), warning if any(d.reason == "no recent backup exists" for d in decisions) else "")
+        why_kept = reasons[backup.name] or ([_STOPPED] if warning else [])
+        decisions.append(Decision(backup, bool(why_kept), tuple(why_kept or [_why_removed(backup, policy, now)])))
+    return Plan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
 
 
-def _reason_to_keep(backup: Backup, newest: Backup, proven: Backup | None, policy: Policy, now: datetime) -> str:
-    if backup == newest:
-        return "the newest backup"
-    if proven is not None and backup.name == proven.name:
-        return "the newest PROVEN backup"
-    if now - backup.taken_at <= timedelta(days=policy.retention_days):
-        return f"within {policy.retention_days} days"
-    return ""
+def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
+    """What no policy takes, oldest first in `ordered`."""
+    past = [b for b in ordered if b.taken_at <= now and not b.unfinished] or [b for b in ordered if not b.unfinished]
+    if past:
+        yield past[-1], "the newest backup"
+    if (shown := _evidence(ordered, now)) and shown not in past[-1:]:
+        yield shown, "the newest sound backup"
+    yield from ((b, "the newest PROVEN backup") for b in islice((b for b in reversed(ordered) if b.proven), 1))
+    yield from ((b, "from the future: a clock was wrong") for b in ordered if b.taken_at > now)
+    yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
+
+
+def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
+    """The newest backup that shows that backups work; of another tool's only where none has a manifest.
+
+    One that is named for the future was named by a wrong clock, and shows nothing of today.
+    """
+    past = [b for b in ordered if b.taken_at <= now and not b.unfinished]
+    ours = [b for b in past if not b.foreign]
+    return next((b for b in reversed(ours or past) if b.verdict is not Verdict.FAILED), None)
+
+
+def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
+    """Say that backups have stopped; nothing while they go on."""
+    what = "no sound backup exists"
+    if shown:
+        # Where our clock is ahead, every backup but the one just made looks old; the storage's clock tells.
+        wrong = shown.stored_at is not None and shown.taken_at - shown.stored_at > _SKEW
+        age = now - (shown.stored_at if wrong and shown.stored_at else shown.taken_at)
+        if age <= policy.recent:
+            return ""
+        what = f"the newest backup is {age.total_seconds() / 3600:.0f} h old, more than two intervals"
+    return f"{what}: nothing is removed; `pg-roundtrip prune --even-if-stale` removes all the same"
+
+
+def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) -> Iterator[tuple[Backup, str]]:
+    limit = timedelta(days=policy.retention_days)
+    finished = [b for b in ordered if not b.unfinished]
+    yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
+    sound = [b for b in reversed(finished) if b.taken_at <= now and b.verdict is not Verdict.FAILED and b.object_bytes]
+    # Each by itself: a half backup that has lost its marks must not take the place of a whole one.
+    for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
+        yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])
+        for rule, count in policy.periods.items():
+            newest: dict[str, Backup] = {}
+            for backup in group:
+                newest.setdefault(_PERIODS[rule](backup.taken_at), backup)
+            yield from ((b, f"{rule} {period}") for period, b in islice(newest.items(), count or 0))
+
+
+def _why_removed(backup: Backup, policy: Policy, now: datetime) -> str:
+    if backup.unfinished:
+        return "unfinished: its manifest never came"
+    return f"{(now - backup.taken_at).days} days old, limit {policy.retention_days}"
+
+
+def _fresh(backup: Backup, now: datetime) -> bool:
+    """Whether its run may still be at work: a dump may take a day, so what counts is when the object came."""
+    return now - max(backup.taken_at, backup.stored_at or backup.taken_at) <= UNFINISHED

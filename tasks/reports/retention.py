@@ -31,4 +31,5 @@ def retention_sentence(decided: retention.Plan, *, dry_run: bool = False) -> str
     """What a prune did, in a sentence."""
     removed, all_of_them = len(decided.removals), len(decided.decisions)
     done = f"{'Would remove' if dry_run else 'Removed'} {removed} of {all_of_them} backups"
-    return f"{done}; {decided.warning}" if decided.warning else done
+    failed = f"{decided.failed} could not be deleted" if decided.failed else ""
+    return "; ".join(filter(None, (done, failed, decided.warning)))

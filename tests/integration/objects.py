@@ -67,7 +67,8 @@ def put_manifest(storage: BackupStorage, manifest: Manifest, beside: str = "") -
 
 
 def without_manifest(storage: BackupStorage, name: str = NAME) -> None:
-    """Make a backup a foreign one."""
+    """Make a backup a foreign one: without a manifest, and without our mark on its object."""
+    put_object(storage, object_of(storage, name), name)
     storage.remove(storage.key(name + catalog.MANIFEST))
 
 
@@ -77,8 +78,8 @@ def object_of(storage: BackupStorage, name: str = NAME) -> bytes:
 
 
 def put_object(storage: BackupStorage, data: bytes, name: str = NAME) -> None:
-    """Replace a backup's object and leave its manifest alone."""
-    storage.put(storage.key(name + catalog.OBJECT), data)
+    """Replace a backup's object, as another tool would, and leave its manifest alone."""
+    storage.client.put_object(Bucket=storage.bucket.bucket_name, Key=storage.key(name + catalog.OBJECT), Body=data)
 
 
 def put_forged(storage: BackupStorage, data: bytes, manifest: Manifest) -> None:

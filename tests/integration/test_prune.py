@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -18,9 +21,10 @@ from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client
 from tasks.engine.retention import Plan as RetentionPlan
+from tasks.engine.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
-from tests.integration.objects import LIBRARY, copied, put_object, take_backup, without_manifest
+from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest
 
 Clients = dict[int, Client]
 
@@ -105,7 +109,7 @@ def test_the_newest_proven_backup_stays(
     assert flow_run(restore_drill, library, environ=nobody, backup=proven).result.verdict == "INCONCLUSIVE"
     decided = reasons(flow_run(prune).result)
     assert decided[proven] == "keep: the newest PROVEN backup"
-    assert decided[newest] == "keep: the newest backup"
+    assert decided[newest] == "keep: the newest backup, within 7 days"
     assert decided[oldest].startswith("remove")
     assert decided[unproven].startswith("remove")
     assert names_in(storage) == {proven, newest}
@@ -156,6 +160,129 @@ def test_what_is_listed_as_ours_is_whole_at_every_moment(
     monkeypatch.setattr(BackupStorage, "remove", watched)
     flow_run(prune)
     assert removed.index(catalog.MANIFEST) < removed.index(catalog.OBJECT)
+
+
+@pytest.mark.parametrize("step", range(1, 10))
+def test_a_prune_that_dies_loses_nothing(
+    taken: Callable[..., list[str]],
+    storage: BackupStorage,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    """Interrupted before any of its requests to delete: what is listed with a manifest is whole, the newest stays, and the next prune ends the work."""
+    names = taken(ago(minutes=5), *(ago(days=30 + n) for n in range(3)))
+    remove, requests = BackupStorage.remove, itertools.count(1)
+
+    def dying(block: BackupStorage, key: str) -> None:
+        if next(requests) >= step:
+            raise KeyboardInterrupt
+        remove(block, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BackupStorage, "remove", dying)
+        with pytest.raises(KeyboardInterrupt):
+            flow_run(prune)
+    left = catalog.read_catalog(storage)
+    for found in left:
+        if found.has_manifest:
+            assert hashlib.sha256(object_of(storage, found.name)).hexdigest() == manifest_of(storage, found.name).sha256
+    assert left[-1].name == names[0]
+    assert left[-1].has_manifest
+    flow_run(prune)
+    assert [found.key.removeprefix(storage.key("")) for found in storage.list_objects()] == [
+        names[0] + catalog.MANIFEST,
+        names[0] + catalog.OBJECT,
+    ]
+
+
+def test_grandfathers_stay(
+    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+) -> None:
+    """BACKUP_KEEP_* keep one backup for each of their periods, and the table says for which."""
+    names = taken(ago(minutes=5), ago(days=40), ago(days=40, hours=1), ago(days=400), ago(days=800))
+    rules = {"BACKUP_RETENTION_DAYS": "1", "BACKUP_KEEP_DAILY": "2", "BACKUP_KEEP_YEARLY": "2"}
+    shown = command_line("prune", "--dry-run", **rules)
+    day = utc_now() - timedelta(days=40)
+    line = next(line for line in shown.out.splitlines() if names[1] in line)
+    assert f"daily {day:%Y-%m-%d}" in line
+    assert "keep" in line
+    assert command_line("prune", **rules).status == 0
+    left = names_in(storage)
+    assert set(names[:2]) <= left
+    assert names[4] not in left
+
+
+def test_old_backups_go_although_backups_have_stopped(
+    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+) -> None:
+    """The warning says how to prune all the same, and that does."""
+    _, newest = taken(ago(days=30), ago(days=20))
+    refused = command_line("prune")
+    assert "WARNING: the newest backup is 480 h old, more than two intervals: nothing is removed" in refused.err
+    assert "`pg-roundtrip prune --even-if-stale` removes all the same" in refused.err
+    assert len(names_in(storage)) == 2
+    assert command_line("prune", "--even-if-stale").status == 0
+    assert names_in(storage) == {newest}
+
+
+def test_a_manifest_that_never_came(
+    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed run left between its upload and its manifest is removed a day later; another tool's object of that name and age is not."""
+    (whole,) = taken(ago(minutes=5))
+    half, lost, strangers = ago(hours=1), ago(hours=2), ago(hours=3)
+    for name in (half, lost):
+        sink = Upload(storage, storage.key(name + catalog.OBJECT), 0)
+        sink.write(b"half a backup")
+        sink.complete()
+    storage.put(storage.key(lost + catalog.REPORT), b"{}")  # it was drilled, so its manifest was there once
+    put_object(storage, b"another tool's", strangers)
+    rarely = {"BACKUP_INTERVAL": "604800"}
+    assert reasons(flow_run(prune, environ=rarely).result)[half] == "keep: may be unfinished"
+    monkeypatch.setattr("tasks.prune.utc_now", lambda: utc_now() + timedelta(days=1, minutes=5))
+    assert reasons(flow_run(prune, environ=rarely).result)[half] == "remove: unfinished: its manifest never came"
+    assert names_in(storage) == {whole, lost, strangers}
+
+
+def test_more_than_a_page_of_backups(storage: BackupStorage, flow_run: FlowRun) -> None:
+    """A listing of more than 1,000 keys is read to its end: the newest stay, wherever in it they stand."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: put_object(storage, b"x", ago(minutes=5 + n)), range(1100)))
+    put_object(storage, b"x", ago(days=8))
+    ran = flow_run(prune)
+    assert (len(ran.result.decisions), [b.name for b in ran.result.removals]) == (
+        1101,
+        [min(names_in_order(ran.result))],
+    )
+    assert len(names_in(storage)) == 1100
+
+
+def names_in_order(decided: RetentionPlan) -> list[str]:
+    return [d.backup.name for d in decided.decisions]
+
+
+def test_what_could_not_be_deleted_is_counted(
+    taken: Callable[..., list[str]],
+    storage: BackupStorage,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An object that is locked stays, the others go, and the log and the history say how many of how many."""
+    _, locked, free = taken(ago(minutes=5), ago(days=31), ago(days=30))
+    remove = BackupStorage.remove
+
+    def partly(block: BackupStorage, key: str) -> None:
+        if locked in key:
+            raise StorageDenied(key)
+        remove(block, key)
+
+    monkeypatch.setattr(BackupStorage, "remove", partly)
+    ran = flow_run(prune)
+    assert (ran.state, ran.result.failed, [b.name for b in ran.result.removals]) == ("Completed", 1, [free])
+    assert "Could not delete 1 old backup: Access Denied" in caplog.messages
+    assert "Deleted 1 of 2 old backups, kept 2" in caplog.messages
 
 
 def test_a_key_that_may_not_delete_is_warned_about(

@@ -15,8 +15,8 @@ from blocks.plan import Plan
 from blocks.providers import MIB, Provider
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
-from tasks.backup import sweep_stale_uploads
 from tasks.engine.upload import Upload
+from tasks.sweep import sweep_stale_uploads
 
 PART = 5 * MIB
 
@@ -186,11 +186,11 @@ def test_stale_uploads_of_ours_are_swept(
     for key, upload_id in begun.items():
         storage.put_part(key, upload_id, 1, b"x" * 1000)
     plan = Plan(storage=storage)
-    monkeypatch.setattr("tasks.backup.get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr("tasks.sweep.get_run_logger", lambda: logging.getLogger("test"))
     assert sweep_stale_uploads.fn(plan) == 0
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=5)
     assert {key for key, _ in storage.list_uploads(timedelta(days=1), tomorrow)} == {ours, foreign, deeper}
-    monkeypatch.setattr("tasks.backup.utc_now", lambda: tomorrow)
+    monkeypatch.setattr("tasks.sweep.utc_now", lambda: tomorrow)
     assert sweep_stale_uploads.fn(plan) == 1
     assert sorted(pending(storage)) == sorted([foreign, deeper])
     assert pending(other) == [neighbour]

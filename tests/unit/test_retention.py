@@ -1,25 +1,32 @@
-"""Retention never takes the last good thing, whatever the catalog and the clock look like."""
+"""Retention never takes the last good thing, whatever the catalog, the policy and the clock look like."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.catalog import Backup, name_at
-from tasks.engine.retention import Decision, Plan, Policy, decide
+from tasks.engine.manifest import Verdict
+from tasks.engine.retention import UNFINISHED, Decision, Plan, Policy, decide
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = Policy(retention_days=7, interval_s=3600)
+SECOND = timedelta(seconds=1)
+GOLDEN = Path(__file__).parents[1] / "data" / "a_year_of_hourly_backups.txt"
 
 
-def backup(age: timedelta, *, manifest: bool = True) -> Backup:
-    """A backup taken so long before NOW."""
-    name = name_at(NOW - age)
-    return Backup(name, NOW - age, f"backups/{name}.sql.gz", 1000, manifest, has_report=False)
+def backup(age: timedelta, *, manifest: bool = True, verdict: Verdict | None = None, unfinished: bool = False,
+           stored: timedelta | None = None, object_bytes: int = 1000) -> Backup:  # fmt: skip
+    """A backup taken so long before NOW, and stored then too, or when the storage says."""
+    name, stored_at = name_at(NOW - age), NOW - (age if stored is None else stored)
+    return Backup(name, NOW - age, f"b/{name}.sql.gz", object_bytes, manifest and not unfinished, verdict is not None,
+                  stored_at, verdict, unfinished)  # fmt: skip
 
 
 AGES = st.one_of(
@@ -27,94 +34,144 @@ AGES = st.one_of(
     st.timedeltas(timedelta(days=-1), timedelta(days=10)),
     st.sampled_from([timedelta(0), timedelta(days=7), timedelta(days=7, seconds=1), timedelta(hours=2)]),
 ).map(lambda age: timedelta(seconds=int(age.total_seconds())))
-CATALOGS = st.lists(st.builds(backup, AGES, manifest=st.booleans()), max_size=30, unique_by=lambda b: b.name)
-POLICIES = st.builds(Policy, retention_days=st.integers(1, 4000), interval_s=st.integers(60, 40 * 86400))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Backup], Backup | None, Policy]:
-    """A catalog in any order, perhaps with a PROVEN backup, and a policy."""
-    backups = draw(CATALOGS)
-    proven = draw(st.sampled_from([None, *backups]))
-    return backups, proven, draw(POLICIES)
+BACKUPS = st.builds(
+    backup, AGES, manifest=st.booleans(), verdict=st.sampled_from([None, *Verdict]), unfinished=st.sampled_from([False] * 4 + [True]),
+    stored=st.one_of(st.none(), AGES), object_bytes=st.sampled_from([0, 1, 1000]),
+)  # fmt: skip
+CATALOGS = st.lists(BACKUPS, max_size=30, unique_by=lambda b: b.name)
+RULES = st.one_of(st.none(), st.integers(1, 12))
+POLICIES = st.builds(
+    Policy, retention_days=st.integers(1, 4000), interval_s=st.integers(60, 40 * 86400), keep_last=RULES, keep_daily=RULES,
+    keep_weekly=RULES, keep_monthly=RULES, keep_yearly=RULES, even_if_stale=st.booleans(),
+)  # fmt: skip
 
 
 def kept(plan: Plan) -> set[str]:
     return {d.backup.name for d in plan.decisions if d.keep}
 
 
-@given(cases())
-def test_what_is_never_removed(case: tuple[list[Backup], Backup | None, Policy]) -> None:
-    """The newest backup, the newest PROVEN one, those of the retention time and of the future stay."""
-    backups, proven, policy = case
-    plan = decide(backups, proven, policy, NOW)
-    safe = {b.name for b in backups if NOW - b.taken_at <= timedelta(days=policy.retention_days)}
-    safe |= {max(backups, key=lambda b: b.taken_at).name} if backups else set()
-    safe |= (
-        {max((b for b in backups if b.taken_at <= NOW), key=lambda b: b.taken_at, default=backups[0]).name}
-        if backups
-        else set()
-    )
-    safe |= {proven.name} if proven else set()
-    assert safe <= kept(plan)
+def newest(backups: list[Backup]) -> set[str]:
+    """The name of the newest of some backups, where there is one."""
+    return {max(backups, key=lambda b: b.taken_at).name} if backups else set()
 
 
-@given(cases())
-def test_nothing_goes_when_backups_have_stopped(case: tuple[list[Backup], Backup | None, Policy]) -> None:
-    """Without a backup of the last two intervals nothing is removed; a name from the future is no recent backup."""
-    backups, proven, policy = case
-    plan = decide(backups, proven, policy, NOW)
-    recent = any(timedelta(0) <= NOW - b.taken_at <= timedelta(seconds=2 * policy.interval_s) for b in backups)
-    if not recent:
+@given(CATALOGS, POLICIES)
+def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
+    """The newest backup, the newest with a manifest that no drill failed, the newest PROVEN one, those of the retention time and of the future stay."""
+    finished = [b for b in backups if not b.unfinished]
+    past = [b for b in finished if b.taken_at <= NOW]
+    safe = {b.name for b in finished if NOW - b.taken_at <= timedelta(days=policy.retention_days)}
+    safe |= {b.name for b in backups if b.taken_at > NOW}
+    safe |= newest(past or finished)
+    safe |= newest([b for b in backups if b.verdict is Verdict.PROVEN])
+    safe |= newest([b for b in past if b.has_manifest and b.verdict is not Verdict.FAILED])
+    assert safe <= kept(decide(backups, policy, NOW))
+
+
+@given(CATALOGS, POLICIES)
+def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: Policy) -> None:
+    """Without a sound backup of the last two intervals nothing is removed, unless that is asked for in so many words."""
+    plan = decide(backups, policy, NOW)
+    sound = [b for b in backups if b.verdict is not Verdict.FAILED and not b.unfinished]
+    recent = any(timedelta(0) <= NOW - b.taken_at <= policy.recent for b in sound)
+    if not recent and not policy.even_if_stale:
         assert plan.removals == []
     if plan.warning:
         assert plan.removals == []
+        assert not policy.even_if_stale
         assert any(d.reason == "no recent backup exists" for d in plan.decisions)
+        assert "--even-if-stale" in plan.warning
 
 
-@given(cases())
-def test_old_backups_do_go(case: tuple[list[Backup], Backup | None, Policy]) -> None:
-    """What nothing protects is removed: a policy that keeps everything would be none."""
-    backups, proven, policy = case
-    fresh = backup(timedelta(seconds=1))
-    plan = decide([*(b for b in backups if b.name != fresh.name), fresh], proven, policy, NOW)
-    old = {b.name for b in backups if NOW - b.taken_at > timedelta(days=policy.retention_days)}
-    assert {b.name for b in plan.removals} == old - ({proven.name} if proven else set())
+@given(CATALOGS, POLICIES)
+def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
+    """What no rule and nothing else protects is removed: a policy that keeps everything would be none."""
+    fresh = backup(SECOND)
+    policy = replace(policy, keep_last=None, keep_daily=None, keep_weekly=None, keep_monthly=None, keep_yearly=None)
+    finished = [b for b in backups if b.name != fresh.name and not b.unfinished]
+    catalog = [*(replace(b, stored_at=b.taken_at) for b in finished), fresh]  # no clock was wrong
+    plan = decide(catalog, policy, NOW)
+    old = {b.name for b in catalog if NOW - b.taken_at > timedelta(days=policy.retention_days)}
+    proven = newest([b for b in catalog if b.verdict is Verdict.PROVEN])
+    assert {b.name for b in plan.removals} == old - proven - newest([b for b in catalog if b.taken_at <= NOW])
     assert plan.warning == ""
 
 
-@given(cases(), st.randoms(use_true_random=False))
+@given(CATALOGS, POLICIES)
+def test_a_rule_keeps_one_for_each_of_its_periods(backups: list[Backup], policy: Policy) -> None:
+    """Of the newest days, weeks, months and years that have a sound backup, the last of each stays; and no rule takes anything from another."""
+    names = kept(decide(backups, policy, NOW))
+    sound = [b for b in backups if b.taken_at <= NOW and b.has_manifest and b.verdict is not Verdict.FAILED]
+    sound = sorted((b for b in sound if b.object_bytes), key=lambda b: b.taken_at, reverse=True)
+    assert {b.name for b in sound[: policy.keep_last or 0]} <= names
+    for count, period in (
+        (policy.keep_daily, lambda t: t.date()),
+        (policy.keep_weekly, lambda t: t.isocalendar()[:2]),
+        (policy.keep_monthly, lambda t: (t.year, t.month)),
+        (policy.keep_yearly, lambda t: t.year),
+    ):
+        periods = list(dict.fromkeys(period(b.taken_at) for b in sound))[: count or 0]
+        for wanted in periods:
+            assert next(b for b in sound if period(b.taken_at) == wanted).name in names
+
+
+@given(CATALOGS, POLICIES, st.sampled_from(["last", "daily", "weekly", "monthly", "yearly"]), st.integers(1, 20))
+def test_another_rule_removes_nothing_more(backups: list[Backup], policy: Policy, rule: str, count: int) -> None:
+    """Whoever adds a rule keeps more, or the same; so does whoever makes one larger."""
+    before = getattr(policy, f"keep_{rule}") or 0
+    larger = replace(policy, **{f"keep_{rule}": before + count})  # type: ignore[arg-type]
+    assert kept(decide(backups, policy, NOW)) <= kept(decide(backups, larger, NOW))
+
+
+@given(CATALOGS, POLICIES, BACKUPS)
+def test_another_tools_objects_take_no_place(backups: list[Backup], policy: Policy, stranger: Backup) -> None:
+    """However many objects without a manifest there are, what is kept of ours is the same or more; so with those that a drill failed."""
+    other = replace(stranger, has_manifest=False, verdict=None)
+    if other.name in {b.name for b in backups}:
+        return
+    ours = {b.name for b in backups if b.has_manifest}
+    assert kept(decide(backups, policy, NOW)) & ours <= kept(decide([*backups, other], policy, NOW)) | newest(backups)
+
+
+@given(CATALOGS, POLICIES, st.randoms(use_true_random=False))
 def test_the_order_of_the_catalog_does_not_matter(
-    case: tuple[list[Backup], Backup | None, Policy], shuffle: random.Random
+    backups: list[Backup], policy: Policy, shuffle: random.Random
 ) -> None:
     """The same backups give the same plan, in any order."""
-    backups, proven, policy = case
     mixed = shuffle.sample(backups, len(backups))
-    assert decide(mixed, proven, policy, NOW) == decide(backups, proven, policy, NOW)
+    assert decide(mixed, policy, NOW) == decide(backups, policy, NOW)
 
 
-@given(cases())
-def test_every_backup_has_one_decision_with_a_reason(case: tuple[list[Backup], Backup | None, Policy]) -> None:
+@given(CATALOGS, POLICIES)
+def test_every_backup_has_one_decision_with_a_reason(backups: list[Backup], policy: Policy) -> None:
     """Nothing is left out or decided twice, oldest first, and people read why."""
-    backups, proven, policy = case
-    plan = decide(backups, proven, policy, NOW)
+    plan = decide(backups, policy, NOW)
     assert [d.backup for d in plan.decisions] == sorted(backups, key=lambda b: b.taken_at)
-    assert all(d.reason for d in plan.decisions)
+    assert all(d.reasons and all(d.reasons) for d in plan.decisions)
     assert plan.removals == [d.backup for d in plan.decisions if not d.keep]
 
 
-@given(cases())
-def test_to_decide_again_removes_nothing_more(case: tuple[list[Backup], Backup | None, Policy]) -> None:
+@given(CATALOGS, POLICIES)
+def test_to_decide_again_removes_nothing_more(backups: list[Backup], policy: Policy) -> None:
     """After a prune the same policy finds nothing else to remove."""
-    backups, proven, policy = case
-    left = [d.backup for d in decide(backups, proven, policy, NOW).decisions if d.keep]
-    assert decide(left, proven, policy, NOW).removals == []
+    left = [d.backup for d in decide(backups, policy, NOW).decisions if d.keep]
+    assert decide(left, policy, NOW).removals == []
+
+
+@given(CATALOGS, POLICIES, st.integers(0, 30))
+def test_a_prune_that_was_interrupted_goes_on(backups: list[Backup], policy: Policy, done: int) -> None:
+    """However many of the removals were carried out, oldest first, the next prune removes the rest and nothing else."""
+    wanted = decide(backups, policy, NOW)
+    gone = {b.name for b in wanted.removals[:done]}
+    after = decide([b for b in backups if b.name not in gone], policy, NOW)
+    assert kept(after) == kept(wanted)
 
 
 def test_a_usual_week() -> None:
     """The golden example: daily backups, one week, the last PROVEN one older than that."""
     backups = [backup(timedelta(days=n)) for n in (0, 1, 6, 7, 8, 9, 10)]
-    plan = decide(backups, backups[5], WEEK, NOW)
+    backups[5] = replace(backups[5], verdict=Verdict.PROVEN)
+    plan = decide(backups, WEEK, NOW)
     assert [(d.backup.name, d.keep, d.reason) for d in plan.decisions] == [
         ("backup_20261111_120000", False, "10 days old, limit 7"),
         ("backup_20261112_120000", True, "the newest PROVEN backup"),
@@ -122,42 +179,121 @@ def test_a_usual_week() -> None:
         ("backup_20261114_120000", True, "within 7 days"),
         ("backup_20261115_120000", True, "within 7 days"),
         ("backup_20261120_120000", True, "within 7 days"),
-        ("backup_20261121_120000", True, "the newest backup"),
+        ("backup_20261121_120000", True, "the newest backup, within 7 days"),
     ]
     assert plan.warning == ""
 
 
+def test_a_year_of_hourly_backups() -> None:
+    """The golden table: what a usual grandfather-father-son policy leaves of 8,760 backups, and why each."""
+    policy = Policy(1, 3600, keep_last=3, keep_daily=7, keep_weekly=5, keep_monthly=12, keep_yearly=2)
+    plan = decide([backup(timedelta(hours=n)) for n in range(24 * 365)], policy, NOW)
+    table = [f"{d.backup.name}  {d.reason}\n" for d in reversed(plan.decisions) if d.keep]
+    assert "".join(table) == GOLDEN.read_text()
+
+
+def test_a_year_of_pruning_leaves_the_same() -> None:
+    """Who prunes after every backup has the same backups in the end as who prunes once a year."""
+    policy = Policy(1, 3600, keep_last=3, keep_daily=7, keep_weekly=5, keep_monthly=12, keep_yearly=2)
+    everything = [backup(timedelta(hours=n)) for n in reversed(range(24 * 365))]
+    left: list[Backup] = []
+    for taken in everything:
+        left = [d.backup for d in decide([*left, taken], policy, taken.taken_at).decisions if d.keep]
+    assert {b.name for b in left} == kept(decide(everything, policy, NOW))
+
+
+def test_weeks_are_those_of_the_calendar() -> None:
+    """A week begins on Monday, and the first days of January may belong to the last week of the year before, in UTC."""
+    now = datetime(2027, 1, 5, tzinfo=UTC)
+    taken = [
+        datetime(2026, 12, 27, 23, tzinfo=UTC),
+        datetime(2026, 12, 31, tzinfo=UTC),
+        datetime(2027, 1, 3, 23, tzinfo=UTC),
+        now,
+    ]
+    backups = [backup(NOW - moment) for moment in taken]
+    plan = decide(backups, Policy(1, 3600, keep_weekly=3), now)
+    assert [d.reasons[-1] for d in plan.decisions] == [
+        "weekly 2026-W52", "5 days old, limit 1", "weekly 2026-W53", "weekly 2027-W01"]  # fmt: skip
+
+
+def test_what_a_drill_failed_stands_for_nothing() -> None:
+    """A backup known to be bad is not the one of its day, is no recent backup, and goes when it is old."""
+    bad = backup(timedelta(days=9), verdict=Verdict.FAILED)
+    good = backup(timedelta(days=9, hours=1))
+    plan = decide([bad, good, backup(SECOND)], replace(WEEK, keep_daily=7), NOW)
+    assert [(d.keep, d.reason) for d in plan.decisions[:2]] == [
+        (True, "daily 2026-11-12"),
+        (False, "9 days old, limit 7"),
+    ]
+    stopped = decide([good, backup(timedelta(hours=3)), backup(SECOND, verdict=Verdict.FAILED)], WEEK, NOW)
+    assert stopped.removals == []
+    assert stopped.warning.startswith("the newest backup is 3 h old")
+
+
+def test_an_object_whose_manifest_never_came() -> None:
+    """Half a backup goes after a day, counted from when it came, and shows in no rule that backups work."""
+    rules = replace(WEEK, keep_last=1, keep_daily=7)
+    fresh, whole = backup(timedelta(days=3), unfinished=True, stored=UNFINISHED), backup(timedelta(hours=1))
+    stale = backup(timedelta(days=3, hours=1), unfinished=True, stored=UNFINISHED + SECOND)
+    plan = decide([stale, fresh, whole], rules, NOW)
+    assert [d.reason for d in plan.decisions[:2]] == ["unfinished: its manifest never came", "may be unfinished"]
+    assert [d.keep for d in plan.decisions] == [False, True, True]
+    alone = decide([stale, backup(timedelta(days=30))], rules, NOW)
+    assert alone.removals == []
+    assert decide([stale], rules, NOW).removals == []
+
+
 def test_backups_that_stopped() -> None:
     """The golden example: nothing new for three hours at hourly backups, so the old ones stay, with a warning."""
-    plan = decide([backup(timedelta(hours=3)), backup(timedelta(days=30))], None, WEEK, NOW)
-    assert [d.reason for d in plan.decisions] == ["no recent backup exists", "the newest backup"]
-    assert plan.warning == "the newest backup is 3 h old, more than two intervals: nothing is removed"
+    backups = [backup(timedelta(hours=3)), backup(timedelta(days=30))]
+    plan = decide(backups, WEEK, NOW)
+    assert [d.reason for d in plan.decisions] == ["no recent backup exists", "the newest backup, within 7 days"]
+    assert plan.warning == (
+        "the newest backup is 3 h old, more than two intervals: nothing is removed; "
+        "`pg-roundtrip prune --even-if-stale` removes all the same"
+    )
+    assert decide(backups, replace(WEEK, even_if_stale=True), NOW).removals == [backups[1]]
 
 
 def test_two_intervals_are_still_recent() -> None:
     """The border: at two intervals the newest backup still counts, a second later it does not."""
     old = backup(timedelta(days=30))
-    assert decide([old, backup(timedelta(hours=2))], None, WEEK, NOW).removals == [old]
-    assert decide([old, backup(timedelta(hours=2, seconds=1))], None, WEEK, NOW).removals == []
+    assert decide([old, backup(timedelta(hours=2))], WEEK, NOW).removals == [old]
+    assert decide([old, backup(timedelta(hours=2, seconds=1))], WEEK, NOW).removals == []
 
 
 def test_a_clock_that_was_wrong_protects_nothing() -> None:
-    """A backup that is named for next year does not hide that backups have stopped."""
+    """A backup that is named for next year does not hide that backups have stopped, and stays."""
     backups = [backup(timedelta(days=-365)), backup(timedelta(days=40)), backup(timedelta(days=50))]
-    plan = decide(backups, None, WEEK, NOW)
+    plan = decide(backups, WEEK, NOW)
     assert plan.removals == []
     assert plan.warning.startswith("the newest backup is 960 h old")
+    assert plan.decisions[-1].reason == "from the future: a clock was wrong, within 7 days"
+
+
+def test_a_clock_that_is_ahead_removes_nothing() -> None:
+    """Where our clock jumped ten years ahead, all but the backup just made look old; the storage's clock says otherwise."""
+    ahead = timedelta(days=3650)
+    backups = [backup(ahead + timedelta(hours=n)) for n in (1, 2, 3)]
+    just_made = backup(SECOND, stored=ahead)
+    plan = decide([*backups, just_made], WEEK, NOW)
+    assert plan.removals == []
+    assert plan.warning.startswith("the newest backup is 87600 h old")
 
 
 def test_nothing_to_decide() -> None:
     """An empty catalog is no fault, and one old backup is the newest one."""
-    assert decide([], None, WEEK, NOW) == Plan(())
+    assert decide([], WEEK, NOW) == Plan(())
     only = backup(timedelta(days=1000))
-    assert decide([only], None, WEEK, NOW) == Plan((Decision(only, keep=True, reason="the newest backup"),))
+    assert decide([only], WEEK, NOW) == Plan((Decision(only, keep=True, reasons=("the newest backup",)),))
 
 
-@pytest.mark.parametrize("days", [0, -1])
-def test_a_policy_that_keeps_nothing_is_refused(days: int) -> None:
-    """No retention time at all is a mistake, never an order."""
-    with pytest.raises(ValueError, match="at least one day"):
-        decide([backup(timedelta(days=1))], None, Policy(days, 3600), NOW)
+@pytest.mark.parametrize(
+    "rule", ["retention_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly"]
+)
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_policy_that_keeps_nothing_is_refused(rule: str, count: int) -> None:
+    """Zero or less is a mistake, never an order."""
+    with pytest.raises(ValueError, match="at least one"):
+        replace(WEEK, **{rule: count})  # type: ignore[arg-type]

@@ -67,6 +67,8 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("variable", "value", "field", "expected"), [
     ("BACKUP_INTERVAL", "21600", "backup_interval_s", 21600), ("BACKUP_RETENTION_DAYS", "30", "backup_retention_days", 30),
+    ("BACKUP_KEEP_LAST", "3", "backup_keep_last", 3), ("BACKUP_KEEP_DAILY", "7", "backup_keep_daily", 7), ("BACKUP_KEEP_WEEKLY", "4", "backup_keep_weekly", 4),
+    ("BACKUP_KEEP_MONTHLY", "12", "backup_keep_monthly", 12), ("BACKUP_KEEP_YEARLY", "", "backup_keep_yearly", None),
     ("S3_REGION", "us-west-2", "s3_region", "us-west-2"), ("BACKUP_PREFIX", "/production/backups/", "backup_prefix", "production/backups"),
     ("COMPRESSION_LEVEL", "9", "compression_level", 9), ("VERIFY_INTERVAL", "43200", "verify_interval_s", 43200),
     ("VERIFY_LATEST", "false", "verify_latest", False), ("VERIFY_LATEST", "TRUE", "verify_latest", True),
@@ -114,7 +116,8 @@ def test_each_variable_that_is_missing(environment: pytest.MonkeyPatch, name: st
 WRONG = {
     "DATABASE_URL": "mysql://app@db/shop", "VERIFY_DATABASE_URL": "db.example.com", "RESTORE_DATABASE_URL": "postgresql:///shop",
     "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
-    "BACKUP_RETENTION_DAYS": "0", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
+    "BACKUP_RETENTION_DAYS": "0", "BACKUP_KEEP_LAST": "0", "BACKUP_KEEP_DAILY": "-1", "BACKUP_KEEP_WEEKLY": "all",
+    "BACKUP_KEEP_MONTHLY": "0", "BACKUP_KEEP_YEARLY": "1.5", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "BACKUP_SCHEDULE": "every night",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",

@@ -1,0 +1,36 @@
+"""Clear away what runs that were killed left in the bucket, where nobody sees it and everybody pays for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect import get_run_logger, task
+
+from blocks.errors import StorageError
+from blocks.plan import Plan
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tasks.policy import QUICK, called
+
+STALE_UPLOAD = timedelta(days=1)
+
+
+@task(**called("sweep stale uploads"), **QUICK)
+def sweep_stale_uploads(plan: Plan) -> int:
+    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
+
+    A storage that does not let us look is warned about: old parts cost money, but never a backup.
+    """
+    swept = 0
+    try:
+        for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
+            if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
+                plan.storage.abort_upload(key, upload_id)
+                swept += 1
+    except StorageError as error:
+        if error.transient:
+            raise
+        get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
+    if swept:
+        get_run_logger().info("Aborted %d stale uploads", swept)
+    return swept
