@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from blocks.providers import KEYS
+
 _PORT = "it must be a whole number from 1 to 65535"
 _CRON = "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"
 _COUNT = "it must be a whole number, 1 or more; leave it unset to have no such rule"
@@ -24,6 +26,7 @@ WHEN_MALFORMED = {
     "POSTGRES_PORT": _PORT,
     "S3_ENDPOINT": "it begins with https:// or http://, names a host and holds no keys",
     "S3_BUCKET": "give the bucket's name alone, without s3:// and without a path",
+    "S3_PROVIDER": f"it must be one of {', '.join(KEYS)}",
     "BACKUP_PREFIX": "it looks like production/backups, without empty parts and without dots alone",
     "BACKUP_INTERVAL": "it must be a whole number of seconds, 60 or more",
     "VERIFY_INTERVAL": "it must be a whole number of seconds, 60 or more",

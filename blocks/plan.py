@@ -135,6 +135,7 @@ class Plan(Block):
                 bucket=settings.s3_bucket or "",
                 prefix=settings.backup_prefix,
                 region=settings.s3_region,
+                provider=settings.s3_provider,
                 key_id=settings.s3_access_key_id or "",
                 secret=settings.s3_secret_access_key or SecretStr(""),
             ),

@@ -1,48 +1,120 @@
-"""Know how S3-compatible providers differ: a few data fields each, and no code."""
+"""Know how S3-compatible providers differ: a few data fields each, and no code; docs/providers.md has them as a table."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-MIB = 1 << 20
+MIB, GIB, GB = 1 << 20, 1 << 30, 10**9
+
+ProviderKey = Literal[
+    "aws", "cloudflare", "backblaze", "digitalocean", "minio", "wasabi", "scaleway", "hetzner", "seaweedfs", "other"
+]
+KEYS: tuple[ProviderKey, ...] = get_args(ProviderKey)
 
 
 @dataclass(frozen=True)
 class Provider:
-    """What a request to a provider must respect."""
+    """What a request to a provider must respect.
+
+    `hosts` are ends of its endpoints' names. The region is what the group of `region_in_host` finds at the end of a host,
+    else `region`. With `equal_parts` all parts of an upload but the last must have one size. `checksums` is botocore's
+    word for what it adds by itself. With `keeps_versions` a deleted object goes on taking space until a rule removes it.
+    """
 
     name: str
+    key: ProviderKey = "other"
+    endpoint: str = "https://s3.example.com"
     hosts: tuple[str, ...] = ()
-    addressing_style: str = "path"
+    addressing_style: Literal["path", "virtual"] = "path"
     max_parts: int = 10_000
     min_part_bytes: int = 5 * MIB
-    max_part_bytes: int = 5 * 1024 * MIB
+    max_part_bytes: int = 5 * GIB
+    equal_parts: bool = False
+    checksums: Literal["when_required", "when_supported"] = "when_required"
+    region_in_host: str = ""
+    region: str = "us-east-1"
+    keeps_versions: bool = False
 
 
+# Where a provider writes 5 GB, it is taken at its word: that is less than 5 GiB.
 _PROVIDERS = (
-    Provider("Amazon S3", hosts=(".amazonaws.com",), addressing_style="virtual"),
-    Provider("Cloudflare R2", hosts=(".r2.cloudflarestorage.com",)),
-    Provider("Backblaze B2", hosts=(".backblazeb2.com",)),
-    Provider("DigitalOcean Spaces", hosts=(".digitaloceanspaces.com",), addressing_style="virtual"),
-    Provider("Wasabi", hosts=(".wasabisys.com",)),
-    Provider("Scaleway", hosts=(".scw.cloud",), max_parts=1_000),
-)
-OTHER = Provider("S3-compatible storage")
+    # AWS: a bucket with Object Lock takes no upload without a checksum. Paths are kept for old buckets only.
+    Provider(
+        "Amazon S3", "aws", "https://s3.eu-central-1.amazonaws.com", (".amazonaws.com", ".amazonaws.com.cn"),
+        addressing_style="virtual", checksums="when_supported",
+        region_in_host=r"s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?",
+    ),
+    # R2: all parts but the last have the same size. Its only region is `auto`. It refuses checksums in trailers.
+    Provider(
+        "Cloudflare R2", "cloudflare", "https://0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com",
+        (".r2.cloudflarestorage.com",), equal_parts=True, region="auto",
+    ),
+    # B2: "Unsupported header 'x-amz-sdk-checksum-algorithm'". By default it keeps all versions of a file for ever.
+    Provider(
+        "Backblaze B2", "backblaze", "https://s3.us-west-004.backblazeb2.com", (".backblazeb2.com",),
+        max_part_bytes=5 * GB, region_in_host=r"s3\.([a-z]+(?:-[a-z]+)+-\d+)\.backblazeb2\.com", keeps_versions=True,
+    ),
+    Provider(
+        "DigitalOcean Spaces", "digitalocean", "https://fra1.digitaloceanspaces.com", (".digitaloceanspaces.com",),
+        addressing_style="virtual", max_part_bytes=5 * GB, region_in_host=r"([a-z]{3}\d)\.digitaloceanspaces\.com",
+    ),
+    # MinIO: names of buckets in hosts need a domain that the server was told of.
+    Provider("MinIO", "minio", "https://minio.example.com:9000"),
+    # Wasabi: "Checksum Type mismatch occurred, expected checksum Type: null". Its short aliases name no region.
+    Provider(
+        "Wasabi", "wasabi", "https://s3.eu-central-1.wasabisys.com", (".wasabisys.com",),
+        max_part_bytes=5 * GB, region_in_host=r"s3\.([a-z]{2}-[a-z]+-\d)\.wasabisys\.com",
+    ),
+    # Scaleway: 1,000 parts. It refuses signatures for another region.
+    Provider(
+        "Scaleway", "scaleway", "https://s3.fr-par.scw.cloud", (".scw.cloud",), addressing_style="virtual",
+        max_parts=1_000, max_part_bytes=5 * GB, region_in_host=r"s3\.([a-z]{2}-[a-z]{3})\.scw\.cloud",
+    ),
+    # Hetzner: Ceph, which answers XAmzContentSHA256Mismatch to checksums in trailers.
+    Provider(
+        "Hetzner Object Storage", "hetzner", "https://fsn1.your-objectstorage.com", (".your-objectstorage.com",),
+        addressing_style="virtual", region_in_host=r"([a-z]{3}\d)\.your-objectstorage\.com",
+    ),
+    # SeaweedFS: before 3.90 it stored the trailer's bytes as a part of the object.
+    Provider("SeaweedFS", "seaweedfs", "http://seaweedfs.example.com:8333"),
+)  # fmt: skip
+OTHER = Provider("S3-compatible storage", max_part_bytes=5 * GB)
+PROVIDERS = (*_PROVIDERS, OTHER)
 
 
-def provider_of(endpoint: str) -> Provider:
-    """Recognise the provider by the endpoint's host; any other S3-compatible storage is addressed by path."""
+def provider_of(endpoint: str, key: ProviderKey | None = None) -> Provider:
+    """The provider that was named, else the one that the endpoint's host is recognised as."""
+    if key:
+        return next(p for p in PROVIDERS if p.key == key)
     host = urlsplit(endpoint).hostname or ""
-    return next((p for p in _PROVIDERS if host.endswith(p.hosts)), OTHER)
+    return next((p for p in PROVIDERS if host.endswith(p.hosts)), OTHER)
+
+
+def region_in(provider: Provider, endpoint: str) -> str | None:
+    """The region that the endpoint names."""
+    host = urlsplit(endpoint).hostname or ""
+    found = provider.region_in_host and re.search(rf"(?:^|\.){provider.region_in_host}$", host)
+    return found[1] if found else None
 
 
 def part_size_bytes(provider: Provider, expected_bytes: int, wanted_bytes: int = 8 * MIB) -> int:
     """Choose the part size with which an object of the expected size fits the provider's part limit.
 
-    Every part but the last has this size (some providers insist on equal parts). A dump's length is not known
-    beforehand, so half of the parts are kept in reserve. A multiple of 1 MiB, at least `wanted_bytes`.
+    A dump's length is not known beforehand, so half of the parts are kept in reserve, and three quarters where late
+    parts cannot grow. A multiple of 1 MiB, at least `wanted_bytes`, and never more than the provider takes.
     """
-    needed = -(-2 * expected_bytes // provider.max_parts)
+    reserve = 4 if provider.equal_parts else 2
+    needed = -(-reserve * expected_bytes // provider.max_parts)
     rounded = -(-max(needed, wanted_bytes, provider.min_part_bytes) // MIB) * MIB
-    return min(rounded, provider.max_part_bytes)
+    return min(rounded, provider.max_part_bytes // MIB * MIB)
+
+
+def next_part_size_bytes(provider: Provider, part_bytes: int, number: int) -> int:
+    """How large the parts after this one are: in the second half of its parts, an object that outgrew its estimate has larger ones."""
+    late = number >= provider.max_parts // 2 and number % max(1, provider.max_parts // 10) == 0
+    if not late or provider.equal_parts:
+        return part_bytes
+    return min(2 * part_bytes, max(part_bytes, provider.max_part_bytes // MIB * MIB))

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from blocks.errors import ConfigurationError, Fault
 from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.postgres import parse_database_url
+from blocks.providers import ProviderKey
 from blocks.schedule import check_cron, check_timezone
 
 Need = Literal["database", "storage", "drill", "target"]
@@ -98,7 +99,8 @@ class Settings(BaseSettings):
     )
     s3_access_key_id: str | None = None
     s3_secret_access_key: SecretStr | None = None
-    s3_region: str = "us-east-1"
+    s3_region: str | None = None
+    s3_provider: ProviderKey | None = None
     backup_prefix: Annotated[str, AfterValidator(_folder)] = "postgres-backups"
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
     backup_schedule: Cron | None = None

@@ -22,7 +22,7 @@ from blocks.errors import (
     StorageTimeout,
     StorageUnreachable,
 )
-from blocks.providers import Provider, provider_of
+from blocks.providers import Provider, ProviderKey, provider_of, region_in
 
 UPLOAD = "S3 upload failed"
 DOWNLOAD = "Failed to download backup from S3"
@@ -59,10 +59,17 @@ class BackupStorage(Block):
         description="The bucket with its credentials: give these the endpoint URL, region and keys. Its folder is the backups' prefix.",
     )
 
+    provider_key: ProviderKey | None = Field(
+        default=None,
+        title="Provider",
+        description="Whose storage it is; recognised by the endpoint URL when empty. Name it when the endpoint is a domain of your own.",
+    )
+
     @classmethod
     def at(
-        cls, *, endpoint: str, bucket: str, prefix: str, region: str, key_id: str, secret: SecretStr
-    ) -> BackupStorage:
+        cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr,
+        region: str | None = None, provider: ProviderKey | None = None,
+    ) -> BackupStorage:  # fmt: skip
         """Describe a storage by the specification's settings."""
         credentials = AwsCredentials(
             aws_access_key_id=key_id,
@@ -70,7 +77,8 @@ class BackupStorage(Block):
             region_name=region,
             aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
         )
-        return cls(bucket=S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix))
+        held = S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix)
+        return cls(bucket=held, provider_key=provider)
 
     @cached_property
     def client(self) -> Any:
@@ -81,9 +89,8 @@ class BackupStorage(Block):
         credentials = self.bucket.credentials
         given = credentials.aws_client_parameters
         config = {
-            # Newer SDKs add checksum headers that several providers reject.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
+            "request_checksum_calculation": self.provider.checksums,
+            "response_checksum_validation": self.provider.checksums,
             "s3": {"addressing_style": self.provider.addressing_style},
             "retries": {"mode": "standard", "max_attempts": 5},
             "connect_timeout": 10,
@@ -92,12 +99,18 @@ class BackupStorage(Block):
             **(given.config or {}),
         }
         parameters = given.model_copy(update={"config": config})
-        return credentials.model_copy(update={"aws_client_parameters": parameters}).get_s3_client()
+        changed = {"aws_client_parameters": parameters, "region_name": self.region}
+        return credentials.model_copy(update=changed).get_s3_client()
 
     @property
     def provider(self) -> Provider:
         """What requests to this storage must respect."""
-        return provider_of(self.endpoint)
+        return provider_of(self.endpoint, self.provider_key)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for: the one that is set, else what the provider's rule gives."""
+        return self.bucket.credentials.region_name or region_in(self.provider, self.endpoint) or self.provider.region
 
     @property
     def endpoint(self) -> str:
@@ -248,7 +261,8 @@ def _translate_answer(error: boto.ClientError, what: str, context: str) -> Excep
     if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
         return ObjectMissing(context)
     if code in _DENIED or status == 403:
-        return StorageDenied(f"{what}: {context}: {code}")
+        wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
+        return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
     if code in _TRANSIENT or status >= 500 or status == 429:
         return StorageUnreachable(f"{context}: {code}", message=what)
     return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")

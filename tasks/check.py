@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
+from blocks.providers import OTHER, provider_of, region_in
+from blocks.storage import BackupStorage
 from tasks.engine.clients import match_client
 from tasks.engine.queries import load_queries
 from tasks.place import choose_place
@@ -50,7 +53,7 @@ def check_plan(plan: Plan) -> list[Finding]:
         _try(findings, "client", lambda: _client(facts))
         _try(findings, "read every table", lambda: _may_read(plan.source))
     _look_at_drills(findings, plan, facts)
-    return findings + check_storage(plan)
+    return [*findings, *check_provider(plan.storage), *check_storage(plan)]
 
 
 def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None) -> None:
@@ -62,6 +65,29 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
         if drill:
             findings.append(_may_create(drill.facts))
     _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
+
+
+def check_provider(storage: BackupStorage) -> Iterator[Finding]:
+    """Say whose storage it is taken for, and what in its settings will not do; asks nobody."""
+    provider, recognised = storage.provider, provider_of(storage.endpoint)
+    yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
+    if recognised not in (OTHER, provider):
+        hint = "leave S3_PROVIDER unset: the endpoint is recognised"
+        yield Finding(
+            "provider", "warning", f"S3_PROVIDER is {provider.key}, but the endpoint is {recognised.name}", hint
+        )
+    named = region_in(recognised, storage.endpoint)
+    if named and named != storage.region:
+        text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
+        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint says it")
+    host, bucket = urlsplit(storage.endpoint), storage.bucket.bucket_name
+    if (host.hostname or "").startswith(f"{bucket}.".lower()) or host.path.strip("/") == bucket:
+        hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
+        yield Finding("endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which is named twice then", hint)
+    if provider.keeps_versions:
+        hint = "give the bucket a lifecycle rule that keeps only the last version, if it has none (docs/providers.md)"
+        text = f"{provider.name} keeps deleted backups as old versions, which take space until a lifecycle rule removes them"
+        yield Finding("old versions", "warning", text, hint)
 
 
 def check_storage(plan: Plan) -> list[Finding]:

@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import IO, cast
 
 from blocks.errors import NoSpaceLeft, StorageError
-from blocks.providers import MIB, part_size_bytes
+from blocks.providers import MIB, next_part_size_bytes, part_size_bytes
 from blocks.storage import UPLOAD, BackupStorage
 from tasks.engine.patience import within
 
@@ -21,7 +21,7 @@ _PARALLEL_PARTS = 2
 # A run that is told to stop has a few seconds: then whoever told it kills it.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
 # Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
-# files, three at most. (Where a storage allows 1,000 parts only, that begins at 5.6 GB.)
+# files, three at most. (Where a storage wants equal parts, that begins at 28 GB; where it allows 1,000 only, at 5.6 GB.)
 _MEMORY_PART_BYTES = 16 * MIB
 
 
@@ -35,8 +35,8 @@ class Upload:
     def __init__(self, storage: BackupStorage, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
         self._storage = storage
         self._key = key
-        self._max_parts = storage.provider.max_parts
-        self._part_bytes = part_bytes or part_size_bytes(storage.provider, expected_bytes)
+        self._provider = storage.provider
+        self._part_bytes = part_bytes or part_size_bytes(self._provider, expected_bytes)
         self._part = self._new_part()
         self._filled = 0
         self._upload_id = ""
@@ -107,9 +107,9 @@ class Upload:
             if self._given_up:  # meanwhile
                 self._abort_upload()
         number = len(self._sent) + 1
-        if number > self._max_parts:
+        if number > self._provider.max_parts:
             raise StorageError(
-                f"{self._key}: more than {self._max_parts} parts",
+                f"{self._key}: more than {self._provider.max_parts} parts",
                 message="S3 upload failed",
                 hint="the database grew far beyond the server's own estimate; run the backup again",
             )
@@ -117,15 +117,12 @@ class Upload:
         with self._lock:
             if self._given_up:
                 raise InterruptedError("the upload was given up")
+            self._part_bytes = next_part_size_bytes(self._provider, self._part_bytes, number)
             part, self._part, self._filled = self._part, self._new_part(), 0
             self._sent.append(Future())
             # No pool: the end of a process waits for the threads of one, however long the storage does not answer.
             arguments = (self._sent[-1], number, part)
             threading.Thread(target=self._put_part, args=arguments, name="upload", daemon=True).start()
-        # A dump of more than three times the database's size still fits: late parts grow. A storage that insists on
-        # equal parts refuses that, which is no worse than running out of parts.
-        if number >= self._max_parts // 2 and number % max(1, self._max_parts // 10) == 0:
-            self._part_bytes = min(2 * self._part_bytes, self._storage.provider.max_part_bytes)
 
     def _put_part(self, sent: Future[str], number: int, part: IO[bytes]) -> None:
         try:

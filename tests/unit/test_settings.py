@@ -56,11 +56,8 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     """What is not set has the value that the specification gives it."""
     settings = load_settings(EVERYTHING)
     assert (settings.backup_interval_s, settings.backup_retention_days, settings.verify_interval_s) == (3600, 7, 86400)
-    assert (settings.s3_region, settings.backup_prefix, settings.compression_level) == (
-        "us-east-1",
-        "postgres-backups",
-        6,
-    )
+    assert (settings.backup_prefix, settings.compression_level) == ("postgres-backups", 6)
+    assert Plan.from_settings(settings).storage.region == "us-east-1"
     assert (settings.verify_latest, settings.verify_backup_file) == (True, None)
     assert settings.server_url == SecretStr(COMPLETE["DATABASE_URL"])
 
@@ -74,13 +71,14 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_LATEST", "false", "verify_latest", False), ("VERIFY_LATEST", "TRUE", "verify_latest", True),
     ("VERIFY_BACKUP_FILE", "backup_20240207_143022.sql.gz", "verify_backup_file", "backup_20240207_143022.sql.gz"),
     ("S3_ENDPOINT", " https://s3.example.com/ ", "s3_endpoint", "https://s3.example.com"), ("BACKUP_PREFIX", "/", "backup_prefix", ""),
-    ("S3_REGION", "", "s3_region", "us-east-1"), ("COMPRESSION_LEVEL", "", "compression_level", 6),
+    ("S3_REGION", "", "s3_region", None), ("COMPRESSION_LEVEL", "", "compression_level", 6),
     ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
     ("VERIFY_QUERIES_FILE", "/etc/q.sql", "verify_queries_file", "/etc/q.sql"), ("VERIFY_STRICT", "true", "verify_strict", True),
     ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
     ("BACKUP_SCHEDULE", "*/5 * * * *", "backup_schedule", "*/5 * * * *"), ("VERIFY_SCHEDULE", "0 4 * * SUN", "verify_schedule", "0 4 * * SUN"),
     ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
     ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
+    ("S3_PROVIDER", "backblaze", "s3_provider", "backblaze"), ("S3_PROVIDER", " ", "s3_provider", None),
     ("SERVE_FLOWS", "restore-drill, backup", "served", ("backup", "restore-drill")),
 ])  # fmt: skip
 def test_what_is_set_is_read(
@@ -121,7 +119,7 @@ WRONG = {
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "BACKUP_SCHEDULE": "every night",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
-    "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores",
+    "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
 }  # fmt: skip
 
 
@@ -168,11 +166,7 @@ def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> 
     settings = load_settings(EVERYTHING)
     assert settings.database_url == SecretStr(COMPLETE["DATABASE_URL"])
     assert settings.s3_secret_access_key == SecretStr(SECRET)
-    assert (settings.s3_access_key_id, settings.s3_bucket, settings.s3_region) == (
-        "AKIAEXAMPLE",
-        "backups",
-        "us-east-1",
-    )
+    assert (settings.s3_access_key_id, settings.s3_bucket, settings.s3_region) == ("AKIAEXAMPLE", "backups", None)
 
 
 def test_every_rule_is_tried() -> None:
