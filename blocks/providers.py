@@ -78,7 +78,7 @@ _PROVIDERS = (
         "Hetzner Object Storage", "hetzner", "https://fsn1.your-objectstorage.com", (".your-objectstorage.com",),
         addressing_style="virtual", region_in_host=r"([a-z]{3}\d)\.your-objectstorage\.com",
     ),
-    # SeaweedFS: before 3.90 it stored the trailer's bytes as a part of the object.
+    # SeaweedFS: older ones store a trailer as a part of the object, without an error.
     Provider("SeaweedFS", "seaweedfs", "http://seaweedfs.example.com:8333"),
 )  # fmt: skip
 OTHER = Provider("S3-compatible storage", max_part_bytes=5 * GB)
