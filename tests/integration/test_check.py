@@ -37,6 +37,7 @@ def test_a_sound_setup_passes_and_leaves_nothing(
         "read every table",
         "drills run in",
         "drill queries",
+        "provider",
         "bucket write",
         "bucket read",
         "bucket list",

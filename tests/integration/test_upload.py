@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     put_part = BackupStorage.put_part
 
     def watched(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
-        sizes[number] = len(body)
+        sizes[number] = len(body) if isinstance(body, bytes) else body.seek(0, os.SEEK_END) - body.seek(0)
         return put_part(self, key, upload_id, number, body)
 
     monkeypatch.setattr(BackupStorage, "put_part", watched)
@@ -129,6 +130,20 @@ def test_more_than_was_expected_still_fits(
     upload.complete()
     assert storage.get(storage.key("grown")) == data
     assert len(sent) <= 4
+
+
+def test_parts_that_must_be_equal_do_not_grow(
+    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a late part of another size would be refused, running out of parts is an error that leaves nothing."""
+    equal = Provider("a provider of equal parts", max_parts=4, equal_parts=True)
+    monkeypatch.setattr(BackupStorage, "provider", equal)
+    upload = Upload(storage, storage.key("equal"), expected_bytes=MIB, part_bytes=PART)
+    with pytest.raises(StorageError, match="more than 4 parts"):
+        upload.write(secrets.token_bytes(5 * PART))
+    upload.abort()
+    assert sent == dict.fromkeys(range(1, 5), PART)
+    assert (keys(storage), pending(storage)) == ([], [])
 
 
 def test_more_than_the_provider_can_hold_is_an_error(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
