@@ -20,8 +20,8 @@ class Provider:
     """What a request to a provider must respect.
 
     `hosts` are ends of its endpoints' names. The region is what the group of `region_in_host` finds at the end of a host,
-    else `region`. With `equal_parts` all parts of an upload but the last must have one size. `checksums` is botocore's
-    word for what it adds by itself. With `keeps_versions` a deleted object goes on taking space until a rule removes it.
+    else `region`. With `equal_parts` all parts of an upload but the last must have one size. With `content_md5` each
+    upload carries its digest. With `keeps_versions` a deleted object goes on taking space until a rule removes it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Provider:
     min_part_bytes: int = 5 * MIB
     max_part_bytes: int = 5 * GIB
     equal_parts: bool = False
-    checksums: Literal["when_required", "when_supported"] = "when_required"
+    content_md5: bool = False
     region_in_host: str = ""
     region: str = "us-east-1"
     keeps_versions: bool = False
@@ -41,10 +41,10 @@ class Provider:
 
 # Where a provider writes 5 GB, it is taken at its word: that is less than 5 GiB.
 _PROVIDERS = (
-    # AWS: a bucket with Object Lock takes no upload without a checksum. Paths are kept for old buckets only.
+    # AWS refuses parts without a digest where a bucket has Object Lock. Paths are kept for old buckets only.
     Provider(
         "Amazon S3", "aws", "https://s3.eu-central-1.amazonaws.com", (".amazonaws.com", ".amazonaws.com.cn"),
-        addressing_style="virtual", checksums="when_supported",
+        addressing_style="virtual", content_md5=True,
         region_in_host=r"s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?",
     ),
     # R2: all parts but the last have the same size. Its only region is `auto`. It refuses checksums in trailers.

@@ -108,8 +108,12 @@ def test_parts_go_in_parallel(storage: BackupStorage, monkeypatch: pytest.Monkey
     assert storage.get(storage.key("parallel")) == 6 * block
 
 
-def test_a_part_that_waits_on_disk_arrives(storage: BackupStorage) -> None:
-    """Parts too large for memory go by way of a file, and arrive as they were."""
+@pytest.mark.parametrize("digests", [False, True], ids=["plain", "with digests"])
+def test_a_part_that_waits_on_disk_arrives(
+    storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, digests: bool
+) -> None:
+    """Parts too large for memory go by way of a file, and arrive as they were, also when they were read for a digest before."""
+    monkeypatch.setattr(BackupStorage, "provider", Provider("any", content_md5=digests))
     data = secrets.token_bytes(18 * MIB + 5)
     upload = Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
     upload.write(data)

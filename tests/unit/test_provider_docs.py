@@ -25,7 +25,7 @@ def row_of(provider: Provider) -> list[str]:
         f"{provider.max_parts:,}",
         f"{provider.min_part_bytes // MIB} MiB to {largest}",
         "yes" if provider.equal_parts else "no",
-        f"`{provider.checksums}`",
+        "yes" if provider.content_md5 else "no",
         ("of the endpoint, else " if provider.region_in_host else "") + f"`{provider.region}`",
         "kept" if provider.keeps_versions else "gone",
     ]
