@@ -59,6 +59,7 @@ def test_a_plan_comes_back_as_it_was_saved(storage: BackupStorage) -> None:
     """Whoever loads a plan by its name has its database, its storage with the keys, and every policy."""
     plan = Plan(server=server("a"), verify_server=server("b", OTHER), storage=storage, retention_days=30, interval_s=600,
                 schedule="0 3 * * *", timezone="Europe/Berlin", verify_target="database")  # fmt: skip
+    plan.storage.provider_key = "seaweedfs"
     save_plan("comes-back", plan)
     again = Plan.load("comes-back")
     assert isinstance(again, Plan)

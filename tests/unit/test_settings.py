@@ -404,3 +404,14 @@ def test_children_get_what_they_need_and_no_keys(environment: pytest.MonkeyPatch
     given_to_child = child_environment({"PGHOST": "db"})
     assert SECRET not in str(given_to_child)
     assert {name for name in given_to_child if name.startswith("PG")} == {"PGHOST", "PGTZ"}
+
+
+def test_the_provider_that_is_named_is_kept_in_a_plan(environment: pytest.MonkeyPatch) -> None:
+    """A saved plan addresses its storage as the environment did; one that was saved before there were providers, too."""
+    environment.setenv("S3_PROVIDER", "cloudflare")
+    storage = Plan.from_settings(load_settings(EVERYTHING)).storage
+    fields = {name: getattr(storage, name) for name in type(storage).model_fields}
+    again = type(storage)(**fields)
+    assert (again.provider.key, again.region) == ("cloudflare", "auto")
+    del fields["provider_key"]
+    assert type(storage)(**fields).provider.key == "other"
