@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _PIECE_BYTES = 65536
@@ -80,14 +80,12 @@ class Rule:
     seen: int = 0  # requests of the kind
     done: int = 0  # those that it happened to
 
-    def takes(self, request: Request) -> bool:
-        """Count a request; whether it is this one's turn."""
+    def counts(self, request: Request) -> bool:
+        """Count a request; whether it may be this one's turn."""
         if not (re.fullmatch(self.method, request.method) and re.search(self.target, request.target)):
             return False
         self.seen += 1
-        mine = self.seen > self.after and (self.times is None or self.done < self.times)
-        self.done += mine
-        return mine
+        return self.seen > self.after and (self.times is None or self.done < self.times)
 
 
 class S3Proxy:
@@ -141,7 +139,9 @@ class S3Proxy:
         with self._lock:
             self.requests.append((request.method, request.target))
             self.headers_seen.append((request.method, {name.lower() for name in request.headers}))
-            turns = [rule for rule in self._rules if rule.takes(request)]
+            turns = [rule for rule in list(self._rules) if rule.counts(request)]
+            if turns:
+                turns[0].done += 1
         answer = turns[0].deed(request) if turns else request.forward()
         request.read()  # what is left of it would be taken for the next request
         return answer
@@ -263,12 +263,11 @@ def slow(pause_s: float) -> Deed:
     return deed
 
 
-def lagging(seconds: float) -> Deed:
+def lagging(since: datetime) -> Deed:
     """Leave out of a listing what is younger than this."""
 
     def deed(request: Request) -> Answer:
         answer = request.forward()
-        since = datetime.now(UTC) - timedelta(seconds=seconds)
         text = re.sub(r"<Contents>.*?</Contents>", lambda m: "" if _modified(m[0]) > since else m[0], answer.body.decode(), flags=re.DOTALL)  # fmt: skip
         answer.body = text.encode()
         answer.headers = [(n, v) for n, v in answer.headers if n.lower() != "content-length"]
