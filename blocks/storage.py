@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from blocks.errors import (
     StorageUnreachable,
 )
 from blocks.providers import Provider, ProviderKey, provider_of, region_in
+from blocks.retry_after import heed_retry_after
 
 UPLOAD = "S3 upload failed"
 DOWNLOAD = "Failed to download backup from S3"
@@ -37,6 +40,7 @@ _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "S
 READ_BYTES = 1 << 20
 # Tells our objects from another tool's of the same name.
 _MARK = {"made-by": "pg-roundtrip"}
+_BREAKS = 5
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class BackupStorage(Block):
         }
         parameters = given.model_copy(update={"config": config})
         changed = {"aws_client_parameters": parameters, "region_name": self.region}
-        return credentials.model_copy(update=changed).get_s3_client()
+        client = credentials.model_copy(update=changed).get_s3_client()
+        heed_retry_after(client)
+        return client
 
     @property
     def provider(self) -> Provider:
@@ -169,7 +175,8 @@ class BackupStorage(Block):
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read an object, or a part of it, as a stream that goes on where a broken connection left off.
 
-        `start` and `length` in bytes. Raises StorageUnreachable after five breaks in a row without progress.
+        `start` and `length` in bytes. Raises StorageUnreachable after five breaks in a row without progress; the
+        waits between them grow, for a storage that restarts needs a moment.
         """
         position, end, breaks = start, None if length is None else start + length, 0
         while end is None or position < end:
@@ -183,8 +190,9 @@ class BackupStorage(Block):
                         yield chunk
             except StorageError as error:
                 breaks += 1
-                if not error.transient or breaks >= 5:
+                if not error.transient or breaks >= _BREAKS:
                     raise
+                _wait_after(breaks)
             except EmptyRange:
                 return
 
@@ -249,6 +257,11 @@ class BackupStorage(Block):
         return found
 
 
+def _wait_after(breaks: int) -> None:
+    """Half a second to a second, then longer and longer; never as long as others wait."""
+    time.sleep(2.0 ** (breaks - 1) * random.uniform(0.5, 1))  # noqa: S311
+
+
 class EmptyRange(Exception):
     """The wanted range begins at the end of the object: there is nothing more to read."""
 
@@ -262,7 +275,7 @@ def translated(what: str, context: str) -> Iterator[None]:
         raise _translate_answer(error, what, context) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
         raise StorageTimeout(f"{what}: {context}") from None
-    except (boto.HTTPClientError, boto.ConnectionError, boto.ResponseStreamingError, OSError) as error:
+    except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
         raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
     except boto.BotoCoreError as error:
         raise StorageError(f"{context}: {type(error).__name__}", message=what) from None

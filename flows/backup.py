@@ -59,19 +59,19 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     """
     the_plan = resolve_plan(plan, frozenset({"database", "storage"}))
     source = inspect_source(the_plan)
-    name = name_backup(the_plan)
+    wanted = name_backup(the_plan)
     sweep_stale_uploads(the_plan)
     before = read_previous(the_plan)
     begun = time.monotonic()
-    manifest = dump_to_storage(the_plan, plan, source, name, before)
+    manifest = dump_to_storage(the_plan, plan, source, wanted, before)
     seconds = time.monotonic() - begun
     commit_backup(the_plan, manifest)
     publish_backup(plan, the_plan.storage, manifest, before, seconds)
     pruned = _prune_after(the_plan, plan)
     say_when_next("backup")
     return Completed(
-        message=f"{name}: {backup_sentence(manifest)}; {pruned}",
-        data=BackupResult(**_result(manifest, the_plan.storage.key(name + OBJECT), seconds)),
+        message=f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
+        data=BackupResult(**_result(manifest, the_plan.storage.key(manifest.name + OBJECT), seconds)),
     )
 
 

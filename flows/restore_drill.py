@@ -54,6 +54,8 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
     except StorageError as error:
         if isinstance(error, ObjectMissing):
             raise
+        if not error.logged:
+            get_run_logger().error("%s", error)
         return _final_state(_unknown(error))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(the_plan, chosen, queries, begun)

@@ -63,9 +63,14 @@ def inspect_source(plan: Plan) -> Source:
 def name_backup(plan: Plan) -> str:
     """Find the name for a backup that begins now; a second later when that one is taken already."""
     moment = utc_now()
+    name = _free_name(plan, moment)
+    get_run_logger().info("Starting backup at %s", iso(moment))
+    return name
+
+
+def _free_name(plan: Plan, moment: datetime) -> str:
     while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT), UPLOAD):
         moment += timedelta(seconds=1)
-    get_run_logger().info("Starting backup at %s", iso(moment))
     return catalog.name_at(moment)
 
 
@@ -84,9 +89,11 @@ def read_previous(plan: Plan) -> Manifest | None:
 def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, before: Manifest | None = None) -> Manifest:
     """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
 
-    How far it is, is shown against the size of the dump `before`, or else that of the database.
+    The manifest has the name that it got: an attempt whose last answer was lost may have left an object of this `name`, which
+    may as well be another run's, so the next attempt takes another. How far it is, is shown against the size of the dump `before`, or else that of the database.
     """
     logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
+    name = _free_name(plan, catalog.taken_at(name) or started)
     key = plan.storage.key(name + catalog.OBJECT)
     logger.info("Dumping database...")
     logger.info("Uploading to S3...")  # at the same time: the dump is nowhere but on its way
@@ -107,6 +114,10 @@ def commit_backup(plan: Plan, manifest: Manifest) -> None:
     """Look that the object is there with all its bytes, then write the manifest: from here on it is a backup."""
     key = plan.storage.key(manifest.name + catalog.OBJECT)
     found = plan.storage.stat(key, UPLOAD)
+    if found is None:
+        next(
+            plan.storage.list_objects(UPLOAD), None
+        )  # a bucket that is gone is no empty object, and a HEAD does not tell
     if found is None or found.size_bytes == 0:
         raise EmptyBackup(key)
     if found.size_bytes != manifest.object_bytes:

@@ -158,6 +158,5 @@ def store_report(plan: Plan, report: DrillReport) -> None:
 
 
 def _judged_before(plan: Plan, name: str) -> bool:
-    backups = (b for b in catalog.read_catalog(plan.storage) if b.name == name)
-    report = next((catalog.load_report(plan.storage, b) for b in backups), None)
+    report = catalog.report_of(plan.storage, name)
     return report is not None and report.verdict is not Verdict.INCONCLUSIVE

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PgRoundtripError, StorageError
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
@@ -16,6 +16,17 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     except PgRoundtripError as error:
         return error.transient
     except Exception:  # noqa: BLE001  (a fault nobody foresaw is not retried)
+        return False
+    return False
+
+
+def is_transient_storage(_task: Any, _run: Any, state: Any) -> bool:
+    """The same for faults of the storage alone, for tasks that read there before they touch anything."""
+    try:
+        state.result()
+    except StorageError as error:
+        return error.transient
+    except Exception:  # noqa: BLE001
         return False
     return False
 
@@ -31,5 +42,7 @@ QUICK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 4], "retry_jit
 # For whole dumps and restores, which begin again from nothing.
 LONG: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [5, 20, 60], "retry_jitter_factor": 0.5,
                         "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip
+# For a restore: until all of the backup was read, nothing has happened to the target.
+READING: dict[str, Any] = {**LONG, "retry_condition_fn": is_transient_storage}
 # For what must not be tried twice.
 ONCE: dict[str, Any] = {"retries": 0, "cache_policy": NO_CACHE}

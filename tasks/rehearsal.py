@@ -97,7 +97,7 @@ def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
     if not backup.object_bytes:
         raise EmptyBackup("the object has no bytes", check=checklist.OBJECT)
     seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
-    manifest = catalog.load_manifest(task.plan.storage, backup)
+    manifest = catalog.look_for_manifest(task.plan.storage, backup)
     if manifest is None:
         seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
         return None

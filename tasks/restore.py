@@ -16,9 +16,10 @@ from tasks.engine.manifest import Manifest
 from tasks.engine.restore_stream import BackupReader, Flow, Manner, feed_psql, read_through
 from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
-from tasks.policy import ONCE, QUICK, called
+from tasks.policy import ONCE, QUICK, READING, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress
+from tasks.second_look import read_twice
 from tasks.wording import human_bytes
 
 
@@ -27,7 +28,7 @@ def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
     wanted = None if name == catalog.LATEST else name
     backup = catalog.choose(catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD)), wanted)
-    return backup, catalog.load_manifest(plan.storage, backup)
+    return backup, catalog.look_for_manifest(plan.storage, backup)
 
 
 @task(**called("look at the target"), **QUICK)
@@ -36,16 +37,20 @@ def look_at_target(database: PostgresServer, replace: bool) -> Target:
     return inspect_target(database, replace=replace)
 
 
-@task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **ONCE)
+@task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **READING)
 def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
-    """Restore under a temporary name; the target's name goes to it only when all of it is right."""
+    """Restore under a temporary name; the target's name goes to it only when all of it is right.
+
+    A retry begins from nothing, with another name.
+    """
     logger = get_run_logger()
     client = match_client(target.facts.major)
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
-            flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell))
+            with read_twice(plan.storage, backup, manifest, reader):
+                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell))
             progress.done()
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
     logger.info(
@@ -64,13 +69,16 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     logger = get_run_logger()
     client = match_client(target.facts.major)
     logger.info("The role may not create databases: checking the whole backup, then restoring in place")
-    checked = read_through(BackupReader(plan.storage, backup, manifest))
+    reader = BackupReader(plan.storage, backup, manifest)
+    with read_twice(plan.storage, backup, manifest, reader):
+        checked = read_through(reader)
     atomic = not checked.summary.large_objects
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
             manner = Manner(single_transaction=atomic, progress=progress.tell)
-            flow = feed_psql(reader, target.database, client, manner)
+            with read_twice(plan.storage, backup, manifest, reader):
+                flow = feed_psql(reader, target.database, client, manner)
             progress.done()
     except PgRoundtripError as error:
         error.hint = what_is_left(target.database)

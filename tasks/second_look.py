@@ -1,6 +1,9 @@
-"""Find out whether a backup is bad, or only came badly or to the wrong place, before a drill says so."""
+"""Find out whether a backup is bad, or only came badly or to the wrong place, before a drill or a restore says so."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed, StorageUnreachable
 from blocks.storage import DOWNLOAD, BackupStorage
@@ -35,9 +38,24 @@ def confirm_damage(
                 first, damaged = again, True
                 continue
         if damaged or not again.agrees:
-            hint = "the network or the storage gave other bytes the second time; the drill is tried again"
+            hint = "the network or the storage gave other bytes the second time; it is tried again"
             raise StorageUnreachable(backup.key, message=DOWNLOAD, hint=hint) from None
         return flow
+
+
+@contextmanager
+def read_twice(
+    storage: BackupStorage, backup: Backup, manifest: Manifest | None, reader: BackupReader
+) -> Iterator[None]:
+    """Let nothing be held against a backup, or the server, that one reading of it alone says."""
+    try:
+        yield
+    except (BackupDamaged, EmptyBackup):
+        confirm_damage(storage, backup, manifest, reader, damaged=True)
+        raise
+    except RestoreFailed:
+        confirm_damage(storage, backup, manifest, reader, damaged=False)
+        raise
 
 
 def explain_refusal(error: RestoreFailed, ground: Ground, reader: BackupReader) -> PgRoundtripError:

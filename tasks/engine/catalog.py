@@ -106,12 +106,25 @@ def load_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None:
     return read_manifest(storage.get(storage.key(backup.name + MANIFEST)), backup.name)
 
 
+def look_for_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None:
+    """The same for one backup that matters: a listing may lag, and show an object without the manifest that it has."""
+    try:
+        return load_manifest(storage, replace(backup, has_manifest=True))
+    except ObjectMissing:
+        if backup.foreign:
+            return None
+        raise
+
+
 def load_report(storage: BackupStorage, backup: Backup) -> DrillReport | None:
     """Fetch a backup's newest drill report; None when it was never drilled."""
-    if not backup.has_report:
-        return None
+    return report_of(storage, backup.name) if backup.has_report else None
+
+
+def report_of(storage: BackupStorage, name: str) -> DrillReport | None:
+    """The same whatever a listing says, which may lag."""
     try:
-        return read_report(storage.get(storage.key(backup.name + REPORT)))
+        return read_report(storage.get(storage.key(name + REPORT)))
     except ObjectMissing:
         return None
 

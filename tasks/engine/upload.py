@@ -38,7 +38,7 @@ class Upload:
         self._provider = storage.provider
         self._part_bytes = part_bytes or part_size_bytes(self._provider, expected_bytes)
         self._part = self._new_part()
-        self._filled = 0
+        self._filled = self._written = 0
         self._upload_id = ""
         self._sent: list[Future[str]] = []
         self._places = threading.Semaphore(_PARALLEL_PARTS)
@@ -52,6 +52,7 @@ class Upload:
             with _disk():
                 taken = self._part.write(view[: self._part_bytes - self._filled])
             self._filled += taken
+            self._written += taken
             view = view[taken:]
             if self._filled == self._part_bytes:
                 self._send()
@@ -63,14 +64,29 @@ class Upload:
                 "two backups began in the same second; give each database a BACKUP_PREFIX of its own, and run it again"
             )
             raise StorageError(f"{self._key}: another backup took this name", message="S3 upload failed", hint=hint)
-        if not self._upload_id:
+        if self._upload_id and self._filled:
+            self._send()
+        tags = [sent.result() for sent in self._sent]
+        try:
+            self._make_visible(tags)
+        except StorageError:
+            if not self._is_there():
+                raise
+        self._part.close()
+
+    def _make_visible(self, tags: list[str]) -> None:
+        if self._upload_id:
+            self._storage.complete_upload(self._key, self._upload_id, tags)
+        else:
             self._part.seek(0)
             self._storage.put(self._key, self._part.read(), "application/gzip")
-        else:
-            if self._filled:
-                self._send()
-            self._storage.complete_upload(self._key, self._upload_id, [sent.result() for sent in self._sent])
-        self._part.close()
+
+    def _is_there(self) -> bool:
+        """Whether the object came to be, though its answer was lost on the way: asked again, a storage knows no upload."""
+        with contextlib.suppress(StorageError):
+            found = self._storage.stat(self._key)
+            return found is not None and found.size_bytes == self._written
+        return False
 
     def abort(self) -> None:
         """Leave nothing behind; called from any thread, also while another one waits in `write`.

@@ -1,0 +1,38 @@
+"""What the modules of fault tests share: a look at everything before a fault, and waits that are short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect import Task
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from tasks import backup, drill, prune, restore
+from tests.faults.aftermath import Aftermath
+from tests.integration.conftest import disk, home
+
+__all__ = ["disk", "home"]
+
+Look = Callable[..., Aftermath]
+
+
+@pytest.fixture
+def look(storage: BackupStorage, home: Path, caplog: pytest.LogCaptureFixture) -> Look:
+    """A function that looks at everything before a fault: call it with the servers that the test uses."""
+
+    def before(*servers: PostgresServer) -> Aftermath:
+        return Aftermath(storage, home, caplog, *servers)
+
+    return before
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are tried again as often as ever, but at once."""
+    for room in (backup, drill, prune, restore):
+        for task in vars(room).values():
+            if isinstance(task, Task):
+                monkeypatch.setattr(task, "retry_delay_seconds", 0)

@@ -1,0 +1,620 @@
+"""Faults of the storage and of the way to it, while the real flows run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import tasks.backup
+from blocks import providers
+from blocks import storage as storage_block
+from blocks.postgres import PostgresServer
+from blocks.providers import MIB, Provider
+from blocks.storage import BackupStorage
+from flows.backup import backup as backup_flow
+from flows.demo.services import Storage
+from flows.prune import prune
+from flows.restore import restore
+from flows.restore_drill import restore_drill
+from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.clients import Client
+from tasks.engine.upload import Upload
+from tests.conftest import FlowRun, NewDatabase, Ran, command_environment
+from tests.faults.aftermath import Aftermath, pending
+from tests.faults.conftest import Look
+from tests.faults.http_proxy import (
+    Answer,
+    Deed,
+    Request,
+    S3Proxy,
+    at_most_parts,
+    by_path_only,
+    error,
+    flipped,
+    lagging,
+    lost,
+    reset,
+    s3_proxy,
+    short,
+    slow,
+    without_checksums,
+)
+from tests.integration.objects import LIBRARY, NAME, asked, copied, take_backup
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+# About 40 MB that no compressor makes small: three parts, and a download with a middle.
+BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
+FROM generate_series(1, 300000) n"""
+ROWS = 300_000
+OBJECTS, PARTS, WHOLE_UPLOAD = r"\.sql\.gz(\?x-id=\w+)?$", r"partNumber=", r"\?uploadId="
+OVERLOADED = error(503, "SlowDown")
+UPLOAD_FAILED, DOWNLOAD_FAILED, DENIED = "S3 upload failed", "Failed to download backup from S3", "Access Denied"
+
+Waits = list[float]
+
+
+def some(names: Iterable[str], soon: str) -> list[Any]:
+    """Parameters of which all but some (a pattern) are only run by who has the time."""
+    return [name if re.fullmatch(soon, name) else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """How long the client would have waited, each time; here it does not."""
+    waited = Waits()
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(storage_block, "_wait_after", waited.append)
+    return waited
+
+
+@pytest.fixture
+def s3(storage_server: Storage) -> Iterator[S3Proxy]:
+    """The way to the storage."""
+    with s3_proxy(urlsplit(storage_server.endpoint).port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def run(s3: S3Proxy, flow_run: FlowRun) -> Run:
+    """A function that runs a flow by way of the proxy."""
+
+    def call(
+        flow: Any, server: PostgresServer | None = None, environ: dict[str, str] | None = None, **more: Any
+    ) -> Ran:
+        given = {"S3_ENDPOINT": s3.url, "COMPRESSION_LEVEL": "1", "VERIFY_TARGET": "database", **(environ or {})}
+        return flow_run(flow, server, environ=given, **more)
+
+    return call
+
+
+@pytest.fixture
+def small(new_database: NewDatabase) -> PostgresServer:
+    """A database whose backup goes in one request."""
+    return new_database(16, LIBRARY)
+
+
+@pytest.fixture(scope="module")
+def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+    """A database whose backup goes in parts."""
+    server, name = server_of(16), "big for faults of the storage"
+    with server.connect() as connection:
+        connection.execute("CREATE DATABASE {}", name)
+    with server.on(name).connect() as connection:
+        connection.execute(BIG)
+    yield server.on(name)
+    with server.connect() as connection:
+        connection.execute("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def stored(big: PostgresServer, storage: BackupStorage, clients: dict[int, Client]) -> PostgresServer:
+    """The same with a backup in the storage."""
+    take_backup(storage, big, clients[16], name_at(datetime.now(UTC) - timedelta(minutes=5)))
+    return big
+
+
+@pytest.fixture
+def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads that nobody completed are stale at once, not after a day."""
+    monkeypatch.setattr(tasks.backup, "STALE_UPLOAD", timedelta(0))
+
+
+def assert_backup(ran: Ran, storage: BackupStorage) -> None:
+    """The run made the newest backup."""
+    assert ran.error is None, ran.error
+    assert read_catalog(storage)[-1].name == ran.result.name
+
+
+def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: PostgresServer, after: Aftermath) -> None:
+    """Without the fault a backup is made and proven, and nothing is left of what was before."""
+    s3.heal()
+    assert_backup(run(backup_flow, server), after.storage)
+    drilled = run(restore_drill, server)
+    assert drilled.state == "PROVEN", drilled.result.cause
+    after.assert_nothing_lost()
+
+
+def dumps(caplog: pytest.LogCaptureFixture) -> int:
+    """How often a dump was begun."""
+    return [record.getMessage() for record in caplog.records].count("Dumping database...")
+
+
+# --- faults that pass: they are tried again inside the run ------------------------------------------------------------
+
+PASSING: dict[str, Deed] = {
+    "500": error(500, "InternalError"),
+    "503": OVERLOADED,
+    "429": error(429, "TooManyRequests"),
+    "timeout": error(400, "RequestTimeout"),
+    "reset": reset(),
+    "reset mid-body": reset(1 << 20),
+    "lost answer": lost,
+}
+
+
+@pytest.mark.parametrize("fault", some(PASSING, "503|reset mid-body|lost answer"))
+def test_an_upload_that_stumbles(
+    fault: str, s3: S3Proxy, run: Run, big: PostgresServer, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each part is tried again by itself, with a wait; the dump goes on and is not begun anew."""
+    after = look(big)
+    first = s3.on("PUT", PARTS, PASSING[fault], times=2)
+    last = s3.on("POST", WHOLE_UPLOAD, PASSING[fault], times=1)
+    ran = run(backup_flow, big)
+    assert_backup(ran, after.storage)
+    assert (ran.result.rows, first.done, last.done, dumps(caplog)) == (ROWS, 2, 1, 1)
+    assert len(waits) == 3
+    after.assert_nothing_lost()
+
+
+def test_a_storage_that_says_when_to_come_back(
+    s3: S3Proxy, run: Run, small: PostgresServer, look: Look, waits: Waits
+) -> None:
+    """Retry-After is heeded, within reason, whichever status it comes with."""
+    after = look(small)
+    s3.on("PUT", OBJECTS, error(429, "TooManyRequests", Retry_After="7"), times=1)
+    s3.on("PUT", OBJECTS, error(503, "SlowDown", Retry_After="86400"), times=1)
+    assert_backup(run(backup_flow, small), after.storage)
+    assert [7 <= waits[0] <= 8, 60 <= waits[1] <= 61, len(waits)] == [True, True, 2]
+    after.assert_nothing_lost()
+
+
+def test_an_answer_that_is_lost_for_good(
+    s3: S3Proxy, run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The object is there, and nobody can say so: the next attempt takes another name, and is the backup."""
+    after = look(small)
+    s3.on("PUT", OBJECTS, lost, times=6)
+    s3.on(
+        "HEAD", OBJECTS, OVERLOADED, after=2, times=6
+    )  # to name the backup, to name the dump, before the object; then it is gone
+    ran = run(backup_flow, small)
+    assert_backup(ran, after.storage)
+    assert dumps(caplog) == 2
+    after.assert_nothing_lost()
+
+
+@pytest.mark.parametrize(
+    "fault", some([*(f for f in PASSING if f != "lost answer"), "short", "flipped"], "429|short|flipped")
+)
+@pytest.mark.parametrize("what", ["drill", "restore"])
+def test_a_download_that_stumbles(
+    what: str, fault: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+) -> None:
+    """It goes on where it broke off; a changed bit is noticed, and all of it read again."""
+    target = new_database(16)
+    after = look(stored)
+    deeds = {**PASSING, "short": short(9_000_000), "flipped": flipped(9_000_000)}
+    rule = s3.on("GET", OBJECTS, deeds[fault], times=1 if fault == "flipped" else 2)
+    ran = run(restore_drill, stored) if what == "drill" else run(restore, to=target, backup="latest")
+    assert rule.done == rule.times
+    if what == "drill":
+        assert (ran.state, ran.result.cause) == ("PROVEN", "")
+    else:
+        assert (ran.result, asked(target, "SELECT count(*) FROM big")) == (ROWS, [(ROWS,)]), ran.error
+    after.assert_nothing_lost()
+
+
+@pytest.mark.parametrize("fault", some(["503", "429", "reset", "lost answer"], "503"))
+def test_a_prune_that_stumbles(
+    fault: str,
+    s3: S3Proxy,
+    run: Run,
+    small: PostgresServer,
+    storage: BackupStorage,
+    clients: dict[int, Client],
+    look: Look,
+) -> None:
+    """Each request is tried again, and what was deleted already stays deleted."""
+    old = two_old_backups(storage, small, clients)
+    after = look(small)
+    listed, deleted = s3.on("GET", "list-type=2", PASSING[fault], times=1), s3.on("DELETE", "", PASSING[fault], times=2)
+    ran = run(prune)
+    assert (ran.state, {b.name for b in ran.result.removals}) == ("Completed", old)
+    assert (listed.done, deleted.done) == (1, 2)
+    after.assert_nothing_lost(removed=frozenset(old))
+
+
+def two_old_backups(storage: BackupStorage, server: PostgresServer, clients: dict[int, Client]) -> set[str]:
+    """Store two backups that are due to go, and one of just now."""
+    take_backup(storage, server, clients[16])
+    copied(storage, "backup_20240208_143022")
+    copied(storage, name_at(datetime.now(UTC) - timedelta(minutes=5)))
+    return {NAME, "backup_20240208_143022"}
+
+
+@pytest.mark.long
+def test_a_slow_storage(s3: S3Proxy, run: Run, big: PostgresServer, look: Look) -> None:
+    """Slowness is no fault."""
+    after = look(big)
+    s3.on("PUT|POST|GET|HEAD", "", slow(0.002))
+    assert_the_next_succeeds(run, SimpleNamespace(heal=lambda: None), big, after)  # type: ignore[arg-type]
+
+
+# --- faults that stay -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_storage_that_stays_overloaded(
+    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests and dumps are tried again, each a few times, and then it is said once."""
+    after = look(big)
+    s3.on("PUT", PARTS, OVERLOADED)
+    ran = run(backup_flow, big)
+    after.assert_said(ran, UPLOAD_FAILED)
+    assert dumps(caplog) == 4
+    assert len(waits) >= 4 * 5
+    after.assert_nothing_lost()
+    assert_the_next_succeeds(run, s3, big, after)
+
+
+@pytest.mark.parametrize("moment", some(["before", "in the middle"], "in the middle"))
+def test_a_connection_that_is_refused(
+    moment: str, s3: S3Proxy, run: Run, big: PostgresServer, look: Look, sweeping: None
+) -> None:
+    """Nobody listens, from the start or from the second part on."""
+    after = look(big)
+    if moment == "before":
+        s3.refuse()
+    else:
+        s3.on("PUT", PARTS, refusing(s3), after=1, times=1)
+    ran = run(backup_flow, big)
+    after.assert_said(ran, UPLOAD_FAILED)
+    after.assert_nothing_lost(uploads_may_stay=True)
+    s3.listen()
+    assert_the_next_succeeds(run, s3, big, after)
+
+
+def refusing(s3: S3Proxy) -> Deed:
+    """Nobody listens any more from this request on."""
+
+    def deed(request: Request) -> Answer:
+        s3.refuse()
+        return reset()(request)
+
+    return deed
+
+
+def test_a_storage_that_comes_back(
+    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage that restarts in the middle of an upload costs a wait."""
+    after, waited = look(big), Waits()
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            s3.listen()
+
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=wait))
+    s3.on("PUT", PARTS, refusing(s3), after=1, times=1)
+    assert_backup(run(backup_flow, big), after.storage)
+    assert len(waited) >= 3
+    after.assert_nothing_lost()
+
+
+def test_keys_that_are_rotated_in_the_middle_of_an_upload(
+    s3: S3Proxy,
+    run: Run,
+    big: PostgresServer,
+    look: Look,
+    sweeping: None,
+    waits: Waits,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is tried again, nor can the upload be aborted; the next run sweeps it."""
+    after = look(big)
+    part = s3.on("PUT", PARTS, error(403, "AccessDenied"), after=1)
+    s3.on("DELETE", "", error(403, "AccessDenied"))
+    ran = run(backup_flow, big)
+    after.assert_said(ran, DENIED)
+    assert (dumps(caplog), part.done <= 2, waits) == (1, True, [])
+    assert len(pending(after.storage)) == 1
+    after.assert_nothing_lost(uploads_may_stay=True)
+    assert_the_next_succeeds(run, s3, big, after)
+
+
+def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small: PostgresServer, look: Look) -> None:
+    """The object is there, without its manifest: it is no backup of ours, and the run says that it failed."""
+    after = look(small)
+    rule = s3.on("PUT", re.escape(MANIFEST), error(403, "AccessDenied"))
+    after.assert_said(run(backup_flow, small), DENIED)
+    assert rule.done == 1
+    assert [b.has_manifest for b in read_catalog(after.storage)] == [False]
+    after.assert_nothing_lost()
+    assert_the_next_succeeds(run, s3, small, after)
+
+
+@pytest.mark.parametrize("what", ["drill", "restore"])
+@pytest.mark.parametrize("fault", some(["403", "503", "refused", "short", "bucket gone"], "403"))
+def test_a_download_that_cannot_be_ended(
+    fault: str, what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+) -> None:
+    """The drill says nothing about the backup, and the target of the restore is as it was."""
+    target = new_database(16)
+    after = look(stored)
+    deeds = {"403": error(403, "AccessDenied"), "503": OVERLOADED, "refused": refusing(s3), "short": short(0),
+             "bucket gone": error(404, "NoSuchBucket")}  # fmt: skip
+    s3.on("GET", OBJECTS, short(9_000_000), times=1)
+    rule = s3.on("GET", OBJECTS, deeds[fault])
+    ran = run(restore_drill, stored) if what == "drill" else run(restore, to=target, backup="latest")
+    after.assert_said(
+        ran, DENIED if fault == "403" else DOWNLOAD_FAILED, "INCONCLUSIVE" if what == "drill" else "Failed"
+    )
+    if fault in ("403", "bucket gone"):
+        assert rule.done == 1, "a fault that stays is not tried again"
+    assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    if fault == "refused":
+        s3.listen()
+    after.assert_nothing_lost()
+    assert_the_next_succeeds(run, s3, stored, after)
+
+
+@pytest.mark.parametrize("what", ["drill", "restore"])
+def test_a_bit_that_is_always_changed(
+    what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+) -> None:
+    """Two readings agree: what the storage gives is not what it was given. It is never PROVEN, and never restored."""
+    target = new_database(16)
+    after = look(stored)
+    rule = s3.on("GET", OBJECTS, flipped(9_000_000))
+    ran = run(restore_drill, stored) if what == "drill" else run(restore, to=target, backup="latest")
+    after.assert_said(ran, "Restore failed", "FAILED" if what == "drill" else "Failed")
+    assert rule.done == 2
+    assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    after.assert_nothing_lost()
+    assert_the_next_succeeds(run, s3, stored, after)
+
+
+def test_deleting_that_is_denied(
+    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+) -> None:
+    """Keys that may not delete keep everything: a warning, not tried again, and the run is done."""
+    old = two_old_backups(storage, small, clients)
+    after = look(small)
+    rule = s3.on("DELETE", "", error(403, "AccessDenied"))
+    ran = run(prune)
+    assert (ran.state, ran.result.removals, rule.done) == ("Completed", [], len(old))
+    after.assert_nothing_lost()
+
+
+# --- providers with ways of their own ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["no checksums", "by path"])
+def test_a_provider_with_ways_of_its_own(
+    way: str, s3: S3Proxy, run: Run, big: PostgresServer, storage: BackupStorage, new_database: NewDatabase, look: Look
+) -> None:
+    """One rejects the checksum headers of newer SDKs, another knows buckets by path alone: nothing is noticed of either."""
+    target = new_database(16)
+    after = look(big)
+    s3.on(
+        "PUT|POST|GET|HEAD|DELETE",
+        "",
+        without_checksums if way == "no checksums" else by_path_only(storage.bucket.bucket_name),
+    )
+    environ = {"S3_ENDPOINT": f"http://localhost:{s3.port}"}
+    assert_backup(run(backup_flow, big, environ), storage)
+    assert run(restore_drill, big, environ).state == "PROVEN"
+    assert run(prune, environ=environ).state == "Completed"
+    assert run(restore, environ=environ, to=target, backup="latest").result == ROWS
+    after.assert_nothing_lost()
+
+
+def test_a_provider_of_few_parts(
+    s3: S3Proxy, storage_server: Storage, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, look: Look
+) -> None:
+    """Where it is known, a stream that grows far beyond what was expected is still one object: late parts are larger.
+
+    Some providers allow 1,000 parts; here it is eight, for a part has 5 MiB at least.
+    """
+    after = look()
+    monkeypatch.setattr(providers, "OTHER", Provider("few parts", max_parts=8))
+    by_proxy = replace(storage_server, endpoint=s3.url).block(storage.bucket.bucket_folder)
+    rule = s3.on("PUT", PARTS, at_most_parts(8))
+    upload = Upload(by_proxy, by_proxy.key("large" + OBJECT), expected_bytes=0, part_bytes=5 * MIB)
+    for _ in range(60):
+        upload.write(bytes(MIB))
+    upload.complete()
+    found = storage.stat(storage.key("large" + OBJECT))
+    assert found is not None
+    assert (found.size_bytes, 4 < rule.seen <= 8) == (60 * MIB, True)
+    after.assert_nothing_lost()
+
+
+@pytest.mark.long
+def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: PostgresServer, look: Look) -> None:
+    """A part number that is refused ends the backup with the storage's own code; nothing of it stays."""
+    after = look(big)
+    rule = s3.on("PUT", PARTS, at_most_parts(1))
+    ran = run(backup_flow, big)
+    after.assert_said(ran, UPLOAD_FAILED)
+    assert "InvalidArgument" in ran.error.sentence if ran.error else False
+    assert rule.seen <= 4
+    after.assert_nothing_lost()
+    assert_the_next_succeeds(run, s3, big, after)
+
+
+# --- a listing that lags ----------------------------------------------------------------------------------------------
+
+
+def test_a_listing_that_does_not_show_the_first_backup(
+    s3: S3Proxy, run: Run, small: PostgresServer, look: Look
+) -> None:
+    """Backups are made beside it; a drill says that there is none, and nothing is pruned."""
+    after = look(small)
+    s3.on("GET", "list-type=2", lagging(datetime.now(UTC) - timedelta(hours=1)))
+    names = {run(backup_flow, small).result.name for _ in range(2)}
+    assert len(names) == 2
+    after.assert_said(run(restore_drill, small), "No backups found in S3")
+    assert run(prune).result.decisions == ()
+    s3.heal()
+    assert {b.name for b in read_catalog(after.storage)} == names
+    after.assert_nothing_lost()
+    assert run(restore_drill, small).state == "PROVEN"
+
+
+def test_a_listing_that_shows_old_backups_alone(
+    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+) -> None:
+    """The old ones are taken for the newest: they are kept and drilled, and none is removed."""
+    take_backup(storage, small, clients[16])
+    copied(storage, "backup_20240208_143022")
+    after = look(small)
+    time.sleep(1.1)  # a listing knows seconds
+    s3.on("GET", "list-type=2", lagging(datetime.now(UTC) - timedelta(seconds=0.5)))
+    made = run(backup_flow, small)
+    assert made.error is None
+    drilled = run(restore_drill, small)
+    assert (drilled.state, drilled.result.backup) == ("PROVEN", "backup_20240208_143022")
+    assert [d.keep for d in run(prune).result.decisions] == [True, True]
+    s3.heal()
+    assert read_catalog(storage)[-1].name == made.result.name
+    after.assert_nothing_lost()
+
+
+@pytest.mark.parametrize("what", ["drill", "restore"])
+def test_a_listing_that_does_not_show_the_manifest_yet(
+    what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+) -> None:
+    """It is asked for by its name, so that nothing is proven or restored by less than there is to compare with."""
+    target, after = new_database(16), look(stored)
+    asked_for = s3.on("GET", re.escape(MANIFEST), Request.forward)
+    s3.on("GET", "list-type=2", without_manifests)
+    ran = run(restore_drill, stored) if what == "drill" else run(restore, to=target, backup="latest")
+    if what == "drill":
+        assert ran.state == "PROVEN"
+        assert [c.result for c in ran.result.checks if "manifest" in c.name] == ["passed"]
+    assert ran.error is None
+    assert asked_for.seen > 0
+    after.assert_nothing_lost()
+
+
+def without_manifests(request: Request) -> Answer:
+    """A listing without manifests."""
+    answer = request.forward()
+    text = re.sub(
+        r"<Contents><Key>[^<]*\.manifest\.json</Key>.*?</Contents>", "", answer.body.decode(), flags=re.DOTALL
+    )
+    assert ".manifest.json" not in text
+    answer.body, answer.headers = text.encode(), []
+    return answer
+
+
+# --- a bucket that is gone --------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_that_is_not_there(run: Run, small: PostgresServer, look: Look, new_database: NewDatabase) -> None:
+    """Every flow says so, and how to mend it."""
+    target, gone = new_database(16), {"S3_BUCKET": "nobody-made-it"}
+    after = look(small)
+    after.assert_said(run(backup_flow, small, gone), UPLOAD_FAILED)
+    after.assert_said(run(restore_drill, small, gone), DOWNLOAD_FAILED, "INCONCLUSIVE")
+    after.assert_said(run(restore, environ=gone, to=target, backup="latest"), DOWNLOAD_FAILED)
+    pruned = run(prune, environ=gone)
+    after.assert_said(pruned, "S3 request failed")
+    assert pruned.error
+    assert "create the bucket" in pruned.error.hint
+    after.assert_nothing_lost()
+
+
+@pytest.mark.parametrize("moment", some(["parts", "manifest"], "manifest"))
+def test_a_bucket_that_vanishes(
+    moment: str,
+    s3: S3Proxy,
+    run: Run,
+    big: PostgresServer,
+    look: Look,
+    sweeping: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the middle of the upload, or after it: it is said as what it is, and not tried again."""
+    after, gone = look(big), error(404, "NoSuchBucket")
+
+    def vanish(request: Request) -> Answer:
+        answer = request.forward() if moment == "manifest" else gone(request)
+        s3.on(".*", "", gone)
+        return answer
+
+    s3.on("PUT" if moment == "parts" else "POST", PARTS if moment == "parts" else WHOLE_UPLOAD, vanish, times=1)
+    ran = run(backup_flow, big)
+    after.assert_said(ran, UPLOAD_FAILED)
+    assert ran.error
+    assert "the bucket does not exist" in ran.error.sentence
+    assert dumps(caplog) == 1
+    s3.heal()
+    after.assert_nothing_lost(uploads_may_stay=True)
+    assert_the_next_succeeds(run, s3, big, after)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+COMMANDS = {"backup": (["backup"], DENIED, 1), "drill": (["drill"], DENIED, 3), "restore": (["restore", "latest"], DENIED, 1),
+            "prune": (["prune"], DENIED, 1)}  # fmt: skip
+
+
+@pytest.fixture
+def environ(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of commands."""
+    return command_environment(storage_server, storage, prefect_api, tmp_path)
+
+
+@pytest.mark.long
+def test_the_exit_status_after_a_fault(
+    s3: S3Proxy, environ: dict[str, str], stored: PostgresServer, new_database: NewDatabase, look: Look
+) -> None:
+    """1 for what failed, 3 for a drill without a verdict, with the sentence and its hint in the log."""
+    target, after = new_database(16), look(stored)
+    s3.on(".*", "", error(403, "AccessDenied"))
+    places = {
+        "S3_ENDPOINT": s3.url,
+        "DATABASE_URL": stored.url.get_secret_value(),
+        "RESTORE_DATABASE_URL": target.url.get_secret_value(),
+    }
+    started = {
+        name: subprocess.Popen([str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments], env={**environ, **places}, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+        for name, (arguments, _, _) in COMMANDS.items()
+    }  # fmt: skip
+    for name, process in started.items():
+        said = process.communicate(timeout=240)[0]
+        assert process.returncode == COMMANDS[name][2], said
+        assert f"ERROR: {COMMANDS[name][1]}" in said
+        assert "HINT: check S3_ACCESS_KEY_ID" in said
+    after.assert_nothing_lost()

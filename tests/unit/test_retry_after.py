@@ -1,0 +1,56 @@
+"""What a storage asks for is waited for, and what it does not ask for is left to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.retry_after import LONGEST_S, seconds_to_wait
+from blocks.storage import BackupStorage
+from tasks import policy
+
+DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "attempts", "least", "most"),
+    [
+        (429, {"Retry-After": "7"}, 1, 7, 8),
+        (503, {"Retry-After": "7"}, 4, 7, 8),
+        (503, {"Retry-After": "0"}, 1, 0, 1),
+        (503, {"Retry-After": "86400"}, 1, LONGEST_S, LONGEST_S + 1),
+        (503, {"Retry-After": "Sat, 21 Nov 2026 10:00:09 GMT", "Date": DATE}, 1, 9, 10),
+        (503, {"Retry-After": "Sat, 21 Nov 2026 09:00:00 GMT", "Date": DATE}, 1, 0, 1),
+        (429, {}, 1, 0.5, 1),
+        (429, {}, 4, 4, 8),
+        (429, {"Retry-After": "soon"}, 2, 1, 2),
+        (429, {"Retry-After": "Sat, 21 Nov 2026 10:00:09 GMT"}, 2, 1, 2),
+    ],
+)
+def test_the_wait(status: int, headers: Mapping[str, str], attempts: int, least: float, most: float) -> None:
+    """As long as asked for, a minute at most, and a little more; without a wish, longer after each attempt."""
+    waits = [seconds_to_wait(status, headers, attempts) for _ in range(50)]
+    assert all(wait is not None and least <= wait <= most for wait in waits), waits
+    assert len(set(waits)) > 1, "everybody would come back together"
+
+
+@pytest.mark.parametrize(("status", "headers"), [(200, {"Retry-After": "7"}), (500, {"Retry-After": "7"}), (503, {}), (403, {}),
+                                                 (503, {"Retry-After": "-7"})])  # fmt: skip
+def test_what_is_left_to_the_client(status: int, headers: Mapping[str, str]) -> None:
+    """Its own rules know other statuses, and when nobody asks for a wait."""
+    assert seconds_to_wait(status, headers, 1) is None
+
+
+def test_the_client_waits_longer_and_longer_and_never_alike() -> None:
+    """The mode of the client's own retries is the one with jitter, and a task's delays grow and are jittered too."""
+    fields: dict[str, Any] = {"endpoint": "http://127.0.0.1:1", "bucket": "b", "prefix": "", "region": "us-east-1"}
+    client = BackupStorage.at(**fields, key_id="k", secret=SecretStr("s")).client
+    assert client.meta.config.retries["mode"] == "standard"
+    for rules in (policy.QUICK, policy.LONG, policy.READING):
+        delays = rules["retry_delay_seconds"]
+        assert all(later >= 3 * earlier for earlier, later in pairwise(delays))
+        assert rules["retry_jitter_factor"] > 0
