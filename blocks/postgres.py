@@ -320,15 +320,20 @@ def _translate(error: psycopg.Error, address: str) -> Exception:
         return CreateDatabaseDenied(address)
     if code == "53100" or "no space left" in lowered:
         return NoSpaceLeft(context)
-    if not code and any(sign in lowered for sign in _TLS):
-        return DatabaseRefused(context, hint=_TLS_HINT)
-    if not code and ("timeout" in lowered or "timed out" in lowered):
-        return DatabaseTimeout(context)
-    if not code and any(refusal in lowered for refusal in _REFUSALS):
-        return DatabaseRefused(context)
+    if not code and (refused := _refusal(context, lowered)):
+        return refused
     if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
         return DatabaseUnreachable(context)
     return DatabaseError(context)
+
+
+def _refusal(context: str, lowered: str) -> DatabaseError | None:
+    """What a connection that could not be made says of its own; it carries no code."""
+    if any(sign in lowered for sign in _TLS):
+        return DatabaseRefused(context, hint=_TLS_HINT)
+    if "timeout" in lowered or "timed out" in lowered:
+        return DatabaseTimeout(context)
+    return DatabaseRefused(context) if any(refusal in lowered for refusal in _REFUSALS) else None
 
 
 def _plain(text: str) -> str:
