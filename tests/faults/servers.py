@@ -19,6 +19,7 @@ from tests.faults.aftermath import await_that
 from tests.integration.objects import asked
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+_PLACE = tempfile.gettempdir()  # when a test has not changed it yet
 
 
 def owner() -> tuple[int, int] | None:
@@ -34,7 +35,8 @@ def as_owner() -> dict[str, int]:
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A folder that the servers' user may go into."""
-    folder = Path(tempfile.mkdtemp(prefix="server-"))
+    # Elsewhere than what is made from now on, because tests look whether anything of that stays.
+    folder = Path(tempfile.mkdtemp(prefix="server-", dir=_PLACE))
     try:
         folder.chmod(0o711)
         yield folder

@@ -64,7 +64,7 @@ def network(server_of: Callable[[int], PostgresServer]) -> Iterator[Proxy]:
         yield proxy
 
 
-def at(server: PostgresServer, port: int | None = None, **parameters: str) -> PostgresServer:
+def at(server: PostgresServer, port: int | str = "", **parameters: str) -> PostgresServer:
     """The same database by another way."""
     given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
     return PostgresServer(url=SecretStr(conninfo_url(given)))
@@ -181,7 +181,12 @@ def test_server_that_falls_silent(
     after = look(big)
     monkeypatch.setattr(pipeline, "_SILENCE_S", 2.0)
     network.stall_after_down = 10 * MIB
-    mending = threading.Thread(target=lambda: (await_that(lambda: retries(caplog), "it is noticed"), network.resume()))
+
+    def mend() -> None:
+        await_that(lambda: retries(caplog), "it is noticed")
+        network.resume()
+
+    mending = threading.Thread(target=mend)
     mending.start()
     assert_backed_up(flow_run, at(big, network.port), after)
     mending.join()

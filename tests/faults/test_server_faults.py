@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
-from tasks.engine import scratch
+from tasks.engine import dump
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look
 from tests.faults.servers import (
@@ -43,7 +44,7 @@ def restartable(clients: Clients, storage: BackupStorage) -> Iterator[Restartabl
         yield made
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.long)])
 def test_server_restarted_in_a_dump(
     mode: str,
     restartable: Restartable,
@@ -55,13 +56,13 @@ def test_server_restarted_in_a_dump(
     """It is down when the dump is tried again, and back at the next attempt: the run succeeds."""
     after = look(restartable.server)
     midway = Midway(monkeypatch, lambda: restartable.stop(mode))
-    attempts, forced = [0], backup_tasks.running_dump
+    attempts = [0]
 
     def second_is_late(*arguments: object) -> object:
         attempts[0] += 1
         if attempts[0] == 3:
             restartable.start()
-        return forced(*arguments)  # type: ignore[arg-type]
+        return dump.running_dump(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backup_tasks, "running_dump", second_is_late)
     ran = flow_run(backup_flow, restartable.server, environ={"COMPRESSION_LEVEL": "1"})
@@ -70,13 +71,14 @@ def test_server_restarted_in_a_dump(
     after.assert_nothing_lost()
 
 
+@pytest.mark.long
 def test_server_restarted_in_a_restore(
     restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A restore that lost its server leaves what it made marked; the next one drops that, and succeeds."""
     told(restartable.server, "CREATE DATABASE wanted")
     target, after = restartable.server.on("wanted"), look(restartable.server)
-    read, drop = BackupStorage.open_range, scratch.drop_marked
+    read = BackupStorage.open_range
 
     def cut(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         for number, chunk in enumerate(read(self, key, start, length)):
@@ -90,7 +92,6 @@ def test_server_restarted_in_a_restore(
     after.assert_said(ran, "Cannot connect to database")
     restartable.start()
     assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
-    assert drop is scratch.drop_marked
     assert flow_run(restore_flow, to=target, backup="latest").result == 180_000
     after.assert_nothing_lost()
 
@@ -107,8 +108,6 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 @pytest.fixture
 def pooled(library: PostgresServer) -> Iterator[Callable[[str], PostgresServer]]:
     """A function that puts a pooler in front of the database."""
-    from contextlib import ExitStack  # noqa: PLC0415
-
     with ExitStack() as stack:
 
         def start(mode: str) -> PostgresServer:
@@ -119,7 +118,7 @@ def pooled(library: PostgresServer) -> Iterator[Callable[[str], PostgresServer]]
         yield start
 
 
-@pytest.mark.parametrize("mode", ["transaction", "statement"])
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("statement", marks=pytest.mark.long)])
 def test_pooler_that_shares_sessions(
     mode: str,
     pooled: Callable[[str], PostgresServer],
@@ -142,6 +141,7 @@ def test_pooler_that_shares_sessions(
     assert_backed_up(flow_run, library, after)
 
 
+@pytest.mark.long
 def test_pooler_that_keeps_sessions(
     pooled: Callable[[str], PostgresServer], library: PostgresServer, look: Look, flow_run: FlowRun
 ) -> None:
@@ -180,7 +180,9 @@ WISHES: dict[str, tuple[dict[str, str], str | None]] = {
 }
 
 
-@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize(
+    "wish", [pytest.param(w, marks=[] if w == "another authority" else pytest.mark.long) for w in WISHES]
+)
 def test_tls(
     wish: str,
     tls: PostgresServer,
@@ -195,7 +197,7 @@ def test_tls(
         given = {**given, "sslrootcert": str(certificates / given["sslrootcert"])}
     after = look(tls)
     if said:
-        ran = flow_run(backup_flow, at(tls, **given))
+        ran = flow_run(backup_flow, at(tls, "", **given))
         after.assert_said(ran, "Cannot connect to database")
         assert isinstance(ran.error, DatabaseRefused)
         assert said in ran.error.context
@@ -203,9 +205,10 @@ def test_tls(
         assert retries(caplog) == 0
         after.assert_nothing_lost()
         given = {"sslmode": "require"}
-    assert_backed_up(flow_run, at(tls, **given), after)
+    assert_backed_up(flow_run, at(tls, "", **given), after)
 
 
+@pytest.mark.long
 def test_tls_that_the_server_has_not(
     library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,7 +81,7 @@ class Proxy:
 
     def _pass(self, source: socket.socket, sink: socket.socket, way: str) -> None:
         passed, limit = 0, self.reset_after_up if way == "up" else self.reset_after_down
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(_CHUNK_BYTES):
                 self._flowing.wait()
                 if self._closed:
@@ -96,6 +96,11 @@ class Proxy:
                     _reset(sink)
                     return
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # One side is gone: the other must learn of it.
+            for each in (source, sink):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
     def _count(self, way: str, count: int) -> None:
         if way == "up":
