@@ -48,9 +48,9 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
     """
     with server.connect() as guard:
         name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
-        _create(guard, name, locale, exact=kind == "restore")
         told_to_stop = True
         try:
+            _create(guard, name, locale, exact=kind == "restore")
             yield server.on(name)
             told_to_stop = False
         except Exception:

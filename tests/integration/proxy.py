@@ -98,9 +98,8 @@ class Proxy:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             # One side is gone: the other must learn of it.
-            for each in (source, sink):
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+            _reset(source)
+            _reset(sink)
 
     def _count(self, way: str, count: int) -> None:
         if way == "up":
@@ -114,8 +113,9 @@ class Proxy:
 
 def _reset(connection: socket.socket) -> None:
     """End a connection with a reset; who waits for something from it must be woken first, because he holds it open."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.shutdown(socket.SHUT_RD)
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)
     connection.close()
 
 
