@@ -95,7 +95,6 @@ def pooler(server: PostgresServer, port: int, mode: str) -> Iterator[None]:
         settings.write_text(
             f"[databases]\n* = host=127.0.0.1 port={known['port']}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
             f"auth_type = plain\nauth_file = {give(users)}\npool_mode = {mode}\nunix_socket_dir =\n"
-            "server_idle_timeout = 1\n"  # what it keeps is a process of the server, and tests look whether any stays
         )
         command = [PGBOUNCER, "--quiet", str(give(settings))]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_owner())  # type: ignore[call-overload]

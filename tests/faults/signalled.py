@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,18 @@ def changing(_: Connection, statement: str, *names: object) -> str:
     return "" if statement.startswith("SET ") else "SQL " + " ".join(statement.split()[:2])
 
 
+def working(_: Child, argv: Sequence[str], *__: object) -> str:
+    """The name of a program that is started to do something."""
+    return "" if "--version" in argv else f"program {Path(argv[0]).name}"
+
+
 def watch(journal: Journal) -> None:
     """Have every step noted."""
     journal.watch(Task, "__call__", lambda task, *_: task.name, after=True)
     for request in REQUESTS:
         journal.watch(BackupStorage, request, lambda *_, request=request: f"request {request}")
     journal.watch(Connection, "execute", changing)
-    journal.watch(Child, "__init__", lambda _, argv, *__: f"program {Path(argv[0]).name}")
+    journal.watch(Child, "__init__", working)
     started = Child.__init__
 
     def noted(child: Child, *arguments: Any, **options: Any) -> None:

@@ -224,7 +224,7 @@ class Restore(Act):
 class RestoreInPlace(Restore):
     """By a role that may not create databases, in one transaction."""
 
-    arguments, sample = ("restore", "latest"), "after restore in place"
+    arguments, sample = ("restore", "latest"), "before program psql"
     sample_by = signal.SIGTERM
     options: Mapping[str, Any] = {}
     before = ""
@@ -270,6 +270,13 @@ def test_a_step_of_every_flow(kind: type[Act], stage: Stage) -> None:
     strike(kind(stage), kind.sample, kind.sample_by)
 
 
+def distinct(moments: list[str]) -> list[str]:
+    """The moments without those right after which the next comes: nothing happens in between."""
+    return [
+        m for m, following in zip(moments, [*moments[1:], ""], strict=True) if m.startswith("before") or not following
+    ]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("by", BY)
@@ -281,7 +288,7 @@ def test_every_step_of_every_flow(kind: type[Act], by: signal.Signals, stage: St
     status, moments = stage.run(act.arguments, "", by)
     assert (status, kind.sample in moments) == (0, True), moments
     failures = []
-    for moment in moments:
+    for moment in distinct(moments):
         try:
             strike(act, moment, by)
         except AssertionError as failure:
