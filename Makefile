@@ -14,6 +14,7 @@ setup: ## Make .venv with the project, the demo's servers and nothing else
 setup-dev: ## Make .venv with what tests and benchmarks need as well
 	@$(PYTHON) .ci/bootstrap.py dev
 	@.ci/install-postgresql
+	@.ci/install-pgbouncer
 	@.ci/install-chromium
 
 demo: setup ## Back up, drill and prune a sample database, with servers of its own (KEEP=1 leaves the UI up)

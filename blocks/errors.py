@@ -5,6 +5,7 @@
      |__ DatabaseError
      |    |__ DatabaseUnreachable (transient)
      |    |__ DatabaseRefused
+     |    |__ PooledSessions
      |    |__ DatabaseTimeout     (transient)
      |    |__ CreateDatabaseDenied
      |    |__ ClientMissing
@@ -125,6 +126,13 @@ class DatabaseRefused(DatabaseError):
 
     message = "Cannot connect to database"
     hint = "check user, password and database name in DATABASE_URL"
+
+
+class PooledSessions(DatabaseError):
+    """What is set in a session, and its locks, must last from one statement to the next: dumps and drills build on both."""
+
+    message = "The database is behind a pooler in transaction mode"
+    hint = "use the address of the server itself, or of a pool in session mode; poolers often have a port or a host name of their own"
 
 
 class DatabaseTimeout(DatabaseError):
@@ -301,6 +309,7 @@ _CAUSES = {
     "Invalid ": "configuration",
     "Cannot connect to database": "database_unreachable",
     "The database reported an error": "database_error",
+    "The database is behind a pooler in transaction mode": "database_error",
     "Connection timed out": "timeout",
     "permission denied to create database": "create_database_denied",
     "pg_dump failed": "dump_failed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from blocks.errors import (
     DatabaseTimeout,
     DatabaseUnreachable,
     NoSpaceLeft,
+    PooledSessions,
 )
 
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
@@ -30,10 +32,15 @@ CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
 # What a role or database has set for its applications must neither cut us short nor let us wait for ever.
-_NO_OTHER_LIMITS = (
-    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('lock_timeout', 'idle_session_timeout',"
-    " 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+NO_LIMITS = (
+    "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout',"
+    " 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
 )
+# A server that is gone without a word is noticed within two minutes, and not after two hours, as the system has it.
+_KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
+# Parameters of a connection for which libpq has no variable.
+_BY_ARGUMENT = ("keepalives", *_KEEPALIVES, "tcp_user_timeout")
+_LOOKS = 5
 
 Rows = list[tuple[Any, ...]]
 
@@ -143,19 +150,42 @@ class PostgresServer(Block):
         given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
         return {variables[name]: value for name, value in given.items() if name in variables}
 
+    def child_options(self) -> list[str]:
+        """What libpq programs must be told of a connection and cannot be by environment; nothing of it is secret."""
+        given = {**_KEEPALIVES, **{n: v for n, v in self.parameters().items() if n in _BY_ARGUMENT}}
+        return ["--dbname=" + conninfo.make_conninfo("", **given)]
+
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode; every fault is translated into our family of errors."""
+        with translated(self.address), self._open() as opened:
+            opened.execute(NO_LIMITS)
+            opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
+            yield Connection(opened, self.address)
+
+    def _open(self) -> psycopg.Connection[Any]:
         given: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": APPLICATION_NAME,
+            **_KEEPALIVES,
             **self.parameters(),
         }
         given["client_encoding"] = "UTF8"  # we ask for names, whatever encoding the data has
-        with translated(self.address), psycopg.connect(autocommit=True, **given) as opened:
-            opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
-            opened.execute(_NO_OTHER_LIMITS)
-            yield Connection(opened, self.address)
+        return psycopg.connect(autocommit=True, **given)
+
+    def refuse_pooled_sessions(self) -> None:
+        """Raise PooledSessions when a pooler gives our session to others between two statements.
+
+        It is asked with nothing set, because a setting would go over to them.
+        """
+        with translated(self.address), self._open() as first:
+            # A server tells its process at the start of a session; a pooler tells a number of its own.
+            if _process(first) == first.info.backend_pid:
+                return
+            with contextlib.suppress(psycopg.Error), self._open() as second:  # a pool that is full is no such pool
+                shared = any(_process(first) == _process(second) for _ in range(_LOOKS))
+                if shared:
+                    raise PooledSessions(self.address)
 
     def ask(self) -> None:
         """See whether the database answers; raises DatabaseError when it does not."""
@@ -163,7 +193,11 @@ class PostgresServer(Block):
             connection.query("SELECT 1")
 
     def inspect(self) -> ServerFacts:
-        """Ask the server what it is, how large the database is and what we may do there."""
+        """Ask the server what it is, how large the database is and what we may do there.
+
+        Raises PooledSessions where no session of ours would be ours alone.
+        """
+        self.refuse_pooled_sessions()
         with self.connect() as connection:
             row = connection.query(
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
@@ -175,6 +209,12 @@ class PostgresServer(Block):
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
             )[0]
         return ServerFacts(*row)
+
+
+def _process(opened: psycopg.Connection[Any]) -> int:
+    """The server's process that serves us at this moment."""
+    (pid,) = opened.execute("SELECT pg_backend_pid()").fetchall()[0]
+    return int(pid)
 
 
 class _AsPrinted(psycopg.adapt.Loader):
@@ -252,6 +292,12 @@ _REFUSALS = (
     "no pg_hba.conf entry",
     "not permitted",
 )
+# Certificates do not mend themselves, and neither does a server without them.
+_TLS = ("certificate", "does not support ssl", "no encryption", "weak sslmode")
+_TLS_HINT = (
+    "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
+    " its authority and its own name; a server that takes encrypted connections alone wants sslmode=require or more"
+)
 _BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
 
@@ -274,13 +320,20 @@ def _translate(error: psycopg.Error, address: str) -> Exception:
         return CreateDatabaseDenied(address)
     if code == "53100" or "no space left" in lowered:
         return NoSpaceLeft(context)
-    if not code and ("timeout" in lowered or "timed out" in lowered):
-        return DatabaseTimeout(context)
-    if not code and any(refusal in lowered for refusal in _REFUSALS):
-        return DatabaseRefused(context)
+    if not code and (refused := _refusal(context, lowered)):
+        return refused
     if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
         return DatabaseUnreachable(context)
     return DatabaseError(context)
+
+
+def _refusal(context: str, lowered: str) -> DatabaseError | None:
+    """What a connection that could not be made says of its own; it carries no code."""
+    if any(sign in lowered for sign in _TLS):
+        return DatabaseRefused(context, hint=_TLS_HINT)
+    if "timeout" in lowered or "timed out" in lowered:
+        return DatabaseTimeout(context)
+    return DatabaseRefused(context) if any(refusal in lowered for refusal in _REFUSALS) else None
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from tasks.engine.process import Child
 # A table locked by a migration that never ends must not hold the backup for ever.
 _LOCK_WAIT_MS = 300_000
 _PLAIN = {"bytea_output": "hex", "quote_all_identifiers": "off"}
+# What is over when the next attempt begins: somebody changed the database while it was being read.
+_IN_PASSING = re.compile(
+    r'relation ".*" does not exist|with OID \d+ does not exist|cache lookup failed|could not open relation'
+    r"|deadlock detected|tuple concurrently|conflict with recovery"
+)
+_LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
 _CONNECTION_LOST = ("connection to server", "server closed the connection", "terminating connection", "SSL SYSCALL")
 
 
@@ -41,6 +48,12 @@ class DumpSource:
             raise NoSpaceLeft(complaint)
         if any(sign in complaint for sign in _CONNECTION_LOST):
             raise DatabaseUnreachable(complaint)
+        if _LOCKED.search(complaint):
+            hint = "somebody holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
+            raise DumpFailed(f"{complaint}, after {_LOCK_WAIT_MS // 1000} s", hint=hint, transient=True)
+        if _IN_PASSING.search(complaint):
+            hint = "a table was dropped or changed while the dump began; it is tried again"
+            raise DumpFailed(complaint, hint=hint, transient=True)
         if code < 0:
             # Most often the system had no memory left and chose this one; the next attempt may fare better.
             killed = f"pg_dump was killed by {signal.Signals(-code).name}"
@@ -67,7 +80,8 @@ def running_dump(
 
     The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With `timeout_s` it is killed when it takes longer than this.
     """
-    command = [client.program("pg_dump"), "--format=plain", "--no-password", f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
+    command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
+    command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import queue
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from blocks.errors import DumpFailed, EmptyBackup
+from blocks.errors import DatabaseTimeout, DumpFailed, EmptyBackup
 from tasks.engine.dump_stream import DumpScanner, DumpSummary
 from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
 
 _PROGRESS_EVERY_S = 5.0
 _END_S = 1.0
+# A dump that says nothing for this long never will: it waits five minutes for a lock at most, and no query of its takes so long.
+_SILENCE_S = 3600.0
 # A COPY statement may begin this many blocks before the one that it ends in, and is still indexed.
 _RECENT = 64
 
@@ -132,10 +135,18 @@ def _read_blocks(source: Source, scanner: DumpScanner, pool: ThreadPoolExecutor,
 def _read_block(descriptor: int) -> bytes:
     """Read exactly one block, less only at the end of the stream."""
     parts, missing = [], BLOCK_BYTES
-    while missing and (part := os.read(descriptor, missing)):
+    while missing and (part := _read_soon(descriptor, missing)):
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def _read_soon(descriptor: int, limit: int) -> bytes:
+    readable = select.poll()  # which, unlike `select`, takes any descriptor
+    readable.register(descriptor, select.POLLIN)
+    if not readable.poll(_SILENCE_S * 1000):
+        raise DatabaseTimeout(f"pg_dump said nothing for {_SILENCE_S / 60:.0f} minutes")
+    return os.read(descriptor, limit)
 
 
 class _Writer:

@@ -23,7 +23,7 @@ from blocks.errors import (
     PgRoundtripError,
     RestoreError,
 )
-from blocks.postgres import PostgresServer
+from blocks.postgres import NO_LIMITS, PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
 from tasks.engine import checklist
@@ -48,7 +48,7 @@ _NO_EVENT_TRIGGERS = (
     b" THEN 'event_triggers' ELSE 'session_replication_role' END"
     b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
 )
-_PREAMBLE = b"SET synchronous_commit = off;\nSET statement_timeout = 0;\nSET client_min_messages = warning;\n"
+_PREAMBLE = b"SET synchronous_commit = off;\nSET client_min_messages = warning;\n%s;\n" % NO_LIMITS.encode()
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
 
@@ -196,7 +196,7 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
     server refused, DrillTimedOut when it took longer than it may.
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
-               "--set=VERBOSITY=verbose", *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
+               "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
     with Child(command, child_environment(target.child_environment()), feed=True) as psql:
         if manner.timeout_s is not None:
             psql.limit(manner.timeout_s)

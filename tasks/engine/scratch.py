@@ -48,19 +48,17 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
     """
     with server.connect() as guard:
         name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
-        _create(guard, name, locale, exact=kind == "restore")
         told_to_stop = True
         try:
+            _create(guard, name, locale, exact=kind == "restore")
             yield server.on(name)
             told_to_stop = False
         except Exception:
             told_to_stop = False
             raise
         finally:
-            if warn and told_to_stop:
-                _drop_soon(server, name, warn)
-            elif warn:
-                drop_marked(server, name, warn)
+            if warn:
+                drop_at_last(server, name, warn, soon=told_to_stop)
 
 
 def sweep_scratch_databases(server: PostgresServer) -> list[str]:
@@ -149,6 +147,18 @@ def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) 
                 warn(f"Failed to cleanup temp database [{name}: our mark on it is gone; drop it by hand]")
     except PgRoundtripError as error:
         warn(f"Failed to cleanup temp database [{name}: {error.context}]")
+
+
+def drop_at_last(server: PostgresServer, name: str, warn: Callable[[str], None], *, soon: bool = False) -> None:
+    """Drop a marked database as the last thing that is done with it; `soon` when we were told to stop, or are meanwhile."""
+    done = False
+    try:
+        if not soon:
+            drop_marked(server, name, warn)
+            done = True
+    finally:
+        if not done:
+            _drop_soon(server, name, warn)
 
 
 def _drop_soon(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:

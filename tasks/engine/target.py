@@ -9,7 +9,7 @@ from datetime import datetime
 
 from blocks.errors import CreateDatabaseDenied, DatabaseError, DatabaseRefused, PgRoundtripError, TargetNotEmpty
 from blocks.postgres import Connection, PostgresServer, ServerFacts
-from tasks.engine.scratch import drop_marked, mark, unmark
+from tasks.engine.scratch import drop_at_last, mark, unmark
 
 # What a person made: not the system's, and not an extension's. Large objects stand in no schema.
 _OBJECTS = """
@@ -107,7 +107,7 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
             warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
             return
     if target.exists:
-        drop_marked(target.maintenance, aside, warn)
+        drop_at_last(target.maintenance, aside, warn)
 
 
 def _swap(connection: Connection, target: Target, restored: str, aside: str) -> None:

@@ -1,10 +1,12 @@
-"""Stand between us and a server, and let nothing through any more when a test wants it: a network that hangs."""
+"""Stand between us and a server as a bad network: one that hangs, is slow, or resets connections when a test wants it."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,10 @@ class Proxy:
         self.visits = 0
         self.stall_after_up: int | None = None
         self.stall_after_down: int | None = None
+        self.reset_after_up: int | None = None  # of this connection's bytes
+        self.reset_after_down: int | None = None
+        self.resets_left = 0
+        self.pause_s = 0.0  # before each chunk
         self._server = port
         self._flowing, self._closed = threading.Event(), False
         self._flowing.set()
@@ -67,18 +73,33 @@ class Proxy:
         with contextlib.suppress(OSError):
             server = socket.create_connection(("127.0.0.1", self._server))
             self._open.append(server)
+            for each in (client, server):
+                # Small buffers, so that what a test counts has nearly arrived.
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK_BYTES)
             threading.Thread(target=self._pass, args=(server, client, "down"), daemon=True).start()
             self._pass(client, server, "up")
 
     def _pass(self, source: socket.socket, sink: socket.socket, way: str) -> None:
-        with contextlib.suppress(OSError):
+        passed, limit = 0, self.reset_after_up if way == "up" else self.reset_after_down
+        try:
             while data := source.recv(_CHUNK_BYTES):
                 self._flowing.wait()
                 if self._closed:
                     return
+                time.sleep(self.pause_s)
                 sink.sendall(data)
                 self._count(way, len(data))
+                passed += len(data)
+                if limit is not None and passed >= limit and self.resets_left:
+                    self.resets_left -= 1
+                    _reset(source)
+                    _reset(sink)
+                    return
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # One side is gone: the other must learn of it.
+            _reset(source)
+            _reset(sink)
 
     def _count(self, way: str, count: int) -> None:
         if way == "up":
@@ -88,6 +109,14 @@ class Proxy:
         for passed, limit in ((self.up, self.stall_after_up), (self.down, self.stall_after_down)):
             if limit is not None and passed >= limit:
                 self.stall()
+
+
+def _reset(connection: socket.socket) -> None:
+    """End a connection with a reset; who waits for something from it must be woken first, because he holds it open."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from tests.unit.test_errors import ERRORS
 ABSTRACT = {"PgRoundtripError", "BackupError", "RestoreError"}
 LABELS = {
     "DatabaseUnreachable": "database_unreachable", "DatabaseRefused": "database_unreachable", "DatabaseError": "database_error",
+    "PooledSessions": "database_error",
     "DatabaseTimeout": "timeout", "StorageTimeout": "timeout", "CreateDatabaseDenied": "create_database_denied",
     "ClientMissing": "dump_failed", "DumpFailed": "dump_failed", "StorageError": "s3_request_failed",
     "StorageUnreachable": "s3_request_failed", "BucketMissing": "s3_request_failed", "StorageDenied": "s3_access_denied",

@@ -1,0 +1,109 @@
+"""Run `pg-roundtrip` as it is, write down every step that it comes to, and send it a signal at one of them.
+
+    python -m tests.faults.signalled JOURNAL SIGTERM "before dump to storage" backup
+
+A step is a task of a flow, a program that is started, a request that changes the storage or a statement that changes a
+server. Signals come before each, and right after each task. With an empty step there is no signal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.tasks import Task
+
+import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.postgres import Connection
+from blocks.storage import BackupStorage
+from tasks.engine.process import Child
+
+REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
+
+
+class Journal:
+    """What was come to so far, in a file that outlives us; the children's process ids are in one beside it."""
+
+    def __init__(self, path: Path, number: signal.Signals, moment: str) -> None:
+        self._path, self._number, self._moment = path, number, moment
+        self._seen = Counter[str]()
+        self._lock = threading.Lock()
+        self._sent = False
+
+    def reach(self, what: str) -> None:
+        """Note a moment, and send the signal when it is the one."""
+        with self._lock:
+            self._seen[what] += 1
+            name = what if self._seen[what] == 1 else f"{what}, {self._seen[what]}"
+            with self._path.open("a") as file:
+                file.write(name + "\n")
+            due = name == self._moment and not self._sent
+            self._sent = self._sent or due
+        if due:
+            os.kill(os.getpid(), self._number)
+
+    def note_child(self, pid: int) -> None:
+        """Note a program that was started."""
+        with children_file(self._path).open("a") as file:
+            file.write(f"{pid}\n")
+
+    def watch(self, owner: type, method: str, name: Callable[..., str], *, after: bool = False) -> None:
+        """Have calls of a method noted; those that have no name are no steps."""
+        usual = getattr(owner, method)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            what = name(*arguments)
+            if what:
+                self.reach(f"before {what}")
+            result = usual(*arguments, **options)
+            if what and after:
+                self.reach(f"after {what}")
+            return result
+
+        setattr(owner, method, watched)
+
+
+def children_file(journal: Path) -> Path:
+    """Where the process ids of children are noted."""
+    return journal.with_suffix(".children")
+
+
+def changing(_: Connection, statement: str, *names: object) -> str:
+    """The beginning of a statement that changes something."""
+    return "" if statement.startswith("SET ") else "SQL " + " ".join(statement.split()[:2])
+
+
+def working(_: Child, argv: Sequence[str], *__: object) -> str:
+    """The name of a program that is started to do something."""
+    return "" if "--version" in argv else f"program {Path(argv[0]).name}"
+
+
+def watch(journal: Journal) -> None:
+    """Have every step noted."""
+    journal.watch(Task, "__call__", lambda task, *_: task.name, after=True)
+    for request in REQUESTS:
+        journal.watch(BackupStorage, request, lambda *_, request=request: f"request {request}")
+    journal.watch(Connection, "execute", changing)
+    journal.watch(Child, "__init__", working)
+    started = Child.__init__
+
+    def noted(child: Child, *arguments: Any, **options: Any) -> None:
+        started(child, *arguments, **options)
+        journal.note_child(child.pid)
+
+    Child.__init__ = noted  # type: ignore[method-assign,assignment]
+
+
+if __name__ == "__main__":
+    path, number, moment = sys.argv[1:4]
+    sys.argv[1:4] = []
+    watch(Journal(Path(path), signal.Signals[number], moment))
+    from flows import cli
+
+    cli.main()

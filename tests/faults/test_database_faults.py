@@ -1,0 +1,343 @@
+"""What a database and the way to it do to a backup, a drill and a restore: each fault happens for real, to real servers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.errors import DatabaseUnreachable, DumpFailed
+from blocks.postgres import PostgresServer, conninfo_url
+from blocks.storage import BackupStorage
+from flows.backup import BackupResult
+from flows.backup import backup as backup_flow
+from flows.demo.services import free_ports
+from flows.restore import restore as restore_flow
+from flows.restore_drill import restore_drill
+from tasks.clock import utc_now
+from tasks.engine import dump, pipeline
+from tasks.engine.catalog import name_at
+from tasks.engine.clients import Client
+from tasks.engine.upload import Upload
+from tests.conftest import FlowRun, NewDatabase
+from tests.faults.aftermath import Aftermath, await_that
+from tests.faults.conftest import Look
+from tests.integration.objects import LIBRARY, asked, new_role, take_backup, told
+from tests.integration.proxy import Proxy, proxy_to
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+MIB = 1 << 20
+FAST = {"COMPRESSION_LEVEL": "1"}
+# About 25 MB that no compressor makes small: far more than what is under way at a time.
+BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
+FROM generate_series(1, 180000) n"""
+
+Clients = dict[int, Client]
+
+
+def stored(storage: BackupStorage, server: PostgresServer, client: Client) -> PostgresServer:
+    """The database, with a backup of a minute ago in the storage."""
+    take_backup(storage, server, client, name_at(utc_now().replace(minute=0, second=0)))
+    return server
+
+
+@pytest.fixture
+def big(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A database whose dump has a middle, with a backup."""
+    return stored(storage, new_database(16, BIG), clients[16])
+
+
+@pytest.fixture
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A small database, with a backup."""
+    return stored(storage, new_database(16, LIBRARY), clients[16])
+
+
+@pytest.fixture
+def network(server_of: Callable[[int], PostgresServer]) -> Iterator[Proxy]:
+    """The way to the server of version 16."""
+    with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
+        yield proxy
+
+
+def at(server: PostgresServer, port: int | str = "", **parameters: str) -> PostgresServer:
+    """The same database by another way."""
+    given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
+    return PostgresServer(url=SecretStr(conninfo_url(given)))
+
+
+def retries(caplog: pytest.LogCaptureFixture) -> int:
+    """How often something was tried again."""
+    return sum("trying again" in r.getMessage() or " - Retry " in r.getMessage() for r in caplog.records)
+
+
+def assert_backed_up(flow_run: FlowRun, server: PostgresServer, after: Aftermath, **environ: str) -> None:
+    """A backup succeeds, and nothing is lost or left."""
+    ran = flow_run(backup_flow, server, environ={**FAST, **environ})
+    assert isinstance(ran.result, BackupResult), ran.error
+    after.assert_nothing_lost()
+
+
+class Midway:
+    """Something that happens in the middle of the next dump, as often as it is said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object], times: int = 1) -> None:
+        self.happened = 0
+        write = Upload.write
+
+        def wrapped(upload: Upload, data: bytes) -> None:
+            if self.happened < times:
+                self.happened += 1
+                happening()
+            write(upload, data)
+
+        monkeypatch.setattr(Upload, "write", wrapped)
+
+
+# --- the way to the server --------------------------------------------------------------------------------------------
+
+
+def test_connection_refused(
+    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody listens: tried again, then said."""
+    after = look(library)
+    ran = flow_run(backup_flow, at(library, free_ports(1)[0]))
+    after.assert_said(ran, "Cannot connect to database")
+    assert isinstance(ran.error, DatabaseUnreachable)
+    assert retries(caplog) == 2
+    after.assert_nothing_lost()
+    assert_backed_up(flow_run, library, after)
+
+
+@pytest.mark.parametrize("resets", [pytest.param(1, id="once"), pytest.param(99, id="always", marks=pytest.mark.long)])
+def test_connection_reset_in_a_dump(
+    resets: int, big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dump that is cut costs one attempt; when all of them are, none of them looks like a backup."""
+    after = look(big)
+    network.reset_after_down, network.resets_left = 10 * MIB, resets
+    if resets == 1:
+        assert_backed_up(flow_run, at(big, network.port), after)
+        assert (network.resets_left, retries(caplog)) == (0, 1)
+        return
+    ran = flow_run(backup_flow, at(big, network.port), environ=FAST)
+    after.assert_said(ran, "Cannot connect to database")
+    assert (resets - network.resets_left, retries(caplog)) == (4, 3)
+    after.assert_nothing_lost()
+    network.resets_left = 0
+    assert_backed_up(flow_run, at(big, network.port), after)
+
+
+def test_connection_reset_in_a_drill(
+    big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says nothing about the backup: the drill begins again, and proves it."""
+    after = look(big)
+    network.reset_after_up, network.resets_left = 10 * MIB, 1
+    ran = flow_run(restore_drill, at(big, network.port), environ={"VERIFY_TARGET": "database"})
+    assert (ran.state, network.resets_left, retries(caplog)) == ("PROVEN", 0, 1)
+    after.assert_nothing_lost()
+
+
+@pytest.mark.long
+def test_connection_reset_in_a_restore(
+    big: PostgresServer, new_database: NewDatabase, network: Proxy, look: Look, flow_run: FlowRun
+) -> None:
+    """A restore is not tried again by itself; its target is as it was, and the next one succeeds."""
+    target = new_database(16)
+    after = look(big)
+    network.reset_after_up, network.resets_left = 10 * MIB, 1
+    ran = flow_run(restore_flow, to=at(target, network.port), backup="latest")
+    after.assert_said(ran, "Cannot connect to database")
+    assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    after.assert_nothing_lost()
+    assert flow_run(restore_flow, to=at(target, network.port), backup="latest").result == 180_000
+    after.assert_nothing_lost()
+
+
+@pytest.mark.long
+def test_slow_network(big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun) -> None:
+    """Slowness is no fault."""
+    after = look(big)
+    network.pause_s = 0.005
+    assert_backed_up(flow_run, at(big, network.port), after)
+
+
+@pytest.mark.long
+def test_server_that_falls_silent(
+    big: PostgresServer,
+    network: Proxy,
+    look: Look,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A dump that says nothing any more is given up after an hour (here two seconds), and begun again."""
+    after = look(big)
+    monkeypatch.setattr(pipeline, "_SILENCE_S", 2.0)
+    network.stall_after_down = 10 * MIB
+
+    def mend() -> None:
+        await_that(lambda: retries(caplog), "it is noticed")
+        network.resume()
+
+    mending = threading.Thread(target=mend)
+    mending.start()
+    assert_backed_up(flow_run, at(big, network.port), after)
+    mending.join()
+    assert "Connection timed out [pg_dump said nothing" in caplog.text
+    assert retries(caplog) == 1
+
+
+def test_network_that_is_gone_without_a_word(big: PostgresServer, network: Proxy, clients: Clients) -> None:
+    """pg_dump asks a silent server every minute whether it is still there; the system by itself would after two hours."""
+    network.stall_after_down = MIB // 4  # less than what the pipe behind pg_dump holds
+    with dump.running_dump(at(big, network.port), clients[16]):
+        await_that(lambda: network.stalled, "the dump is in its middle")
+        timers = [timer for timer in keepalive_timers(network.port) if timer]
+    assert timers
+    assert max(timers) <= 60
+
+
+def keepalive_timers(port: int) -> Iterator[float]:
+    """In how many seconds our connections to a port ask whether the other side is still there; 0 when they never do."""
+    with open("/proc/net/tcp") as table:  # noqa: PTH123
+        for line in list(table)[1:]:
+            fields = line.split()
+            if fields[2].endswith(f":{port:04X}"):
+                kind, when = fields[5].split(":")
+                yield int(when, 16) / 100 if kind == "02" else 0.0
+
+
+# --- what happens to tables meanwhile ---------------------------------------------------------------------------------
+
+
+def waits_for_a_lock(server: PostgresServer) -> bool:
+    return bool(asked(server, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK%%'"))
+
+
+def test_table_dropped_in_a_dump(
+    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between pg_dump's listing and its locks a table goes: the dump begins again, without the table."""
+    told(library, "CREATE TABLE doomed (a int)")
+    after = look(library)
+
+    def migrate(begun: threading.Event) -> None:
+        with library.connect() as connection, connection.transaction():
+            connection.execute("DROP TABLE doomed")
+            begun.set()
+            await_that(lambda: waits_for_a_lock(library), "pg_dump waits for the table")
+
+    begun = threading.Event()
+    migration = threading.Thread(target=migrate, args=(begun,))
+    migration.start()
+    begun.wait(30)
+    assert_backed_up(flow_run, library, after)
+    migration.join()
+    assert retries(caplog) == 1
+    assert "does not exist" in caplog.text
+
+
+@pytest.mark.long
+def test_table_locked_by_somebody(
+    library: PostgresServer,
+    look: Look,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A lock that is never released costs five minutes an attempt (here one second), and the hint says what holds it."""
+    after = look(library)
+    monkeypatch.setattr(dump, "_LOCK_WAIT_MS", 1000)
+    with library.connect() as migration, migration.transaction():
+        migration.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+        ran = flow_run(backup_flow, library)
+    after.assert_said(ran, "pg_dump failed")
+    assert isinstance(ran.error, DumpFailed)
+    assert "holds a lock" in ran.error.hint
+    assert retries(caplog) == 3
+    after.assert_nothing_lost()
+    assert_backed_up(flow_run, library, after)
+
+
+# --- limits that a role has for its applications ----------------------------------------------------------------------
+
+LIMITS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+)
+
+
+@pytest.fixture
+def limited(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A database of a role that may do nothing for longer than half a second, with a backup."""
+    server = new_database(17)
+    role = new_role(server, "CREATEDB")
+    name = role.parameters()["user"]
+    told(server, f'ALTER DATABASE "{server.database}" OWNER TO {name}', f"ALTER SCHEMA public OWNER TO {name}")
+    told(role, BIG.replace("180000", "40000"))
+    for limit in LIMITS:
+        told(server, f"ALTER ROLE {name} SET {limit} = '500ms'")
+    return stored(storage, role, clients[17])
+
+
+@pytest.fixture
+def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that lets a restore wait for longer than the role may, at its beginning and in its middle."""
+    read = BackupStorage.open_range
+
+    def slowly(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        for chunk in read(self, key, start, length):
+            time.sleep(0.8)
+            yield chunk
+
+    monkeypatch.setattr(BackupStorage, "open_range", slowly)
+
+
+def test_limits_of_a_role_in_a_backup(limited: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+    """They are meant for applications, and cut no dump short, however slow the way is."""
+    after = look(limited)
+    with proxy_to(int(limited.parameters()["port"])) as proxy:
+        proxy.pause_s = 0.02
+        begun = time.monotonic()
+        assert_backed_up(flow_run, at(limited, proxy.port), after)
+    assert time.monotonic() - begun > 1
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("slow_storage")
+def test_limits_of_a_role_in_a_drill(limited: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+    """Neither a drill: not its restore, not the connection that guards the scratch database meanwhile."""
+    after = look(limited)
+    ran = flow_run(restore_drill, limited, environ={"VERIFY_TARGET": "database"})
+    assert (ran.state, ran.result.cause) == ("PROVEN", "")
+    after.assert_nothing_lost()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("slow_storage")
+@pytest.mark.parametrize("how", ["swap", "in place"])
+def test_limits_of_a_role_in_a_restore(
+    how: str, limited: PostgresServer, server_of: Callable[[int], PostgresServer], look: Look, flow_run: FlowRun
+) -> None:
+    """Neither a restore, whether into a new database or within one transaction in the one that is there."""
+    name, superuser = limited.parameters()["user"], server_of(17)
+    told(superuser, f"CREATE DATABASE wanted OWNER {name}")
+    if how == "in place":
+        told(superuser, f"ALTER ROLE {name} NOCREATEDB")
+    after = look(superuser)
+    try:
+        ran = flow_run(restore_flow, to=limited.on("wanted"), backup="latest")
+        assert ran.result == 40_000, ran.error
+        after.assert_nothing_lost()
+    finally:
+        told(superuser, "DROP DATABASE wanted WITH (FORCE)")

@@ -1,0 +1,296 @@
+"""SIGTERM and SIGKILL at every step of every flow: nothing is lost, and nothing stays.
+
+The steps are read from a whole run of each flow, so none can be forgotten. A few of them run always, all of them in
+`make test-all`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.backup import backup as backup_flow
+from flows.demo.services import Storage
+from flows.prune import prune as prune_flow
+from flows.restore import restore as restore_flow
+from flows.restore_drill import restore_drill
+from tasks.backup import STALE_UPLOAD
+from tasks.clock import utc_now
+from tasks.engine.catalog import name_at, read_catalog
+from tasks.engine.clients import Client
+from tests.conftest import FlowRun, NewDatabase, command_environment, databases_of
+from tests.faults.aftermath import assert_restorable, await_that, pending
+from tests.faults.conftest import Look
+from tests.faults.signalled import children_file
+from tests.integration.objects import asked, copied, new_role, role_of, take_backup, told
+
+ROOT = Path(__file__).parents[2]
+BY = (signal.SIGTERM, signal.SIGKILL)
+PROMISED_S = 10
+# About 25 MB that no compressor makes small: an upload of several parts.
+SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
+FROM generate_series(1, 180000) n"""
+ROWS = 180_000
+
+
+@dataclass
+class Stage:
+    """A database with a backup, and the means to run a flow in a process that gets a signal."""
+
+    storage: BackupStorage
+    source: PostgresServer
+    superuser: PostgresServer
+    flow_run: FlowRun
+    look: Look
+    home: Path
+    folder: Path
+    given: Mapping[str, str]
+    kept: set[str]
+    login: PostgresServer  # whoever restores
+    numbers: Any = field(default_factory=itertools.count)
+
+    def run(self, arguments: tuple[str, ...], moment: str, by: signal.Signals) -> tuple[int, list[str]]:
+        """Run a command with a signal at a moment; returns its status and the moments that it came to."""
+        journal = self.folder / f"journal-{next(self.numbers)}"
+        command = [sys.executable, "-m", "tests.faults.signalled", str(journal), by.name, moment, *arguments]
+        done = subprocess.run(command, env=dict(self.given), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+        reached = journal.read_text().splitlines()
+        assert not moment or moment in reached, f"{moment} was not come to: {reached} {done.stderr}"
+        self._assert_no_child(journal)
+        return done.returncode, reached
+
+    def _assert_no_child(self, journal: Path) -> None:
+        if children_file(journal).exists():
+            for pid in map(int, children_file(journal).read_text().split()):
+                await_that(lambda pid=pid: not runs(pid), f"child {pid} ends")  # type: ignore[misc]
+        await_that(lambda: not asked(self.superuser, BUSY), "the server is rid of us")
+
+    def clear(self) -> None:
+        """Take away what the last run made, so that every step finds the same."""
+        for found in list(self.storage.list_objects()):
+            if found.key not in self.kept:
+                self.storage.remove(found.key)
+        for key, upload in pending(self.storage):
+            self.storage.abort_upload(key, upload)
+
+
+BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' AND pid <> pg_backend_pid()"
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def stage(  # noqa: PLR0917  (pytest gives each by its name)
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
+    server_of: Callable[[int], PostgresServer], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
+) -> Stage:  # fmt: skip
+    source = new_database(16)
+    login = new_role(source, "CREATEDB")
+    name = role_of(login)
+    told(source, f'ALTER DATABASE "{source.database}" OWNER TO {name}', f"ALTER SCHEMA public OWNER TO {name}")
+    told(login, SCRIPT)
+    take_backup(storage, source, clients[16], name_at(utc_now() - timedelta(hours=1)))
+    given = {
+        **command_environment(storage_server, storage, prefect_api, tmp_path),
+        "DATABASE_URL": source.url.get_secret_value(), "COMPRESSION_LEVEL": "1", "TMPDIR": str(home),
+    }  # fmt: skip
+    kept = {found.key for found in storage.list_objects()}
+    return Stage(storage, source, server_of(16), flow_run, look, home, tmp_path, given, kept, login)
+
+
+class Act:
+    """One flow on the stage: what is there before it, what may be after a signal, and how it is run again."""
+
+    arguments: tuple[str, ...] = ()
+    environ: Mapping[str, str] = {}
+    sample = ""  # the moment that is always tried,
+    sample_by = signal.SIGTERM  # by this
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.given = {**stage.given, **self.environ}
+
+    def prepare(self) -> None:
+        """Make what the flow finds."""
+
+    def check(self) -> None:
+        """Look at what the flow works on, after a signal."""
+
+    def again(self) -> None:
+        """Run the flow in peace: it succeeds, and clears up what a killed one left."""
+        raise NotImplementedError
+
+    def may_go(self) -> frozenset[str]:
+        """The backups that the flow was to remove."""
+        return frozenset()
+
+
+class Backup(Act):
+    arguments, sample = ("backup",), "before request complete_upload"
+    sample_by = signal.SIGKILL
+
+    def again(self) -> None:
+        ran = self.stage.flow_run(backup_flow, self.stage.source, environ={"COMPRESSION_LEVEL": "1"})
+        assert ran.result.rows == ROWS, ran.error
+        assert_restorable(self.stage.storage, ran.result.name)
+
+
+class Prune(Act):
+    arguments, sample = ("prune",), "before request remove"
+    old = ("backup_20240207_143022", "backup_20240208_143022")
+
+    def prepare(self) -> None:
+        newest = read_catalog(self.stage.storage)[-1].name
+        for name in self.old:
+            copied(self.stage.storage, name, newest)
+
+    def again(self) -> None:
+        ran = self.stage.flow_run(prune_flow)
+        assert ran.result, ran.error
+        assert not set(self.old) & {b.name for b in read_catalog(self.stage.storage)}
+
+    def may_go(self) -> frozenset[str]:
+        return frozenset(self.old)
+
+
+class DrillInSandbox(Act):
+    arguments, sample = ("drill",), "before program psql"
+    sample_by = signal.SIGKILL
+    environ: Mapping[str, str] = {"VERIFY_TARGET": "sandbox"}
+
+    def again(self) -> None:
+        ran = self.stage.flow_run(restore_drill, self.stage.source, environ=self.environ)
+        assert ran.state == "PROVEN", ran.error
+
+
+class DrillOnServer(DrillInSandbox):
+    sample = "before SQL COMMENT ON"
+    sample_by = signal.SIGTERM
+    environ: Mapping[str, str] = {"VERIFY_TARGET": "database"}
+
+
+class Restore(Act):
+    """Into a database that has tables, which are replaced all at once or not at all."""
+
+    arguments: tuple[str, ...] = ("restore", "latest", "--replace")
+    sample = "before SQL ALTER DATABASE"
+    sample_by = signal.SIGKILL
+    options: Mapping[str, Any] = {"replace": True}
+    before = "CREATE TABLE before AS SELECT 1 AS a"
+
+    def __init__(self, stage: Stage) -> None:
+        self.target = stage.login.on("wanted")
+        super().__init__(stage)
+        stage.given = {**stage.given, "RESTORE_DATABASE_URL": self.target.url.get_secret_value()}
+
+    def prepare(self) -> None:
+        told(self.stage.superuser, "DROP DATABASE IF EXISTS wanted WITH (FORCE)",
+             f"CREATE DATABASE wanted OWNER {role_of(self.target)}")  # fmt: skip
+        if self.before:
+            told(self.target, self.before)
+
+    def check(self) -> None:
+        tables = {name for (name,) in asked(self.target, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        if tables == {"big"}:
+            assert asked(self.target, "SELECT count(*) FROM big") == [(ROWS,)]
+        else:
+            assert tables == ({"before"} if self.before else set())
+
+    def again(self) -> None:
+        if not self.before:
+            self.prepare()
+        ran = self.stage.flow_run(restore_flow, to=self.target, backup="latest", **self.options)
+        assert ran.result == ROWS, ran.error
+        self.check()
+
+
+class RestoreInPlace(Restore):
+    """By a role that may not create databases, in one transaction."""
+
+    arguments, sample = ("restore", "latest"), "before program psql"
+    sample_by = signal.SIGTERM
+    options: Mapping[str, Any] = {}
+    before = ""
+
+    def prepare(self) -> None:
+        super().prepare()
+        told(self.stage.superuser, f"ALTER ROLE {role_of(self.target)} NOCREATEDB")
+
+
+ACTS = [Backup, Prune, DrillInSandbox, DrillOnServer, Restore, RestoreInPlace]
+
+
+def strike(act: Act, moment: str, by: signal.Signals) -> None:
+    """Run a flow that gets a signal at a moment, and look at everything after it."""
+    stage = act.stage
+    stage.clear()
+    act.prepare()
+    after = stage.look(stage.superuser)
+    status, _ = stage.run(act.arguments, moment, by)
+    assert status == (-by if by is signal.SIGKILL else 128 + by)
+    act.check()
+    if by is signal.SIGTERM:
+        after.assert_nothing_lost(removed=act.may_go())
+    for backup in read_catalog(stage.storage):
+        if backup.has_manifest:
+            assert_restorable(stage.storage, backup.name)
+    left = pending(stage.storage)
+    assert stage.storage.list_uploads(STALE_UPLOAD, utc_now() + 2 * STALE_UPLOAD) == left, "a later sweep finds them"
+    act.again()
+    after.assert_nothing_lost(removed=act.may_go(), uploads_may_stay=bool(left))
+
+
+@pytest.fixture(autouse=True)
+def _no_target_stays(server_of: Callable[[int], PostgresServer]) -> Any:
+    yield
+    if "wanted" in databases_of(server_of(16)):
+        told(server_of(16), "DROP DATABASE wanted WITH (FORCE)")
+
+
+@pytest.mark.parametrize("kind", ACTS)
+def test_a_step_of_every_flow(kind: type[Act], stage: Stage) -> None:
+    """A delicate step of each, told to stop there or killed there."""
+    strike(kind(stage), kind.sample, kind.sample_by)
+
+
+def distinct(moments: list[str]) -> list[str]:
+    """The moments without those right after which the next comes: nothing happens in between."""
+    return [
+        m for m, following in zip(moments, [*moments[1:], ""], strict=True) if m.startswith("before") or not following
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("kind", ACTS)
+def test_every_step_of_every_flow(kind: type[Act], by: signal.Signals, stage: Stage) -> None:
+    """Wherever the signal comes: no backup is lost, none that is listed is broken, no target is half restored."""
+    act = kind(stage)
+    act.prepare()
+    status, moments = stage.run(act.arguments, "", by)
+    assert (status, kind.sample in moments) == (0, True), moments
+    failures = []
+    for moment in distinct(moments):
+        try:
+            strike(act, moment, by)
+        except AssertionError as failure:
+            failures.append(f"{moment}: {str(failure)[:600]}")
+    assert failures == []

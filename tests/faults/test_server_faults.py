@@ -1,0 +1,207 @@
+"""A server that restarts, one behind a pooler, and one that wants TLS: what becomes of a backup, a drill and a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import DatabaseRefused, PooledSessions
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.backup import BackupResult
+from flows.backup import backup as backup_flow
+from flows.demo.services import free_ports
+from flows.restore import restore as restore_flow
+from flows.restore_drill import restore_drill
+from tasks import backup as backup_tasks
+from tasks.engine import dump
+from tests.conftest import FlowRun, NewDatabase
+from tests.faults.conftest import Look
+from tests.faults.servers import (
+    Restartable,
+    make_certificate,
+    open_folder,
+    pooler,
+    restartable_server,
+    tls_server,
+)
+from tests.faults.test_database_faults import BIG, Clients, Midway, assert_backed_up, at, retries, stored
+from tests.integration.objects import LIBRARY, asked, told
+
+pytestmark = pytest.mark.usefixtures("hurried")
+
+# --- restarted --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restartable(clients: Clients, storage: BackupStorage) -> Iterator[Restartable]:
+    """A server of the test's own with a database that has a backup."""
+    with restartable_server(clients[15], free_ports(1)[0]) as made:
+        told(made.server, BIG)
+        stored(storage, made.server, clients[15])
+        yield made
+
+
+@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.long)])
+def test_server_restarted_in_a_dump(
+    mode: str,
+    restartable: Restartable,
+    look: Look,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is down when the dump is tried again, and back at the next attempt: the run succeeds."""
+    after = look(restartable.server)
+    midway = Midway(monkeypatch, lambda: restartable.stop(mode))
+    attempts = [0]
+
+    def second_is_late(*arguments: object) -> object:
+        attempts[0] += 1
+        if attempts[0] == 3:
+            restartable.start()
+        return dump.running_dump(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backup_tasks, "running_dump", second_is_late)
+    ran = flow_run(backup_flow, restartable.server, environ={"COMPRESSION_LEVEL": "1"})
+    assert ran.result.rows == 180_000, ran.error
+    assert (midway.happened, attempts[0], retries(caplog)) == (1, 3, 2)
+    after.assert_nothing_lost()
+
+
+@pytest.mark.long
+def test_server_restarted_in_a_restore(
+    restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore that lost its server leaves what it made marked; the next one drops that, and succeeds."""
+    told(restartable.server, "CREATE DATABASE wanted")
+    target, after = restartable.server.on("wanted"), look(restartable.server)
+    read = BackupStorage.open_range
+
+    def cut(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        for number, chunk in enumerate(read(self, key, start, length)):
+            if number == 5:
+                restartable.stop("immediate")
+            yield chunk
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BackupStorage, "open_range", cut)
+        ran = flow_run(restore_flow, to=target, backup="latest")
+    after.assert_said(ran, "Cannot connect to database")
+    restartable.start()
+    assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+    assert flow_run(restore_flow, to=target, backup="latest").result == 180_000
+    after.assert_nothing_lost()
+
+
+# --- behind a pooler --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A small database, with a backup."""
+    return stored(storage, new_database(16, LIBRARY), clients[16])
+
+
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("statement", marks=pytest.mark.long)])
+def test_pooler_that_shares_sessions(
+    mode: str, library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What pg_dump sets would be lost between two statements, or be another's: it is said, and not tried again."""
+    after, sentence, port = look(library), "The database is behind a pooler in transaction mode", free_ports(1)[0]
+    with pooler(library, port, mode):
+        through = at(library, port)
+        ran = flow_run(backup_flow, through)
+        after.assert_said(ran, sentence)
+        assert isinstance(ran.error, PooledSessions)
+        ran = flow_run(restore_drill, through, environ={"VERIFY_TARGET": "database"})
+        after.assert_said(ran, sentence, state="INCONCLUSIVE")
+        after.assert_said(flow_run(restore_flow, to=through, backup="latest", replace=True), sentence)
+    assert retries(caplog) == 0
+    after.assert_nothing_lost()
+    assert_backed_up(flow_run, library, after)
+
+
+@pytest.mark.long
+def test_pooler_that_keeps_sessions(library: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+    """In session mode nothing is shared, and a backup is as any other."""
+    after, port = look(library), free_ports(1)[0]
+    with pooler(library, port, "session"):
+        ran = flow_run(backup_flow, at(library, port))
+    assert isinstance(ran.result, BackupResult), ran.error
+    after.assert_nothing_lost()
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificates() -> Iterator[Path]:
+    """A folder for certificates."""
+    with open_folder() as folder:
+        make_certificate(folder, "stranger")
+        yield folder
+
+
+@pytest.fixture
+def tls(certificates: Path, clients: Clients, storage: BackupStorage) -> Iterator[PostgresServer]:
+    """A server that wants TLS, with a database that has a backup."""
+    with tls_server(clients[15], free_ports(1)[0], certificates) as server:
+        told(server, LIBRARY)
+        yield stored(storage, server, clients[15])
+
+
+# What is asked of the connection, and what the server or libpq says about it; None where it is granted.
+WISHES: dict[str, tuple[dict[str, str], str | None]] = {
+    "encrypted": ({"sslmode": "require"}, None),
+    "the right authority": ({"sslmode": "verify-full", "sslrootcert": "localhost.crt", "host": "localhost"}, None),
+    "another authority": ({"sslmode": "verify-full", "sslrootcert": "stranger.crt"}, "certificate verify failed"),
+    "another name": ({"sslmode": "verify-full", "sslrootcert": "localhost.crt"}, "does not match host name"),
+    "no certificate": ({"sslmode": "verify-ca", "sslrootcert": "missing.crt"}, "missing.crt"),
+    "not encrypted": ({"sslmode": "disable"}, "no encryption"),
+}
+
+
+@pytest.mark.parametrize(
+    "wish", [pytest.param(w, marks=[] if w == "another authority" else pytest.mark.long) for w in WISHES]
+)
+def test_tls(
+    wish: str,
+    tls: PostgresServer,
+    certificates: Path,
+    look: Look,
+    flow_run: FlowRun,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A certificate that is wrong, or TLS that one side wants and the other does not, is said and not tried again."""
+    given, said = WISHES[wish]
+    if "sslrootcert" in given:
+        given = {**given, "sslrootcert": str(certificates / given["sslrootcert"])}
+    after = look(tls)
+    if said:
+        ran = flow_run(backup_flow, at(tls, "", **given))
+        after.assert_said(ran, "Cannot connect to database")
+        assert isinstance(ran.error, DatabaseRefused)
+        assert said in ran.error.context
+        assert "sslmode" in ran.error.hint
+        assert retries(caplog) == 0
+        after.assert_nothing_lost()
+        given = {"sslmode": "require"}
+    assert_backed_up(flow_run, at(tls, "", **given), after)
+
+
+@pytest.mark.long
+def test_tls_that_the_server_has_not(
+    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server without TLS does not get it by trying again."""
+    after = look(library)
+    ran = flow_run(backup_flow, at(library, sslmode="require"))
+    after.assert_said(ran, "Cannot connect to database")
+    assert isinstance(ran.error, DatabaseRefused)
+    assert "sslmode" in ran.error.hint
+    assert retries(caplog) == 0
+    after.assert_nothing_lost()
+    assert_backed_up(flow_run, library, after)

@@ -1,0 +1,50 @@
+"""What pg_dump says when it fails tells whether another attempt may help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blocks.errors import DatabaseUnreachable, DumpFailed, NoSpaceLeft, PgRoundtripError
+from tasks.engine.dump import DumpSource
+
+QUERY = "pg_dump: error: query failed: ERROR:  "
+SAID = {
+    'relation "public.t" does not exist': (DumpFailed, True),
+    "cache lookup failed for index 16411": (DumpFailed, True),
+    "could not open relation with OID 16411": (DumpFailed, True),
+    "deadlock detected": (DumpFailed, True),
+    "canceling statement due to conflict with recovery": (DumpFailed, True),
+    "canceling statement due to statement timeout": (DumpFailed, True),
+    "permission denied for table closed": (DumpFailed, False),
+    "server closed the connection unexpectedly": (DatabaseUnreachable, True),
+    "could not write to file: No space left on device": (NoSpaceLeft, False),
+}
+
+
+class Failed:
+    """A pg_dump that ended."""
+
+    timed_out = False
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def wait(self) -> int:
+        return 1
+
+    def complaint(self) -> str:
+        return self._said
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_may_help(said: str) -> None:
+    """What somebody did to the database meanwhile is over at the next attempt; a right that is missing is not."""
+    expected, transient = SAID[said]
+    child: Any = Failed(QUERY + said)
+    with pytest.raises(PgRoundtripError) as raised:
+        DumpSource(child).check_end()
+    assert (type(raised.value), raised.value.transient) == (expected, transient)
+    assert said in raised.value.context
+    assert raised.value.hint
