@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import psutil
 from blocks.plan import resolve_plan
 from flows.backup import backup
 from flows.restore_drill import restore_drill
+from tasks.engine.catalog import name_at
 from tests.integration.objects import copied
 
 BACKUPS_A_ROUND = 5  # and one drill
@@ -76,7 +78,11 @@ def _add_expired(number: int) -> None:
     """Put a backup beside the others that the retention policy is to remove."""
     storage = resolve_plan("default", frozenset({"storage"})).storage
     newest = max(found.key for found in storage.list_objects() if found.key.endswith(".sql.gz"))
-    copied(storage, f"backup_20200101_{number:06d}", Path(newest).name.removesuffix(".sql.gz"))
+    copied(
+        storage,
+        name_at(datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=number)),
+        Path(newest).name.removesuffix(".sql.gz"),
+    )
 
 
 def _kinds() -> Counter[str]:
