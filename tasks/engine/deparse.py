@@ -10,6 +10,8 @@ import re
 
 _ARRAY = re.compile(rb"\(ARRAY\[")
 _CAST = re.compile(rb"\]\)::((?:[a-z][a-z0-9_ ]*|\"(?:[^\"]|\"\")+\"|\.)+(?:\(\d+(?:,\d+)?\))?)\[\]")
+# An array is looked at once for each array that it is in; nobody nests them deeper, and looking must come to an end.
+_LEVELS = 64
 _TOKEN = re.compile(rb"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\[\](),]")
 # A nameless literal in a sub-select, in a view or a body, is printed with a cast, and once parsed again it has the cast's name.
 _NAMED_BY_CAST = re.compile(
@@ -26,9 +28,10 @@ def even_out(statement: bytes) -> bytes:
 
 def _casts_inside(text: bytes) -> bytes:
     """`(ARRAY[a, b])::t[]`, which `IN (…)` is printed as at first, becomes `ARRAY[(a)::t, (b)::t]`."""
-    at = 0
-    while begin := _ARRAY.search(text, at):
+    at, left = 0, _LEVELS * len(text)
+    while left > 0 and (begin := _ARRAY.search(text, at)):
         items, end = _items(text, begin.end())
+        left -= end - begin.end()
         cast = _CAST.match(text, end)
         at = begin.end()
         if cast and items:

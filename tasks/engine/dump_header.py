@@ -11,7 +11,7 @@ from tasks.engine.gzip_blocks import decompress
 from tasks.engine.schema_text import ENCODING
 
 _HEADER_BYTES = 1 << 16
-_VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d+)", re.MULTILINE)
+_VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,3})(?!\d)", re.MULTILINE)
 # What a dump can be written in, and no database can have.
 _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
 

@@ -5,21 +5,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import BackupDamaged
 
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+_SHOWN = 80
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("no moment of ours") from None
+
+
+# One without a zone could be compared with no other.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def encode(self) -> bytes:
         """The document as it is stored: indented JSON, because people read it in an emergency."""
@@ -70,8 +82,8 @@ class Manifest(_Document):
     locale_provider: str = "c"
     locale: str = ""
     collation_version: str = Field(default="", description="Of the library that orders text on the source.")
-    started_at: datetime
-    ended_at: datetime
+    started_at: Moment
+    ended_at: Moment
     raw_bytes: Count
     object_bytes: Count
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -121,7 +133,7 @@ class DrillReport(_Document):
     checks: tuple[Check, ...]
     place: str = Field(default="", description="Where it was restored: sandbox or database.")
     target_version: str = ""
-    started_at: datetime
+    started_at: Moment
     age_seconds: float = Field(default=0.0, description="How old the backup was: what a loss now would have cost.")
     tables: Count = 0
     rows: Count = 0
@@ -148,11 +160,20 @@ def read_manifest(data: bytes, name: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        faults = ", ".join(sorted({".".join(map(str, e["loc"])) or e["type"] for e in error.errors()})[:3])
+        faults = ", ".join(_shown(name) for name in sorted({_place(e["loc"]) or e["type"] for e in error.errors()})[:3])
         raise BackupDamaged(f"the manifest of {name} cannot be read: {faults}", check="manifest") from None
     if manifest.name != name:
-        raise BackupDamaged(f"the manifest beside {name} belongs to {manifest.name}", check="manifest")
+        raise BackupDamaged(f"the manifest beside {name} belongs to {_shown(manifest.name)}", check="manifest")
     return manifest
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _shown(text: str) -> str:
+    """What a document says of itself, as far as a log should repeat it."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
 
 
 def read_report(data: bytes) -> DrillReport | None:

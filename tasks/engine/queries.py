@@ -44,14 +44,17 @@ _WRITES = (
 # PostgreSQL's rules instead of sqlparse's own, which are those of many dialects: there a backslash escapes in every
 # string, # begins a comment, and a column called "begin" swallows the semicolon. Its lexer finds dollar quotes and
 # block comments before it looks here, so what opens one here is never closed.
+# Every character beyond ASCII is a letter to PostgreSQL, also a sign or a space.
+_LETTER = r"\w\u0080-\U0010ffff"
+_WORD = rf"[{_LETTER}][{_LETTER}$]*"
 _RULES = (
     (r"--[^\r\n]*", tokens.Comment.Single),
     (r"[ \t\r\n\f\v]+", tokens.Whitespace),
     (r"E'(?:[^'\\]|''|\\[\s\S])*+'|'(?:[^']|'')*+'", tokens.String.Single),
     (r'"(?:[^"]|"")*+"', tokens.String.Symbol),
     (r"""(?:E?'|"|/\*|\$(?:[^\W\d]\w*)?\$)[\s\S]*""", tokens.Error),
-    (r"(?<=\.)\w[\w$]*|\w[\w$]*(?=\s*\()", tokens.Name),  # a column of a table, a function
-    (r"\w[\w$]*", tokens.Keyword),
+    (rf"(?<=\.){_WORD}|{_WORD}(?=\s*\()", tokens.Name),  # a column of a table, a function
+    (_WORD, tokens.Keyword),
     (r"\\", tokens.Command),
     (r";", tokens.Punctuation),
     (r"[\s\S]", tokens.Operator),

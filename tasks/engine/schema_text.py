@@ -18,7 +18,7 @@ RULES = 1
 _IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
 _NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
 COPY = re.compile(rb"COPY (" + _NAME + rb") ?(?:\((.*)\))? FROM stdin;\Z", re.DOTALL)
-SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);\Z")
+SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d{1,19}), (true|false)\);\Z")
 EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
 RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 TABLESPACE = re.compile(rb"SET default_tablespace = (" + _IDENTIFIER + rb");\Z")
@@ -29,6 +29,9 @@ BEYOND = re.compile(
 )  # fmt: skip
 LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
 _COLUMN = re.compile(_IDENTIFIER)
+_ENCODINGS = re.compile(
+    r"BIG5|EUC_[A-Z0-9_]+|GB18030|GBK|ISO_8859_[0-9]|JOHAB|KOI8[RU]|LATIN[0-9]+|(?:SHIFT_JIS_2004|SJIS)|UHC|UTF8|WIN[0-9]+"
+)
 ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 
 # Who sets up a session, and in which transaction, is not part of the schema.
@@ -37,10 +40,12 @@ _SESSION = re.compile(
 )
 _SETTING = re.compile(rb"SET (default_tablespace|default_table_access_method) = '?\"?([^'\";]*)")
 _TABLE_LIKE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?(?:TABLE|MATERIALIZED VIEW|(?:UNIQUE )?INDEX)|ALTER TABLE")
-_ROLE = re.compile(
-    rb"(?:OWNER TO|FOR ROLE|SESSION AUTHORIZATION|(?:^GRANT|^REVOKE|\b(?:GRANT|REVOKE)) .*? (?:TO|FROM)) ("
-    + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z", re.DOTALL,
+# How a statement ends that names a role last. A name is short, so only the end is looked at, however long the statement is.
+_LAST_ROLE = re.compile(
+    rb"(?:(OWNER TO|FOR ROLE|SESSION AUTHORIZATION)| (?:TO|FROM)) (" + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z"
 )  # fmt: skip
+_END_BYTES = 1024
+_GRANTING = (b"GRANT ", b"REVOKE ", b"ALTER DEFAULT PRIVILEGES ")
 _POLICY_ROLES = re.compile(
     rb"CREATE POLICY " + _IDENTIFIER + rb" ON " + _NAME + rb"(?: AS [A-Z]+)?(?: FOR [A-Z]+)? TO ("
     + _IDENTIFIER + rb"(?:, " + _IDENTIFIER + rb")*)"
@@ -64,7 +69,12 @@ def hex_digest(total: int) -> str:
 
 
 def codec_of(encoding: str) -> str:
-    """Python's name of a server's encoding; UTF-8 for one that Python does not know."""
+    """Python's name of a server's encoding; UTF-8 for one that Python does not know, or that is none of PostgreSQL's.
+
+    Python has others by which no text can be read: `hex`, `idna`.
+    """
+    if not _ENCODINGS.fullmatch(encoding):
+        return "utf-8"
     try:
         return codecs.lookup(re.sub("^WIN", "cp", re.sub(r"^KOI8(.)$", r"koi8-\1", encoding))).name
     except LookupError:
@@ -102,8 +112,9 @@ def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
     if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
         return set()
     policy = _POLICY_ROLES.match(statement)
-    found = _ROLE.findall(statement) + _DEFAULT_ROLE.findall(statement)
-    return _roles([*found, *(_COLUMN.findall(policy[1]) if policy else [])], codec)
+    last, default = _LAST_ROLE.search(statement[-_END_BYTES:]), _DEFAULT_ROLE.match(statement)
+    found = [last[2]] if last and (last[1] or statement.startswith(_GRANTING)) else []
+    return _roles([*found, *([default[1]] if default else []), *(_COLUMN.findall(policy[1]) if policy else [])], codec)
 
 
 def _roles(found: list[bytes], codec: str) -> set[str]:

@@ -113,7 +113,7 @@ def test_each_variable_that_is_missing(environment: pytest.MonkeyPatch, name: st
 
 WRONG = {
     "DATABASE_URL": "mysql://app@db/shop", "VERIFY_DATABASE_URL": "db.example.com", "RESTORE_DATABASE_URL": "postgresql:///shop",
-    "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
+    "POSTGRES_HOST": "postgresql://u:p@db/shop", "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
     "BACKUP_RETENTION_DAYS": "0", "BACKUP_KEEP_LAST": "0", "BACKUP_KEEP_DAILY": "-1", "BACKUP_KEEP_WEEKLY": "all",
     "BACKUP_KEEP_MONTHLY": "0", "BACKUP_KEEP_YEARLY": "1.5", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",

@@ -1,0 +1,121 @@
+"""A file of queries, a damaged object and what psql says: each is understood, or refused in our words."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import Any, cast
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from blocks.errors import BackupDamaged, ConfigurationError, EmptyBackup, PgRoundtripError
+from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor, decompress
+from tasks.engine.psql_errors import complaint_of
+from tasks.engine.queries import read_queries
+from tasks.engine.statements import Piece, StatementSplitter
+from tasks.engine.verdict import blame
+from tests.fuzz import fuzzed
+from tests.unit.sql import cut
+
+TOKENS = st.sampled_from([
+    "SELECT ", "TABLE ", "WITH a AS (SELECT 1) SELECT ", "1", "a", ", ", " ", "\n", ";", ";\n", "'a;b'", "'it''s'", r"'\'", r"E'\';'", r"E'a\\'", 'U&"a;"',
+    '"a;""b"', "$$ ; $$", "$a$ $$ ; $a$", "$ä$;$ä$", "$1", "a$$b", "-- ; '\n", "/* ; ' */", "€", "\u00a0", "ä", "🐘", "€E'\\'", "'", '"', "$$", "--", "/*", "*/", "\\",
+    "\\! ls\n", "\\gexec\n", "DELETE FROM t", "INSERT ", "x'ff'", "B'1'", "e", "E", "nE'\\'", "1E'\\'", "-- expect: > 0\n", "-- name: q\n", "\r", "\f", "::text", "(", ")",
+])  # fmt: skip
+
+
+def pieces_of(text: str) -> tuple[list[Piece], bytes]:
+    """What psql would make of a text, by its own rules."""
+    splitter = StatementSplitter()
+    splitter.feed(text.encode())
+    return list(splitter.pieces(final=True)), splitter.pending
+
+
+@fuzzed
+@given(st.lists(TOKENS, max_size=14).map("".join))
+@example("SELECT €E'\\'; DELETE FROM t; --'")
+@example("SELECT a€$$ ; DELETE FROM t; SELECT $$")
+def test_what_is_asked_is_one_statement(text: str) -> None:
+    """By psql's rules too, which another reader of ours has: nothing hides behind a query, and no psql command is in it."""
+    try:
+        queries = read_queries(text)
+    except ConfigurationError:
+        return
+    at = 0
+    for query in queries:
+        found, pending = pieces_of(query.text + ";")
+        assert [p.kind for p in found] == ["statement"] * len(found)
+        assert [p.text for p in found] in ([(query.text + ";").encode()], [])  # nothing yet, when a parenthesis is open
+        assert pending in (b"", (query.text + ";").encode())
+        for word in query.text.split():
+            at = text.find(word[:3], at)  # a comment inside becomes a space
+            assert at >= 0
+
+
+PLAIN = [b"row %d\n" % n * 3 for n in range(6)]
+STORED = b"".join(map(compressor(6), PLAIN))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """An object with bytes changed, lost, doubled or put in."""
+    data = STORED
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(data)))
+        end = begin + draw(st.integers(0, 40))
+        data = data[:begin] + draw(st.binary(max_size=5) | st.just(data[begin:end] * 2)) + data[end:]
+    return data
+
+
+def read(data: bytes, places: list[int]) -> bytes | str:
+    """What comes out, or why nothing more does."""
+    try:
+        blocks = list(decompress(cut(data, places)))
+    except (BackupDamaged, EmptyBackup) as error:
+        return type(error).__name__
+    assert all(0 < len(block) <= BLOCK_BYTES for block in blocks)
+    return b"".join(blocks)
+
+
+@fuzzed
+@given(damaged() | st.binary(max_size=40), st.lists(st.integers(0, 300), max_size=8))
+def test_a_damaged_object(data: bytes, places: list[int]) -> None:
+    """It is refused, or every gzip program reads the same from it; in whatever pieces it arrives."""
+    found = read(data, places)
+    assert found == read(data, [])
+    if isinstance(found, bytes):
+        try:
+            assert gzip.decompress(data) == found
+        except (OSError, EOFError, zlib.error) as error:
+            raise AssertionError("another program refuses it") from error
+
+
+class Ended:
+    """A psql that said something."""
+
+    def __init__(self, lines: list[str], *, timed_out: bool) -> None:
+        self._lines, self.timed_out = lines, timed_out
+
+    def stderr_lines(self) -> list[str]:
+        """What it said last."""
+        return self._lines
+
+
+SAID = st.lists(
+    st.sampled_from([
+        "psql:", "<stdin>", ":7: ", "ERROR:  ", "23505", "57P01", "53100", ": ", "42704", 'role "x" does not exist', "FEHLER:  ", "FATAL: ", "connection", "DETAIL:  Key (a)=(S3CR3T)",
+        "backslash commands are restricted", "\x1b[31m", " ", "::::",
+    ]) | st.text(max_size=5), max_size=10,
+).map("".join)  # fmt: skip
+
+
+@fuzzed
+@given(st.lists(SAID, max_size=5), st.booleans())
+@example(["psql:" + ":  " * 3000], False)
+def test_whatever_psql_said(lines: list[str], timed_out: bool) -> None:
+    """It is one of our errors, with a sentence of one line, and it can be told whether the backup is to blame."""
+    error = complaint_of(cast("Any", Ended(lines, timed_out=timed_out)))
+    assert isinstance(error, PgRoundtripError)
+    assert len(error.sentence.splitlines()) == 1
+    assert blame(error)

@@ -1,0 +1,1 @@
+"""Live as long as a service does, in a few minutes."""

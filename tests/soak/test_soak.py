@@ -1,0 +1,97 @@
+"""A process that backs up and drills for weeks stays as it was on its first day, and so does what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from statistics import linear_regression
+from typing import Any
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tasks.clock import utc_now
+from tasks.engine.catalog import load_manifest, read_catalog
+from tests.conftest import NewDatabase, command_environment, databases_of
+from tests.integration.objects import LARGE_OBJECTS, LIBRARY
+from tests.soak.life import BACKUPS_A_ROUND
+
+DRILLS = int(os.environ.get("SOAK_ROUNDS", "100"))
+BACKUPS = DRILLS * BACKUPS_A_ROUND
+HERE = Path(__file__).parents[2]
+KIB = 1 << 10
+
+
+@pytest.fixture(scope="module")
+def life() -> Callable[..., list[dict[str, Any]]]:
+    """A function that lives a life in a process of its own, and returns what that wrote down."""
+
+    def lived(rounds: int, environ: dict[str, str], folder: Path) -> list[dict[str, Any]]:
+        record, log = folder / "life.jsonl", folder / "life.log"
+        command = [sys.executable, "-m", "tests.soak.life", str(rounds), str(record)]
+        with log.open("wb") as console:
+            done = subprocess.run(command, env=environ, cwd=HERE, stdout=console, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, log.read_text()[-4000:]
+        return [json.loads(line) for line in record.read_text().splitlines()]
+
+    return lived
+
+
+def growth(values: list[int]) -> float:
+    """By how much a value grows with each flow run, by the line that fits all of them best."""
+    runs = BACKUPS_A_ROUND + 1
+    return linear_regression([n * runs for n in range(len(values))], values).slope
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2 * 3600)
+def test_five_hundred_backups_and_a_hundred_drills(
+    life: Callable[..., list[dict[str, Any]]],
+    new_database: NewDatabase,
+    storage_server: Storage,
+    storage: BackupStorage,
+    prefect_api: str,
+    tmp_path: Path,
+) -> None:
+    """In one process: memory, files and threads stay flat, and the bucket and the server hold what they should."""
+    server = new_database(16, LIBRARY + LARGE_OBJECTS)
+    there = databases_of(server)
+    environ = command_environment(storage_server, storage, prefect_api, tmp_path)
+    environ["DATABASE_URL"] = server.url.get_secret_value()
+    *rounds, last = life(DRILLS, environ, tmp_path)
+    settled = rounds[len(rounds) // 3 :]
+
+    assert {r["verdict"] for r in rounds} == {"PROVEN"}
+    assert_the_catalog_is_right([name for r in rounds for name in r["backups"]], storage)
+    assert_nothing_is_left(server, storage, there)
+
+    assert [r["children"] for r in rounds if r["children"]] == []
+    assert max(r["files"] for r in settled) - min(r["files"] for r in settled) <= 10
+    assert max(len(r["threads"]) for r in settled) - min(len(r["threads"]) for r in settled) <= 5, settled[-1]
+    assert growth([r["uss"] for r in settled]) < 10 * KIB, (last, [r["uss"] for r in settled])
+
+
+def assert_the_catalog_is_right(names: list[str], storage: BackupStorage) -> None:
+    """Every backup that was taken is there with its own manifest, and what had expired is gone."""
+    assert len(names) == len(set(names)) == BACKUPS
+    backups = read_catalog(storage)
+    assert [b.name for b in backups] == names
+    for backup in backups:
+        manifest = load_manifest(storage, backup)
+        assert manifest
+        assert (manifest.rows, manifest.object_bytes) == (322, backup.object_bytes)
+    assert sum(b.has_report for b in backups) == DRILLS
+    assert len(list(storage.list_objects())) == 2 * BACKUPS + DRILLS
+
+
+def assert_nothing_is_left(server: PostgresServer, storage: BackupStorage, there: set[str]) -> None:
+    """No scratch database, and no upload that was begun and not ended."""
+    assert databases_of(server) == there
+    assert list(storage.list_uploads(timedelta(0), utc_now())) == []
