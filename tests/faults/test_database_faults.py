@@ -303,6 +303,7 @@ def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BackupStorage, "open_range", slowly)
 
 
+@pytest.mark.long
 def test_limits_of_a_role_in_a_backup(limited: PostgresServer, look: Look, flow_run: FlowRun) -> None:
     """They are meant for applications, and cut no dump short, however slow the way is."""
     after = look(limited)

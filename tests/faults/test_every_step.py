@@ -26,10 +26,10 @@ from flows.demo.services import Storage
 from flows.prune import prune as prune_flow
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
-from tasks.backup import STALE_UPLOAD
 from tasks.clock import utc_now
 from tasks.engine.catalog import name_at, read_catalog
 from tasks.engine.clients import Client
+from tasks.engine.retention import UNFINISHED
 from tests.conftest import FlowRun, NewDatabase, command_environment, databases_of
 from tests.faults.aftermath import assert_restorable, await_that, pending
 from tests.faults.conftest import Look
@@ -252,7 +252,7 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
         if backup.has_manifest:
             assert_restorable(stage.storage, backup.name)
     left = pending(stage.storage)
-    assert stage.storage.list_uploads(STALE_UPLOAD, utc_now() + 2 * STALE_UPLOAD) == left, "a later sweep finds them"
+    assert stage.storage.list_uploads(UNFINISHED, utc_now() + 2 * UNFINISHED) == left, "a later sweep finds them"
     act.again()
     after.assert_nothing_lost(removed=act.may_go(), uploads_may_stay=bool(left))
 
