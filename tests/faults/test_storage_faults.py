@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import tasks.backup
+import tasks.sweep
 from blocks import providers
 from blocks import storage as storage_block
 from blocks.postgres import PostgresServer
@@ -131,7 +131,7 @@ def stored(big: PostgresServer, storage: BackupStorage, clients: dict[int, Clien
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads that nobody completed are stale at once, not after a day."""
-    monkeypatch.setattr(tasks.backup, "STALE_UPLOAD", timedelta(0))
+    monkeypatch.setattr(tasks.sweep, "STALE_UPLOAD", timedelta(0))
 
 
 def assert_backup(ran: Ran, storage: BackupStorage) -> None:
