@@ -10,7 +10,7 @@ from prefect import Task
 
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
-from tasks import backup, drill, prune, restore
+from tasks import backup, drill, prune, restore, sweep
 from tests.faults.aftermath import Aftermath
 from tests.integration.conftest import disk, home
 
@@ -32,7 +32,7 @@ def look(storage: BackupStorage, home: Path, caplog: pytest.LogCaptureFixture) -
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks are tried again as often as ever, but at once."""
-    for room in (backup, drill, prune, restore):
+    for room in (backup, drill, prune, restore, sweep):
         for task in vars(room).values():
             if isinstance(task, Task):
                 monkeypatch.setattr(task, "retry_delay_seconds", 0)
