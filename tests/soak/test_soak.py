@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from tests.conftest import NewDatabase, command_environment, databases_of
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY
 from tests.soak.life import BACKUPS_A_ROUND
 
-DRILLS = int(os.environ.get("SOAK_ROUNDS", "100"))
+DRILLS = 100
 BACKUPS = DRILLS * BACKUPS_A_ROUND
 HERE = Path(__file__).parents[2]
 KIB = 1 << 10
