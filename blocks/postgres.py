@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 from prefect.blocks.core import Block
 from psycopg import conninfo, pq, sql
 from pydantic import Field, SecretStr
 
-from blocks.errors import (
-    CreateDatabaseDenied,
-    DatabaseError,
-    DatabaseRefused,
-    DatabaseTimeout,
-    DatabaseUnreachable,
-    NoSpaceLeft,
-    PooledSessions,
-)
+from blocks.database_url import conninfo_url, parse_database_url
+from blocks.errors import PooledSessions
+from blocks.postgres_errors import translated
 
-_SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
-_LOGIN = re.compile(r"[^@/]*@")
-_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
@@ -43,47 +32,6 @@ _BY_ARGUMENT = ("keepalives", *_KEEPALIVES, "tcp_user_timeout")
 _LOOKS = 5
 
 Rows = list[tuple[Any, ...]]
-
-
-def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
-    """Split a database URL into libpq parameters and the names of those that libpq does not know.
-
-    URLs in the wild carry parameters of other libraries (`?pgbouncer=true`, `?schema=public`): they are
-    left out, and named so that a caller can warn. Raises ValueError with a reason that holds no secret.
-    """
-    scheme = _SCHEME.match(url)
-    if not scheme:
-        raise ValueError("it does not begin with postgresql://")
-    known = {o.keyword.decode(): bool(o.envvar) for o in pq.Conninfo.get_defaults()}
-    # As libpq reads it: a login ends at the first @, if no slash comes before it; only then may a ? begin the parameters.
-    login = _LOGIN.match(url, scheme.end())
-    begin = login.end() if login else scheme.end()
-    place, _, query = url[begin:].partition("?")
-    if "@" in place or "\0" in url:
-        # Else a part of the password would be taken for the host or the database, and shown.
-        raise ValueError("a special character in it is not written as %XX")
-    pairs = [p for p in query.split("&") if p]
-    # `ssl=true` is libpq's own alias of sslmode=require; it is not listed among the keywords.
-    kept = [p for p in pairs if p.partition("=")[0] in known or p == "ssl=true"]
-    dropped = [p.partition("=")[0] for p in pairs if p not in kept]
-    if not all(_PARAMETER.fullmatch(name) for name in dropped):
-        raise ValueError("a special character in it is not written as %XX")
-    try:
-        parsed = conninfo.conninfo_to_dict("postgresql://" + url[scheme.end() : begin] + place + "?" + "&".join(kept))
-    except (psycopg.Error, ValueError):
-        raise ValueError("host, port or parameters cannot be read") from None
-    parameters = {name: str(value) for name, value in parsed.items() if value is not None}
-    if not all(map(_is_port, parameters.get("port", "").split(","))):  # one for each host
-        raise ValueError("its port is no number")
-    if not parameters.get("host") and not parameters.get("hostaddr"):
-        raise ValueError("it names no host")
-    if not parameters.get("dbname"):
-        raise ValueError("it names no database")
-    return parameters, dropped
-
-
-def _is_port(text: str) -> bool:
-    return not text or (re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65536)
 
 
 @dataclass(frozen=True)
@@ -276,68 +224,3 @@ class Connection:
         with translated(self._address), self._opened.cursor().copy(statement.encode()) as copy:
             for block in blocks:
                 copy.write(block)
-
-
-def conninfo_url(parameters: dict[str, str]) -> str:
-    """Write libpq parameters as a URL; everything travels in the query, so no character needs thought."""
-    return "postgresql:///?" + urlencode(parameters, quote_via=quote)
-
-
-# What a server says when it lets nobody of this name in; a refused connection carries no code.
-_REFUSALS = (
-    "authentication failed",
-    "no password supplied",
-    "does not exist",
-    "permission denied",
-    "no pg_hba.conf entry",
-    "not permitted",
-)
-# Certificates do not mend themselves, and neither does a server without them.
-_TLS = ("certificate", "does not support ssl", "no encryption", "weak sslmode")
-_TLS_HINT = (
-    "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
-    " its authority and its own name; a server that takes encrypted connections alone wants sslmode=require or more"
-)
-_BUSY = ("53300", "57P03", "57P01", "57P02", "08")
-
-
-@contextmanager
-def translated(address: str) -> Iterator[None]:
-    """Turn psycopg's errors into ours: what happened in the server's first line, never the statement."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _translate(error, address) from None
-    except UnicodeDecodeError:
-        raise DatabaseError(f"{address}: a name in it is no text in any encoding") from None
-
-
-def _translate(error: psycopg.Error, address: str) -> Exception:
-    code = error.sqlstate or ""
-    said = _plain(error.diag.message_primary or str(error))
-    context, lowered = f"{address}: {said}", said.lower()
-    if code == "42501" and "create database" in lowered:
-        return CreateDatabaseDenied(address)
-    if code == "53100" or "no space left" in lowered:
-        return NoSpaceLeft(context)
-    if not code and (refused := _refusal(context, lowered)):
-        return refused
-    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
-        return DatabaseUnreachable(context)
-    return DatabaseError(context)
-
-
-def _refusal(context: str, lowered: str) -> DatabaseError | None:
-    """What a connection that could not be made says of its own; it carries no code."""
-    if any(sign in lowered for sign in _TLS):
-        return DatabaseRefused(context, hint=_TLS_HINT)
-    if "timeout" in lowered or "timed out" in lowered:
-        return DatabaseTimeout(context)
-    return DatabaseRefused(context) if any(refusal in lowered for refusal in _REFUSALS) else None
-
-
-def _plain(text: str) -> str:
-    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-    line = next((line for line in lines if "failed: " in line), lines[0])
-    return re.sub(r"^.*failed: ", "", line).removeprefix("FATAL:").strip()

@@ -3,88 +3,38 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.errors import ConfigurationError, Fault
 from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
-from blocks.postgres import parse_database_url
 from blocks.providers import ProviderKey
-from blocks.schedule import check_cron, check_timezone
+from blocks.setting_values import (
+    FLOWS,
+    BackupFile,
+    BucketName,
+    Count,
+    Cron,
+    DatabaseUrl,
+    FlowNames,
+    Folder,
+    HostName,
+    HttpAddress,
+    Port,
+    Seconds,
+    TimeZone,
+    UserName,
+    host_in_url,
+)
 
 Need = Literal["database", "storage", "drill", "target"]
-FLOWS = ("backup", "prune", "restore-drill", "restore")
 # A container that drills only need not know the production database.
 _NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
              "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    parse_database_url(value.get_secret_value())
-    return value
-
-
-def _host_in_url(value: str) -> str:
-    return f"[{value}]" if ":" in value else quote(value, safe="")
-
-
-def _host_name(value: str) -> str:
-    if "@" in value[1:] or "://" in value:
-        raise ValueError("a URL, which may hold a password")
-    parse_database_url(f"postgresql://{_host_in_url(value)}/any")
-    return value
-
-
-def _http_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
-        raise ValueError("not an http address")
-    return value.rstrip("/")
-
-
-def _bucket_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
-        raise ValueError("not a bucket name")
-    return value
-
-
-def _backup_file(value: str) -> str:
-    if not re.fullmatch(r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?", value):
-        raise ValueError("not a backup's name")
-    return value
-
-
-def _folder(value: str) -> str:
-    folder = value.strip("/")
-    if folder and any(part in ("", ".", "..") for part in folder.split("/")):
-        raise ValueError("not a folder's name")  # several storages would list it under another name
-    return folder
-
-
-def _user_name(value: str) -> str:
-    if ":" in value:
-        raise ValueError("a colon ends a user name")
-    return value
-
-
-def _flow_names(value: str) -> str:
-    names = [name.strip() for name in value.split(",")]
-    if not set(names) <= set(FLOWS):
-        raise ValueError("not the name of a flow")
-    return ",".join(name for name in FLOWS if name in names)
-
-
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-Seconds = Annotated[int, Field(ge=60)]
-# Not set is no rule; nobody who writes 0 means to have everything removed.
-Count = Annotated[int, Field(ge=1, le=100_000)] | None
-Port = Annotated[int, Field(ge=1, le=65535)]
-Cron = Annotated[str, AfterValidator(check_cron)]
 
 
 class Settings(BaseSettings):
@@ -99,20 +49,18 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = None
     verify_database_url: DatabaseUrl | None = None
     restore_database_url: DatabaseUrl | None = None
-    postgres_host: Annotated[str, AfterValidator(_host_name)] | None = None
+    postgres_host: HostName | None = None
     postgres_port: Port = 5432
     postgres_user: str | None = None
     postgres_password: SecretStr = SecretStr("")
     postgres_db: str | None = None
-    s3_endpoint: Annotated[str, AfterValidator(_http_address)] | None = None
-    s3_bucket: Annotated[str, AfterValidator(_bucket_name)] | None = Field(
-        default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME")
-    )
+    s3_endpoint: HttpAddress | None = None
+    s3_bucket: BucketName | None = Field(default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME"))
     s3_access_key_id: str | None = None
     s3_secret_access_key: SecretStr | None = None
     s3_region: str | None = None
     s3_provider: ProviderKey | None = None
-    backup_prefix: Annotated[str, AfterValidator(_folder)] = "postgres-backups"
+    backup_prefix: Folder = "postgres-backups"
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
     backup_schedule: Cron | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
@@ -125,17 +73,17 @@ class Settings(BaseSettings):
     verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
     verify_schedule: Cron | None = None
     verify_latest: bool = True
-    verify_backup_file: Annotated[str, AfterValidator(_backup_file)] | None = None
+    verify_backup_file: BackupFile | None = None
     verify_target: Literal["auto", "database", "sandbox"] = "auto"
     verify_max_age_s: Seconds | None = Field(default=None, validation_alias="VERIFY_MAX_AGE")
     verify_timeout_s: Seconds = Field(default=21600, validation_alias="VERIFY_TIMEOUT")
     verify_queries_file: str | None = None
     verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
     verify_strict: bool = False
-    tz: Annotated[str, AfterValidator(check_timezone)] = "UTC"
-    serve_flows: Annotated[str, AfterValidator(_flow_names)] = ",".join(FLOWS)
+    tz: TimeZone = "UTC"
+    serve_flows: FlowNames = ",".join(FLOWS)
     port: Port = 8080
-    ui_username: Annotated[str, AfterValidator(_user_name)] = "admin"
+    ui_username: UserName = "admin"
     ui_password: SecretStr | None = None
     metrics_enabled: bool = False
     metrics_port: Port = 9090
@@ -158,7 +106,7 @@ class Settings(BaseSettings):
         secret = self.postgres_password.get_secret_value()
         login = quote(self.postgres_user, safe="") + (f":{quote(secret, safe='')}" if secret else "")
         return SecretStr(
-            f"postgresql://{login}@{_host_in_url(self.postgres_host)}:{self.postgres_port}/{quote(self.postgres_db, safe='')}"
+            f"postgresql://{login}@{host_in_url(self.postgres_host)}:{self.postgres_port}/{quote(self.postgres_db, safe='')}"
         )
 
 

@@ -7,36 +7,20 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from botocore import exceptions as boto
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
-from blocks.errors import (
-    BucketMissing,
-    ObjectMissing,
-    StorageDenied,
-    StorageError,
-    StorageTimeout,
-    StorageUnreachable,
-)
+from blocks.errors import ObjectMissing, StorageError
 from blocks.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.retry_after import heed_retry_after
+from blocks.storage_errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
 
-UPLOAD = "S3 upload failed"
-DOWNLOAD = "Failed to download backup from S3"
-REQUEST = "S3 request failed"
-
-_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
-           "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
-_TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
-              "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
 READ_BYTES = 1 << 20
 # Tells our objects from another tool's of the same name.
 _MARK = {"made-by": "pg-roundtrip"}
@@ -260,39 +244,3 @@ class BackupStorage(Block):
 def _wait_after(breaks: int) -> None:
     """Half a second to a second, then longer and longer; never as long as others wait."""
     time.sleep(2.0 ** (breaks - 1) * random.uniform(0.5, 1))  # noqa: S311
-
-
-class EmptyRange(Exception):
-    """The wanted range begins at the end of the object: there is nothing more to read."""
-
-
-@contextmanager
-def translated(what: str, context: str) -> Iterator[None]:
-    """Turn botocore's errors into ours; `what` is the specification's sentence for the operation."""
-    try:
-        yield
-    except boto.ClientError as error:
-        raise _translate_answer(error, what, context) from None
-    except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
-        raise StorageTimeout(f"{what}: {context}") from None
-    except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
-        raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
-    except boto.BotoCoreError as error:
-        raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
-
-
-def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in ("InvalidRange", "416"):
-        return EmptyRange()
-    if code == "NoSuchBucket":
-        return BucketMissing(f"{context}: the bucket does not exist", message=what)
-    if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
-        return ObjectMissing(context)
-    if code in _DENIED or status == 403:
-        wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
-        return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
-    if code in _TRANSIENT or status >= 500 or status == 429:
-        return StorageUnreachable(f"{context}: {code}", message=what)
-    return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")

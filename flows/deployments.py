@@ -15,7 +15,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from blocks.plan import Plan
 from blocks.schedule import Schedule
-from blocks.settings import FLOWS
+from blocks.setting_values import FLOWS
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore

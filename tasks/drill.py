@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.storage import DOWNLOAD
+from blocks.storage_errors import DOWNLOAD
 from tasks.engine import catalog, checklist, verdict
 from tasks.engine.catalog import Backup
 from tasks.engine.manifest import Check, DrillReport, Verdict

@@ -14,7 +14,7 @@ from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import Client, installed_clients, major_of, match_client, nearest
 from tasks.engine.dump_header import major_in, read_header
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.sandbox import running_server, sweep_servers
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.engine.surroundings import Surroundings

@@ -20,15 +20,18 @@ from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from tasks.clock import utc_now
 from tasks.engine import catalog, checklist
+from tasks.engine.answers import ask_queries
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import not_possible, passed, timed
 from tasks.engine.dump import running_dump
 from tasks.engine.dump_header import encoding_in, read_header
-from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 from tasks.engine.pipeline import scan_dump
-from tasks.engine.queries import Query, ask_queries
-from tasks.engine.restore_stream import BackupReader, Manner, feed_psql
+from tasks.engine.psql_feed import Manner, feed_psql
+from tasks.engine.queries import Query
+from tasks.engine.restore_stream import BackupReader
 from tasks.engine.restored_copy import look_at_copy
 from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip
 from tasks.engine.scratch import Locale, scratch_database

@@ -7,13 +7,14 @@ from prefect import get_run_logger, task
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.storage import DOWNLOAD
+from blocks.storage_errors import DOWNLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import match_client
 from tasks.engine.manifest import Manifest
-from tasks.engine.restore_stream import BackupReader, Flow, Manner, feed_psql, read_through
+from tasks.engine.psql_feed import Manner, feed_psql
+from tasks.engine.restore_stream import BackupReader, Flow, read_through
 from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.policy import ONCE, QUICK, READING, called

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed, StorageUnreachable
-from blocks.storage import DOWNLOAD, BackupStorage
+from blocks.storage import BackupStorage
+from blocks.storage_errors import DOWNLOAD
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
 from tasks.engine.manifest import Manifest

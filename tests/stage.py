@@ -13,7 +13,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from blocks import BackupStorage, PostgresServer
-from blocks.settings import FLOWS
+from blocks.setting_values import FLOWS
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports

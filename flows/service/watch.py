@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectException
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from blocks.errors import cause_of
+from blocks.causes import cause_of
 from blocks.plan import DEFAULT, Plan
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
 
 from xxhash import xxh3_128, xxh3_128_intdigest
 
 from tasks.engine import schema_text as schema
+from tasks.engine.dump_summary import DumpSummary, PartCount, TableCount
 from tasks.engine.schema_parts import part_of
 from tasks.engine.statements import Piece, StatementSplitter
 
@@ -28,82 +28,6 @@ _SQL_BYTES = 1 << 16
 # A row longer than this is hashed as it comes: a single value may have a gigabyte.
 _LONG_ROW_BYTES = 1 << 20
 _KEPT_SCHEMA_BYTES = 32 << 20
-
-
-@dataclass
-class TableCount:
-    """What went by of one table. `start` is the offset of its COPY statement in the raw stream."""
-
-    name: str
-    columns: tuple[str, ...]
-    start: int
-    rows: int = 0
-    raw_bytes: int = 0
-    total: int = 0
-
-    @property
-    def digest(self) -> str:
-        """The sum of the rows' hashes, whatever their order."""
-        return schema.hex_digest(self.total)
-
-
-@dataclass
-class PartCount:
-    """What went by of one part of the schema."""
-
-    statements: int = 0
-    total: int = 0
-
-    def add(self, digest: int) -> None:
-        """Count one more statement."""
-        self.statements += 1
-        self.total += digest
-
-    @property
-    def digest(self) -> str:
-        """The sum of the statements' hashes, whatever their order."""
-        return schema.hex_digest(self.total)
-
-
-@dataclass
-class DumpSummary:
-    """Everything the scanner learnt from a dump."""
-
-    tables: dict[str, TableCount] = field(default_factory=dict)
-    sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    extensions: set[str] = field(default_factory=set)
-    roles: set[str] = field(default_factory=set)
-    tablespaces: set[str] = field(default_factory=set)
-    large_objects: int = 0
-    large_object_total: int = 0
-    schema_statements: int = 0
-    schema_total: int = 0
-    parts: dict[str, PartCount] = field(default_factory=dict)
-    schema_kept: dict[int, bytes] = field(default_factory=dict)
-    schema_cut: bool = False  # whether there was more of the schema than is kept
-    encoding: str = ""
-    server_version: str = ""
-    client_version: str = ""
-    raw_bytes: int = 0
-    inserts: int = 0  # rows that come as statements, as other tools' dumps may have them
-    beyond: str = ""  # the first statement that reaches beyond the database
-    unknown_commands: list[str] = field(default_factory=list)
-    problem: str = "the dump has not ended"
-
-    @property
-    def rows(self) -> int:
-        """The rows of all tables."""
-        return sum(t.rows for t in self.tables.values())
-
-    @property
-    def schema_digest(self) -> str:
-        """The sum of the hashes of the normalised statements, whatever their order."""
-        return schema.hex_digest(self.schema_total)
-
-    @property
-    def large_object_digest(self) -> str:
-        """The sum of the hashes of the large objects' pieces."""
-        return schema.hex_digest(self.large_object_total)
 
 
 class DumpScanner:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from blocks.errors import DatabaseTimeout, DumpFailed, EmptyBackup
-from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
 
 _PROGRESS_EVERY_S = 5.0

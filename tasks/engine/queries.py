@@ -12,29 +12,23 @@ but the server: each is one statement in a read-only transaction, which is rolle
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from sqlparse import tokens
 from sqlparse.lexer import Lexer
 
-from blocks.errors import ConfigurationError, Fault, PgRoundtripError
-from blocks.postgres import Connection, PostgresServer
+from blocks.errors import ConfigurationError, Fault
 from tasks.engine import checklist
-from tasks.engine.manifest import Check
 
 DEFAULT_FILE = "test-queries.sql"
 PREFIX = "query: "
 _LIMIT_BYTES = 1024 * 1024
-_NAME_LENGTH, _SAID_LENGTH, _VALUE_LENGTH, _QUOTED_LENGTH = 60, 200, 40, 20
+NAME_LENGTH, _QUOTED_LENGTH = 60, 20
 
 _FIRST = ("SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN")
 _WRITES = (
@@ -61,16 +55,12 @@ _RULES = (
 )
 _NEWLINE = re.compile(r"[\r\n]")
 _NOTE = re.compile(r"--+\s*(name|expect)\s*:(.*)", re.IGNORECASE | re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,9})?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,9})?", re.IGNORECASE)
 _EXPECTED = re.compile(
     rf"(?P<rows>rows\s*)?(?P<operator>[<>]=?|!?=|<>)\s*"
-    rf"(?:(?P<number>{_NUMBER.pattern})|'(?P<quoted>(?:[^']|'')*)'|(?P<bare>(?!null$)[^\s'\"<>=!].*))",
+    rf"(?:(?P<number>{NUMBER.pattern})|'(?P<quoted>(?:[^']|'')*)'|(?P<bare>(?!null$)[^\s'\"<>=!].*))",
     re.IGNORECASE,
 )
-_COMPARE: MappingProxyType[str, Callable[[Any, Any], bool]] = MappingProxyType(
-    {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq, "!=": operator.ne,
-     "<>": operator.ne}
-)  # fmt: skip
 _KINDS = "expectations are > N, >= N, < N, <= N, = V, != V, rows > N (and so on), empty, not empty, true and false"
 
 Plain = Literal["empty", "not empty", "true", "false"]
@@ -95,15 +85,6 @@ class Query:
     expectation: Expectation | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What is kept of an answer: how many rows, the first one, and whether any held a value that is not NULL."""
-
-    rows: int
-    first: tuple[object, ...] | None
-    filled: bool
-
-
 @dataclass
 class _Draft:
     """A statement while it is being read, with what the comments before it say."""
@@ -122,7 +103,7 @@ class _Draft:
     @property
     def name(self) -> str:
         """The name that its author gave it, or else its text."""
-        return next(filter(None, (_shorten(text, _NAME_LENGTH) for text in (*self.notes["name"], self.text))), "")
+        return next(filter(None, (shorten(text, NAME_LENGTH) for text in (*self.notes["name"], self.text))), "")
 
     def note(self, comment: str, *, behind: bool) -> None:
         """Keep what a comment says; one on the line of the statement before can be meant for that one."""
@@ -202,79 +183,6 @@ def read_expectation(text: str) -> Expectation:
     return Expectation(text, "value", sign, wanted if number is None else Decimal(number))
 
 
-def meets(expectation: Expectation, answer: Answer) -> bool:
-    """Whether an answer is what was expected; NULL meets no comparison."""
-    if expectation.of in ("empty", "not empty"):
-        return answer.filled == (expectation.of == "not empty")
-    value = answer.rows if expectation.of == "rows" else next(iter(answer.first or ()), None)
-    if value is None:
-        return False
-    text, wanted = _printed(value), expectation.operand
-    if expectation.of in ("true", "false"):
-        return text.lower() in (expectation.of, expectation.of[0])
-    if not isinstance(wanted, Decimal):
-        return _COMPARE[expectation.operator](text, wanted)
-    number = _NUMBER.fullmatch(text.strip())
-    if number is None:
-        return expectation.operator in ("!=", "<>")
-    return _COMPARE[expectation.operator](Decimal(number[0]), wanted)
-
-
-def ask_queries(
-    database: PostgresServer, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None],
-    remaining_s: Callable[[], float] = lambda: math.inf,
-) -> list[Check]:  # fmt: skip
-    """Ask a restored database every query, whatever the others came to, and return a check for each.
-
-    A query that ends with an error is warned of; it fails only when `strict`, because most often the query is at
-    fault and not the backup. Raises when the server itself is gone, and what `remaining_s` raises when no time is left.
-    """
-    if not queries:
-        return []
-    checks = []
-    with database.connect() as connection:
-        for query in queries:
-            started, name, limit_s = time.monotonic(), PREFIX + query.name, max(1, int(min(timeout_s, remaining_s())))
-            try:
-                check = _judged(name, query.expectation, _ask(connection, query, limit_s))
-            except PgRoundtripError as error:
-                if connection.lost:
-                    raise
-                warn(f"Query failed: {_shorten(query.text, _SAID_LENGTH)}")
-                said = error.context.removeprefix(f"{database.address}: ")
-                check = (checklist.failed if strict else checklist.warned)(name, _shorten(said, _SAID_LENGTH))
-            checks += checklist.timed([check], time.monotonic() - started)
-    return checks
-
-
-def _ask(connection: Connection, query: Query, timeout_s: int) -> Answer:
-    rows, first, filled = 0, None, False
-    with connection.read_only(timeout_s):
-        for row in connection.stream(query.text):
-            first = row if first is None else first
-            filled = filled or any(value is not None for value in row)
-            rows += 1
-    return Answer(rows, first, filled)
-
-
-def _judged(name: str, expectation: Expectation | None, answer: Answer) -> Check:
-    if expectation is None:
-        return checklist.passed(name, f"no expectation, got {_seen(answer)}")
-    seen = _seen(answer, scalar=expectation.of != "rows")
-    evidence = f"expected {_shorten(expectation.text, _NAME_LENGTH)}, got {seen}"
-    return (checklist.passed if meets(expectation, answer) else checklist.failed)(name, evidence)
-
-
-def _seen(answer: Answer, *, scalar: bool = True) -> str:
-    """A short single value, or the number of rows: a report must not carry a table's contents about."""
-    if scalar and answer.rows == 1 and answer.first is not None and len(answer.first) == 1:
-        value = answer.first[0]
-        text = "NULL" if value is None else _one_line(_printed(value))
-        if len(text) <= _VALUE_LENGTH:
-            return text
-    return f"{answer.rows} row{'' if answer.rows == 1 else 's'}"
-
-
 def _drafts(text: str) -> Iterator[_Draft]:
     """Cut at every semicolon that is one, and gather the comment lines before each statement."""
     lexer: Any = Lexer()  # its methods have no types
@@ -302,13 +210,13 @@ def _faults_of(draft: _Draft) -> Iterator[Fault]:
     """Everything that is wrong with a statement and the comments before it."""
     for text in draft.notes["behind"]:
         yield Fault(
-            f"A name or an expectation stands behind a query [{_shorten(text, _NAME_LENGTH)}]",
+            f"A name or an expectation stands behind a query [{shorten(text, NAME_LENGTH)}]",
             "write it on a line of its own before the query that it is meant for",
         )
     expected = draft.notes["expect"]
     if expected and not draft.parts:
         yield Fault(
-            f"No query comes after an expectation [{_shorten(expected[0], _NAME_LENGTH)}]",
+            f"No query comes after an expectation [{shorten(expected[0], NAME_LENGTH)}]",
             "write the query on the lines after it, or remove it",
         )
     elif len(expected) > 1:
@@ -317,7 +225,7 @@ def _faults_of(draft: _Draft) -> Iterator[Fault]:
         try:
             read_expectation(text)
         except ValueError:
-            said = f"{draft.name}: {_shorten(text, _QUOTED_LENGTH)}"
+            said = f"{draft.name}: {shorten(text, _QUOTED_LENGTH)}"
             yield Fault(f"An expectation cannot be read [{said}]", _KINDS)
     if draft.parts:
         yield from (Fault(f"A query is refused: {why} [{draft.name}]", hint) for why, hint in _refusals(draft))
@@ -334,7 +242,7 @@ def _refusals(draft: _Draft) -> Iterator[tuple[str, str]]:
     elif tokens.Command in draft.kinds:
         yield "a backslash begins a command of psql", "write plain SQL, and an expectation instead of a command"
     elif draft.first not in _FIRST:
-        first = _shorten(draft.first or "(", _QUOTED_LENGTH)
+        first = shorten(draft.first or "(", _QUOTED_LENGTH)
         yield f"it begins with {first}", f"a drill only reads: begin with one of {', '.join(_FIRST)}"
     elif written:
         yield f"it says {written}", "a drill only reads; if it is the name of a column, write it in double quotes"
@@ -350,14 +258,12 @@ def _unused(name: str, taken: dict[str, int]) -> str:
     return unique
 
 
-def _printed(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Make one printable line of any text."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _shorten(text: str, length: int) -> str:
-    line = _one_line(text)
+def shorten(text: str, length: int) -> str:
+    """Make one line of a text, of so many characters at most."""
+    line = one_line(text)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

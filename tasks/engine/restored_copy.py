@@ -9,7 +9,7 @@ from blocks.errors import DatabaseError, DatabaseUnreachable
 from blocks.postgres import Connection, PostgresServer
 from tasks.engine import checklist
 from tasks.engine.checklist import compared, counted, failed, not_possible, passed, timed, warned
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 
 _OURS = (

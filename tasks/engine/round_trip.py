@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tasks.engine import checklist
 from tasks.engine import schema_text as schema
 from tasks.engine.checklist import compared, counted, not_possible, passed, shortened, warned
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, Manifest
 from tasks.engine.restore_stream import Flow
 from tasks.engine.schema_parts import Differences, Entry, compare_statements

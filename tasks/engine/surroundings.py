@@ -6,7 +6,7 @@ Both live outside of any database, so no backup of one can bring them. On a serv
 from __future__ import annotations
 
 from blocks.postgres import Connection, PostgresServer
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 
 
 class Surroundings:

@@ -14,7 +14,8 @@ from typing import IO, cast
 
 from blocks.errors import NoSpaceLeft, StorageError
 from blocks.providers import MIB, next_part_size_bytes, part_size_bytes
-from blocks.storage import UPLOAD, BackupStorage
+from blocks.storage import BackupStorage
+from blocks.storage_errors import UPLOAD
 from tasks.engine.patience import within
 
 _PARALLEL_PARTS = 2

@@ -22,7 +22,8 @@ from tasks.clock import utc_now
 from tasks.drill import choose_ground, rehearse_restore, report_on
 from tasks.engine import catalog
 from tasks.engine.clients import match_client
-from tasks.engine.restore_stream import BackupReader, feed_psql
+from tasks.engine.psql_feed import feed_psql
+from tasks.engine.restore_stream import BackupReader
 
 Figures = dict[str, object]
 

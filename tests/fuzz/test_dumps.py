@@ -14,7 +14,7 @@ from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_header import encoding_in, major_in
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import SequenceRecord, TableRecord
 from tasks.engine.schema_text import SchemaNormaliser, codec_of, roles_of
 from tasks.engine.statements import StatementSplitter

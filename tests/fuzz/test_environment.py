@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from blocks.database_url import conninfo_url, parse_database_url
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, conninfo_url, parse_database_url
+from blocks.postgres import PostgresServer
 from blocks.settings import Need, load_service_settings, load_settings
 from tests.fuzz import fuzzed
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from blocks.database_url import conninfo_url
 from blocks.errors import ClientMissing, StorageUnreachable
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows import cli
 from flows.backup import backup as backup_flow

@@ -13,9 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 import flows.restore_drill as drill_flow
+from blocks.database_url import conninfo_url
 from blocks.errors import PgRoundtripError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports

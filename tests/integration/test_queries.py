@@ -6,8 +6,9 @@ import pytest
 
 from blocks.errors import DatabaseUnreachable
 from blocks.postgres import PostgresServer
+from tasks.engine.answers import ask_queries
 from tasks.engine.manifest import Check
-from tasks.engine.queries import Query, ask_queries, read_queries
+from tasks.engine.queries import Query, read_queries
 from tests.conftest import MAJORS, NewDatabase
 from tests.integration.objects import LIBRARY, asked
 

@@ -13,8 +13,9 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from blocks.database_url import conninfo_url
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from blocks.database_url import conninfo_url
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now

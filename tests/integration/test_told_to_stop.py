@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from blocks.postgres import PostgresServer, conninfo_url
+from blocks.database_url import conninfo_url
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import FLOWS
+from blocks.setting_values import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import save_plan

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
 
 HEAD = b"""--
 -- PostgreSQL database dump

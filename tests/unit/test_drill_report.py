@@ -17,7 +17,7 @@ from tasks.drill import report_on
 from tasks.engine import checklist
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import completed, failed, not_possible, passed, timed, warned
-from tasks.engine.dump_stream import DumpSummary
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, DrillReport
 from tasks.engine.verdict import blame, judge
 from tasks.rehearsal import Rehearsal, Task

@@ -10,7 +10,8 @@ from prefect.logging import disable_run_logger
 from prefect.states import Completed
 
 from blocks import errors
-from blocks.errors import CAUSES, OTHER_CAUSE, ConfigurationError, Fault, PgRoundtripError, StorageError, cause_of
+from blocks.causes import CAUSES, OTHER_CAUSE, cause_of
+from blocks.errors import ConfigurationError, Fault, PgRoundtripError, StorageError
 from flows.endings import in_words, sentence_and_hint
 from tests.unit.test_errors import ERRORS
 

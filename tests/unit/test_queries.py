@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from blocks.errors import ConfigurationError, Fault
 from tasks.engine import checklist
-from tasks.engine.queries import Answer, Expectation, Query, load_queries, meets, read_expectation, read_queries
+from tasks.engine.answers import Answer, meets
+from tasks.engine.queries import Expectation, Query, load_queries, read_expectation, read_queries
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 PIECES = st.sampled_from(

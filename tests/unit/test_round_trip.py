@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.engine import checklist
-from tasks.engine.dump_stream import DumpScanner, DumpSummary
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, Manifest, PartRecord
 from tasks.engine.round_trip import check_round_trip
 from tasks.engine.schema_text import RULES

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from blocks.database_url import conninfo_url, parse_database_url
 from blocks.errors import ConfigurationError
 from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, conninfo_url, parse_database_url
+from blocks.postgres import PostgresServer
 from blocks.settings import Need, Settings, child_environment, load_settings
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})

@@ -1,0 +1,77 @@
+"""Turn what psycopg raises into our family of errors: the server's first line as the context, never the statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from blocks.errors import (
+    CreateDatabaseDenied,
+    DatabaseError,
+    DatabaseRefused,
+    DatabaseTimeout,
+    DatabaseUnreachable,
+    NoSpaceLeft,
+)
+
+# What a server says when it lets nobody of this name in; a refused connection carries no code.
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "permission denied",
+    "no pg_hba.conf entry",
+    "not permitted",
+)
+# Certificates do not mend themselves, and neither does a server without them.
+_TLS = ("certificate", "does not support ssl", "no encryption", "weak sslmode")
+_TLS_HINT = (
+    "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
+    " its authority and its own name; a server that takes encrypted connections alone wants sslmode=require or more"
+)
+_BUSY = ("53300", "57P03", "57P01", "57P02", "08")
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Turn psycopg's errors into ours: what happened in the server's first line, never the statement."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, address) from None
+    except UnicodeDecodeError:
+        raise DatabaseError(f"{address}: a name in it is no text in any encoding") from None
+
+
+def _translate(error: psycopg.Error, address: str) -> Exception:
+    code = error.sqlstate or ""
+    said = _plain(error.diag.message_primary or str(error))
+    context, lowered = f"{address}: {said}", said.lower()
+    if code == "42501" and "create database" in lowered:
+        return CreateDatabaseDenied(address)
+    if code == "53100" or "no space left" in lowered:
+        return NoSpaceLeft(context)
+    if not code and (refused := _refusal(context, lowered)):
+        return refused
+    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
+        return DatabaseUnreachable(context)
+    return DatabaseError(context)
+
+
+def _refusal(context: str, lowered: str) -> DatabaseError | None:
+    """What a connection that could not be made says of its own; it carries no code."""
+    if any(sign in lowered for sign in _TLS):
+        return DatabaseRefused(context, hint=_TLS_HINT)
+    if "timeout" in lowered or "timed out" in lowered:
+        return DatabaseTimeout(context)
+    return DatabaseRefused(context) if any(refusal in lowered for refusal in _REFUSALS) else None
+
+
+def _plain(text: str) -> str:
+    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    line = next((line for line in lines if "failed: " in line), lines[0])
+    return re.sub(r"^.*failed: ", "", line).removeprefix("FATAL:").strip()

@@ -1,0 +1,86 @@
+"""Say what each kind of setting may be, so that what cannot work is refused before anything runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from blocks.database_url import parse_database_url
+from blocks.schedule import check_cron, check_timezone
+
+FLOWS = ("backup", "prune", "restore-drill", "restore")
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    parse_database_url(value.get_secret_value())
+    return value
+
+
+def host_in_url(value: str) -> str:
+    """Write a host's name or address as a URL wants it."""
+    return f"[{value}]" if ":" in value else quote(value, safe="")
+
+
+def _host_name(value: str) -> str:
+    if "@" in value[1:] or "://" in value:
+        raise ValueError("a URL, which may hold a password")
+    parse_database_url(f"postgresql://{host_in_url(value)}/any")
+    return value
+
+
+def _http_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
+        raise ValueError("not an http address")
+    return value.rstrip("/")
+
+
+def _bucket_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", value):
+        raise ValueError("not a bucket name")
+    return value
+
+
+def _backup_file(value: str) -> str:
+    if not re.fullmatch(r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?", value):
+        raise ValueError("not a backup's name")
+    return value
+
+
+def _folder(value: str) -> str:
+    folder = value.strip("/")
+    if folder and any(part in ("", ".", "..") for part in folder.split("/")):
+        raise ValueError("not a folder's name")  # several storages would list it under another name
+    return folder
+
+
+def _user_name(value: str) -> str:
+    if ":" in value:
+        raise ValueError("a colon ends a user name")
+    return value
+
+
+def _flow_names(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if not set(names) <= set(FLOWS):
+        raise ValueError("not the name of a flow")
+    return ",".join(name for name in FLOWS if name in names)
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+Seconds = Annotated[int, Field(ge=60)]
+# Not set is no rule; nobody who writes 0 means to have everything removed.
+Count = Annotated[int, Field(ge=1, le=100_000)] | None
+Port = Annotated[int, Field(ge=1, le=65535)]
+Cron = Annotated[str, AfterValidator(check_cron)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+BucketName = Annotated[str, AfterValidator(_bucket_name)]
+BackupFile = Annotated[str, AfterValidator(_backup_file)]
+Folder = Annotated[str, AfterValidator(_folder)]
+UserName = Annotated[str, AfterValidator(_user_name)]
+FlowNames = Annotated[str, AfterValidator(_flow_names)]
+TimeZone = Annotated[str, AfterValidator(check_timezone)]

@@ -1,0 +1,62 @@
+"""Turn what botocore raises into our family of errors, with the specification's sentence for the operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore import exceptions as boto
+
+from blocks.errors import (
+    BucketMissing,
+    ObjectMissing,
+    StorageDenied,
+    StorageError,
+    StorageTimeout,
+    StorageUnreachable,
+)
+
+UPLOAD = "S3 upload failed"
+DOWNLOAD = "Failed to download backup from S3"
+REQUEST = "S3 request failed"
+
+_DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
+           "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
+_TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
+              "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
+
+
+class EmptyRange(Exception):
+    """The wanted range begins at the end of the object: there is nothing more to read."""
+
+
+@contextmanager
+def translated(what: str, context: str) -> Iterator[None]:
+    """Turn botocore's errors into ours; `what` is the specification's sentence for the operation."""
+    try:
+        yield
+    except boto.ClientError as error:
+        raise _translate_answer(error, what, context) from None
+    except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
+        raise StorageTimeout(f"{what}: {context}") from None
+    except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
+        raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
+    except boto.BotoCoreError as error:
+        raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
+
+
+def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in ("InvalidRange", "416"):
+        return EmptyRange()
+    if code == "NoSuchBucket":
+        return BucketMissing(f"{context}: the bucket does not exist", message=what)
+    if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
+        return ObjectMissing(context)
+    if code in _DENIED or status == 403:
+        wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
+        return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
+    if code in _TRANSIENT or status >= 500 or status == 429:
+        return StorageUnreachable(f"{context}: {code}", message=what)
+    return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")
