@@ -16,8 +16,6 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
@@ -154,9 +152,6 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Prefect server, so that commands need not start one each."""
     with running_prefect(tmp_path_factory.mktemp("prefect")) as url:
         yield url
-        # What flows in this process still have to say; said to a server that is gone it would take a minute.
-        EventsWorker.drain_all(timeout=30)
-        APILogWorker.drain_all(timeout=30)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from blocks import BackupStorage, PostgresServer
 from blocks.setting_values import FLOWS
 from flows.backup import backup
 from flows.demo.sample import load_sample
-from flows.demo.services import Storage, free_ports
+from flows.demo.services import Storage, free_ports, send_what_waits
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
@@ -59,12 +57,10 @@ def played(storage: Storage, database: PostgresServer, client: Client, folder: P
                 if not name.startswith("PREFECT_"):
                     patched.setenv(name, value)
             # What tells a server of runs is one a process, and stays with the server that it told first.
-            EventsWorker.drain_all(timeout=30)
-            APILogWorker.drain_all(timeout=30)
+            send_what_waits()
             _present(storage.block(PREFIX), database, patched)
             # What was said is there to be seen, and nothing is said to a server that is gone.
-            EventsWorker.drain_all(timeout=30)
-            APILogWorker.drain_all(timeout=30)
+            send_what_waits()
         yield site
 
 

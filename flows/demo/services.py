@@ -18,6 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from pydantic import SecretStr
 
 from blocks.errors import PgRoundtripError
@@ -26,6 +28,7 @@ from blocks.storage import BackupStorage
 from tasks.engine.process import Child, start_detached
 
 _START_TIMEOUT_S = 90
+_DRAIN_TIMEOUT_S = 30
 _WEED_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
                "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance", "webdav.port", "admin.port",
                "admin.port.grpc")  # fmt: skip
@@ -107,6 +110,7 @@ def running_prefect(folder: Path, settings: Mapping[str, str] = MappingProxyType
     with Child(command, environ, cwd=folder) as child:
         _await(child.name, lambda: child.running, lambda: _healthy(url))
         yield url
+        send_what_waits()
         _stop(child)
 
 
@@ -116,6 +120,12 @@ def leave_prefect_running(folder: Path) -> tuple[str, int]:
     pid = start_detached(command, environ, cwd=folder)
     _await("prefect", lambda: True, lambda: _healthy(url))
     return url, pid
+
+
+def send_what_waits() -> None:
+    """Send a Prefect server what this process still has for it, before it stops: its logs and events go by in threads."""
+    EventsWorker.drain_all(timeout=_DRAIN_TIMEOUT_S)
+    APILogWorker.drain_all(timeout=_DRAIN_TIMEOUT_S)
 
 
 def free_ports(count: int) -> list[int]:

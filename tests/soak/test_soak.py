@@ -63,13 +63,16 @@ def test_five_hundred_backups_and_a_hundred_drills(
     server = new_database(16, LIBRARY + LARGE_OBJECTS)
     there = databases_of(server)
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
-    environ["DATABASE_URL"] = server.url.get_secret_value()
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environ |= {"DATABASE_URL": server.url.get_secret_value(), "TMPDIR": str(folder)}
     *rounds, last = life(DRILLS, environ, tmp_path)
     settled = rounds[len(rounds) // 3 :]
 
     assert {r["verdict"] for r in rounds} == {"PROVEN"}
     assert_the_catalog_is_right([name for r in rounds for name in r["backups"]], storage)
     assert_nothing_is_left(server, storage, there)
+    assert list(folder.iterdir()) == []
 
     assert [r["children"] for r in rounds if r["children"]] == []
     assert max(r["files"] for r in settled) - min(r["files"] for r in settled) <= 10
