@@ -29,6 +29,7 @@ from flows.demo.services import Storage
 from tasks.engine.clients import Client
 from tasks.engine.manifest import Manifest, read_manifest
 from tests.conftest import Ended, FlowRun, NewDatabase, psql
+from tests.integration.objects import put_object
 
 RUN = Callable[..., Ended]
 NAME = re.compile(r"backup_\d{8}_\d{6}")
@@ -190,7 +191,9 @@ def test_foreign_objects_are_left_alone(
     neighbour = BackupStorage(bucket=storage.bucket.model_copy(update={"bucket_folder": f"{storage.key('')[:-1]}9"}))
     neighbour.put(neighbour.key(ours_old), b"a neighbour's")
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda name: storage.put(storage.key(name), b"theirs"), [*theirs, ours_old]))
+        list(pool.map(lambda name: storage.put(storage.key(name), b"theirs"), theirs))
+    # By another tool, so without our mark: of the same naming, it ages as ours do.
+    put_object(storage, b"theirs", "backup_20200101_000000")
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
     made = flow_run(backup_flow, server)
     assert isinstance(made.result, BackupResult), made.error
