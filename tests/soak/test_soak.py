@@ -19,8 +19,11 @@ from flows.demo.services import Storage
 from tasks.clock import utc_now
 from tasks.engine.catalog import load_manifest, read_catalog
 from tests.conftest import NewDatabase, command_environment, databases_of
+from tests.integration.conftest import home
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY
 from tests.soak.life import BACKUPS_A_ROUND
+
+__all__ = ["home"]
 
 DRILLS = 100
 BACKUPS = DRILLS * BACKUPS_A_ROUND
@@ -58,21 +61,20 @@ def test_five_hundred_backups_and_a_hundred_drills(
     storage: BackupStorage,
     prefect_api: str,
     tmp_path: Path,
+    home: Path,
 ) -> None:
     """In one process: memory, files and threads stay flat, and the bucket and the server hold what they should."""
     server = new_database(16, LIBRARY + LARGE_OBJECTS)
     there = databases_of(server)
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    environ |= {"DATABASE_URL": server.url.get_secret_value(), "TMPDIR": str(folder)}
+    environ |= {"DATABASE_URL": server.url.get_secret_value(), "TMPDIR": str(home)}
     *rounds, last = life(DRILLS, environ, tmp_path)
     settled = rounds[len(rounds) // 3 :]
 
     assert {r["verdict"] for r in rounds} == {"PROVEN"}
     assert_the_catalog_is_right([name for r in rounds for name in r["backups"]], storage)
     assert_nothing_is_left(server, storage, there)
-    assert list(folder.iterdir()) == []
+    assert list(home.iterdir()) == []
 
     assert [r["children"] for r in rounds if r["children"]] == []
     assert max(r["files"] for r in settled) - min(r["files"] for r in settled) <= 10
