@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
+# Modules go to two processes, each with servers of its own: tests wait more than they compute.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup setup-dev demo test test-all test-unit image-test lint types bench bench-memory screenshots lock clean
 
@@ -21,10 +23,10 @@ demo: setup ## Back up, drill and prune a sample database, with servers of its o
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
 
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
-	@$(BIN)/python -m pytest -m "not long"
+	@$(PYTEST) -m "not long"
 
 test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-unit: setup-dev ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
