@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime
 
 from prefect import get_run_logger, task
 
-from blocks.errors import StorageError
+from blocks.errors import BackupDamaged, ObjectMissing, StorageError
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog, retention
@@ -20,14 +21,35 @@ _REFUSED = "give the keys the right to delete; what a lock on the bucket or the 
 
 
 @task(**called("plan the retention"), **QUICK)
-def plan_retention(plan: Plan, *, even_if_stale: bool = False) -> retention.Plan:
+def plan_retention(plan: Plan, plan_name: str, *, even_if_stale: bool = False) -> retention.Plan:
     """Decide about every backup in the bucket; removes nothing."""
     backups = catalog.looked_into(plan.storage, catalog.read_catalog(plan.storage))
     now = utc_now()
     decided = retention.decide(backups, policy_of(plan, now, even_if_stale=even_if_stale), now)
     if decided.warning:
         get_run_logger().warning(decided.warning)
-    return decided
+    return _sparing_others(plan, plan_name, decided)
+
+
+def _sparing_others(plan: Plan, plan_name: str, decided: retention.Plan) -> retention.Plan:
+    """Keep what was made of another database, or for another plan: a name does not tell, a manifest does."""
+    spared: dict[str, str] = {}
+    for backup in decided.removals:
+        with contextlib.suppress(BackupDamaged, ObjectMissing):  # what cannot be read is nobody's
+            made = catalog.load_manifest(plan.storage, backup)
+            database = plan.server.database if plan.server else made and made.database
+            if made and (made.plan, made.database) != (plan_name, database):
+                spared[backup.name] = f"of the plan {made.plan}, database {made.database}"
+    if spared:
+        get_run_logger().warning(
+            "%s of another plan or database in %s stay\nHINT: give each database a BACKUP_PREFIX of its own",
+            counted(len(spared), "old backup"), plan.storage.address,
+        )  # fmt: skip
+    kept = (
+        replace(d, keep=True, reasons=(spared[d.backup.name],)) if d.backup.name in spared else d
+        for d in decided.decisions
+    )
+    return replace(decided, decisions=tuple(kept))
 
 
 def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> retention.Policy:

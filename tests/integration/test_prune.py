@@ -98,6 +98,17 @@ def test_two_databases_in_one_folder_are_warned_about(
     assert f"{storage.address} is of the plan default, database {library.parameters()['dbname']}\nHINT: " in said[0]
 
 
+def test_one_retention_leaves_another_databases_backups(
+    taken: Callable[..., list[str]], storage: BackupStorage, new_database: NewDatabase, flow_run: FlowRun
+) -> None:
+    """Who keeps two databases in one folder by mistake loses nothing by it: what a manifest says is another's stays."""
+    theirs = taken(ago(days=20), ago(days=30))
+    server = new_database(16)
+    made = flow_run(backup, server)
+    assert names_in(storage) == {*theirs, made.result.name}
+    assert "of the plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
+
+
 def test_a_dry_run_shows_what_would_go_and_why(
     taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
 ) -> None:
