@@ -52,10 +52,12 @@ _PROVIDERS = (
         "Cloudflare R2", "cloudflare", "https://0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com",
         (".r2.cloudflarestorage.com",), equal_parts=True, region="auto",
     ),
-    # B2: "Unsupported header 'x-amz-sdk-checksum-algorithm'". By default it keeps all versions of a file for ever.
+    # B2: "Unsupported header 'x-amz-sdk-checksum-algorithm'", and with Object Lock "Missing required header for this
+    # request: Content-MD5". By default it keeps all versions of a file for ever.
     Provider(
         "Backblaze B2", "backblaze", "https://s3.us-west-004.backblazeb2.com", (".backblazeb2.com",),
-        max_part_bytes=5 * GB, region_in_host=r"s3\.([a-z]+(?:-[a-z]+)+-\d+)\.backblazeb2\.com", keeps_versions=True,
+        max_part_bytes=5 * GB, content_md5=True, region_in_host=r"s3\.([a-z]+(?:-[a-z]+)+-\d+)\.backblazeb2\.com",
+        keeps_versions=True,
     ),
     Provider(
         "DigitalOcean Spaces", "digitalocean", "https://fra1.digitaloceanspaces.com", (".digitaloceanspaces.com",),
@@ -63,10 +65,11 @@ _PROVIDERS = (
     ),
     # MinIO: names of buckets in hosts need a domain that the server was told of.
     Provider("MinIO", "minio", "https://minio.example.com:9000"),
-    # Wasabi: "Checksum Type mismatch occurred, expected checksum Type: null". Its short aliases name no region.
+    # Wasabi: "Checksum Type mismatch occurred, expected checksum Type: null", and with Object Lock a digest as on AWS. Its
+    # short aliases name no region.
     Provider(
         "Wasabi", "wasabi", "https://s3.eu-central-1.wasabisys.com", (".wasabisys.com",),
-        max_part_bytes=5 * GB, region_in_host=r"s3\.([a-z]{2}-[a-z]+-\d)\.wasabisys\.com",
+        max_part_bytes=5 * GB, content_md5=True, region_in_host=r"s3\.([a-z]{2}-[a-z]+-\d)\.wasabisys\.com",
     ),
     # Scaleway: 1,000 parts. It refuses signatures for another region.
     Provider(

@@ -24,6 +24,8 @@ _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
               "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
+# A request that a provider does not know: it never will while this run lasts.
+_NOT_IMPLEMENTED = 501
 
 
 class EmptyRange(Exception):
@@ -57,6 +59,6 @@ def _translate_answer(error: boto.ClientError, what: str, context: str) -> Excep
     if code in _DENIED or status == 403:
         wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
         return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
-    if code in _TRANSIENT or status >= 500 or status == 429:
+    if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):
         return StorageUnreachable(f"{context}: {code}", message=what)
     return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")

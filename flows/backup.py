@@ -61,7 +61,7 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     source = inspect_source(the_plan)
     wanted = name_backup(the_plan)
     sweep_stale_uploads(the_plan)
-    before = read_previous(the_plan)
+    before = read_previous(the_plan, plan, source)
     begun = time.monotonic()
     manifest = dump_to_storage(the_plan, plan, source, wanted, before)
     seconds = time.monotonic() - begun

@@ -34,7 +34,7 @@ def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool =
         even_if_stale: Remove old backups although no recent one exists.
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
-    decided = plan_retention(the_plan, even_if_stale=even_if_stale)
+    decided = plan_retention(the_plan, plan, even_if_stale=even_if_stale)
     if not dry_run:
         sweep_stale_uploads(the_plan)
         decided = remove_all(the_plan, decided)

@@ -75,14 +75,23 @@ def _free_name(plan: Plan, moment: datetime) -> str:
 
 
 @task(**called("look at the backup before"), **ONCE)
-def read_previous(plan: Plan) -> Manifest | None:
-    """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup."""
+def read_previous(plan: Plan, plan_name: str, source: Source) -> Manifest | None:
+    """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup.
+
+    Names do not tell of what a backup is, so retention takes all in a folder for one database's: who keeps two there is warned.
+    """
     try:
         ours = [b for b in catalog.read_catalog(plan.storage) if not b.foreign]
-        return catalog.load_manifest(plan.storage, ours[-1]) if ours else None
+        found = catalog.load_manifest(plan.storage, ours[-1]) if ours else None
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
         return None
+    if found and (found.plan, found.database) != (plan_name, source.facts.database):
+        get_run_logger().warning(
+            "The newest backup in %s is of the plan %s, database %s\nHINT: give each database a BACKUP_PREFIX of its own; "
+            "in one folder, each plan's retention removes the backups of the other", plan.storage.address, found.plan, found.database,
+        )  # fmt: skip
+    return found
 
 
 @task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)

@@ -130,21 +130,25 @@ def report_of(storage: BackupStorage, name: str) -> DrillReport | None:
 
 
 def looked_into(storage: BackupStorage, backups: Sequence[Backup]) -> list[Backup]:
-    """Add what only a request for each can tell: verdicts, and which objects of ours are unfinished."""
+    """Add what only a request for each can tell: verdicts, and which objects of ours are unfinished.
+
+    A listing may lag: what it does not show yet is asked for by its name, and what it shows still, and is gone, is left out.
+    """
     with ThreadPoolExecutor(_AT_ONCE, "look") as pool:
-        return list(pool.map(lambda backup: _looked_into(storage, backup), backups))
+        return [backup for backup in pool.map(lambda b: _looked_into(storage, b), backups) if backup]
 
 
-def _looked_into(storage: BackupStorage, backup: Backup) -> Backup:
-    report = load_report(storage, backup)
+def _looked_into(storage: BackupStorage, backup: Backup) -> Backup | None:
+    report = report_of(storage, backup.name)
     if report and report.backup == backup.name:
-        return replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
-    if not backup.foreign or backup.has_report:  # what was drilled was finished once
+        backup = replace(backup, has_report=True, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
+    if backup.has_manifest and (backup.verdict or not backup.has_report):
         return backup
     found = storage.stat(backup.key)
-    # A listing may lag behind; a manifest that is asked for by its name is there, or it is not.
-    unfinished = found and found.ours and not storage.stat(storage.key(backup.name + MANIFEST))
-    return replace(backup, unfinished=bool(unfinished))
+    whole = storage.stat(storage.key(backup.name + MANIFEST)) is not None
+    # What was drilled was finished once.
+    unfinished = found is not None and found.ours and not whole and not backup.has_report
+    return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
 
 
 def newest_proven(storage: BackupStorage, backups: list[Backup]) -> Backup | None:

@@ -15,6 +15,8 @@ from tasks.engine.manifest import Verdict
 UNFINISHED = timedelta(days=1)
 # The storage's clock and ours differ by seconds; where it is more, one of them is wrong.
 _SKEW = timedelta(hours=1)
+# What gzip makes of nothing: the dump before it in somebody's pipe had died.
+_EMPTY_GZIP_BYTES = 20
 _STOPPED = "no recent backup exists"
 # What a rule of the grandfather-father-son kind calls the time that one backup stands for, in UTC; weeks are ISO's.
 _PERIODS: dict[str, Callable[[datetime], str]] = {
@@ -115,7 +117,9 @@ def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backu
         yield past[-1], "the newest backup"
     if (shown := _evidence(ordered, now)) and shown not in past[-1:]:
         yield shown, "the newest sound backup"
-    yield from ((b, "the newest PROVEN backup") for b in islice((b for b in reversed(ordered) if b.proven), 1))
+    # One from the future stays anyway, and would be the newest for as long as the clock was ahead.
+    proven = (b for b in reversed(ordered) if b.proven and b.taken_at <= now)
+    yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
     yield from ((b, "from the future: a clock was wrong") for b in ordered if b.taken_at > now)
     yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
 
@@ -127,7 +131,12 @@ def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
     """
     past = [b for b in ordered if b.taken_at <= now and not b.unfinished]
     ours = [b for b in past if not b.foreign]
-    return next((b for b in reversed(ours or past) if b.verdict is not Verdict.FAILED), None)
+    return next((b for b in reversed(ours or past) if _sound(b)), None)
+
+
+def _sound(backup: Backup) -> bool:
+    """Whether nothing is known against it."""
+    return backup.verdict is not Verdict.FAILED and backup.object_bytes > _EMPTY_GZIP_BYTES
 
 
 def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
@@ -147,7 +156,7 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
     limit = timedelta(days=policy.retention_days)
     finished = [b for b in ordered if not b.unfinished]
     yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
-    sound = [b for b in reversed(finished) if b.taken_at <= now and b.verdict is not Verdict.FAILED and b.object_bytes]
+    sound = [b for b in reversed(finished) if b.taken_at <= now and _sound(b)]
     # Each by itself: a half backup that has lost its marks must not take the place of a whole one.
     for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
         yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])

@@ -12,9 +12,11 @@ _SHOWN = 500
 
 @warned_only("The table of the retention policy")
 def publish_retention(plan: str, decided: retention.Plan, *, dry_run: bool = False) -> None:
-    """One table a prune: every backup, what became of it, and why; of many backups the newest ones."""
+    """One table a prune: every backup, what became of it, and why; of many backups those that go, and the newest ones."""
     rows = retention_table(decided)
-    more = [{"backup": f"… and {len(rows) - _SHOWN} older ones", "decision": "", "reason": ""}][: len(rows) > _SHOWN]
+    if len(rows) > _SHOWN:
+        rows.sort(key=lambda row: row["decision"] == "keep")
+    more = [{"backup": f"… and {len(rows) - _SHOWN} more", "decision": "", "reason": ""}][: len(rows) > _SHOWN]
     description = retention_sentence(decided, dry_run=dry_run)
     create_table_artifact(key=artifact_key("prune", plan), description=description, table=[*rows[:_SHOWN], *more])
 

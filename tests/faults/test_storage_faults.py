@@ -516,7 +516,7 @@ def test_a_listing_that_does_not_show_the_manifest_yet(
     """It is asked for by its name, so that nothing is proven or restored by less than there is to compare with."""
     target, after = new_database(16), look(stored)
     asked_for = s3.on("GET", re.escape(MANIFEST), Request.forward)
-    s3.on("GET", "list-type=2", without_manifests)
+    s3.on("GET", "list-type=2", without(r"\.manifest\.json"))
     ran = run(restore_drill, stored) if what == "drill" else run(restore, to=target, backup="latest")
     if what == "drill":
         assert ran.state == "PROVEN"
@@ -526,15 +526,41 @@ def test_a_listing_that_does_not_show_the_manifest_yet(
     after.assert_nothing_lost()
 
 
-def without_manifests(request: Request) -> Answer:
-    """A listing without manifests."""
-    answer = request.forward()
-    text = re.sub(
-        r"<Contents><Key>[^<]*\.manifest\.json</Key>.*?</Contents>", "", answer.body.decode(), flags=re.DOTALL
-    )
-    assert ".manifest.json" not in text
-    answer.body, answer.headers = text.encode(), []
-    return answer
+def test_a_listing_that_does_not_show_the_report_yet(
+    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+) -> None:
+    """It is asked for by its name, so that the newest PROVEN backup is not taken for one that was never drilled."""
+    two_old_backups(storage, small, clients)
+    assert run(restore_drill, small, backup=NAME).state == "PROVEN"
+    after = look(small)
+    s3.on("GET", "list-type=2", without(r"\.drill\.json"))
+    assert {b.name for b in run(prune).result.removals} == {"backup_20240208_143022"}
+    s3.heal()
+    assert NAME in {b.name for b in read_catalog(storage) if b.has_manifest}
+    after.assert_nothing_lost(removed=frozenset({"backup_20240208_143022"}))
+
+
+def test_a_provider_that_lists_no_uploads(s3: S3Proxy, run: Run, small: PostgresServer, look: Look) -> None:
+    """What it does not know is not asked for twice, and costs no backup: stale uploads are left to the provider."""
+    after = look(small)
+    asked_for = s3.on("GET", r"\?(.*&)?uploads", error(501, "NotImplemented"))
+    assert run(backup_flow, small).error is None
+    assert asked_for.done == 2  # by the backup, and by the prune after it
+    s3.heal()
+    after.assert_nothing_lost()
+
+
+def without(end: str) -> Deed:
+    """A listing that shows no keys of such an end."""
+
+    def deed(request: Request) -> Answer:
+        answer = request.forward()
+        text = re.sub(rf"<Contents><Key>[^<]*{end}</Key>.*?</Contents>", "", answer.body.decode(), flags=re.DOTALL)
+        assert not re.search(end, text)
+        answer.body, answer.headers = text.encode(), []
+        return answer
+
+    return deed
 
 
 # --- a bucket that is gone --------------------------------------------------------------------------------------------

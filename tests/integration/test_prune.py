@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -20,11 +21,13 @@ from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client
+from tasks.engine.manifest import Verdict
 from tasks.engine.retention import Plan as RetentionPlan
 from tasks.engine.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest
+from tests.unit.test_catalog import report
 
 Clients = dict[int, Client]
 
@@ -77,6 +80,33 @@ def test_old_backups_go_after_a_backup(
     left = {found.key.removeprefix(storage.key("")) for found in storage.list_objects()}
     assert not [key for key in left if key.startswith((ancient, old))]
     assert "backup_notes.txt" in left
+
+
+def test_two_databases_in_one_folder_are_warned_about(
+    storage: BackupStorage,
+    library: PostgresServer,
+    new_database: NewDatabase,
+    flow_run: FlowRun,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Names do not tell of what a backup is, so one's retention would remove the other's: who shares a folder is told."""
+    for server, warned in ((library, False), (library, False), (new_database(16), True)):
+        caplog.clear()
+        assert flow_run(backup, server).error is None
+        said = [text for text in caplog.messages if text.startswith("The newest backup in ")]
+        assert bool(said) == warned
+    assert f"{storage.address} is of the plan default, database {library.parameters()['dbname']}\nHINT: " in said[0]
+
+
+def test_one_retention_leaves_another_databases_backups(
+    taken: Callable[..., list[str]], storage: BackupStorage, new_database: NewDatabase, flow_run: FlowRun
+) -> None:
+    """Who keeps two databases in one folder by mistake loses nothing by it: what a manifest says is another's stays."""
+    theirs = taken(ago(days=20), ago(days=30))
+    server = new_database(16)
+    made = flow_run(backup, server)
+    assert names_in(storage) == {*theirs, made.result.name}
+    assert "of the plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
 
 
 def test_a_dry_run_shows_what_would_go_and_why(
@@ -134,7 +164,7 @@ def test_an_unfinished_object_does_not_stand_for_a_backup(
     """An object without its manifest may be half a backup: the newest whole one stays, however old."""
     older, whole = taken(ago(days=40), ago(days=30))
     unfinished = ago(minutes=5)
-    put_object(storage, b"half", unfinished)
+    put_object(storage, b"half of what should be here", unfinished)
     flow_run(prune)
     assert {whole, unfinished} <= names_in(storage)
     assert older in names_in(storage)  # backups have stopped, so nothing goes at all
@@ -172,6 +202,10 @@ def test_a_prune_that_dies_loses_nothing(
 ) -> None:
     """Interrupted before any of its requests to delete: what is listed with a manifest is whole, the newest stays, and the next prune ends the work."""
     names = taken(ago(minutes=5), *(ago(days=30 + n) for n in range(3)))
+    for name, verdict in zip(names, ("PROVEN", "FAILED", "PROVEN", "INCONCLUSIVE"), strict=True):
+        storage.put(storage.key(name + catalog.OBJECT), object_of(storage, name), "application/gzip")
+        storage.put(storage.key(name + catalog.REPORT), report(name, Verdict(verdict)).encode())
+    rule = {"BACKUP_KEEP_LAST": "1", "BACKUP_INTERVAL": "604800"}
     remove, requests = BackupStorage.remove, itertools.count(1)
 
     def dying(block: BackupStorage, key: str) -> None:
@@ -182,17 +216,18 @@ def test_a_prune_that_dies_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(BackupStorage, "remove", dying)
         with pytest.raises(KeyboardInterrupt):
-            flow_run(prune)
+            flow_run(prune, environ=rule)
     left = catalog.read_catalog(storage)
     for found in left:
         if found.has_manifest:
             assert hashlib.sha256(object_of(storage, found.name)).hexdigest() == manifest_of(storage, found.name).sha256
+            assert found.has_report or found.name != names[1], "a bad backup would be taken for a good one"
     assert left[-1].name == names[0]
     assert left[-1].has_manifest
-    flow_run(prune)
+    monkeypatch.setattr("tasks.prune.utc_now", lambda: utc_now() + timedelta(days=1, minutes=5))
+    flow_run(prune, environ=rule)
     assert [found.key.removeprefix(storage.key("")) for found in storage.list_objects()] == [
-        names[0] + catalog.MANIFEST,
-        names[0] + catalog.OBJECT,
+        names[0] + end for end in (catalog.REPORT, catalog.MANIFEST, catalog.OBJECT)
     ]
 
 
@@ -248,8 +283,8 @@ def test_a_manifest_that_never_came(
 def test_more_than_a_page_of_backups(storage: BackupStorage, flow_run: FlowRun) -> None:
     """A listing of more than 1,000 keys is read to its end: the newest stay, wherever in it they stand."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: put_object(storage, b"x", ago(minutes=5 + n)), range(1100)))
-    put_object(storage, b"x", ago(days=8))
+        list(pool.map(lambda n: put_object(storage, b"x" * 100, ago(minutes=5 + n)), range(1100)))
+    put_object(storage, b"x" * 100, ago(days=8))
     ran = flow_run(prune)
     assert (len(ran.result.decisions), [b.name for b in ran.result.removals]) == (
         1101,
@@ -281,7 +316,8 @@ def test_what_could_not_be_deleted_is_counted(
     monkeypatch.setattr(BackupStorage, "remove", partly)
     ran = flow_run(prune)
     assert (ran.state, ran.result.failed, [b.name for b in ran.result.removals]) == ("Completed", 1, [free])
-    assert "Could not delete 1 old backup: Access Denied" in caplog.messages
+    (warning,) = (said for said in caplog.messages if said.startswith("Could not delete"))
+    assert re.fullmatch(rf"Could not delete 1 old backup: Access Denied \[.*{locked}.*\]\nHINT: .*lock.*", warning)
     assert "Deleted 1 of 2 old backups, kept 2" in caplog.messages
 
 

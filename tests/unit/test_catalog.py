@@ -22,6 +22,7 @@ from tasks.engine.catalog import (
     choose,
     load_manifest,
     load_report,
+    looked_into,
     name_at,
     newest_proven,
     read_catalog,
@@ -49,6 +50,7 @@ class FakeStorage(BackupStorage):
 
     objects: dict[str, bytes]
     fetched: list[str]
+    foreign: bool = False
 
     def list_objects(self, what: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
         return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
@@ -58,6 +60,10 @@ class FakeStorage(BackupStorage):
         if key not in self.objects:
             raise ObjectMissing(key)
         return self.objects[key]
+
+    def stat(self, key: str, what: str = "") -> StoredObject | None:  # noqa: ARG002
+        there = key in self.objects
+        return StoredObject(key, len(self.objects[key]), NOW, ours=not self.foreign) if there else None
 
 
 def storage(objects: dict[str, bytes], prefix: str = "backups") -> FakeStorage:
@@ -286,3 +292,41 @@ def test_what_proves_nothing(data: bytes) -> None:
     """A failed drill, another backup's report and one that cannot be read prove nothing."""
     bucket = proofs(**{THIRD: data})
     assert newest_proven(bucket, read_catalog(bucket)) is None
+
+
+def looked_at(bucket: FakeStorage, *listed: str) -> list[tuple[bool, bool, Verdict | None, bool]]:
+    """What is known of each backup after a look at it, when this is all that the listing shows."""
+    found = read_catalog(bucket, [StoredObject(f"backups/{file}", 1, NOW) for file in listed])
+    return [(b.has_manifest, b.has_report, b.verdict, b.unfinished) for b in looked_into(bucket, found)]
+
+
+def beside(*ends: str, verdict: Verdict = Verdict.PROVEN) -> dict[str, bytes]:
+    """Some of the objects of a backup."""
+    data = {OBJECT: b"x", MANIFEST: manifest().encode(), REPORT: report(FIRST, verdict).encode()}
+    return {f"backups/{FIRST}{end}": data[end] for end in ends}
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("listed", [(OBJECT,), (OBJECT, MANIFEST), (OBJECT, REPORT), (OBJECT, MANIFEST, REPORT)])
+def test_what_a_listing_does_not_show_yet_is_asked_for(listed: tuple[str, ...], verdict: Verdict) -> None:
+    """A verdict or a manifest that a listing hides counts: without it, the newest PROVEN backup might be removed."""
+    bucket = storage(beside(OBJECT, MANIFEST, REPORT, verdict=verdict))
+    assert looked_at(bucket, *(FIRST + end for end in listed)) == [(True, True, verdict, False)]
+
+
+@pytest.mark.parametrize("there", [(), (REPORT,), (MANIFEST,)])
+def test_what_a_listing_shows_still_is_no_backup(there: tuple[str, ...]) -> None:
+    """A backup that was removed must not take the place of one that is there."""
+    shown = (FIRST + OBJECT, FIRST + REPORT)
+    assert looked_at(storage(beside(*there)), *shown) == []
+    assert looked_at(storage(beside()), *shown, FIRST + MANIFEST) == []
+
+
+def test_what_is_unfinished() -> None:
+    """An object of ours that has neither manifest nor report; another tool's never, and none that was drilled once."""
+    ours = storage(beside(OBJECT))
+    assert looked_at(ours, FIRST + OBJECT) == [(False, False, None, True)]
+    assert looked_at(ours, FIRST + OBJECT, FIRST + MANIFEST, FIRST + REPORT) == [(False, True, None, False)]
+    assert looked_at(storage(beside(OBJECT, REPORT)), FIRST + OBJECT) == [(False, True, Verdict.PROVEN, False)]
+    strangers = ours.model_copy(update={"foreign": True})
+    assert looked_at(strangers, FIRST + OBJECT) == [(False, False, None, False)]

@@ -113,7 +113,7 @@ def test_what_is_peculiar_is_in_the_profiles() -> None:
     """Few differ in each field; one that is lost here would be met by somebody's backup."""
     keys = {field: {p.key for p in PROVIDERS if getattr(p, field) != getattr(Provider(""), field)}
             for field in ("max_parts", "equal_parts", "content_md5", "region", "keeps_versions")}  # fmt: skip
-    assert keys == {"max_parts": {"scaleway"}, "equal_parts": {"cloudflare"}, "content_md5": {"aws"},
+    assert keys == {"max_parts": {"scaleway"}, "equal_parts": {"cloudflare"}, "content_md5": {"aws", "backblaze", "wasabi"},
                     "region": {"cloudflare"}, "keeps_versions": {"backblaze"}}  # fmt: skip
 
 

@@ -36,7 +36,7 @@ AGES = st.one_of(
 ).map(lambda age: timedelta(seconds=int(age.total_seconds())))
 BACKUPS = st.builds(
     backup, AGES, manifest=st.booleans(), verdict=st.sampled_from([None, *Verdict]), unfinished=st.sampled_from([False] * 4 + [True]),
-    stored=st.one_of(st.none(), AGES), object_bytes=st.sampled_from([0, 1, 1000]),
+    stored=st.one_of(st.none(), AGES), object_bytes=st.sampled_from([0, 20, 21, 1000]),
 )  # fmt: skip
 CATALOGS = st.lists(BACKUPS, max_size=30, unique_by=lambda b: b.name)
 RULES = st.one_of(st.none(), st.integers(1, 12))
@@ -55,6 +55,11 @@ def newest(backups: list[Backup]) -> set[str]:
     return {max(backups, key=lambda b: b.taken_at).name} if backups else set()
 
 
+def sound(backup: Backup) -> bool:
+    """Whether a backup shows that backups work: no drill failed it, and it is more than gzip makes of nothing."""
+    return backup.verdict is not Verdict.FAILED and backup.object_bytes > 20
+
+
 @given(CATALOGS, POLICIES)
 def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
     """The newest backup, the newest with a manifest that no drill failed, the newest PROVEN one, those of the retention time and of the future stay."""
@@ -63,8 +68,8 @@ def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
     safe = {b.name for b in finished if NOW - b.taken_at <= timedelta(days=policy.retention_days)}
     safe |= {b.name for b in backups if b.taken_at > NOW}
     safe |= newest(past or finished)
-    safe |= newest([b for b in backups if b.verdict is Verdict.PROVEN])
-    safe |= newest([b for b in past if b.has_manifest and b.verdict is not Verdict.FAILED])
+    safe |= newest([b for b in backups if b.verdict is Verdict.PROVEN and b.taken_at <= NOW])
+    safe |= newest([b for b in past if b.has_manifest and sound(b)])
     assert safe <= kept(decide(backups, policy, NOW))
 
 
@@ -72,8 +77,8 @@ def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
 def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: Policy) -> None:
     """Without a sound backup of the last two intervals nothing is removed, unless that is asked for in so many words."""
     plan = decide(backups, policy, NOW)
-    sound = [b for b in backups if b.verdict is not Verdict.FAILED and not b.unfinished]
-    recent = any(timedelta(0) <= NOW - b.taken_at <= policy.recent for b in sound)
+    finished = [b for b in backups if sound(b) and not b.unfinished]
+    recent = any(timedelta(0) <= NOW - b.taken_at <= policy.recent for b in finished)
     if not recent and not policy.even_if_stale:
         assert plan.removals == []
     if plan.warning:
@@ -92,7 +97,7 @@ def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
     catalog = [*(replace(b, stored_at=b.taken_at) for b in finished), fresh]  # no clock was wrong
     plan = decide(catalog, policy, NOW)
     old = {b.name for b in catalog if NOW - b.taken_at > timedelta(days=policy.retention_days)}
-    proven = newest([b for b in catalog if b.verdict is Verdict.PROVEN])
+    proven = newest([b for b in catalog if b.verdict is Verdict.PROVEN and b.taken_at <= NOW])
     assert {b.name for b in plan.removals} == old - proven - newest([b for b in catalog if b.taken_at <= NOW])
     assert plan.warning == ""
 
@@ -101,18 +106,18 @@ def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
 def test_a_rule_keeps_one_for_each_of_its_periods(backups: list[Backup], policy: Policy) -> None:
     """Of the newest days, weeks, months and years that have a sound backup, the last of each stays; and no rule takes anything from another."""
     names = kept(decide(backups, policy, NOW))
-    sound = [b for b in backups if b.taken_at <= NOW and b.has_manifest and b.verdict is not Verdict.FAILED]
-    sound = sorted((b for b in sound if b.object_bytes), key=lambda b: b.taken_at, reverse=True)
-    assert {b.name for b in sound[: policy.keep_last or 0]} <= names
+    ours = [b for b in backups if b.taken_at <= NOW and b.has_manifest and sound(b)]
+    ours.sort(key=lambda b: b.taken_at, reverse=True)
+    assert {b.name for b in ours[: policy.keep_last or 0]} <= names
     for count, period in (
         (policy.keep_daily, lambda t: t.date()),
         (policy.keep_weekly, lambda t: t.isocalendar()[:2]),
         (policy.keep_monthly, lambda t: (t.year, t.month)),
         (policy.keep_yearly, lambda t: t.year),
     ):
-        periods = list(dict.fromkeys(period(b.taken_at) for b in sound))[: count or 0]
+        periods = list(dict.fromkeys(period(b.taken_at) for b in ours))[: count or 0]
         for wanted in periods:
-            assert next(b for b in sound if period(b.taken_at) == wanted).name in names
+            assert next(b for b in ours if period(b.taken_at) == wanted).name in names
 
 
 @given(CATALOGS, POLICIES, st.sampled_from(["last", "daily", "weekly", "monthly", "yearly"]), st.integers(1, 20))
@@ -229,6 +234,27 @@ def test_what_a_drill_failed_stands_for_nothing() -> None:
     stopped = decide([good, backup(timedelta(hours=3)), backup(SECOND, verdict=Verdict.FAILED)], WEEK, NOW)
     assert stopped.removals == []
     assert stopped.warning.startswith("the newest backup is 3 h old")
+
+
+def test_what_gzip_makes_of_nothing_is_no_backup() -> None:
+    """A pipe whose dump dies goes on storing 20 bytes a day: that shows no backups that work, and takes nobody's place."""
+    empty = [backup(timedelta(days=n), manifest=False, object_bytes=20) for n in range(40)]
+    last = backup(timedelta(days=40), manifest=False)
+    plan = decide([*empty, last, backup(timedelta(days=41), manifest=False)], replace(WEEK, keep_last=1), NOW)
+    assert plan.removals == []
+    assert plan.warning.startswith("the newest backup is 960 h old")
+    plan = decide([*empty, last, backup(timedelta(days=41))], replace(WEEK, keep_last=1, even_if_stale=True), NOW)
+    assert {last.name, name_at(NOW - timedelta(days=41))} <= kept(plan)
+
+
+def test_what_was_proven_when_the_clock_was_ahead() -> None:
+    """A PROVEN backup that is named for next year takes the place of none that is."""
+    ahead, proven = (backup(timedelta(days=n), verdict=Verdict.PROVEN) for n in (-365, 30))
+    plan = decide([ahead, proven, backup(timedelta(days=20)), backup(SECOND)], WEEK, NOW)
+    assert [(d.keep, d.reason) for d in plan.decisions[:2]] == [
+        (True, "the newest PROVEN backup"),
+        (False, "20 days old, limit 7"),
+    ]
 
 
 def test_an_object_whose_manifest_never_came() -> None:
