@@ -112,16 +112,23 @@ def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
 
 def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
     """What no policy takes, oldest first in `ordered`."""
-    past = [b for b in ordered if b.taken_at <= now and not b.unfinished] or [b for b in ordered if not b.unfinished]
-    if past:
-        yield past[-1], "the newest backup"
-    if (shown := _evidence(ordered, now)) and shown not in past[-1:]:
+    finished = [b for b in ordered if not b.unfinished]
+    newest = _newest(finished, now)
+    yield from ((b, "the newest backup") for b in newest)
+    ours = _newest([b for b in finished if not b.foreign], now)
+    yield from ((b, "the newest backup with a manifest") for b in ours if b not in newest)
+    if (shown := _evidence(ordered, now)) and shown not in (*newest, *ours):
         yield shown, "the newest sound backup"
     # One from the future stays anyway, and would be the newest for as long as the clock was ahead.
     proven = (b for b in reversed(ordered) if b.proven and b.taken_at <= now)
     yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
     yield from ((b, "from the future: a clock was wrong") for b in ordered if b.taken_at > now)
     yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
+
+
+def _newest(ordered: Sequence[Backup], now: datetime) -> Sequence[Backup]:
+    """The newest one, by itself; one from the future only when there is no other."""
+    return ([b for b in ordered if b.taken_at <= now] or ordered)[-1:]
 
 
 def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:

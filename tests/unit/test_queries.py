@@ -54,7 +54,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert len({q.name for q in queries}) == len(queries)
     for query in queries:
         assert query.name
-        assert query.text.lstrip("( \t\r\n\f\v").upper().startswith(("SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"))
+        assert (
+            query.text.lstrip("( \t\r\n\f\v")
+            .upper()
+            .startswith(("SELECT", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"))
+        )
         assert [q.text for q in read_queries(query.text)] == [query.text]
 
 
