@@ -15,17 +15,19 @@ ROOT = Path(__file__).parents[1]
 _TRIES, _WAIT_S = 3, 5
 _GONE = (404, 410)
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]`\"'|…$]+")
-# Examples, and what only a machine of the reader's has.
-_NOT_OURS = re.compile(
-    r"https?://(?:[^/]*@|[^/]*\bexample\.(?:com|org)|localhost|127\.|\[|(?:[^/]*\.)?(?:r2\.cloudflarestorage|amazonaws|backblazeb2"
-    r"|digitaloceanspaces|wasabisys|scw\.cloud|your-objectstorage)\b|[^/.:]+(?:[:/]|$))"
+# What anybody could open: a host with a name of several parts, of which the last is not a private network's.
+_PUBLIC = re.compile(r"https?://(?:[\w-]+\.)+(?!internal\b)[a-z]{2,}(?:[:/?#]|$)")
+# Examples, and the providers' endpoints, which answer to nobody without a key.
+_EXAMPLE = re.compile(
+    r"https?://[^/]*\b(?:example\.(?:com|org)|r2\.cloudflarestorage\.com|amazonaws\.com|backblazeb2\.com"
+    r"|digitaloceanspaces\.com|wasabisys\.com|scw\.cloud|your-objectstorage\.com)"
 )
 
 
 def addresses(text: str) -> set[str]:
     """The addresses of a document that anybody could open."""
     found = {match.rstrip(".,;:*") for match in _ADDRESS.findall(text)}
-    return {address for address in found if not _NOT_OURS.match(address)}
+    return {address for address in found if _PUBLIC.match(address) and not _EXAMPLE.match(address)}
 
 
 def documents() -> Iterator[Path]:

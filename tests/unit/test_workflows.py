@@ -6,14 +6,17 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.links import addresses
+from tests import links
+from tests.links import addresses, fault_of
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -207,7 +210,27 @@ def test_too_few_lines_are_an_error(lines: int, status: int, tmp_path: Path) -> 
 def test_addresses_are_found_and_examples_left_alone() -> None:
     """The link check asks what a reader could open, and no example."""
     text = """See <https://www.prefect.io>, [MIT](https://semver.org). `https://s3.example.com`, http://127.0.0.1:8080,
-    https://user:password@host.org/x https://s3.eu-central-1.amazonaws.com http://s3:8333 https://….r2.cloudflarestorage.com
+    https://user:password@host.org/x https://s3.eu-central-1.amazonaws.com http://s3:8333 http://db.internal:5432 https://….r2.cloudflarestorage.com
     (https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API)."""
     wiki = "https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API"
     assert addresses(text) == {"https://www.prefect.io", "https://semver.org", wiki}
+
+
+def test_an_address_that_is_gone_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not there, and a server that never answers; a server that does not want us now is none of our faults."""
+    monkeypatch.setattr(links, "_WAIT_S", 0)
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(int(self.path[1:]))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{server.server_port}"
+        assert [fault_of(f"{there}/{status}") for status in (200, 404, 429)] == ["", "status 404", ""]
+        server.shutdown()
+    assert fault_of(f"{there}/200").startswith("ConnectError")
