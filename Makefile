@@ -33,7 +33,7 @@ test: setup-dev lint types ## Run everything: lint, types, unit and integration 
 test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
 	@$(BIN)/python -m pytest
 
-test-unit: setup-dev ## Run the tests that need no server
+test-unit: setup-tools ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
 test-compat: setup-tools ## Take the round trip on the server of TEST_DATABASE_URL and the storage of S3_ENDPOINT, S3_BUCKET and its keys

@@ -16,14 +16,12 @@ import pytest
 import yaml
 
 from tests import links
-from tests.conftest import MAJORS
 from tests.links import addresses, fault_of
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]
-COMPATIBILITY = ROOT / "docs" / "compatibility.md"
 READ_ONLY = {"contents": "read"}
 
 
@@ -119,14 +117,11 @@ def test_lint_looks_at_everything_that_a_machine_reads() -> None:
 
 
 def test_the_matrix_is_what_is_supported() -> None:
-    """The servers of the matrix are those whose clients the image has, and those of the table in docs/compatibility.md."""
+    """The servers of the matrix are those whose clients the image has."""
     matrix = workflow("tests")["jobs"]["compatibility"]["strategy"]["matrix"]["postgres"]
     image = re.search(r'ARG POSTGRES_CLIENTS="(.+)"', (ROOT / "Dockerfile").read_text())
     assert image
     assert matrix == image[1].split()
-    rows = re.findall(r"^\| (1\d) \| (yes|no) \| (yes|no) \|", COMPATIBILITY.read_text(), re.MULTILINE)
-    assert [major for major, _, there in rows if there == "yes"] == matrix
-    assert tuple(int(major) for major, here, _ in rows if here == "yes") == MAJORS
 
 
 def test_the_pythons_are_those_of_the_package() -> None:
