@@ -3,9 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
 # Modules go to two processes, each with servers of its own: tests wait more than they compute.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+IN_TWO := -n 2 --dist loadfile
+TESTS ?= tests
+UPGRADE ?=
+TAG ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup setup-dev demo test test-all test-unit image-test lint types bench bench-memory screenshots lock clean
+.PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links \
+	bench bench-memory screenshots lock release-notes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -13,8 +18,10 @@ help: ## Show this list
 setup: ## Make .venv with the project, the demo's servers and nothing else
 	@$(PYTHON) .ci/bootstrap.py demo
 
-setup-dev: ## Make .venv with what tests and benchmarks need as well
+setup-tools: ## Make .venv with every tool of development, and nothing outside of it
 	@$(PYTHON) .ci/bootstrap.py dev
+
+setup-dev: setup-tools ## Make .venv with what tests and benchmarks need as well
 	@.ci/install-postgresql
 	@.ci/install-pgbouncer
 	@.ci/install-chromium
@@ -23,24 +30,46 @@ demo: setup ## Back up, drill and prune a sample database, with servers of its o
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
 
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
-	@$(PYTEST) -m "not long"
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not long"
 
 test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
-	@$(PYTEST)
+	@$(BIN)/python -m pytest $(IN_TWO)
 
-test-unit: setup-dev ## Run the tests that need no server
+test-unit: setup-tools ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
-image-test: setup-dev ## Build the container image, run the compose file, and test both (needs a Docker engine)
+test-compat: setup-tools ## Take the round trip on the server of TEST_DATABASE_URL and the storage of S3_ENDPOINT, S3_BUCKET and its keys
+	@$(BIN)/python -m pytest tests/compat
+
+coverage: setup-dev ## Run everything but what takes long, and report lines and branches that ran; TESTS=tests/unit for a part
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest $(IN_TWO) -m "not long" $(TESTS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage json -q -o .coverage.json
+	@$(BIN)/coverage report --skip-covered
+	@$(BIN)/python .ci/coverage_gate.py .coverage.json
+
+image: ## Build the container image (needs a Docker engine)
+	@docker build -t pg-roundtrip --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) .
+
+image-test: setup-tools ## Build the container image, run the compose file, and test both (needs a Docker engine)
 	@$(BIN)/python -m pytest -s tests/image
 
-lint: setup-dev
+lint: setup-tools ## Look at Python, shell, Dockerfiles, workflows and what else a machine reads
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@find . -name '*Dockerfile' -not -path './.*' -exec $(BIN)/hadolint {} +
+	@grep -rlE '^#!/bin/(ba)?sh' .ci tests flows tasks blocks | xargs $(BIN)/shellcheck
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/zizmor -q --offline --no-progress .github
 
-types: setup-dev
+types: setup-tools ## Check the types
 	@$(BIN)/mypy
+
+links: setup-tools ## Ask every address in the documents whether it is there (needs the internet)
+	@$(BIN)/python -m tests.links
 
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
 	@$(BIN)/python -m tests.bench
@@ -51,13 +80,14 @@ bench-memory: setup-dev ## Measure what the whole service needs during a backup 
 screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images anew
 	@$(BIN)/python -m tests.screenshots
 
-lock: ## Resolve the dependencies anew
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra demo --extra build pyproject.toml -o requirements.lock
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra build -c requirements.lock pyproject.toml -o requirements-image.lock
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## Resolve the dependencies anew; UPGRADE=1 takes newer versions of all (needs uv)
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra demo --extra build pyproject.toml -o requirements.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra build -c requirements.lock pyproject.toml -o requirements-image.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+release-notes: ## Print what CHANGELOG.md says of a release, TAG=v1.2.3; fails when the tag is not the version in pyproject.toml
+	@$(PYTHON) .ci/release_notes.py "$(TAG)"
 
 clean: ## Remove what the targets above made
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench .image-test
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench .image-test .coverage .coverage.*

@@ -188,6 +188,8 @@ def command_environment(
     """The environment of a `pg-roundtrip` that a test runs; a variable set to nothing is left out."""
     return {
         **storage_server.environment(),
+        # `make coverage` counts what runs in processes of their own, too.
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS_")},
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "BACKUP_PREFIX": str(storage.bucket.bucket_folder),

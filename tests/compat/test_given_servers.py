@@ -1,0 +1,150 @@
+"""A backup goes out, comes back and is proven, on the server of TEST_DATABASE_URL and the storage of the S3_ variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.errors import PgRoundtripError
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+from tests.conftest import Ended, databases_of
+from tests.integration.objects import copied
+
+WAIT_S = 60
+OLD = "backup_20240301_030000"
+# Larger than a part of an upload, and hard to compress.
+SCRIPT = """
+CREATE TABLE events (id bigserial PRIMARY KEY, token text NOT NULL);
+INSERT INTO events (token) SELECT md5(n::text) || md5((n + 1)::text) FROM generate_series(1, 400000) n;
+CREATE TABLE "odd names" (id int PRIMARY KEY, words text, bytes bytea, day date);
+INSERT INTO "odd names" VALUES (1, E'tab\\tand\\nline \\\\. ä €', '\\x00ff', 'infinity'), (2, NULL, NULL, '0044-03-15 BC'), (3, '', '', NULL);
+CREATE INDEX ON events (token);
+CREATE VIEW newest AS SELECT max(id) AS id FROM events;
+CREATE FUNCTION double(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * n';
+SELECT lo_from_bytea(0, 'a large object');
+"""
+COUNTS = 'SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM "odd names"), (SELECT id FROM newest), double(21)'
+# Read when this module is: what the shell has set does not reach the tests themselves.
+GIVEN = {name: value for name, value in os.environ.items() if name.startswith("S3_") or name == "TEST_DATABASE_URL"}
+
+
+def given(name: str) -> str:
+    """A variable that `make test-compat` needs."""
+    if not GIVEN.get(name):
+        pytest.fail(f"{name} is not set: this tests servers that you give it (CONTRIBUTING.md)")
+    return GIVEN[name]
+
+
+def until_there(look: Callable[[], object]) -> None:
+    """Wait for a server that starts at the same time as we do; raises its error when it does not come."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            look()
+        except PgRoundtripError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+@pytest.fixture(scope="session")
+def storage_server() -> Storage:
+    """The storage that was given; its bucket is made when it is not there."""
+    found = Storage(given("S3_ENDPOINT"), given("S3_BUCKET"), given("S3_ACCESS_KEY_ID"), given("S3_SECRET_ACCESS_KEY"))
+    client = found.block("").client
+
+    def make_bucket() -> None:
+        if found.bucket not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket=found.bucket)
+
+    def look() -> None:
+        try:
+            make_bucket()
+        except Exception as error:
+            raise PgRoundtripError(str(error)) from error
+
+    until_there(look)
+    return found
+
+
+@pytest.fixture(scope="session")
+def server() -> PostgresServer:
+    """The server that was given."""
+    found = PostgresServer(url=SecretStr(given("TEST_DATABASE_URL")))
+    until_there(found.ask)
+    return found
+
+
+@pytest.fixture
+def storage(storage_server: Storage) -> Iterator[BackupStorage]:
+    """A folder of its own in the bucket, which is empty again afterwards."""
+    folder = storage_server.block(f"compat/{secrets.token_hex(8)}")
+    yield folder
+    for found in list(folder.list_objects()):
+        folder.remove(found.key)
+
+
+@pytest.fixture
+def databases(server: PostgresServer) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """A database with something in it, and an empty one."""
+    names = [f"compat_{kind}_{secrets.token_hex(4)}" for kind in ("source", "target")]
+    with server.connect() as connection:
+        for name in names:
+            connection.execute("CREATE DATABASE {}", name)
+    source, target = (server.on(name) for name in names)
+    with source.connect() as connection:
+        connection.execute(SCRIPT)
+    yield source, target
+    with server.connect() as connection:
+        for name in names:
+            connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def test_the_round_trip(
+    databases: tuple[PostgresServer, PostgresServer],
+    server: PostgresServer,
+    command_line: Callable[..., Ended],
+    storage: BackupStorage,
+) -> None:
+    """Check, backup, list, drill on that very server, restore and prune, each by its command, one after the other."""
+    source, target = databases
+    before = databases_of(server)
+
+    def run(*arguments: str, **environ: str) -> Ended:
+        chosen = {name: GIVEN[name] for name in ("S3_REGION", "S3_PROVIDER") if name in GIVEN}
+        done = command_line(*arguments, server=source, VERIFY_TARGET="database", **chosen, **environ)
+        assert done.status == 0, done.err
+        return done
+
+    checked = run("check").out
+    assert "ERROR" not in checked
+    assert re.search("ok +bucket delete", checked), checked
+    made = json.loads(run("backup", "--json").out)
+    assert (made["rows"], made["tables"]) == (400003, 2)
+    assert made["object_bytes"] > 8 << 20, "the upload had one part only"
+    report = json.loads(run("drill", "--json").out)
+    assert (report["verdict"], report["backup"]) == ("PROVEN", made["name"])
+    assert {check["result"] for check in report["checks"]} == {"passed"}
+    assert databases_of(server) == before
+    run("restore", "latest", RESTORE_DATABASE_URL=target.url.get_secret_value())
+    with target.connect() as connection:
+        assert connection.query(COUNTS) == [(400000, 3, 400000, 42)]
+        assert connection.query("SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata") == [
+            ("a large object",)
+        ]
+    copied(storage, OLD, made["name"])
+    listed = json.loads(run("list", "--json").out)
+    assert [(backup["name"], backup["verdict"]) for backup in listed] == [(OLD, None), (made["name"], "PROVEN")]
+    run("prune")
+    assert {found.key.rpartition("/")[2].partition(".")[0] for found in storage.list_objects()} == {made["name"]}

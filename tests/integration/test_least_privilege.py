@@ -1,0 +1,116 @@
+"""The roles that SECURITY.md gives to paste can do what they are for, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.errors import DatabaseError
+from blocks.plan import Plan
+from blocks.postgres import Connection, PostgresServer
+from blocks.storage import BackupStorage
+from tasks.check import check_plan
+from tasks.engine.clients import Client
+from tasks.place import Place
+from tests.conftest import NewDatabase
+from tests.integration.objects import asked, take_backup, told
+from tests.integration.sandboxes import rehearsed
+from tests.integration.test_check import as_role
+
+DOCUMENT = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+*FOR_BACKUPS, FOR_DRILLS = re.findall(r"^```sql\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+PASSWORD = "a-long-random-password"
+# A database as applications have them, its tables those of a role of its own.
+APP = """
+CREATE ROLE app LOGIN;
+GRANT CREATE ON SCHEMA public TO PUBLIC;
+CREATE SCHEMA private AUTHORIZATION app;
+SET ROLE app;
+CREATE TABLE public.orders (id serial PRIMARY KEY, who text);
+INSERT INTO public.orders (who) SELECT 'customer ' || n FROM generate_series(1, 100) n;
+CREATE TABLE private.notes (id int, note text);
+INSERT INTO private.notes VALUES (1, 'a'), (2, 'b');
+ALTER TABLE private.notes ENABLE ROW LEVEL SECURITY;
+SELECT lo_from_bytea(4711, 'a large object');
+RESET ROLE;
+"""
+WRITING = [
+    "INSERT INTO public.orders (who) VALUES ('me')", "UPDATE public.orders SET who = 'me'", "DELETE FROM public.orders",
+    "TRUNCATE public.orders", "DROP TABLE public.orders", "ALTER TABLE public.orders ADD more int",
+    "CREATE TABLE public.mine (id int)", "CREATE SCHEMA mine", "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "SELECT nextval('public.orders_id_seq')", "SELECT setval('public.orders_id_seq', 1)", "SELECT lo_put(4711, 0, 'x')",
+    "SELECT lo_unlink(4711)", "SELECT lo_create(0)", "CREATE ROLE mine", "CREATE DATABASE mine", "ALTER ROLE app PASSWORD 'mine'",
+    "GRANT app TO backup", "COPY public.orders TO PROGRAM 'true'", "SELECT pg_read_file('postgresql.conf')", "ALTER SYSTEM SET work_mem = '1MB'",
+]  # fmt: skip
+# Everybody may make a large object of his own.
+ALLOWED = {"SELECT lo_create(0)"}
+
+
+@pytest.fixture(params=[15, 18])
+def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[PostgresServer]:
+    """The database `app` of SECURITY.md, with its roles gone afterwards."""
+    server = new_database(request.param, APP, name="app")
+    yield server
+    for role in ("backup", "app"):
+        if asked(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role):
+            told(server, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+def test_the_role_for_backups_reads_everything_and_writes_nothing(
+    app: PostgresServer, plan_for: Callable[..., Plan], storage: BackupStorage, clients: dict[int, Client]
+) -> None:
+    """It takes a whole backup, `check` agrees, and no statement of it changes anything, though it lifts its own limit."""
+    told(app, *FOR_BACKUPS)
+    role = as_role(app, "backup", PASSWORD)
+    looked = {f.name: f.result for f in check_plan(plan_for(role))}
+    assert (looked["read every table"], looked["bucket delete"]) == ("ok", "ok")
+    made = take_backup(storage, role, clients[role.inspect().major])
+    assert (made.rows, len(made.tables)) == (102, 2)
+    report = rehearsed(storage, Place("sandbox", client=clients[18]))
+    assert report.verdict == "PROVEN", report.cause
+    for statement in WRITING:
+        with role.connect() as connection:
+            assert refused(connection, statement) or statement in ALLOWED, statement
+            connection.execute("SET default_transaction_read_only = off")
+            assert refused(connection, statement) or statement in ALLOWED, statement
+
+
+def refused(connection: Connection, statement: str) -> bool:
+    """Whether the server does not let a role do something."""
+    try:
+        connection.execute(statement)
+    except DatabaseError as error:
+        return bool(re.search("read-only|permission denied|must be|must have|[Oo]nly roles", str(error)))
+    return False
+
+
+def test_the_first_block_alone_is_not_enough_for_everything(app: PostgresServer, plan_for: Callable[..., Plan]) -> None:
+    """Row security and large objects are named by `check`, each with what it wants."""
+    told(app, FOR_BACKUPS[0])
+    found = next(f for f in check_plan(plan_for(as_role(app, "backup", PASSWORD))) if f.name == "read every table")
+    assert found.result == "error"
+    assert "private.notes" in found.text
+    assert "large object 4711" in found.text
+
+
+@pytest.mark.parametrize("app", [15], indirect=True)
+def test_the_role_for_drills(
+    app: PostgresServer, new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
+) -> None:
+    """On a server of its own it proves a backup when it is called like the owner; by another name it cannot, and says so."""
+    take_backup(storage, app, clients[15])
+    there = new_database(16)
+    told(there, FOR_DRILLS, FOR_DRILLS.replace("app", "drill"), "GRANT app TO drill")
+    try:
+        report = rehearsed(storage, Place("database", server=as_role(there, "app", PASSWORD)))
+        assert report.verdict == "PROVEN", report.cause
+        report = rehearsed(storage, Place("database", server=as_role(there, "drill", PASSWORD)))
+        assert (report.verdict, report.cause) == (
+            "INCONCLUSIVE",
+            "Restore failed [permission denied for schema public]",
+        )
+    finally:
+        told(there, "DROP ROLE app, drill")
