@@ -116,12 +116,12 @@ class Plan(Block):
     @property
     def source(self) -> PostgresServer:
         """The database to back up."""
-        return _present(self.server, "server", "the database to back up")
+        return _present(self.server, "server", "database to back up")
 
     @property
     def drill_server(self) -> PostgresServer:
         """The server that drills restore to."""
-        return _present(self.verify_server or self.server, "verify_server", "a server for drills")
+        return _present(self.verify_server or self.server, "verify_server", "server for drills")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Plan:
