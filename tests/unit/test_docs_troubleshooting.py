@@ -27,7 +27,7 @@ DOCUMENT = (ROOT / "docs" / "troubleshooting.md").read_text()
 NEVER_SAID = {"Something went wrong", "The configuration is not usable"}
 # Functions that make a sentence which somebody else prints.
 MAKERS = {"_stopped", "overdue", "what_is_left", "usable_home", "_refusals", "finish", "crash_stale_runs",
-          "skip_missed_runs", "_skipped", "health", "_rewrite"}  # fmt: skip
+          "skip_missed_runs", "_skipped", "health", "_rewrite", "parse_database_url"}  # fmt: skip
 WORD = re.compile(r"[A-Za-z]{2,}")
 
 
@@ -129,6 +129,8 @@ def spoken(node: ast.AST, function: str) -> Iterator[tuple[ast.expr, bool]]:
             yield value, True
         case ast.Assign(value=value) | ast.Return(value=ast.expr() as value) if function in MAKERS:
             yield value, False
+        case ast.Raise(exc=ast.Call(func=ast.Name(id="ValueError"), args=[why])) if function in MAKERS:
+            yield why, False
         case ast.Expr(value=ast.Yield(value=ast.Tuple(elts=[why, hint]))) if function in MAKERS:
             yield from ((why, False), (hint, True))
         case ast.Assign(targets=[ast.Name(id="_TOLD_TO_STOP")], value=value):
