@@ -24,6 +24,11 @@ def translated() -> Iterator[None]:
         raise PrefectUnreachable(f"it answered {error.response.status_code}") from None
     except httpx.HTTPError as error:
         raise PrefectUnreachable(type(error).__name__) from None
+    except RuntimeError as error:
+        # Prefect's sentence for whatever befell the first request of a run; the address in it is left out.
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise PrefectUnreachable(type(error.__cause__).__name__) from None
 
 
 def load_saved(kind: type[B], name: str) -> B | None:

@@ -205,7 +205,7 @@ def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_data
 
 def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended]) -> None:
     """Nobody is shown a traceback for an address that is wrong."""
-    for command in (["plan", "list"], ["list", "--plan", "shop"]):
+    for command in (["plan", "list"], ["list", "--plan", "shop"], ["prune"]):
         ended = command_line(*command, PREFECT_API_URL="http://127.0.0.1:1/api")
         assert ended.status == 1
         assert errors(ended) == ["Cannot reach the Prefect server [ConnectError]"]
