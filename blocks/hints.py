@@ -52,5 +52,6 @@ WHEN_MALFORMED = {
     "METRICS_PORT": _PORT,
     "METRICS_ENABLED": "it must be true or false",
     "UI_USERNAME": "it must not be empty and not hold a colon",
+    "PREFECT_SERVER_ENCRYPTION_KEY": "it must be 32 bytes in URL-safe base64: 43 characters and an equals sign",
     "SERVE_FLOWS": "it names one or more of backup, prune, restore-drill and restore, with commas between them",
 }

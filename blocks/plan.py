@@ -8,7 +8,9 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
 from blocks.errors import ConfigurationError, Fault
+from blocks.hints import WHEN_MALFORMED
 from blocks.postgres import PostgresServer
+from blocks.saved import load_saved
 from blocks.schedule import Schedule, check_cron, check_timezone
 from blocks.settings import Need, Settings, describes_a_plan, load_settings
 from blocks.storage import BackupStorage
@@ -116,12 +118,12 @@ class Plan(Block):
     @property
     def source(self) -> PostgresServer:
         """The database to back up."""
-        return _present(self.server, "server", "the database to back up")
+        return _present(self.server, "server", "database to back up")
 
     @property
     def drill_server(self) -> PostgresServer:
         """The server that drills restore to."""
-        return _present(self.verify_server or self.server, "verify_server", "a server for drills")
+        return _present(self.verify_server or self.server, "verify_server", "server for drills")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Plan:
@@ -159,20 +161,28 @@ def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
     """
     if name == DEFAULT and describes_a_plan():
         return Plan.from_settings(load_settings(needs))
-    try:
-        loaded = Plan.load(name)
-    except ValueError:
-        if name == DEFAULT:
-            load_settings(needs)  # names what is missing
-        hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
-        raise ConfigurationError([Fault(f"There is no plan named {name}", hint)]) from None
-    assert isinstance(loaded, Plan)
-    return loaded
+    if plan := load_saved(Plan, name):
+        return plan
+    if name == DEFAULT:
+        load_settings(needs)  # names what is missing
+    hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
+    raise ConfigurationError([Fault(f"There is no plan named {name}", hint)])
 
 
 def _present(server: PostgresServer | None, field: str, what: str) -> PostgresServer:
     if server is None:
         raise ConfigurationError([Fault(f"The plan names no {what}", f"set {field} in the plan, or DATABASE_URL")])
+    return _readable(server, what)
+
+
+def _readable(server: PostgresServer, what: str) -> PostgresServer:
+    """A server whose URL can be read: a form takes any."""
+    try:
+        server.parameters()
+    except ValueError as error:
+        raise ConfigurationError(
+            [Fault(f"Invalid URL of the {what} [{error}]", WHEN_MALFORMED["DATABASE_URL"])]
+        ) from None
     return server
 
 
@@ -182,10 +192,7 @@ def resolve_target(name: str) -> PostgresServer:
         url = load_settings(frozenset({"target"})).restore_database_url
         assert url is not None
         return PostgresServer(url=url)
-    try:
-        loaded = PostgresServer.load(name)
-    except ValueError:
-        hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
-        raise ConfigurationError([Fault(f"There is no server named {name}", hint)]) from None
-    assert isinstance(loaded, PostgresServer)
-    return loaded
+    if server := load_saved(PostgresServer, name):
+        return _readable(server, "server to restore to")
+    hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
+    raise ConfigurationError([Fault(f"There is no server named {name}", hint)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -12,6 +13,7 @@ from blocks.database_url import parse_database_url
 from blocks.schedule import check_cron, check_timezone
 
 FLOWS = ("backup", "prune", "restore-drill", "restore")
+_KEY_BYTES = 32
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -70,6 +72,12 @@ def _flow_names(value: str) -> str:
     return ",".join(name for name in FLOWS if name in names)
 
 
+def _encryption_key(value: SecretStr) -> SecretStr:
+    if len(base64.urlsafe_b64decode(value.get_secret_value())) != _KEY_BYTES:
+        raise ValueError("not a key")
+    return value
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Seconds = Annotated[int, Field(ge=60)]
 # Not set is no rule; nobody who writes 0 means to have everything removed.
@@ -84,3 +92,4 @@ Folder = Annotated[str, AfterValidator(_folder)]
 UserName = Annotated[str, AfterValidator(_user_name)]
 FlowNames = Annotated[str, AfterValidator(_flow_names)]
 TimeZone = Annotated[str, AfterValidator(check_timezone)]
+EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]

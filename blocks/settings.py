@@ -20,6 +20,7 @@ from blocks.setting_values import (
     Count,
     Cron,
     DatabaseUrl,
+    EncryptionKey,
     FlowNames,
     Folder,
     HostName,
@@ -87,6 +88,8 @@ class Settings(BaseSettings):
     ui_password: SecretStr | None = None
     metrics_enabled: bool = False
     metrics_port: Port = 9090
+    # Prefect reads it by itself, and of one that is none it says no more than "400" when a block is saved.
+    prefect_server_encryption_key: EncryptionKey | None = None
 
     @model_validator(mode="before")
     @classmethod

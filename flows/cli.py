@@ -15,6 +15,7 @@ import typer
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan
+from blocks.saved import translated
 from blocks.settings import Need, load_settings, set_in_environment
 from flows import plans, terminal
 from flows.logs import log_plainly
@@ -156,7 +157,8 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
-    result = flow(**parameters, return_state=True).result(raise_on_failure=False)
+    with translated():
+        result = flow(**parameters, return_state=True).result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result
     return result

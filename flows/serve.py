@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import DEFAULT, Plan
+from blocks.saved import translated
 from blocks.settings import Settings, load_service_settings
 from flows import terminal
 from flows.deployments import deployments_of
@@ -38,7 +39,7 @@ from flows.service.runs import (
 )
 from flows.service.watch import Watch
 from tasks.clock import utc_now
-from tasks.plans import save_plan, translated
+from tasks.plans import save_plan
 
 _END_S = 3
 _logger = get_logger("serve")

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import httpx
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
-from blocks.errors import PrefectUnreachable
 from blocks.plan import Plan
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the errors of Prefect's client into ours."""
-    try:
-        yield
-    except httpx.HTTPStatusError as error:
-        raise PrefectUnreachable(f"it answered {error.response.status_code}") from None
-    except httpx.HTTPError as error:
-        raise PrefectUnreachable(type(error).__name__) from None
+from blocks.saved import load_saved, translated
 
 
 def save_plan(name: str, plan: Plan) -> None:
@@ -50,9 +36,8 @@ def list_plans() -> list[dict[str, Any]]:
 
 
 def _entry(name: str) -> dict[str, Any]:
-    with translated():
-        plan = Plan.load(name)
-    assert isinstance(plan, Plan)
+    plan = load_saved(Plan, name)
+    assert plan
     try:
         database = plan.server.address if plan.server else None
     except ValueError:

@@ -64,7 +64,7 @@ def prepare() -> list[str]:
         set_in_environment(name, value)
     reach_ourselves_directly()
     if complaint:
-        terminal.complain([f"WARNING: {complaint}; the history of runs is kept in {home} until the next start"])
+        terminal.complain([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
     set_in_environment("UI_PASSWORD", login.password)
     return [*command, OWN_SERVER, *([MADE] if login.made else [])]
 

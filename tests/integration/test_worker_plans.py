@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator
 import pytest
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import BlockDocumentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import BlockDocument
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from blocks.plan import Plan
+from blocks.errors import ConfigurationError
+from blocks.plan import Plan, resolve_plan, resolve_target
 from blocks.postgres import PostgresServer
 from blocks.setting_values import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
-from tasks.plans import save_plan
+from tasks.plans import list_plans, save_plan
 from tests.conftest import Ended, NewDatabase
 
 PASSWORD = "pl4n-passw0rd"
@@ -105,6 +106,41 @@ def test_saving_again_replaces_everything(storage: BackupStorage) -> None:
     assert (two.source.database, two.drill_server.database, two.schedule) == ("a", "b", "0 3 * * *")
 
 
+def said(act: Callable[[], object]) -> str:
+    """The error of the configuration that something ends with."""
+    with pytest.raises(ConfigurationError) as caught:
+        act()
+    return str(caught.value)
+
+
+def test_what_a_form_broke_is_said_in_words(storage: BackupStorage) -> None:
+    """A form takes more than the code does: the field is named, and no value is shown."""
+    save_plan("broken", Plan(server=server("a"), storage=storage))
+    plan = documents()["pg-roundtrip-plan/broken"]
+
+    async def edit() -> None:
+        async with get_client() as client:
+            changed = {**plan.data, "schedule": "every night"}
+            await client.update_block_document(plan.id, BlockDocumentUpdate(data=changed, merge_existing_data=True))
+
+    asyncio.run(edit())
+    told = "Invalid Backup Plan block broken [schedule]"
+    assert said(lambda: resolve_plan("broken", frozenset())) == said(list_plans) == told
+    Plan.delete("broken")
+
+
+def test_a_url_that_cannot_be_read_is_said_in_words(storage: BackupStorage) -> None:
+    """Whoever typed it is told what is wrong with it, and the password in it is not repeated."""
+    url = f"mysql://someone:{PASSWORD}@db.example.com/a"
+    save_plan("no-url", Plan(server=PostgresServer(url=SecretStr(url)), storage=storage))
+    why = "[it does not begin with postgresql://]"
+    plan = resolve_plan("no-url", frozenset())
+    for read in (lambda: plan.source, lambda: plan.drill_server):
+        assert said(read).startswith("Invalid URL of the ")
+        assert said(read).endswith(why)
+    assert said(lambda: resolve_target("plan-no-url")) == f"Invalid URL of the server to restore to {why}"
+
+
 def errors(ended: Ended) -> list[str]:
     """The errors that a command printed, without their hints."""
     return re.findall(r"^\S+ ERROR: (?!HINT)(.*)$", ended.err, re.MULTILINE)
@@ -169,9 +205,10 @@ def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_data
 
 def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended]) -> None:
     """Nobody is shown a traceback for an address that is wrong."""
-    ended = command_line("plan", "list", PREFECT_API_URL="http://127.0.0.1:1/api")
-    assert ended.status == 1
-    assert errors(ended) == ["Cannot reach the Prefect server [ConnectError]"]
+    for command in (["plan", "list"], ["list", "--plan", "shop"], ["prune"]):
+        ended = command_line(*command, PREFECT_API_URL="http://127.0.0.1:1/api")
+        assert ended.status == 1
+        assert errors(ended) == ["Cannot reach the Prefect server [ConnectError]"]
 
 
 def test_the_form_of_a_plan_explains_itself() -> None:

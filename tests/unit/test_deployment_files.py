@@ -8,8 +8,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# What concerns one machine, and not the service: where it is published, and how many ports it has there.
-_NOT_THE_CONTAINERS = {"PORT", "METRICS_PORT"}
+# What concerns one machine, and not the service: where it is published, how many ports it has there, and what is in its image.
+_NOT_THE_CONTAINERS = {"PORT", "METRICS_PORT", "PREFECT_HOME"}
 
 
 def test_both_of_railways_files_say_the_same() -> None:
@@ -21,7 +21,8 @@ def test_both_of_railways_files_say_the_same() -> None:
 
 def test_every_documented_variable_reaches_the_container() -> None:
     """What is set in `.env` is not silently lost on its way through the compose file."""
-    documented = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    for_containers = (ROOT / ".env.example").read_text().partition("# --- The compose file ---")[0]
+    documented = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", for_containers, re.MULTILINE))
     service = (ROOT / "docker-compose.yml").read_text().partition("  backup:\n")[2].partition("\n  verify:")[0]
     handed_on = set(re.findall(r"^      ([A-Z][A-Z0-9_]+):", service, re.MULTILINE))
     assert documented - handed_on - _NOT_THE_CONTAINERS == set()

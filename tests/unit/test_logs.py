@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +136,13 @@ def test_lines_of_a_command_look_the_same() -> None:
     said = list(log_lines("ERROR", ["ERROR: it is wrong", "HINT: mend it"]))
     assert [line.partition("Z ")[2] for line in said] == ["ERROR: it is wrong", "ERROR: HINT: mend it"]
     assert all(line.startswith(f"{utc_now():%Y-%m-%d}T") for line in said)
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    """The service goes on without its history, and says so by one level, not by two."""
+    environ = {"PREFECT_HOME": "/proc/nowhere", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "SERVE_FLOWS": "prune",
+               "S3_ENDPOINT": "http://s3", "S3_BUCKET": "backups", "S3_ACCESS_KEY_ID": "a", "S3_SECRET_ACCESS_KEY": "b"}  # fmt: skip
+    command = [sys.executable, "-c", "from flows.service.environment import prepare; prepare()"]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stderr.splitlines()
+    rule = r"\S+Z WARNING: /proc/nowhere cannot be written: .+; the history of runs is kept in \S+ until the next start"
+    assert [bool(re.fullmatch(rule, line)) for line in said if "history" in line] == [True]

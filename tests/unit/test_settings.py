@@ -121,6 +121,7 @@ WRONG = {
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "BACKUP_SCHEDULE": "every night",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
+    "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse",
 }  # fmt: skip
 
 
