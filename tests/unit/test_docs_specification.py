@@ -118,7 +118,9 @@ def test_no_section_lost_a_row() -> None:
 def test_every_test_and_file_is_there() -> None:
     """What shows an item can be run."""
     assert missing(DOCUMENT) == []
-    assert set(re.findall(r"`(tests/\S*::\S*)`", DOCUMENT.text)) == {f"{p}::{f}" for p, f in TEST.findall(DOCUMENT.text)}
+    assert set(re.findall(r"`(tests/\S*::\S*)`", DOCUMENT.text)) == {
+        f"{p}::{f}" for p, f in TEST.findall(DOCUMENT.text)
+    }
 
 
 def test_the_failure_tables_are_whole() -> None:
