@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -274,6 +275,7 @@ def test_a_killed_drill_leaves_nothing_for_long(
     left = databases_of(library) - databases
     assert len(left) == (0 if number is signal.SIGTERM else 1)
     for name in left:
+        assert re.fullmatch(r"verify_\d{8}_\d{6}", name)
         marked = asked(library, "SELECT datconnlimit FROM pg_database WHERE datname = %s", name)
         assert marked == [(MARK_LIMIT,)]
     assert flow_run(restore_drill, library, environ={"VERIFY_TARGET": "database"}).result.verdict == "PROVEN"

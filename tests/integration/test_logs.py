@@ -53,6 +53,7 @@ def test_a_command(new_database: NewDatabase, command_line: Callable[..., Ended]
     done = command_line("backup", server=new_database(16, LIBRARY))
     assert_format(done.err.splitlines())
     assert_example(done.err.splitlines())
+    assert done.err.splitlines()[-1].endswith("Z INFO: Deleted 0 old backups, kept 1")
     assert done.out.startswith("backup_")
 
 

@@ -68,7 +68,11 @@ def reasons(ran: object) -> dict[str, str]:
 
 
 def test_old_backups_go_after_a_backup(
-    taken: Callable[..., list[str]], storage: BackupStorage, library: PostgresServer, flow_run: FlowRun
+    taken: Callable[..., list[str]],
+    storage: BackupStorage,
+    library: PostgresServer,
+    flow_run: FlowRun,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS goes with all that belongs to it."""
     ancient, old, young = taken(ago(days=30), ago(days=3.1), ago(days=2.9))
@@ -80,6 +84,7 @@ def test_old_backups_go_after_a_backup(
     left = {found.key.removeprefix(storage.key("")) for found in storage.list_objects()}
     assert not [key for key in left if key.startswith((ancient, old))]
     assert "backup_notes.txt" in left
+    assert "Deleted 2 old backups, kept 2" in caplog.messages
 
 
 def test_two_databases_in_one_folder_are_warned_about(

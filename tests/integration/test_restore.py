@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from blocks.database_url import conninfo_url
 from blocks.errors import (
     BackupDamaged,
     CreateDatabaseDenied,
     DatabaseError,
+    DatabaseRefused,
     EmptyBackup,
     RestoreFailed,
     TargetNotEmpty,
@@ -83,6 +86,27 @@ def test_a_missing_database_is_created(
     )[0]
     assert (limit, comment) == (-1, None)
     told(source.on("postgres"), f"""DROP DATABASE "{target.database}" """)
+
+
+@pytest.mark.parametrize("name", ["backup_20200101_000000.sql.gz", "invalid_file"])
+def test_a_backup_that_is_not_there(name: str, library: PostgresServer, command_line: Callable[..., Ended]) -> None:
+    """A name that no backup has is said as such, with where to look; nothing is made on the server."""
+    before = databases_of(library)
+    done = command_line("restore", name, "--to", library.on("new").url.get_secret_value())
+    assert done.status == 1
+    assert f"ERROR: Backup file is empty or does not exist [{name}]" in done.err
+    assert "HINT: run pg-roundtrip list" in done.err
+    assert "Traceback" not in done.err
+    assert databases_of(library) == before
+
+
+def test_a_target_that_refuses_the_password(library: PostgresServer, flow_run: FlowRun) -> None:
+    """It is said in the server's words, at once, and the password is not."""
+    wrong = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
+    done = flow_run(restore, to=wrong, backup="latest")
+    assert isinstance(done.error, DatabaseRefused)
+    assert "password authentication failed" in done.error.sentence
+    assert "hidden-word" not in str(done.error.lines())
 
 
 def test_an_empty_database_keeps_what_a_dump_does_not_have(

@@ -7,6 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 # What concerns one machine, and not the service: where it is published, how many ports it has there, and what is in its image.
 _NOT_THE_CONTAINERS = {"PORT", "METRICS_PORT", "PREFECT_HOME"}
@@ -26,6 +28,15 @@ def test_every_documented_variable_reaches_the_container() -> None:
     service = (ROOT / "docker-compose.yml").read_text().partition("  backup:\n")[2].partition("\n  verify:")[0]
     handed_on = set(re.findall(r"^      ([A-Z][A-Z0-9_]+):", service, re.MULTILINE))
     assert documented - handed_on - _NOT_THE_CONTAINERS == set()
+
+
+def test_the_compose_file_restarts_what_ends_and_waits_for_what_is_needed() -> None:
+    """Every container comes back after a failure, and the service begins when the database and the storage are healthy."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert {service["restart"] for service in services.values()} == {"unless-stopped"}
+    healthy = {"condition": "service_healthy"}
+    assert services["backup"]["depends_on"] == {"postgres": healthy, "s3": healthy}
+    assert all(services[name]["healthcheck"]["test"] for name in ("postgres", "s3"))
 
 
 def test_the_image_is_made_of_the_packages_that_were_tested() -> None:

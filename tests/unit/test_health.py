@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.schedule import Schedule
+from flows.service.watch import Watch
 from tasks.engine.catalog import Backup
 from tasks.health import Health, newest_whole, overdue
 
@@ -66,3 +72,30 @@ def test_the_document_says_what_is_wrong() -> None:
 def _backup(hours: int, *, manifest: bool) -> Backup:
     taken = NOW - timedelta(hours=hours)
     return Backup(f"backup_{hours}", taken, "", 1, has_manifest=manifest, has_report=False)
+
+
+def answer(found: Health, monkeypatch: pytest.MonkeyPatch, seconds: float = 0) -> tuple[int, dict[str, object]]:
+    """What `/health` answers when the examination finds this after so many seconds."""
+
+    def examined(*_: object, **__: object) -> Health:
+        time.sleep(seconds)
+        return found
+
+    monkeypatch.setattr("flows.service.watch.examine", examined)
+    nothing: Any = None  # the examination that would look at a plan is the one above
+    response = asyncio.run(Watch(nothing, ("backup",), NOW).health())
+    return response.status_code, json.loads(bytes(response.body))
+
+
+def test_the_answer_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 while all is well; 503 with the reason when something is not, and when nobody answers in time."""
+    well = {"database": "ok", "storage": "ok", "backups": "ok"}
+    status, said = answer(Health(well, NOW), monkeypatch)
+    assert (status, said["status"], said["reason"]) == (200, "healthy", "")
+    for part, fault in (("database", "Cannot connect to database"), ("storage", "Access Denied"), ("backups", "late")):
+        status, said = answer(Health({**well, part: fault}, NOW), monkeypatch)
+        assert (status, said["status"], said["reason"]) == (503, "unhealthy", f"{part}: {fault}")
+    monkeypatch.setattr("flows.service.watch._PATIENCE_S", 0.05)
+    status, said = answer(Health(well, NOW), monkeypatch, seconds=0.5)
+    assert (status, said["status"]) == (503, "unhealthy")
+    assert "did not answer within" in str(said["reason"])

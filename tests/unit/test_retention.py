@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.plan import KEEP_RULES
+from blocks.settings import load_settings
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Verdict
 from tasks.engine.retention import UNFINISHED, Decision, Plan, Policy, decide
@@ -18,6 +21,7 @@ from tasks.engine.retention import UNFINISHED, Decision, Plan, Policy, decide
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = Policy(retention_days=7, interval_s=3600)
 SECOND = timedelta(seconds=1)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "retention.md"
 GOLDEN = Path(__file__).parents[1] / "data" / "a_year_of_hourly_backups.txt"
 
 
@@ -195,6 +199,31 @@ def test_a_year_of_hourly_backups() -> None:
     plan = decide([backup(timedelta(hours=n)) for n in range(24 * 365)], policy, NOW)
     table = [f"{d.backup.name}  {d.reason}\n" for d in reversed(plan.decisions) if d.keep]
     assert "".join(table) == GOLDEN.read_text()
+
+
+def recommended() -> list[tuple[str, str]]:
+    """The policies of docs/retention.md: what they set, and how many backups they keep in the end."""
+    rows = [row.split("|") for row in DOCUMENT.read_text().splitlines() if re.fullmatch(r"\|.*\|.*\| [0-9,]+ \|", row)]
+    return [(row[2].strip(), row[3].strip()) for row in rows]
+
+
+@pytest.mark.parametrize(("set_to", "number"), recommended())
+def test_the_policies_that_are_recommended(set_to: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a configuration that is accepted, and keeps as many backups as the table says, when all its rules have their fill."""
+    for name, value in re.findall(r"([A-Z_]+)=(\d+)", set_to):
+        monkeypatch.setenv(name, value)
+    settings = load_settings(frozenset())
+    rules = {f"keep_{rule}": getattr(settings, f"backup_keep_{rule}") for rule in KEEP_RULES}
+    policy = Policy(settings.backup_retention_days, settings.backup_interval_s, **rules)
+    interval = timedelta(seconds=policy.interval_s)
+    longest = timedelta(days=366 * (1 + (policy.keep_yearly or 0)))
+    plan = decide([backup(n * interval) for n in range(longest // interval)], policy, NOW)
+    assert f"{len(kept(plan)):,}" == number
+
+
+def test_the_table_of_policies_is_read() -> None:
+    """A rule over no rows would hold for ever."""
+    assert len(recommended()) == 3
 
 
 def test_a_year_of_pruning_leaves_the_same() -> None:

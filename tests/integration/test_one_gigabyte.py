@@ -1,0 +1,28 @@
+"""A database of more than a gigabyte goes out and comes back, within the time that the specification allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from flows.demo.sample import load_sample
+from tests.conftest import Ended, NewDatabase
+
+BACKUP_LIMIT_S, DRILL_LIMIT_S = 10 * 60, 15 * 60
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+def test_a_database_of_a_gigabyte(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
+    """It is backed up and PROVEN; a command that took longer than the specification allows would be killed here."""
+    server = new_database(16)
+    load_sample(server, 1200)
+    assert server.inspect().size_bytes > 1 << 30
+    made = command_line("backup", "--json", server=server, timeout_s=BACKUP_LIMIT_S)
+    assert made.status == 0, made.err
+    drilled = command_line("drill", "--json", server=server, timeout_s=DRILL_LIMIT_S)
+    report = json.loads(drilled.out)
+    assert (drilled.status, report["verdict"]) == (0, "PROVEN"), drilled.err
+    assert {c["result"] for c in report["checks"]} == {"passed"}
