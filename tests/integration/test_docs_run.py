@@ -1,0 +1,228 @@
+"""What the documents tell a reader to paste is pasted here, into a shell, against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage, free_ports, running_prefect
+from tasks.clock import utc_now
+from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.clients import Client
+from tasks.engine.sandbox import running_server
+from tests.conftest import NewDatabase, command_environment
+from tests.documents import ROOT, asked_for, documents, marked_blocks, script
+from tests.integration.damage import flipped_bit
+from tests.integration.objects import LIBRARY, asked, contents, copied, manifest_of, object_of, take_backup, told
+
+MAJOR = 17
+DOCS, RUNBOOKS = ROOT / "docs", ROOT / "docs" / "runbooks"
+EMERGENCY, RESTORE, QUICKSTART = RUNBOOKS / "restore-without-prefect.md", DOCS / "restore.md", ROOT / "QUICKSTART.md"
+FAILED_DRILL, REFUSED_PRUNE = RUNBOOKS / "failed-drill.md", RUNBOOKS / "refused-prune.md"
+ROTATED_KEYS, LOST_PREFECT = RUNBOOKS / "rotated-keys.md", RUNBOOKS / "lost-prefect-database.md"
+# More than a megabyte stands before the table, so that its rows begin in the middle of the object.
+SHOP = """
+CREATE TABLE customers AS SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS name FROM generate_series(1, 30000) n;
+CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, note text, doubled int GENERATED ALWAYS AS (id * 2) STORED);
+INSERT INTO orders SELECT n, n % 100, E'a "note"\\t' || n FROM generate_series(1, 20000) n;
+CREATE TABLE zones AS SELECT n AS id, md5(n::text) AS name FROM generate_series(1, 5000) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(clients: dict[int, Client]) -> Iterator[PostgresServer]:
+    """A server that has none of the roles and databases of the one that was backed up."""
+    with running_server(clients[MAJOR], port=free_ports(1)[0]) as server:
+        yield server
+
+
+def paste(document: Path, given: Mapping[str, str], folder: Path, way: str = "") -> str:
+    """Run a document's marked blocks in bash; fails when one of them does, or when it asks for what is not given."""
+    assert asked_for(document) <= given.keys()
+    text = f"set -eu\n{script(document, way)}"
+    done = subprocess.run(
+        ["bash", "-c", text], env=dict(given), cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def for_psql(server: PostgresServer, client: Client, storage: BackupStorage, home: Path) -> dict[str, str]:
+    """What a reader has at hand: psql, where his server is, and where the bucket is."""
+    p = server.parameters()
+    return {
+        "PATH": f"{client.folder}:{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}", "HOME": str(home),
+        "PGHOST": p["host"], "PGPORT": p["port"], "PGUSER": p["user"], "PGPASSWORD": p["password"],
+        "S3_BUCKET": str(storage.bucket.bucket_name), "BACKUP_PREFIX": str(storage.bucket.bucket_folder),
+    }  # fmt: skip
+
+
+def for_us(storage_server: Storage, storage: BackupStorage, api: str, home: Path) -> dict[str, str]:
+    """The environment of a reader who uses pg-roundtrip, with its programs in his path."""
+    programs = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    return {**command_environment(storage_server, storage, api, home), "PATH": programs, "COLUMNS": "200"}
+
+
+def dropped(server: PostgresServer, *names: str) -> None:
+    for name in names:
+        told(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def test_every_document_that_can_be_run_is_run() -> None:
+    """A mark in another document would promise what no test looks at."""
+    runnable = {document for document in documents() if any(mark != "given" for mark, _ in marked_blocks(document))}
+    assert runnable == {EMERGENCY, RESTORE, QUICKSTART, FAILED_DRILL, REFUSED_PRUNE, ROTATED_KEYS, LOST_PREFECT}
+
+
+@pytest.mark.parametrize("way", ["curl", "aws", "rclone"])
+def test_the_emergency_restore(
+    way: str, hard_database: Callable[[int], PostgresServer], elsewhere: PostgresServer, clients: dict[int, Client],
+    storage_server: Storage, storage: BackupStorage, tmp_path: Path,
+) -> None:  # fmt: skip
+    """The runbook brings all of a database back on a server that has nothing of it, with none of our programs."""
+    source, restored = hard_database(MAJOR), elsewhere.on("restored")
+    manifest = take_backup(storage, source, clients[MAJOR], name=name_at(utc_now()))
+    given = {
+        **for_psql(elsewhere, clients[MAJOR], storage, tmp_path),
+        "S3_ENDPOINT": storage_server.endpoint, "S3_REGION": "us-east-1",
+        "S3_ACCESS_KEY_ID": storage_server.key_id, "S3_SECRET_ACCESS_KEY": storage_server.secret,
+    }  # fmt: skip
+    try:
+        said = paste(EMERGENCY, given, tmp_path, way)
+        assert contents(restored, clients[MAJOR], like=source) == contents(source, clients[MAJOR])
+        large = "SELECT loid, md5(string_agg(data, '' ORDER BY pageno)) FROM pg_largeobject GROUP BY 1 ORDER BY 1"
+        assert asked(restored, large) == asked(source, large)
+        assert f"{manifest.name}{OBJECT}: OK" in said
+        assert said.splitlines()[-1] == f"compared {len(manifest.tables)} tables, {manifest.rows} rows"
+        assert not [line for line in said.splitlines() if "|" in line and "version" not in line]
+    finally:
+        dropped(elsewhere, "restored")
+
+
+def test_restore_by_hand_and_one_table(
+    new_database: NewDatabase, elsewhere: PostgresServer, clients: dict[int, Client],
+    storage_server: Storage, storage: BackupStorage, tmp_path: Path,
+) -> None:  # fmt: skip
+    """With gunzip and psql all comes back; one table comes from the restored copy, from the file, and by a ranged read."""
+    source, restored, shop = new_database(MAJOR, SHOP), elsewhere.on("restored"), elsewhere.on("shop")
+    manifest = take_backup(storage, source, clients[MAJOR])
+    (orders,) = [table for table in manifest.tables if table.name == "public.orders"]
+    assert orders.member_offset > 0
+    (tmp_path / f"{manifest.name}{OBJECT}").write_bytes(object_of(storage))
+    (tmp_path / f"{manifest.name}{MANIFEST}").write_bytes(manifest_of(storage).encode())
+    told(elsewhere, "CREATE DATABASE shop")
+    try:
+        told(
+            shop,
+            *SHOP.strip().split(";\n"),
+            "DELETE FROM orders WHERE id % 3 = 0",
+            "UPDATE orders SET note = 'new' WHERE id = 1",
+        )
+        given = {
+            **for_psql(elsewhere, clients[MAJOR], storage, tmp_path), "BACKUP": manifest.name,
+            "RCLONE_CONFIG_BACKUPS_TYPE": "s3", "RCLONE_CONFIG_BACKUPS_PROVIDER": "Other",
+            "RCLONE_CONFIG_BACKUPS_ENDPOINT": storage_server.endpoint, "RCLONE_CONFIG_BACKUPS_REGION": "us-east-1",
+            "RCLONE_CONFIG_BACKUPS_ACCESS_KEY_ID": storage_server.key_id,
+            "RCLONE_CONFIG_BACKUPS_SECRET_ACCESS_KEY": storage_server.secret,
+        }  # fmt: skip
+        paste(RESTORE, given, tmp_path)
+        assert contents(restored, clients[MAJOR], like=source) == contents(source, clients[MAJOR])
+        assert "CREATE TABLE public.orders" in (tmp_path / "orders.sql").read_text()
+        every = "SELECT count(*), sum(id), count(*) FILTER (WHERE note = 'new'), sum(doubled) FROM orders"
+        assert asked(shop, every) == [(20000, 200010000, 1, 400020000)]
+        kept = "SELECT md5(string_agg(id || note, ',' ORDER BY id)) FROM orders"
+        assert asked(shop, kept.replace("orders", "orders_restored")) == asked(source, kept)
+    finally:
+        dropped(elsewhere, "restored", "shop")
+
+
+@pytest.mark.long
+def test_the_quick_start(
+    new_database: NewDatabase, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+) -> None:
+    """From the variables to a backup that is proved and restored."""
+    source = new_database(16, LIBRARY)
+    target = source.on(f"{source.database}_restored")
+    urls = {name: server.url.get_secret_value() for name, server in
+            (("DATABASE_URL", source), ("RESTORE_DATABASE_URL", target))}  # fmt: skip
+    try:
+        said = paste(QUICKSTART, {**for_us(storage_server, storage, prefect_api, tmp_path), **urls}, tmp_path)
+        assert "PROVEN: backup_" in said
+        assert asked(target, "SELECT count(*) FROM books") == [(300,)]
+    finally:
+        dropped(source.on("postgres"), target.database)
+
+
+@pytest.mark.long
+def test_a_failed_drill(
+    new_database: NewDatabase, clients: dict[int, Client],
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """A backup that went bad is told from the others, and in the end the newest one is proved."""
+    source = new_database(16, LIBRARY)
+    take_backup(storage, source, clients[16])
+    flipped_bit(storage)
+    given = {**for_us(storage_server, storage, prefect_api, tmp_path), "DATABASE_URL": source.url.get_secret_value()}
+    said = paste(FAILED_DRILL, given, tmp_path)
+    bad, good = read_catalog(storage)
+    assert f"FAILED: {bad.name}" in said
+    assert "exit status 1" in said
+    assert f"{good.name} is PROVEN" in said
+
+
+@pytest.mark.long
+def test_a_refused_prune(
+    new_database: NewDatabase, clients: dict[int, Client],
+    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    """While backups have stopped nothing goes; after the next one what is too old is removed."""
+    source = new_database(16, LIBRARY)
+    take_backup(storage, source, clients[16])
+    copied(storage, "backup_20240101_000000")
+    given = {**for_us(storage_server, storage, prefect_api, tmp_path), "DATABASE_URL": source.url.get_secret_value()}
+    said = paste(REFUSED_PRUNE, given, tmp_path)
+    assert "Would delete 0 of 2 backups" in said
+    assert len(read_catalog(storage)) == 1
+
+
+@pytest.mark.long
+def test_rotated_keys(
+    new_database: NewDatabase, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+) -> None:
+    """New keys are looked at before anything uses them."""
+    url = new_database(16, LIBRARY).url.get_secret_value()
+    given = {**for_us(storage_server, storage, prefect_api, tmp_path), "DATABASE_URL": url}
+    assert "PROVEN: backup_" in paste(ROTATED_KEYS, given, tmp_path)
+
+
+@pytest.mark.long
+def test_a_lost_prefect_database(
+    new_database: NewDatabase,
+    clients: dict[int, Client],
+    storage_server: Storage,
+    storage: BackupStorage,
+    tmp_path: Path,
+) -> None:
+    """On an empty server every deployment and plan comes back, and the bucket was never in doubt."""
+    source = new_database(16, LIBRARY)
+    take_backup(storage, source, clients[16])
+    (tmp_path / "prefect.yaml").write_bytes((ROOT / "prefect.yaml").read_bytes())
+    (tmp_path / "plans").mkdir()
+    for plan in ("shop", "blog"):
+        lines = {"DATABASE_URL": source.url.get_secret_value(), "BACKUP_PREFIX": plan, "BACKUP_SCHEDULE": "10 3 * * *"}
+        (tmp_path / "plans" / f"{plan}.env").write_text("".join(f"{n}={json.dumps(v)}\n" for n, v in lines.items()))
+    with running_prefect(tmp_path / "server") as api:
+        said = paste(LOST_PREFECT, for_us(storage_server, storage, api, tmp_path), tmp_path)
+    assert "backup_20240207_143022" in said
+    for flow in ("backup", "prune", "restore-drill", "restore"):
+        for plan in ("default", "shop", "blog"):
+            assert f"{flow}/{plan}" in said
+    assert "10 3 * * *" in said
