@@ -17,8 +17,8 @@ _SHELL = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 def documents() -> list[Path]:
     """Every document of the project, but for what tools keep in hidden folders."""
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(ROOT / path for path in found if not any(part.startswith(".") for part in path.parts[:-1]))
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))])
 
 
 def shell_blocks(document: Path) -> list[str]:
