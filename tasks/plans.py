@@ -14,6 +14,11 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import PrefectUnreachable
 from blocks.plan import Plan
 
+_BROKEN = (
+    "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
+    " (docs/runbooks/lost-prefect-database.md)"
+)
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -21,7 +26,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
-        raise PrefectUnreachable(f"it answered {error.response.status_code}") from None
+        hint = _BROKEN if error.response.is_server_error else None
+        raise PrefectUnreachable(f"it answered {error.response.status_code}", hint=hint) from None
     except httpx.HTTPError as error:
         raise PrefectUnreachable(type(error).__name__) from None
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -197,10 +198,10 @@ def test_a_failed_drill(
     tmp_path: Path,
 ) -> None:
     """A backup that went bad is told from the others, and in the end the newest one is proved."""
-    take_backup(storage, library, clients[16])
-    flipped_bit(storage)
+    bad = take_backup(storage, library, clients[16], name=name_at(utc_now() - timedelta(hours=1)))
+    flipped_bit(storage, bad.name)
     said = paste(FAILED_DRILL, with_us, tmp_path)
-    bad, good = read_catalog(storage)
+    *_, good = read_catalog(storage)
     assert f"FAILED: {bad.name}" in said
     assert "exit status 1" in said
     assert f"{good.name} is PROVEN" in said
@@ -243,6 +244,7 @@ def test_a_lost_prefect_database(
     for plan in ("shop", "blog"):
         lines = {"DATABASE_URL": with_us["DATABASE_URL"], "BACKUP_PREFIX": plan, "BACKUP_SCHEDULE": "10 3 * * *"}
         (tmp_path / "plans" / f"{plan}.env").write_text("".join(f"{n}={json.dumps(v)}\n" for n, v in lines.items()))
+    (tmp_path / "server").mkdir()
     with running_prefect(tmp_path / "server") as api:
         said = paste(LOST_PREFECT, {**with_us, "PREFECT_API_URL": api}, tmp_path)
     assert NAME in said
