@@ -13,6 +13,10 @@ from pydantic import ValidationError
 from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
 
 B = TypeVar("B", bound=Block)
+_BROKEN = (
+    "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
+    " (docs/runbooks/lost-prefect-database.md)"
+)
 
 
 @contextmanager
@@ -21,7 +25,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
-        raise PrefectUnreachable(f"it answered {error.response.status_code}") from None
+        hint = _BROKEN if error.response.is_server_error else None
+        raise PrefectUnreachable(f"it answered {error.response.status_code}", hint=hint) from None
     except httpx.HTTPError as error:
         raise PrefectUnreachable(type(error).__name__) from None
     except RuntimeError as error:

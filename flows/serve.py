@@ -88,13 +88,22 @@ async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner
     """Make the deployments, and end what a killed service or the time since left of their runs."""
     if "backup" in settings.served:
         # A container that only drills knows a part of the plan, and would save that over the whole.
-        await asyncio.to_thread(save_plan, DEFAULT, plan)
+        await _save(plan)
     deployments = await _register(settings, plan, runner)
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
     if missed := await skip_missed_runs(client, list(deployments.values())):
         _logger.info("%d scheduled runs were missed; what is due now is run once", missed)
     return deployments
+
+
+async def _save(plan: Plan) -> None:
+    """Show the plan in the UI; runs have it from the environment, so backups go on where it cannot be saved."""
+    try:
+        await asyncio.to_thread(save_plan, DEFAULT, plan)
+    except PrefectUnreachable as error:
+        _logger.warning("The plan could not be saved as a block: %s", error.context)
+        _logger.warning("HINT: %s", error.hint)
 
 
 async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> dict[str, UUID]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
 import signal
 import time
@@ -124,3 +126,20 @@ def test_a_lost_volume(
         assert service.get("/health").status_code == 200
         assert 'pg_roundtrip_backup_rows{plan="default"} 320.0' in service.get("/metrics").text
         assert not service.said("Starting backup")
+
+
+@pytest.mark.long
+def test_an_encryption_key_that_was_changed(
+    new_database: NewDatabase, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Saved blocks cannot be read any more, and a warning says so and what to do; backups go on without them."""
+    given = {"DATABASE_URL": new_database(16, LIBRARY).url.get_secret_value(), "SERVE_FLOWS": "backup,prune"}
+    for said in ("Backup completed successfully", "The plan could not be saved as a block: it answered 500"):
+        key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+        with running_service(environ, tmp_path, PREFECT_SERVER_ENCRYPTION_KEY=key, **given) as service:
+            service.await_line(said)
+            if not service.said("Backup completed successfully"):
+                assert "PREFECT_SERVER_ENCRYPTION_KEY" in service.await_line("HINT: ")
+            service.await_line("Backup completed successfully")
+        for found in list(storage.list_objects()):  # so that a backup is due
+            storage.remove(found.key)

@@ -1,0 +1,254 @@
+"""What the documents tell a reader to paste is pasted here, into a shell, against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.setting_values import FLOWS
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage, free_ports, running_prefect
+from tasks.clock import utc_now
+from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.clients import Client
+from tasks.engine.sandbox import running_server
+from tests.conftest import NewDatabase, command_environment
+from tests.documents import ROOT, asked_for, documents, marked_blocks, script
+from tests.integration.damage import flipped_bit
+from tests.integration.objects import (
+    LIBRARY,
+    NAME,
+    asked,
+    contents,
+    copied,
+    manifest_of,
+    object_of,
+    take_backup,
+    told,
+)
+
+MAJOR = 17
+PROGRAMS = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+DOCS, RUNBOOKS = ROOT / "docs", ROOT / "docs" / "runbooks"
+EMERGENCY, RESTORE, QUICKSTART = RUNBOOKS / "restore-without-prefect.md", DOCS / "restore.md", ROOT / "QUICKSTART.md"
+FAILED_DRILL, REFUSED_PRUNE = RUNBOOKS / "failed-drill.md", RUNBOOKS / "refused-prune.md"
+ROTATED_KEYS, LOST_PREFECT = RUNBOOKS / "rotated-keys.md", RUNBOOKS / "lost-prefect-database.md"
+# More than a megabyte stands before the table, so that its rows begin in the middle of the object.
+SHOP = """
+CREATE TABLE customers AS SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS name FROM generate_series(1, 30000) n;
+CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, note text, doubled int GENERATED ALWAYS AS (id * 2) STORED);
+INSERT INTO orders SELECT n, n % 100, E'a "note"\\t' || n FROM generate_series(1, 20000) n;
+CREATE TABLE zones AS SELECT n AS id, md5(n::text) AS name FROM generate_series(1, 5000) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(clients: dict[int, Client]) -> Iterator[PostgresServer]:
+    """A server that has none of the roles and databases of the one that was backed up."""
+    with running_server(clients[MAJOR], port=free_ports(1)[0]) as server:
+        yield server
+
+
+def paste(document: Path, given: Mapping[str, str], folder: Path, way: str = "") -> str:
+    """Run a document's marked blocks in bash; fails when one of them does, or when it asks for what is not given."""
+    assert asked_for(document) <= given.keys()
+    text = f"set -eu\n{script(document, way)}"
+    done = subprocess.run(
+        ["bash", "-c", text], env=dict(given), cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def at_hand(
+    elsewhere: PostgresServer,
+    clients: dict[int, Client],
+    storage_server: Storage,
+    storage: BackupStorage,
+    tmp_path: Path,
+) -> dict[str, str]:
+    """What a reader has who has none of our programs: psql, where his server is, and where the bucket is."""
+    p = elsewhere.parameters()
+    return {
+        "PATH": f"{clients[MAJOR].folder}:{PROGRAMS}", "HOME": str(tmp_path),
+        "PGHOST": p["host"], "PGPORT": p["port"], "PGUSER": p["user"], "PGPASSWORD": p["password"],
+        "S3_BUCKET": storage_server.bucket, "BACKUP_PREFIX": str(storage.bucket.bucket_folder),
+        "S3_ENDPOINT": storage_server.endpoint, "S3_REGION": "us-east-1",
+        "S3_ACCESS_KEY_ID": storage_server.key_id, "S3_SECRET_ACCESS_KEY": storage_server.secret,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def library(new_database: NewDatabase) -> PostgresServer:
+    """A small database."""
+    return new_database(16, LIBRARY)
+
+
+@pytest.fixture
+def with_us(
+    library: PostgresServer, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+) -> dict[str, str]:
+    """What a reader has who uses pg-roundtrip: its programs, and the variables of a database and a bucket."""
+    environ = command_environment(storage_server, storage, prefect_api, tmp_path)
+    return {**environ, "PATH": PROGRAMS, "COLUMNS": "200", "DATABASE_URL": library.url.get_secret_value()}
+
+
+def dropped(server: PostgresServer, *names: str) -> None:
+    for name in names:
+        told(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def test_every_document_that_can_be_run_is_run() -> None:
+    """A mark in another document would promise what no test looks at."""
+    runnable = {document for document in documents() if any(mark != "given" for mark, _ in marked_blocks(document))}
+    assert runnable == {EMERGENCY, RESTORE, QUICKSTART, FAILED_DRILL, REFUSED_PRUNE, ROTATED_KEYS, LOST_PREFECT}
+
+
+@pytest.mark.parametrize("way", ["curl", "rclone", pytest.param("aws", marks=pytest.mark.long)])
+def test_the_emergency_restore(
+    way: str,
+    hard_database: Callable[[int], PostgresServer],
+    elsewhere: PostgresServer,
+    clients: dict[int, Client],
+    storage: BackupStorage,
+    at_hand: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """The runbook brings all of a database back on a server that has nothing of it, with none of our programs."""
+    source, restored = hard_database(MAJOR), elsewhere.on("restored")
+    manifest = take_backup(storage, source, clients[MAJOR], name=name_at(utc_now()))
+    try:
+        said = paste(EMERGENCY, at_hand, tmp_path, way)
+        assert contents(restored, clients[MAJOR], like=source) == contents(source, clients[MAJOR])
+        large = "SELECT loid, md5(string_agg(data, '' ORDER BY pageno)) FROM pg_largeobject GROUP BY 1 ORDER BY 1"
+        assert asked(restored, large) == asked(source, large)
+        assert f"{manifest.name}{OBJECT}: OK" in said
+        assert said.splitlines()[-1] == f"compared {len(manifest.tables)} tables, {manifest.rows} rows"
+        assert "|" not in said  # as a table would stand there that differs
+    finally:
+        dropped(elsewhere, "restored")
+
+
+def test_restore_by_hand_and_one_table(
+    new_database: NewDatabase,
+    elsewhere: PostgresServer,
+    clients: dict[int, Client],
+    storage: BackupStorage,
+    at_hand: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """With gunzip and psql all comes back; one table comes from the restored copy, from the file, and by a ranged read."""
+    source, restored, shop = new_database(MAJOR, SHOP), elsewhere.on("restored"), elsewhere.on("shop")
+    manifest = take_backup(storage, source, clients[MAJOR])
+    (orders,) = [table for table in manifest.tables if table.name == "public.orders"]
+    assert orders.member_offset > 0
+    (tmp_path / f"{manifest.name}{OBJECT}").write_bytes(object_of(storage))
+    (tmp_path / f"{manifest.name}{MANIFEST}").write_bytes(manifest_of(storage).encode())
+    rclone = {
+        "TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": at_hand["S3_ENDPOINT"], "REGION": at_hand["S3_REGION"],
+        "ACCESS_KEY_ID": at_hand["S3_ACCESS_KEY_ID"], "SECRET_ACCESS_KEY": at_hand["S3_SECRET_ACCESS_KEY"],
+    }  # fmt: skip
+    given = {**at_hand, **{f"RCLONE_CONFIG_BACKUPS_{name}": value for name, value in rclone.items()}}
+    told(elsewhere, "CREATE DATABASE shop")
+    try:
+        told(
+            shop,
+            *SHOP.strip().split(";\n"),
+            "DELETE FROM orders WHERE id % 3 = 0",
+            "UPDATE orders SET note = 'new' WHERE id = 1",
+        )
+        paste(RESTORE, {**given, "BACKUP": manifest.name}, tmp_path)
+        assert contents(restored, clients[MAJOR], like=source) == contents(source, clients[MAJOR])
+        assert "CREATE TABLE public.orders" in (tmp_path / "orders.sql").read_text()
+        every = "SELECT count(*), sum(id), count(*) FILTER (WHERE note = 'new'), sum(doubled) FROM orders"
+        assert asked(shop, every) == [(20000, 200010000, 1, 400020000)]
+        kept = "SELECT md5(string_agg(id || note, ',' ORDER BY id)) FROM orders"
+        assert asked(shop, kept.replace("orders", "orders_restored")) == asked(source, kept)
+    finally:
+        dropped(elsewhere, "restored", "shop")
+
+
+@pytest.mark.long
+def test_the_quick_start(library: PostgresServer, with_us: dict[str, str], tmp_path: Path) -> None:
+    """From the variables to a backup that is proved and restored."""
+    target = library.on(f"{library.database}_restored")
+    try:
+        said = paste(QUICKSTART, {**with_us, "RESTORE_DATABASE_URL": target.url.get_secret_value()}, tmp_path)
+        assert "PROVEN: backup_" in said
+        assert asked(target, "SELECT count(*) FROM books") == [(300,)]
+    finally:
+        dropped(library.on("postgres"), target.database)
+
+
+@pytest.mark.long
+def test_a_failed_drill(
+    library: PostgresServer,
+    clients: dict[int, Client],
+    storage: BackupStorage,
+    with_us: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """A backup that went bad is told from the others, and in the end the newest one is proved."""
+    bad = take_backup(storage, library, clients[16], name=name_at(utc_now() - timedelta(hours=1)))
+    flipped_bit(storage, bad.name)
+    said = paste(FAILED_DRILL, with_us, tmp_path)
+    *_, good = read_catalog(storage)
+    assert f"FAILED: {bad.name}" in said
+    assert "exit status 1" in said
+    assert f"{good.name} is PROVEN" in said
+
+
+@pytest.mark.long
+def test_a_refused_prune(
+    library: PostgresServer,
+    clients: dict[int, Client],
+    storage: BackupStorage,
+    with_us: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """While backups have stopped nothing goes; after the next one what is too old is removed."""
+    take_backup(storage, library, clients[16])
+    copied(storage, "backup_20240101_000000")
+    said = paste(REFUSED_PRUNE, with_us, tmp_path)
+    assert "Would delete 0 of 2 backups" in said
+    assert len(read_catalog(storage)) == 1
+
+
+@pytest.mark.long
+def test_rotated_keys(with_us: dict[str, str], tmp_path: Path) -> None:
+    """New keys are looked at before anything uses them."""
+    assert "PROVEN: backup_" in paste(ROTATED_KEYS, with_us, tmp_path)
+
+
+@pytest.mark.long
+def test_a_lost_prefect_database(
+    library: PostgresServer,
+    clients: dict[int, Client],
+    storage: BackupStorage,
+    with_us: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """On an empty server every deployment and plan comes back, and the bucket was never in doubt."""
+    take_backup(storage, library, clients[16])
+    (tmp_path / "prefect.yaml").write_bytes((ROOT / "prefect.yaml").read_bytes())
+    (tmp_path / "plans").mkdir()
+    for plan in ("shop", "blog"):
+        lines = {"DATABASE_URL": with_us["DATABASE_URL"], "BACKUP_PREFIX": plan, "BACKUP_SCHEDULE": "10 3 * * *"}
+        (tmp_path / "plans" / f"{plan}.env").write_text("".join(f"{n}={json.dumps(v)}\n" for n, v in lines.items()))
+    (tmp_path / "server").mkdir()
+    with running_prefect(tmp_path / "server") as api:
+        said = paste(LOST_PREFECT, {**with_us, "PREFECT_API_URL": api}, tmp_path)
+    assert NAME in said
+    for flow in FLOWS:
+        for plan in ("default", "shop", "blog"):
+            assert f"{flow}/{plan}" in said
+    assert "10 3 * * *" in said
