@@ -23,9 +23,14 @@ REQUEST = "S3 request failed"
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
-              "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
+              "RequestTimeout", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
 # A request that a provider does not know: it never will while this run lasts.
 _NOT_IMPLEMENTED = 501
+# Where a request is denied, and the keys are not what is wrong.
+_OTHER_REASONS = {
+    "AuthorizationHeaderMalformed": "set S3_REGION to the region of the bucket",
+    "RequestTimeTooSkewed": "set the clock here, or the storage's: they differ by more than it allows",
+}
 
 
 class EmptyRange(Exception):
@@ -57,8 +62,7 @@ def _translate_answer(error: boto.ClientError, what: str, context: str) -> Excep
     if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
         return ObjectMissing(context)
     if code in _DENIED or status == 403:
-        wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
-        return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
+        return StorageDenied(f"{what}: {context}: {code}", hint=_OTHER_REASONS.get(code))
     if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):
         return StorageUnreachable(f"{context}: {code}", message=what)
     return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")
