@@ -194,6 +194,18 @@ def test_an_upload_that_stumbles(
     after.assert_nothing_lost()
 
 
+def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
+    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asked again, some storages know nothing more of an upload that they completed: the object is looked for."""
+    after = look(big)
+    s3.on("POST", WHOLE_UPLOAD, lost, times=1)
+    again = s3.on("POST", WHOLE_UPLOAD, error(404, "NoSuchUpload"), times=1)
+    assert_backup(run(backup_flow, big), after.storage)
+    assert (again.done, dumps(caplog)) == (1, 1)
+    after.assert_nothing_lost()
+
+
 def test_a_storage_that_says_when_to_come_back(
     s3: S3Proxy, run: Run, small: PostgresServer, look: Look, waits: Waits
 ) -> None:
