@@ -46,10 +46,20 @@ def translated(what: str, context: str) -> Iterator[None]:
         raise _translate_answer(error, what, context) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
         raise StorageTimeout(f"{what}: {context}") from None
+    except boto.SSLError as error:
+        raise _translate_tls(str(error), what, context) from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
         raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
     except boto.BotoCoreError as error:
         raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
+
+
+def _translate_tls(said: str, what: str, context: str) -> StorageError:
+    """A certificate that is not accepted will not be the next time; whatever else befalls TLS is a broken connection."""
+    if "certificate" not in said.lower():
+        return StorageUnreachable(f"{context}: SSLError", message=what)
+    hint = "check S3_ENDPOINT; for an authority of your own, name the file with its certificate in AWS_CA_BUNDLE"
+    return StorageError(f"{context}: its certificate is not accepted", message=what, hint=hint)
 
 
 def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +56,8 @@ from tests.faults.http_proxy import (
     slow,
     without_checksums,
 )
+from tests.faults.servers import make_certificate, open_folder
+from tests.faults.test_database_faults import retries
 from tests.integration.objects import (
     LARGE_OBJECTS,
     LIBRARY,
@@ -365,6 +371,34 @@ def test_a_connection_that_is_refused(
     after.assert_nothing_lost(uploads_may_stay=True)
     s3.listen()
     assert_the_next_succeeds(run, s3, big, after)
+
+
+def test_a_storage_with_a_strange_certificate(
+    run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is told our keys who has not shown who they are, and it is said once: no second try would end otherwise."""
+    after = look(small)
+    with strange_storage() as port:
+        ran = run(backup_flow, small, environ={"S3_ENDPOINT": f"https://localhost:{port}"})
+    after.assert_said(ran, UPLOAD_FAILED)
+    assert ran.error
+    assert "its certificate is not accepted" in ran.error.sentence
+    assert "AWS_CA_BUNDLE" in ran.error.hint
+    assert retries(caplog) == 0
+    after.assert_nothing_lost()
+
+
+@contextmanager
+def strange_storage() -> Iterator[int]:
+    """Listen with TLS and a certificate that nobody has signed; gives the port."""
+    with open_folder() as folder, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        certificate, key = make_certificate(folder, "localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 def refusing(s3: S3Proxy) -> Deed:
