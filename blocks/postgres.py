@@ -131,8 +131,9 @@ class PostgresServer(Block):
             if _process(first) == first.info.backend_pid:
                 return
             with contextlib.suppress(psycopg.Error), self._open() as second:  # a pool that is full is no such pool
-                shared = any(_process(first) == _process(second) for _ in range(_LOOKS))
-                if shared:
+                seen = [(_process(first), _process(second)) for _ in range(_LOOKS)]
+                ours, others = ({pids[n] for pids in seen} for n in (0, 1))
+                if len(ours) > 1 or ours & others:  # a busy pool gives us another each time
                     raise PooledSessions(self.address)
 
     def ask(self) -> None:
@@ -160,8 +161,8 @@ class PostgresServer(Block):
 
 
 def _process(opened: psycopg.Connection[Any]) -> int:
-    """The server's process that serves us at this moment."""
-    (pid,) = opened.execute("SELECT pg_backend_pid()").fetchall()[0]
+    """The server's process that serves us at this moment; a prepared statement would be of another one."""
+    (pid,) = opened.execute("SELECT pg_backend_pid()", prepare=False).fetchall()[0]
     return int(pid)
 
 

@@ -23,14 +23,19 @@ _REFUSALS = (
     "no password supplied",
     "does not exist",
     "permission denied",
-    "no pg_hba.conf entry",
     "not permitted",
 )
+# It ends with "no encryption" whether the server has TLS or not.
+_RULES = "pg_hba.conf"
+_RULES_HINT = (
+    "let user, database and address in by the server's pg_hba.conf; where it takes encrypted connections alone, set"
+    " sslmode=require or more in DATABASE_URL"
+)
 # Certificates do not mend themselves, and neither does a server without them.
-_TLS = ("certificate", "does not support ssl", "no encryption", "weak sslmode")
+_TLS = ("certificate", "does not support ssl", "weak sslmode")
 _TLS_HINT = (
     "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
-    " its authority and its own name; a server that takes encrypted connections alone wants sslmode=require or more"
+    " its authority and its own name"
 )
 _BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
@@ -63,6 +68,8 @@ def _translate(error: psycopg.Error, address: str) -> Exception:
 
 def _refusal(context: str, lowered: str) -> DatabaseError | None:
     """What a connection that could not be made says of its own; it carries no code."""
+    if _RULES in lowered:
+        return DatabaseRefused(context, hint=_RULES_HINT)
     if any(sign in lowered for sign in _TLS):
         return DatabaseRefused(context, hint=_TLS_HINT)
     if "timeout" in lowered or "timed out" in lowered:
@@ -71,7 +78,11 @@ def _refusal(context: str, lowered: str) -> DatabaseError | None:
 
 
 def _plain(text: str) -> str:
-    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt."""
+    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt.
+
+    Of a name's addresses one may lead nowhere, as one of IPv6 often does, and a server at another say what is wrong.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
-    line = next((line for line in lines if "failed: " in line), lines[0])
+    failed = [line for line in lines if "failed: " in line] or lines[:1]
+    line = next((line for line in failed if any(sign in line.lower() for sign in ("fatal: ", *_TLS))), failed[0])
     return re.sub(r"^.*failed: ", "", line).removeprefix("FATAL:").strip()

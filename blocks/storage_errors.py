@@ -23,9 +23,14 @@ REQUEST = "S3 request failed"
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
-              "RequestTimeout", "RequestTimeTooSkewed", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
+              "RequestTimeout", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
 # A request that a provider does not know: it never will while this run lasts.
 _NOT_IMPLEMENTED = 501
+# Where a request is denied, and the keys are not what is wrong.
+_OTHER_REASONS = {
+    "AuthorizationHeaderMalformed": "set S3_REGION to the region of the bucket",
+    "RequestTimeTooSkewed": "set the clock here, or the storage's: they differ by more than it allows",
+}
 
 
 class EmptyRange(Exception):
@@ -41,10 +46,20 @@ def translated(what: str, context: str) -> Iterator[None]:
         raise _translate_answer(error, what, context) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
         raise StorageTimeout(f"{what}: {context}") from None
+    except boto.SSLError as error:
+        raise _translate_tls(str(error), what, context) from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
         raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
     except boto.BotoCoreError as error:
         raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
+
+
+def _translate_tls(said: str, what: str, context: str) -> StorageError:
+    """A certificate that is not accepted will not be the next time; whatever else befalls TLS is a broken connection."""
+    if "certificate" not in said.lower():
+        return StorageUnreachable(f"{context}: SSLError", message=what)
+    hint = "check S3_ENDPOINT; for an authority of your own, name the file with its certificate in AWS_CA_BUNDLE"
+    return StorageError(f"{context}: its certificate is not accepted", message=what, hint=hint)
 
 
 def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:
@@ -57,8 +72,7 @@ def _translate_answer(error: boto.ClientError, what: str, context: str) -> Excep
     if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
         return ObjectMissing(context)
     if code in _DENIED or status == 403:
-        wrong_region = "set S3_REGION to the region of the bucket" if code == "AuthorizationHeaderMalformed" else None
-        return StorageDenied(f"{what}: {context}: {code}", hint=wrong_region)
+        return StorageDenied(f"{what}: {context}: {code}", hint=_OTHER_REASONS.get(code))
     if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):
         return StorageUnreachable(f"{context}: {code}", message=what)
     return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")

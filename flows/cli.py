@@ -159,6 +159,9 @@ def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
     with translated():
         result = flow(**parameters, return_state=True).result(raise_on_failure=False)
+    if isinstance(result, OSError):
+        # Nobody foresaw it, and `main` would take it for a result that could not be printed.
+        raise PgRoundtripError(str(result), hint="the log above says where it happened") from result
     if isinstance(result, BaseException):
         raise result
     return result

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from blocks.errors import BackupDamaged
+from blocks.errors import BackupDamaged, ObjectMissing
 from blocks.plan import Plan
 from blocks.storage import BackupStorage
 from tasks.engine import catalog
@@ -19,7 +19,8 @@ _AT_ONCE = 16
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     """Every backup, oldest first: `name, taken_at, object_bytes, rows, verdict`.
 
-    `rows` is None for a foreign backup, and for one whose manifest cannot be read; `verdict` for one never drilled.
+    `rows` is None for a foreign backup, and for one whose manifest cannot be read, or is gone since the listing was made;
+    `verdict` for one never drilled.
     """
     return read_entries(plan.storage, catalog.read_catalog(plan.storage))
 
@@ -33,7 +34,7 @@ def read_entries(storage: BackupStorage, backups: Sequence[Backup], at_once: int
 def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
     try:
         manifest = catalog.load_manifest(storage, backup)
-    except BackupDamaged:
+    except (BackupDamaged, ObjectMissing):
         manifest = None
     report = catalog.load_report(storage, backup)
     return {

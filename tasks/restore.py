@@ -17,7 +17,7 @@ from tasks.engine.psql_feed import Manner, feed_psql
 from tasks.engine.restore_stream import BackupReader, Flow, read_through
 from tasks.engine.scratch import scratch_database
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
-from tasks.policy import ONCE, QUICK, READING, called
+from tasks.policy import QUICK, READING, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress
 from tasks.second_look import read_twice
@@ -60,12 +60,13 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     return flow
 
 
-@task(**called("restore in place", "restore {backup.name} in place"), **ONCE)
+@task(**called("restore in place", "restore {backup.name} in place"), **READING)
 def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
     """Restore into the empty database that is there, for a role that may not create one.
 
     The whole backup is read and checked first. Then it goes in within one transaction, unless it holds large
-    objects: their part of a dump commits by itself. On failure the error says what was left.
+    objects: their part of a dump commits by itself. On failure the error says what was left; a retry is for one that
+    left nothing.
     """
     logger = get_run_logger()
     client = match_client(target.facts.major)
@@ -82,7 +83,8 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
                 flow = feed_psql(reader, target.database, client, manner)
             progress.done()
     except PgRoundtripError as error:
-        error.hint = what_is_left(target.database)
+        error.hint = "; ".join(filter(None, (error.hint, what_is_left(target.database))))
+        error.transient = error.transient and atomic
         raise
     logger.info(
         "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address

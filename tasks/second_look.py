@@ -39,7 +39,7 @@ def confirm_damage(
                 first, damaged = again, True
                 continue
         if damaged or not again.agrees:
-            hint = "the network or the storage gave other bytes the second time; it is tried again"
+            hint = "the network or the storage gave other bytes the second time; try again"
             raise StorageUnreachable(backup.key, message=DOWNLOAD, hint=hint) from None
         return flow
 

@@ -10,16 +10,17 @@ from blocks.errors import StorageError
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
-from tasks.policy import QUICK, called
+from tasks.policy import ONCE, called
 
 STALE_UPLOAD = timedelta(days=1)
 
 
-@task(**called("sweep stale uploads"), **QUICK)
+@task(**called("sweep stale uploads"), **ONCE)
 def sweep_stale_uploads(plan: Plan) -> int:
     """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
 
-    A storage that does not let us look is warned about: old parts cost money, but never a backup.
+    A storage that does not let us look, cannot, or knows no such request is warned about: old parts cost money, but
+    never a backup.
     """
     swept = 0
     try:
@@ -28,8 +29,6 @@ def sweep_stale_uploads(plan: Plan) -> int:
                 plan.storage.abort_upload(key, upload_id)
                 swept += 1
     except StorageError as error:
-        if error.transient:
-            raise
         get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
     if swept:
         get_run_logger().info("Aborted %d stale uploads", swept)

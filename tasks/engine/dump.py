@@ -22,7 +22,11 @@ _IN_PASSING = re.compile(
     r"|deadlock detected|tuple concurrently|conflict with recovery"
 )
 _LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
-_CONNECTION_LOST = ("connection to server", "server closed the connection", "terminating connection", "SSL SYSCALL")
+# With a server that is gone, libpq has many words: an answer that never comes is another one than a reset, and TLS has its own.
+_CONNECTION_LOST = re.compile(
+    "connection to (?:the )?server|server closed the connection|terminating connection"
+    "|could not (?:receive data from|send data to) server|SSL (?:SYSCALL|error|connection has been closed)"
+)
 
 
 class DumpSource:
@@ -46,13 +50,13 @@ class DumpSource:
         complaint = self._child.complaint() or f"exit code {code}"
         if "No space left on device" in complaint:
             raise NoSpaceLeft(complaint)
-        if any(sign in complaint for sign in _CONNECTION_LOST):
+        if _CONNECTION_LOST.search(complaint):
             raise DatabaseUnreachable(complaint)
         if _LOCKED.search(complaint):
             hint = "somebody holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
             raise DumpFailed(f"{complaint}, after {_LOCK_WAIT_MS // 1000} s", hint=hint, transient=True)
         if _IN_PASSING.search(complaint):
-            hint = "a table was dropped or changed while the dump began; it is tried again"
+            hint = "a table was dropped or changed while the dump began; try again"
             raise DumpFailed(complaint, hint=hint, transient=True)
         if code < 0:
             # Most often the system had no memory left and chose this one; the next attempt may fare better.

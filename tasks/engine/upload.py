@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, cast
 
-from blocks.errors import NoSpaceLeft, StorageError
+from blocks.errors import NoSpaceLeft, PgRoundtripError, StorageError
 from blocks.providers import MIB, next_part_size_bytes, part_size_bytes
 from blocks.storage import BackupStorage
 from blocks.storage_errors import UPLOAD
@@ -24,6 +24,7 @@ _PARTS_END_S, _ABORT_S = 1.5, 4.0
 # Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
 # files, three at most. (Where a storage wants equal parts, that begins at 28 GB; where it allows 1,000 only, at 5.6 GB.)
 _MEMORY_PART_BYTES = 16 * MIB
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
@@ -163,11 +164,16 @@ class Upload:
 
 @contextmanager
 def _disk() -> Iterator[None]:
-    """Say in our words that the disk for large parts is full."""
+    """Say in our words that the disk for large parts is full, or that there is none to write on."""
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        hint = "free some space, or set TMPDIR to a folder on a larger disk; parts of very large backups wait there"
-        raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None
+        wait_there = "parts of very large backups wait there"
+        if error.errno in _FULL:
+            hint = f"free some space, or set TMPDIR to a folder on a larger disk; {wait_there}"
+            raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None
+        # Where every folder for such files is full or closed, none is found at all.
+        hint = f"set TMPDIR to a folder that can be written, with space in it; {wait_there}"
+        raise PgRoundtripError(
+            error.strerror or str(error), message="A temporary file could not be written", hint=hint
+        ) from None

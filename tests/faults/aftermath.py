@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
 
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
+from flows import cli
 from tasks.engine.catalog import read_catalog
 from tasks.engine.manifest import DrillReport
 from tests.conftest import Ran, databases_of
 from tests.integration.objects import manifest_of, object_of
 
 PROGRAMS = ("pg_dump", "psql", "postgres")
+# What a sentence's hint names, whatever else it says.
+_HINTS = {
+    "Cannot connect to database": "DATABASE_URL",
+    "The database is behind a pooler in transaction mode": "address of the server itself",
+    "pg_dump failed": "lock",
+    "S3 upload failed": "S3_",
+    "Failed to download backup from S3": "S3_",
+    "S3 request failed": "S3_BUCKET",
+    "Access Denied": "S3_ACCESS_KEY_ID",
+    "No backups found in S3": "pg-roundtrip backup",
+    "Restore failed": "cannot be trusted",
+}
 _SETTLE_S = 30  # a server takes a moment to notice that its client is gone
 
 
@@ -31,25 +46,26 @@ class Aftermath:
     ) -> None:
         self.storage, self.folder, self._caplog = storage, folder, caplog
         self._databases = [(server, databases_of(server)) for server in servers]
-        self._children = set(_children(None))
+        self._children = set(_children())
         self._backups = _whole_backups(storage)
 
-    def assert_said(self, ran: Ran, sentence: str, state: str = "Failed") -> None:
-        """The run ended in a state, with the specification's sentence; its hint stands in the log after it."""
+    def assert_said(self, ran: Ran, sentence: str, state: str = "Failed", hint: str = "") -> None:
+        """The run ended in a state and its command in the status of that; the log has the specification's sentence and a hint.
+
+        `hint` is a part of it, where it is another than usual.
+        """
         said = ran.result.cause if isinstance(ran.result, DrillReport) else getattr(ran.error, "sentence", "")
         assert said.startswith(sentence), said
-        assert ran.state == state
+        assert (ran.state, exit_status(ran)) == (state, 3 if state == "INCONCLUSIVE" else 1)
         records = [record.getMessage() for record in self._caplog.records if record.levelname == "ERROR"]
-        assert any(f"{sentence}" in text for text in records), records
-        assert "HINT: " in self._caplog.text or (ran.error and ran.error.hint), self._caplog.text
+        hints = [text.partition("\nHINT: ")[2] for text in records if text.startswith(said)]
+        assert hints, records
+        assert all((hint or _HINTS[sentence]) in given for given in hints), hints
 
-    def assert_nothing_lost(
-        self, *, pid: int | None = None, uploads_may_stay: bool = False, removed: frozenset[str] = frozenset()
-    ) -> None:
+    def assert_nothing_lost(self, *, uploads_may_stay: bool = False, removed: frozenset[str] = frozenset()) -> None:
         """No backup is gone but those that were to be `removed`, each that is listed is whole, and nothing is left over.
 
-        `pid` is the process whose children are looked for, ours when there is none. `uploads_may_stay` is for faults
-        after which nobody could abort them: the next run must sweep them then (`assert_swept`).
+        `uploads_may_stay` is for faults after which nobody could abort them: the next run must sweep them then.
         """
         backups = _whole_backups(self.storage)
         assert set(self._backups) - set(backups) <= removed, "a backup was lost"
@@ -59,11 +75,26 @@ class Aftermath:
         for server, before in self._databases:
             assert databases_of(server) - before == set(), "scratch databases"
         assert sorted(self.folder.iterdir()) == []
-        await_that(lambda: not set(_children(pid)) - self._children, "child processes go")
+        await_that(lambda: not set(_children()) - self._children, "child processes go")
 
-    def assert_swept(self) -> None:
-        """Nothing is pending after a run that swept what an earlier one had to leave."""
-        assert pending(self.storage) == []
+
+def exit_status(ran: Ran) -> int:
+    """What `pg-roundtrip` ends with when its flow ended so."""
+
+    def ended(*_: object, **__: object) -> object:
+        if ran.error:
+            raise ran.error
+        return ran.result
+
+    command = "drill" if isinstance(ran.result, DrillReport) else "backup"
+    with (
+        mock.patch.multiple(cli, _run=ended, _require=mock.DEFAULT),
+        mock.patch("flows.cli.signal.signal"),
+        mock.patch.object(sys, "argv", ["pg-roundtrip", command]),
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.main()
+    return int(end.value.code or 0)
 
 
 def assert_restorable(storage: BackupStorage, name: str) -> None:
@@ -89,12 +120,11 @@ def _whole_backups(storage: BackupStorage) -> list[str]:
     return [backup.name for backup in read_catalog(storage) if backup.has_manifest]
 
 
-def _children(pid: int | None) -> list[psutil.Process]:
-    """Our programs among the children of a process: those that are no zombies."""
+def _children() -> list[psutil.Process]:
+    """Our programs among the children of this process: those that are no zombies."""
     found = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.name() in PROGRAMS and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() in PROGRAMS and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
     return found

@@ -102,15 +102,21 @@ class Midway:
 # --- the way to the server --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("what", "tries"), [("backup", 2), ("drill", 3), ("restore", 2)])
 def test_connection_refused(
-    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    what: str, tries: int, library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody listens: tried again, then said."""
-    after = look(library)
-    ran = flow_run(backup_flow, at(library, free_ports(1)[0]))
-    after.assert_said(ran, "Cannot connect to database")
-    assert isinstance(ran.error, DatabaseUnreachable)
-    assert retries(caplog) == 2
+    after, nowhere = look(library), at(library, free_ports(1)[0])
+    if what == "backup":
+        ran = flow_run(backup_flow, nowhere)
+    elif what == "drill":
+        ran = flow_run(restore_drill, nowhere, environ={"VERIFY_TARGET": "database"})
+    else:
+        ran = flow_run(restore_flow, to=nowhere, backup="latest")
+    after.assert_said(ran, "Cannot connect to database", "INCONCLUSIVE" if what == "drill" else "Failed")
+    assert isinstance(ran.error, DatabaseUnreachable) or what == "drill"
+    assert retries(caplog) == tries
     after.assert_nothing_lost()
     assert_backed_up(flow_run, library, after)
 
@@ -121,7 +127,7 @@ def test_connection_reset_in_a_dump(
 ) -> None:
     """A dump that is cut costs one attempt; when all of them are, none of them looks like a backup."""
     after = look(big)
-    network.reset_after_down, network.resets_left = 10 * MIB, resets
+    network.reset_after_down, network.resets_left = 20 * MIB, resets  # when a part of the upload is under way
     if resets == 1:
         assert_backed_up(flow_run, at(big, network.port), after)
         assert (network.resets_left, retries(caplog)) == (0, 1)

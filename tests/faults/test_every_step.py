@@ -38,7 +38,6 @@ from tests.integration.objects import asked, copied, new_role, role_of, take_bac
 
 ROOT = Path(__file__).parents[2]
 BY = (signal.SIGTERM, signal.SIGKILL)
-PROMISED_S = 10
 # About 25 MB that no compressor makes small: an upload of several parts.
 SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 180000) n"""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from blocks.errors import DatabaseRefused, PooledSessions
@@ -17,6 +21,7 @@ from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
 from tasks.engine import dump
+from tasks.place import Ground, Place, ready
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look
 from tests.faults.servers import (
@@ -96,6 +101,33 @@ def test_server_restarted_in_a_restore(
     after.assert_nothing_lost()
 
 
+@pytest.mark.long
+def test_server_restarted_in_a_drill(
+    restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drill begins again when the server is back, and proves the backup; the next one drops what was begun before."""
+    after, read, attempts = look(restartable.server), BackupStorage.open_range, [0]
+
+    def cut(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        attempts[0] += 1
+        for number, chunk in enumerate(read(self, key, start, length)):
+            if (number, attempts[0]) == (5, 1):
+                restartable.stop("immediate")
+            yield chunk
+
+    def second_is_late(place: Place) -> AbstractContextManager[Ground]:
+        if attempts[0] == 1:
+            restartable.start()
+        return ready(place)
+
+    monkeypatch.setattr(BackupStorage, "open_range", cut)
+    monkeypatch.setattr("tasks.rehearsal.ready", second_is_late)
+    drilled = flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"})
+    assert (drilled.state, attempts[0]) == ("PROVEN", 2)
+    assert flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"}).state == "PROVEN"
+    after.assert_nothing_lost()
+
+
 # --- behind a pooler --------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +154,27 @@ def test_pooler_that_shares_sessions(
     assert retries(caplog) == 0
     after.assert_nothing_lost()
     assert_backed_up(flow_run, library, after)
+
+
+def test_pooler_that_is_busy(library: PostgresServer) -> None:
+    """Others take the session that was ours a moment ago, so two of ours never meet in it: it is noticed all the same."""
+    port, over = free_ports(1)[0], threading.Event()
+
+    def work() -> None:
+        with psycopg.connect(through.url.get_secret_value(), autocommit=True, prepare_threshold=None) as connection:
+            while not over.is_set():
+                connection.execute("SELECT pg_sleep(0.002)")
+
+    with pooler(library, port, "transaction"), ThreadPoolExecutor(12) as others:
+        through = at(library, port)
+        working = [others.submit(work) for _ in range(12)]
+        try:
+            for _ in range(20):
+                with pytest.raises(PooledSessions):
+                    through.refuse_pooled_sessions()
+        finally:
+            over.set()
+    assert [each.result() for each in working] == [None] * len(working)
 
 
 @pytest.mark.long

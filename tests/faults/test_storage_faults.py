@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +23,7 @@ import pytest
 import tasks.sweep
 from blocks import providers
 from blocks import storage as storage_block
+from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.providers import MIB, Provider
 from blocks.storage import BackupStorage
@@ -30,6 +35,7 @@ from flows.restore_drill import restore_drill
 from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
 from tasks.engine.clients import Client
 from tasks.engine.upload import Upload
+from tasks.listing import list_catalog
 from tests.conftest import FlowRun, NewDatabase, Ran, command_environment
 from tests.faults.aftermath import Aftermath, pending
 from tests.faults.conftest import Look
@@ -50,7 +56,19 @@ from tests.faults.http_proxy import (
     slow,
     without_checksums,
 )
-from tests.integration.objects import LIBRARY, NAME, asked, copied, take_backup
+from tests.faults.servers import make_certificate, open_folder
+from tests.faults.test_database_faults import retries
+from tests.integration.objects import (
+    LARGE_OBJECTS,
+    LIBRARY,
+    NAME,
+    asked,
+    copied,
+    new_role,
+    role_of,
+    take_backup,
+    told,
+)
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
@@ -182,6 +200,18 @@ def test_an_upload_that_stumbles(
     after.assert_nothing_lost()
 
 
+def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
+    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asked again, some storages know nothing more of an upload that they completed: the object is looked for."""
+    after = look(big)
+    s3.on("POST", WHOLE_UPLOAD, lost, times=1)
+    again = s3.on("POST", WHOLE_UPLOAD, error(404, "NoSuchUpload"), times=1)
+    assert_backup(run(backup_flow, big), after.storage)
+    assert (again.done, dumps(caplog)) == (1, 1)
+    after.assert_nothing_lost()
+
+
 def test_a_storage_that_says_when_to_come_back(
     s3: S3Proxy, run: Run, small: PostgresServer, look: Look, waits: Waits
 ) -> None:
@@ -227,6 +257,48 @@ def test_a_download_that_stumbles(
         assert (ran.state, ran.result.cause) == ("PROVEN", "")
     else:
         assert (ran.result, asked(target, "SELECT count(*) FROM big")) == (ROWS, [(ROWS,)]), ran.error
+    after.assert_nothing_lost()
+
+
+@pytest.fixture
+def in_place(
+    new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
+) -> Callable[[str], tuple[PostgresServer, PostgresServer]]:
+    """A function that backs up a database of a role that may make no other; returns that, and an empty one of the role."""
+
+    def make(script: str) -> tuple[PostgresServer, PostgresServer]:
+        source, target = new_database(16), new_database(16)
+        login = new_role(source)
+        for database in (source, target):
+            told(database, f'ALTER DATABASE "{database.database}" OWNER TO {role_of(login)}',
+                 f"ALTER SCHEMA public OWNER TO {role_of(login)}")  # fmt: skip
+        told(login, script)
+        take_backup(storage, login, clients[16])
+        return login, login.on(target.database)
+
+    return make
+
+
+@pytest.mark.parametrize("objects", ["", LARGE_OBJECTS], ids=["rows", "large objects"])
+@pytest.mark.parametrize("reading", some(["first", "second"], "second"))
+def test_a_restore_in_place_that_stumbles(
+    reading: str,
+    objects: str,
+    s3: S3Proxy,
+    run: Run,
+    in_place: Callable[[str], tuple[PostgresServer, PostgresServer]],
+    look: Look,
+) -> None:
+    """It begins again, unless a part may be in already: then it says what is left, and what was the matter."""
+    source, target = in_place(LIBRARY + objects)
+    after = look(source)
+    s3.on("GET", OBJECTS, flipped(1000), after=0 if reading == "first" else 1, times=1)
+    ran = run(restore, to=target, backup="latest")
+    if objects and reading == "second":
+        after.assert_said(ran, DOWNLOAD_FAILED, hint="; it left nothing in the database")
+        ran = run(restore, to=target, backup="latest")
+    assert ran.error is None, ran.error
+    assert asked(target, "SELECT count(*) FROM books") == [(300,)]
     after.assert_nothing_lost()
 
 
@@ -299,6 +371,34 @@ def test_a_connection_that_is_refused(
     after.assert_nothing_lost(uploads_may_stay=True)
     s3.listen()
     assert_the_next_succeeds(run, s3, big, after)
+
+
+def test_a_storage_with_a_strange_certificate(
+    run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is told our keys who has not shown who they are, and it is said once: no second try would end otherwise."""
+    after = look(small)
+    with strange_storage() as port:
+        ran = run(backup_flow, small, environ={"S3_ENDPOINT": f"https://localhost:{port}"})
+    after.assert_said(ran, UPLOAD_FAILED)
+    assert ran.error
+    assert "its certificate is not accepted" in ran.error.sentence
+    assert "AWS_CA_BUNDLE" in ran.error.hint
+    assert retries(caplog) == 0
+    after.assert_nothing_lost()
+
+
+@contextmanager
+def strange_storage() -> Iterator[int]:
+    """Listen with TLS and a certificate that nobody has signed; gives the port."""
+    with open_folder() as folder, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        certificate, key = make_certificate(folder, "localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
 
 
 def refusing(s3: S3Proxy) -> Deed:
@@ -402,6 +502,46 @@ def test_a_bit_that_is_always_changed(
     assert_the_next_succeeds(run, s3, stored, after)
 
 
+@pytest.mark.parametrize("fault", some(["503", "refused", "bucket gone"], "refused"))
+def test_a_prune_that_cannot_be_ended(
+    fault: str,
+    s3: S3Proxy,
+    run: Run,
+    small: PostgresServer,
+    storage: BackupStorage,
+    clients: dict[int, Client],
+    look: Look,
+) -> None:
+    """What was not reached stays whole, and is counted; the next prune ends the work."""
+    first, second = sorted(two_old_backups(storage, small, clients))
+    after = look(small)
+    deeds = {"503": OVERLOADED, "refused": refusing(s3), "bucket gone": error(404, "NoSuchBucket")}
+    rule = s3.on("DELETE", "", deeds[fault], after=3)  # three objects are a backup
+    ran = run(prune)
+    assert (ran.state, [b.name for b in ran.result.removals], ran.result.failed) == ("Completed", [first], 1)
+    assert rule.done == {"503": 18, "refused": 1, "bucket gone": 1}[fault]
+    after.assert_nothing_lost(removed=frozenset({first}))
+    s3.heal()
+    if fault == "refused":
+        s3.listen()
+    assert [b.name for b in run(prune).result.removals] == [second]
+    after.assert_nothing_lost(removed=frozenset({first, second}))
+
+
+@pytest.mark.parametrize("fault", some(["501", "503", "403"], "501"))
+def test_a_storage_that_lists_no_uploads(
+    fault: str, s3: S3Proxy, run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is not swept costs money, and no backup: it is warned about, and the run goes on."""
+    after = look(small)
+    deeds = {"501": error(501, "NotImplemented"), "503": OVERLOADED, "403": error(403, "AccessDenied")}
+    rule = s3.on("GET", r"[?&]uploads", deeds[fault])
+    assert_backup(run(backup_flow, small), after.storage)
+    assert rule.done
+    assert "Could not look for stale uploads: " in caplog.text
+    after.assert_nothing_lost()
+
+
 def test_deleting_that_is_denied(
     s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
 ) -> None:
@@ -464,7 +604,7 @@ def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: P
     after = look(big)
     rule = s3.on("PUT", PARTS, at_most_parts(1))
     ran = run(backup_flow, big)
-    after.assert_said(ran, UPLOAD_FAILED)
+    after.assert_said(ran, UPLOAD_FAILED, hint="refused the request")
     assert "InvalidArgument" in ran.error.sentence if ran.error else False
     assert rule.seen <= 4
     after.assert_nothing_lost()
@@ -507,6 +647,35 @@ def test_a_listing_that_shows_old_backups_alone(
     s3.heal()
     assert read_catalog(storage)[-1].name == made.result.name
     after.assert_nothing_lost()
+
+
+def test_a_listing_that_shows_what_is_gone(
+    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, storage_server: Storage,
+    clients: dict[int, Client], look: Look,
+) -> None:  # fmt: skip
+    """What was pruned a moment ago is still shown: it is listed without its rows, and nobody stumbles over it."""
+    old = two_old_backups(storage, small, clients)
+    gone, after = min(old), look(small)
+    s3.on("GET", "list-type=2", remembering())
+    through = Plan(storage=replace(storage_server, endpoint=s3.url).block(storage.bucket.bucket_folder))
+    assert [entry["rows"] for entry in list_catalog(through)] == [320, 320, 320]
+    for kind in (MANIFEST, OBJECT):
+        storage.remove(storage.key(gone + kind))
+    assert [entry["rows"] for entry in list_catalog(through)] == [None, 320, 320]
+    assert run(restore_drill, small).state == "PROVEN"
+    assert_backup(run(backup_flow, small), storage)
+    after.assert_nothing_lost(removed=frozenset(old))
+
+
+def remembering() -> Deed:
+    """Answer every listing as the first one."""
+    answers: list[Answer] = []
+
+    def deed(request: Request) -> Answer:
+        answers.append(request.forward())
+        return answers[0]
+
+    return deed
 
 
 @pytest.mark.parametrize("what", ["drill", "restore"])
@@ -603,7 +772,7 @@ def test_a_bucket_that_vanishes(
     after.assert_said(ran, UPLOAD_FAILED)
     assert ran.error
     assert "the bucket does not exist" in ran.error.sentence
-    assert dumps(caplog) == 1
+    assert (dumps(caplog), "trying again" in caplog.text) == (1, False)
     s3.heal()
     after.assert_nothing_lost(uploads_may_stay=True)
     assert_the_next_succeeds(run, s3, big, after)

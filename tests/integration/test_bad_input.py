@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import threading
@@ -94,6 +95,21 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         return Ended(int(ended.value.code or 0), printed.out, printed.err)
 
     return call
+
+
+def test_a_fault_of_the_system_is_no_success(in_process: RUN, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that the system did not let begin a program has failed; it is not taken for one whose result had nowhere to go."""
+    error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    state = SimpleNamespace(result=lambda **_: error)
+    monkeypatch.setattr("flows.backup.backup", lambda **_: state)
+    given = {
+        "DATABASE_URL": "postgresql://u@db/d",
+        **dict.fromkeys(STORAGE, "backups"),
+        "S3_ENDPOINT": "https://s3.example.com",
+    }
+    ended = in_process("backup", **given)
+    assert ended.status == 1
+    assert "ERROR: Something went wrong [[Errno 11] Resource temporarily unavailable]" in ended.err
 
 
 def needed(verb: str) -> list[str]:

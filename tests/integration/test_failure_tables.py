@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
+from tasks.clock import utc_now
 from tasks.engine.clients import Client
 from tests.conftest import Ended, NewDatabase, command_environment, databases_of
 from tests.integration.objects import LIBRARY, asked, new_role, put_object, rewrite, take_backup, told, until
@@ -149,7 +151,9 @@ def test_s3_authentication_failure(started: Run, tables: PostgresServer) -> None
     assert_row(process, BACKUP["S3 authentication failure"], 1)
 
 
-def test_disk_full(started: Run, new_database: NewDatabase, disk: Callable[[str], Path]) -> None:
+def test_disk_full(
+    started: Run, new_database: NewDatabase, disk: Callable[[str], Path], storage: BackupStorage
+) -> None:
     """Parts of very large backups wait on disk; when that is full, the backup ends and leaves nothing there."""
     script = "CREATE TABLE t AS SELECT n, md5(n::text) || md5('x' || n) AS v FROM generate_series(1, 60000) n"
     server, folder = new_database(16, script), disk("size=1m")
@@ -160,6 +164,8 @@ def test_disk_full(started: Run, new_database: NewDatabase, disk: Callable[[str]
     os.truncate(os.open(f"{data}/base/{number}/999999999", os.O_CREAT | os.O_WRONLY), 60 << 30)
     assert_row(started("backup", server=server, TMPDIR=str(folder)), BACKUP["Disk full"], 1, f"[{folder}]")
     assert list(folder.iterdir()) == []
+    assert storage.list_uploads(timedelta(0), utc_now() + timedelta(days=1)) == []
+    assert ended(started("backup", server=server, TMPDIR=str(folder.parent))).status == 0
 
 
 def test_pg_dump_failure(started: Run, tables: PostgresServer, storage: BackupStorage) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blocks.errors import StorageError, StorageUnreachable
+from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
 from blocks.plan import Plan
 from blocks.providers import MIB, Provider
 from blocks.storage import BackupStorage
@@ -119,6 +121,16 @@ def test_a_part_that_waits_on_disk_arrives(
     upload.write(data)
     upload.complete()
     assert storage.get(storage.key("disk")) == data
+
+
+def test_a_folder_for_parts_that_is_not_there(
+    storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is one of our errors, with what to do; an OSError would be nobody's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(PgRoundtripError, match=r"A temporary file could not be written \[No such file") as raised:
+        Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
+    assert "TMPDIR" in raised.value.hint
 
 
 def test_more_than_was_expected_still_fits(

@@ -19,6 +19,11 @@ SAID = {
     "canceling statement due to statement timeout": (DumpFailed, True),
     "permission denied for table closed": (DumpFailed, False),
     "server closed the connection unexpectedly": (DatabaseUnreachable, True),
+    "could not receive data from server: Connection timed out": (DatabaseUnreachable, True),
+    "could not send data to server: No route to host": (DatabaseUnreachable, True),
+    "SSL error: unexpected eof while reading": (DatabaseUnreachable, True),
+    "SSL connection has been closed unexpectedly": (DatabaseUnreachable, True),
+    "no connection to the server": (DatabaseUnreachable, True),
     "could not write to file: No space left on device": (NoSpaceLeft, False),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from blocks import storage
 from blocks.retry_after import LONGEST_S, seconds_to_wait
 from blocks.storage import BackupStorage
 from tasks import policy
@@ -43,6 +44,17 @@ def test_the_wait(status: int, headers: Mapping[str, str], attempts: int, least:
 def test_what_is_left_to_the_client(status: int, headers: Mapping[str, str]) -> None:
     """Its own rules know other statuses, and when nobody asks for a wait."""
     assert seconds_to_wait(status, headers, 1) is None
+
+
+def test_a_download_waits_longer_after_each_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no two of them come back together."""
+    for breaks in range(1, 5):
+        waits: list[float] = []
+        monkeypatch.setattr("blocks.storage.time.sleep", waits.append)
+        for _ in range(50):
+            storage._wait_after(breaks)
+        assert all(2 ** (breaks - 2) <= wait <= 2 ** (breaks - 1) for wait in waits), waits
+        assert len(set(waits)) > 1
 
 
 def test_the_client_waits_longer_and_longer_and_never_alike() -> None:

@@ -1,0 +1,48 @@
+"""A connection that could not be made has no code: its words tell whether another attempt may help, and what to do."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from blocks.errors import DatabaseError, DatabaseRefused, DatabaseTimeout, DatabaseUnreachable
+from blocks.postgres_errors import translated
+
+AT = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
+SAID: dict[str, tuple[type[DatabaseError], str]] = {
+    "Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?": (DatabaseUnreachable, "host and port"),
+    "FATAL:  the database system is starting up": (DatabaseUnreachable, "host and port"),
+    "FATAL:  sorry, too many clients already": (DatabaseUnreachable, "host and port"),
+    "timeout expired": (DatabaseTimeout, "network"),
+    'FATAL:  password authentication failed for user "u"': (DatabaseRefused, "password"),
+    'FATAL:  database "d" does not exist': (DatabaseRefused, "database name"),
+    'FATAL:  no pg_hba.conf entry for host "10.0.0.2", user "u", database "d", no encryption': (DatabaseRefused, "pg_hba.conf"),
+    'FATAL:  pg_hba.conf rejects connection for host "10.0.0.2", user "u", database "d", SSL encryption': (DatabaseRefused, "pg_hba.conf"),
+    "server does not support SSL, but SSL was required": (DatabaseRefused, "sslmode"),
+    "SSL error: certificate verify failed": (DatabaseRefused, "sslrootcert"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_is_said_of_a_connection(said: str) -> None:
+    """What stays wrong is not tried again, and the hint is the one for it."""
+    assert_told(AT + said, said)
+
+
+@pytest.mark.parametrize("said", [said for said in SAID if said.startswith(("FATAL", "SSL", "server"))])
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_server_says_comes_before_a_dead_end(said: str, first: bool) -> None:
+    """A name has several addresses, and one of them leads nowhere: psycopg tells of all, and of the last one first."""
+    nowhere = 'connection failed: connection to server at "fd00::1", port 5432 failed: Network is unreachable'
+    attempts = [AT + said, nowhere] if first else [nowhere, AT + said]
+    listed = [f"- host: 'db', port: '5432', hostaddr: '{n}': {text}" for n, text in enumerate(attempts)]
+    assert_told("\n".join([attempts[-1], "Multiple connection attempts failed. All failures were:", *listed]), said)
+
+
+def assert_told(text: str, said: str) -> None:
+    expected, hint = SAID[said]
+    with pytest.raises(DatabaseError) as raised, translated("db:5432/d"):
+        raise psycopg.OperationalError(text)
+    assert type(raised.value) is expected
+    assert hint in raised.value.hint
+    assert raised.value.context == "db:5432/d: " + said.splitlines()[0].removeprefix("FATAL:").strip()
