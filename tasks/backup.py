@@ -89,7 +89,7 @@ def read_previous(plan: Plan, plan_name: str, source: Source) -> Manifest | None
     if found and (found.plan, found.database) != (plan_name, source.facts.database):
         get_run_logger().warning(
             "The newest backup in %s is of the plan %s, database %s\nHINT: give each database a BACKUP_PREFIX of its own; "
-            "in one folder, each plan's retention removes the backups of the other", plan.storage.address, found.plan, found.database,
+            "in one folder, one that goes on hides that the other has stopped", plan.storage.address, found.plan, found.database,
         )  # fmt: skip
     return found
 
