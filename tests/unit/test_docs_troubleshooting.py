@@ -156,8 +156,9 @@ def said_by_the_code() -> list[Said]:
     found += [Said(text, "blocks/hints.py", True) for text in (*WHEN_MISSING.values(), *WHEN_MALFORMED.values())]
     for path in [*sorted((ROOT / ".ci").iterdir()), ROOT / "Dockerfile"]:
         words = re.findall(r'ERROR: (.+?)(?:\\n| \[|")', path.read_text())
-        found += [Said(re.sub(r"\$\w+", "…", text), str(path.relative_to(ROOT))) for text in words]
-    named = [Said(s.text.removeprefix("HINT: "), s.place, s.is_hint or s.text.startswith("HINT: ")) for s in found]
+        found += [Said(re.sub(r"\$\w+|\{[^}]*\}", "…", text), str(path.relative_to(ROOT))) for text in words]
+    lines = [said._replace(text=line) for said in found for line in said.text.split("\n")]
+    named = [Said(s.text.removeprefix("HINT: "), s.place, s.is_hint or s.text.startswith("HINT: ")) for s in lines]
     return [said for said in named if in_words(said.text) and said.text not in NEVER_SAID]
 
 
