@@ -21,6 +21,7 @@ from flows import plans, terminal
 from flows.logs import log_plainly
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.engine.queries import load_queries
+from tasks.wording import tool_version
 
 FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -30,6 +31,21 @@ PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is wh
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on standard output; logs go to standard error.")
 ]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        terminal.say(f"pg-roundtrip {tool_version()}")
+        raise typer.Exit
+
+
+@app.callback(help=__doc__)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Take what stands before the verb."""
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prefect import get_run_logger, task
 
 from blocks.errors import PgRoundtripError
@@ -12,7 +14,7 @@ from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import match_client
-from tasks.engine.manifest import Manifest
+from tasks.engine.manifest import Manifest, Verdict
 from tasks.engine.psql_feed import Manner, feed_psql
 from tasks.engine.restore_stream import BackupReader, Flow, read_through
 from tasks.engine.scratch import scratch_database
@@ -29,7 +31,17 @@ def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
     wanted = None if name == catalog.LATEST else name
     backup = catalog.choose(catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD)), wanted)
+    _warn_of_failure(plan, backup)
     return backup, catalog.look_for_manifest(plan.storage, backup)
+
+
+def _warn_of_failure(plan: Plan, backup: Backup) -> None:
+    """Say that a drill has failed this backup; whoever has no better one may want it all the same."""
+    with contextlib.suppress(PgRoundtripError):  # a report that cannot be read keeps nobody from a restore
+        report = catalog.report_of(plan.storage, backup.name)
+        if report and report.verdict is Verdict.FAILED:
+            hint = "pg-roundtrip list shows which backups are PROVEN"
+            get_run_logger().warning("The newest drill of %s FAILED: %s\nHINT: %s", backup.name, report.cause, hint)
 
 
 @task(**called("look at the target"), **QUICK)

@@ -28,7 +28,9 @@ from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from flows.restore import restore
 from tasks.clock import utc_now
+from tasks.engine.catalog import REPORT
 from tasks.engine.clients import Client
+from tasks.engine.manifest import Verdict
 from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment, databases_of, psql
 from tests.integration.damage import WHOLESALE, Damage, cut_in_rows_foreign
@@ -47,6 +49,7 @@ from tests.integration.objects import (
     told,
     until,
 )
+from tests.unit.test_catalog import report
 
 Clients = dict[int, Client]
 OLD = "CREATE TABLE precious (a int); INSERT INTO precious SELECT generate_series(1, 10); SELECT lo_from_bytea(99, 'old');"
@@ -98,6 +101,18 @@ def test_a_backup_that_is_not_there(name: str, library: PostgresServer, command_
     assert "HINT: run pg-roundtrip list" in done.err
     assert "Traceback" not in done.err
     assert databases_of(library) == before
+
+
+def test_a_backup_that_a_drill_failed(
+    library: PostgresServer, storage: BackupStorage, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever restores it is told so, and what of it can be had is had all the same."""
+    failed = report(NAME, Verdict.FAILED).model_copy(update={"cause": "rows differ"})
+    storage.put(storage.key(NAME + REPORT), failed.encode())
+    done = flow_run(restore, to=library.on(f"{library.database}_copy"), backup="latest")
+    assert done.state == "Completed", done.error
+    said = f"The newest drill of {NAME} FAILED: rows differ\nHINT: pg-roundtrip list shows which backups are PROVEN"
+    assert said in [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_target_that_refuses_the_password(library: PostgresServer, flow_run: FlowRun) -> None:
