@@ -47,7 +47,7 @@ def commands(document: Path, program: str) -> Iterator[list[str]]:
 def complaint_about(words: list[str]) -> str:
     """Why the command line would not take these words; empty when it would."""
     command: Any = OURS
-    while words and (verbs := getattr(command, "commands", None)):
+    while words and not words[0].startswith("--") and (verbs := getattr(command, "commands", None)):
         if words[0] == "…":
             return ""
         if words[0] not in verbs:
