@@ -223,7 +223,7 @@ def test_only_the_newest_missed_slot_runs(
     asyncio.run(deploy(86400))  # what is due by now stays, what would have come does not
     missed = due(runs_of(deployment))
     workplace.start_worker()
-    eventually(lambda: all(run.state and run.state.is_final() for run in due(runs_of(deployment))))
+    eventually(lambda: all(run.state and run.state.is_final() for run in due(runs_of(deployment))), timeout_s=300)
     *older, newest = sorted(due(runs_of(deployment)), key=lambda run: str(run.expected_start_time))
     assert len(older) + 1 >= len(missed) >= 4
     assert states(older) == ["Skipped"] * len(older)
