@@ -102,10 +102,11 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
         if target.exists:
             _inherit(connection, wanted, restored)
         _swap(connection, target, restored, aside)
-        if target.exists and not target.replace and _objects(target.maintenance.on(aside)) > target.objects:
-            unmark(connection, aside)
-            warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
-            return
+        if target.exists and not target.replace:
+            if _objects(target.maintenance.on(aside)) > target.objects:
+                warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
+                return
+            mark(connection, aside)
     if target.exists:
         drop_at_last(target.maintenance, aside, warn)
 
@@ -124,7 +125,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
                 connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
                 unmark(connection, wanted)
                 _inherit_limit(connection, aside, wanted)
-                if target.exists:
+                if replacing:  # else it is looked at first: what is marked is dropped by the next run if this one dies
                     mark(connection, aside)
         except DatabaseError as error:
             if not left or _IN_USE not in error.context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -31,7 +32,8 @@ from tasks.clock import utc_now
 from tasks.engine.catalog import REPORT
 from tasks.engine.clients import Client
 from tasks.engine.manifest import Verdict
-from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database
+from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database, sweep_scratch_databases
+from tasks.engine.target import inspect_target, take_over
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment, databases_of, psql
 from tests.integration.damage import WHOLESALE, Damage, cut_in_rows_foreign
 from tests.integration.objects import (
@@ -274,6 +276,24 @@ def test_an_empty_database_in_use_is_left_alone(
     assert "--replace" in done.error.hint
     assert databases_of(target) == databases
     assert asked(target, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_came_into_an_empty_database_meanwhile_is_kept(
+    killed: bool, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody makes tables while a restore runs: they stay, under another name, also when we die before we see them."""
+    database, restored, aside = new_database(16), new_database(16, OLD), "replaced_20261121_000000"
+    target, warnings = inspect_target(database, replace=False), list[str]()
+    told(database, OLD)
+    if killed:
+        monkeypatch.setattr("tasks.engine.target._objects", lambda _: (_ for _ in ()).throw(InterruptedError))
+    with pytest.raises(InterruptedError) if killed else contextlib.nullcontext():
+        take_over(target, restored.database, aside, warnings.append)
+    sweep_scratch_databases(target.maintenance)
+    assert asked(database.on(aside), "SELECT count(*) FROM precious") == [(10,)]
+    assert len(warnings) == (not killed)
+    told(target.maintenance, f"DROP DATABASE {aside}")
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
