@@ -35,6 +35,10 @@ _numbers = itertools.count(1)
 # A shell that starts us in the background has it ignored, and what is ignored stays so in every child.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# On GitHub, and where these ask for it, Typer colours what it prints, wherever that goes: no word is found in it then.
+for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
+    os.environ.pop(_name, None)
+
 NewDatabase = Callable[..., PostgresServer]
 
 

@@ -134,6 +134,14 @@ def test_the_pythons_are_those_of_the_package() -> None:
     assert project["requires-python"] == f">={suite}"
 
 
+@pytest.mark.parametrize("name", ["suite", "long"])
+def test_the_suite_may_what_it_needs(name: str) -> None:
+    """Some tests fill a disk that they mount, or look into a server's process: root of a usual container may not."""
+    container = workflow("tests")["jobs"][name]["container"]
+    assert {"--init", "--privileged"} <= set(container["options"].split())
+    assert "--shm-size" in container["options"]
+
+
 def test_the_storages_are_pinned() -> None:
     """SeaweedFS is the one of the compose file; MinIO is a release of its own registry, not whatever is newest."""
     services = workflow("tests")["jobs"]["compatibility"]["services"]
