@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import markdown
+
 GIVEN, RUN = "given", "run"
 _BLOCK = re.compile(r"^<!-- (given|run(?:: \w+)?) -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHELL = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def documents() -> list[Path]:
-    """Every document of the project, but for what tools keep in hidden folders."""
-    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))])
+    """Every document of the project."""
+    return [document.path for document in markdown.documents()]
 
 
 def shell_blocks(document: Path) -> list[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parents[1]
+from tests.markdown import documents
+
 _TRIES, _WAIT_S = 3, 5
 _GONE = (404, 410)
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]`\"'|…$]+")
@@ -28,11 +27,6 @@ def addresses(text: str) -> set[str]:
     """The addresses of a document that anybody could open."""
     found = {match.rstrip(".,;:*") for match in _ADDRESS.findall(text)}
     return {address for address in found if _PUBLIC.match(address) and not _EXAMPLE.match(address)}
-
-
-def documents() -> Iterator[Path]:
-    """Every document of the repository."""
-    yield from [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]
 
 
 def fault_of(address: str) -> str:
@@ -55,9 +49,9 @@ def fault_of(address: str) -> str:
 def main() -> None:
     """Say every address that is not there, with where it stands; exit status 1 when there is one."""
     places: dict[str, list[str]] = {}
-    for path in documents():
-        for address in addresses(path.read_text()):
-            places.setdefault(address, []).append(str(path.relative_to(ROOT)))
+    for document in documents():
+        for address in addresses(document.text):
+            places.setdefault(address, []).append(str(document))
     with ThreadPoolExecutor(8) as pool:
         faults = {a: fault for a, fault in zip(places, pool.map(fault_of, places), strict=True) if fault}
     for address, fault in sorted(faults.items()):

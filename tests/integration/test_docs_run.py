@@ -21,7 +21,7 @@ from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
 from tasks.engine.clients import Client
 from tasks.engine.sandbox import running_server
 from tests.conftest import NewDatabase, command_environment
-from tests.documents import ROOT, asked_for, documents, marked_blocks, script
+from tests.documents import asked_for, documents, marked_blocks, script
 from tests.integration.damage import flipped_bit
 from tests.integration.objects import (
     LIBRARY,
@@ -34,6 +34,7 @@ from tests.integration.objects import (
     take_backup,
     told,
 )
+from tests.markdown import ROOT
 
 MAJOR = 17
 PROGRAMS = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"

@@ -14,7 +14,8 @@ from cyclopts.exceptions import CycloptsError
 from prefect.cli._app import _app as PREFECT  # noqa: N812
 
 from flows.cli import app
-from tests.documents import ROOT, documents, marked_blocks, marks, shell_blocks
+from tests.documents import documents, marked_blocks, marks, shell_blocks
+from tests.markdown import ROOT
 
 DOCUMENTS = documents()
 OURS = typer.main.get_command(app)
