@@ -26,7 +26,7 @@ test: setup-dev lint types ## Run everything: lint, types, unit and integration 
 	@$(PYTEST) -m "not long"
 
 test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
-	@$(PYTEST)
+	@EXAMPLES=random $(PYTEST)
 
 test-unit: setup-dev ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit

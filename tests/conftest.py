@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
@@ -34,6 +35,10 @@ _numbers = itertools.count(1)
 
 # A shell that starts us in the background has it ignored, and what is ignored stays so in every child.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, however slow the machine is; `make test-all` looks for others.
+settings.register_profile("suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random")
+settings.load_profile("suite")
 
 NewDatabase = Callable[..., PostgresServer]
 
