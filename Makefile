@@ -33,7 +33,7 @@ test: setup-dev lint types ## Run everything: lint, types, unit and integration 
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not long"
 
 test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
-	@$(BIN)/python -m pytest $(IN_TWO)
+	@EXAMPLES=random $(BIN)/python -m pytest $(IN_TWO)
 
 test-unit: setup-tools ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit

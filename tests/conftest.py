@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
@@ -38,6 +39,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # On GitHub, and where these ask for it, Typer colours what it prints, wherever that goes: no word is found in it then.
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
     os.environ.pop(_name, None)
+# The same examples each time, however slow the machine is; `make test-all` looks for others.
+settings.register_profile("suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random")
+settings.load_profile("suite")
 
 NewDatabase = Callable[..., PostgresServer]
 
