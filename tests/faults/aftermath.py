@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
 import time
@@ -21,6 +20,7 @@ from tasks.engine.catalog import read_catalog
 from tasks.engine.manifest import DrillReport
 from tests.conftest import Ran, databases_of
 from tests.integration.objects import manifest_of, object_of
+from tests.processes import children_of
 
 PROGRAMS = ("pg_dump", "psql", "postgres")
 # What a sentence's hint names, whatever else it says.
@@ -121,10 +121,5 @@ def _whole_backups(storage: BackupStorage) -> list[str]:
 
 
 def _children() -> list[psutil.Process]:
-    """Our programs among the children of this process: those that are no zombies."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name() in PROGRAMS and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+    """Our programs among the children of this process."""
+    return children_of(None, *PROGRAMS)

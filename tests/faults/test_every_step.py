@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from blocks.postgres import PostgresServer
@@ -35,6 +34,7 @@ from tests.faults.aftermath import assert_restorable, await_that, pending
 from tests.faults.conftest import Look
 from tests.faults.signalled import children_file
 from tests.integration.objects import asked, copied, new_role, role_of, take_backup, told
+from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
 BY = (signal.SIGTERM, signal.SIGKILL)
@@ -73,7 +73,7 @@ class Stage:
     def _assert_no_child(self, journal: Path) -> None:
         if children_file(journal).exists():
             for pid in map(int, children_file(journal).read_text().split()):
-                await_that(lambda pid=pid: not runs(pid), f"child {pid} ends")  # type: ignore[misc]
+                await_that(lambda pid=pid: ended(pid), f"child {pid} ends")  # type: ignore[misc]
         await_that(lambda: not asked(self.superuser, BUSY), "the server is rid of us")
 
     def clear(self) -> None:
@@ -86,13 +86,6 @@ class Stage:
 
 
 BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' AND pid <> pg_backend_pid()"
-
-
-def runs(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture

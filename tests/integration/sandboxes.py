@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tasks.engine.queries import Query
 from tasks.place import Place
 from tasks.rehearsal import Task, rehearse
 from tests.integration.objects import NAME
+from tests.processes import command_of
 
 FOREVER = "SELECT pg_sleep(600);"
 
@@ -51,10 +53,10 @@ def folders(home: Path) -> list[Path]:
 
 
 def processes(home: Path, title: str = "") -> Iterator[psutil.Process]:
-    """The programs that work in a folder, those with a title alone when one is given."""
+    """The programs that work in a folder, those whose title matches alone when an expression is given."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(home) and title in " ".join(process.cmdline()):
+            if Path(process.cwd()).is_relative_to(home) and re.search(title, command_of(process)):
                 yield process
 
 
@@ -66,7 +68,7 @@ def postmasters(home: Path) -> list[int]:
 
 def restoring(home: Path, doing: str = "SELECT") -> list[psutil.Process]:
     """The server's side of restores that are busy with a statement."""
-    return [process for process in processes(home, "[local]") if process.cmdline()[0].rstrip().endswith(doing)]
+    return list(processes(home, rf"\[local\].*{doing}$"))
 
 
 def segments_of(creators: Sequence[int]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -41,6 +39,7 @@ from tests.integration.objects import (
     until,
 )
 from tests.integration.sandboxes import FOREVER, assert_nothing_is_left, rehearsed, results, row
+from tests.processes import children_of
 
 Clients = dict[int, Client]
 TIMED_OUT = "The drill took longer than VERIFY_TIMEOUT allows"
@@ -61,15 +60,8 @@ def place(request: pytest.FixtureRequest, library: PostgresServer, clients: Clie
     yield Place("sandbox", client=clients[16]) if request.param == "sandbox" else Place("database", server=library)
     assert_nothing_is_left(home)
     assert databases_of(library) == databases
-    assert [name for name in running_programs() if name in ("psql", "pg_dump")] == []
+    assert children_of(None, "psql", "pg_dump") == []
     until(lambda: not asked(library, "SELECT 1 FROM pg_stat_activity WHERE query = %s", FOREVER))
-
-
-def running_programs() -> Iterator[str]:
-    """What this process has started and has not ended."""
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            yield process.name()
 
 
 def assert_only_more_than_was_stored(report: DrillReport) -> None:

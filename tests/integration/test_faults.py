@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -26,6 +25,7 @@ from tasks.engine.dump import running_dump
 from tasks.engine.pipeline import StreamResult, stream_dump
 from tasks.engine.upload import Upload
 from tests.conftest import FlowRun, NewDatabase, StartedCommand
+from tests.processes import children_of, command_of
 
 BIG = 600_000
 KEY = "backup_20240207_143022.sql.gz"
@@ -60,9 +60,7 @@ def assert_nothing_is_left(storage: BackupStorage, parent: int | None = None) ->
 
 def dumps_of(parent: int | None = None) -> list[psutil.Process]:
     """The pg_dump processes that a process started, this one when none is named."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [p for p in psutil.Process(parent).children(recursive=True) if p.name() == "pg_dump"]
-    return []
+    return children_of(parent, "pg_dump")
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
@@ -235,7 +233,7 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: PostgresServer, cl
         retries = {"mode": "standard", "max_attempts": 2}
         storage.bucket.credentials.aws_client_parameters.config = {"retries": retries}
         port = mine.endpoint.rpartition(":")[2]
-        weed = [p for p in psutil.Process().children() if f"-s3.port={port}" in p.cmdline()]
+        weed = [child for child in children_of() if f"-s3.port={port}" in command_of(child)]
         assert len(weed) == 1
         with pytest.raises(StorageError, match="S3 upload failed") as raised:
             dump_and(weed[0].kill, big, storage, clients[16])

@@ -40,6 +40,7 @@ from tests.integration.sandboxes import (
     results,
     segments_of,
 )
+from tests.processes import ended, name_of
 
 Clients = dict[int, Client]
 
@@ -126,7 +127,7 @@ def test_a_drill_that_is_told_to_stop_leaves_nothing(
 def test_a_drill_that_is_told_to_stop_at_once_leaves_nothing(started_command: StartedCommand, home: Path) -> None:
     """SIGTERM while the data directory is being made."""
     command = started_command("drill", VERIFY_TARGET="sandbox", TMPDIR=str(home))
-    until(lambda: any(p.name() == "initdb" for p in processes(home)))
+    until(lambda: any(name_of(p) == "initdb" for p in processes(home)))
     command.send_signal(signal.SIGTERM)
     assert command.wait(60) != 0
     assert_nothing_is_left(home)
@@ -166,7 +167,7 @@ def test_a_busy_server_process_does_not_outlive_its_postmaster(clients: Clients,
         with Child(command, child_environment(server.child_environment())):
             until(lambda: bool(restoring(home, "DO")))
             os.kill(pids[0], signal.SIGKILL)
-            until(lambda: not psutil.pid_exists(pids[0]) or psutil.Process(pids[0]).status() == psutil.STATUS_ZOMBIE)
+            until(lambda: ended(pids[0]))
         assert restoring(home, "DO")
         raise DatabaseUnreachable
     assert_nothing_is_left(home, pids)

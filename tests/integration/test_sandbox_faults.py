@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 import tasks.rehearsal
@@ -23,6 +22,7 @@ from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, inserted, rewrite, take_backup, until
 from tests.integration.sandboxes import assert_nothing_is_left, postmasters, processes, rehearsed, results
+from tests.processes import ended
 
 Clients = dict[int, Client]
 Disk = Callable[[str], Path]
@@ -114,11 +114,11 @@ def test_a_folder_of_a_long_name_is_inconclusive(
 def kill_postmaster(home: Path) -> None:
     (pid,) = postmasters(home)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: ended(pid))
 
 
 def kill_backend(home: Path) -> None:
-    process = next(processes(home, "[local]"))
+    process = next(processes(home, r"\[local\]"))
     process.kill()
     until(lambda: not process.is_running())
 

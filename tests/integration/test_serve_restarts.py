@@ -24,6 +24,7 @@ from tests.conftest import NewDatabase, command_environment
 from tests.integration.objects import LIBRARY, until
 from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.services import Service, running_service
+from tests.processes import children_of, ended, name_of
 
 BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 900000) n"""
@@ -52,11 +53,11 @@ def big(new_database: NewDatabase) -> PostgresServer:
 def in_mid_backup(service: Service, s3: Proxy) -> list[psutil.Process]:
     """Wait until a backup is in progress that cannot end; returns the run's process and pg_dump."""
     service.wait(lambda: s3.stalled, "a backup in progress")
-    return [c for c in psutil.Process(service.process.pid).children(recursive=True) if c.name() != "resource_tracker"]
+    return [child for child in children_of(service.process.pid) if name_of(child) != "resource_tracker"]
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return all(ended(process) for process in processes)
 
 
 def test_stopped_in_mid_backup(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import time
@@ -11,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 from blocks.database_url import conninfo_url
@@ -25,6 +23,7 @@ from tests.integration.children import Children
 from tests.integration.objects import take_backup, until
 from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.sandboxes import assert_nothing_is_left
+from tests.processes import children_of, ended
 
 PROMISED_S = 10
 MIB = 1 << 20
@@ -70,19 +69,13 @@ def at(proxy: Proxy) -> str:
     return f"http://127.0.0.1:{proxy.port}"
 
 
-def children_of(process: subprocess.Popen[bytes], *names: str) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [c for c in psutil.Process(process.pid).children(recursive=True) if not names or c.name() in names]
-    return []
-
-
 def stopped(process: subprocess.Popen[bytes]) -> None:
     """Tell a process to stop: it ends in time, does not say that all is well, and its children are gone."""
     assert process.poll() is None, "it ended before it was told to"
-    children = children_of(process)
+    children = children_of(process.pid)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PROMISED_S) != 0
-    assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert [child for child in children if not ended(child)] == []
 
 
 def pending(storage: BackupStorage) -> list[tuple[str, str]]:
@@ -115,7 +108,7 @@ def test_a_backup_whose_storage_hangs(
     command = started_command("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
     until(lambda: s3.stalled or command.poll() is not None)
     time.sleep(3)  # so that all parts that may be are under way, and the dump waits for them
-    assert len(children_of(command, "pg_dump")) == 1
+    assert len(children_of(command.pid, "pg_dump")) == 1
     stopped(command)
     assert list(storage.list_objects()) == []
     until(lambda: not busy(big))
@@ -162,7 +155,7 @@ def test_a_drill_in_a_sandbox(
     s3.stall_after_down = 10 * MIB
     command = started_command("drill", VERIFY_TARGET="sandbox", TMPDIR=str(home), S3_ENDPOINT=at(s3))
     until(lambda: s3.stalled or command.poll() is not None)
-    assert children_of(command, "postgres")
+    assert children_of(command.pid, "postgres")
     if not hangs:
         s3.resume()
     stopped(command)
@@ -211,7 +204,7 @@ def test_a_restore(
     url = target.url.get_secret_value()
     command = started_command("restore", "latest", RESTORE_DATABASE_URL=url, S3_ENDPOINT=at(s3))
     until(lambda: s3.stalled or command.poll() is not None)
-    assert children_of(command, "psql")
+    assert children_of(command.pid, "psql")
     if not hangs:
         s3.resume()
     stopped(command)

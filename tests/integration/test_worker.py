@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from tasks.engine.catalog import load_manifest, read_catalog
 from tasks.plans import save_plan
 from tasks.wording import iso
 from tests.conftest import NewDatabase, command_environment
+from tests.processes import children_of, ended, name_of
 
 ROOT = Path(__file__).parents[2]
 TABLE = "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 1000) n"
@@ -102,8 +104,9 @@ def workplace(
     place = Workplace(pool, environ, tmp_path)
     yield place
     for worker in place.workers:
-        for child in psutil.Process(worker.pid).children(recursive=True) if worker.poll() is None else ():
-            child.kill()
+        for child in children_of(worker.pid) if worker.poll() is None else ():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         worker.kill()
         worker.wait()
 
@@ -283,11 +286,11 @@ def test_a_worker_that_is_told_to_stop_leaves_nothing(
     with locked(server):
         ask(lambda client: client.create_flow_run_from_deployment(deployment))
         eventually(lambda: dumps_held(server) == 1)
-        children = psutil.Process(worker.pid).children(recursive=True)
-        assert "pg_dump" in {child.name() for child in children}
+        children = children_of(worker.pid)
+        assert "pg_dump" in {name_of(child) for child in children}
         worker.send_signal(signal.SIGTERM)
         worker.wait(30)
-        eventually(lambda: not any(child.is_running() for child in children), 15)
+        eventually(lambda: all(ended(child) for child in children), 15)
     assert not list(storage.list_objects())
     assert not storage.list_uploads(timedelta(0), utc_now() + timedelta(minutes=1))
     (stopped,) = [run for run in runs_of(deployment) if run.state_name == "Running"]
