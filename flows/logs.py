@@ -7,13 +7,17 @@ Every line has the time and the level, also within a record of several: collecto
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from types import TracebackType
 
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
 from tasks.wording import iso
 
+_logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
             "Created task run", "Executing ", "Created flow run", "Beginning subflow run", "Running hook", "Hook ",
             "SIGTERM received", "Opening process")  # fmt: skip
@@ -96,12 +100,44 @@ def log_plainly() -> None:
     Call it after Prefect was imported, and again after something else has made handlers of its own.
     """
     logging.captureWarnings(True)
+    _catch_what_nobody_caught()
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if not any(isinstance(f, Plainly) for f in handler.filters):
             handler.addFilter(Plainly())
         if _is_console(handler):
             handler.setFormatter(PlainFormatter())
+
+
+def _catch_what_nobody_caught() -> None:
+    """Log what Python itself would print bare: what ends the program or a thread, and what is raised where nobody can catch it.
+
+    Hooks that somebody has set already stay.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _log_end
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _log_end_of_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _log_unraisable
+
+
+def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)  # Python ends by the signal then, as shells expect
+    else:
+        _logger.error("Unhandled exception", exc_info=(kind, error, trace))
+
+
+def _log_end_of_thread(caught: threading.ExceptHookArgs) -> None:
+    if caught.exc_value and not isinstance(caught.exc_value, SystemExit):
+        name = caught.thread.name if caught.thread else "a thread"
+        _logger.error("Unhandled exception in %s", name, exc_info=caught.exc_value)
+
+
+def _log_unraisable(caught: sys.UnraisableHookArgs) -> None:
+    what = caught.err_msg or "Exception ignored in"
+    _logger.warning("%s: %r", what, caught.object, exc_info=caught.exc_value)
 
 
 def _is_console(handler: logging.Handler) -> bool:

@@ -131,6 +131,41 @@ def test_everybody_logs_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+UNHANDLED = """
+import threading
+from flows.logs import log_plainly
+log_plainly()
+
+class Ends:
+    def __del__(self):
+        raise ValueError("in passing")
+
+def raises(what):
+    raise ValueError(what)
+
+Ends()
+thread = threading.Thread(target=raises, args=("in a thread",))
+thread.start()
+thread.join()
+raises("at the end")
+"""
+
+
+def test_what_nobody_caught_has_the_form_too(tmp_path: Path) -> None:
+    """A traceback that Python prints by itself is logged line by line; the exit status stays."""
+    environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", UNHANDLED], env=environ, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (WARNING|ERROR): ", line)] == []
+    raised = [line.partition("Z ")[2] for line in lines if "ValueError" in line]
+    assert raised == [
+        "WARNING: ValueError: in passing",
+        "ERROR: ValueError: in a thread",
+        "ERROR: ValueError: at the end",
+    ]
+    assert done.returncode == 1
+
+
 def test_lines_of_a_command_look_the_same() -> None:
     """What a command complains about before anything runs, level and all, is written by the same rule."""
     said = list(log_lines("ERROR", ["ERROR: it is wrong", "HINT: mend it"]))
