@@ -54,16 +54,23 @@ RUN set -eu; \
             . /etc/os-release; \
             echo "deb [signed-by=/etc/apt/keyrings/pgdg.asc] $PGDG_MIRROR $VERSION_CODENAME-pgdg main" \
                 > /etc/apt/sources.list.d/pgdg.list; \
-            packages=$(printf ' postgresql-client-%s' $POSTGRES_CLIENTS); \
-            packages="$packages${SANDBOX_SERVERS:+$(printf ' postgresql-%s' $SANDBOX_SERVERS)}" ;; \
-        debian) packages="postgresql-client${SANDBOX_SERVERS:+ postgresql}" ;; \
+            wanted=$(printf 'postgresql-client-%s ' $POSTGRES_CLIENTS); \
+            servers="${SANDBOX_SERVERS:+$(printf 'postgresql-%s ' $SANDBOX_SERVERS)}" ;; \
+        debian) wanted=postgresql-client; servers="${SANDBOX_SERVERS:+postgresql}" ;; \
         *) echo "ERROR: POSTGRES_SOURCE is pgdg or debian, not $POSTGRES_SOURCE" >&2; exit 1 ;; \
     esac; \
     # Programs are wanted, not a cluster.
     mkdir -p /etc/postgresql-common; \
     echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
     apt-get update; \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages $EXTRA_PACKAGES; \
+    # The repository drops a version some time after its end of life. A newer client dumps databases of that version, too.
+    clients=""; \
+    for client in $wanted; do \
+        if apt-cache show "$client" > /dev/null 2>&1; then clients="$clients $client"; \
+        else echo "WARNING: $client is no longer in $PGDG_MIRROR; a newer client does its work" >&2; fi; \
+    done; \
+    [ -n "$clients" ] || { echo "ERROR: none of the clients $POSTGRES_CLIENTS is in $PGDG_MIRROR" >&2; exit 1; }; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $clients $servers $EXTRA_PACKAGES; \
     # A key that everybody has is no secret, and throwaway servers compile no queries: both came with the server's package.
     rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \
         /usr/lib/*/libLLVM* /usr/lib/*/libz3.* /usr/lib/llvm-* /usr/lib/postgresql/*/lib/bitcode /usr/lib/postgresql/*/lib/llvmjit*; \

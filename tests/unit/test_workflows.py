@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -113,24 +112,6 @@ def test_lint_looks_at_everything_that_a_machine_reads() -> None:
         assert tool in recipe
 
 
-def test_the_matrix_is_what_is_supported() -> None:
-    """The servers of the matrix are those whose clients the image has."""
-    matrix = workflow("tests")["jobs"]["compatibility"]["strategy"]["matrix"]["postgres"]
-    image = re.search(r'ARG POSTGRES_CLIENTS="(.+)"', (ROOT / "Dockerfile").read_text())
-    assert image
-    assert matrix == image[1].split()
-
-
-def test_the_pythons_are_those_of_the_package() -> None:
-    """Each version that the package names is tried: one by the whole suite, the others by the unit tests."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
-    jobs = workflow("tests")["jobs"]
-    suite = jobs["suite"]["container"]["image"].removeprefix("python:").partition("-")[0]
-    assert sorted([suite, *jobs["python"]["strategy"]["matrix"]["python"]]) == sorted(named)
-    assert project["requires-python"] == f">={suite}"
-
-
 @pytest.mark.parametrize("name", ["suite", "long"])
 def test_the_suite_may_what_it_needs(name: str) -> None:
     """Some tests fill a disk that they mount, or look into a server's process: root of a usual container may not."""
@@ -158,14 +139,43 @@ def test_the_image_is_scanned_and_listed() -> None:
 
 
 def test_a_release_is_tested_and_says_where_it_comes_from() -> None:
-    """It runs the tests first, and publishes with provenance and a list of contents."""
+    """Tests, and the image's own with the scan, come first; it is published with provenance and a list of contents."""
     jobs = workflow("release")["jobs"]
-    assert jobs["tests"]["uses"] == "./.github/workflows/tests.yml"
-    assert (jobs["image"]["needs"], jobs["notes"]["needs"]) == ("tests", "image")
+    for called, name in (("tests", "tests"), ("scan", "image")):
+        assert jobs[called]["uses"] == f"./.github/workflows/{name}.yml"
+        assert "workflow_call" in triggers(name)
+    assert (jobs["image"]["needs"], jobs["notes"]["needs"]) == (["tests", "scan"], "image")
     push = next(step["with"] for step in jobs["image"]["steps"] if step.get("id") == "push")
     assert push["platforms"] == "linux/amd64,linux/arm64"
     assert (push["push"], push["provenance"], push["sbom"]) == (True, "mode=max", True)
     assert any(step.get("uses", "").startswith("actions/attest-build-provenance@") for step in jobs["image"]["steps"])
+
+
+@pytest.mark.parametrize(
+    ("tag", "tags", "names"),
+    [
+        ("v1.10.0", ["v1.2.3", "v1.9.0", "v1.10.0"], ["1.10.0", "1.10", "latest"]),
+        ("v1.2.4", ["v1.2.4", "v1.2.3", "v2.0.0"], ["1.2.4", "1.2"]),
+    ],
+)
+def test_latest_is_the_newest_version(tag: str, tags: list[str], names: list[str], tmp_path: Path) -> None:
+    """A mended old release does not become `latest`."""
+    (step,) = [step for step in workflow("release")["jobs"]["image"]["steps"] if step.get("id") == "name"]
+    gh = tmp_path / "gh"
+    gh.write_text("#!/bin/sh\n" + "".join(f"echo refs/tags/{tag}\n" for tag in tags))
+    gh.chmod(0o755)
+    output = tmp_path / "output"
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_REF_NAME": tag, "GITHUB_REPOSITORY": "Owner/Name"}
+    command = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
+    subprocess.run(command, env={**environ, "GITHUB_OUTPUT": str(output)}, check=True)
+    said = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    assert said["tags"].split(",") == [f"ghcr.io/owner/name:{name}" for name in names]
+    assert said["version"] == tag.removeprefix("v")
+
+
+def test_an_address_elsewhere_does_not_hold_a_release_up() -> None:
+    """A page that is gone is a fault of the day, not of the tag."""
+    assert workflow("tests")["jobs"]["links"]["continue-on-error"] == "${{ github.ref_type == 'tag' }}"
 
 
 def test_what_ages_is_renewed() -> None:
