@@ -67,9 +67,9 @@ RUN set -eu; \
     clients=""; \
     for client in $wanted; do \
         if apt-cache show "$client" > /dev/null 2>&1; then clients="$clients $client"; \
-        else echo "WARNING: $client is no longer in $PGDG_MIRROR; a newer client does its work" >&2; fi; \
+        else echo "WARNING: $PGDG_MIRROR has no $client; a newer client does its work" >&2; fi; \
     done; \
-    [ -n "$clients" ] || { echo "ERROR: none of the clients $POSTGRES_CLIENTS is in $PGDG_MIRROR" >&2; exit 1; }; \
+    [ -n "$clients" ] || { echo "ERROR: $PGDG_MIRROR has none of the clients $POSTGRES_CLIENTS" >&2; exit 1; }; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $clients $servers $EXTRA_PACKAGES; \
     # A key that everybody has is no secret, and throwaway servers compile no queries: both came with the server's package.
     rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \

@@ -134,7 +134,7 @@ def test_what_the_files_read_is_documented() -> None:
         re.findall(r"^ {6}([A-Z][A-Z0-9_]+):", COMPOSE, re.MULTILINE)
     )
     # What the two servers to try with are told goes by other names inside of them.
-    inside = {"PGUSER", "PGDATABASE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    inside = {"PGDATA", "PGUSER", "PGDATABASE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert read - {name for name, *_ in rows()} == inside
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make the cluster at the first start, then be the server.
 set -eu
-data=/var/lib/postgresql/data
+data=$PGDATA
 mkdir -p "$data" /var/run/postgresql
 chown -R postgres "$data" /var/run/postgresql
 as_postgres() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
