@@ -155,7 +155,7 @@ def said_by_the_code() -> list[Said]:
     found += [Said(text, "blocks/storage_errors.py") for text in (DOWNLOAD, REQUEST, UPLOAD)]
     found += [Said(text, "blocks/hints.py", True) for text in (*WHEN_MISSING.values(), *WHEN_MALFORMED.values())]
     for path in [*sorted((ROOT / ".ci").iterdir()), ROOT / "Dockerfile"]:
-        words = re.findall(r'ERROR: (.+?)(?:\\n| \[|")', path.read_text())
+        words = re.findall(r'(?:ERROR|WARNING): (.+?)(?:\\n| \[|")', path.read_text())
         found += [Said(re.sub(r"\$\w+|\{[^}]*\}", "…", text), str(path.relative_to(ROOT))) for text in words]
     lines = [said._replace(text=line) for said in found for line in said.text.split("\n")]
     named = [Said(s.text.removeprefix("HINT: "), s.place, s.is_hint or s.text.startswith("HINT: ")) for s in lines]
