@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
 
 B = TypeVar("B", bound=Block)
+WHEN_INVALID = "correct it in the Prefect UI, or save it anew"
 _BROKEN = (
     "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
     " (docs/runbooks/lost-prefect-database.md)"
@@ -47,10 +48,8 @@ def load_saved(kind: type[B], name: str) -> B | None:
     except ValueError:
         return None
     except RuntimeError as error:
-        hint = "correct it in the Prefect UI, or save it anew"
-        raise ConfigurationError(
-            [Fault(f"Invalid {kind.get_block_type_name()} block {name} [{_faulty(error)}]", hint)]
-        ) from None
+        fault = Fault(f"Invalid {kind.get_block_type_name()} block {name} [{_faulty(error)}]", WHEN_INVALID)
+        raise ConfigurationError([fault]) from None
     assert isinstance(loaded, kind)
     return loaded
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from blocks.saved import WHEN_INVALID
 from flows.logs import log_lines
 from tasks.check import Finding
 from tasks.engine.manifest import DrillReport
@@ -81,10 +82,12 @@ def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
         return
     table = _table("plan", "database", "storage", "backups due", "drills due")
     for plan in plans:
-        table.add_row(
-            plan["name"], plan["database"] or "none", plan["storage"], plan["backups_due"], plan["drills_due"]
-        )
+        shown = "?" if plan["fault"] else "none"
+        table.add_row(plan["name"], *(plan[c] or shown for c in ("database", "storage", "backups_due", "drills_due")))
     _console().print(table)
+    for plan in plans:
+        if plan["fault"]:
+            complain([plan["fault"], f"HINT: {WHEN_INVALID}"], "WARNING")
 
 
 def show_report(report: DrillReport) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
+from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.saved import load_saved, translated
 
@@ -28,23 +30,25 @@ def plan_exists(name: str) -> bool:
 
 
 def list_plans() -> list[dict[str, Any]]:
-    """Every saved plan, by its name: `name, database, storage, backups_due, drills_due`, and nothing secret.
+    """Every saved plan, by its name: `name, database, storage, backups_due, drills_due, fault`, and nothing secret.
 
-    `database` is None for a plan that has none, or whose URL cannot be read.
+    `database` is None for a plan that has none, or whose URL cannot be read. Of a plan that cannot be loaded all is None but
+    its name and what is wrong with it.
     """
-    return [_entry(name) for name in sorted(_names())]
+    return [entry for name in sorted(_names()) if (entry := _entry(name))]
 
 
-def _entry(name: str) -> dict[str, Any]:
-    plan = load_saved(Plan, name)
-    assert plan
+def _entry(name: str) -> dict[str, Any] | None:
+    entry = dict.fromkeys(("name", "database", "storage", "backups_due", "drills_due", "fault")) | {"name": name}
     try:
-        database = plan.server.address if plan.server else None
-    except ValueError:
-        database = None
-    return {
-        "name": name,
-        "database": database,
+        plan = load_saved(Plan, name)
+    except ConfigurationError as error:
+        return entry | {"fault": str(error)}
+    if plan is None:  # somebody deleted it meanwhile
+        return None
+    with contextlib.suppress(ValueError):
+        entry["database"] = plan.server.address if plan.server else None
+    return entry | {
         "storage": f"{plan.storage.endpoint} {plan.storage.address}",
         "backups_due": str(plan.backups_due),
         "drills_due": str(plan.drills_due),

@@ -113,8 +113,8 @@ def said(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_what_a_form_broke_is_said_in_words(storage: BackupStorage) -> None:
-    """A form takes more than the code does: the field is named, and no value is shown."""
+def test_what_a_form_broke_is_said_in_words(storage: BackupStorage, command_line: Callable[..., Ended]) -> None:
+    """A form takes more than the code does: the field is named, no value is shown, and other plans are listed all the same."""
     save_plan("broken", Plan(server=server("a"), storage=storage))
     plan = documents()["pg-roundtrip-plan/broken"]
 
@@ -125,8 +125,24 @@ def test_what_a_form_broke_is_said_in_words(storage: BackupStorage) -> None:
 
     asyncio.run(edit())
     told = "Invalid Backup Plan block broken [schedule]"
-    assert said(lambda: resolve_plan("broken", frozenset())) == said(list_plans) == told
+    assert said(lambda: resolve_plan("broken", frozenset())) == told
+    save_plan("sound", Plan(server=server("a"), storage=storage))
+    faults = {entry["name"]: entry["fault"] for entry in list_plans()}
+    assert (faults["broken"], faults["sound"]) == (told, None)
+    listed = command_line("plan", "list")
+    assert listed.status == 0
+    assert f"WARNING: {told}" in listed.err
+    assert re.search(r"^broken +\? +\? +\? +\? *$", listed.out, re.MULTILINE)
     Plan.delete("broken")
+
+
+def test_a_plan_whose_storage_was_deleted_is_said_in_words(storage: BackupStorage) -> None:
+    """Blocks are deleted one at a time in the UI: what is missing is named."""
+    save_plan("halved", Plan(server=server("a"), storage=storage))
+    BackupStorage.delete("plan-halved")
+    assert said(lambda: resolve_plan("halved", frozenset())) == "Invalid Backup Plan block halved [storage]"
+    assert [e["fault"] for e in list_plans() if e["name"] == "halved"] == ["Invalid Backup Plan block halved [storage]"]
+    Plan.delete("halved")
 
 
 def test_a_url_that_cannot_be_read_is_said_in_words(storage: BackupStorage) -> None:
