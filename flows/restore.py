@@ -12,7 +12,7 @@ from flows.logs import log_plainly
 from flows.parameters import BackupName, PlanName, ServerName
 from flows.run_names import named
 from tasks.drill import sweep_scratch
-from tasks.engine.checklist import counted
+from tasks.engine.checklist import rows_of_tables
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 from tasks.wording import human_seconds
 
@@ -39,6 +39,6 @@ def restore(
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
     restored = how(the_plan, chosen, manifest, place)
-    what = f"{counted(restored.summary.rows, 'row')} of {counted(len(restored.summary.tables), 'table')}"
+    what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
     return Completed(message=message, data=restored.summary.rows)

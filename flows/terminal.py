@@ -14,6 +14,7 @@ from rich.text import Text
 from blocks.saved import WHEN_INVALID
 from flows.logs import log_lines
 from tasks.check import Finding
+from tasks.engine.checklist import rows_of_tables
 from tasks.engine.manifest import DrillReport
 from tasks.engine.retention import Plan as RetentionPlan
 from tasks.reports import coverage, retention_table, timings
@@ -58,7 +59,7 @@ def show_backup(done: Mapping[str, Any]) -> None:
     """Print what a backup made."""
     ratio = done["raw_bytes"] / done["object_bytes"]
     say(
-        f"{done['name']}: {done['rows']:,} rows of {done['tables']} tables, {human_bytes(done['raw_bytes'])} of SQL in "
+        f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
         f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
     )
 

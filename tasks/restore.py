@@ -13,6 +13,7 @@ from blocks.storage_errors import DOWNLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
+from tasks.engine.checklist import rows_of_tables
 from tasks.engine.clients import match_client
 from tasks.engine.manifest import Manifest, Verdict
 from tasks.engine.psql_feed import Manner, feed_psql
@@ -66,9 +67,8 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
                 flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell))
             progress.done()
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
-    logger.info(
-        "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
-    )
+    what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
+    logger.info("Restored %s to %s", what, target.database.address)
     return flow
 
 
@@ -98,7 +98,6 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
         error.hint = "; ".join(filter(None, (error.hint, what_is_left(target.database))))
         error.transient = error.transient and atomic
         raise
-    logger.info(
-        "Restored %d rows of %d tables to %s", flow.summary.rows, len(flow.summary.tables), target.database.address
-    )
+    what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
+    logger.info("Restored %s to %s", what, target.database.address)
     return flow

@@ -75,6 +75,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def rows_of_tables(rows: int, tables: int) -> str:
+    """What a backup holds, in the words that every command and report uses."""
+    return f"{counted(rows, 'row')} of {counted(tables, 'table')}"
+
+
 def timed(checks: Iterable[Check], seconds: float) -> list[Check]:
     """Say of checks that were made in one pass how long it took."""
     return [c.model_copy(update={"seconds": round(seconds, 3)}) for c in checks]

@@ -6,7 +6,7 @@ from shlex import quote
 
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import OBJECT
-from tasks.engine.checklist import counted
+from tasks.engine.checklist import counted, rows_of_tables
 from tasks.engine.manifest import Manifest
 from tasks.reports.markdown import cell, facts, fenced, table
 from tasks.reports.publish import publish, warned_only
@@ -37,7 +37,7 @@ def backup_markdown(
     raw, stored = human_bytes(manifest.raw_bytes), human_bytes(manifest.object_bytes)
     ratio, speed = manifest.raw_bytes / max(1, manifest.object_bytes), manifest.raw_bytes / max(seconds, 0.001)
     summary = (
-        f"**{counted(manifest.rows, 'row')} of {counted(len(manifest.tables), 'table')}**: {raw} of SQL in an object of {stored} "
+        f"**{rows_of_tables(manifest.rows, len(manifest.tables))}**: {raw} of SQL in an object of {stored} "
         f"({ratio:.1f} to 1), dumped and stored in {human_seconds(seconds)} ({human_bytes(speed)}/s of SQL)."
     )
     return "\n\n".join([

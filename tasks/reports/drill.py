@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tasks.engine import checklist
-from tasks.engine.checklist import counted
+from tasks.engine.checklist import rows_of_tables
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.reports.markdown import cell, fenced, table
 from tasks.reports.publish import publish, warned_only
@@ -43,7 +43,7 @@ def drill_markdown(report: DrillReport) -> str:
 def drill_sentence(report: DrillReport) -> str:
     """What a drill came to, for the run's history."""
     if report.verdict is Verdict.PROVEN:
-        rows = f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"
+        rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
         return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}"
     if report.verdict is Verdict.FAILED:

@@ -163,6 +163,11 @@ def test_it_recovers_from_a_kill_in_mid_backup(system: System, port: int) -> Non
     assert httpx.get(url(port, "/health"), timeout=30).status_code == 200
 
 
+def test_the_log_names_the_address_of_the_ui(system: System, port: int) -> None:
+    """The port is the one that the compose file publishes, whichever was chosen."""
+    assert any(line.endswith(f"Prefect UI: http://localhost:{port}, user admin") for line in system.log("backup"))
+
+
 def test_every_line_is_a_log_line(system: System) -> None:
     """What the container printed through all of the above is what the specification shows, and holds no secret."""
     lines = system.log("backup")
