@@ -1,0 +1,78 @@
+"""What a service says when it starts and what its ports have follow from its settings alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from blocks.plan import Plan
+from blocks.settings import Settings, load_service_settings
+from flows.serve import _ports
+from flows.service.announce import announce
+from flows.service.watch import Watch
+from tests.unit.test_settings import COMPLETE
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """A function that returns the settings of a complete environment with some variables more."""
+
+    def load(**more: str) -> Settings:
+        for name, value in {**COMPLETE, **more}.items():
+            monkeypatch.setenv(name, value)
+        return load_service_settings()
+
+    return load
+
+
+def said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The start-up block where the Prefect server is elsewhere."""
+    caplog.clear()
+    announce(settings, Plan.from_settings(settings), None)
+    return caplog.messages
+
+
+def test_a_schedule_is_said_in_place_of_an_interval(
+    configured: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its time zone: three o'clock is not the same everywhere."""
+    usual = said_at_the_start(configured(), caplog)
+    assert {"Backup interval: 3600s", "Verify interval: 86400s", "Backup retention: 7 days"} <= {*usual}
+    chosen = said_at_the_start(configured(BACKUP_SCHEDULE="0 3 * * *", TZ="Europe/Berlin"), caplog)
+    assert "Backup schedule: 0 3 * * * (Europe/Berlin)" in chosen
+    assert "Verify interval: 86400s" in chosen
+    assert not [line for line in chosen if line.startswith("Backup interval")]
+
+
+def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
+    """What is served without a login, by port."""
+    found: dict[int, list[str]] = {}
+
+    @asynccontextmanager
+    async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[None]:
+        found[port] = [route.path for route in make_app().routes]
+        yield
+
+    async def come_and_go() -> None:
+        async with _ports(settings, None, Watch(Plan.from_settings(settings), settings.served, datetime.now(UTC))):
+            pass
+
+    monkeypatch.setattr("flows.service.host.listening", listening)
+    asyncio.run(come_and_go())
+    return found
+
+
+def test_metrics_are_there_when_they_are_asked_for(
+    configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default nobody reads them; when they are wanted, they are on the service's port and alone on another."""
+    assert pages(configured(), monkeypatch) == {8080: ["/health"]}
+    wanted = {"METRICS_ENABLED": "true"}
+    assert pages(configured(**wanted), monkeypatch) == {8080: ["/health", "/metrics"], 9090: ["/metrics"]}
+    assert pages(configured(**wanted, METRICS_PORT="9091"), monkeypatch).keys() == {8080, 9091}
+    assert pages(configured(**wanted, METRICS_PORT="8080"), monkeypatch) == {8080: ["/health", "/metrics"]}
