@@ -21,7 +21,7 @@ from flows.demo.services import Storage
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tests.conftest import NewDatabase, command_environment
-from tests.integration.objects import LIBRARY, until
+from tests.integration.objects import LIBRARY, told, until
 from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.services import Service, running_service
 from tests.processes import children_of, ended, name_of
@@ -107,6 +107,31 @@ def test_killed_in_mid_backup(
         service.wait(lambda: "PROVEN" in service.states("restore-drill"), "a drill afterwards")
         waiting = [run for run in service.runs("backup") if run["state_name"] in ("Late", "AwaitingConcurrencySlot")]
         assert len(waiting) <= 1, waiting
+
+
+@pytest.mark.long
+def test_a_failed_backup_is_followed_by_the_next(
+    new_database: NewDatabase, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """An error costs the backup of its slot and not the service: the next slot has its own, and the metrics keep count."""
+    server = new_database(16, LIBRARY)
+    missing = server.on("comes later")
+    given = {"DATABASE_URL": missing.url.get_secret_value(), "SERVE_FLOWS": "backup", "BACKUP_INTERVAL": "60"}
+    try:
+        with running_service(environ, tmp_path, **given) as service:
+            service.await_line("ERROR: Cannot connect to database [")
+            service.wait(lambda: service.get("/health").status_code == 503, "an unhealthy service")
+            failed = 'pg_roundtrip_failed_runs{cause="database_unreachable",flow="backup",plan="default"} '
+            service.wait(lambda: failed in service.get("/metrics").text, "the failure in the metrics")
+            told(server, 'CREATE DATABASE "comes later"')
+            service.await_line("Backup completed successfully")
+            service.wait(lambda: service.get("/health").status_code == 200, "a healthy service")
+            done = service.wait(
+                lambda: [run for run in service.runs("backup") if run["state_type"] == "COMPLETED"], "its end"
+            )
+            assert [run["auto_scheduled"] for run in done] == [True]
+    finally:
+        told(server, 'DROP DATABASE IF EXISTS "comes later" WITH (FORCE)')
 
 
 @pytest.mark.long
