@@ -117,8 +117,11 @@ def test_a_backup_that_a_drill_failed(
     assert said in [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_target_that_refuses_the_password(library: PostgresServer, flow_run: FlowRun) -> None:
-    """It is said in the server's words, at once, and the password is not."""
+def test_a_target_that_refuses_the_password(
+    library: PostgresServer, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said in the server's words before anything of the backup is downloaded, and the password is not."""
+    monkeypatch.setattr(BackupStorage, "open_range", lambda *_: pytest.fail("the backup was downloaded"))
     wrong = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
     done = flow_run(restore, to=wrong, backup="latest")
     assert isinstance(done.error, DatabaseRefused)

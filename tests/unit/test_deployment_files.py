@@ -21,6 +21,15 @@ def test_both_of_railways_files_say_the_same() -> None:
     assert as_json == tomllib.loads((ROOT / "railway.toml").read_text())
 
 
+def test_railway_builds_looks_and_restarts() -> None:
+    """Of our Dockerfile, by the page that says whether backups work, and after a failure."""
+    said = tomllib.loads((ROOT / "railway.toml").read_text())
+    assert said["build"]["builder"] == "DOCKERFILE"
+    assert (ROOT / said["build"]["dockerfilePath"]).is_file()
+    assert said["deploy"]["healthcheckPath"] == "/health"
+    assert (said["deploy"]["restartPolicyType"], said["deploy"]["restartPolicyMaxRetries"] > 0) == ("ON_FAILURE", True)
+
+
 def test_every_documented_variable_reaches_the_container() -> None:
     """What is set in `.env` is not silently lost on its way through the compose file."""
     for_containers = (ROOT / ".env.example").read_text().partition("# --- The compose file ---")[0]

@@ -63,6 +63,13 @@ def test_a_workflow_may_only_read_and_ends_some_time(path: Path) -> None:
     assert all("timeout-minutes" in job or "uses" in job for job in found["jobs"].values())
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_job_begins_with_the_code(path: Path) -> None:
+    """What it makes is made of the commit that it is about; a job without steps calls another workflow."""
+    for job in workflow(path.stem)["jobs"].values():
+        assert "uses" in job or job["steps"][0]["uses"].startswith("actions/checkout@")
+
+
 def test_only_a_release_may_publish() -> None:
     """No other workflow can write packages or releases, so no pull request can."""
     rights = {
@@ -182,6 +189,8 @@ def test_what_ages_is_renewed() -> None:
     """Dependabot looks after actions and bounds; the lock files have a workflow. It cannot read the base image, an argument."""
     found = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
     assert {update["package-ecosystem"] for update in found} == {"github-actions", "pip"}
+    assert {update["schedule"]["interval"] for update in found} == {"weekly"}
+    assert triggers("dependencies")["schedule"] == [{"cron": "0 4 * * 1"}]
     assert "make lock UPGRADE=1" in (ROOT / ".github" / "workflows" / "dependencies.yml").read_text()
 
 
