@@ -29,7 +29,7 @@ ROWS = {
     "The product specification: feature 1, automated backups": 15,
     "The product specification: feature 2, restore verification": 14,
     "The product specification: feature 3, retention": 6,
-    "The product specification: feature 4, configuration": 7,
+    "The product specification: feature 4, configuration": 8,
     "The product specification: feature 5, providers": 9,
     "The product specification: feature 6, tests and continuous integration": 10,
     "The product specification: feature 7, documentation": 10,
@@ -39,6 +39,7 @@ ROWS = {
     "The product specification: future variables": 5,
     "The product specification: failures of the backup service": 9,
     "The product specification: failures of the verify service": 7,
+    "The product specification: recovery and impact": 8,
     "The product specification: format of messages": 7,
     "The product specification: logging": 15,
     "The product specification: acceptance, backup service": 14,
@@ -130,11 +131,16 @@ def test_the_failure_tables_are_whole() -> None:
         assert cells(section) == [f"{name}: `{message}`" for name, message in promised.items()]
 
 
-@pytest.mark.parametrize("service", ["backup", "verify"])
-def test_every_variable_is_promised_and_read(service: str) -> None:
+@pytest.mark.parametrize(
+    "table", ["variables of the backup service", "variables of the verify service", "future variables"]
+)
+def test_every_variable_is_promised_and_read(table: str) -> None:
     """The variables of the specification are settings, and the defaults that it names are the settings' own."""
-    for item in cells(f"variables of the {service} service"):
+    for item in cells(table):
         name, *default = re.findall(r"`(.+?)`", item.partition(", when")[0])
+        if name.startswith("WEBHOOK_"):
+            assert name not in variables(), "it is there by now: the table says that it is not"
+            continue
         assert name in variables()
         fields = [f for n, f in Settings.model_fields.items() if name in (n.upper(), f.validation_alias)]
         if default and name != "S3_REGION":
