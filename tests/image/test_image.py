@@ -15,7 +15,7 @@ from tests.image.conftest import UI_PASSWORD, until, wait_for_line
 from tests.image.engine import Engine, System
 from tests.image.images import Images
 
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S|HINT: \S")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S")
 STOP_S = 10
 ROWS = "1000000"
 pytestmark = pytest.mark.timeout(900)

@@ -10,6 +10,10 @@ import pytest
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from tests.conftest import MAJORS, Ended, databases_of
+from tests.integration.objects import asked
+
+INDEXES = """SELECT count(*) FROM pg_indexes i JOIN pg_class c ON c.relname = i.indexname AND c.relkind = 'i'
+WHERE i.schemaname !~ '^pg_' AND i.schemaname <> 'information_schema'"""
 
 
 @pytest.mark.parametrize("major", MAJORS)
@@ -19,7 +23,7 @@ def test_a_hard_database_is_proven(
     command_line: Callable[..., Ended],
     storage: BackupStorage,
 ) -> None:
-    """Everything that is hard to dump and compare is PROVEN, and the drill leaves no database behind."""
+    """Everything that is hard to dump and compare is PROVEN, three queries count it, and no database is left behind."""
     server = hard_database(major)
     before = databases_of(server)
     made = command_line("backup", "--json", server=server)
@@ -30,6 +34,9 @@ def test_a_hard_database_is_proven(
     report = json.loads(drilled.out)
     assert (drilled.status, report["verdict"], report["cause"]) == (0, "PROVEN", "")
     assert {c["result"] for c in report["checks"]} == {"passed"}
+    said = [c["evidence"] for c in report["checks"] if c["name"].startswith("query: ")]
+    ((indexes,),) = asked(server, INDEXES)
+    assert said == ["20 tables", f"{backup['rows']:,} rows", f"{indexes} indexes"]
     assert databases_of(server) == before
     listed = json.loads(command_line("list", "--json").out)
     assert [(b["name"], b["rows"], b["verdict"]) for b in listed] == [(backup["name"], backup["rows"], "PROVEN")]

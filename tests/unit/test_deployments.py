@@ -75,7 +75,8 @@ def test_a_plan_says_when_its_flows_run() -> None:
         (schedule,) = (s.schedule for s in cron[flow].schedules or ())
         assert isinstance(schedule, CronSchedule)
         assert (schedule.cron, schedule.timezone) == (expression, "Europe/Berlin")
-    assert interval_of(made(interval_s=600)["backup"]) == 600
+    intervals = made(interval_s=600, verify_interval_s=7200)
+    assert (interval_of(intervals["backup"]), interval_of(intervals["restore-drill"])) == (600, 7200)
     assert not cron["prune"].schedules
     assert not cron["restore"].schedules
 
