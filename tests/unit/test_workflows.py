@@ -70,6 +70,15 @@ def test_a_job_begins_with_the_code(path: Path) -> None:
         assert "uses" in job or job["steps"][0]["uses"].startswith("actions/checkout@")
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_what_fails_is_reported(path: Path) -> None:
+    """No job and no step may fail unseen, but for addresses elsewhere on the day of a release."""
+    jobs = workflow(path.stem)["jobs"]
+    assert {name for name, job in jobs.items() if "continue-on-error" in job} <= {"links"}
+    assert [step for step in steps(path.stem) if "continue-on-error" in step] == []
+    assert [step for step in steps(path.stem) if re.search(r"\bmake .*\|\|", step.get("run", ""))] == []
+
+
 def test_only_a_release_may_publish() -> None:
     """No other workflow can write packages or releases, so no pull request can."""
     rights = {
