@@ -90,6 +90,7 @@ def assert_row(process: subprocess.Popen[str], message: str, status: int, contex
     assert [line.startswith(f"{level}: HINT: ") for line in said[1:]] == [True] * len(said[1:]), done.err
     assert len(said) == (2 if level == "ERROR" else 1), done.err
     assert done.status == status, done.err
+    assert "hidden-word" not in done.out + done.err
 
 
 @pytest.fixture
