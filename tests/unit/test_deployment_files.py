@@ -12,6 +12,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 # What the image says.
 _NOT_THE_CONTAINERS = {"PREFECT_HOME"}
+# What a container that only drills does not need.
+_OF_THE_DATABASE = {"DATABASE_URL", "RESTORE_DATABASE_URL", "COMPRESSION_LEVEL"}
 
 
 def test_both_of_railways_files_say_the_same() -> None:
@@ -32,11 +34,24 @@ def test_railway_builds_looks_and_restarts() -> None:
 
 def test_every_documented_variable_reaches_the_container() -> None:
     """What is set in `.env` is not silently lost on its way through the compose file."""
+    assert _documented() - _handed_on("backup") - _NOT_THE_CONTAINERS == set()
+
+
+def test_the_container_for_drills_knows_nothing_of_the_database() -> None:
+    """All others reach it, too: what is not handed on is where the database is, and what concerns backups alone."""
+    kept_back = _documented() - _handed_on("verify") - _NOT_THE_CONTAINERS
+    assert {name for name in kept_back if not re.match("BACKUP_|POSTGRES_", name)} == _OF_THE_DATABASE
+    assert not {name for name in _handed_on("verify") if name in _OF_THE_DATABASE or name.startswith("POSTGRES_")}
+    assert "BACKUP_PREFIX" in _handed_on("verify")
+
+
+def _documented() -> set[str]:
     for_containers = (ROOT / ".env.example").read_text().partition("# --- The compose file ---")[0]
-    documented = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", for_containers, re.MULTILINE))
-    service = (ROOT / "docker-compose.yml").read_text().partition("  backup:\n")[2].partition("\n  verify:")[0]
-    handed_on = set(re.findall(r"^      ([A-Z][A-Z0-9_]+):", service, re.MULTILINE))
-    assert documented - handed_on - _NOT_THE_CONTAINERS == set()
+    return set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", for_containers, re.MULTILINE))
+
+
+def _handed_on(service: str) -> set[str]:
+    return set(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]["environment"])
 
 
 def test_the_compose_file_restarts_what_ends_and_waits_for_what_is_needed() -> None:
