@@ -1,0 +1,56 @@
+"""docs/format.md is a promise to whoever writes another reader: it names what is written, and its code reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
+from tasks.engine.manifest import Check, DrillReport, Manifest, PartRecord, SequenceRecord, TableRecord
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+PARTS_OF_A_MANIFEST = {"tables": TableRecord, "sequences": SequenceRecord, "schema_parts": PartRecord}
+
+
+def rows(heading: str) -> dict[str, str]:
+    """The table under a heading: the names in the first column, each with the meaning beside them."""
+    table = DOCUMENT.partition(f"\n## {heading}, format 1\n")[2].partition("\n| field |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?`) \| (.*) \|$", table, re.MULTILINE)
+    return {name: meaning for names, meaning in cells for name in re.findall(r"`(.*?)`", names)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "document", "parts"),
+    [("The manifest", Manifest, PARTS_OF_A_MANIFEST), ("The drill report", DrillReport, {"checks": Check})],
+)
+def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:
+    """The fields of the documents and of what is in them, and no others."""
+    described = rows(heading)
+    assert set(described) == set(document.model_fields)
+    for name, part in parts.items():
+        assert {f"`{field}`" for field in part.model_fields} <= set(re.findall("`.*?`", described[name]))
+
+
+def chunks(data: bytes, size: int) -> Iterable[bytes]:
+    """A stream that is cut anywhere."""
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 30])
+def test_one_table_is_read_as_it_says(size: int) -> None:
+    """The document's own code finds the rows of a table that begins in one member and ends in another."""
+    block = b"COPY public.t (a) FROM stdin;\n" + b"".join(b"%d\n" % n for n in range(1000)) + b"\\.\n"
+    sql = b"-- " + b"x" * (BLOCK_BYTES - 2000) + b"\n" + block + b"SELECT 1;\n" * (BLOCK_BYTES // 5)
+    scanner = DumpScanner()
+    scanner.feed(sql)
+    table = scanner.finish().tables["public.t"]
+    stored = b"".join(map(compressor(1), chunks(sql, BLOCK_BYTES)))
+    code: dict[str, Callable[..., bytes]] = {}
+    exec(re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[0], code)  # noqa: S102  (it is ours)
+    assert table.start < BLOCK_BYTES < table.start + table.raw_bytes
+    assert code["copy_block"](chunks(stored, size), table.start, table.raw_bytes) == block
