@@ -61,13 +61,18 @@ def _compared(manifest: Manifest, before: Manifest | None) -> str:
 
 
 def _by_hand(plan: str, storage: BackupStorage, manifest: Manifest) -> str:
-    """Commands with the target's URL left to the reader's environment; nothing in them is secret."""
+    """Commands with the target's URL left to the reader's environment; nothing in them is secret.
+
+    No download goes into psql, which takes one that breaks off for the end of the data.
+    """
     chosen = "" if plan == "default" else f" --plan {quote(plan)}"
-    place = quote(f"s3://{storage.bucket.bucket_name}/{storage.key(manifest.name + OBJECT)}")
+    file = manifest.name + OBJECT
+    place = quote(f"s3://{storage.bucket.bucket_name}/{storage.key(file)}")
     return fenced(
         f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
-        f"# with none of our programs\naws s3 cp --endpoint-url {quote(storage.endpoint)} \\\n  {place} - \\\n  "
-        '| gunzip | psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
+        f"# with none of our programs: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(storage.endpoint)} \\\n  {place} .\n"
+        f'echo "{manifest.sha256}  {file}" | sha256sum --check &&\n'
+        f'  gunzip -c {file} | psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
     )  # fmt: skip
 
 

@@ -68,7 +68,8 @@ def test_how_to_restore_by_hand() -> None:
     text = backup_markdown("orders-eu", STORAGE, manifest(), None, 2.0)
     assert 'pg-roundtrip restore backup_20261121_030000 --to "$TARGET_URL" --plan orders-eu\n' in text
     assert "aws s3 cp --endpoint-url https://s3.example.com" in text
-    assert "'s3://box/a folder/backup_20261121_030000.sql.gz' -" in text
+    assert "'s3://box/a folder/backup_20261121_030000.sql.gz' .\n" in text
+    assert f'echo "{manifest().sha256}  backup_20261121_030000.sql.gz" | sha256sum --check &&\n  gunzip -c ' in text
     assert "KEYID" not in text
     assert "KEYSECRET" not in text
 
