@@ -71,7 +71,7 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
         return
     table = _table("backup", "taken at", "size", "rows", "verdict")
     for e in reversed(entries):
-        rows = f"{e['rows']:,}" if e["rows"] is not None else "foreign"
+        rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
         table.add_row(e["name"], e["taken_at"], human_bytes(e["object_bytes"]), rows, e["verdict"] or "not drilled")
     _console().print(table)
 

@@ -13,6 +13,7 @@ from blocks.postgres import PostgresServer
 from blocks.storage_errors import DOWNLOAD
 from tasks.engine import catalog, checklist, verdict
 from tasks.engine.catalog import Backup
+from tasks.engine.checklist import counted
 from tasks.engine.manifest import Check, DrillReport, Verdict
 from tasks.engine.queries import Query, load_queries
 from tasks.engine.scratch import sweep_scratch_databases
@@ -36,7 +37,9 @@ def read_own_queries(plan: Plan) -> list[Query]:
     """Read the user's queries first: what is wrong with them should not be told after an hour's restore."""
     queries = load_queries(plan.verify_queries_file)
     if queries:
-        get_run_logger().info("%d queries of %s", len(queries), plan.verify_queries_file or "test-queries.sql")
+        get_run_logger().info(
+            "%s of %s", counted(len(queries), "query", "queries"), plan.verify_queries_file or "test-queries.sql"
+        )
     return queries
 
 

@@ -17,7 +17,7 @@ _AT_ONCE = 16
 
 
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
-    """Every backup, oldest first: `name, taken_at, object_bytes, rows, verdict`.
+    """Every backup, oldest first: `name, taken_at, object_bytes, foreign, rows, verdict`.
 
     `rows` is None for a foreign backup, and for one whose manifest cannot be read, or is gone since the listing was made;
     `verdict` for one never drilled.
@@ -41,6 +41,7 @@ def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
         "name": backup.name,
         "taken_at": iso(backup.taken_at),
         "object_bytes": backup.object_bytes,
+        "foreign": backup.foreign,
         "rows": manifest.rows if manifest else None,
         "verdict": report.verdict.value if report else None,
     }

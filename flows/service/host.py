@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,8 @@ from tasks.engine.process import run
 
 _MIGRATION_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 2
+# The end of a traceback; behind it some libraries write where to read more.
+_RAISED = re.compile(r"\w[\w.]*(?:Error|Exception): (.+)")
 
 
 class _Server(uvicorn.Server):
@@ -68,7 +71,9 @@ def migrate() -> None:
     command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
     code, said = run(command, environment_of_ours(), timeout_s=_MIGRATION_TIMEOUT_S)
     if code:
+        lines = said.strip().splitlines()
+        raised = [found[1] for line in lines if (found := _RAISED.fullmatch(line))]
         raise ServiceError(
-            said.strip().rpartition("\n")[2], message="Prefect's database cannot be used",
+            (raised or lines or [f"exit status {code}"])[-1], message="Prefect's database cannot be used",
             hint="give PREFECT_HOME an empty folder: backups and verdicts are in the bucket, only the history of runs is lost",
         )  # fmt: skip

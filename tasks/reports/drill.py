@@ -62,7 +62,7 @@ def coverage(report: DrillReport) -> str:
     impossible = [c.name for c in report.checks if c.result == "not possible"]
     rest = f" These checks were not possible: {', '.join(impossible)}." if impossible else ""
     return (
-        f"{report.rows:,} rows of {report.tables:,} tables ({human_bytes(report.raw_bytes)} of SQL) were restored into {where} of "
+        f"{rows_of_tables(report.rows, report.tables)} ({human_bytes(report.raw_bytes)} of SQL), restored into {where} of "
         f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{rest}"
     )
 

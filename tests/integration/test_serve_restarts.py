@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from blocks.errors import ServiceError
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
+from flows.service.host import migrate
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tests.conftest import NewDatabase, command_environment
@@ -169,3 +171,16 @@ def test_an_encryption_key_that_was_changed(
             service.await_line("Backup completed successfully")
         for found in list(storage.list_objects()):  # so that a backup is due
             storage.remove(found.key)
+
+
+def test_a_history_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service says why Prefect's database cannot be used, and that nothing but history is in it."""
+    (tmp_path / "prefect.db").write_text("this was a database" * 99)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+    with pytest.raises(ServiceError) as caught:
+        migrate()
+    assert caught.value.sentence == (
+        "Prefect's database cannot be used [(sqlite3.DatabaseError) file is not a database]"
+    )
+    assert "only the history of runs is lost" in str(caught.value.hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from prefect.logging import disable_run_logger
 from pydantic import SecretStr
 
 from blocks.storage import BackupStorage
+from flows.terminal import show_catalog
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Manifest, TableRecord
 from tasks.reports import progress
@@ -106,6 +108,14 @@ def test_the_catalog_marks_what_another_tool_made() -> None:
     assert "| 100M |  | foreign | not drilled |" in text
     assert "| unreadable | not drilled |" in text
     assert "no backups" in catalog_markdown("default", [], {})
+
+
+def test_the_command_marks_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who lists backups at a terminal learns whether a manifest is missing, or cannot be read."""
+    entry = {"name": "backup_20240207_143022", "taken_at": "", "object_bytes": 1, "rows": None, "verdict": None}
+    show_catalog([entry | {"foreign": foreign} for foreign in (False, True)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.split(r"  +", line)[-2] for line in lines[1:3]] == ["foreign", "unreadable"]
 
 
 @pytest.mark.parametrize(("now", "before", "said"), [
