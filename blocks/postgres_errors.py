@@ -37,6 +37,9 @@ _TLS_HINT = (
     "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
     " its authority and its own name"
 )
+# What libpq, psycopg and the server say of a parameter that cannot be; "connect_timeout" alone is no timeout.
+_PARAMETER = re.compile(r"invalid (\w+ )?value|bad value for")
+_PARAMETER_HINT = "correct the parameter after the question mark in DATABASE_URL"
 _BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
 
@@ -70,6 +73,8 @@ def _refusal(context: str, lowered: str) -> DatabaseError | None:
     """What a connection that could not be made says of its own; it carries no code."""
     if _RULES in lowered:
         return DatabaseRefused(context, hint=_RULES_HINT)
+    if _PARAMETER.search(lowered):
+        return DatabaseRefused(context, hint=_PARAMETER_HINT)
     if any(sign in lowered for sign in _TLS):
         return DatabaseRefused(context, hint=_TLS_HINT)
     if "timeout" in lowered or "timed out" in lowered:

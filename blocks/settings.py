@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -32,6 +33,8 @@ from blocks.setting_values import (
     host_in_url,
 )
 
+# Without one of these a default holds, and nobody is told.
+_OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
 Need = Literal["database", "storage", "drill", "target"]
 # A container that drills only need not know the production database.
 _NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
@@ -170,6 +173,14 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
     latest = str(settings.verify_latest).lower() not in ("false", "0", "no", "off")
     if "drill" in needs and not latest and not settings.verify_backup_file:
         yield "VERIFY_BACKUP_FILE"
+
+
+def misspelled() -> dict[str, str]:
+    """Variables that nothing reads, each with the one it nearly is: BACKUP_RETENTION_DAY would leave seven days."""
+    known = {_variable(field) for field in Settings.model_fields}
+    optional = [name for name in known if name.startswith(_OPTIONAL)]
+    nearly = {name: get_close_matches(name, optional, 1, 0.85) for name in sorted(set(os.environ) - known)}
+    return {name: like[0] for name, like in nearly.items() if like}
 
 
 def describes_a_plan() -> bool:

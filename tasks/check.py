@@ -12,6 +12,7 @@ from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageEr
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from blocks.providers import OTHER, provider_of, region_in
+from blocks.settings import misspelled
 from blocks.storage import BackupStorage
 from tasks.engine.clients import match_client
 from tasks.engine.queries import load_queries
@@ -65,6 +66,12 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
         if drill:
             findings.append(_may_create(drill.facts))
     _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
+
+
+def check_names() -> Iterator[Finding]:
+    """Name the variables that are set in vain; asks nobody."""
+    for name, like in misspelled().items():
+        yield Finding("variables", "warning", f"{name} is set, and nothing reads it", f"is {like} what is meant?")
 
 
 def check_provider(storage: BackupStorage) -> Iterator[Finding]:

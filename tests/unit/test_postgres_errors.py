@@ -20,6 +20,8 @@ SAID: dict[str, tuple[type[DatabaseError], str]] = {
     'FATAL:  pg_hba.conf rejects connection for host "10.0.0.2", user "u", database "d", SSL encryption': (DatabaseRefused, "pg_hba.conf"),
     "server does not support SSL, but SSL was required": (DatabaseRefused, "sslmode"),
     "SSL error: certificate verify failed": (DatabaseRefused, "sslrootcert"),
+    'invalid integer value "q" for connection option "keepalives"': (DatabaseRefused, "parameter"),
+    'FATAL:  invalid value for parameter "client_encoding": "xx"': (DatabaseRefused, "parameter"),
 }  # fmt: skip
 
 
@@ -37,6 +39,15 @@ def test_what_a_server_says_comes_before_a_dead_end(said: str, first: bool) -> N
     attempts = [AT + said, nowhere] if first else [nowhere, AT + said]
     listed = [f"- host: 'db', port: '5432', hostaddr: '{n}': {text}" for n, text in enumerate(attempts)]
     assert_told("\n".join([attempts[-1], "Multiple connection attempts failed. All failures were:", *listed]), said)
+
+
+@pytest.mark.parametrize("wrong", ["sslmode=yes", "connect_timeout=soon", "target_session_attrs=any1"])
+def test_a_parameter_that_cannot_be_is_no_server_that_is_away(wrong: str) -> None:
+    """Nobody was asked: neither the host nor the network is to be looked at, and nothing is tried again."""
+    with pytest.raises(DatabaseError) as raised, translated("db:5432/d"):
+        psycopg.connect("postgresql://127.0.0.1:1/d?" + wrong)
+    assert type(raised.value) is DatabaseRefused
+    assert "parameter" in raised.value.hint
 
 
 def assert_told(text: str, said: str) -> None:

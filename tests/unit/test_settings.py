@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +16,7 @@ from blocks.errors import ConfigurationError
 from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import Need, Settings, child_environment, load_settings
+from blocks.settings import Need, Settings, child_environment, load_settings, misspelled
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
 SECRET = "s3cr3t-Passw0rd"
@@ -26,6 +27,7 @@ COMPLETE = {
     "S3_ACCESS_KEY_ID": "AKIAEXAMPLE",
     "S3_SECRET_ACCESS_KEY": SECRET,
 }
+EXAMPLE = (Path(__file__).parents[2] / ".env.example").read_text()
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 
 
@@ -417,3 +419,18 @@ def test_the_provider_that_is_named_is_kept_in_a_plan(environment: pytest.Monkey
     assert (again.provider.key, again.region) == ("cloudflare", "auto")
     del fields["provider_key"]
     assert type(storage)(**fields).provider.key == "other"
+
+
+def test_a_name_that_is_nearly_one_of_ours_is_found(environment: pytest.MonkeyPatch) -> None:
+    """A misspelled rule of retention is no rule: the default would remove backups that were meant to stay."""
+    environment.setenv("BACKUP_RETENTION_DAY", "90")
+    environment.setenv("COMPRESION_LEVEL", "9")
+    assert misspelled() == {"BACKUP_RETENTION_DAY": "BACKUP_RETENTION_DAYS", "COMPRESION_LEVEL": "COMPRESSION_LEVEL"}
+
+
+def test_names_of_ours_and_of_others_are_left_alone(environment: pytest.MonkeyPatch) -> None:
+    """A warning of what is right would teach people to overlook warnings."""
+    ours = [row.split("=")[0].lstrip("# ") for row in EXAMPLE.splitlines() if "=" in row]
+    for name in [*ours, "TEST_DATABASE_URL", "DATABASE_PUBLIC_URL", "VERIFY_PEER", "BACKUP_DIR", "AWS_REGION"]:
+        environment.setenv(name, "1")
+    assert misspelled() == {}
