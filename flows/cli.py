@@ -175,7 +175,10 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
+    from flows.temporary_server import start_out_of_reach  # noqa: PLC0415
+
     with translated():
+        start_out_of_reach()
         result = flow(**parameters, return_state=True).result(raise_on_failure=False)
     if isinstance(result, OSError):
         # Nobody foresaw it, and `main` would take it for a result that could not be printed.

@@ -271,7 +271,7 @@ def started_command(
         given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
         command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
         quiet = subprocess.DEVNULL
-        started.append(subprocess.Popen(command, env=given, stdout=quiet, stderr=quiet))
+        started.append(subprocess.Popen(command, env=given, stdout=quiet, stderr=quiet, start_new_session=True))
         return started[-1]
 
     yield start

@@ -171,6 +171,21 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
     await_that(lambda: not dumping(big), "the server is rid of the dump")
 
 
+@pytest.mark.long
+def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
+    big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+) -> None:
+    """A terminal sends SIGINT to all processes of a command: Prefect's temporary server outlives the run, which waits for it else."""
+    url = big.url.get_secret_value()
+    command = started_command("backup", DATABASE_URL=url, COMPRESSION_LEVEL="9", PREFECT_API_URL="")
+    await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
+    processes = psutil.Process(command.pid).children(recursive=True)
+    os.killpg(command.pid, signal.SIGINT)
+    assert command.wait(10) == 130
+    assert_nothing_is_left(storage, command.pid)
+    await_that(lambda: not any(process.is_running() for process in processes), "the temporary server is gone")
+
+
 def test_a_command_that_is_killed_leaves_no_backup(
     big: PostgresServer,
     storage: BackupStorage,
