@@ -106,10 +106,11 @@ class _Draft:
         return next(filter(None, (shorten(text, NAME_LENGTH) for text in (*self.notes["name"], self.text))), "")
 
     def note(self, comment: str, *, behind: bool) -> None:
-        """Keep what a comment says; one on the line of the statement before can be meant for that one."""
-        found = _NOTE.fullmatch(comment)
-        if found:
-            kind, said = ("behind", comment.lstrip("-")) if behind else (found[1].lower(), found[2])
+        """Keep what a comment says; one in a statement, or on the line of the one before, can be meant for that one."""
+        found, inside = _NOTE.fullmatch(comment), bool(self.parts)
+        # A name inside is a comment as any other; an expectation stands there where a semicolon is missing.
+        if found and (not inside or found[1].lower() == "expect"):
+            kind, said = ("behind", comment.lstrip("-")) if behind or inside else (found[1].lower(), found[2])
             self.notes[kind].append(said.strip())
 
     def add(self, kind: Any, value: str) -> None:
@@ -196,10 +197,9 @@ def _drafts(text: str) -> Iterator[_Draft]:
         elif comment and "/*" in value[2:] and kind is not tokens.Comment.Single:
             draft.add(tokens.Error, value)  # PostgreSQL nests them, sqlparse does not
         elif comment or kind is tokens.Whitespace:
+            draft.note(value, behind=behind)
             if draft.parts:
                 draft.parts.append(" " if comment else value)
-            else:
-                draft.note(value, behind=behind)
             behind = behind and not _NEWLINE.search(value)
         else:
             draft.add(kind, value)
@@ -211,7 +211,7 @@ def _faults_of(draft: _Draft) -> Iterator[Fault]:
     for text in draft.notes["behind"]:
         yield Fault(
             f"A name or an expectation stands behind a query [{shorten(text, NAME_LENGTH)}]",
-            "write it on a line of its own before the query that it is meant for",
+            "write it on a line of its own before the query that it is meant for, and a semicolon after each query",
         )
     expected = draft.notes["expect"]
     if expected and not draft.parts:

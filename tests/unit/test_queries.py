@@ -101,8 +101,8 @@ def test_strings_never_split(values: list[str]) -> None:
 
 
 def test_comments_inside_are_left_out() -> None:
-    """Line and block comments of any content do not change what is asked, nor what is expected."""
-    text = "SELECT 1 -- expect: > 5; it's \"\n + /* DELETE; ' */ 2 -- $$\n; /* ; */ SELECT 3 -- name: no"
+    """Line and block comments of other content do not change what is asked, nor what is expected."""
+    text = "SELECT 1 -- expected: > 5; it's \"\n + /* DELETE; ' */ 2 -- $$\n; /* ; */ SELECT 3 -- name: no"
     assert [(q.text.split(), q.expectation) for q in read_queries(text)] == [
         (["SELECT", "1", "+", "2"], None),
         (["SELECT", "3"], None),
@@ -195,6 +195,14 @@ def test_what_writes_or_cannot_be_read_is_refused(text: str, reason: str) -> Non
     (message,) = faults(f"-- name: the query\n{text}")
     assert message.startswith(f"A query is refused: {reason}")
     assert message.endswith("[the query]")
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1\n-- expect: > 0", "SELECT 1 -- expect: > 0\n;", "SELECT 1\n-- expect: > 0\nSELECT 2;"]
+)
+def test_an_expectation_that_a_missing_semicolon_swallows_is_told(text: str) -> None:
+    """Taken for a plain comment it would be left out, and a drill be PROVEN that nobody asked anything."""
+    assert "A name or an expectation stands behind a query [expect: > 0]" in faults(text)
 
 
 def test_every_fault_is_said_at_once() -> None:
