@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, Plan, resolve_plan
+from blocks.saved import translated
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only
@@ -78,7 +79,8 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
 def _prune_after(plan: Plan, name: str) -> str:
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
-        return f"{counted(len(prune(name).removals), 'old one')} removed"
+        with translated():
+            return f"{counted(len(prune(name).removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
         publish_catalog(name, plan.storage)

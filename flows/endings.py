@@ -11,6 +11,7 @@ from prefect.client.schemas import State
 from prefect.states import Failed
 
 from blocks.errors import PgRoundtripError
+from blocks.saved import translated
 from flows import end_with_the_service
 
 P = ParamSpec("P")
@@ -28,7 +29,8 @@ def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
     def told(*args: P.args, **kwargs: P.kwargs) -> State[R]:
         end_with_the_service()
         try:
-            return run(*args, **kwargs)
+            with translated():
+                return run(*args, **kwargs)
         except PgRoundtripError as error:
             if not error.logged:
                 get_run_logger().error("%s", error)

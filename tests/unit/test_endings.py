@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import httpx
 import pytest
 from prefect.client.schemas import State
 from prefect.logging import disable_run_logger
@@ -86,3 +87,18 @@ def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
     good = ended(None)
     assert isinstance(good, State)
     assert good.data == 7
+
+
+def test_a_prefect_server_that_goes_away_is_a_sentence() -> None:
+    """It may go while a run goes on; forty lines of its client's traceback would hide that."""
+
+    @in_words
+    def run() -> State[int]:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    with disable_run_logger():
+        ended: object = run()
+    assert isinstance(ended, State)
+    assert isinstance(ended.data, errors.PrefectUnreachable)
+    assert ended.message is not None
+    assert ended.message.startswith("Cannot reach the Prefect server [ConnectError]")
