@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -181,6 +183,12 @@ def misspelled() -> dict[str, str]:
     optional = [name for name in known if name.startswith(_OPTIONAL)]
     nearly = {name: get_close_matches(name, optional, 1, 0.85) for name in sorted(set(os.environ) - known)}
     return {name: like[0] for name, like in nearly.items() if like}
+
+
+def ignored_tmpdir() -> str | None:
+    """The folder that TMPDIR names when temporary files go elsewhere: Python takes another one without a word."""
+    wanted = os.environ.get("TMPDIR")
+    return wanted if wanted and Path(wanted).resolve() != Path(tempfile.gettempdir()).resolve() else None
 
 
 def describes_a_plan() -> bool:

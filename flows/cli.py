@@ -51,12 +51,12 @@ def options(
 @app.command()
 def check(plan: PlanName = DEFAULT) -> None:
     """Look whether backups will work: settings, server, rights, client and bucket."""
-    from tasks.check import check_names, check_plan  # noqa: PLC0415  (each command loads what it needs and no more)
+    from tasks.check import check_plan, check_variables  # noqa: PLC0415  (each command loads what it needs and no more)
 
     _require(plan, "database", "storage", "drill")
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     if plan == DEFAULT:
-        findings += check_names()
+        findings += check_variables()
     terminal.show_findings(findings)
     if any(f.result == "error" for f in findings):
         raise typer.Exit(FAILED)

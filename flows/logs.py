@@ -100,6 +100,8 @@ def log_plainly() -> None:
     Call it after Prefect was imported, and again after something else has made handlers of its own.
     """
     logging.captureWarnings(True)
+    # Else Prefect prints bare what its server does not take of a run's lines, which stand on the console already.
+    logging.raiseExceptions = False
     _catch_what_nobody_caught()
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -12,7 +13,7 @@ from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageEr
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from blocks.providers import OTHER, provider_of, region_in
-from blocks.settings import misspelled
+from blocks.settings import ignored_tmpdir, misspelled
 from blocks.storage import BackupStorage
 from tasks.engine.clients import match_client
 from tasks.engine.queries import load_queries
@@ -68,10 +69,13 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
     _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
 
 
-def check_names() -> Iterator[Finding]:
+def check_variables() -> Iterator[Finding]:
     """Name the variables that are set in vain; asks nobody."""
     for name, like in misspelled().items():
         yield Finding("variables", "warning", f"{name} is set, and nothing reads it", f"is {like} what is meant?")
+    if wanted := ignored_tmpdir():
+        where = f"TMPDIR is {wanted}, and temporary files go to {tempfile.gettempdir()}"
+        yield Finding("variables", "warning", where, "make that folder, and let this user write in it")
 
 
 def check_provider(storage: BackupStorage) -> Iterator[Finding]:

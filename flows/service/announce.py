@@ -8,6 +8,7 @@ from prefect.settings import PREFECT_API_URL
 from blocks.plan import Plan
 from blocks.settings import Settings
 from flows.service.environment import Login
+from tasks.check import check_variables
 
 _logger = get_logger("serve")
 
@@ -26,6 +27,8 @@ def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
         _logger.info("Backup retention: %d days%s", plan.retention_days, rules)
     if drills:
         _logger.info("Verify %s: %s", "schedule" if plan.verify_schedule else "interval", plan.drills_due)
+    for found in check_variables():
+        _logger.warning("%s; %s", found.text, found.hint)
     if login is None:
         _logger.info("Prefect server: %s", PREFECT_API_URL.value())
         return

@@ -166,6 +166,28 @@ def test_what_nobody_caught_has_the_form_too(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+UNSENT = """
+import asyncio
+from types import SimpleNamespace
+from prefect.logging.handlers import APILogWorker
+from flows.logs import log_plainly
+log_plainly()
+
+class Away:
+    async def create_logs(self, lines):
+        raise OSError("no server")
+
+asyncio.run(APILogWorker._handle_batch(SimpleNamespace(_client=Away()), [{}]))
+"""
+
+
+def test_lines_that_the_server_does_not_take(tmp_path: Path) -> None:
+    """They stand on the console already: no word about it that has no time and no level."""
+    environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", UNSENT], env=environ, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_lines_of_a_command_look_the_same() -> None:
     """What a command complains about before anything runs, level and all, is written by the same rule."""
     said = list(log_lines("ERROR", ["ERROR: it is wrong", "HINT: mend it"]))

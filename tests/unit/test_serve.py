@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -47,6 +48,19 @@ def test_a_schedule_is_said_in_place_of_an_interval(
     assert "Backup schedule: 0 3 * * * (Europe/Berlin)" in chosen
     assert "Verify interval: 86400s" in chosen
     assert not [line for line in chosen if line.startswith("Backup interval")]
+
+
+def test_what_is_set_in_vain_is_said(
+    configured: Callable[..., Settings], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service runs for months: a misspelled rule, or a folder that is not there, is told when it starts."""
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # noqa: S108
+    settings = configured(BACKUP_RETENTION_DAY="90", TMPDIR="/nowhere")
+    said_at_the_start(settings, caplog)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "BACKUP_RETENTION_DAY is set, and nothing reads it; is BACKUP_RETENTION_DAYS what is meant?",
+        "TMPDIR is /nowhere, and temporary files go to /tmp; make that folder, and let this user write in it",
+    ]
 
 
 def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:

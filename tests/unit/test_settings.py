@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from blocks.errors import ConfigurationError
 from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import Need, Settings, child_environment, load_settings, misspelled
+from blocks.settings import Need, Settings, child_environment, ignored_tmpdir, load_settings, misspelled
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
 SECRET = "s3cr3t-Passw0rd"
@@ -426,6 +427,17 @@ def test_a_name_that_is_nearly_one_of_ours_is_found(environment: pytest.MonkeyPa
     environment.setenv("BACKUP_RETENTION_DAY", "90")
     environment.setenv("COMPRESION_LEVEL", "9")
     assert misspelled() == {"BACKUP_RETENTION_DAY": "BACKUP_RETENTION_DAYS", "COMPRESION_LEVEL": "COMPRESSION_LEVEL"}
+
+
+def test_a_folder_for_temporary_files_that_is_not_there(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python takes another one silently, and fills the disk that was to be spared."""
+    environment.setattr(tempfile, "tempdir", str(tmp_path))
+    environment.setenv("TMPDIR", f"{tmp_path}/")
+    assert ignored_tmpdir() is None
+    environment.setenv("TMPDIR", f"{tmp_path}/gone")
+    assert ignored_tmpdir() == f"{tmp_path}/gone"
+    environment.delenv("TMPDIR")
+    assert ignored_tmpdir() is None
 
 
 def test_names_of_ours_and_of_others_are_left_alone(environment: pytest.MonkeyPatch) -> None:
