@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, Plan, resolve_plan
 from blocks.saved import translated
-from flows.endings import in_words
+from flows.endings import in_words, outcome
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only
 from flows.next_run import say_when_next
@@ -80,7 +80,10 @@ def _prune_after(plan: Plan, name: str) -> str:
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
         with translated():
-            return f"{counted(len(prune(name).removals), 'old one')} removed"
+            pruned = outcome(prune(name, return_state=True))
+        if isinstance(pruned, BaseException):
+            raise pruned
+        return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
         publish_catalog(name, plan.storage)

@@ -175,11 +175,12 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
+    from flows.endings import outcome  # noqa: PLC0415
     from flows.temporary_server import start_out_of_reach  # noqa: PLC0415
 
     with translated():
         start_out_of_reach()
-        result = flow(**parameters, return_state=True).result(raise_on_failure=False)
+        result = outcome(flow(**parameters, return_state=True))
     if isinstance(result, OSError):
         # Nobody foresaw it, and `main` would take it for a result that could not be printed.
         raise PgRoundtripError(str(result), hint="the log above says where it happened") from result

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.schemas import State
+from prefect.context import FlowRunContext
 from prefect.states import Failed
 
 from blocks.errors import PgRoundtripError
@@ -16,6 +18,7 @@ from flows import end_with_the_service
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_newest_end: dict[UUID, State[Any]] = {}
 
 
 def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
@@ -30,13 +33,28 @@ def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
         end_with_the_service()
         try:
             with translated():
-                return run(*args, **kwargs)
+                end = run(*args, **kwargs)
         except PgRoundtripError as error:
             if not error.logged:
                 get_run_logger().error("%s", error)
-            return Failed(message=sentence_and_hint(error), data=error)
+            end = Failed(message=sentence_and_hint(error), data=error)
+        if (context := FlowRunContext.get()) and context.flow_run:
+            _newest_end.clear()
+            _newest_end[context.flow_run.id] = end
+        return end
 
     return cast(Callable[P, R], told)
+
+
+def outcome(state: State[R]) -> R | BaseException:
+    """What a run returned, or the error that it ended with, of the state that Prefect returned.
+
+    When the answer to a run's end is lost, Prefect tells its server again, and is answered with what the server has: a state with
+    nothing in it. What the run itself ended with holds then.
+    """
+    own = _newest_end.get(cast(UUID, state.state_details.flow_run_id))
+    found = own if own and own.type == state.type else state
+    return cast("R | BaseException", found.result(raise_on_failure=False))
 
 
 def sentence_and_hint(error: PgRoundtripError) -> str:

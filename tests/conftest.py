@@ -26,6 +26,7 @@ from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
+from flows.endings import outcome
 from tasks.engine.clients import Client, installed_clients
 from tasks.engine.sandbox import running_server
 
@@ -249,7 +250,7 @@ def flow_run(
             for name, value in environ.items():
                 patched.setenv(name, value)
             state = flow(**parameters, return_state=True)
-            result = state.result(raise_on_failure=False)
+            result = outcome(state)
         assert not isinstance(result, BaseException) or isinstance(result, PgRoundtripError), repr(result)
         error = result if isinstance(result, PgRoundtripError) else None
         return Ran(None if error else result, error, state.name, str(state.state_details.flow_run_id))

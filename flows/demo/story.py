@@ -18,6 +18,7 @@ from flows import terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import free_ports, leave_prefect_running, running_prefect, running_storage
+from flows.endings import outcome
 from flows.prune import prune
 from flows.restore_drill import restore_drill
 from tasks.engine.clients import installed_clients
@@ -65,7 +66,7 @@ def _round_trip() -> dict[str, str]:
     begun = time.monotonic()
     made = backup()
     backed_up = time.monotonic() - begun
-    report = restore_drill(return_state=True).result(raise_on_failure=False)
+    report = outcome(restore_drill(return_state=True))
     assert isinstance(report, DrillReport)
     decided = prune()
     terminal.show_report(report)

@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self._send(answer)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815
+    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_HEAD = _any  # noqa: N815
 
     def _send(self, answer: Answer) -> None:
         body = answer.body if answer.sent is None else answer.body[: answer.sent]
