@@ -72,9 +72,10 @@ def restoring(home: Path, doing: str = "SELECT") -> list[psutil.Process]:
 
 
 def segments_of(creators: Sequence[int]) -> list[str]:
-    """The System V shared memory that a process made."""
-    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return [line for line in lines if int(line.split()[4]) in creators]
+    """The System V shared memory that a process made; not that of an older one which had the same number."""
+    begun = psutil.Process().create_time()
+    lines = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    return [" ".join(line) for line in lines if int(line[4]) in creators and int(line[13]) >= int(begun)]
 
 
 def assert_nothing_is_left(home: Path, creators: Sequence[int] = ()) -> None:

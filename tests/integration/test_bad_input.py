@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.states import Failed
 from pydantic import SecretStr
 
 from blocks.database_url import conninfo_url
@@ -100,8 +101,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 def test_a_fault_of_the_system_is_no_success(in_process: RUN, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that the system did not let begin a program has failed; it is not taken for one whose result had nowhere to go."""
     error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-    state = SimpleNamespace(result=lambda **_: error)
-    monkeypatch.setattr("flows.backup.backup", lambda **_: state)
+    monkeypatch.setattr("flows.backup.backup", lambda **_: Failed(data=error))
     given = {
         "DATABASE_URL": "postgresql://u@db/d",
         **dict.fromkeys(STORAGE, "backups"),
