@@ -62,14 +62,14 @@ RUN set -eu; \
     # Programs are wanted, not a cluster.
     mkdir -p /etc/postgresql-common; \
     echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf; \
-    apt-get update; \
+    apt-get update --error-on=any; \
     # The repository drops a version some time after its end of life. A newer client dumps databases of that version, too.
     clients=""; \
     for client in $wanted; do \
         if apt-cache show "$client" > /dev/null 2>&1; then clients="$clients $client"; \
         else echo "WARNING: $PGDG_MIRROR has no $client; a newer client does its work" >&2; fi; \
     done; \
-    [ -n "$clients" ] || { echo "ERROR: $PGDG_MIRROR has none of the clients $POSTGRES_CLIENTS" >&2; exit 1; }; \
+    case "$clients" in *"$client") ;; *) echo "ERROR: $PGDG_MIRROR has no $client" >&2; exit 1 ;; esac; \
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $clients $servers $EXTRA_PACKAGES; \
     # A key that everybody has is no secret, and throwaway servers compile no queries: both came with the server's package.
     rm -rf /var/lib/apt/lists/* /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -20,6 +21,11 @@ _BROKEN = (
 )
 
 
+_NO_START = (
+    "give PREFECT_HOME an empty folder, if it holds a database that cannot be used; else the machine is too busy"
+)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the errors of Prefect's client into ours."""
@@ -30,8 +36,12 @@ def translated() -> Iterator[None]:
         raise PrefectUnreachable(f"it answered {error.response.status_code}", hint=hint) from None
     except httpx.HTTPError as error:
         raise PrefectUnreachable(type(error).__name__) from None
+    except json.JSONDecodeError:
+        raise PrefectUnreachable("what it answered is no JSON", hint="PREFECT_API_URL ends in /api") from None
     except RuntimeError as error:
-        # Prefect's sentence for whatever befell the first request of a run; the address in it is left out.
+        # Prefect's sentences for whatever befell the first request of a run; the address in it is left out.
+        if str(error).startswith("Timed out while attempting to connect to ephemeral"):
+            raise PrefectUnreachable("a temporary one did not start", hint=_NO_START) from None
         if not str(error).startswith("Failed to reach API"):
             raise
         raise PrefectUnreachable(type(error.__cause__).__name__) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -188,7 +189,9 @@ def misspelled() -> dict[str, str]:
 def ignored_tmpdir() -> str | None:
     """The folder that TMPDIR names when temporary files go elsewhere: Python takes another one without a word."""
     wanted = os.environ.get("TMPDIR")
-    return wanted if wanted and Path(wanted).resolve() != Path(tempfile.gettempdir()).resolve() else None
+    with contextlib.suppress(OSError):  # where there is none at all, whoever needs one says so
+        return wanted if wanted and Path(wanted).resolve() != Path(tempfile.gettempdir()).resolve() else None
+    return None
 
 
 def describes_a_plan() -> bool:

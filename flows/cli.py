@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -209,6 +210,9 @@ def main() -> None:
         # What was to be done is done; only its result found no place to go.
         terminal.complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)
+    except Exception:  # Typer has a hook of its own for these, which writes them bare
+        logging.getLogger(__name__).exception("Unhandled exception")
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

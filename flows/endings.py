@@ -38,12 +38,17 @@ def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
             if not error.logged:
                 get_run_logger().error("%s", error)
             end = Failed(message=sentence_and_hint(error), data=error)
-        if (context := FlowRunContext.get()) and context.flow_run:
-            _newest_end.clear()
-            _newest_end[context.flow_run.id] = end
+        _keep_end(end)
         return end
 
     return cast(Callable[P, R], told)
+
+
+def _keep_end(end: State[Any]) -> None:
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        _newest_end.clear()  # one is enough: who runs a flow looks at once
+        _newest_end[context.flow_run.id] = end
 
 
 def outcome(state: State[R]) -> R | BaseException:

@@ -56,7 +56,11 @@ class Plainly(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Decide once for a record, because every handler is handed the same one."""
         if "wanted" not in record.__dict__:
-            record.__dict__["wanted"] = _rewrite(record)
+            try:
+                record.__dict__["wanted"] = _rewrite(record)
+            except Exception:  # noqa: BLE001  (a library's call has too few values for its text; that must not end a run)
+                record.msg, record.args = f"{record.msg} {record.args}", ()
+                record.__dict__["wanted"] = True
         return bool(record.__dict__["wanted"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
 
@@ -16,8 +17,16 @@ def start_out_of_reach() -> None:
         return
     from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  (needed here alone, and large)
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        SubprocessASGIServer().start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    server = SubprocessASGIServer()
+    launch = server._run_uvicorn_command  # noqa: SLF001  (its public `start` waits as well)
+
+    def launch_out_of_reach() -> Any:
+        # Only for the moment of the launch: who waits for a server that does not come must be able to leave.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return launch()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    server._run_uvicorn_command = launch_out_of_reach  # type: ignore[method-assign]  # noqa: SLF001
+    server.start()

@@ -12,6 +12,7 @@ but the server: each is one statement in a read-only transaction, which is rolle
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ class _Draft:
         """Keep what a comment says; one in a statement, or on the line of the one before, can be meant for that one."""
         found, inside = _NOTE.fullmatch(comment), bool(self.parts)
         # A name inside is a comment as any other; an expectation stands there where a semicolon is missing.
-        if found and (not inside or found[1].lower() == "expect"):
+        if found and (not inside or _is_expectation(found)):
             kind, said = ("behind", comment.lstrip("-")) if behind or inside else (found[1].lower(), found[2])
             self.notes[kind].append(said.strip())
 
@@ -164,6 +165,13 @@ def read_queries(text: str) -> list[Query]:
     if faults:
         raise ConfigurationError(faults)
     return queries
+
+
+def _is_expectation(note: re.Match[str]) -> bool:
+    """Whether a comment is what its author means to be asked, and not prose that begins like it."""
+    with contextlib.suppress(ValueError):
+        return note[1].lower() == "expect" and bool(read_expectation(note[2]))
+    return False
 
 
 def read_expectation(text: str) -> Expectation:

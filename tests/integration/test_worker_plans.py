@@ -24,6 +24,7 @@ from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan
 from tests.conftest import Ended, NewDatabase
+from tests.faults.http_proxy import Answer, s3_proxy
 
 PASSWORD = "pl4n-passw0rd"
 OTHER = "0ther-passw0rd"
@@ -225,6 +226,14 @@ def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended])
         ended = command_line(*command, PREFECT_API_URL="http://127.0.0.1:1/api")
         assert ended.status == 1
         assert errors(ended) == ["Cannot reach the Prefect server [ConnectError]"]
+
+
+def test_an_address_of_something_else_is_named(command_line: Callable[..., Ended]) -> None:
+    """A page where Prefect's API should be: most often the address lacks its `/api`."""
+    with s3_proxy(1) as other:
+        other.on(".*", "", lambda _: Answer(200, [("Content-Type", "text/html")], b"<html></html>"))
+        ended = command_line("list", "--plan", "shop", PREFECT_API_URL=other.url)
+    assert (ended.status, errors(ended)) == (1, ["Cannot reach the Prefect server [what it answered is no JSON]"])
 
 
 def test_the_form_of_a_plan_explains_itself() -> None:

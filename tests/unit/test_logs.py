@@ -203,3 +203,20 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stderr.splitlines()
     rule = r"\S+Z WARNING: /proc/nowhere cannot be written: .+; the history of runs is kept in \S+ until the next start"
     assert [bool(re.fullmatch(rule, line)) for line in said if "history" in line] == [True]
+
+
+def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:
+    """It is logged line by line, although Typer would write it bare; the command has failed."""
+    program = "from unittest import mock; from flows import cli; mock.patch.object(cli, 'app', lambda: 1 // 0).start(); cli.main()"
+    environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith("ERROR: Unhandled exception")
+    assert lines[-1].endswith("ERROR: ZeroDivisionError: integer division or modulo by zero")
+    assert [line for line in lines if not re.match(r"\S+Z ERROR: ", line)] == []
+    assert done.returncode == 1
+
+
+def test_a_faulty_call_of_a_library_is_written_as_it_is() -> None:
+    """Too few values for its text: that is no reason to end a run."""
+    assert written(logging.WARNING, "%d of %d done", 1) == [f"{STAMP} WARNING: %d of %d done (1,)"]

@@ -337,3 +337,9 @@ def test_the_largest_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "test-queries.sql").write_bytes(b"SELECT 1".ljust(1024 * 1024))
     assert load_queries(None, tmp_path) == [Query("SELECT 1", "SELECT 1")]
     assert faults("S\0E\0L\0") == ["The queries hold a NUL character"]
+
+
+def test_prose_that_begins_like_an_expectation_is_a_comment() -> None:
+    """Inside a query only what can be understood is taken for one."""
+    (query,) = read_queries("SELECT id -- expect: one row per customer\nFROM t;")
+    assert (query.text.split(), query.expectation) == (["SELECT", "id", "FROM", "t"], None)

@@ -92,7 +92,7 @@ def test_only_a_release_may_publish() -> None:
         ("release", "notes"): {"contents": "write"},
         ("dependencies", "propose"): {"contents": "write", "pull-requests": "write"},
     }
-    assert triggers("release") == {"push": {"tags": ["v*"]}}
+    assert triggers("release") == {"push": {"tags": ["v[0-9]+.[0-9]+.[0-9]+"]}}
     assert set(triggers("dependencies")) == {"schedule", "workflow_dispatch"}
 
 
