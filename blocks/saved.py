@@ -19,8 +19,6 @@ _BROKEN = (
     "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
     " (docs/runbooks/lost-prefect-database.md)"
 )
-
-
 _NO_START = (
     "give PREFECT_HOME an empty folder, if it holds a database that cannot be used; else the machine is too busy"
 )
