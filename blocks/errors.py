@@ -247,15 +247,26 @@ class RestoreError(PgRoundtripError):
     message = "Restore failed"
 
 
+class StatementRefused(RestoreError):
+    """A backup holds what no dump of one database has, or it came so; nothing of it is carried out."""
+
+
 class RestoreFailed(RestoreError):
-    """psql could not carry out the dump; `sqlstate` is the server's code where it gave one."""
+    """psql could not carry out the dump; `sqlstate` is the server's code where it gave one, `place` is where in the dump."""
 
     message = "Restore failed"
     hint = "the text in brackets is the server's own"
 
-    def __init__(self, context: str = "", *, sqlstate: str = "", hint: str | None = None) -> None:
+    def __init__(self, context: str = "", *, sqlstate: str = "", place: str = "", hint: str | None = None) -> None:
         self.sqlstate = sqlstate
+        # Apart from the context, by whose words verdicts are found: names in a place could be those words.
+        self.place = " ".join(place.split())
         super().__init__(context, hint=hint)
+
+    @property
+    def sentence(self) -> str:
+        """The server's sentence, and where it happened."""
+        return f"{super().sentence} in {self.place}" if self.place else super().sentence
 
 
 class TargetNotEmpty(RestoreError):

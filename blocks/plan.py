@@ -17,8 +17,8 @@ from blocks.storage import BackupStorage
 
 DEFAULT = "default"
 KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
-_DRILL_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
-                 "verify_strict"}  # fmt: skip
+_SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
+                 "verify_strict", "restore_verify"}  # fmt: skip
 
 
 def _rule(title: str, description: str) -> Any:
@@ -39,6 +39,14 @@ class Plan(Block):
         description="Where drills restore to; when empty, a throwaway server or the database's own.",
     )
     storage: BackupStorage = Field(title="Storage", description="Where the backups are kept.")
+    allow_shared_prefix: bool = Field(
+        default=False, title="Shared folder", description="Whether other databases may keep backups in the folder, too."
+    )
+    backups_of: str | None = Field(
+        default=None,
+        title="Also backups of",
+        description="What the database was before it was moved or renamed: shop, or shop@7712734137005552605.",
+    )
     compression_level: int = Field(
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
     )
@@ -96,6 +104,11 @@ class Plan(Block):
     verify_strict: bool = Field(
         default=False, title="Strict queries", description="Whether a query that cannot be run fails the drill."
     )
+    restore_verify: bool = Field(
+        default=True,
+        title="Compare what was restored",
+        description="Whether a restore reads the restored rows again, and compares them, before they become visible.",
+    )
 
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)
@@ -141,6 +154,8 @@ class Plan(Block):
                 key_id=settings.s3_access_key_id or "",
                 secret=settings.s3_secret_access_key or SecretStr(""),
             ),
+            allow_shared_prefix=settings.allow_shared_prefix,
+            backups_of=settings.backups_of,
             compression_level=settings.compression_level,
             retention_days=settings.backup_retention_days,
             **{f"keep_{rule}": getattr(settings, f"backup_keep_{rule}") for rule in KEEP_RULES},
@@ -150,7 +165,7 @@ class Plan(Block):
             verify_schedule=settings.verify_schedule,
             timezone=settings.tz,
             verify_backup_file=None if settings.verify_latest else settings.verify_backup_file,
-            **settings.model_dump(include=_DRILL_FIELDS),
+            **settings.model_dump(include=_SAME_NAME_FIELDS),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ from blocks.postgres_errors import translated
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
+# The first thing in every session: no name of ours is looked up where others can create something (CVE-2018-1058). The
+# temporary schema is searched first unless it is named. A filtered count must be an error, not a smaller number.
+SAFE_NAMES = "pg_catalog, pg_temp"
+SAFE_SESSION = f"SET search_path = {SAFE_NAMES}; SET row_security = off; SET quote_all_identifiers = off"
+# By this, code that runs at a login finds the same names; poolers refuse it, and their sessions have had their login.
+_SAFE_START = "-c search_path=pg_catalog,pg_temp"
+# What a pooler says of options that it cannot pass on.
+_NO_OPTIONS = re.compile("startup parameter|command-line options", re.IGNORECASE)
 # What a role or database has set for its applications must neither cut us short nor let us wait for ever.
 NO_LIMITS = (
     "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout',"
@@ -48,6 +57,7 @@ class ServerFacts:
     locale_provider: str  # c: libc, i: ICU, b: built in
     locale: str  # of ICU or the built-in provider
     collation_version: str  # of the library that orders text; empty when the locale has none
+    lc_monetary: str  # how it shows money
     superuser: bool
     may_create_databases: bool
 
@@ -104,14 +114,21 @@ class PostgresServer(Block):
         return ["--dbname=" + conninfo.make_conninfo("", **given)]
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """Open a connection in autocommit mode; every fault is translated into our family of errors."""
-        with translated(self.address), self._open() as opened:
+    def connect(self, *, own_names: bool = False) -> Iterator[Connection]:
+        """Open a connection in autocommit mode that looks names up in `pg_catalog` alone.
+
+        With `own_names` it looks where role and database say, for what the user wrote. Every fault is translated into our
+        family of errors.
+        """
+        with translated(self.address), self._open(start="" if own_names else _SAFE_START) as opened:
+            opened.execute(SAFE_SESSION)
             opened.execute(NO_LIMITS)
             opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
+            if own_names:
+                opened.execute("RESET search_path")
             yield Connection(opened, self.address)
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self, start: str = _SAFE_START) -> psycopg.Connection[Any]:
         given: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": APPLICATION_NAME,
@@ -119,18 +136,24 @@ class PostgresServer(Block):
             **self.parameters(),
         }
         given["client_encoding"] = "UTF8"  # we ask for names, whatever encoding the data has
-        return psycopg.connect(autocommit=True, **given)
+        options = f"{given.get('options', '')} {start}".strip()
+        try:
+            return psycopg.connect(autocommit=True, **{**given, "options": options})
+        except psycopg.OperationalError as error:
+            if not start or not _NO_OPTIONS.search(str(error)):
+                raise
+            return psycopg.connect(autocommit=True, **given)
 
     def refuse_pooled_sessions(self) -> None:
         """Raise PooledSessions when a pooler gives our session to others between two statements.
 
         It is asked with nothing set, because a setting would go over to them.
         """
-        with translated(self.address), self._open() as first:
+        with translated(self.address), self._open("") as first:
             # A server tells its process at the start of a session; a pooler tells a number of its own.
             if _process(first) == first.info.backend_pid:
                 return
-            with contextlib.suppress(psycopg.Error), self._open() as second:  # a pool that is full is no such pool
+            with contextlib.suppress(psycopg.Error), self._open("") as second:  # a pool that is full is no such pool
                 seen = [(_process(first), _process(second)) for _ in range(_LOOKS)]
                 ours, others = ({pids[n] for pids in seen} for n in (0, 1))
                 if len(ours) > 1 or ours & others:  # a busy pool gives us another each time
@@ -153,7 +176,7 @@ class PostgresServer(Block):
                 " current_database(), pg_database_size(current_database()), pg_encoding_to_char(d.encoding),"
                 " d.datcollate, d.datctype, coalesce(to_jsonb(d)->>'datlocprovider', 'c'),"
                 " coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', ''),"
-                " coalesce(to_jsonb(d)->>'datcollversion', ''), r.rolsuper, r.rolsuper OR r.rolcreatedb"
+                " coalesce(to_jsonb(d)->>'datcollversion', ''), current_setting('lc_monetary'), r.rolsuper, r.rolsuper OR r.rolcreatedb"
                 " FROM pg_database d, pg_roles r"
                 " WHERE d.datname = current_database() AND r.rolname = current_user"
             )[0]
@@ -162,7 +185,7 @@ class PostgresServer(Block):
 
 def _process(opened: psycopg.Connection[Any]) -> int:
     """The server's process that serves us at this moment; a prepared statement would be of another one."""
-    (pid,) = opened.execute("SELECT pg_backend_pid()", prepare=False).fetchall()[0]
+    (pid,) = opened.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchall()[0]
     return int(pid)
 
 

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     s3_region: str | None = None
     s3_provider: ProviderKey | None = None
     backup_prefix: Folder = "postgres-backups"
+    allow_shared_prefix: bool = False
+    backups_of: str | None = None
     backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
     backup_schedule: Cron | None = None
     backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     verify_queries_file: str | None = None
     verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
     verify_strict: bool = False
+    restore_verify: bool = True
     tz: TimeZone = "UTC"
     serve_flows: FlowNames = ",".join(FLOWS)
     port: Port = 8080

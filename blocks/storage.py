@@ -7,6 +7,7 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,12 +17,14 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
-from blocks.errors import ObjectMissing, StorageError
+from blocks.errors import BackupDamaged, ObjectMissing, StorageError
 from blocks.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.retry_after import heed_retry_after
 from blocks.storage_errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
 
 READ_BYTES = 1 << 20
+# A manifest of 100,000 tables is about half of it.
+DOCUMENT_BYTES = 64 << 20
 # Tells our objects from another tool's of the same name.
 _MARK = {"made-by": "pg-roundtrip"}
 _BREAKS = 5
@@ -140,11 +143,17 @@ class BackupStorage(Block):
             body.seek(0)
         return {"ContentMD5": b64encode(found.digest()).decode()}
 
-    def get(self, key: str) -> bytes:
-        """Fetch a small object."""
+    def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
+        """Fetch a small object; raises BackupDamaged for one that is larger, whatever size the storage says that it has."""
+        data = bytearray()
         with translated(DOWNLOAD, key):
-            answer = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key)
-            return bytes(answer["Body"].read())
+            body = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key)["Body"]
+            with closing(body):
+                while len(data) <= limit_bytes and (chunk := body.read(min(READ_BYTES, limit_bytes + 1 - len(data)))):
+                    data += chunk
+        if len(data) > limit_bytes:
+            raise BackupDamaged(f"{key} is larger than {limit_bytes:,} bytes", check="manifest")
+        return bytes(data)
 
     def stat(self, key: str, what: str = REQUEST) -> StoredObject | None:
         """Look whether an object is there, and how large it is; `what` is the sentence for it when that fails."""

@@ -47,6 +47,7 @@ class BackupResult(BaseModel):
     tables: int
     sha256: str
     seconds: float
+    warnings: list[str] = []
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -62,7 +63,7 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     source = inspect_source(the_plan)
     wanted = name_backup(the_plan)
     sweep_stale_uploads(the_plan)
-    before = read_previous(the_plan, plan, source)
+    before = read_previous(the_plan, source)
     begun = time.monotonic()
     manifest = dump_to_storage(the_plan, plan, source, wanted, before)
     seconds = time.monotonic() - begun
@@ -92,4 +93,5 @@ def _prune_after(plan: Plan, name: str) -> str:
 
 def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
     shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
+    shown["warnings"] = list(manifest.warnings)
     return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

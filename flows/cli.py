@@ -127,6 +127,9 @@ def restore(
         str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a database that has tables.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not compare the restored rows before they become visible.")
+    ] = False,
     plan: PlanName = DEFAULT,
 ) -> None:
     """Restore a backup to a database; nothing becomes visible before all of it was checked."""
@@ -134,7 +137,7 @@ def restore(
     _require(plan, "storage", "target")
     from flows.restore import restore as flow  # noqa: PLC0415
 
-    rows = _run(flow, backup=backup, plan=plan, replace=replace)
+    rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify)
     terminal.say(f"Restored {rows:,} rows")
 
 

@@ -15,6 +15,7 @@ from prefect.states import Failed
 from blocks.errors import PgRoundtripError
 from blocks.saved import translated
 from flows import end_with_the_service
+from tasks.wording import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +39,7 @@ def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
             if not error.logged:
                 get_run_logger().error("%s", error)
             end = Failed(message=sentence_and_hint(error), data=error)
+        end.message = visible(end.message) if end.message else end.message
         _keep_end(end)
         return end
 
@@ -64,4 +66,4 @@ def outcome(state: State[R]) -> R | BaseException:
 
 def sentence_and_hint(error: PgRoundtripError) -> str:
     """An error in one line: `Cannot connect to database [db:5432/app] HINT: check …`."""
-    return " ".join(error.lines()).removeprefix("ERROR: ")
+    return visible(" ".join(error.lines()).removeprefix("ERROR: "))

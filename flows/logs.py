@@ -6,6 +6,7 @@ Every line has the time and the level, also within a record of several: collecto
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -15,7 +16,7 @@ from types import TracebackType
 
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
-from tasks.wording import iso
+from tasks.wording import iso, visible
 
 _logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
@@ -25,6 +26,8 @@ _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary serve
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
 _STOPPED = "Crash detected! Execution was aborted by"
+# What SQLite says to the server's services when others write for too long; they try again.
+_BUSY = "database is locked"
 _TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
@@ -37,13 +40,14 @@ class PlainFormatter(logging.Formatter):
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         moment = datetime.fromtimestamp(record.created, UTC)
-        return "\n".join(log_lines(_level(record.levelno), text.splitlines() or [""], moment))
+        # Not splitlines(): what else it takes for the end of a line is shown.
+        return "\n".join(log_lines(_level(record.levelno), text.rstrip("\n").split("\n"), moment))
 
 
 def log_lines(level: str, lines: Iterable[str], moment: datetime | None = None) -> Iterator[str]:
     """Lines as the log has them; one that names the level already does not get it twice."""
     stamp = iso(moment or utc_now())
-    return (f"{stamp} {level}: {line.removeprefix(level + ': ')}" for line in lines)
+    return (f"{stamp} {level}: {visible(line.removeprefix(level + ': '))}" for line in lines)
 
 
 def _level(number: int) -> str:
@@ -61,6 +65,7 @@ class Plainly(logging.Filter):
             except Exception:  # noqa: BLE001  (a library's call has too few values for its text; that must not end a run)
                 record.msg, record.args = f"{record.msg} {record.args}", ()
                 record.__dict__["wanted"] = True
+            _make_visible(record)
         return bool(record.__dict__["wanted"])
 
 
@@ -72,6 +77,9 @@ def _rewrite(record: logging.LogRecord) -> bool:
     if record.getMessage().startswith(_STOPPED):
         _replace(record, logging.WARNING, _TOLD_TO_STOP)
         return not record.name.startswith("prefect.task_runs")  # its flow says the same
+    if record.name.startswith("prefect.server") and _BUSY in str(error):
+        _replace(record, logging.WARNING, f"Prefect's history is busy, and its server goes on [{record.getMessage()}]")
+        return True
     if not isinstance(error, PgRoundtripError):
         return not _is_chatter(record)
     again = " - Retry " in record.getMessage()
@@ -82,6 +90,19 @@ def _rewrite(record: logging.LogRecord) -> bool:
     # The task logs an error where it happened; the flow around it need not say it again.
     first, error.logged = not error.logged, True
     return first
+
+
+def _make_visible(record: logging.LogRecord) -> None:
+    """Show what cannot be seen, for every handler: those of Prefect's history write as they please.
+
+    A line feed in a value that is filled in would begin a line that looks like one of ours.
+    """
+    if isinstance(record.args, tuple):
+        record.args = tuple(visible(value) if isinstance(value, str) else value for value in record.args)
+    with contextlib.suppress(Exception):  # a library's call has too few values for its text
+        record.msg, record.args = visible(record.getMessage(), lines=True), ()
+    if record.exc_info and not record.exc_text:
+        record.exc_text = visible(logging.Formatter().formatException(record.exc_info), lines=True)
 
 
 def _replace(record: logging.LogRecord, level: int, text: str) -> None:

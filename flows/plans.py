@@ -19,6 +19,7 @@ from blocks.settings import load_settings
 from flows import terminal
 from flows.parameters import BLOCK_NAME
 from tasks.plans import list_plans, plan_exists, save_plan
+from tasks.whose import refused_folder
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -40,6 +41,9 @@ def add(
     if faults:
         raise ConfigurationError(faults)
     plan = Plan.from_settings(settings)
+    taken = refused_folder(plan)
+    if taken:
+        raise ConfigurationError([Fault(*taken)])
     save_plan(name, plan)
     terminal.say(f"Saved the plan {name}: {plan.source.address} to {plan.storage.endpoint} {plan.storage.address}")
     if pool:

@@ -22,7 +22,11 @@ log_plainly()
 @flow(name="restore", flow_run_name=named("restore"), validate_parameters=False)
 @in_words
 def restore(
-    backup: BackupName, plan: PlanName = DEFAULT, target: ServerName = DEFAULT, replace: bool = False
+    backup: BackupName,
+    plan: PlanName = DEFAULT,
+    target: ServerName = DEFAULT,
+    replace: bool = False,
+    verify: bool = True,
 ) -> State[int]:
     """Restore a backup; nothing becomes visible before all of it was checked. Returns the number of rows.
 
@@ -32,13 +36,15 @@ def restore(
         target: Where to: the name of a saved PostgreSQL Server block, or `default` for RESTORE_DATABASE_URL.
         replace: DANGER: everything that the target database holds now is dropped and replaced by the backup, with no way
             back. Without it, a database that has tables is refused.
+        verify: Whether the restored rows are read again and compared before the database becomes visible. A plan can turn it
+            off for all of its restores.
     """
     the_plan = resolve_plan(plan, frozenset({"storage"}))
     chosen, manifest = choose_named(the_plan, backup)
-    place = look_at_target(resolve_target(target), replace)
+    place = look_at_target(resolve_target(target), replace, manifest)
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
-    restored = how(the_plan, chosen, manifest, place)
+    restored = how(the_plan, chosen, manifest, place, verify=verify and the_plan.restore_verify)
     what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
     return Completed(message=message, data=restored.summary.rows)

@@ -32,7 +32,7 @@ from tasks.engine.checklist import not_possible
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.engine.queries import Query
 from tasks.rehearsal import Rehearsal
-from tasks.reports import drill_sentence, publish_catalog, publish_drill
+from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
 log_plainly()
 
@@ -66,7 +66,9 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
     if complaint := complaint_of(report, seen.error):
         get_run_logger().error("%s", complaint)
     else:
-        get_run_logger().info("%s: %s", report.verdict.value, drill_sentence(report))
+        get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
+        for warning in report.warnings:
+            get_run_logger().warning("Not in the backup: %s", warning)
     _keep(the_plan, plan, report)
     return _final_state(report)
 

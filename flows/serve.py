@@ -128,7 +128,7 @@ async def _ports(settings: Settings, login: Login | None, watch: Watch) -> Async
     metrics = watch.metrics if settings.metrics_enabled else None
 
     def gateway() -> Starlette:
-        return make_gateway(login, _prefect_server() if login else None, watch.health, metrics)
+        return make_gateway(login, _prefect_server() if login else None, watch.health, metrics, watch.attempts)
 
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(host.listening(gateway, settings.port))

@@ -14,11 +14,12 @@ from rich.text import Text
 from blocks.saved import WHEN_INVALID
 from flows.logs import log_lines
 from tasks.check import Finding
-from tasks.engine.checklist import rows_of_tables
+from tasks.engine.checklist import rows_of_tables, warnings_counted
+from tasks.engine.identity import Database
 from tasks.engine.manifest import DrillReport
 from tasks.engine.retention import Plan as RetentionPlan
-from tasks.reports import coverage, retention_table, timings
-from tasks.wording import human_bytes
+from tasks.reports import coverage, retention_table, timings, verdict_line
+from tasks.wording import human_bytes, visible, visible_json
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
 _RESULTS = {
@@ -31,7 +32,7 @@ _RESULTS = {
 
 def say(text: str) -> None:
     """Print one line."""
-    _console().print(text, markup=False, highlight=False)
+    _console().print(visible(text), markup=False, highlight=False)
 
 
 def complain(lines: Iterable[str], level: str = "ERROR") -> None:
@@ -41,14 +42,14 @@ def complain(lines: Iterable[str], level: str = "ERROR") -> None:
 
 def show_json(document: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible_json(json.dumps(document, indent=1, ensure_ascii=False)) + "\n")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
     """Print what `check` saw, and below it what to do."""
     table = _table("", "check", "what was found")
     for finding in findings:
-        table.add_row(_MARKS[finding.result], finding.name, Text(finding.text))
+        table.row(Text.from_markup(_MARKS[finding.result]), finding.name, finding.text)
     _console().print(table)
     for finding in findings:
         if finding.result != "ok":
@@ -62,6 +63,13 @@ def show_backup(done: Mapping[str, Any]) -> None:
         f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
         f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
     )
+    _say_warnings(done["warnings"])
+
+
+def _say_warnings(warnings: Sequence[str]) -> None:
+    """What a backup lacks; the log has it with hints, on standard error."""
+    for warning in warnings:
+        say(f"WARNING: {warning}")
 
 
 def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
@@ -69,11 +77,22 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     if not entries:
         say("No backups found in S3")
         return
-    table = _table("backup", "taken at", "size", "rows", "verdict")
+    table = _table("backup", "database", "taken at", "size", "rows", "verdict")
+    servers = {e.get("system_identifier") for e in entries} - {None}
     for e in reversed(entries):
         rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
-        table.add_row(e["name"], e["taken_at"], human_bytes(e["object_bytes"]), rows, e["verdict"] or "not drilled")
+        made = (
+            str(Database(e["database"], (e.get("system_identifier") or "") if len(servers) > 1 else ""))
+            if e.get("database")
+            else ""
+        )
+        taken = e["taken_at"] + (" (future)" if e.get("from_future") else "")
+        table.row(e["name"], made, taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
     _console().print(table)
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    return f"{entry['verdict'] or 'not drilled'}{warnings_counted(entry.get('warnings', []))}"
 
 
 def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
@@ -84,7 +103,7 @@ def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
     table = _table("plan", "database", "storage", "backups due", "drills due")
     for plan in plans:
         shown = "?" if plan["fault"] else "none"
-        table.add_row(plan["name"], *(plan[c] or shown for c in ("database", "storage", "backups_due", "drills_due")))
+        table.row(plan["name"], *(plan[c] or shown for c in ("database", "storage", "backups_due", "drills_due")))
     _console().print(table)
     for plan in plans:
         if plan["fault"]:
@@ -94,11 +113,12 @@ def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
 def show_report(report: DrillReport) -> None:
     """Print a drill's verdict first, then what it covers, every check, and the timings."""
     style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")
-    _console().print(Text(f"{report.verdict.value}: {report.backup}", style=style))
+    _console().print(_text(f"{verdict_line(report)}: {report.backup}", style))
     say(coverage(report))
+    _say_warnings(report.warnings)
     table = _table("result", "check", "evidence", "took")
     for check in report.checks:
-        table.add_row(_RESULTS[check.result], check.name, Text(check.evidence), f"{check.seconds:.1f} s")
+        table.row(Text.from_markup(_RESULTS[check.result]), check.name, check.evidence, f"{check.seconds:.1f} s")
     _console().print(table)
     say("; ".join(f"{name}: {value}" for name, value in timings(report).items()))
 
@@ -107,7 +127,7 @@ def show_facts(facts: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(_text(name, "bold"), _text(value))
     _console().print(table)
 
 
@@ -115,15 +135,27 @@ def show_retention(decided: RetentionPlan, *, dry_run: bool) -> None:
     """Print what became, or would become, of every backup, and why."""
     table = _table("backup", "decision", "reason")
     for row in retention_table(decided):
-        table.add_row(row["backup"], row["decision"], row["reason"])
+        table.row(row["backup"], row["decision"], row["reason"])
     _console().print(table)
     verb = "Would delete" if dry_run else "Deleted"
     failed = f"; {decided.failed} could not be deleted" if decided.failed else ""
     say(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups{failed}")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+class _Table(Table):
+    """A table whose cells are text as it is: names in them are neither markup nor orders to the terminal."""
+
+    def row(self, *cells: str | Text) -> None:
+        """Add a row; a `Text` has its colours already."""
+        self.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(visible(text, lines=True), style=style)
+
+
+def _table(*columns: str) -> _Table:
+    table = _Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
-from blocks.errors import EmptyBackup, PgRoundtripError, StorageError
+from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import ServerFacts
-from blocks.storage_errors import UPLOAD
+from blocks.storage_errors import REQUEST, UPLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client, match_client
 from tasks.engine.dump import running_dump
+from tasks.engine.dump_warnings import bounded
+from tasks.engine.folder import Folder
 from tasks.engine.gzip_blocks import BLOCK_BYTES
-from tasks.engine.manifest import Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.identity import Database, read_identity
+from tasks.engine.left_out import LeftOut, what_is_left_out
+from tasks.engine.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.newest import WHEN_FUTURE, newest_whole, told_of_future
 from tasks.engine.pipeline import StreamResult, stream_dump
+from tasks.engine.roles import read_roles
 from tasks.engine.schema_text import RULES
+from tasks.engine.text_settings import MONETARY
 from tasks.engine.upload import Upload
 from tasks.policy import LONG, ONCE, QUICK, called
 from tasks.reports.progress import DumpProgress
+from tasks.whose import folder_of, refusal, sharing
 from tasks.wording import human_bytes, iso, tool_version
 
 # Whoever runs many plans limits how many dumps run at once by a Prefect concurrency limit for this tag.
@@ -37,6 +45,9 @@ class Source:
     facts: ServerFacts
     client: Client
     extensions: dict[str, str]
+    roles: tuple[RoleRecord, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    database: Database = field(default_factory=lambda: Database(""))
 
 
 @task(**called("look at the source"), **QUICK)
@@ -52,11 +63,25 @@ def inspect_source(plan: Plan) -> Source:
     with server.connect() as connection:
         found = connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions: dict[str, str] = {name: version for name, version in found}  # noqa: C416
+        roles = read_roles(connection)
+        database = read_identity(connection, facts.database)
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    return Source(facts, client, extensions)
+    return Source(facts, client, extensions, roles, _left_out(plan), database)
+
+
+def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
+    """What the dump will lack, told beforehand; a question that fails is no reason not to make a backup."""
+    try:
+        found = tuple(what_is_left_out(plan.source))
+    except DatabaseError as error:
+        get_run_logger().warning("Could not look for what pg_dump leaves out: %s", error.sentence)
+        return ()
+    for one in found:
+        get_run_logger().warning("Not in the backup: %s\nHINT: %s", bounded([one.text])[0], one.hint)
+    return found
 
 
 @task(**called("name the backup"), **QUICK)
@@ -75,23 +100,34 @@ def _free_name(plan: Plan, moment: datetime) -> str:
 
 
 @task(**called("look at the backup before"), **ONCE)
-def read_previous(plan: Plan, plan_name: str, source: Source) -> Manifest | None:
+def read_previous(plan: Plan, source: Source) -> Manifest | None:
     """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup.
 
-    Names do not tell of what a backup is, so retention takes all in a folder for one database's: who keeps two there is warned.
+    Raises ConfigurationError for the first one in a folder where another database keeps its own.
     """
+    now = utc_now()
     try:
-        ours = [b for b in catalog.read_catalog(plan.storage) if not b.foreign]
-        found = catalog.load_manifest(plan.storage, ours[-1]) if ours else None
+        folder = folder_of(plan, source.database, what=REQUEST)
+        _tell_of_folder(plan, folder, now)
+        last = newest_whole(folder.own, now)
+        return catalog.load_manifest(plan.storage, last) if last else None
+    except ConfigurationError:
+        raise
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
         return None
-    if found and (found.plan, found.database) != (plan_name, source.facts.database):
-        get_run_logger().warning(
-            "The newest backup in %s is of the plan %s, database %s\nHINT: give each database a BACKUP_PREFIX of its own; "
-            "in one folder, one that goes on hides that the other has stopped", plan.storage.address, found.plan, found.database,
-        )  # fmt: skip
-    return found
+
+
+def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
+    """Refuse a folder that is another's; one that two share already, or a database that was moved, is only warned about."""
+    logger = get_run_logger()
+    refused = refusal(plan, folder)
+    if refused and not folder.moved:
+        raise ConfigurationError([Fault(*refused)])
+    if shared := sharing(plan, folder):
+        logger.warning("%s\nHINT: %s", *shared)
+    if odd := told_of_future(folder.backups, now):
+        logger.warning("In %s, %s\nHINT: %s", plan.storage.address, odd, WHEN_FUTURE)
 
 
 @task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)
@@ -115,7 +151,28 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, befor
         result = stream_dump(dump, sink, plan.compression_level, progress.tell)
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
-    return _manifest(plan_name, plan, source, name, started, result)
+    for warning in dump.warnings:
+        logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not hold", warning)
+    refused = _would_refuse(result)
+    for warning in refused:
+        logger.warning(
+            "%s\nHINT: restore it by hand, with psql; and report it, if the database is a sound one", warning
+        )
+    manifest = _manifest(plan_name, plan, source, name, started, result)
+    return manifest.model_copy(update={"warnings": _warnings(source, (*dump.warnings, *refused))})
+
+
+def _would_refuse(result: StreamResult) -> tuple[str, ...]:
+    """What a restore of ours would not let through: the backup is kept all the same."""
+    why = result.summary.refused
+    return (f"pg-roundtrip will not restore this by itself: {why}",) if why else ()
+
+
+def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
+    """What pg_dump said, and what was found without it; not the same thing twice."""
+    heard = "\n".join(said)
+    found = [one.text for one in source.left_out if not one.said_by_pg_dump or one.said_by_pg_dump not in heard]
+    return bounded([*found, *said])
 
 
 @task(**called("commit the backup"), **QUICK)
@@ -143,7 +200,24 @@ def _manifest(
     plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult
 ) -> Manifest:
     summary, facts = result.summary, source.facts
-    tables = tuple(
+    sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
+    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
+    return Manifest(
+        tool_version=tool_version(), plan=plan_name, name=name, database=facts.database,
+        system_identifier=source.database.system_identifier, database_oid=source.database.oid,
+        server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
+        collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
+        locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
+        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.compression_level}",
+        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
+        tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
+        extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
+        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary,
+    )  # fmt: skip
+
+
+def _tables(result: StreamResult) -> tuple[TableRecord, ...]:
+    return tuple(
         TableRecord(
             name=t.name,
             columns=t.columns,
@@ -153,18 +227,5 @@ def _manifest(
             member_offset=result.member_offsets[t.start // BLOCK_BYTES],
             skip_bytes=t.start % BLOCK_BYTES,
         )
-        for t in summary.tables.values()
+        for t in result.summary.tables.values()
     )
-    sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
-    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
-    return Manifest(
-        tool_version=tool_version(), plan=plan_name, name=name, database=facts.database,
-        server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
-        collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
-        locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
-        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.compression_level}",
-        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
-        tables=tables,
-        sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
-        extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
-    )  # fmt: skip

@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-from blocks.errors import DumpFailed, ObjectMissing, PgRoundtripError, StorageError
+from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from blocks.providers import OTHER, provider_of, region_in
 from blocks.settings import ignored_tmpdir, misspelled
 from blocks.storage import BackupStorage
+from blocks.storage_errors import REQUEST
+from tasks.clock import utc_now
 from tasks.engine.clients import match_client
+from tasks.engine.confinement import holds
+from tasks.engine.dump_warnings import bounded
+from tasks.engine.left_out import what_is_left_out
+from tasks.engine.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.queries import load_queries
 from tasks.place import choose_place
+from tasks.whose import folder_of, refusal, sharing
 from tasks.wording import human_bytes
 
 T = TypeVar("T")
@@ -54,8 +61,42 @@ def check_plan(plan: Plan) -> list[Finding]:
     if facts:
         _try(findings, "client", lambda: _client(facts))
         _try(findings, "read every table", lambda: _may_read(plan.source))
+        _look_at_left_out(findings, plan.source)
     _look_at_drills(findings, plan, facts)
-    return [*findings, *check_provider(plan.storage), *check_storage(plan)]
+    stored = check_storage(plan)
+    if not any(f.result == "error" for f in stored):
+        stored += check_folder(plan)
+    return [*findings, *check_provider(plan.storage), *stored]
+
+
+def check_folder(plan: Plan) -> list[Finding]:
+    """Whether another database keeps its backups in the folder, and whether a clock was wrong."""
+    findings: list[Finding] = []
+    folder = _try(findings, "folder", lambda: folder_of(plan, what=REQUEST))
+    if folder is None:
+        return findings
+    found = Finding("folder", "ok", "no other database's backups are in it")
+    if refused := refusal(plan, folder):
+        found = Finding("folder", "error", *refused)
+    elif shared := sharing(plan, folder):
+        found = Finding("folder", "warning", *shared)
+    findings = [found]
+    if odd := told_of_future(folder.backups, utc_now()):
+        findings.append(Finding("clock", "warning", odd, WHEN_FUTURE))
+    return findings
+
+
+def _look_at_left_out(findings: list[Finding], source: PostgresServer) -> None:
+    """What pg_dump will leave out without an error."""
+    name = "left out"
+    try:
+        found = what_is_left_out(source)
+    except DatabaseError as error:
+        findings.append(Finding(name, "warning", error.sentence, error.hint))
+        return
+    findings += [Finding(name, "warning", bounded([one.text])[0], one.hint) for one in found]
+    if not found:
+        findings.append(Finding(name, "ok", "nothing that should be in it"))
 
 
 def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None) -> None:
@@ -66,7 +107,18 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
         drill = _try(findings, "drill server", lambda: _server(there)) if plan.verify_server else source
         if drill:
             findings.append(_may_create(drill.facts))
+    elif place:
+        findings.append(_confined())
     _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
+
+
+def _confined() -> Finding:
+    """Whether the system keeps code of a backup inside of the sandbox that it runs in."""
+    missing = [f"its {what}" for what in ("files", "network") if what not in holds()]
+    if not missing:
+        return Finding("sandbox", "ok", "the system confines it to its own files, without a network")
+    text = f"the system does not confine {' and '.join(missing)}, and a backup runs code of its database there"
+    return Finding("sandbox", "warning", text, "give drills a container of their own (SECURITY.md)")
 
 
 def check_variables() -> Iterator[Finding]:
@@ -114,7 +166,7 @@ def check_storage(plan: Plan) -> list[Finding]:
         return "an object reads back as it was written"
 
     def listed() -> str:
-        if key not in {found.key for found in storage.list_objects()}:
+        if not any(found.key == key for found in storage.list_objects()):
             raise ObjectMissing(key, hint="the storage does not list what was just written; backups would not be found")
         return "the object is listed"
 

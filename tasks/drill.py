@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.storage_errors import DOWNLOAD
+from tasks.choice import choose
 from tasks.engine import catalog, checklist, verdict
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import counted
@@ -22,14 +22,20 @@ from tasks.policy import LONG, QUICK, called
 from tasks.rehearsal import Rehearsal, Task, rehearse
 from tasks.wording import human_age, tool_version
 
+# When one of these fails, rows are missing or others.
+_CONTENTS = {
+    checklist.OBJECT, checklist.MANIFEST, checklist.SIZE, checklist.GZIP, checklist.COMPLETE, checklist.TABLES, checklist.ROWS,
+    checklist.DIGESTS, checklist.LARGE_OBJECTS, checklist.SEQUENCES, checklist.TABLE_QUERY, checklist.ROW_QUERY,
+}  # fmt: skip
+_OTHER_SCHEMA = (
+    "all rows came back, but into another schema than the one that was dumped; the report has the differences"
+)
+
 
 @task(**called("choose the backup"), **QUICK)
 def choose_backup(plan: Plan, name: str | None) -> Backup:
     """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
-    backups = catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD))
-    if name == catalog.LATEST:
-        return catalog.choose(backups, None)
-    return catalog.choose(backups, name or plan.verify_backup_file)
+    return choose(plan, None if name == catalog.LATEST else name or plan.verify_backup_file, in_turn=True)
 
 
 @task(**called("read the queries"), **QUICK)
@@ -102,7 +108,7 @@ def report_on(
         started_at=started, age_seconds=round(max(0.0, (started - backup.taken_at).total_seconds()), 3),
         tables=len(summary.tables) if summary else 0, rows=summary.rows if summary else 0,
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
-        compare_seconds=seen.compare_seconds, seconds=round(seconds, 3),
+        compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
     )  # fmt: skip
 
 
@@ -138,7 +144,7 @@ def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRound
         return error
     failed = {c.name for c in report.checks if c.result == "failed"}
     if failed & (set(checklist.ALL) - {checklist.AGE}):
-        return BackupDamaged(report.cause)
+        return BackupDamaged(report.cause) if failed & _CONTENTS else BackupDamaged(report.cause, hint=_OTHER_SCHEMA)
     hint = "the backup is what was dumped; look at what was dumped, and when"
     return BackupError(report.cause, message="Verification failed", hint=hint)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.schedule import Schedule
-from tasks.engine import catalog
+from blocks.storage_errors import REQUEST
 from tasks.engine.catalog import Backup
+from tasks.engine.newest import newest_whole, told_of_future
+from tasks.whose import folder_of
 from tasks.wording import human_age, iso
 
 OK = "ok"
@@ -23,6 +25,7 @@ class Health:
 
     parts: dict[str, str]
     newest: datetime | None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -37,28 +40,23 @@ class Health:
             "reason": "; ".join(faults),
             **self.parts,
             "newest_backup": iso(self.newest) if self.newest else None,
+            **({"warnings": self.warnings} if self.warnings else {}),
         }
 
 
 def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) -> Health:
     """Ask the bucket and, where backups are made here, the database, and judge the newest backup's age."""
-    parts, newest = {}, None
+    parts: dict[str, str] = {}
     if backs_up:
         parts["database"] = _said(plan.source.ask)
     backups: list[Backup] = []
-    parts["storage"] = _said(lambda: backups.extend(catalog.read_catalog(plan.storage)))
-    if parts["storage"] == OK:
-        newest = newest_whole([b for b in backups if b.taken_at <= now])
+    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, what=REQUEST).own))
+    newest, odd = newest_whole(backups, now), told_of_future(backups, now)
     # Who only drills does not know how often another one backs up.
     if parts["storage"] == OK and backs_up:
-        parts["backups"] = overdue(newest, plan.backups_due, started_at, now) or OK
-    return Health(parts, newest)
-
-
-def newest_whole(backups: list[Backup]) -> datetime | None:
-    """When the newest backup was taken; one without a manifest may be half a backup, and counts where there are only such."""
-    whole = [b for b in backups if not b.foreign] or backups
-    return whole[-1].taken_at if whole else None
+        late = overdue(newest.taken_at if newest else None, plan.backups_due, started_at, now)
+        parts["backups"] = (late if newest or not odd else late and odd) or OK
+    return Health(parts, newest.taken_at if newest else None, [odd] if odd else [])
 
 
 def overdue(newest: datetime | None, due: Schedule, started_at: datetime, now: datetime) -> str:

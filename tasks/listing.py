@@ -9,15 +9,18 @@ from typing import Any
 from blocks.errors import BackupDamaged, ObjectMissing
 from blocks.plan import Plan
 from blocks.storage import BackupStorage
+from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
+from tasks.engine.dump_warnings import bounded
+from tasks.engine.newest import is_future
 from tasks.wording import iso
 
 _AT_ONCE = 16
 
 
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
-    """Every backup, oldest first: `name, taken_at, object_bytes, foreign, rows, verdict`.
+    """Every backup, oldest first: `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict`.
 
     `rows` is None for a foreign backup, and for one whose manifest cannot be read, or is gone since the listing was made;
     `verdict` for one never drilled.
@@ -39,9 +42,13 @@ def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
     report = catalog.load_report(storage, backup)
     return {
         "name": backup.name,
+        "database": manifest.database if manifest else None,
+        "system_identifier": (manifest.system_identifier or None) if manifest else None,
+        "from_future": is_future(backup.taken_at, utc_now()),
         "taken_at": iso(backup.taken_at),
         "object_bytes": backup.object_bytes,
         "foreign": backup.foreign,
         "rows": manifest.rows if manifest else None,
+        "warnings": list(bounded(manifest.warnings)) if manifest else [],
         "verdict": report.verdict.value if report else None,
     }

@@ -6,17 +6,22 @@ Names and units follow https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
+from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.manifest import DrillReport, Manifest, Verdict
+from tasks.engine.newest import from_future, is_future, newest_whole, of_the_past
+from tasks.whose import folder_of
 from tasks.wording import tool_version
 
 # Each one that was drilled costs a request a scrape, until one is found that is PROVEN.
@@ -30,6 +35,7 @@ class Stock:
 
     readable: bool
     backups: tuple[Backup, ...] = ()
+    newest: Backup | None = None
     manifest: Manifest | None = None
     report: DrillReport | None = None
     proven: Backup | None = None
@@ -37,22 +43,32 @@ class Stock:
 
 def read_stock(plan: Plan) -> Stock:
     """Ask the bucket; one that does not answer is told as that, not as an empty one."""
+    now = utc_now()
     try:
-        backups = catalog.read_catalog(plan.storage)
-        whole = next((b for b in reversed(backups) if not b.foreign), None)
-        drilled = next((b for b in reversed(backups) if b.has_report), None)
+        backups = folder_of(plan).own
+        past, newest = of_the_past(backups, now), newest_whole(backups, now)
+        drilled = next((b for b in reversed(past) if b.has_report), None)
         return Stock(
             readable=True,
             backups=tuple(backups),
-            manifest=catalog.load_manifest(plan.storage, whole) if whole else None,
+            newest=newest,
+            manifest=catalog.load_manifest(plan.storage, newest) if newest else None,
             report=catalog.load_report(plan.storage, drilled) if drilled else None,
-            proven=catalog.newest_proven(plan.storage, backups[-_LOOKED_AT:]),
+            proven=catalog.newest_proven(plan.storage, past[-_LOOKED_AT:]),
         )
     except PgRoundtripError:
         return Stock(readable=False)
 
 
-def exposition(plan: str, stock: Stock, failures: Failures, next_runs: Mapping[str, datetime], now: datetime) -> bytes:
+def exposition(
+    plan: str,
+    stock: Stock,
+    failures: Failures,
+    next_runs: Mapping[str, datetime],
+    now: datetime,
+    *,
+    failed_logins: int | None = None,
+) -> bytes:
     """What is known, in Prometheus' text format; what is not known has no line."""
     page = _Page(plan)
     page.put("catalog_readable", "Whether the bucket could be listed.", float(stock.readable))
@@ -60,42 +76,64 @@ def exposition(plan: str, stock: Stock, failures: Failures, next_runs: Mapping[s
     if stock.readable:
         _about_backups(page, stock, now)
     if stock.report:
-        _about_drills(page, stock.report, stock.proven)
+        _about_drills(page, stock.report, stock.proven, now)
     for (flow, cause), count in sorted(failures.items()):
         page.put("failed_runs", "Failed runs in Prefect's history.", count, flow=flow, cause=cause)
     for flow, at in sorted(next_runs.items()):
         page.put("next_run_timestamp_seconds", "When a flow runs next.", at.timestamp(), flow=flow)
+    if failed_logins is not None:
+        page.count("failed_logins_total", "Failed logins since the service started.", failed_logins)
     return page.text()
 
 
 def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backups", "Backups in the bucket.", len(stock.backups))
     page.put("stored_bytes", "Size of all backups together.", sum(b.object_bytes for b in stock.backups))
-    if stock.manifest is None:
+    ahead = len(from_future(stock.backups, now))
+    page.put("backups_from_future", "Backups that a wrong clock named for the future.", ahead)
+    if stock.manifest is None or stock.newest is None:
         return
-    newest, began = stock.manifest, stock.manifest.started_at
-    took = (newest.ended_at - began).total_seconds()
-    page.put(
-        "backup_last_success_timestamp_seconds", "When the newest backup was finished.", newest.ended_at.timestamp()
-    )
-    page.put("backup_age_seconds", "Age of the newest backup's contents.", (now - began).total_seconds())
+    newest = stock.manifest
+    began, ended = _times(stock.newest, newest, now)
+    took = max(0.0, (newest.ended_at - newest.started_at).total_seconds())
+    page.put("backup_last_success_timestamp_seconds", "When the newest backup was finished.", ended.timestamp())
+    page.put("backup_age_seconds", "Age of the newest backup's contents.", max(0.0, (now - began).total_seconds()))
     page.put("backup_duration_seconds", "How long the newest backup took.", took)
     page.put("backup_size_bytes", "Size of the newest backup.", newest.object_bytes)
     page.put("backup_raw_bytes", "Size of the newest backup's SQL.", newest.raw_bytes)
     page.put("backup_rows", "Rows in the newest backup.", newest.rows)
+    page.put("backup_warnings", "What the newest backup warns of.", len(newest.warnings))
     page.put("backup_tables", "Tables in the newest backup.", len(newest.tables))
 
 
-def _about_drills(page: _Page, report: DrillReport, proven: Backup | None) -> None:
+def _times(newest: Backup, made: Manifest, now: datetime) -> tuple[datetime, datetime]:
+    """When it began and ended: by its manifest, or by its name where the manifest says what cannot be yet."""
+    if is_future(made.started_at, now) or is_future(made.ended_at, now):
+        return newest.taken_at, newest.taken_at
+    return made.started_at, made.ended_at
+
+
+def _about_drills(page: _Page, report: DrillReport, proven: Backup | None, now: datetime) -> None:
     for verdict in Verdict:
         what = "The newest drill's verdict: 1 for the one that it is."
         page.put("drill_verdict", what, float(report.verdict is verdict), verdict=verdict.value)
-    page.put("drill_timestamp_seconds", "When the newest drill began.", report.started_at.timestamp())
+    if not is_future(report.started_at, now):
+        page.put("drill_timestamp_seconds", "When the newest drill began.", report.started_at.timestamp())
     page.put("drill_duration_seconds", "How long the newest drill took.", report.seconds)
     page.put("drill_restore_seconds", "How long its restore took.", report.restore_seconds)
     if proven:
         what = "When the newest backup that is PROVEN was taken."
         page.put("newest_proven_timestamp_seconds", what, proven.taken_at.timestamp())
+
+
+class _Counted(Collector):
+    """A counter that somebody else counts."""
+
+    def __init__(self, found: CounterMetricFamily) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        return [self._found]
 
 
 class _Page:
@@ -108,6 +146,11 @@ class _Page:
         if name not in self._gauges:
             self._gauges[name] = Gauge(f"pg_roundtrip_{name}", what, ["plan", *labels], registry=self._registry)
         self._gauges[name].labels(self._plan, *labels.values()).set(value)
+
+    def count(self, name: str, what: str, value: int) -> None:
+        found = CounterMetricFamily(f"pg_roundtrip_{name}", what, labels=["plan"])
+        found.add_metric([self._plan], value)
+        self._registry.register(_Counted(found))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -15,7 +15,9 @@ from tasks.engine.catalog import Backup
 from tasks.engine.clients import Client, installed_clients, major_of, match_client, nearest
 from tasks.engine.dump_header import major_in, read_header
 from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.manifest import Manifest
 from tasks.engine.sandbox import running_server, sweep_servers
+from tasks.engine.sandbox_settings import settings_for
 from tasks.engine.scratch import sweep_scratch_databases
 from tasks.engine.surroundings import Surroundings
 
@@ -89,15 +91,17 @@ def version_of(plan: Plan, backup: Backup) -> int:
 
 
 @contextmanager
-def ready(place: Place) -> Iterator[Ground]:
-    """Hold a place ready; a sandbox lives for as long as the context does."""
+def ready(place: Place, manifest: Manifest | None, database: str) -> Iterator[Ground]:
+    """Hold a place ready for a backup; a sandbox is made for it and for the name of the copy, and lives as long as the context."""
     if place.server:
         facts = place.server.inspect()
         yield Ground(place.server, match_client(facts.major), facts.version)
         return
     assert place.client
-    with running_server(place.client) as server, server.connect() as connection:
-        yield Ground(server, place.client, server.inspect().version, Surroundings(connection).prepare)
+    settings = settings_for(place.client, manifest, database)
+    with running_server(place.client, settings=settings) as server, server.connect() as connection:
+        surroundings = Surroundings(connection, manifest.role_attributes if manifest else ())
+        yield Ground(server, place.client, server.inspect().version, surroundings.prepare)
 
 
 def sweep(place: Place) -> list[str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from datetime import datetime
 
 from prefect import get_run_logger, task
 
-from blocks.errors import BackupDamaged, ObjectMissing, StorageError
+from blocks.errors import StorageError
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog, retention
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import counted
+from tasks.engine.folder import Folder, apart, databases_in, look_into
 from tasks.engine.manifest import Verdict
 from tasks.policy import QUICK, called
+from tasks.whose import HINT_SHARED, whose
 
 _REFUSED = "give the keys the right to delete; what a lock on the bucket or the object holds is removed when that ends"
 
@@ -25,31 +26,52 @@ def plan_retention(plan: Plan, plan_name: str, *, even_if_stale: bool = False) -
     """Decide about every backup in the bucket; removes nothing."""
     backups = catalog.looked_into(plan.storage, catalog.read_catalog(plan.storage))
     now = utc_now()
-    decided = retention.decide(backups, policy_of(plan, now, even_if_stale=even_if_stale), now)
+    folder = look_into(plan.storage, whose(plan), backups)
+    policy = policy_of(plan, now, even_if_stale=even_if_stale)
+    mine = [b for b in folder.backups if _is_mine(folder, plan_name, b)]
+    decided = retention.decide_apart(_by_database(folder, mine), policy, now)
     if decided.warning:
         get_run_logger().warning(decided.warning)
-    return _sparing_others(plan, plan_name, decided)
+    return _sparing_others(plan, folder, decided, mine)
 
 
-def _sparing_others(plan: Plan, plan_name: str, decided: retention.Plan) -> retention.Plan:
-    """Keep what was made of another database, or for another plan: a name does not tell, a manifest does."""
-    spared: dict[str, str] = {}
-    for backup in decided.removals:
-        with contextlib.suppress(BackupDamaged, ObjectMissing):  # what cannot be read is nobody's
-            made = catalog.load_manifest(plan.storage, backup)
-            database = plan.server.database if plan.server else made and made.database
-            if made and (made.plan, made.database) != (plan_name, database):
-                spared[backup.name] = f"of the plan {made.plan}, database {made.database}"
-    if spared:
+def _is_mine(folder: Folder, plan_name: str, backup: Backup) -> bool:
+    """Whether this plan may remove it; what cannot be read is nobody's, and goes by its age."""
+    made = backup.origin
+    return made is None or (made.plan == plan_name and folder.whose.owns(made))
+
+
+def _by_database(folder: Folder, mine: list[Backup]) -> list[list[Backup]]:
+    database = folder.whose.database
+    return [mine] if folder.whose.others or (database and database.system_identifier) else apart(mine)
+
+
+def _sparing_others(plan: Plan, folder: Folder, decided: retention.Plan, mine: list[Backup]) -> retention.Plan:
+    """Keep what was made of another database, or for another plan: that plan has a policy of its own.
+
+    Where the server does not say now which of two databases of one name it is, neither loses anything.
+    """
+    database = folder.whose.database
+    unsure = bool(database and not database.system_identifier and not folder.whose.others
+                  and len(databases_in(_of_known_servers(mine))) > 1)  # fmt: skip
+    names = {b.name for b in mine if not (unsure and b.origin)}
+    spared = [b for b in folder.backups if b.name not in names and b.origin]
+    if spared and not plan.allow_shared_prefix:
         get_run_logger().warning(
-            "%s of another plan or database in %s stay\nHINT: give each database a BACKUP_PREFIX of its own",
-            counted(len(spared), "old backup"), plan.storage.address,
+            "%s of another plan or database in %s stay\nHINT: %s",
+            counted(len(spared), "backup"), plan.storage.address, HINT_SHARED,
         )  # fmt: skip
-    kept = (
-        replace(d, keep=True, reasons=(spared[d.backup.name],)) if d.backup.name in spared else d
-        for d in decided.decisions
-    )
-    return replace(decided, decisions=tuple(kept))
+    kept = [d for d in decided.decisions if d.backup.name in names]
+    kept += [
+        retention.Decision(b, keep=True, reasons=(f"of the plan {b.origin.plan}, database {b.origin.database}",))
+        for b in spared if b.origin
+    ]  # fmt: skip
+    return replace(decided, decisions=tuple(sorted(kept, key=lambda d: (d.backup.taken_at, d.backup.name))))
+
+
+def _of_known_servers(mine: list[Backup]) -> list[Backup]:
+    """Those whose server is known."""
+    return [b for b in mine if b.origin and b.origin.database.system_identifier]
 
 
 def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> retention.Policy:

@@ -15,6 +15,7 @@ from blocks.errors import (
     PgRoundtripError,
     RestoreError,
     RestoreFailed,
+    StatementRefused,
 )
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
@@ -23,21 +24,22 @@ from tasks.engine import catalog, checklist
 from tasks.engine.answers import ask_queries
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import not_possible, passed, timed
-from tasks.engine.dump import running_dump
 from tasks.engine.dump_header import encoding_in, read_header
-from tasks.engine.dump_stream import DumpScanner
 from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.dump_warnings import bounded
 from tasks.engine.manifest import Check, Manifest
-from tasks.engine.pipeline import scan_dump
 from tasks.engine.psql_feed import Manner, feed_psql
 from tasks.engine.queries import Query
 from tasks.engine.restore_stream import BackupReader
 from tasks.engine.restored_copy import look_at_copy
-from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip
-from tasks.engine.scratch import Locale, scratch_database
+from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
+from tasks.engine.sandbox_settings import fits_one_transaction
+from tasks.engine.scratch import Locale, scratch_database, scratch_name
+from tasks.engine.second_dump import dump_again
+from tasks.engine.text_settings import MONEY_HINT, monetary_of, tables_with_money
 from tasks.place import Ground, Place, ready
 from tasks.reports.progress import RestoreProgress
-from tasks.second_look import confirm_damage, explain_refusal
+from tasks.second_look import conditions_of, confirm_damage, explain_refusal
 from tasks.wording import human_bytes
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -54,6 +56,7 @@ class Rehearsal:
     restore_seconds: float = 0.0
     compare_seconds: float = 0.0
     error: PgRoundtripError | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ def rehearse(task: Task) -> Rehearsal:
     seen = Rehearsal(place=task.place.kind)
     try:
         manifest = _look_at_object(task, seen)
-        with ready(task.place) as ground:
+        now = utc_now()
+        with ready(task.place, manifest, scratch_name("verify", now)) as ground:
             seen.target_version = ground.version
             # A throwaway server takes the database along, however it ends.
             warn = task.logger.warning if task.place.server else None
-            with scratch_database(ground.server, "verify", _locale(task, manifest), utc_now(), warn) as scratch:
+            with scratch_database(ground.server, "verify", _locale(task, manifest), now, warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
                 _compare(task, manifest, stored, ground, scratch, seen)
     except PgRoundtripError as error:
@@ -104,6 +108,7 @@ def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
     if manifest is None:
         seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
         return None
+    seen.warnings = bounded(manifest.warnings)
     seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
     if manifest.object_bytes != backup.object_bytes:
         sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
@@ -121,7 +126,8 @@ def _restore(
     in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
     manner = Manner(
         # A table that is made and filled in one transaction needs no write-ahead log there.
-        single_transaction=in_sandbox, gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
+        single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
+        monetary=monetary_of(manifest),
     )  # fmt: skip
     try:
         with RestoreProgress(task.backup.name, task.backup.object_bytes, logger.info) as progress:
@@ -130,10 +136,13 @@ def _restore(
     except (BackupDamaged, EmptyBackup):
         confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=True)
         raise
+    except StatementRefused:
+        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        raise
     except RestoreFailed as error:
         flow = confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
         seen.checks += check_object(manifest, flow)
-        raise explain_refusal(error, ground, reader) from None
+        raise explain_refusal(error, ground, reader, conditions_of(manifest, scratch, reader.seen)) from None
     seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
     where = f"PostgreSQL {ground.version}, {'a throwaway server' if in_sandbox else scratch.address}"
     seen.checks += timed([*check_object(manifest, flow), passed(checklist.RESTORED, where)], seen.restore_seconds)
@@ -146,14 +155,15 @@ def _compare(
     """Dump the restored copy through the same scanner, compare, and ask it what a dump does not say."""
     task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
     begun = time.monotonic()
-    # In the stored dump's encoding and column order: a restored child table may list inherited columns first.
-    scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=True)
-    with running_dump(scratch, ground.client, stored.encoding or None, task.remaining_s()) as dump:
-        restored = scan_dump(dump, scanner)
-    if restored.problem:
-        raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
+    monetary = monetary_of(manifest)
+    restored = dump_again(
+        scratch, ground.client, stored, monetary=monetary, keep_schema=True, timeout_s=task.remaining_s()
+    )
     seen.compare_seconds = round(time.monotonic() - begun, 3)
-    seen.checks += timed(check_round_trip(manifest, stored, restored), seen.compare_seconds)
+    unsure = frozenset() if monetary else _unsure(scratch)
+    seen.checks += timed(check_round_trip(manifest, stored, restored, unsure), seen.compare_seconds)
+    if others := read_otherwise(stored, restored, unsure):
+        raise RestoreError(in_doubt(others), hint=MONEY_HINT)
     seen.checks += look_at_copy(scratch, manifest, stored, task.remaining_s)
     plan = task.plan
     seen.checks += ask_queries(
@@ -165,6 +175,12 @@ def _compare(
         remaining_s=task.remaining_s,
     )
     task.remaining_s()
+
+
+def _unsure(scratch: PostgresServer) -> frozenset[str]:
+    """The tables whose text may have been written under another lc_monetary than it was read under."""
+    with scratch.connect() as connection:
+        return tables_with_money(connection)
 
 
 def _locale(task: Task, manifest: Manifest | None) -> Locale:

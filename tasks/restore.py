@@ -6,20 +6,24 @@ import contextlib
 
 from prefect import get_run_logger, task
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import PgRoundtripError, RestoreError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.storage_errors import DOWNLOAD
+from tasks.choice import choose
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import rows_of_tables
-from tasks.engine.clients import match_client
+from tasks.engine.clients import Client, match_client
+from tasks.engine.dump_warnings import bounded
 from tasks.engine.manifest import Manifest, Verdict
 from tasks.engine.psql_feed import Manner, feed_psql
 from tasks.engine.restore_stream import BackupReader, Flow, read_through
+from tasks.engine.round_trip import check_contents
 from tasks.engine.scratch import scratch_database
+from tasks.engine.second_dump import dump_again
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
+from tasks.engine.text_settings import MONEY_HINT, monetary_of, tables_with_money
 from tasks.policy import QUICK, READING, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress
@@ -30,8 +34,7 @@ from tasks.wording import human_bytes
 @task(**called("choose the backup"), **QUICK)
 def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
-    wanted = None if name == catalog.LATEST else name
-    backup = catalog.choose(catalog.read_catalog(plan.storage, plan.storage.list_objects(DOWNLOAD)), wanted)
+    backup = choose(plan, None if name == catalog.LATEST else name)
     _warn_of_failure(plan, backup)
     return backup, catalog.look_for_manifest(plan.storage, backup)
 
@@ -46,13 +49,15 @@ def _warn_of_failure(plan: Plan, backup: Backup) -> None:
 
 
 @task(**called("look at the target"), **QUICK)
-def look_at_target(database: PostgresServer, replace: bool) -> Target:
+def look_at_target(database: PostgresServer, replace: bool, manifest: Manifest | None = None) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
-    return inspect_target(database, replace=replace)
+    return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
 
 
 @task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **READING)
-def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
+def restore_and_swap(
+    plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
+) -> Flow:
     """Restore under a temporary name; the target's name goes to it only when all of it is right.
 
     A retry begins from nothing, with another name.
@@ -64,25 +69,31 @@ def restore_and_swap(plan: Plan, backup: Backup, manifest: Manifest | None, targ
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
             with read_twice(plan.storage, backup, manifest, reader):
-                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell))
+                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell, monetary=monetary_of(manifest)))
             progress.done()
+        if verify:
+            _verify(manifest, flow, fresh, client)
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
+    _tell_of_money(manifest, target.database)
     what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
     logger.info("Restored %s to %s", what, target.database.address)
     return flow
 
 
 @task(**called("restore in place", "restore {backup.name} in place"), **READING)
-def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, target: Target) -> Flow:
-    """Restore into the empty database that is there, for a role that may not create one.
+def restore_in_place(
+    plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
+) -> Flow:
+    """Restore into the empty database that is there, for a role that may not create one, or an extension that is tied to its name.
 
     The whole backup is read and checked first. Then it goes in within one transaction, unless it holds large
     objects: their part of a dump commits by itself. On failure the error says what was left; a retry is for one that
-    left nothing.
+    left nothing. It is compared when it is there already, for nobody else sees a transaction that is not committed.
     """
     logger = get_run_logger()
     client = match_client(target.facts.major)
-    logger.info("The role may not create databases: checking the whole backup, then restoring in place")
+    why = f"{target.tied} is tied to the database" if target.tied else "The role may not create databases"
+    logger.info("%s: checking the whole backup, then restoring in place", why)
     reader = BackupReader(plan.storage, backup, manifest)
     with read_twice(plan.storage, backup, manifest, reader):
         checked = read_through(reader)
@@ -90,14 +101,50 @@ def restore_in_place(plan: Plan, backup: Backup, manifest: Manifest | None, targ
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
-            manner = Manner(single_transaction=atomic, progress=progress.tell)
+            manner = Manner(single_transaction=atomic, progress=progress.tell, monetary=monetary_of(manifest))
             with read_twice(plan.storage, backup, manifest, reader):
                 flow = feed_psql(reader, target.database, client, manner)
             progress.done()
+        if verify:
+            _verify(manifest, flow, target.database, client)
     except PgRoundtripError as error:
         error.hint = "; ".join(filter(None, (error.hint, what_is_left(target.database))))
         error.transient = error.transient and atomic
         raise
+    _tell_of_money(manifest, target.database)
     what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
     logger.info("Restored %s to %s", what, target.database.address)
     return flow
+
+
+def _verify(manifest: Manifest | None, flow: Flow, restored: PostgresServer, client: Client) -> None:
+    """Raise RestoreError unless what stands in the restored database is what was read, row by row.
+
+    What is checked on its way may still be read otherwise by the server, under a setting or in a version of its own.
+    """
+    get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", flow.seconds)
+    monetary = monetary_of(manifest)
+    seen = dump_again(restored, client, flow.summary, monetary=monetary)
+    differences = [c.evidence for c in check_contents(manifest, flow.summary, seen) if c.result == "failed"]
+    if differences:
+        hint = "nothing was changed in the target; restore with the server's settings and version as they were on the source"
+        with restored.connect() as connection:
+            money = not monetary and bool(tables_with_money(connection))
+        raise RestoreError(
+            "; ".join(differences),
+            message="The restored rows are not those of the backup",
+            hint=f"it may be money: {MONEY_HINT}" if money else hint,
+        )
+
+
+def _tell_of_money(manifest: Manifest | None, restored: PostgresServer) -> None:
+    """Warn where the same numbers are shown as other amounts: a dump does not hold a database's settings."""
+    source = manifest.source_lc_monetary if manifest else ""
+    here = restored.inspect().lc_monetary
+    if not source or source == here:
+        return
+    with restored.connect() as connection:
+        if tables_with_money(connection):
+            text = "Money is shown under the lc_monetary %s here, and was under %s on the source\nHINT: %s"
+            hint = f"ALTER DATABASE … SET lc_monetary = '{source}' if amounts look otherwise"
+            get_run_logger().warning(text, here, bounded([source])[0], bounded([hint])[0])

@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed, StorageUnreachable
+from blocks.errors import (
+    BackupDamaged,
+    EmptyBackup,
+    PgRoundtripError,
+    RestoreError,
+    RestoreFailed,
+    StatementRefused,
+    StorageUnreachable,
+)
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from blocks.storage_errors import DOWNLOAD
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
+from tasks.engine.conditions import Conditions, explain, names_left_over
+from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Manifest
 from tasks.engine.restore_stream import BackupReader, Flow, read_through
+from tasks.engine.roles import left_over_roles
 from tasks.engine.surroundings import lacking_of
+from tasks.engine.text_settings import monetary_of
 from tasks.place import Ground
 
 # What a server says of a role or a tablespace that it has not; the words are in its own language.
 _UNDEFINED = ("42704", "22023")
+_OUT_OF_MEMORY = "53200"
 
 
 def confirm_damage(
@@ -29,7 +43,7 @@ def confirm_damage(
     as the first time.
     """
     while True:
-        again = BackupReader(storage, backup, manifest, earlier=first)
+        again = BackupReader(storage, backup, manifest, earlier=first, guarded=False)
         try:
             flow = read_through(again)
         except (BackupDamaged, EmptyBackup) as fault:
@@ -54,12 +68,37 @@ def read_twice(
     except (BackupDamaged, EmptyBackup):
         confirm_damage(storage, backup, manifest, reader, damaged=True)
         raise
-    except RestoreFailed:
+    except (RestoreFailed, StatementRefused):
         confirm_damage(storage, backup, manifest, reader, damaged=False)
         raise
 
 
-def explain_refusal(error: RestoreFailed, ground: Ground, reader: BackupReader) -> PgRoundtripError:
+def conditions_of(manifest: Manifest | None, copy: PostgresServer, seen: DumpSummary) -> Conditions:
+    """In what the copy's surroundings differ from the source's, as far as the manifest says what those were."""
+    if manifest is None:
+        return Conditions(extensions=frozenset(seen.extensions), money_unknown=True)
+    facts = copy.inspect()
+    with copy.connect() as connection:
+        found = connection.query("SELECT name, default_version FROM pg_available_extensions")
+    here = {str(name): str(version) for name, version in found}
+    versions = [f"{n} {here[n]} instead of {v}" for n, v in manifest.extensions.items() if v and here.get(n, v) != v]
+    if facts.major != major_of(manifest.server_version):
+        versions.append(f"PostgreSQL {facts.version} instead of {manifest.server_version}")
+    wanted = (manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale)
+    has = (facts.collation, facts.character_type, facts.locale_provider, facts.locale)
+    return Conditions(
+        extensions=frozenset(seen.extensions),
+        locale="" if wanted == has else manifest.locale or manifest.collation,
+        versions=tuple(versions),
+        left_over_roles=tuple(left_over_roles(seen.roles, manifest.role_attributes)),
+        roles_known=bool(manifest.role_attributes),
+        money_unknown=not monetary_of(manifest),
+    )
+
+
+def explain_refusal(
+    error: RestoreFailed, ground: Ground, reader: BackupReader, conditions: Conditions
+) -> PgRoundtripError:
     """Why a server refused a whole backup.
 
     What an older one does not know, and what lies outside of a database, is no fault of the backup.
@@ -68,10 +107,24 @@ def explain_refusal(error: RestoreFailed, ground: Ground, reader: BackupReader) 
         hint = f"set VERIFY_DATABASE_URL to a server of version {reader.dump_major} or newer"
         versions = f"pg_dump {reader.dump_major} wrote it, the server is {ground.version}"
         return RestoreError(f"{versions}: {error.context}", hint=hint)
+    if role := names_left_over(error.sqlstate, error.context, conditions):
+        return _left_over(error, role, known=conditions.roles_known)
     lacking = lacking_of(ground.server, reader.seen) if error.sqlstate in _UNDEFINED else ""
     if lacking:
         hint = "make them there, or drill in a sandbox, where they are made"
         return RestoreError(
             f"{error.context}; no backup of a database brings what is missing there: {lacking}", hint=hint
         )
+    if reason := explain(error.sqlstate, error.context, conditions):
+        return RestoreError(f"{error.context}; {reason}", hint="drill where this is as it is on the source")
+    if error.sqlstate == _OUT_OF_MEMORY:
+        error.hint = "raise max_locks_per_transaction on the server, or give it more memory"
     return error
+
+
+def _left_over(error: RestoreFailed, role: str, *, known: bool) -> PgRoundtripError:
+    """A dump that names a dropped role by its number is one that no server restores as it is."""
+    cause = f"{error.context}; {role} is the number of a dropped role, which the rights of an extension still name"
+    hint = "drop and create the extension again on the source, then take a new backup"
+    # An older backup does not say which roles there were, and one may have had such a name.
+    return BackupDamaged(cause, hint=hint) if known else RestoreError(cause, hint=hint)

@@ -1,9 +1,32 @@
-"""Say sizes and times the way people read them."""
+"""Say sizes and times the way people read them, and show names that others chose without doing what they tell a terminal."""
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime, timedelta
 from importlib.metadata import version
+
+# What moves a cursor, turns the direction of text, or cannot be seen: C0 with ESC, DEL and C1; soft hyphen; bidirectional
+# controls; zero width; line and paragraph separators; annotations; halves of pairs; tags.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
+)
+_LINE, _LINES = re.compile(f"[{_UNSEEN}]"), re.compile(f"(?!\n)[{_UNSEEN}]")
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""Text as it may stand in a log, at a terminal or on a page: what cannot be seen is shown as `\x1b`, `\u202e`, `\n`.
+
+    `lines` keeps line feeds, for text whose lines are our own. Doing it twice changes nothing.
+    """
+    return (_LINES if lines else _LINE).sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_json(document: str) -> str:
+    """A JSON document with the same characters as its own escapes: whoever reads it gets the names as they are."""
+    return _LINES.sub(lambda found: json.dumps(found[0])[1:-1] if ord(found[0]) != 0x7F else r"\u007f", document)
 
 
 def human_bytes(size_bytes: float) -> str:

@@ -88,11 +88,11 @@ def new_database(server_of: Callable[[int], PostgresServer]) -> Iterator[NewData
 
     def create(major: int = 16, script: str = "", name: str | None = None) -> PostgresServer:
         server, wanted = server_of(major), name or f"test_{next(_numbers)}"
-        with server.connect() as connection:
+        with server.connect(own_names=True) as connection:
             connection.execute("CREATE DATABASE {}", wanted)
         made.append((server, wanted))
         if script:
-            with server.on(wanted).connect() as connection:
+            with server.on(wanted).connect(own_names=True) as connection:
                 connection.execute(script.replace("{", "{{").replace("}", "}}"))
         return server.on(wanted)
 
@@ -108,7 +108,7 @@ def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Call
 
     def create(major: int) -> PostgresServer:
         server = new_database(major, name=f'hard "{next(_numbers)}" dätabase')
-        with server.connect() as connection:
+        with server.connect(own_names=True) as connection:
             roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
         lines = HARD_SQL.read_text().splitlines(keepends=True)
         script = "".join(line for line in lines if not (line.startswith("CREATE ROLE") and "reader" in roles))

@@ -54,7 +54,7 @@ Row = tuple[object, ...]
 def load_sample(server: PostgresServer, size_mb: int, progress: Callable[[str], None] = lambda _: None) -> None:
     """Create the sample's tables and objects in an empty database and fill them with about `size_mb` of data."""
     maker = _Maker(size_mb)
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         _run_all(connection, _SCHEMA)
         for table in _ROWS:
             progress(f"loading {table}: {maker.count[table]:,} rows")

@@ -87,6 +87,8 @@ def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, st
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.port}/api",
         "PREFECT_API_AUTH_STRING": login.auth_string,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -19,6 +21,7 @@ from starlette.authentication import (
     BaseUser,
     SimpleUser,
 )
+from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
@@ -26,10 +29,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.service.attempts import Attempts
 from flows.service.environment import Login
+from flows.service.headers import Guarded
 
 Answer = Callable[[], Awaitable[Response]]
-_LOGIN_BYTES = 4096
+_LOGIN_BYTES, _LOGIN_TIMEOUT_S = 4096, 10.0
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -40,23 +45,42 @@ class PasswordLogin(AuthenticationBackend):
     PREFECT_API_AUTH_STRING.
     """
 
-    def __init__(self, login: Login) -> None:
-        self._user, self._expected = login.user, login.auth_string.encode()
+    def __init__(self, login: Login, attempts: Attempts) -> None:
+        self._user, self._expected, self._attempts = login.user, login.auth_string.encode(), attempts
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
         """Raises AuthenticationError for anybody else, and for what another site's page makes a browser send."""
+        address = address_of(conn.scope)
+        if "authorization" in conn.headers and (wait_s := self._attempts.wait_s(address)):
+            raise TooMany(wait_s)
         scheme, _, encoded = conn.headers.get("authorization", "").partition(" ")
         try:
             given = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
         except (binascii.Error, ValueError):
             given = b""
         if not hmac.compare_digest(given, self._expected):
+            if "authorization" in conn.headers:
+                self._attempts.fail(address)
             raise AuthenticationError("log in with UI_USERNAME and UI_PASSWORD")
+        self._attempts.succeed(address)
         changing = conn.scope["type"] == "websocket" or conn.scope["method"] not in _READING
         # A browser sends a login along that it knows, whoever's page asks it to.
         if changing and _from_elsewhere(conn):
             raise AuthenticationError("a page of another site asked for this")
         return AuthCredentials(["authenticated"]), SimpleUser(self._user)
+
+
+class TooMany(AuthenticationError):
+    """Say how long somebody has to wait who guessed too often."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("too many failed logins")
+        self.wait_s = wait_s
+
+
+def address_of(scope: Scope) -> str:
+    """Whose connection it is; a proxy's word counts where FORWARDED_ALLOW_IPS names the proxy, as uvicorn has it."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def _from_elsewhere(conn: HTTPConnection) -> bool:
@@ -75,9 +99,9 @@ class _Guard:
     `{"type": "auth", "token": "user:password"}`, then whatever they came for.
     """
 
-    def __init__(self, inner: ASGIApp, login: Login) -> None:
-        self._inner, self._token = inner, login.auth_string
-        self._by_header = AuthenticationMiddleware(inner, PasswordLogin(login), _refuse)
+    def __init__(self, inner: ASGIApp, login: Login, attempts: Attempts) -> None:
+        self._inner, self._token, self._attempts = inner, login.auth_string, attempts
+        self._by_header = AuthenticationMiddleware(inner, PasswordLogin(login, attempts), _refuse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         spoken = "prefect" in scope.get("subprotocols", ())
@@ -88,17 +112,29 @@ class _Guard:
 
         async def receive_logged_in() -> Message:
             nonlocal waiting
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), _LOGIN_TIMEOUT_S if waiting else None)
+            except TimeoutError:
+                message = {"type": "websocket.receive"}  # says nothing, and is no login
             if waiting and message["type"] == "websocket.receive":
                 waiting = False
-                if not self._logs_in(message):
+                if not self._logs_in(message, address_of(scope)):
                     await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
                     return {"type": "websocket.disconnect", "code": WS_1008_POLICY_VIOLATION}
             return message
 
         await self._inner(scope, receive_logged_in, send)
 
-    def _logs_in(self, message: Message) -> bool:
+    def _logs_in(self, message: Message, address: str) -> bool:
+        if self._attempts.wait_s(address):
+            return False
+        if good := self._is_login(message):
+            self._attempts.succeed(address)
+        elif message.get("text") or message.get("bytes"):
+            self._attempts.fail(address)
+        return good
+
+    def _is_login(self, message: Message) -> bool:
         try:
             said = json.loads((message.get("text") or message.get("bytes") or b"")[:_LOGIN_BYTES])
             token = str(said["token"]).encode() if said["type"] == "auth" else b""
@@ -107,22 +143,24 @@ class _Guard:
         return hmac.compare_digest(token, self._token.encode())
 
 
-def make_gateway(login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None) -> Starlette:
+def make_gateway(
+    login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None, attempts: Attempts | None = None
+) -> Starlette:
     """Put the parts together; without `prefect_app` the Prefect server is elsewhere, and only health and metrics are here."""
     routes: list[BaseRoute] = [_open("/health", health), *([_open("/metrics", metrics)] if metrics else [])]
     if prefect_app is None or login is None:
-        return Starlette(routes=routes)
-    behind = _Guard(prefect_app, login)
+        return Starlette(routes=routes, middleware=[Middleware(Guarded)])
+    behind = _Guard(prefect_app, login, attempts or Attempts())
 
     def lifespan(_: Starlette) -> AbstractAsyncContextManager[None]:
         return prefect_app.router.lifespan_context(prefect_app)  # type: ignore[no-any-return]
 
-    return Starlette(routes=[*routes, Mount("/", behind)], lifespan=lifespan)
+    return Starlette(routes=[*routes, Mount("/", behind)], lifespan=lifespan, middleware=[Middleware(Guarded)])
 
 
 def make_metrics_page(metrics: Answer) -> Starlette:
     """The page for a port of its own, with nothing else on it."""
-    return Starlette(routes=[_open("/metrics", metrics)])
+    return Starlette(routes=[_open("/metrics", metrics)], middleware=[Middleware(Guarded)])
 
 
 def _open(path: str, answer: Answer) -> Route:
@@ -133,4 +171,6 @@ def _open(path: str, answer: Answer) -> Route:
 
 
 def _refuse(_: HTTPConnection, error: AuthenticationError) -> Response:
+    if isinstance(error, TooMany):
+        return PlainTextResponse(f"{error}\n", 429, {"Retry-After": str(math.ceil(error.wait_s))})
     return PlainTextResponse(f"{error}\n", 401, {"WWW-Authenticate": 'Basic realm="pg-roundtrip", charset="UTF-8"'})

@@ -16,10 +16,19 @@ import uvicorn
 
 from blocks.errors import PortTaken, ServiceError
 from blocks.settings import environment_of_ours
+from flows.service.connections import (
+    CONNECTIONS,
+    HEAD_BYTES,
+    MESSAGE_BYTES,
+    PatientProtocol,
+    complain_seldom,
+    raise_open_files,
+)
 from tasks.engine.process import run
 
 _MIGRATION_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 2
+_BACKLOG = 128
 # The end of a traceback; behind it some libraries write where to read more.
 _RAISED = re.compile(r"\w[\w.]*(?:Error|Exception): (.+)")
 
@@ -36,7 +45,12 @@ class _Server(uvicorn.Server):
 async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[None]:
     """Serve an ASGI application, made once the port is ours, while the context lasts; raises PortTaken."""
     with _listener(port) as listener:
-        server = _Server(uvicorn.Config(make_app(), log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        PatientProtocol.limit = min(CONNECTIONS, raise_open_files() // 2)
+        complain_seldom()
+        server = _Server(uvicorn.Config(
+            make_app(), log_config=None, access_log=False, timeout_graceful_shutdown=1, http=PatientProtocol, server_header=False,
+            h11_max_incomplete_event_size=HEAD_BYTES, ws_max_size=MESSAGE_BYTES, backlog=1,
+        ))  # fmt: skip
         serving = asyncio.create_task(server.serve([listener]))
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
@@ -44,6 +58,9 @@ async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[Non
             if serving.done():
                 await serving
                 raise ServiceError("it ended while it started")
+            # asyncio takes its backlog for the number of accepts at a time, and when there are no files left, complains and tries
+            # again for each of them (CPython #151615): it gets 1, the system its queue.
+            listener.listen(_BACKLOG)
             yield
         finally:
             # Who still listens to events is cut off: nobody needs to read of that.
@@ -59,7 +76,7 @@ def _listener(port: int) -> Iterator[socket.socket]:
     try:
         dual = socket.has_dualstack_ipv6()
         family, host = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")  # noqa: S104  (a container's port)
-        made = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=128)
+        made = socket.create_server((host, port), family=family, dualstack_ipv6=dual, backlog=_BACKLOG)
     except OSError as error:
         raise PortTaken(f"{port}: {os.strerror(error.errno or 0)}") from None
     with made:

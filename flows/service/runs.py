@@ -25,7 +25,8 @@ from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
-from tasks.health import newest_whole
+from tasks.engine.newest import is_future, newest_whole, of_the_past
+from tasks.whose import folder_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
@@ -117,7 +118,10 @@ def backup_due(plan: Plan) -> bool:
 
 def drill_due(plan: Plan) -> bool | None:
     """Whether a slot has passed since the newest drill; None while there is no backup to drill."""
-    if last_backup(plan) is None:
+    try:
+        if not folder_of(plan).own:
+            return None
+    except PgRoundtripError:
         return None
     newest = last_drill(plan)
     return newest is None or newest < plan.drills_due.before(utc_now())
@@ -126,17 +130,22 @@ def drill_due(plan: Plan) -> bool | None:
 def last_backup(plan: Plan) -> datetime | None:
     """When the newest backup was taken, by the bucket; None when there is none, or nobody can tell."""
     try:
-        return newest_whole(catalog.read_catalog(plan.storage))
+        found = newest_whole(folder_of(plan).own, utc_now())
     except PgRoundtripError:
         return None
+    return found.taken_at if found else None
 
 
 def last_drill(plan: Plan) -> datetime | None:
-    """When the newest backup that has a report was drilled; None when none was, or nobody can tell."""
+    """When the newest backup that has a report was drilled; None when none was, or nobody can tell.
+
+    A drill that a wrong clock dated into the future would keep others away until then.
+    """
+    now = utc_now()
     try:
-        backups = catalog.read_catalog(plan.storage)
+        backups = of_the_past(folder_of(plan).own, now)
         reports = (catalog.load_report(plan.storage, b) for b in reversed(backups) if b.has_report)
-        return next((report.started_at for report in reports if report), None)
+        return next((r.started_at for r in reports if r and not is_future(r.started_at, now)), None)
     except PgRoundtripError:
         return None
 

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from blocks.causes import cause_of
 from blocks.plan import DEFAULT, Plan
+from flows.service.attempts import Attempts
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
 from tasks.health import Health, examine
@@ -52,6 +53,7 @@ class Watch:
     def __init__(self, plan: Plan, flows: tuple[str, ...], started_at: datetime) -> None:
         self._plan, self._flows, self._started_at = plan, flows, started_at
         self._client: PrefectClient | None = None
+        self.attempts = Attempts()
         self._deployments: dict[str, UUID] = {}
         self._health, self._metrics = Remembered(self._examine), Remembered(self._measure)
 
@@ -75,7 +77,9 @@ class Watch:
             return Response(await self._metrics.get(), media_type=CONTENT_TYPE_LATEST)
         except TimeoutError:
             failures, waiting = await self._history()
-            page = exposition(DEFAULT, Stock(readable=False), failures, waiting, utc_now())
+            page = exposition(
+                DEFAULT, Stock(readable=False), failures, waiting, utc_now(), failed_logins=self.attempts.failed
+            )
             return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     async def _examine(self) -> Health:
@@ -87,7 +91,7 @@ class Watch:
     async def _measure(self) -> bytes:
         stock = await asyncio.to_thread(read_stock, self._plan)
         failures, waiting = await self._history()
-        return exposition(DEFAULT, stock, failures, waiting, utc_now())
+        return exposition(DEFAULT, stock, failures, waiting, utc_now(), failed_logins=self.attempts.failed)
 
     async def _history(self) -> tuple[Failures, dict[str, datetime]]:
         """What Prefect remembers; nothing when it does not answer, because the bucket's part is worth having alone."""

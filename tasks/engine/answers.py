@@ -64,7 +64,7 @@ def ask_queries(
     if not queries:
         return []
     checks = []
-    with database.connect() as connection:
+    with database.connect(own_names=True) as connection:
         for query in queries:
             started, name, limit_s = time.monotonic(), PREFIX + query.name, max(1, int(min(timeout_s, remaining_s())))
             try:

@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from blocks.errors import NoBackups, ObjectMissing
+from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
 from blocks.storage import BackupStorage, StoredObject
+from tasks.engine.identity import Origin
 from tasks.engine.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
 
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
 LATEST = "latest"  # instead of a name, the newest
+REPORT_BYTES = 4 << 20
 _AT_ONCE = 8
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
@@ -27,7 +29,7 @@ _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 class Backup:
     """One backup in the bucket. Without a manifest it is foreign: another tool made it.
 
-    `stored_at` is when the object came, by the storage's clock. What the listing does not tell is there after
+    `stored_at` and `manifest_at` are when object and manifest came, by the storage's clock; `origin` is whose it is, where somebody looked. What the listing does not tell is there after
     `looked_into`: the newest drill's verdict on its contents, and whether it is an object of ours whose manifest never came.
     """
 
@@ -40,6 +42,8 @@ class Backup:
     stored_at: datetime | None = None
     verdict: Verdict | None = None
     unfinished: bool = False
+    manifest_at: datetime | None = None
+    origin: Origin | None = None
 
     @property
     def proven(self) -> bool:
@@ -74,24 +78,30 @@ def read_catalog(storage: BackupStorage, objects: Iterable[StoredObject] | None 
     folder = storage.key("")
     files: dict[str, StoredObject] = {}
     for found in storage.list_objects() if objects is None else objects:
-        if found.key.startswith(folder):
-            files[found.key[len(folder) :]] = found
+        if found.key.startswith(folder) and _is_ours(file := found.key[len(folder) :]):
+            files[file] = found
     backups = []
     for file, found in files.items():
         name = file.removesuffix(OBJECT)
         moment = taken_at(name) if file.endswith(OBJECT) else None
         if moment:
             beside = (name + MANIFEST in files, name + REPORT in files)
-            backups.append(Backup(name, moment, found.key, found.size_bytes, *beside, found.modified_at))
+            made = files[name + MANIFEST].modified_at if beside[0] else None
+            backups.append(
+                Backup(name, moment, found.key, found.size_bytes, *beside, found.modified_at, manifest_at=made)
+            )
     return sorted(backups, key=lambda b: (b.taken_at, b.name))
 
 
-def choose(backups: list[Backup], name: str | None) -> Backup:
-    """Pick a backup by its name (with or without `.sql.gz`), or the newest; raises NoBackups or ObjectMissing."""
+def _is_ours(file: str) -> bool:
+    """Whether a name is one of a backup's three: of a bucket's other objects, however many, none is remembered."""
+    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST, REPORT))
+
+
+def named(backups: Sequence[Backup], name: str) -> Backup:
+    """Pick a backup by its name, with or without `.sql.gz`; raises NoBackups or ObjectMissing."""
     if not backups:
         raise NoBackups
-    if not name:
-        return backups[-1]
     wanted = name.removesuffix(OBJECT)
     found = next((b for b in backups if b.name == wanted), None)
     if found is None:
@@ -124,8 +134,8 @@ def load_report(storage: BackupStorage, backup: Backup) -> DrillReport | None:
 def report_of(storage: BackupStorage, name: str) -> DrillReport | None:
     """The same whatever a listing says, which may lag."""
     try:
-        return read_report(storage.get(storage.key(name + REPORT)))
-    except ObjectMissing:
+        return read_report(storage.get(storage.key(name + REPORT), REPORT_BYTES))
+    except (ObjectMissing, BackupDamaged):
         return None
 
 
@@ -151,8 +161,8 @@ def _looked_into(storage: BackupStorage, backup: Backup) -> Backup | None:
     return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
 
 
-def newest_proven(storage: BackupStorage, backups: list[Backup]) -> Backup | None:
-    """The newest backup whose last drill proved it; reads no more reports than it must."""
+def newest_proven(storage: BackupStorage, backups: Sequence[Backup]) -> Backup | None:
+    """The newest of some backups, oldest first, whose last drill proved it; reads no more reports than it must."""
     for backup in reversed(backups):
         report = load_report(storage, backup)
         if report and report.contents_hold and report.backup == backup.name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tasks.engine.manifest import Check
 
@@ -73,6 +73,11 @@ def shortened(differences: list[str]) -> list[str]:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number of things, as people write it."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def warnings_counted(warnings: Collection[str]) -> str:
+    """`, 1 warning` behind a verdict or a size; nothing where there is none."""
+    return f", {counted(len(warnings), 'warning')}" if warnings else ""
 
 
 def rows_of_tables(rows: int, tables: int) -> str:

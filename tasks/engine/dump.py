@@ -11,11 +11,12 @@ from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpac
 from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from tasks.engine.clients import Client
+from tasks.engine.dump_warnings import bounded, warnings_in
 from tasks.engine.process import Child
+from tasks.engine.text_settings import forced_for_dump
 
 # A table locked by a migration that never ends must not hold the backup for ever.
 _LOCK_WAIT_MS = 300_000
-_PLAIN = {"bytea_output": "hex", "quote_all_identifiers": "off"}
 # What is over when the next attempt begins: somebody changed the database while it was being read.
 _IN_PASSING = re.compile(
     r'relation ".*" does not exist|with OID \d+ does not exist|cache lookup failed|could not open relation'
@@ -39,6 +40,12 @@ class DumpSource:
     def output(self) -> int:
         """The file descriptor that the SQL comes from."""
         return self._child.output
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What pg_dump warned of; ask when it has ended."""
+        lines, unseen = self._child.everything_said()
+        return bounded(warnings_in(lines), unseen)
 
     def check_end(self) -> None:
         """Raise DumpFailed, or something more exact, unless pg_dump ended with exit code 0."""
@@ -65,31 +72,34 @@ class DumpSource:
         raise DumpFailed(complaint)
 
 
-def _forced_settings(server: PostgresServer) -> str:
-    """The libpq options that undo what a role or database has set and pg_dump does not undo by itself.
-
-    Without them the same row could be printed in two ways, and a restored copy would not compare. Options are given
-    only where they are needed, because poolers refuse them.
-    """
-    with server.connect() as connection:
-        current = {name: connection.query("SELECT current_setting(%s)", name)[0][0] for name in _PLAIN}
-    return " ".join(f"-c {name}={plain}" for name, plain in _PLAIN.items() if current[name] != plain)
+def _forced_settings(server: PostgresServer, *, monetary: bool) -> str:
+    """The libpq options that undo what a role or database has set and pg_dump does not undo by itself."""
+    with server.connect(own_names=True) as connection:
+        forced = forced_for_dump(connection, monetary=monetary)
+    return " ".join(f"-c {name}={value}" for name, value in forced.items())
 
 
 @contextmanager
 def running_dump(
-    server: PostgresServer, client: Client, encoding: str | None = None, timeout_s: float | None = None
+    server: PostgresServer,
+    client: Client,
+    encoding: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    monetary: bool = True,
 ) -> Iterator[DumpSource]:
     """Start pg_dump of a database; on leaving it is gone, whatever happened.
 
-    The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With `timeout_s` it is killed when it takes longer than this.
+    The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
+    `timeout_s` it is killed when it takes longer than this. Money is written as under MONETARY, and without `monetary` as
+    the database shows it.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
     command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()
-    if forced := _forced_settings(server):
+    if forced := _forced_settings(server, monetary=monetary):
         environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {forced}".strip()
     with Child(command, child_environment(environ), read=True) as child:
         if timeout_s is not None:

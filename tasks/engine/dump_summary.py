@@ -63,7 +63,7 @@ class DumpSummary:
     client_version: str = ""
     raw_bytes: int = 0
     inserts: int = 0  # rows that come as statements, as other tools' dumps may have them
-    beyond: str = ""  # the first statement that reaches beyond the database
+    refused: str = ""  # why, and which statement is none that a dump of one database holds
     unknown_commands: list[str] = field(default_factory=list)
     problem: str = "the dump has not ended"
 

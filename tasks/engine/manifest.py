@@ -65,6 +65,27 @@ class PartRecord(_Document):
     digest: Digest
 
 
+class MembershipRecord(_Document):
+    """A role that another one is a member of."""
+
+    role: str
+    admin: bool = False
+    inherit: bool = True
+    set_role: bool = True
+
+
+class RoleRecord(_Document):
+    """What a role of the source may do. Passwords are never read."""
+
+    name: str
+    superuser: bool = False
+    bypass_rls: bool = False
+    inherit: bool = True
+    create_role: bool = False
+    create_database: bool = False
+    member_of: tuple[MembershipRecord, ...] = ()
+
+
 class Manifest(_Document):
     """What a backup contains; written last, so that its presence means that the backup is whole."""
 
@@ -74,9 +95,13 @@ class Manifest(_Document):
     plan: str
     name: str
     database: str
+    system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$", description="Of the source's server.")
+    database_oid: Count = 0
     server_version: str
     client_version: str
     encoding: str
+    lc_monetary: str = Field(default="", description="Under which money was written; empty: as the source showed it.")
+    source_lc_monetary: str = Field(default="", description="Under which the source showed money.")
     collation: str
     character_type: str
     locale_provider: str = "c"
@@ -98,6 +123,8 @@ class Manifest(_Document):
     large_object_digest: Digest
     extensions: dict[str, str]
     roles: tuple[str, ...]
+    warnings: tuple[str, ...] = Field(default=(), description="What pg_dump warned of, and what it left out.")
+    role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
 
     @property
     def rows(self) -> int:
@@ -141,6 +168,7 @@ class DrillReport(_Document):
     restore_seconds: float
     compare_seconds: float = 0.0
     seconds: float
+    warnings: tuple[str, ...] = Field(default=(), description="What the backup's manifest warns of.")
 
     @property
     def contents_hold(self) -> bool:
@@ -151,7 +179,7 @@ class DrillReport(_Document):
     def summary(self) -> dict[str, object]:
         """What scripts get: `pg-roundtrip drill --json`."""
         return self.model_dump(
-            mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds"}
+            mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds", "warnings"}
         )
 
 

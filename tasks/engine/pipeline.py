@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from blocks.errors import DatabaseTimeout, DumpFailed, EmptyBackup
+from blocks.errors import BackupDamaged, DatabaseTimeout, DumpFailed, EmptyBackup
 from tasks.engine.dump_stream import DumpScanner
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
@@ -32,6 +32,7 @@ _END_S = 1.0
 _SILENCE_S = 3600.0
 # A COPY statement may begin this many blocks before the one that it ends in, and is still indexed.
 _RECENT = 64
+_MISREAD = "write that routine's body as a string ($$ … $$), or rename the column: psql cannot read this dump either"
 
 
 class Source(Protocol):
@@ -87,26 +88,27 @@ def stream_dump(
             source.check_end()
             summary = scanner.finish()
             writer.finish()
-            _insist_on_whole(summary)
+            _insist_on_whole(summary, in_body=scanner.in_body)
             sink.complete()
-        except BaseException:
+        except BaseException as error:
             writer.give_up()
             sink.abort()  # before the wait: the writer may be waiting for the storage
             writer.wait()
+            if isinstance(error, BackupDamaged):  # by what the scanner bears
+                raise DumpFailed(error.context, hint=_MISREAD if scanner.in_body else "") from None
             raise
     return StreamResult(summary, writer.object_bytes, writer.sha256.hexdigest(), writer.offsets)
 
 
-def _insist_on_whole(summary: DumpSummary) -> None:
+def _insist_on_whole(summary: DumpSummary, *, in_body: bool) -> None:
     """Keep nothing that we could not restore: an exit code of 0 does not say that the dump came to its end."""
     if not summary.raw_bytes:
         raise EmptyBackup(
             "pg_dump wrote nothing", hint="the exit code was 0; look at the pg_dump in use and at the database"
         )
     if summary.problem:
-        raise DumpFailed(
-            f"the dump is not whole: {summary.problem}", hint="the exit code was 0; look at the pg_dump in use"
-        )
+        hint = _MISREAD if in_body else "the exit code was 0; look at the pg_dump in use"
+        raise DumpFailed(f"the dump is not whole: {summary.problem}", hint=hint)
     if summary.unknown_commands:
         raise DumpFailed(f"the dump holds a psql command: {summary.unknown_commands[0]}")
 

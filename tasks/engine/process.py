@@ -10,11 +10,13 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from tasks.engine.confinement import Confinement, prepared
 
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
@@ -41,24 +43,27 @@ class Child:
     """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, feed: bool = False, read: bool = False,
-                 user: User | None = None, cwd: str | Path = "/") -> None:  # fmt: skip
+                 user: User | None = None, cwd: str | Path = "/", confinement: Confinement | None = None) -> None:  # fmt: skip
         self.name = Path(argv[0]).name
         self.timed_out = False
         self._timer: threading.Timer | None = None
+        self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._lines = 0
         privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
-        self._popen = subprocess.Popen(
-            list(argv),
-            env=dict(environ),
-            cwd=cwd,
-            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if read else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-            **privileges,
-        )
+        with prepared(confinement) as confine:
+            self._popen = subprocess.Popen(
+                list(argv),
+                env=dict(environ),
+                cwd=cwd,
+                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if read else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                preexec_fn=lambda: _begin(confine),
+                **privileges,
+            )
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _widen(pipe)
@@ -156,11 +161,21 @@ class Child:
         """The last lines that it wrote to stderr."""
         return list(self._tail)
 
+    def everything_said(self) -> tuple[list[str], int]:
+        """The first and the last lines that it wrote to stderr, and how many between them were not kept."""
+        kept = max(0, self._lines - len(self._head))
+        tail = list(self._tail)[-kept:] if kept else []
+        return [*self._head, *tail], self._lines - len(self._head) - len(tail)
+
     def _listen(self) -> None:
         assert self._popen.stderr is not None
         with contextlib.suppress(ValueError, OSError), self._popen.stderr as pipe:
             for raw in _lines(pipe):
-                self._tail.append(raw.decode(errors="replace").rstrip())
+                line = raw.decode(errors="replace").rstrip()
+                self._tail.append(line)
+                self._lines += 1
+                if len(self._head) < _STDERR_LINES:
+                    self._head.append(line)
 
 
 def _lines(pipe: IO[bytes]) -> Any:
@@ -209,6 +224,11 @@ def _orphaned(*_: object) -> None:
     """Clear up as when told to stop; not for long, because whom the end would be reported to is gone."""
     signal.alarm(_ORPHANED_S)
     signal.raise_signal(signal.SIGTERM)
+
+
+def _begin(confine: Callable[[], None]) -> None:
+    _die_with_parent()
+    confine()
 
 
 def _die_with_parent() -> None:

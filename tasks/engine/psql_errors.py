@@ -6,6 +6,7 @@ import re
 
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, NoSpaceLeft, RestoreFailed
 from tasks.engine.process import Child
+from tasks.engine.restore_hints import hint_for, place_of
 
 # `psql:<stdin>:7: ERROR:  23505: …`; the word is in the server's language, the code is not. DETAIL may quote anything.
 # A code has a digit, which ERROR, FATAL and PANIC have not.
@@ -13,12 +14,13 @@ _CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
 _UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 # With these a server may say why it goes away.
 _LAST_WORDS = ("53", "57P", "58", "XX")
+_FIELD = re.compile(r"[A-Z][A-Z ]+:  ")
 _SYNTAX_ERROR = "42601"
 _CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
 def complaint_of(psql: Child) -> Exception:
-    """The server's own sentence with its code; the lines after it may quote rows, and stay out."""
+    """The server's own sentence with its code; where it happened, and what to do. Of the lines after it, which may quote rows, only names are kept."""
     if psql.timed_out:
         return DrillTimedOut()
     lines = psql.stderr_lines()
@@ -30,7 +32,8 @@ def complaint_of(psql: Child) -> Exception:
     if code.startswith(_CONNECTION_LOST):
         return DatabaseUnreachable(text)
     if code:
-        return RestoreFailed(text, sqlstate=code)
+        context = _context(lines)
+        return RestoreFailed(text, sqlstate=code, place=place_of(context), hint=hint_for(code, context, text))
     found = next((found[1] for line in lines if (found := _UNCODED.search(line))), "")
     text = found or " ".join(lines[-2:]) or "psql ended early"
     lost = "connection" in " ".join(lines[-3:]).lower()
@@ -44,3 +47,17 @@ def _last_error(lines: list[str]) -> tuple[str, str]:
     if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(_LAST_WORDS)):
         return "", ""
     return coded[-1][1], coded[-1][2]
+
+
+def _context(lines: list[str]) -> list[str]:
+    """The CONTEXT of the last error: a line for each level, the innermost first."""
+    last = max((n for n, line in enumerate(lines) if _CODED.match(line)), default=len(lines))
+    found: list[str] = []
+    for line in lines[last + 1 :]:
+        if line.startswith("CONTEXT:"):
+            found.append(line.removeprefix("CONTEXT:").strip())
+        elif found and _FIELD.match(line):
+            break
+        elif found:
+            found.append(line.strip())
+    return found

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from blocks.postgres import NO_LIMITS, PostgresServer
+from blocks.postgres import NO_LIMITS, SAFE_SESSION, PostgresServer
 from blocks.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child
 from tasks.engine.psql_errors import complaint_of
 from tasks.engine.restore_stream import BackupReader, Flow
+from tasks.engine.text_settings import read_preamble
 
 _HELD_BYTES = 1 << 20
 _PROGRESS_EVERY_S = 5.0
@@ -33,7 +34,9 @@ _NO_EVENT_TRIGGERS = (
     b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
 )
 # Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
-_PREAMBLE = b"SET synchronous_commit = off;\nSET client_min_messages = warning;\n%s;\n" % NO_LIMITS.encode()
+_PREAMBLE = f"{SAFE_SESSION};\nSET synchronous_commit = off;\nSET client_min_messages = warning;\n{NO_LIMITS};\n"
+# A transaction that began before it could be told otherwise; no query may come before this.
+_WRITING = b"SET transaction_read_only = off;\n"
 # One process at a time: the others are for those whose server it is.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
 
@@ -44,6 +47,7 @@ class Manner:
 
     single_transaction: bool = False
     gentle: bool = False  # the server has other things to do
+    monetary: str = ""  # the lc_monetary that the dump was written under; the server's own when nobody knows
     timeout_s: float | None = None
     prepare: Callable[[DumpSummary], None] | None = None  # called before what the summary has seen reaches the server
     progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
@@ -61,7 +65,7 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
         if manner.timeout_s is not None:
             psql.limit(manner.timeout_s)
         try:
-            psql.write(_restriction(client) + _PREAMBLE + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS)
+            psql.write(_restriction(client) + _WRITING + _preamble(manner))
             for block in _held_back(reader, manner):
                 psql.write(block)
             psql.end_input()
@@ -71,6 +75,12 @@ def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, mann
         if psql.wait():
             raise complaint_of(psql)
         return reader.check()
+
+
+def _preamble(manner: Manner) -> bytes:
+    """What psql's session is told before it reads the dump."""
+    preamble = f"{_PREAMBLE}{read_preamble(manner.monetary)};\n".encode()
+    return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS
 
 
 def _restriction(client: Client) -> bytes:

@@ -15,6 +15,7 @@ from blocks.errors import (
     EmptyBackup,
     PgRoundtripError,
     RestoreError,
+    StatementRefused,
 )
 from blocks.storage import BackupStorage
 from tasks.engine import checklist
@@ -49,7 +50,9 @@ class BackupReader:
         *,
         keep_schema: bool = False,
         earlier: BackupReader | None = None,
+        guarded: bool = True,
     ) -> None:
+        self._guarded = guarded  # False for who reads and carries nothing out
         self.agrees = True  # with an earlier reading, as far as that one came
         self._reached = earlier.object_bytes if earlier else 0
         self._there = earlier.digest if earlier else b""
@@ -88,11 +91,9 @@ class BackupReader:
             self._scanner.feed(block)
             if self._scanner.summary.unknown_commands:
                 raise _refusal(self._scanner.summary.unknown_commands[0])
-            if self._scanner.summary.beyond:
-                raise RestoreError(
-                    f"it would change more than its database: {self._scanner.summary.beyond}",
-                    hint="pg_dump writes no such statement for one database; read it, and restore it by hand",
-                )
+            if self._guarded and self._scanner.summary.refused:
+                hint = "pg_dump writes no such thing for one database; read it, and restore it by hand"
+                raise StatementRefused(self._scanner.summary.refused, hint=hint)
             yield block
 
     def take_restrictions(self) -> list[int]:

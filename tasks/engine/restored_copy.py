@@ -11,6 +11,7 @@ from tasks.engine import checklist
 from tasks.engine.checklist import compared, counted, failed, not_possible, passed, timed, warned
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import Check, Manifest
+from tasks.engine.own_rows import count_dumped_rows, dumped_tables
 
 _OURS = (
     "JOIN pg_namespace n ON n.oid = {0}.relnamespace AND n.nspname !~ '^pg_(toast|temp|catalog)'"
@@ -29,10 +30,6 @@ SELECT count(*), count(*) FILTER (WHERE NOT convalidated) FROM pg_constraint c J
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"""
 _VIEWS = f"""
 SELECT {_NAME.format("c")}, c.relispopulated FROM pg_class c {_OURS.format("c")} WHERE c.relkind = 'm' ORDER BY 1"""
-# What pg_dump dumps rows of: ordinary tables, and of an extension's those that it declares to be its user's.
-_TABLES = f"""
-SELECT {_NAME.format("c")} FROM pg_class c {_OURS.format("c")} WHERE c.relkind = 'r' AND (NOT {_BY_EXTENSION}
-OR EXISTS (SELECT FROM pg_extension x WHERE c.oid = ANY (x.extconfig))) ORDER BY 1"""
 # A sequence that fills a column, which way it counts, and whether it begins again at its end.
 _FILLED = f"""
 SELECT {_NAME.format("s")}, {_NAME.format("c")}, quote_ident(a.attname), q.seqincrement > 0
@@ -153,7 +150,7 @@ def _locale(locale: Sequence[str]) -> str:
 
 
 def _count_tables(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
-    found = len(connection.query(_TABLES))
+    found = len(dumped_tables(connection))
     evidence = counted(found, "table")
     if found < len(stored.tables):
         return failed(checklist.TABLE_QUERY, f"{evidence}, {len(stored.tables)} in the backup")
@@ -161,8 +158,7 @@ def _count_tables(connection: Connection, _manifest: Manifest | None, stored: Du
 
 
 def _count_rows(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
-    tables = [str(row[0]) for row in connection.query(_TABLES)]
-    counts = {table: int(connection.query(f"SELECT count(*) FROM ONLY {table}")[0][0]) for table in tables}
+    counts = count_dumped_rows(connection)
     others = [
         f"{n}: {t.rows} rows in the backup, {counts[n]} counted"
         for n, t in stored.tables.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -10,6 +10,7 @@ from itertools import islice
 from tasks.engine.catalog import Backup
 from tasks.engine.checklist import counted
 from tasks.engine.manifest import Verdict
+from tasks.engine.newest import from_future, in_reach, of_the_past
 
 # Also how long an upload may be under way: a run that is as long as that is no longer waited for.
 UNFINISHED = timedelta(days=1)
@@ -110,25 +111,27 @@ def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
     return Plan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
 
 
+def decide_apart(groups: Iterable[Sequence[Backup]], policy: Policy, now: datetime) -> Plan:
+    """Decide about each database by itself: what another one has makes no difference."""
+    plans = [decide(group, policy, now) for group in groups]
+    decisions = sorted((d for p in plans for d in p.decisions), key=lambda d: (d.backup.taken_at, d.backup.name))
+    return Plan(tuple(decisions), next((p.warning for p in plans if p.warning), ""))
+
+
 def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
     """What no policy takes, oldest first in `ordered`."""
     finished = [b for b in ordered if not b.unfinished]
-    newest = _newest(finished, now)
+    newest = in_reach(finished, now)[-1:]
     yield from ((b, "the newest backup") for b in newest)
-    ours = _newest([b for b in finished if not b.foreign], now)
+    ours = in_reach([b for b in finished if not b.foreign], now)[-1:]
     yield from ((b, "the newest backup with a manifest") for b in ours if b not in newest)
     if (shown := _evidence(ordered, now)) and shown not in (*newest, *ours):
         yield shown, "the newest sound backup"
     # One from the future stays anyway, and would be the newest for as long as the clock was ahead.
-    proven = (b for b in reversed(ordered) if b.proven and b.taken_at <= now)
+    proven = (b for b in reversed(of_the_past(ordered, now)) if b.proven)
     yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
-    yield from ((b, "from the future: a clock was wrong") for b in ordered if b.taken_at > now)
+    yield from ((b, "from the future: a clock was wrong") for b in from_future(ordered, now))
     yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
-
-
-def _newest(ordered: Sequence[Backup], now: datetime) -> Sequence[Backup]:
-    """The newest one, by itself; one from the future only when there is no other."""
-    return ([b for b in ordered if b.taken_at <= now] or ordered)[-1:]
 
 
 def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
@@ -136,7 +139,7 @@ def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
 
     One that is named for the future was named by a wrong clock, and shows nothing of today.
     """
-    past = [b for b in ordered if b.taken_at <= now and not b.unfinished]
+    past = [b for b in of_the_past(ordered, now) if not b.unfinished]
     ours = [b for b in past if not b.foreign]
     return next((b for b in reversed(ours or past) if _sound(b)), None)
 
@@ -163,7 +166,7 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
     limit = timedelta(days=policy.retention_days)
     finished = [b for b in ordered if not b.unfinished]
     yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
-    sound = [b for b in reversed(finished) if b.taken_at <= now and _sound(b)]
+    sound = [b for b in reversed(of_the_past(finished, now)) if _sound(b)]
     # Each by itself: a half backup that has lost its marks must not take the place of a whole one.
     for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
         yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])

@@ -10,6 +10,7 @@ from tasks.engine import checklist
 from tasks.engine import schema_text as schema
 from tasks.engine.checklist import compared, counted, not_possible, passed, shortened, warned
 from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.made_by_restore import unlogged_tables, without_taken_over
 from tasks.engine.manifest import Check, Manifest
 from tasks.engine.restore_stream import Flow
 from tasks.engine.schema_parts import Differences, Entry, compare_statements
@@ -61,25 +62,40 @@ def check_object(manifest: Manifest | None, flow: Flow) -> list[Check]:
     ]
 
 
-def check_round_trip(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> list[Check]:
+def check_round_trip(
+    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset()
+) -> list[Check]:
     """Compare the manifest with the object, and the object with a dump of its restored copy.
 
     A foreign backup, without a manifest, may have been dumped with other options than ours (`--inserts`, `--no-owner`,
     `--clean`): what a dump of ours then has more of, or prints otherwise, is no damage and cannot be compared.
     """
-    object_, copy = _side("the object", stored), _side("the restored copy", restored)
-    pairs = [(object_, copy)]
-    if manifest:
-        pairs.insert(0, (_side("the manifest", manifest), object_))
-    contents = _check_contents(pairs, foreign=manifest is None)
+    return [
+        *check_contents(manifest, stored, restored, unsure),
+        *_check_schema(manifest, stored, restored),
+        _check_sequences(_pairs(manifest, stored, restored)),
+    ]
+
+
+def check_contents(
+    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset()
+) -> list[Check]:
+    """Compare tables, rows and large objects alone.
+
+    The text of `unsure` tables may have been written under a setting that nobody knows: that they differ proves nothing.
+    """
+    pairs = _pairs(manifest, stored, restored)
+    contents = _check_contents(pairs, foreign=manifest is None, unlogged=unlogged_tables(stored), unsure=unsure)
     if stored.inserts:
         why = f"{counted(stored.inserts, 'row')} of it come as INSERT statements, which are not compared"
         contents = [not_possible(c.name, why) if c.name in _OF_ROWS and c.result == "passed" else c for c in contents]
-    return [
-        *contents,
-        *_check_schema(manifest, stored, restored),
-        _check_sequences(pairs),
-    ]
+    return contents
+
+
+def _pairs(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> list[tuple[_Side, _Side]]:
+    """What is compared with what."""
+    object_, copy = _side("the object", stored), _side("the restored copy", restored)
+    return [*([(_side("the manifest", manifest), object_)] if manifest else []), (object_, copy)]
 
 
 def _side(name: str, source: Manifest | DumpSummary) -> _Side:
@@ -91,18 +107,17 @@ def _side(name: str, source: Manifest | DumpSummary) -> _Side:
     return _Side(name, contents_of(source), large_objects, sequences)
 
 
-def _check_contents(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool) -> list[Check]:
-    gone, counts, digests, large = [], [], [], []
+def _check_contents(
+    pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool, unlogged: set[str], unsure: frozenset[str]
+) -> list[Check]:
+    counts, digests, large, doubtful = [], [], [], list[str]()
     for before, after in pairs:
-        gone += [
-            f"{name} is in {before.name}, not in {after.name}" for name in before.tables if name not in after.tables
-        ]
-        if not foreign:
-            gone += [f"{n} is in {after.name}, not in {before.name}" for n in after.tables if n not in before.tables]
         for name in before.tables.keys() & after.tables.keys():
             had, has = before.tables[name], after.tables[name]
             if had.rows != has.rows:
                 counts.append(f"{name}: {had.rows} rows in {before.name}, {has.rows} in {after.name}")
+            elif had.digest != has.digest and name in unsure and after is pairs[-1][1]:
+                doubtful.append(name)
             elif had.digest != has.digest:
                 digests.append(f"{name}: the {had.rows} rows in {after.name} are not those in {before.name}")
         if before.large_objects != after.large_objects:
@@ -112,11 +127,40 @@ def _check_contents(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool) -> l
     side = pairs[0][0]
     rows = sum(t.rows for t in side.tables.values())
     return [
-        compared(checklist.TABLES, gone, counted(len(side.tables), "table")),
+        _check_tables(pairs, foreign=foreign, unlogged=unlogged),
         compared(checklist.ROWS, sorted(counts), counted(rows, "row")),
-        compared(checklist.DIGESTS, sorted(digests), f"{counted(len(side.tables), 'digest')} of all rows"),
+        not_possible(checklist.DIGESTS, in_doubt(doubtful))
+        if doubtful and not digests
+        else compared(checklist.DIGESTS, sorted(digests), f"{counted(len(side.tables), 'digest')} of all rows"),
         compared(checklist.LARGE_OBJECTS, large, counted(side.large_objects.rows, "large object")),
     ]
+
+
+def read_otherwise(stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str]) -> list[str]:
+    """The `unsure` tables whose rows are as many, and others."""
+    had, has = contents_of(stored), contents_of(restored)
+    return sorted(n for n in unsure & had.keys() & has.keys() if had[n].rows == has[n].rows and had[n] != has[n])
+
+
+def in_doubt(tables: Sequence[str]) -> str:
+    """What is said of tables that read otherwise."""
+    names = ", ".join(shortened(sorted(tables)))
+    return f"money in {names} was written under an lc_monetary that the backup does not name, and reads otherwise here"
+
+
+def _check_tables(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool, unlogged: set[str]) -> Check:
+    """Whether every table is in all places. An unlogged one whose rows a standby could not read comes back empty."""
+    gone, empty = [], list[str]()
+    for before, after in pairs:
+        gone += [f"{n} is in {before.name}, not in {after.name}" for n in before.tables if n not in after.tables]
+        added = [n for n in after.tables if n not in before.tables and not foreign]
+        left_out = [n for n in added if n in unlogged and after is pairs[-1][1] and not after.tables[n].rows]
+        gone += [f"{n} is in {after.name}, not in {before.name}" for n in added if n not in left_out]
+        empty += [f"{n} is unlogged and comes back empty: the backup has no rows of it" for n in left_out]
+    evidence = counted(len(pairs[0][0].tables), "table")
+    if empty and not gone:
+        return warned(checklist.TABLES, "; ".join([evidence, *shortened(empty)]))
+    return compared(checklist.TABLES, gone, evidence)
 
 
 def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
@@ -139,12 +183,16 @@ def _position(stand: tuple[int, bool] | None) -> str:
 def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> Iterator[Check]:
     """A row for the whole schema, and one for each part that has its own."""
     exact = _majors(stored) == _majors(restored)
-    found = Differences()
+    found, taken = Differences(), list[str]()
+    if stored.schema_digest != restored.schema_digest:
+        restored, taken = without_taken_over(stored, restored)
     if stored.schema_digest != restored.schema_digest:
         found = compare_statements(stored.schema_kept, restored.schema_kept, exact=exact)
     lost = _lost_parts(manifest, stored) if manifest and manifest.schema_rules == schema.RULES else {}
     cut = stored.schema_cut or restored.schema_cut
     whole = _whole_schema(stored, restored, found, exact=exact, lost=lost.get(checklist.SCHEMA))
+    if taken and whole.result == "passed":
+        whole = warned(checklist.SCHEMA, "; ".join([whole.evidence, "taken over from a parent", *shortened(taken)]))
     yield whole if manifest and (exact or not cut) else _incomparable(whole)
     reworded = exact and _printer(stored) != _printer(restored)
     for part in _PARTS:

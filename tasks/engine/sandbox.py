@@ -26,6 +26,7 @@ from blocks.postgres import PostgresServer
 from blocks.settings import child_environment
 from tasks.engine import process
 from tasks.engine.clients import Client
+from tasks.engine.confinement import Confinement
 from tasks.engine.folders import own_folder, sweep_folders
 from tasks.engine.leftovers import clear_after_server
 
@@ -69,7 +70,8 @@ def running_server(
     """Run a private server while the context lasts; yields its database `postgres`, as superuser.
 
     It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
-    random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root.
+    random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root. Without a port it is
+    confined, because it may run code of a dumped database.
     """
     user = _unprivileged()
     with _own_folder(user) as folder:
@@ -82,7 +84,9 @@ def running_server(
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
         login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
         server = PostgresServer(url=SecretStr(conninfo_url({**address, **login})))
-        with _started(programs, folder, user, options, server):
+        # One with a port is a server for others, who give it files of theirs, and no place for a drill.
+        reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
+        with _started(programs, folder, user, options, server, reach):
             yield server
 
 
@@ -133,11 +137,17 @@ def _initialise(client: Client, programs: Path, folder: Path, user: process.User
 
 @contextmanager
 def _started(
-    programs: Path, folder: Path, user: process.User | None, options: Mapping[str, str], server: PostgresServer
+    programs: Path,
+    folder: Path,
+    user: process.User | None,
+    options: Mapping[str, str],
+    server: PostgresServer,
+    reach: Confinement | None,
 ) -> Iterator[None]:
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
-    with process.Child(command, child_environment({}), user=user, cwd=folder) as child:
+    environ = child_environment({"TMPDIR": str(folder)})
+    with process.Child(command, environ, user=user, cwd=folder, confinement=reach) as child:
         try:
             _await_answer(child, server)
             yield
@@ -211,16 +221,20 @@ def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
     """The programs where the server's user can read them: a home directory is often closed to others."""
     if user is None or _open_to_all(programs):
         return programs
-    install = programs.parent
+    install, libraries = _folders_of(programs)
     copy = folder / "programs"
     shutil.copytree(install, copy / install.parent.name / install.name, symlinks=True)
-    # A wheel keeps the libraries beside the package, and the programs look for them there.
-    libraries = install.parent.with_name(f"{install.parent.name}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, copy / libraries.name, symlinks=True)
     for path in (copy, *copy.rglob("*")):
         os.chown(path, user.uid, user.gid, follow_symlinks=False)
     return copy / install.parent.name / install.name / programs.name
+
+
+def _folders_of(programs: Path) -> tuple[Path, Path]:
+    """The installation, and where a wheel keeps its libraries: beside the package, and the programs look for them there."""
+    install = programs.parent
+    return install, install.parent.with_name(f"{install.parent.name}.libs")
 
 
 def _open_to_all(path: Path) -> bool:

@@ -7,13 +7,14 @@ import re
 
 from xxhash import xxh3_128_intdigest
 
+from tasks.engine.column_order import in_one_order
 from tasks.engine.deparse import even_out
 
 DIGEST_BITS = 128
 _NEEDLESS = re.compile(r'(?<!")"([a-z_][a-z0-9_]*)"(?!")')
 # Digests of the schema can be compared when they were made by the same rules: raise it with every change of what is
 # left out, evened out or added here, in `deparse` or in `schema_parts.part_of`.
-RULES = 1
+RULES = 2
 
 _IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
 _NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
@@ -22,11 +23,6 @@ SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d{1,19})
 EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
 RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 TABLESPACE = re.compile(rb"SET default_tablespace = (" + _IDENTIFIER + rb");\Z")
-# What no dump of one database holds: it would change the server, other databases or files.
-BEYOND = re.compile(
-    rb"(?:CREATE|ALTER|DROP)\s+(?:DATABASE|ROLE|GROUP|TABLESPACE|SYSTEM|USER(?!\s+MAPPING))\b|DO\b|SET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\b"
-    rb"|COPY\b(?!.*\bFROM\s+stdin\b)|(?:GRANT|REVOKE)\s+(?:(?!\bON\b)[^;'])*;\Z", re.IGNORECASE | re.DOTALL,
-)  # fmt: skip
 LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.(lo_create|lo_open|lowrite|lo_close)\('?(\d+)")
 _COLUMN = re.compile(_IDENTIFIER)
 _ENCODINGS = re.compile(
@@ -39,7 +35,22 @@ _SESSION = re.compile(
     rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
 )
 _SETTING = re.compile(rb"SET (default_tablespace|default_table_access_method) = '?\"?([^'\";]*)")
-_TABLE_LIKE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?(?:TABLE|MATERIALIZED VIEW|(?:UNIQUE )?INDEX)|ALTER TABLE")
+# What lives in a tablespace. A constraint does when an index is behind it; anything else may come after `SET
+# default_tablespace` too, which then is about the table before it.
+_PLACED = re.compile(
+    rb"CREATE (?:UNLOGGED )?TABLE |CREATE MATERIALIZED VIEW |CREATE (?:UNIQUE )?INDEX "
+    rb"|ALTER TABLE (?:ONLY )?" + _NAME + rb"\s+ADD CONSTRAINT " + _IDENTIFIER + rb" (?:PRIMARY KEY|UNIQUE|EXCLUDE)\b"
+)  # fmt: skip
+# What has an access method by that setting: an index says its own.
+_STORED = re.compile(rb"CREATE (?:UNLOGGED )?TABLE |CREATE MATERIALIZED VIEW ")
+# These are the same as no setting in the databases that a backup is restored to.
+_USUAL = (b"", b"heap", b"pg_default")
+# A server counts the versions of its columns among their options since the minor releases of November 2026, and sets the
+# count itself, whatever it is told. A pg_dump from before prints it.
+_COUNTED = re.compile(
+    rb"(ALTER (?:FOREIGN )?TABLE (?:ONLY )?" + _NAME + rb" ALTER COLUMN " + _IDENTIFIER + rb" SET \()([^'\"]*)(\);)\Z"
+)
+_COUNT = re.compile(rb"pg_attver=\d+(?:, |\Z)")
 # How a statement ends that names a role last. A name is short, so only the end is looked at, however long the statement is.
 _LAST_ROLE = re.compile(
     rb"(?:(OWNER TO|FOR ROLE|SESSION AUTHORIZATION)| (?:TO|FROM)) (" + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z"
@@ -131,6 +142,15 @@ def _roles_in_order(statement: bytes) -> bytes:
     return statement[:begin] + b", ".join(sorted(_COLUMN.findall(policy[1]))) + statement[end:]
 
 
+def _uncounted(statement: bytes) -> bytes:
+    """The statement without the server's own count of a column's versions; nothing when it says nothing else."""
+    found = _COUNTED.match(statement) if b"pg_attver=" in statement else None
+    if not found:
+        return statement
+    options = _COUNT.sub(b"", found[2]).removesuffix(b", ")
+    return found[1] + options + found[3] if options else b""
+
+
 class SchemaNormaliser:
     """Keep the statements that make the schema, each in a form that a faithful restore prints again."""
 
@@ -145,8 +165,14 @@ class SchemaNormaliser:
         setting = _SETTING.match(statement)
         if setting:
             self._settings[setting[1]] = setting[2]
-        if _SESSION.match(statement):
+        statement = _uncounted(statement)
+        if not statement or _SESSION.match(statement):
             return None
-        text = even_out(_roles_in_order(_OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1)))
-        place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if v not in (b"", b"heap"))
-        return text + b" -- " + place if place and _TABLE_LIKE.match(text) else text
+        text = even_out(in_one_order(_roles_in_order(_OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1))))
+        place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if self._counts(text, k, v))
+        return text + b" -- " + place if place else text
+
+    @staticmethod
+    def _counts(text: bytes, setting: bytes, value: bytes) -> bool:
+        kind = _PLACED if setting == b"default_tablespace" else _STORED
+        return value not in _USUAL and bool(kind.match(text))

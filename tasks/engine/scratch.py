@@ -23,6 +23,9 @@ _COMMENT = "made by pg-roundtrip, which also drops it"
 _LOCK_CLASS = 0x7067_7274  # "pgrt"
 _PATTERN = r"^(verify|restore|replaced)_\d{8}_\d{6}(_\d+)?$"
 _SOON_S = 4.0
+# From version 17 on a restored trigger may fire at a login, ours as well, and write rows that nobody dumped.
+_MAY_SILENCE = """
+SELECT 1 FROM pg_settings WHERE name = 'event_triggers' AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"""
 _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -47,7 +50,7 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
     a server that goes with it.
     """
     with server.connect() as guard:
-        name = _reserve(guard, f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}")
+        name = _reserve(guard, scratch_name(kind, now))
         told_to_stop = True
         try:
             _create(guard, name, locale, exact=kind == "restore")
@@ -59,6 +62,11 @@ def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"],
         finally:
             if warn:
                 drop_at_last(server, name, warn, soon=told_to_stop)
+
+
+def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
+    """The name of a database of ours that is made now; where it is taken, a number follows."""
+    return f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}"
 
 
 def sweep_scratch_databases(server: PostgresServer) -> list[str]:
@@ -84,6 +92,11 @@ def unmark(connection: Connection, name: str) -> None:
     """Take our marks off a database: from now on it is the user's."""
     connection.execute("ALTER DATABASE {} CONNECTION LIMIT -1", name)
     connection.execute("COMMENT ON DATABASE {} IS NULL", name)
+
+
+def settle(connection: Connection, name: str) -> None:
+    """Take away what only we had set for a restored database, before it gets settings of its own."""
+    connection.execute("ALTER DATABASE {} RESET ALL", name)
 
 
 def _reserve(guard: Connection, wanted: str) -> str:
@@ -132,6 +145,8 @@ def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> Non
             raise
         guard.execute(start + " LC_COLLATE 'C' LC_CTYPE 'C'", name, encoding=locale.encoding)
     guard.execute("COMMENT ON DATABASE {} IS {comment}", name, comment=_COMMENT)
+    if guard.query(_MAY_SILENCE):
+        guard.execute("ALTER DATABASE {} SET event_triggers = off", name)
 
 
 def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:

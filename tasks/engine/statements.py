@@ -16,7 +16,7 @@ Kind = Literal["statement", "comment", "meta"]
 
 # Everything that can change what the next semicolon means. Words count only in function definitions.
 _TOKEN = re.compile(
-    rb"""(?P<quote>')|(?P<ident>")|(?P<dollar>(?<![A-Za-z0-9_$\x80-\xff])\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""(?P<quote>')|(?P<ident>")|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
     rb"""|(?P<word>(?<![A-Za-z0-9_$\x80-\xff"])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
@@ -25,6 +25,11 @@ _ROUTINE = re.compile(rb"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\
 _SPACE = re.compile(rb"\s*")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _STRING_EDGE = re.compile(rb"'|\\")
+# The word before a dollar or a quote, as far as it can matter.
+_WORD_BEFORE = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*\Z")
+_WORD_BYTES = 64
+# Behind a string that took backslashes, or behind one that does not while others do: a further one in another line goes on in the same way.
+_GOES_ON = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*(?=[\r\n]))*[\r\n](?:[ \t\f\v\r\n]|--[^\r\n]*(?=[\r\n]))*\Z")
 # A token can begin this far before the end of what was read so far; the longest is a dollar quote's tag.
 _OVERLAP = 4096
 
@@ -50,7 +55,20 @@ class StatementSplitter:
         self._depth = 0  # of nested block comments
         self._parentheses = 0
         self._bodies = 0  # of BEGIN … END in a function definition
+        self._string_end = -1  # of the last string, in the buffer
+        self._searched = 0  # how far the end of a line was looked for
         self.backslash_escapes = False  # standard_conforming_strings is off
+        self.doubtful = ""  # what psql and we, or two versions of psql, could read in two ways
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is held back, waiting for the end of a statement."""
+        return len(self._buffer) - self._begin
+
+    @property
+    def in_body(self) -> bool:
+        """Whether psql waits for the END of a routine's body."""
+        return self._bodies > 0
 
     @property
     def pending(self) -> bytes:
@@ -86,7 +104,8 @@ class StatementSplitter:
         """Give up everything after the last piece, because it is not SQL; returns how many bytes that was."""
         rest = len(self._buffer) - self._begin
         self._buffer.clear()
-        self._begin = self._at = 0
+        self._begin = self._at = self._searched = 0
+        self._string_end = -1
         return rest
 
     def restart(self, offset: int) -> None:
@@ -96,8 +115,9 @@ class StatementSplitter:
     def _step(self, group: str, start: int, end: int, final: bool) -> Piece | None:
         """Act on one token; returns the piece that it completes, if any."""
         if group == "quote":
-            escape = self.backslash_escapes or self._is_escape_string(start)
-            self._inside, self._at = (b"\\'" if escape else b"'"), end
+            self._inside, self._at = (b"\\'" if self._takes_backslashes(start) else b"'"), end
+        elif group == "dollar" and not self._opens_dollar_quote(start):
+            self._at = start + 1
         elif group in ("ident", "dollar"):
             self._inside, self._at = bytes(self._buffer[start:end]), end
         elif group == "block":
@@ -126,15 +146,17 @@ class StatementSplitter:
     def _finish(self, end: int) -> Piece:
         piece = Piece("statement", bytes(self._buffer[self._begin : end]), self._offset + self._begin)
         self._begin = self._at = end
+        self._string_end = -1
         return piece
 
     def _to_line_end(self, group: str, start: int, final: bool) -> Piece | None:
         """Pass a comment or psql command by; it is a piece of its own only between statements."""
-        newline = self._buffer.find(b"\n", start)
+        newline = self._line_end(group, start)
         if newline < 0 and not final:
-            self._at = max(self._begin, start)
+            self._at, self._searched = max(self._begin, start), len(self._buffer)
             return _INCOMPLETE
         newline = len(self._buffer) if newline < 0 else newline
+        self._searched = 0
         self._at = newline
         if group == "line" and start > self._begin:
             return None
@@ -144,6 +166,15 @@ class StatementSplitter:
         if group == "meta" and start == self._begin:
             self._begin = newline
         return Piece("comment" if group == "line" else "meta", text, self._offset + start)
+
+    def _line_end(self, group: str, start: int) -> int:
+        """Where a line ends; a comment ends at a carriage return, too. What was searched already is not searched again."""
+        at = max(start, self._searched)
+        newline = self._buffer.find(b"\n", at)
+        if group != "line":
+            return newline
+        carriage = self._buffer.find(b"\r", at, newline if newline >= 0 else len(self._buffer))
+        return carriage if carriage >= 0 else newline
 
     def _leave(self) -> bool:
         """Find the end of the string, identifier, quote or comment that we are in; False when it is not there yet."""
@@ -157,6 +188,7 @@ class StatementSplitter:
             return False
         # A doubled quote ends the string and begins it again at once, which comes to the same.
         self._at = close + len(self._inside)
+        self._string_end = self._at if self._inside == b"'" else -1
         self._inside = b""
         return True
 
@@ -190,13 +222,36 @@ class StatementSplitter:
             if self._buffer[edge.end()] == 0x27:
                 self._at = edge.end() + 1
                 continue
-            self._at, self._inside = edge.end(), b""
+            self._at, self._inside, self._string_end = edge.end(), b"", edge.end()
             return True
 
-    def _is_escape_string(self, quote: int) -> bool:
-        before = self._buffer[max(self._begin, quote - 2) : quote]
-        letter = before[-1:].upper() == b"E"
-        return letter and not re.fullmatch(rb"[A-Za-z0-9_$\x80-\xff]", bytes(before[:-1]))
+    def _takes_backslashes(self, quote: int) -> bool:
+        """Whether a backslash hides a quote in the string that opens here."""
+        if 0 <= self._string_end < quote and _GOES_ON.match(self._buffer[self._string_end : quote]):
+            self.doubtful = self.doubtful or "a string that goes on in another line"
+        before = self._word_before(quote)
+        if before[-1:].upper() == b"E" and before[:-1].isdigit():
+            self.doubtful = self.doubtful or "a number with a string behind it"
+        if before.upper() == b"E":
+            return True
+        marked = before.upper() in (b"B", b"X") or (before == b"" and self._is_unicode(quote))
+        return self.backslash_escapes and not marked
+
+    def _is_unicode(self, quote: int) -> bool:
+        marked = bytes(self._buffer[max(self._begin, quote - 2) : quote]).upper() == b"U&"
+        return marked and not self._word_before(quote - 2)
+
+    def _opens_dollar_quote(self, dollar: int) -> bool:
+        """Whether it is no part of a name; behind a number, versions of psql differ."""
+        before = self._word_before(dollar)
+        if before[:1].isdigit():
+            self.doubtful = self.doubtful or "a number with a dollar behind it"
+        return not before
+
+    def _word_before(self, place: int) -> bytes:
+        """What of a word or number stands right before a place in the buffer."""
+        found = _WORD_BEFORE.search(self._buffer[max(self._begin, place - _WORD_BYTES) : place])
+        return found[0] if found else b""
 
     def _skip_space(self) -> None:
         found = _SPACE.match(self._buffer, self._begin)
@@ -208,6 +263,8 @@ class StatementSplitter:
             del self._buffer[: self._begin]
             self._offset += self._begin
             self._at -= self._begin
+            self._string_end = max(-1, self._string_end - self._begin)
+            self._searched = max(0, self._searched - self._begin)
             self._begin = 0
 
 

@@ -5,20 +5,29 @@ Both live outside of any database, so no backup of one can bring them. On a serv
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blocks.postgres import Connection, PostgresServer
 from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.manifest import RoleRecord
+from tasks.engine.roles import left_over_roles, make_roles
 
 
 class Surroundings:
     """Make what a dump names, as soon as it names it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, known: Iterable[RoleRecord] = ()) -> None:
         self._connection = connection
         self._roles, self._tablespaces = _there(connection)
+        self._known = tuple(known)
+        self._roles = make_roles(connection, self._known, self._roles)
 
     def prepare(self, summary: DumpSummary) -> None:
-        """Make the roles (they may not log in) and tablespaces that the dump named so far."""
-        for role in sorted(summary.roles - self._roles):
+        """Make the roles (they may not log in) and tablespaces that the dump named so far.
+
+        The number of a dropped role is none: no server has it, and to make it would hide that.
+        """
+        for role in sorted(summary.roles - self._roles - set(left_over_roles(summary.roles, self._known))):
             self._connection.execute("CREATE ROLE {} NOLOGIN", role)
         for tablespace in sorted(summary.tablespaces - self._tablespaces):
             # In the server's own folder, which goes with it.

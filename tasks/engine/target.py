@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from blocks.errors import CreateDatabaseDenied, DatabaseError, DatabaseRefused, PgRoundtripError, TargetNotEmpty
+from blocks.errors import (
+    CreateDatabaseDenied,
+    DatabaseError,
+    DatabaseRefused,
+    PgRoundtripError,
+    RestoreError,
+    TargetNotEmpty,
+)
 from blocks.postgres import Connection, PostgresServer, ServerFacts
-from tasks.engine.scratch import drop_at_last, mark, unmark
+from tasks.engine.sandbox_settings import ONE_DATABASE
+from tasks.engine.scratch import drop_at_last, mark, settle, unmark
 
 # What a person made: not the system's, and not an extension's. Large objects stand in no schema.
 _OBJECTS = """
@@ -56,15 +64,18 @@ class Target:
     objects: int  # that somebody made in it
     owned: bool
     replace: bool
+    tied: str = ""  # an extension of the backup that works in one database alone, which it knows by its name
 
     @property
     def in_place(self) -> bool:
         """Whether the role can only fill the database that is there, instead of swapping a new one in."""
         nowhere_else = self.maintenance.database == self.database.database
-        return nowhere_else or not self.facts.may_create_databases or (self.exists and not self.owned)
+        return (
+            bool(self.tied) or nowhere_else or not self.facts.may_create_databases or (self.exists and not self.owned)
+        )
 
 
-def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
+def inspect_target(database: PostgresServer, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
     """Look at the target and refuse what must not be done to it.
 
     Raises TargetNotEmpty for a database that has tables unless `replace`, CreateDatabaseDenied when it is missing
@@ -79,9 +90,16 @@ def inspect_target(database: PostgresServer, *, replace: bool) -> Target:
     objects = 0
     if found:
         objects = _objects(database)
-    target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace)
+    tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
+    target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace, tied)
     if objects and not replace:
         raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
+    if tied and (objects or not found):
+        raise RestoreError(
+            f"{tied} works in one database of a server only, so nothing is swapped",
+            message="Restore refused",
+            hint=f"make {ONE_DATABASE[tied]} name the target, create it empty, and restore into it without --replace",
+        )
     if target.in_place and (objects or not found):
         raise CreateDatabaseDenied(
             database.address,
@@ -99,6 +117,7 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
     """
     wanted = target.database.database
     with target.maintenance.connect() as connection:
+        settle(connection, restored)
         if target.exists:
             _inherit(connection, wanted, restored)
         _swap(connection, target, restored, aside)

@@ -6,9 +6,9 @@ from shlex import quote
 
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import OBJECT
-from tasks.engine.checklist import counted, rows_of_tables
+from tasks.engine.checklist import counted, rows_of_tables, warnings_counted
 from tasks.engine.manifest import Manifest
-from tasks.reports.markdown import cell, facts, fenced, table
+from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import change, human_bytes, human_seconds, iso
 
@@ -27,7 +27,8 @@ def publish_backup(
 def backup_sentence(manifest: Manifest) -> str:
     """`1,234 rows of 12 tables, 3.4M`."""
     tables = counted(len(manifest.tables), "table")
-    return f"{counted(manifest.rows, 'row')} of {tables}, {human_bytes(manifest.object_bytes)}"
+    size = human_bytes(manifest.object_bytes)
+    return f"{counted(manifest.rows, 'row')} of {tables}, {size}{warnings_counted(manifest.warnings)}"
 
 
 def backup_markdown(
@@ -41,7 +42,7 @@ def backup_markdown(
         f"({ratio:.1f} to 1), dumped and stored in {human_seconds(seconds)} ({human_bytes(speed)}/s of SQL)."
     )
     return "\n\n".join([
-        f"# {manifest.name}", summary, _compared(manifest, before), "## Restore it", _by_hand(plan, storage, manifest),
+        f"# {manifest.name}", summary, *warnings_shown(manifest.warnings), _compared(manifest, before), "## Restore it", _by_hand(plan, storage, manifest),
         _largest(manifest), "## Details", facts(_details(storage, manifest)) + "\n",
     ])  # fmt: skip
 

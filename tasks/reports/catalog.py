@@ -8,7 +8,7 @@ from typing import Any
 
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import Backup, read_catalog
-from tasks.engine.checklist import counted
+from tasks.engine.checklist import counted, warnings_counted
 from tasks.engine.manifest import DrillReport, Verdict
 from tasks.listing import read_entries
 from tasks.reports.markdown import table
@@ -69,6 +69,7 @@ def _row(backup: Backup, before: Backup | None, entry: Mapping[str, Any] | None)
         rows = "unreadable" if entry["rows"] is None else f"{entry['rows']:,}"
     if entry:
         verdict = f"{_MARKS[Verdict(entry['verdict'])]} {entry['verdict']}" if entry["verdict"] else "not drilled"
+        verdict += warnings_counted(entry.get("warnings", []))
     trend = change(backup.object_bytes, before.object_bytes) if before else ""
     taken = f"{backup.taken_at:%Y-%m-%d %H:%M}"
     return [f"`{backup.name}`", taken, human_bytes(backup.object_bytes), trend, rows, verdict]

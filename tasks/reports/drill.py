@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tasks.engine import checklist
-from tasks.engine.checklist import rows_of_tables
+from tasks.engine.checklist import rows_of_tables, warnings_counted
 from tasks.engine.manifest import DrillReport, Verdict
-from tasks.reports.markdown import cell, fenced, table
+from tasks.reports.markdown import cell, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import human_age, human_bytes, human_seconds
 
@@ -23,7 +23,7 @@ _LEGEND = (
 @warned_only("The report of the drill")
 def publish_drill(plan: str, report: DrillReport) -> None:
     """One report a drill."""
-    publish("drill", plan, f"{report.verdict}: {report.backup}", drill_markdown(report))
+    publish("drill", plan, f"{verdict_line(report)}: {report.backup}", drill_markdown(report))
 
 
 def drill_markdown(report: DrillReport) -> str:
@@ -34,10 +34,15 @@ def drill_markdown(report: DrillReport) -> str:
         for c in report.checks
     ]
     return "\n\n".join([
-        f"# {_VERDICTS[report.verdict]} {report.verdict}: {report.backup or 'no backup could be looked at'}",
-        cell(coverage(report)), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
+        f"# {_VERDICTS[report.verdict]} {verdict_line(report)}: {report.backup or 'no backup could be looked at'}",
+        cell(coverage(report)), *warnings_shown(report.warnings), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
         "## Every check", table({" ": "---", "check": "---", "took": "---:", "evidence": "---"}, checks), f"{_LEGEND}\n",
     ])  # fmt: skip
+
+
+def verdict_line(report: DrillReport) -> str:
+    """`PROVEN, 1 warning`: a backup is what was dumped, and something was not."""
+    return f"{report.verdict}{warnings_counted(report.warnings)}"
 
 
 def drill_sentence(report: DrillReport) -> str:
@@ -45,7 +50,8 @@ def drill_sentence(report: DrillReport) -> str:
     if report.verdict is Verdict.PROVEN:
         rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
-        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}"
+        warned = warnings_counted(report.warnings)
+        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{warned}"
     if report.verdict is Verdict.FAILED:
         return f"{report.backup} is not what it should be: {report.cause}"
     return f"{report.backup or 'The newest backup'} could not be drilled, which says nothing about it: {report.cause}"

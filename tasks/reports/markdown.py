@@ -26,3 +26,8 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
 def facts(named: Mapping[str, str]) -> str:
     """Names and values in two columns."""
     return table({" ": "---", "  ": "---"}, named.items())
+
+
+def warnings_shown(warnings: Sequence[str]) -> list[str]:
+    """What a backup warns of, as a part of a page; none where there is nothing."""
+    return ["## Warnings", "\n".join(f"- ⚠️ {cell(text)}" for text in warnings)] if warnings else []

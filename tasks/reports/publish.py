@@ -9,11 +9,14 @@ from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from blocks.errors import PgRoundtripError
+from tasks.wording import visible
 
 
 def publish(kind: str, plan: str, description: str, markdown: str) -> None:
     """Publish one document; those of a kind and plan are one history in the UI."""
-    create_markdown_artifact(key=artifact_key(kind, plan), description=description, markdown=markdown)
+    create_markdown_artifact(
+        key=artifact_key(kind, plan), description=visible(description), markdown=visible(markdown, lines=True)
+    )
 
 
 def artifact_key(kind: str, plan: str) -> str:

@@ -42,7 +42,7 @@ def restore(plan: Plan) -> Figures:
     """Restore the newest backup into the fresh database that RESTORE_DATABASE_URL names, checking it on the way."""
     begun = time.monotonic()
     target = resolve_target(DEFAULT)
-    chosen = catalog.choose(catalog.read_catalog(plan.storage), None)
+    chosen = catalog.read_catalog(plan.storage)[-1]
     reader = BackupReader(plan.storage, chosen, catalog.load_manifest(plan.storage, chosen))
     flow = feed_psql(reader, target, match_client(target.inspect().major))
     return {"seconds": time.monotonic() - begun, "rows": flow.summary.rows, "raw_bytes": flow.summary.raw_bytes}
@@ -51,7 +51,7 @@ def restore(plan: Plan) -> Figures:
 def drill(plan: Plan) -> Figures:
     """Restore the newest backup where VERIFY_TARGET says, dump that again, compare, and make every other check."""
     begun, started = time.monotonic(), utc_now()
-    chosen = catalog.choose(catalog.read_catalog(plan.storage), None)
+    chosen = catalog.read_catalog(plan.storage)[-1]
     place = choose_ground.fn(plan, chosen)
     seen = rehearse_restore.fn(plan, chosen, place, [])
     seconds = time.monotonic() - begun

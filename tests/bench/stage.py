@@ -109,6 +109,6 @@ def choose_client(major: int | None) -> Client:
 
 def count_rows(database: PostgresServer) -> int:
     """Count the rows of all tables."""
-    with database.connect() as connection:
+    with database.connect(own_names=True) as connection:
         tables = [str(row[0]) for row in connection.query(_TABLES)]
         return sum(int(connection.query(f"SELECT count(*) FROM {table}")[0][0]) for table in tables)

@@ -99,11 +99,11 @@ def storage(storage_server: Storage) -> Iterator[BackupStorage]:
 def databases(server: PostgresServer) -> Iterator[tuple[PostgresServer, PostgresServer]]:
     """A database with something in it, and an empty one."""
     names = [f"compat_{kind}_{secrets.token_hex(4)}" for kind in ("source", "target")]
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         for name in names:
             connection.execute("CREATE DATABASE {}", name)
     source, target = (server.on(name) for name in names)
-    with source.connect() as connection:
+    with source.connect(own_names=True) as connection:
         connection.execute(SCRIPT)
     yield source, target
     with server.connect() as connection:
@@ -138,7 +138,7 @@ def test_the_round_trip(
     assert {check["result"] for check in report["checks"]} == {"passed"}
     assert databases_of(server) == before
     run("restore", "latest", RESTORE_DATABASE_URL=target.url.get_secret_value())
-    with target.connect() as connection:
+    with target.connect(own_names=True) as connection:
         assert connection.query(COUNTS) == [(400000, 3, 400000, 42)]
         assert connection.query("SELECT convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata") == [
             ("a large object",)

@@ -236,7 +236,7 @@ def test_table_dropped_in_a_dump(
     after = look(library)
 
     def migrate(begun: threading.Event) -> None:
-        with library.connect() as connection, connection.transaction():
+        with library.connect(own_names=True) as connection, connection.transaction():
             connection.execute("DROP TABLE doomed")
             begun.set()
             await_that(lambda: waits_for_a_lock(library), "pg_dump waits for the table")
@@ -262,7 +262,7 @@ def test_table_locked_by_somebody(
     """A lock that is never released costs five minutes an attempt (here one second), and the hint says what holds it."""
     after = look(library)
     monkeypatch.setattr(dump, "_LOCK_WAIT_MS", 1000)
-    with library.connect() as migration, migration.transaction():
+    with library.connect(own_names=True) as migration, migration.transaction():
         migration.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
         ran = flow_run(backup_flow, library)
     after.assert_said(ran, "pg_dump failed")

@@ -21,6 +21,7 @@ from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
 from tasks.engine import dump
+from tasks.engine.manifest import Manifest
 from tasks.place import Ground, Place, ready
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look
@@ -115,10 +116,10 @@ def test_server_restarted_in_a_drill(
                 restartable.stop("immediate")
             yield chunk
 
-    def second_is_late(place: Place) -> AbstractContextManager[Ground]:
+    def second_is_late(place: Place, manifest: Manifest | None, database: str) -> AbstractContextManager[Ground]:
         if attempts[0] == 1:
             restartable.start()
-        return ready(place)
+        return ready(place, manifest, database)
 
     monkeypatch.setattr(BackupStorage, "open_range", cut)
     monkeypatch.setattr("tasks.rehearsal.ready", second_is_late)

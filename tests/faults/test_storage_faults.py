@@ -132,7 +132,7 @@ def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
     server, name = server_of(16), "big for faults of the storage"
     with server.connect() as connection:
         connection.execute("CREATE DATABASE {}", name)
-    with server.on(name).connect() as connection:
+    with server.on(name).connect(own_names=True) as connection:
         connection.execute(BIG)
     yield server.on(name)
     with server.connect() as connection:

@@ -89,7 +89,7 @@ def storable(summary: DumpSummary) -> bool:
         record = SequenceRecord(name=name, value=value, called=called)
         assert SequenceRecord.model_validate_json(record.encode()) == record
     texts = (*summary.roles, *summary.extensions, *summary.tablespaces, summary.server_version, summary.client_version,
-             summary.beyond, *summary.unknown_commands, summary.problem)  # fmt: skip
+             summary.refused, *summary.unknown_commands, summary.problem)  # fmt: skip
     return "".join(texts).encode() is not None
 
 

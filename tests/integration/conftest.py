@@ -36,6 +36,12 @@ def home(server_of: Callable[[int], PostgresServer], monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
+def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements that a test puts into a backup stand for what a server may do, and are not looked at."""
+    monkeypatch.setattr("tasks.engine.dump_stream.refused", lambda *_, **__: "")
+
+
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Transient faults of a rehearsal are retried as ever, but at once."""
     monkeypatch.setattr(restore_drill, "rehearse_restore", rehearse_restore.with_options(retry_delay_seconds=0))

@@ -23,6 +23,7 @@ from tasks.engine.dump import running_dump
 from tasks.engine.dump_stream import DumpScanner
 from tasks.engine.manifest import Manifest, read_manifest
 from tasks.engine.pipeline import scan_dump, stream_dump
+from tasks.engine.roles import read_roles
 from tasks.engine.round_trip import contents_of
 from tasks.engine.upload import Upload
 
@@ -51,8 +52,11 @@ def take_backup(
     started, facts = utc_now(), server.inspect()
     with running_dump(server, client) as dump:
         result = stream_dump(dump, Upload(storage, storage.key(name + catalog.OBJECT), facts.size_bytes), level)
+    with server.connect() as connection:
+        extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
+        roles = read_roles(connection)
     plan = Plan(server=server, storage=storage, compression_level=level)
-    manifest = _manifest("default", plan, Source(facts, client, {}), name, started, result)
+    manifest = _manifest("default", plan, Source(facts, client, extensions, roles), name, started, result)
     put_manifest(storage, manifest)
     return manifest
 
@@ -144,13 +148,13 @@ def role_of(server: PostgresServer) -> str:
 
 def asked(server: PostgresServer, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The answer to a query."""
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         return connection.query(statement, *values)
 
 
 def told(server: PostgresServer, *statements: str) -> None:
     """Run statements, each in a transaction of its own."""
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         for statement in statements:
             connection.execute(statement.replace("{", "{{").replace("}", "}}"))
 

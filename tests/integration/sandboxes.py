@@ -23,7 +23,7 @@ from tasks.rehearsal import Task, rehearse
 from tests.integration.objects import NAME
 from tests.processes import command_of
 
-FOREVER = "SELECT pg_sleep(600);"
+FOREVER = "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;"
 
 
 def rehearsed(
@@ -31,7 +31,7 @@ def rehearsed(
 ) -> DrillReport:
     """The report of a rehearsal; raises what would be tried again. `fields` are the plan's, also beyond their bounds."""
     plan = Plan(storage=storage).model_copy(update=fields)
-    backup = catalog.choose(catalog.read_catalog(storage), name)
+    backup = catalog.named(catalog.read_catalog(storage), name)
     started, begun = utc_now(), time.monotonic()
     seen = rehearse(Task(plan, backup, place, queries, logging.getLogger("rehearsed")))
     return report_on(backup, seen, started, time.monotonic() - begun)
@@ -66,7 +66,7 @@ def postmasters(home: Path) -> list[int]:
     return [int(file.read_text().splitlines()[0]) for file in files if file.exists()]
 
 
-def restoring(home: Path, doing: str = "SELECT") -> list[psutil.Process]:
+def restoring(home: Path, doing: str = "CREATE MATERIALIZED VIEW") -> list[psutil.Process]:
     """The server's side of restores that are busy with a statement."""
     return list(processes(home, rf"\[local\].*{doing}$"))
 

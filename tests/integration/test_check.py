@@ -37,6 +37,7 @@ def test_a_sound_setup_passes_and_leaves_nothing(
         "client",
         "read every table",
         "drills run in",
+        "sandbox",
         "drill queries",
         "provider",
         "bucket write",
@@ -57,7 +58,7 @@ def test_a_role_that_may_not_read_is_found_out(new_database: NewDatabase, comman
     with server.connect() as connection:
         connection.execute("DROP ROLE IF EXISTS half_blind")
         connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="pass word/%")
-        connection.execute("GRANT SELECT ON open TO half_blind")
+        connection.execute("GRANT SELECT ON public.open TO half_blind")
     try:
         role = as_role(server, "half_blind", "pass word/%")
         done = command_line("check", server=role, VERIFY_TARGET="database")
@@ -126,10 +127,10 @@ def test_check_says_what_pg_dump_would_say(
 ) -> None:  # fmt: skip
     """Whether a role may read everything: check and pg_dump agree, on the oldest and the newest server."""
     server = new_database(major)
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="word")
     try:
-        with server.connect() as connection:
+        with server.connect(own_names=True) as connection:
             connection.execute(script)
         role = as_role(server, "half_blind", "word")
         found = next(f for f in check_plan(plan_for(role)) if f.name == "read every table")

@@ -30,6 +30,8 @@ from tests.integration.objects import (
 )
 from tests.integration.sandboxes import rehearsed
 
+pytestmark = pytest.mark.usefixtures("unguarded")
+
 MAJOR = 15
 CORPUS_SQL = HARD_SQL.with_name("corpus.sql")
 # Nothing is known of these without a manifest.

@@ -266,9 +266,13 @@ def test_a_killed_drill_leaves_nothing_for_long(
     """A terminated drill drops its database; a killed one leaves it marked, and the next drill sweeps it."""
     databases = databases_of(library)
     copied(storage, "backup_20240301_000000")
-    rewrite(storage, inserted("SELECT pg_sleep(600);"), forge=True)
+    rewrite(
+        storage, inserted("CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;"), forge=True
+    )
     running = started_command("drill", NAME, DATABASE_URL=library.url.get_secret_value(), VERIFY_TARGET="database")
-    sleepers = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%%' AND datname LIKE 'verify%%'"
+    sleepers = (
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE MAT%%pg_sleep(600)%%' AND datname LIKE 'verify%%'"
+    )
     until(lambda: bool(asked(library, sleepers)))
     running.send_signal(number)
     assert running.wait(60) != 0

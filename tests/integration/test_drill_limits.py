@@ -41,6 +41,8 @@ from tests.integration.objects import (
 from tests.integration.sandboxes import FOREVER, assert_nothing_is_left, rehearsed, results, row
 from tests.processes import children_of
 
+pytestmark = pytest.mark.usefixtures("unguarded")
+
 Clients = dict[int, Client]
 TIMED_OUT = "The drill took longer than VERIFY_TIMEOUT allows"
 
@@ -87,13 +89,13 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
     """The limit holds for the second half too; what was found before stays in the report."""
 
     @contextmanager
-    def behind_a_lock(server: PostgresServer, *arguments: Any) -> Iterator[DumpSource]:
-        with server.connect() as connection, connection.transaction():
+    def behind_a_lock(server: PostgresServer, *arguments: Any, **named: Any) -> Iterator[DumpSource]:
+        with server.connect(own_names=True) as connection, connection.transaction():
             connection.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
-            with running_dump(server, *arguments) as dump:
+            with running_dump(server, *arguments, **named) as dump:
                 yield dump
 
-    monkeypatch.setattr(tasks.rehearsal, "running_dump", behind_a_lock)
+    monkeypatch.setattr("tasks.engine.second_dump.running_dump", behind_a_lock)
     report = rehearsed(storage, place, verify_timeout_s=6)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
     found = results(report)
@@ -150,7 +152,7 @@ def test_a_drill_takes_no_more_than_three_connections(library: PostgresServer, s
     counts, done = list[int](), threading.Event()
 
     def watch() -> None:
-        with watcher.connect() as connection:
+        with watcher.connect(own_names=True) as connection:
             while not done.is_set():
                 ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg-roundtrip'"
                 counts.append(connection.query(ours)[0][0])

@@ -217,7 +217,8 @@ def test_cannot_create_temp_database(started: Run, stored: PostgresServer) -> No
 
 def test_restore_failure(started: Run, stored: PostgresServer, storage: BackupStorage) -> None:
     """A backup that the server refuses is bad."""
-    rewrite(storage, lambda dump: dump.replace(b"CREATE VIEW", b"CREATE VIEWS"), forge=True)
+    missing = b"CREATE INDEX i ON public.nowhere USING btree (a);\n"
+    rewrite(storage, lambda dump: dump.replace(b"CREATE VIEW", missing + b"CREATE VIEW"), forge=True)
     assert_row(started("drill", server=stored, VERIFY_TARGET="database"), VERIFY["Restore failure"], 1)
 
 

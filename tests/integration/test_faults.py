@@ -35,9 +35,9 @@ KEY = "backup_20240207_143022.sql.gz"
 def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
     """A database of about 100 MB that no compressor makes small, so that a dump of it has a middle."""
     server, name = server_of(16), "big for faults"
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         connection.execute("CREATE DATABASE {}", name)
-    with server.on(name).connect() as connection:
+    with server.on(name).connect(own_names=True) as connection:
         connection.execute("CREATE TABLE big (id int, a text)")
         several = " || ".join(f"md5('{letter}' || n)" for letter in "abcd")
         connection.execute(f"INSERT INTO big SELECT n, {several} FROM generate_series(1, {BIG}) n")
@@ -73,7 +73,7 @@ def await_that(condition: Callable[[], object], what: str) -> None:
 
 def dumping(server: PostgresServer) -> int:
     """How many connections of a pg_dump the server has to a database."""
-    with server.on("postgres").connect() as connection:
+    with server.on("postgres").connect(own_names=True) as connection:
         return int(connection.query("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", server.database)[0][0])
 
 

@@ -65,16 +65,19 @@ def test_a_hidden_command_is_not_carried_out(
     major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: BackupStorage,
     tmp_path: Path, flow_run: FlowRun,
 ) -> None:  # fmt: skip
-    """Psql runs as us: whatever the scanner overlooks, psql has no commands while it reads a backup; restores neither."""
+    """Psql runs as us: were the scanner to overlook it, psql has no commands while it reads a backup; restores neither."""
     server = new_database(major, LIBRARY)
     take_backup(storage, server, clients[major])
     proof = tmp_path / "proof"
     edit = hide(f"\\! touch {proof}")
     rewrite(storage, edit if hide is _after_its_own_key else lambda dump: edit(_unrestricted(dump)), forge=True)
-    for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
-        report = rehearsed(storage, place)
-        assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")
-    assert flow_run(restore, to=new_database(major), backup="latest").error is not None
+    assert rehearsed(storage, Place("sandbox", client=clients[major])).verdict != "PROVEN"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.engine.dump_stream.refused", lambda *_, **__: "")
+        for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
+            report = rehearsed(storage, place)
+            assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")
+        assert flow_run(restore, to=new_database(major), backup="latest").error is not None
     assert not proof.exists()
 
 
@@ -97,7 +100,7 @@ def test_what_reaches_beyond_the_database_is_refused(
     before = databases_of(server)
     report = rehearsed(storage, Place("database", server=server))
     assert report.verdict == "INCONCLUSIVE"
-    assert "it would change more than its database: " + statement[:12] in report.cause
+    assert f"it would change more than its database: {statement.split(maxsplit=1)[0].upper()}" in report.cause
     assert databases_of(server) == before
 
 
@@ -189,6 +192,7 @@ def test_a_role_may_be_called_like_everybody(
         told(server, 'DROP OWNED BY "PUBLIC"', 'DROP ROLE "PUBLIC"')
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_what_a_server_refuses_may_be_a_sound_object(
     new_database: NewDatabase, clients: Clients, storage: BackupStorage
 ) -> None:

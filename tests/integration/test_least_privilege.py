@@ -72,7 +72,7 @@ def test_the_role_for_backups_reads_everything_and_writes_nothing(
     report = rehearsed(storage, Place("sandbox", client=clients[18]))
     assert report.verdict == "PROVEN", report.cause
     for statement in WRITING:
-        with role.connect() as connection:
+        with role.connect(own_names=True) as connection:
             assert refused(connection, statement) or statement in ALLOWED, statement
             connection.execute("SET default_transaction_read_only = off")
             assert refused(connection, statement) or statement in ALLOWED, statement

@@ -86,7 +86,7 @@ def test_a_missing_tablespace(
 ) -> None:
     """Tablespaces belong to a server too, and are made in a sandbox."""
     server = server_of(16)
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         connection.execute("SET allow_in_place_tablespaces = on")
         connection.execute("CREATE TABLESPACE fast_disk LOCATION ''")
     source = new_database(16, "CREATE TABLE t (a int) TABLESPACE fast_disk; INSERT INTO t VALUES (1)")

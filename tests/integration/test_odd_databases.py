@@ -37,7 +37,7 @@ def test_a_restored_subscription_does_not_keep_the_scratch_database(
 ) -> None:
     """PostgreSQL refuses to drop a database that has a subscription; a drill cleans up all the same."""
     server = new_database(16, "CREATE TABLE t (a int)")
-    with server.connect() as connection:
+    with server.connect(own_names=True) as connection:
         connection.execute(
             "CREATE SUBSCRIPTION odd CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false, slot_name = 's')"
         )
@@ -49,6 +49,6 @@ def test_a_restored_subscription_does_not_keep_the_scratch_database(
         assert "Failed to cleanup" not in drilled.err
         assert databases_of(server) == before
     finally:
-        with server.connect() as connection:
+        with server.connect(own_names=True) as connection:
             connection.execute("ALTER SUBSCRIPTION odd SET (slot_name = NONE)")
             connection.execute("DROP SUBSCRIPTION odd")

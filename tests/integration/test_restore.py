@@ -121,7 +121,12 @@ def test_a_target_that_refuses_the_password(
     library: PostgresServer, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said in the server's words before anything of the backup is downloaded, and the password is not."""
-    monkeypatch.setattr(BackupStorage, "open_range", lambda *_: pytest.fail("the backup was downloaded"))
+    real = BackupStorage.open_range
+
+    def manifests_alone(self: BackupStorage, key: str, *rest: Any) -> Any:
+        return pytest.fail("the backup was downloaded") if key.endswith(".sql.gz") else real(self, key, *rest)
+
+    monkeypatch.setattr(BackupStorage, "open_range", manifests_alone)
     wrong = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
     done = flow_run(restore, to=wrong, backup="latest")
     assert isinstance(done.error, DatabaseRefused)
@@ -272,7 +277,7 @@ def test_an_empty_database_in_use_is_left_alone(
     """Nobody is thrown out of a database without --replace: the error says that somebody is connected."""
     target = new_database(16)
     databases = databases_of(target)
-    with target.connect():
+    with target.connect(own_names=True):
         done = flow_run(restore, to=target, backup=NAME)
     assert done.error is not None
     assert "is being accessed by other users" in done.error.sentence
@@ -356,6 +361,7 @@ def test_a_psql_command_hides_behind_no_other(
     assert target.database not in databases_of(library)
 
 
+@pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_failure_after_the_large_objects_leaves_nothing(
     exists: bool,
@@ -409,6 +415,7 @@ def test_a_role_without_createdb_restores_into_its_empty_database(
     assert databases_of(target) == databases
 
 
+@pytest.mark.usefixtures("unguarded")
 def test_in_place_without_large_objects_is_one_transaction(
     owned: Callable[..., PostgresServer], clients: Clients, storage: BackupStorage, flow_run: FlowRun
 ) -> None:
@@ -445,6 +452,7 @@ CREATE PUBLICATION selection FOR TABLE books;
 """
 
 
+@pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("early", [True, False])
 def test_what_a_failed_restore_in_place_left_can_be_cleared(
     early: bool, owned: Callable[..., PostgresServer], clients: Clients, storage: BackupStorage, flow_run: FlowRun
@@ -540,7 +548,13 @@ def test_a_killed_restore_changes_nothing(
     copied(storage, "backup_20240301_000000")
     # The rest is too much for the pipe: the restore is killed while it waits for psql.
     padding = b"-- padding\n" * 400_000
-    rewrite(storage, lambda dump: b"SELECT pg_sleep(600);\n" + padding + dump, forge=True)
+    rewrite(
+        storage,
+        lambda dump: (
+            b"CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;\n" + padding + dump
+        ),
+        forge=True,
+    )
     running = started_command("restore", NAME, "--replace", RESTORE_DATABASE_URL=target.url.get_secret_value())
     until(lambda: bool(asked(library, _SLEEPERS)))
     running.send_signal(number)
@@ -554,7 +568,9 @@ def test_a_killed_restore_changes_nothing(
     assert contents(target, clients[16]) == contents(library, clients[16])
 
 
-_SLEEPERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%%' AND datname LIKE 'restore%%'"
+_SLEEPERS = (
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE MAT%%pg_sleep(600)%%' AND datname LIKE 'restore%%'"
+)
 
 
 def test_a_restore_sweeps_nobody_who_is_at_work(

@@ -42,6 +42,8 @@ from tests.integration.sandboxes import (
 )
 from tests.processes import ended, name_of
 
+pytestmark = pytest.mark.usefixtures("unguarded")
+
 Clients = dict[int, Client]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import tasks.engine.second_dump
 import tasks.rehearsal
 from blocks.errors import DatabaseError
 from blocks.storage import BackupStorage
@@ -23,6 +24,8 @@ from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, inserted, rewrite, take_backup, until
 from tests.integration.sandboxes import assert_nothing_is_left, postmasters, processes, rehearsed, results
 from tests.processes import ended
+
+pytestmark = pytest.mark.usefixtures("unguarded")
 
 Clients = dict[int, Client]
 Disk = Callable[[str], Path]
@@ -131,12 +134,12 @@ def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[in
         place, name = moment
         happened, usual = list[int](), getattr(place, name)
 
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
             servers = [pid for pid in postmasters(home) if pid not in happened]
             if servers and len(happened) < times:
                 happened.extend(servers)
                 happening(home)
-            return usual(*arguments)
+            return usual(*arguments, **named)
 
         monkeypatch.setattr(place, name, wrapped)
         return happened
@@ -146,7 +149,7 @@ def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[in
 
 MOMENTS = {
     "while restoring": (Surroundings, "prepare"),
-    "before the copy is dumped": (tasks.rehearsal, "running_dump"),
+    "before the copy is dumped": (tasks.engine.second_dump, "running_dump"),
     "while the copy is looked at": (tasks.rehearsal, "look_at_copy"),
 }
 

@@ -176,7 +176,7 @@ def test_no_secret_is_seen_anywhere(
         assert_holds_none(printed, secret_words, f"the output of a run with status {status}")
         arguments |= seen.arguments
         variables |= seen.variables
-    with target.connect() as connection:
+    with target.connect(own_names=True) as connection:
         assert connection.query("SELECT count(*) FROM t") == [(1000,)]
     programs = {line.partition(" ")[0].rpartition("/")[2] for line in arguments if line}
     assert {"pg_dump", "psql"} <= programs

@@ -33,7 +33,7 @@ def database(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresSer
     server = server_of(16)
     with server.connect() as connection:
         connection.execute("CREATE DATABASE {}", "served")
-    with server.on("served").connect() as connection:
+    with server.on("served").connect(own_names=True) as connection:
         connection.execute(LIBRARY)
     yield server.on("served")
     with server.connect() as connection:

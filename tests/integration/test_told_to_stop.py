@@ -209,5 +209,5 @@ def test_a_restore(
         s3.resume()
     stopped(command)
     assert databases_of(stored) == before
-    with target.connect() as connection:
+    with target.connect(own_names=True) as connection:
         assert connection.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]

@@ -153,7 +153,7 @@ def locked(*servers: PostgresServer) -> Iterator[None]:
     """Hold every dump of these databases where it begins."""
     with ExitStack() as stack:
         for server in servers:
-            connection = stack.enter_context(server.connect())
+            connection = stack.enter_context(server.connect(own_names=True))
             connection.execute("BEGIN")
             connection.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         yield

@@ -19,11 +19,11 @@ from tasks.engine.catalog import (
     OBJECT,
     REPORT,
     Backup,
-    choose,
     load_manifest,
     load_report,
     looked_into,
     name_at,
+    named,
     newest_proven,
     read_catalog,
     taken_at,
@@ -55,7 +55,7 @@ class FakeStorage(BackupStorage):
     def list_objects(self, what: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
         return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit_bytes: int = 0) -> bytes:  # noqa: ARG002
         self.fetched.append(key)
         if key not in self.objects:
             raise ObjectMissing(key)
@@ -172,15 +172,14 @@ def test_the_order_of_the_listing_does_not_matter(shuffle: Any) -> None:
 
 
 def test_choosing_a_backup() -> None:
-    """The newest one unless another is named, with or without its ending; none is an error of its own."""
+    """By its name, with or without its ending; none is an error of its own."""
     backups = read_catalog(storage({f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND)}))
-    assert choose(backups, None).name == SECOND
-    assert choose(backups, FIRST) == choose(backups, FIRST + OBJECT) == backups[0]
+    assert named(backups, FIRST) == named(backups, FIRST + OBJECT) == backups[0]
     for name in (THIRD, "backup_2026", FIRST + MANIFEST):
         with pytest.raises(ObjectMissing):
-            choose(backups, name)
+            named(backups, name)
     with pytest.raises(NoBackups):
-        choose([], FIRST)
+        named([], FIRST)
 
 
 def test_a_manifest_comes_back_as_it_was() -> None:

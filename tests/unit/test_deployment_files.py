@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # What the image says.
 _NOT_THE_CONTAINERS = {"PREFECT_HOME"}
 # What a container that only drills does not need.
-_OF_THE_DATABASE = {"DATABASE_URL", "RESTORE_DATABASE_URL", "COMPRESSION_LEVEL"}
+_OF_THE_DATABASE = {"DATABASE_URL", "RESTORE_DATABASE_URL", "RESTORE_VERIFY", "COMPRESSION_LEVEL"}
 
 
 def test_both_of_railways_files_say_the_same() -> None:

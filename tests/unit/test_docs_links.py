@@ -295,7 +295,7 @@ def test_the_version_is_in_one_place() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert tool_version() == version
     stated = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)")
-    history = {ROOT / "pyproject.toml", ROOT / "CHANGELOG.md", Path(__file__)}
+    history = {ROOT / "pyproject.toml", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", Path(__file__)}
     texts = {**sources(), **{d.path: d.text for d in DOCUMENTS}}
     repeated = {p: stated.findall(text) for p, text in texts.items() if p not in history}
     # docs/specification.md names the versions of what it maps, which are not ours.

@@ -26,8 +26,8 @@ DOCUMENT = (ROOT / "docs" / "troubleshooting.md").read_text()
 # Bases of others: no error of ours is raised with these words.
 NEVER_SAID = {"Something went wrong", "The configuration is not usable"}
 # Functions that make a sentence which somebody else prints.
-MAKERS = {"_stopped", "overdue", "what_is_left", "usable_home", "_refusals", "finish", "crash_stale_runs",
-          "skip_missed_runs", "_skipped", "health", "_rewrite", "parse_database_url"}  # fmt: skip
+MAKERS = {"_stopped", "told_of_future", "said_of_others", "overdue", "what_is_left", "usable_home", "_refusals", "finish", "crash_stale_runs",
+          "skip_missed_runs", "_skipped", "health", "_rewrite", "parse_database_url", "hint_for"}  # fmt: skip
 WORD = re.compile(r"[A-Za-z]{2,}")
 
 

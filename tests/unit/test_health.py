@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from blocks.schedule import Schedule
 from flows.service.watch import Watch
 from tasks.engine.catalog import Backup
-from tasks.health import Health, newest_whole, overdue
+from tasks.engine.newest import newest_whole
+from tasks.health import Health, overdue
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOURLY = Schedule(3600)
@@ -53,9 +54,9 @@ def test_what_is_overdue() -> None:
 def test_half_a_backup_is_no_backup() -> None:
     """An object whose manifest has not come counts only where no backup has one: another tool makes them."""
     old, half = _backup(2, manifest=True), _backup(1, manifest=False)
-    assert newest_whole([old, half]) == old.taken_at
-    assert newest_whole([half]) == half.taken_at
-    assert newest_whole([]) is None
+    assert newest_whole([old, half], NOW) == old
+    assert newest_whole([half], NOW) == half
+    assert newest_whole([], NOW) is None
 
 
 def test_the_document_says_what_is_wrong() -> None:

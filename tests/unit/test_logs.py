@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import sqlite3
 import subprocess
 import sys
 import time
@@ -83,6 +84,15 @@ def test_an_attempt_that_is_repeated_is_a_warning() -> None:
     message = "Task run failed with exception: %r - Retry %s/%s will start %s second(s) from now"
     assert written(logging.ERROR, message, StorageDenied("here"), 1, 3, 5) == [
         f"{STAMP} WARNING: Access Denied [here]; trying again"
+    ]
+
+
+def test_a_busy_history_is_a_line_and_no_traceback() -> None:
+    """Prefect's server tries again; whoever reads the log has nothing to do."""
+    busy = sqlite3.OperationalError("database is locked")
+    name = "prefect.server.services.task_run_recorder"
+    assert written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) == [
+        f"{STAMP} WARNING: Prefect's history is busy, and its server goes on [Error flushing 3 events]"
     ]
 
 

@@ -29,7 +29,7 @@ def values(page: bytes) -> dict[str, float]:
 def test_everything_that_is_known() -> None:
     """Size, rows, age, verdict, failures and the next runs."""
     made, drilled = manifest(), report(FIRST)
-    stock = Stock(readable=True, backups=(BACKUP, BACKUP), manifest=made, report=drilled, proven=BACKUP)
+    stock = Stock(readable=True, backups=(BACKUP, BACKUP), newest=BACKUP, manifest=made, report=drilled, proven=BACKUP)
     failures = {("backup", "timeout"): 3, ("restore-drill", "restore_failed"): 1}
     found = values(exposition("shop", stock, failures, {"backup": NOW}, NOW))
     assert found["catalog_readable"] == 1
@@ -52,6 +52,7 @@ def test_an_empty_bucket_has_no_newest_backup() -> None:
     assert {name for name in found if not name.startswith("build_info")} == {
         "catalog_readable",
         "backups",
+        "backups_from_future",
         "stored_bytes",
     }
 
@@ -65,8 +66,10 @@ def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
 
 def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the metrics that there are."""
-    stock = Stock(readable=True, backups=(BACKUP,), manifest=manifest(), report=report(FIRST), proven=BACKUP)
-    page = exposition("shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW)
+    stock = Stock(
+        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=manifest(), report=report(FIRST), proven=BACKUP
+    )
+    page = exposition("shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2)
     guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text().partition("| metric, after")[2]
     rows = re.findall(r"^\| (`.*?`) \|", guide.partition("\n\nThree alerts")[0], re.MULTILINE)
     explained = {name.partition("{")[0] for row in rows for name in re.findall(r"`(.*?)`", row)}

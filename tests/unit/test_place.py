@@ -36,7 +36,7 @@ class OneObject(BackupStorage):
     data: bytes = b""
     document: bytes = b""
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit_bytes: int = 0) -> bytes:  # noqa: ARG002
         assert key.endswith(MANIFEST)
         return self.document
 

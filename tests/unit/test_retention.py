@@ -16,6 +16,7 @@ from blocks.plan import KEEP_RULES
 from blocks.settings import load_settings
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Verdict
+from tasks.engine.newest import CLOCKS_DIFFER
 from tasks.engine.retention import UNFINISHED, Decision, Plan, Policy, decide
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -68,11 +69,11 @@ def sound(backup: Backup) -> bool:
 def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
     """The newest backup, the newest with a manifest that no drill failed, the newest PROVEN one, those of the retention time and of the future stay."""
     finished = [b for b in backups if not b.unfinished]
-    past = [b for b in finished if b.taken_at <= NOW]
+    past = [b for b in finished if b.taken_at <= NOW + CLOCKS_DIFFER]
     safe = {b.name for b in finished if NOW - b.taken_at <= timedelta(days=policy.retention_days)}
     safe |= {b.name for b in backups if b.taken_at > NOW}
     safe |= newest(past or finished)
-    safe |= newest([b for b in backups if b.verdict is Verdict.PROVEN and b.taken_at <= NOW])
+    safe |= newest([b for b in backups if b.verdict is Verdict.PROVEN and b.taken_at <= NOW + CLOCKS_DIFFER])
     safe |= newest([b for b in past if b.has_manifest and sound(b)])
     assert safe <= kept(decide(backups, policy, NOW))
 
@@ -82,7 +83,7 @@ def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: P
     """Without a sound backup of the last two intervals nothing is removed, unless that is asked for in so many words."""
     plan = decide(backups, policy, NOW)
     finished = [b for b in backups if sound(b) and not b.unfinished]
-    recent = any(timedelta(0) <= NOW - b.taken_at <= policy.recent for b in finished)
+    recent = any(-CLOCKS_DIFFER <= NOW - b.taken_at <= policy.recent for b in finished)
     if not recent and not policy.even_if_stale:
         assert plan.removals == []
     if plan.warning:
@@ -101,8 +102,10 @@ def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
     catalog = [*(replace(b, stored_at=b.taken_at) for b in finished), fresh]  # no clock was wrong
     plan = decide(catalog, policy, NOW)
     old = {b.name for b in catalog if NOW - b.taken_at > timedelta(days=policy.retention_days)}
-    proven = newest([b for b in catalog if b.verdict is Verdict.PROVEN and b.taken_at <= NOW])
-    assert {b.name for b in plan.removals} == old - proven - newest([b for b in catalog if b.taken_at <= NOW])
+    proven = newest([b for b in catalog if b.verdict is Verdict.PROVEN and b.taken_at <= NOW + CLOCKS_DIFFER])
+    assert {b.name for b in plan.removals} == old - proven - newest(
+        [b for b in catalog if b.taken_at <= NOW + CLOCKS_DIFFER]
+    )
     assert plan.warning == ""
 
 
@@ -110,7 +113,7 @@ def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
 def test_a_rule_keeps_one_for_each_of_its_periods(backups: list[Backup], policy: Policy) -> None:
     """Of the newest days, weeks, months and years that have a sound backup, the last of each stays; and no rule takes anything from another."""
     names = kept(decide(backups, policy, NOW))
-    ours = [b for b in backups if b.taken_at <= NOW and b.has_manifest and sound(b)]
+    ours = [b for b in backups if b.taken_at <= NOW + CLOCKS_DIFFER and b.has_manifest and sound(b)]
     ours.sort(key=lambda b: b.taken_at, reverse=True)
     assert {b.name for b in ours[: policy.keep_last or 0]} <= names
     for count, period in (

@@ -101,3 +101,23 @@ def test_what_the_manifest_says_is_compared_whatever_the_versions(restored: str)
     checks = compared(scanned("16.4", TABLE), scanned(restored, TABLE), manifest)
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
     assert checks[checklist.INDEXES].evidence == "the manifest's 1 statements are not the object's 0"
+
+
+UNLOGGED = "CREATE UNLOGGED TABLE public.cache (\n    a integer\n);"
+ROWS = "COPY public.cache (a) FROM stdin;\n{}\\.\n"
+
+
+@pytest.mark.parametrize(("table", "rows", "result"), [
+    (UNLOGGED, "", "warning"), (UNLOGGED, "1\n", "failed"), (UNLOGGED.replace("UNLOGGED ", ""), "", "failed"),
+])  # fmt: skip
+def test_an_unlogged_table_of_a_standby_comes_back_empty(table: str, rows: str, result: str) -> None:
+    """A standby cannot read its rows; any other table that the backup has no rows of, and rows from nowhere, are damage."""
+    checks = compared(scanned("16.4", table), scanned("16.4", table, ROWS.format(rows)))
+    assert found(checks) == {checklist.TABLES: result}
+
+
+def test_the_rows_of_an_unlogged_table_that_were_lost_later() -> None:
+    """What the manifest has must be in the object, unlogged or not."""
+    whole = scanned("16.4", UNLOGGED, ROWS.format("1\n"))
+    manifest = manifest_of(whole).model_copy(update={"tables": tuple(whole.tables.values())})
+    assert found(compared(scanned("16.4", UNLOGGED), whole, manifest))[checklist.TABLES] == "failed"

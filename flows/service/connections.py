@@ -1,0 +1,147 @@
+"""Let nobody hold the service up who connects and says nothing: times for heads and bodies, and a limit of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_TIMEOUT_S, BODY_TIMEOUT_S = 10.0, 60.0
+HEAD_BYTES = 32 << 10
+MESSAGE_BYTES = 4 << 20  # of a WebSocket; Prefect's events are smaller than 1.5 MB
+CONNECTIONS = 512
+_OPEN_FILES = 65536
+_EVERY_S, _KINDS = 60.0, 100
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to the hard one, within reason, and return it: many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+class _Open:
+    """The connections of a process, WebSockets included, in the order that they came in."""
+
+    def __init__(self) -> None:
+        self._all: dict[asyncio.BaseTransport, PatientProtocol] = {}
+
+    def admit(self, came: PatientProtocol, limit: int) -> None:
+        """Make room by closing who has waited longest without a whole head; the newcomer, where nobody has."""
+        self._all = {transport: p for transport, p in self._all.items() if not transport.is_closing()}
+        if len(self._all) >= limit:
+            idle = next((p for p in self._all.values() if p.waits_for_head), came)
+            idle.transport.abort()
+            logging.getLogger("uvicorn.error").warning(
+                "Connections are at their limit of %d; idle ones are closed", limit
+            )
+        if not came.transport.is_closing():
+            self._all[came.transport] = came
+
+
+_open = _Open()
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP that waits for a request's head and body so long and no longer."""
+
+    head_timeout_s, body_timeout_s, limit = HEAD_TIMEOUT_S, BODY_TIMEOUT_S, CONNECTIONS
+    _timer: asyncio.TimerHandle | None = None
+    _part = ""
+    _upgraded = False
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether nothing of it is being worked at."""
+        return self._part == "head"
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        _open.admit(self, self.limit)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """A byte now and then buys no time: a part has its time from its beginning."""
+        super().data_received(data)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        """The next head, if any came already, has its time from here; before it, there is uvicorn's for idle ones."""
+        super().on_response_complete()
+        self._wait()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """A WebSocket has times of its own."""
+        self._upgraded = True
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time."""
+        self._begin("")
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        state = self.conn.their_state
+        if self._upgraded or self.transport.is_closing():
+            self._begin("")
+        else:
+            self._begin("head" if state is h11.IDLE else "body" if state is h11.SEND_BODY else "")
+
+    def _begin(self, part: str) -> None:
+        if part == self._part:
+            return
+        self._part = part
+        if self._timer:
+            self._timer.cancel()
+        limit_s = {"head": self.head_timeout_s, "body": self.body_timeout_s}.get(part)
+        self._timer = self.loop.call_later(limit_s, self._too_late) if limit_s else None
+
+    def _too_late(self) -> None:
+        if not self.transport.is_closing():
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                self.transport.write(_LATE)
+            self.transport.close()
+
+
+class OnceAMinute(logging.Filter):
+    """Let one warning or error of each kind through a minute, with the number of those that were left out before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[object, ...], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """A kind is the text before values are filled in, and the type of the error."""
+        if record.levelno < logging.WARNING:
+            return True
+        kind = (record.name, str(record.msg)[:60], record.exc_info[0] if record.exc_info else None)
+        if len(self._seen) > _KINDS:
+            self._seen.clear()
+        now = time.monotonic()
+        seen = self._seen.setdefault(kind, [-_EVERY_S, 0])
+        if now - seen[0] < _EVERY_S:
+            seen[1] += 1
+            return False
+        if seen[1]:
+            record.msg = f"{str(record.msg).rstrip()} (and {seen[1]:.0f} times more before)"
+        seen[:] = now, 0
+        return True
+
+
+def complain_seldom() -> None:
+    """Whoever can make a fault happen by a request must not fill the disk with lines about it."""
+    for name in ("asyncio", "uvicorn.error", "websockets.server"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(f, OnceAMinute) for f in logger.filters):
+            logger.addFilter(OnceAMinute())

@@ -1,0 +1,63 @@
+"""Say to browsers what a page of ours may do: load and ask this server alone, and stand in nobody else's frame."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_BYTES = 16 << 20
+# Prefect's UI draws runs with a library that makes functions of text ('unsafe-eval') and styles elements where they stand.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+class Guarded:
+    """An application whose answers have these headers, and which reads no more of a body than it must."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; WebSockets have bounds of their own."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        read_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal read_bytes
+            message = await receive()
+            read_bytes += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if read_bytes > BODY_BYTES else message
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                if scope["path"].startswith("/api"):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        if _said_bytes(scope) > BODY_BYTES:
+            refusal = PlainTextResponse("the body is too large\n", 413, {"Connection": "close"})
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self._inner(scope, receive_bounded, send_with_headers)
+
+
+def _said_bytes(scope: Scope) -> int:
+    said = dict(scope["headers"]).get(b"content-length", b"")
+    return int(said[:20]) if said.isdigit() else 0

@@ -1,0 +1,80 @@
+"""Choose the backup that a drill or a restore is about, and say what is odd about the choice."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from blocks.errors import BackupError, NoBackups
+from blocks.plan import Plan
+from tasks.clock import utc_now
+from tasks.engine import catalog
+from tasks.engine.catalog import Backup
+from tasks.engine.folder import Folder, apart, databases_in
+from tasks.engine.identity import in_words
+from tasks.engine.newest import WHEN_FUTURE, newest, told_of_future
+from tasks.whose import folder_of, said_of_others
+
+
+def choose(plan: Plan, name: str | None, *, in_turn: bool = False) -> Backup:
+    """Take the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
+
+    Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises BackupError.
+    """
+    folder, now = folder_of(plan), utc_now()
+    if name:
+        return _noted(folder, catalog.named(folder.backups, name))
+    if odd := told_of_future(folder.backups, now):
+        get_run_logger().warning("In %s, %s\nHINT: %s", plan.storage.address, odd, WHEN_FUTURE)
+    groups = _candidates(plan, folder)
+    newest_of_each = [found for found in (newest(group, now) for group in groups) if found]
+    if not newest_of_each:
+        raise NoBackups
+    if len(newest_of_each) == 1:
+        return newest_of_each[0]
+    if not in_turn:
+        raise BackupError(
+            f"the newest are {_named(newest_of_each)}",
+            message="Several databases keep their backups in this folder",
+            hint="restore one by its name, or say with BACKUPS_OF which database is meant",
+        )
+    found = min(newest_of_each, key=lambda b: _last_drill(plan, next(g for g in groups if b in g)))
+    get_run_logger().warning(
+        "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",
+        plan.storage.address, _named([found]), "say with BACKUPS_OF or DATABASE_URL which database is meant",
+    )  # fmt: skip
+    return found
+
+
+def _candidates(plan: Plan, folder: Folder) -> list[list[Backup]]:
+    """The plan's own backups, else what may be its own from before a move; by database where it is not known which is meant."""
+    database, own = folder.whose.database, folder.own
+    if own or not folder.others:
+        known = folder.whose.others or (database and database.system_identifier)
+        return [own] if known else apart(own)
+    if not folder.moved:
+        raise NoBackups(
+            said_of_others(plan, folder), hint="restore or drill one of them by its name, or look at BACKUP_PREFIX"
+        )
+    get_run_logger().warning(
+        "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to it if it is the same database",
+        database, in_words(databases_in(folder.moved)),
+    )  # fmt: skip
+    return apart(folder.moved)
+
+
+def _noted(folder: Folder, found: Backup) -> Backup:
+    if not folder.whose.owns(found.origin) and found.origin:
+        get_run_logger().warning("%s is a backup of another database: %s", found.name, found.origin.database)
+    return found
+
+
+def _named(backups: list[Backup]) -> str:
+    return ", ".join(f"{b.name} of {b.origin.database if b.origin else 'nobody knows what'}" for b in backups)
+
+
+def _last_drill(plan: Plan, group: list[Backup]) -> float:
+    """When a database was last drilled; never is the longest ago."""
+    for backup in reversed(group):
+        if report := catalog.load_report(plan.storage, backup):
+            return report.started_at.timestamp()
+    return 0.0

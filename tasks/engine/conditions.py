@@ -1,0 +1,59 @@
+"""Say which circumstances of a restored copy explain what a server refused, so that no backup is blamed for its place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SETTING = re.compile(r'"([A-Za-z_]\w*\.[\w.]+)"')
+_MONEY = re.compile(r"\bmoney\b")  # the name of a type, which no server translates
+_LIBRARIES = "shared_preload_libraries"  # the name of a setting, which no server translates
+# What text sorts before other text, and which characters are letters, decides over these.
+_BY_LOCALE = ("22000", "23505", "23514", "23P01", "42P17")
+# What an extension or a server has in one version and not in another.
+_BY_VERSION = ("42703", "42704", "42883", "42P01", "42P13", "42804", "42809")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """In what a restored copy's surroundings differ from the source's."""
+
+    extensions: frozenset[str] = frozenset()  # that the dump makes
+    locale: str = ""  # that the copy should have and has not
+    versions: tuple[str, ...] = ()  # of the server or extensions, in words, where others are here
+    left_over_roles: tuple[str, ...] = ()  # numbers of dropped roles, which the source does not know either
+    money_unknown: bool = False  # whether the backup does not say how its money is written
+    roles_known: bool = False  # whether the backup says what the source's roles were
+
+
+def explain(sqlstate: str, message: str, conditions: Conditions) -> str:
+    """The condition that can explain an error, in words; empty when none can, and the backup has to answer for it."""
+    if sqlstate in ("55000", "0A000", "22023", "42704", "XX000") and _LIBRARIES in message:
+        return "a library of an extension is not preloaded here"
+    if sqlstate == "42704" and (setting := _SETTING.search(message)) and "configuration parameter" in message:
+        return f"the setting {setting[1]} is not known here: its library is not preloaded, or nobody set it"
+    if (
+        sqlstate == "P0001"
+        and "pg_cron" in conditions.extensions
+        and "can only create extension in database" in message
+    ):
+        return "pg_cron works in one database of a server only, the one that cron.database_name names"
+    return _explain_text(sqlstate, message, conditions)
+
+
+def _explain_text(sqlstate: str, message: str, conditions: Conditions) -> str:
+    """The conditions of how text is read and ordered, and of versions."""
+    if conditions.locale and sqlstate in _BY_LOCALE:
+        return f"the locale {conditions.locale} is not installed here, and the copy has another"
+    if sqlstate == "22P02" and conditions.money_unknown and _MONEY.search(message):
+        return "the backup does not say under which lc_monetary its money was written, and this server has another"
+    if conditions.versions and sqlstate in _BY_VERSION:
+        return "other versions are here: " + ", ".join(conditions.versions)
+    return ""
+
+
+def names_left_over(sqlstate: str, message: str, conditions: Conditions) -> str:
+    """The number of a dropped role that an error names; empty when it names none."""
+    if sqlstate != "42704":
+        return ""
+    return next((role for role in conditions.left_over_roles if f'"{role}"' in message), "")

@@ -1,0 +1,39 @@
+"""Count with SQL what a dump holds of each table, which of an extension's tables is not every row."""
+
+from __future__ import annotations
+
+from blocks.postgres import Connection
+
+# What pg_dump dumps rows of: ordinary tables, and of an extension's those that it declares to be its user's. For these the
+# extension may have a condition, which leaves out the rows that CREATE EXTENSION brings.
+_TABLES = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), coalesce((
+  SELECT x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)] FROM pg_catalog.pg_extension x
+  WHERE c.oid = ANY (x.extconfig) ORDER BY x.oid DESC LIMIT 1), '')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_(toast|temp|catalog)' AND n.nspname <> 'information_schema'
+AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND e.objid = c.oid AND e.deptype = 'e')
+OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig))) ORDER BY 1"""
+
+
+def dumped_tables(connection: Connection) -> dict[str, str]:
+    """The tables that a dump has rows of, each with its extension's condition for them; most have none."""
+    return {str(name): str(condition) for name, condition in connection.query(_TABLES)}
+
+
+def count_dumped_rows(connection: Connection) -> dict[str, int]:
+    """How many rows of each table pg_dump would dump.
+
+    A condition is SQL from the database, which pg_dump runs as it stands. Here it can neither write nor end its query.
+    """
+    with connection.transaction():
+        connection.execute("SET TRANSACTION READ ONLY; SET LOCAL row_security = off")
+        return {t: _count(connection, t, condition) for t, condition in dumped_tables(connection).items()}
+
+
+def _count(connection: Connection, table: str, condition: str) -> int:
+    # A line of its own, because a condition may end with a comment. Like pg_dump, it is asked of the table's children too.
+    rows = f"(SELECT * FROM {table} {condition}\n) dumped" if condition else f"ONLY {table}"
+    ((number,),) = connection.stream(f"SELECT pg_catalog.count(*) FROM {rows}")
+    return int(number)

@@ -1,0 +1,72 @@
+"""Say what to do about what a server refused during a restore, by its error code; pure, and no verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LONGEST, _DEEPEST = 200, 5
+_UNKNOWN_NAME = ("42883", "42P01", "42704", "42703", "42P02", "3F000")
+# `SQL function "slug" during inlining`, `PL/pgSQL function public.slug(text) line 1 at RETURN`: inside of a function's body.
+_FUNCTION = re.compile(
+    r'SQL function "(?P<sql>.+?)"(?= during | statement \d|$)|PL/\w+ function (?P<other>.+?)(?= line \d| during | while |$)'
+)
+_COPY = re.compile(r"COPY ([^,:]+), line (\d+)(?:, column ([^:]+))?")
+# What is behind it is text of statements or rows: `SQL statement "…"`, `unnamed portal parameter $1 = '…'`.
+_QUOTES = re.compile(r"^(?:SQL statement|SQL expression|PL/\w+ expression|unnamed portal|portal |JSON data)")
+_DEFAULT = "the text in brackets is the server's own"
+_HINTS = {
+    "23505": "the source has rows twice under one key, most often because an index of it is corrupt: find them with SET enable_indexscan = off, then REINDEX there",
+    "23503": "rows of the source refer to rows that are not there, because a trigger or constraint was switched off; mend them there",
+    "23": "rows of the source break a constraint of theirs; mend them there and take a new backup",
+    "22023": "the server does not know an option that the source's server has; install the newest minor release of PostgreSQL here",
+    "22": "the server does not take a value that the source has; look whether a function or type behind the column works differently here",
+    "42501": "the role may not do what the dump asks for; restore as a superuser, or as the role that owns the tables",
+    "42P07": "restore into an empty database",
+    "53100": "free some space on the server, then run it again",
+    "53200": "give the server more memory, then run it again",
+    "53300": "the server has no connection left; raise max_connections or end others",
+    "54": "the server has a limit that this backup passes; compare its settings with those of the source",
+    "58P01": "the server lacks a file, most often the library of an extension: install the package that the source's server has",
+    "0A000": "install the package of the extension on this server, or restore to one that has it",
+    "55P03": "somebody holds a lock there; try again later",
+}
+
+_UNKNOWN_OBJECT = "42704"
+
+
+def place_of(context: Sequence[str]) -> str:
+    """Where it happened, from the CONTEXT lines of a server: functions, and the table, line and column of a COPY.
+
+    Nothing else is kept, because the rest quotes statements and rows.
+    """
+    places: list[str] = []
+    for line in context:
+        if _QUOTES.match(line):
+            continue
+        if copied := _COPY.match(line):
+            column = f", column {copied[3]}" if copied[3] else ""
+            places.append(f"COPY {copied[1]}, line {copied[2]}{column}")
+        elif function := _FUNCTION.match(line):
+            places.append(f"function {function[function.lastgroup or 0]}")
+    return "; ".join(_shown(place) for place in places[:_DEEPEST])
+
+
+def hint_for(sqlstate: str, context: Sequence[str] = (), message: str = "") -> str:
+    """What to do next; the code's own hint, else that of its class."""
+    if sqlstate == _UNKNOWN_OBJECT and message.startswith('role "'):
+        return "make the role on the server first, with CREATE ROLE: no backup of a database brings roles"
+    named = next((found[found.lastgroup or 0] for line in context if (found := _FUNCTION.match(line))), "")
+    if named and sqlstate in _UNKNOWN_NAME:
+        return (
+            f"a dump is restored with an empty search_path; the function {_shown(named)} needs SET search_path or qualified"
+            " names: ALTER FUNCTION … SET search_path on the source, then take a new backup"
+        )
+    if sqlstate in _UNKNOWN_NAME:
+        return "the backup needs what it does not hold; an expression of it may rely on search_path, which is empty in a restore"
+    return _HINTS.get(sqlstate) or _HINTS.get(sqlstate[:2]) or _DEFAULT
+
+
+def _shown(text: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"

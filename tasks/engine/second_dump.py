@@ -1,0 +1,32 @@
+"""Dump a restored copy through the scanner that read the backup, so that both can be compared."""
+
+from __future__ import annotations
+
+from blocks.errors import RestoreError
+from blocks.postgres import PostgresServer
+from tasks.engine.clients import Client
+from tasks.engine.dump import running_dump
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.pipeline import scan_dump
+
+
+def dump_again(
+    copy: PostgresServer,
+    client: Client,
+    stored: DumpSummary,
+    *,
+    monetary: str,
+    keep_schema: bool = False,
+    timeout_s: float | None = None,
+) -> DumpSummary:
+    """Summarise a dump of the copy of a backup that held `stored`, and whose money was read under `monetary`.
+
+    It is made in the stored dump's encoding and column order: a restored child table may list inherited columns first.
+    """
+    scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=keep_schema)
+    with running_dump(copy, client, stored.encoding or None, timeout_s, monetary=bool(monetary)) as dump:
+        restored = scan_dump(dump, scanner)
+    if restored.problem:
+        raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
+    return restored

@@ -1,0 +1,69 @@
+"""Take a database through dump, restore and dump without storage, as a drill does, and say what it would."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from blocks.postgres import PostgresServer
+from tasks.engine.clients import Client
+from tasks.engine.dump import running_dump
+from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.manifest import Check, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.restored_copy import look_at_copy
+from tasks.engine.round_trip import check_round_trip
+from tasks.engine.schema_text import RULES
+from tests.conftest import psql
+
+
+def scanned_dump(server: PostgresServer, client: Client, like: DumpSummary | None = None) -> tuple[str, DumpSummary]:
+    """A dump of a database, and what the scanner learnt from it; rows are digested in the column order of another dump."""
+    columns = {t.name: t.columns for t in like.tables.values()} if like else None
+    scanner, blocks = DumpScanner(columns, keep_schema=True), []
+    with running_dump(server, client) as dump:
+        while block := os.read(dump.output, 1 << 20):
+            blocks.append(block)
+            scanner.feed(block)
+        dump.check_end()
+    summary = scanner.finish()
+    assert summary.problem == ""
+    return b"".join(blocks).decode(), summary
+
+
+def _table(name: str, rows: int, digest: str) -> TableRecord:
+    return TableRecord(name=name, columns=(), rows=rows, digest=digest, raw_bytes=0, member_offset=0, skip_bytes=0)
+
+
+def manifest_for(stored: DumpSummary) -> Manifest:
+    """The manifest that belongs to a dump, as far as the comparison reads it."""
+    fields: dict[str, Any] = {
+        "tables": tuple(
+            _table(t.name, t.rows, t.digest) for t in stored.tables.values()
+        ),
+        "sequences": tuple(
+            SequenceRecord(name=name, value=value, called=called) for name, (value, called) in stored.sequences.items()
+        ),
+        "large_objects": stored.large_objects, "large_object_digest": stored.large_object_digest,
+        "schema_rules": RULES, "schema_digest": stored.schema_digest, "schema_statements": stored.schema_statements,
+        "schema_parts": {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in stored.parts.items()},
+        "extensions": {}, "collation": "C", "character_type": "C", "locale_provider": "c", "locale": "",
+        "collation_version": "",
+    }  # fmt: skip
+    return Manifest.model_construct(**fields)
+
+
+def taken_round(source: PostgresServer, copy: PostgresServer, client: Client, damage: str = "") -> list[Check]:
+    """Every check that a drill would make of this database after its restore into another; `damage` is done to the copy."""
+    dump, stored = scanned_dump(source, client)
+    psql(client, copy, dump)
+    if damage:
+        psql(client, copy, damage)
+    restored = scanned_dump(copy, client, stored)[1]
+    manifest = manifest_for(stored)
+    return [*check_round_trip(manifest, stored, restored), *look_at_copy(copy, manifest, stored)]
+
+
+def wrong(checks: list[Check]) -> dict[str, str]:
+    """What failed, and why."""
+    return {c.name: c.evidence for c in checks if c.result == "failed"}

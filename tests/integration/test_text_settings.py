@@ -1,0 +1,221 @@
+"""No setting of a role, database or server changes what a backup holds, or what comes back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from blocks.postgres import PostgresServer
+from blocks.storage import BackupStorage
+from flows.restore import restore
+from tasks.engine.clients import Client
+from tasks.engine.manifest import Verdict
+from tasks.engine.text_settings import READ_UNDER, WRITTEN_UNDER
+from tasks.place import Place
+from tests.conftest import MAJORS, FlowRun, NewDatabase, databases_of, psql
+from tests.integration.objects import (
+    asked,
+    manifest_of,
+    put_manifest,
+    take_backup,
+    told,
+    without_manifest,
+)
+from tests.integration.sandboxes import rehearsed
+
+Clients = dict[int, Client]
+_PAY = """
+CREATE DOMAIN price AS money; CREATE TYPE offer AS (what text, p price);
+CREATE TABLE pay (id int PRIMARY KEY, v money, list money[], p price, o offer, d money DEFAULT 1234.5::numeric::money);
+INSERT INTO pay SELECT i, (i * 1234.25)::numeric::money, ARRAY[(-i)::money, NULL], i::money, ROW('x', i::money::price)::offer FROM generate_series(1, 100) i;
+"""
+# Amounts that every locale here takes for some amount.
+_SMALL = _PAY.replace("1234.5", "12.5").replace("1234.25", "1.25")
+# What pg_dump settles in its own session or in what it writes.
+_OF_PG_DUMP = """
+DateStyle IntervalStyle extra_float_digits synchronize_seqscans row_security search_path statement_timeout lock_timeout
+idle_in_transaction_session_timeout transaction_timeout client_encoding standard_conforming_strings check_function_bodies xmloption
+client_min_messages default_tablespace default_table_access_method transaction_isolation transaction_read_only transaction_deferrable
+"""
+# How money is read and written goes by the manifest; TimeZone by the environment; triggers by psql's first statements.
+_OURS = (
+    "lc_monetary TimeZone event_triggers session_replication_role idle_session_timeout default_transaction_isolation"
+)
+# They change what is logged, how fast something is, where temporary files go, or what is printed by functions that a dump does
+# not call; text that is written under standard_conforming_strings = on has no escapes.
+_HARMLESS = """
+backslash_quote createrole_self_grant default_text_search_config default_toast_compression dynamic_library_path
+escape_string_warning extension_control_path gin_fuzzy_search_limit gin_pending_list_limit lc_messages lc_numeric lc_time
+lo_compat_privileges local_preload_libraries session_preload_libraries temp_tablespaces timezone_abbreviations
+vacuum_failsafe_age vacuum_freeze_min_age vacuum_freeze_table_age vacuum_multixact_failsafe_age vacuum_multixact_freeze_min_age
+vacuum_multixact_freeze_table_age xmlbinary
+"""
+
+
+def in_locale(new_database: NewDatabase, locale: str, script: str) -> PostgresServer:
+    """A database that shows money as they do there, filled in a session that begins so."""
+    server = new_database(15)
+    told(server, f"ALTER DATABASE {server.database} SET lc_monetary = '{locale}'")
+    told(server, script)
+    return server
+
+
+def amounts(server: PostgresServer, client: Client, locale: str) -> str:
+    """All the money, as it is shown in a locale."""
+    query = "SELECT id, v, list::text, p, o::text, d FROM pay ORDER BY id;"
+    return psql(client, server, f"SET lc_monetary = '{locale}'; {query}")
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_every_setting_of_a_session_was_thought_of(major: int, server_of: Callable[[int], PostgresServer]) -> None:
+    """A new version's settings of sessions are sorted before it is supported."""
+    found = asked(
+        server_of(major),
+        "SELECT name FROM pg_settings WHERE context IN ('user', 'superuser')"
+        " AND (category LIKE 'Client Connection%' OR category LIKE 'Version and Platform%')",
+    )
+    known = {n.lower() for n in [*WRITTEN_UNDER, *READ_UNDER, *f"{_OF_PG_DUMP} {_OURS} {_HARMLESS}".split()]}
+    assert {str(row[0]).lower() for row in found} - known == set()
+
+
+@pytest.mark.parametrize("locale", ["es_CO.utf8", "de_DE.utf8", "ja_JP.utf8"])
+def test_money_comes_back_as_the_same_amounts(
+    locale: str, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Wherever it is restored; and where it would be shown otherwise, a warning says so."""
+    source = in_locale(new_database, locale, _PAY)
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
+    copy = source.on(f"{source.database}_copy")
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error
+    try:
+        assert amounts(copy, clients[15], locale) == amounts(source, clients[15], locale)
+        assert any(f"was under {locale} on the source" in record.getMessage() for record in caplog.records)
+    finally:
+        told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+@contextmanager
+def older_backup(storage: BackupStorage, source: PostgresServer, client: Client) -> Iterator[None]:
+    """A backup as version 1.0 made it: money stands in it as the source shows it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tasks.engine.text_settings._IN_C",
+            asked(source, "SELECT 1234567.89::numeric::money::text, (-5.5)::numeric::money::text")[0],
+        )
+        take_backup(storage, source, client)
+    put_manifest(storage, manifest_of(storage).model_copy(update={"lc_monetary": "", "source_lc_monetary": ""}))
+    yield
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_other_amounts_are_never_restored(
+    foreign: bool, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """Money that an older backup, or another tool's, holds as the source showed it is refused where it reads otherwise."""
+    source = in_locale(new_database, "es_CO.utf8", _SMALL)
+    with older_backup(storage, source, clients[15]):
+        if foreign:
+            without_manifest(storage)
+        copy = source.on(f"{source.database}_copy")
+        done = flow_run(restore, to=copy, backup="latest")
+        assert "The restored rows are not those of the backup [public.pay: " in str(done.error)
+        assert copy.database not in databases_of(source)
+        report = rehearsed(storage, Place("sandbox", client=clients[15]))
+        assert report.verdict is Verdict.INCONCLUSIVE
+        assert "lc_monetary" in report.cause
+        # On a server that shows money as the source did, it is read as it was written.
+        told(source.on("postgres"), "ALTER ROLE CURRENT_USER SET lc_monetary = 'es_CO.utf8'")
+        try:
+            done = flow_run(restore, to=copy, backup="latest")
+            assert done.state == "Completed", done.error
+            assert amounts(copy, clients[15], "C") == amounts(source, clients[15], "C")
+        finally:
+            told(source.on("postgres"), "ALTER ROLE CURRENT_USER RESET lc_monetary", f"DROP DATABASE {copy.database}")
+
+
+def test_money_that_cannot_be_read_is_no_fault_of_the_backup(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+) -> None:
+    """An older backup from a place that writes amounts otherwise is INCONCLUSIVE, and the condition is named."""
+    source = in_locale(new_database, "de_DE.utf8", _PAY)
+    with older_backup(storage, source, clients[15]):
+        report = rehearsed(storage, Place("sandbox", client=clients[15]))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "under which lc_monetary its money was written" in report.cause
+
+
+def test_a_comparison_may_be_left_out(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """Who wants a restore that is not compared says so."""
+    source = in_locale(new_database, "es_CO.utf8", _SMALL)
+    with older_backup(storage, source, clients[15]):
+        copy = source.on(f"{source.database}_copy")
+        done = flow_run(restore, to=copy, backup="latest", verify=False)
+        assert done.state == "Completed", done.error
+        told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+_ODD = """
+CREATE TABLE odd (id int PRIMARY KEY, a text[], i interval, d date, x {xml}, b bytea, t text DEFAULT E'C:\\\\new');
+INSERT INTO odd VALUES (1, ARRAY['NULL', NULL, 'null'], '-1 mon -2 days +03:04:05', '0044-03-15 BC', '<a/>text', '\\x5c27', E'a\\\\b''c');
+COMMENT ON TABLE odd IS E'such as C:\\\\temp'; CREATE VIEW seen AS SELECT id, E'\\\\x'::text AS y FROM odd WHERE t = NULL;
+"""
+_OF_THE_READER = {
+    "array_nulls": "off", "bytea_output": "escape", "datestyle": "German, DMY", "intervalstyle": "sql_standard",
+    "default_transaction_read_only": "on", "default_transaction_isolation": "serializable", "transform_null_equals": "on",
+    "standard_conforming_strings": "off", "xmloption": "document", "quote_all_identifiers": "on", "timezone": "Asia/Kathmandu",
+    "default_text_search_config": "pg_catalog.german", "lc_monetary": "de_DE.utf8", "extra_float_digits": "-10", "backslash_quote": "off",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_settings_of_the_one_who_restores_change_nothing(
+    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """Nor do those of the source: what comes back is the same, and the drill says so."""
+    source, settings = (
+        new_database(major, _ODD.replace("{xml}", "xml" if major == 15 else "text")),
+        {k: v for k, v in _OF_THE_READER.items() if major == 15 or k != "lc_monetary"},
+    )
+    admin, copy = source.on("postgres"), source.on(f"{source.database}_copy")
+    read_only = "default_transaction_read_only"
+    with source.connect(own_names=True) as connection:
+        for name, value in settings.items():
+            if name != read_only:
+                connection.execute(f"ALTER DATABASE {{}} SET {name} = {{value}}", source.database, value=value)
+    take_backup(storage, source, clients[major])
+    assert rehearsed(storage, Place("sandbox", client=clients[major])).verdict is Verdict.PROVEN
+    told(
+        admin,
+        *(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'" for name, value in settings.items() if name != read_only),
+    )
+    told(admin, f"CREATE DATABASE {copy.database}")
+    try:
+        done = flow_run(restore, to=copy, backup="latest")
+    finally:
+        told(admin, "ALTER ROLE CURRENT_USER RESET ALL")
+    assert done.state == "Completed", done.error
+    query = "SELECT a::text, a[2] IS NULL, i::text, d::text, x::text, b, t, obj_description('odd'::regclass), pg_get_viewdef('seen') FROM odd"
+    plain = "SET datestyle = iso; SET intervalstyle = postgres; SET bytea_output = hex; SET quote_all_identifiers = off; SET standard_conforming_strings = on;"
+    assert psql(clients[major], copy, plain + query) == psql(clients[major], source, plain + query)
+    told(admin, f"DROP DATABASE {copy.database}")
+
+
+def test_a_role_that_only_reads_by_default_can_restore(
+    new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+) -> None:
+    """Its default is for careless sessions; a restore is none."""
+    source = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
+    take_backup(storage, source, clients[16])
+    copy = new_database(16)
+    told(source.on("postgres"), f"ALTER DATABASE {copy.database} SET default_transaction_read_only = on")
+    report = rehearsed(storage, Place("database", client=clients[16], server=copy.on("postgres")))
+    assert report.verdict is Verdict.PROVEN
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error

@@ -1,0 +1,87 @@
+"""Databases that share a folder are told apart, and none changes what becomes of another's backups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.engine.catalog import Backup
+from tasks.engine.folder import Folder, apart
+from tasks.engine.identity import Database, Origin, Whose, databases_named
+from tasks.engine.retention import Policy, decide, decide_apart
+from tests.unit.test_retention import BACKUPS, NOW, POLICIES
+
+SHOP, BIG = Database("shop", "7712734137005552605", 5), Database("big", "7712734137005552605", 6)
+ELSEWHERE, UNKNOWN = Database("shop", "1", 5), Database("shop")
+CATALOGS = st.lists(
+    st.tuples(BACKUPS, st.sampled_from([SHOP, BIG, ELSEWHERE])), max_size=25, unique_by=lambda pair: pair[0].name
+)
+
+
+def of(backup: Backup, database: Database) -> Backup:
+    return replace(backup, has_manifest=True, unfinished=False, origin=Origin("default", database))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [(SHOP, True), (UNKNOWN, True), (replace(SHOP, oid=9), True), (ELSEWHERE, False), (BIG, False)],
+)
+def test_which_database_is_the_same(other: Database, same: bool) -> None:
+    """The name and the server tell; a manifest of 1.0 has the name alone, and a restore changes the number."""
+    assert SHOP.is_same(other) is other.is_same(SHOP) is same
+
+
+def test_what_may_have_moved() -> None:
+    """The same name on another server, or another name of the same number on the same server."""
+    assert SHOP.may_be(ELSEWHERE)
+    assert SHOP.may_be(replace(SHOP, name="old"))
+    assert not SHOP.may_be(BIG)
+    assert not UNKNOWN.may_be(Database("big"))
+
+
+def test_what_was_the_database_before() -> None:
+    """BACKUPS_OF names one on any server, or on a certain one; both count, and where no database is known nothing else does."""
+    assert databases_named(" old, shop@1 ,, a@b") == (Database("old"), Database("shop", "1"), Database("a@b"))
+    assert Whose(SHOP, databases_named("shop@1")).owns(Origin("default", ELSEWHERE))
+    assert not Whose(SHOP, databases_named("shop@2")).owns(Origin("default", ELSEWHERE))
+    assert not Whose(None, databases_named("shop")).owns(Origin("default", BIG))
+    assert Whose().owns(Origin("default", BIG))
+
+
+@given(CATALOGS, POLICIES)
+def test_mixing_databases_changes_nothing(mixed: list[tuple[Backup, Database]], policy: Policy) -> None:
+    """Each has the same decisions in a shared folder as it would have alone, its newest and its newest PROVEN among them."""
+    backups = [of(b, d) for b, d in mixed]
+    together = {d.backup.name: d for d in decide_apart(apart(backups), policy, NOW).decisions}
+    assert len(together) == len(backups)
+    for database in (SHOP, BIG, ELSEWHERE):
+        alone = [b for b in backups if b.origin and b.origin.database == database]
+        assert all(together[d.backup.name] == d for d in decide(alone, policy, NOW).decisions)
+
+
+@given(CATALOGS)
+def test_what_counts_for_one(mixed: list[tuple[Backup, Database]]) -> None:
+    """Only its own; and an object without a manifest, which nobody can place, only while nobody else is there."""
+    backups = [of(b, d) for b, d in mixed]
+    stranger = replace(of(backups[0], SHOP) if backups else _one(), name="backup_20200101_000000", has_manifest=False,
+                       origin=None)  # fmt: skip
+    folder = Folder((*backups, stranger), Whose(SHOP))
+    assert folder.made_here == [b for b in backups if b.origin and b.origin.database == SHOP]
+    assert (stranger in folder.own) == (not folder.others)
+
+
+def _one() -> Backup:
+    return Backup("backup_20200101_000000", NOW - timedelta(days=1), "k", 1, has_manifest=False, has_report=False)
+
+
+def test_manifests_without_a_server_go_with_the_only_one_of_their_name() -> None:
+    """Those of 1.0 are judged together with the newer ones of the database, and by themselves where two have its name."""
+    old, new, other = (
+        of(replace(_one(), name=f"backup_2020010{n}_000000"), d) for n, d in enumerate((UNKNOWN, SHOP, ELSEWHERE))
+    )
+    assert apart([old, new]) == [[old, new]]
+    assert apart([old, new, other]) == [[old], [new], [other]]

@@ -1,0 +1,86 @@
+"""A refused restore names the function and the table, says what to do, and repeats no row."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.errors import BackupDamaged, RestoreFailed
+from tasks.engine.dump_warnings import bounded, warnings_in
+from tasks.engine.psql_errors import complaint_of
+from tasks.engine.restore_hints import hint_for, place_of
+
+
+def refused(*lines: str) -> RestoreFailed:
+    """What is made of psql's last lines."""
+    error = complaint_of(SimpleNamespace(timed_out=False, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
+    assert isinstance(error, RestoreFailed)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "context", "function"),
+    [
+        ("42883", 'SQL function "slug" during inlining', "slug"),
+        ("42P01", 'SQL function "slug" statement 1', "slug"),
+        ("42704", "PL/pgSQL function public.slug(text) line 1 at RETURN", "public.slug(text)"),
+        ("42703", 'PL/pgSQL function "my schema".slug(text) line 3 at IF', '"my schema".slug(text)'),
+    ],
+)
+def test_a_function_that_relies_on_search_path(code: str, context: str, function: str) -> None:
+    """Its name is in the sentence and in the hint, which names the cause."""
+    error = refused(
+        f"psql:<stdin>:7: ERROR:  {code}: nothing there", "QUERY:  SELECT 'a secret'", f"CONTEXT:  {context}",
+        'COPY article, line 1, column title: "a secret"', "LOCATION:  ParseFuncOrColumn, parse_func.c:629",
+    )  # fmt: skip
+    assert f"in function {function}; COPY article, line 1, column title" in error.sentence
+    assert f"empty search_path; the function {function} needs" in error.hint
+    assert "secret" not in error.sentence + error.hint
+
+
+def test_rows_and_statements_stay_out() -> None:
+    """Of a CONTEXT only the table, line and column are kept."""
+    assert place_of(['COPY t, line 3, column v: "secret"']) == "COPY t, line 3, column v"
+    assert place_of(['COPY t, line 3: "secret"', 'SQL statement "SELECT secret"', "secret"]) == "COPY t, line 3"
+
+
+def test_a_place_decides_no_verdict() -> None:
+    """What a table is called is not taken for the server's words, by which verdicts are found."""
+    error = refused("psql:<stdin>:7: ERROR:  22P02: invalid", 'CONTEXT:  COPY "tablespace x", line 1')
+    assert error.context == "invalid"
+
+
+def test_not_every_refusal_is_a_damaged_backup() -> None:
+    """Only damage means that a backup cannot be trusted."""
+    hints = [
+        refused(f"psql:<stdin>:7: ERROR:  {code}: x").hint for code in ("23505", "42883", "42501", "58P01", "P0001")
+    ]
+    assert len(set(hints)) == len(hints)
+    assert BackupDamaged.hint not in hints
+
+
+def test_pg_dumps_warnings() -> None:
+    """Details and hints belong to their warning; news and a note about a file of ours are none."""
+    assert warnings_in([
+        "pg_dump: warning: one", "pg_dump: detail: more", "NOTICE:  news", "HINT:  of the news", "WARNING:  two", "DETAIL:  why",
+        'WARNING: password file "x" has group or world access', "something else",
+    ]) == ("one (more)", "two (why)", "something else")  # fmt: skip
+
+
+@given(st.lists(st.text(max_size=3000), max_size=120), st.integers(0, 1000))
+def test_warnings_are_bounded(lines: list[str], unseen: int) -> None:
+    """However many a server sends, and of what kind."""
+    found: Any = bounded(warnings_in(lines), unseen)
+    assert len(found) <= 52
+    assert all(text.isprintable() and len(text) <= 501 for text in found)
+    assert not unseen or f"and {unseen:,} more" in found[-1]
+
+
+def test_a_missing_role_is_no_matter_of_search_path() -> None:
+    """Roles live outside of a database, and the hint says so."""
+    assert hint_for("42704", (), 'role "clerk" does not exist').startswith("make the role on the server first")
+    assert "search_path" in hint_for("42704", (), 'type "earth" does not exist')

@@ -1,0 +1,121 @@
+"""What a database or a bucket names its things moves nobody's cursor, and forges no line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from prefect.client.schemas import State
+from prefect.states import Completed
+
+from blocks.errors import DatabaseRefused
+from flows import terminal
+from flows.endings import in_words
+from flows.logs import PlainFormatter, Plainly
+from tasks.reports import publish
+from tasks.wording import visible, visible_json
+
+# One of every kind: C0, DEL, C1, bidirectional, zero width, separators, half a pair, a tag.
+UNSEEN = ["\0", "\x07", "\b", "\t", "\n", "\v", "\r", "\x1b", "\x1c", "\x7f", "\x85", "\x9b", "\xad", "\u061c", "\u200b", "\u200d",
+          "\u200e", "\u200f", "\u2028", "\u2029", "\u202a", "\u202e", "\u2060", "\u2066", "\u2069", "\ufeff", "\ud800", "\U000e0041"]  # fmt: skip
+EVIL = "".join(UNSEEN)
+FORGED = "x\n2026-01-01T00:00:00Z INFO: Backup completed\r\x1b[2J\u202e"
+
+
+def unseen_in(text: str) -> set[str]:
+    """What of it still stands in a text whose lines are our own."""
+    return {c for c in UNSEEN if c != "\n" and c in text}
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=ascii)
+def test_what_cannot_be_seen_is_shown(character: str) -> None:
+    """Each is written as its escape, and once is enough."""
+    shown = visible(f"a{character}b")
+    assert shown == "a" + ascii(character)[1:-1] + "b"
+    assert visible(shown) == shown
+
+
+def test_what_people_write_stays_as_it_is() -> None:
+    """Names in any script, emoji without joiners, backslashes; of a joined emoji the joiner alone is shown."""
+    for text in ("заказы", "注文", "طلبات", "commandé", "❤️ 🎉", r"C:\temp", "a|b"):
+        assert visible(text) == text
+    assert visible("👩\u200d🚀") == r"👩\u200d🚀"
+
+
+@pytest.mark.parametrize("how", ["value", "whole", "error", "exception", "logged exception"])
+def test_a_name_in_the_log(how: str) -> None:
+    """Neither the console nor a handler of Prefect's history gets it raw; a line feed in a value begins no line of ours."""
+    error: Exception | None = None
+    message: str = "table %s"
+    values: tuple[object, ...] = (FORGED + EVIL,)
+    if how == "whole":
+        message, values = f"table {EVIL}", ()
+    elif how == "error":
+        message, values = "%s", (DatabaseRefused(FORGED + EVIL),)
+    elif how == "exception":
+        error = ValueError(EVIL)
+    elif how == "logged exception":
+        values = (ValueError(EVIL),)
+    record = logging.LogRecord(
+        "x", logging.ERROR, "", 0, message, values, (type(error), error, None) if error else None
+    )
+    assert Plainly().filter(record)
+    for text in (PlainFormatter().format(record), logging.Formatter("%(message)s").format(record)):
+        assert not unseen_in(text)
+        assert "\n2026-01-01T00:00:00Z INFO" not in text
+    if how in ("value", "error"):
+        assert not any("INFO: Backup completed" in line[:60] for line in PlainFormatter().format(record).splitlines())
+
+
+def test_a_name_at_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables, sentences, errors and JSON; what looks like colours of ours is text as well."""
+    name = f"[red]{EVIL}"
+    entry = {"name": name, "taken_at": EVIL, "object_bytes": 1, "rows": 1, "verdict": EVIL, "foreign": False}
+    plan = {"name": name, "fault": EVIL, "database": EVIL, "storage": None, "backups_due": EVIL, "drills_due": EVIL}
+    terminal.show_catalog([entry])
+    terminal.show_plans([plan])
+    terminal.show_facts({EVIL: EVIL})
+    terminal.say(FORGED + EVIL)
+    terminal.complain([FORGED + EVIL])
+    seen = capsys.readouterr()
+    assert not unseen_in(seen.out + seen.err)
+    assert "[red]" in seen.out
+    assert "\n2026-01-01T00:00:00Z INFO" not in seen.out + seen.err
+    terminal.show_json([{EVIL: name}])
+    document = capsys.readouterr().out
+    assert not unseen_in(document)
+    assert json.loads(document) == [{EVIL: name}]
+
+
+def test_json_keeps_its_meaning() -> None:
+    """Escapes of JSON's own, so that a script gets the name; what people can read stays readable."""
+    shown = visible_json(json.dumps({"заказы": EVIL}, ensure_ascii=False))
+    assert "заказы" in shown
+    assert not unseen_in(shown)
+    assert json.loads(shown) == {"заказы": EVIL}
+
+
+def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Artifacts keep their lines and nothing else of it, whichever part of a page the name came by."""
+    seen: dict[str, str] = {}
+    monkeypatch.setattr(publish, "create_markdown_artifact", lambda **given: seen.update(given))
+    publish.publish("drill", "default", FORGED + EVIL, f"# {EVIL}\n\ntext")
+    assert not unseen_in("".join(seen.values()))
+    assert "\n" not in seen["description"]
+    assert seen["markdown"].endswith("\n\ntext")
+
+
+def test_a_name_in_the_history() -> None:
+    """How a run ended is shown by the UI and by `prefect flow-run ls`, at a terminal."""
+    good: State[Any] = in_words(lambda: Completed(message=EVIL))()
+
+    def refused() -> State[Any]:
+        error = DatabaseRefused(EVIL)
+        error.logged = True
+        raise error
+
+    bad: State[Any] = in_words(refused)()
+    assert not unseen_in(f"{good.message}{bad.message}")
+    assert "\n" not in f"{good.message}{bad.message}"
