@@ -21,6 +21,7 @@
      |    |__ NoBackups
      |    |__ BackupDamaged
      |__ RestoreError
+     |    |__ StatementRefused
      |    |__ RestoreFailed
      |    |__ TargetNotEmpty
      |    |__ DrillTimedOut
@@ -249,6 +250,9 @@ class RestoreError(PgRoundtripError):
 
 class StatementRefused(RestoreError):
     """A backup holds what no dump of one database has, or it came so; nothing of it is carried out."""
+
+    message = "Restore failed"
+    hint = "pg_dump writes no such thing for one database; read it, and restore it by hand"
 
 
 class RestoreFailed(RestoreError):

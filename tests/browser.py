@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ _PATIENCE_MS = 15_000
 _PREFECTS_OWN = ("/ico/",)
 # What would make an app of the UI is asked for without the login, whatever server this is.
 _MANIFEST = "site.webmanifest"
+# What a browser says when the page's policy forbids an address.
+_BLOCKED = re.compile(r"'(https?://[^']+)'.* Content Security Policy")
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,11 @@ class Browser:
         return self.page.inner_text("body")
 
     def heard(self, message: ConsoleMessage) -> None:
-        """Note an error on the page's console."""
-        if message.type == "error" and not self._excused(message.location["url"]) and _MANIFEST not in message.text:
+        """Note an error on the page's console; that it was kept from asking others is none."""
+        if message.type != "error" or self._excused(message.location["url"]) or _MANIFEST in message.text:
+            return
+        asked = _BLOCKED.search(message.text)
+        if not asked or not self._excused(asked[1]):
             self.complaints.append(message.text)
 
     def answered(self, response: Response) -> None:

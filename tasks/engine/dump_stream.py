@@ -8,10 +8,7 @@ row that looks like SQL is a row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from io import BytesIO
-
-from xxhash import xxh3_128, xxh3_128_intdigest
+from collections.abc import Mapping
 
 from blocks.errors import BackupDamaged
 from tasks.engine import checklist
@@ -20,18 +17,13 @@ from tasks.engine.allowed import refused
 from tasks.engine.dump_summary import DumpSummary, PartCount, TableCount
 from tasks.engine.schema_parts import part_of
 from tasks.engine.statements import Piece, StatementSplitter
+from tasks.engine.table_rows import TableRows
 
 _COMPLETE = b"-- PostgreSQL database dump complete"
 _DUMPED_FROM = re.compile(rb"-- Dumped from database version (\S+)")
 _DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
-_END_OF_ROWS = b"\\.\n"
-# psql takes one with a carriage return for the end, too; nobody writes it, so what comes behind it is not to be trusted.
-_OTHER_END_OF_ROWS = b"\\.\r\n"
-_LAST_ROWS = re.compile(rb"\n\\\.\r?\n")
 # Statements are looked at in pieces of this size, so that little is looked at in vain when rows follow.
 _SQL_BYTES = 1 << 16
-# A row longer than this is hashed as it comes: a single value may have a gigabyte.
-_LONG_ROW_BYTES = 1 << 20
 _SHOWN = 80
 _KEPT_SCHEMA_BYTES = 32 << 20
 # Far more than a view or a function ever has, and than memory that a small container has to spare.
@@ -56,12 +48,8 @@ class DumpScanner:
         self._keep_bytes = _KEPT_SCHEMA_BYTES if keep_schema else 0
         self._splitter = StatementSplitter()
         self._normaliser = schema.SchemaNormaliser()
-        self._table: TableCount | None = None
+        self._rows: TableRows | None = None  # of the table that is being scanned
         self._codec = "utf-8"
-        self._order: list[int] = []
-        self._skip_line = False
-        self._carry = b""
-        self._long_row: xxh3_128 | None = None
         self._large_object = b""
         self._piece_number = 0
         self._ended = False
@@ -95,16 +83,16 @@ class DumpScanner:
             self.summary.refused = "psql would not read what follows a zero byte"
         at = 0
         while at < len(block):
-            at = self._scan_rows(self._table, block, at) if self._table else self._scan_sql(block, at)
+            at = self._scan_rows(self._rows, block, at) if self._rows else self._scan_sql(block, at)
 
     def finish(self) -> DumpSummary:
         """End the scan; `problem` in the summary is empty when the dump is whole."""
-        if not self._table:
+        if not self._rows:
             self._scan_sql(b"", 0, final=True)
         if not self.summary.raw_bytes:
             self.summary.problem = "it is empty"
-        elif self._table:
-            self.summary.problem = f"it ends inside the rows of table {self._table.name}"
+        elif self._rows:
+            self.summary.problem = f"it ends inside the rows of table {self._rows.table.name}"
         elif self._splitter.pending:
             self.summary.problem = self._cut_statement()
         elif not self._ended:
@@ -246,99 +234,25 @@ class DumpScanner:
         return True
 
     def _begin_table(self, name: bytes, columns: tuple[str, ...], start: int) -> None:
-        self._table = TableCount(schema.text_of(name, self._codec), columns, start)
+        table = TableCount(schema.text_of(name, self._codec), columns, start)
         self._starts.append(start)
-        wanted = self._columns.get(self._table.name, columns)
+        wanted = self._columns.get(table.name, columns)
         differs = wanted != columns and sorted(wanted) == sorted(columns)
-        self._order = [columns.index(c) for c in wanted] if differs else []
-        self._skip_line = True
+        self._rows = TableRows(table, [columns.index(c) for c in wanted] if differs else [], self._refuse)
 
-    def _scan_rows(self, table: TableCount, block: bytes, at: int) -> int:
+    def _scan_rows(self, rows: TableRows, block: bytes, at: int) -> int:
         """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
-        if self._skip_line or self._long_row or self._carry:
-            newline = block.find(b"\n", at)
-            if newline < 0:
-                self._hold(block[at:])
-                return len(block)
-            at, begun = newline + 1, block[at : newline + 1]
-            if self._end_begun_row(table, begun):
-                return self._end_table(table, at)
-        if block.startswith(_END_OF_ROWS, at):
-            return self._end_table(table, at + len(_END_OF_ROWS))
-        if block.startswith(_OTHER_END_OF_ROWS, at):
-            self._look_at_end_of_rows(_OTHER_END_OF_ROWS)
-            return self._end_table(table, at + len(_OTHER_END_OF_ROWS))
-        if end := _LAST_ROWS.search(block, at):
-            self._look_at_end_of_rows(end[0][1:])
-            self._digest(table, BytesIO(block[at : end.start() + 1]))
-            return self._end_table(table, end.end())
-        lines = BytesIO(block)  # shares the block's memory
-        lines.seek(at)
-        cut = block.rfind(b"\n", at) + 1
-        self._digest(table, lines, unfinished=max(cut, at) < len(block))
-        self._hold(block[max(cut, at) :])
-        return len(block)
+        at = rows.scan(block, at)
+        if rows.ended:
+            self._end_table(rows.table, self._fed + at)
+        return at
 
-    def _digest(self, table: TableCount, lines: Iterable[bytes], unfinished: bool = False) -> None:
-        """Add rows, one a line, to the table's count and sum; an unfinished last line is left out."""
-        ordered = map(self._reordered, lines) if self._order else lines
-        hashes = list(map(xxh3_128_intdigest, ordered))
-        if unfinished:
-            hashes.pop()
-        table.rows += len(hashes)
-        table.total += sum(hashes)
-
-    def _hold(self, begun: bytes) -> None:
-        """Keep the beginning of a row until its end comes; of a long one only its hash so far."""
-        if self._skip_line:
-            self._look_at_rest_of_line(begun)
-            return
-        if self._long_row:
-            self._long_row.update(begun)
-            return
-        self._carry += begun
-        if len(self._carry) > _LONG_ROW_BYTES and not self._order:
-            self._long_row, self._carry = xxh3_128(self._carry), b""
-
-    def _end_begun_row(self, table: TableCount, end: bytes) -> bool:
-        """Finish what `_hold` kept with the end of its line; True when that line was the end of the rows."""
-        if self._skip_line:  # the rest of the line that the COPY statement stands on
-            self._look_at_rest_of_line(end)
-            self._skip_line = False
-            return False
-        if self._long_row:
-            self._long_row.update(end)
-            table.rows, table.total = table.rows + 1, table.total + self._long_row.intdigest()
-            self._long_row = None
-            return False
-        row, self._carry = self._carry + end, b""
-        if row in (_END_OF_ROWS, _OTHER_END_OF_ROWS):
-            self._look_at_end_of_rows(row)
-            return True
-        self._digest(table, (row,))
-        return False
-
-    def _look_at_end_of_rows(self, end: bytes) -> None:
-        if end != _END_OF_ROWS:
-            self._refuse("rows end with a carriage return, which only psql takes for an end")
-
-    def _look_at_rest_of_line(self, rest: bytes) -> None:
-        """Psql goes on in the line of a COPY statement when its rows are in."""
-        if rest.strip():
-            self._refuse("a statement follows COPY in its line")
-
-    def _reordered(self, row: bytes) -> bytes:
-        values = row.removesuffix(b"\n").split(b"\t")
-        return b"\t".join(values[i] for i in self._order if i < len(values)) + b"\n"
-
-    def _end_table(self, table: TableCount, at: int) -> int:
-        here = self._fed + at
+    def _end_table(self, table: TableCount, here: int) -> None:
         table.raw_bytes = here - table.start
         if table.name not in self.summary.tables:
             self._collect(len(table.name) + sum(_MENTION_BYTES + len(column) for column in table.columns))
         before = self.summary.tables.setdefault(table.name, table)
         if before is not table:  # another tool's dump may bring a table's rows in several parts
             before.rows, before.total = before.rows + table.rows, before.total + table.total
-        self._table, self._order = None, []
+        self._rows = None
         self._splitter.restart(here)
-        return at

@@ -55,7 +55,7 @@ def place_of(context: Sequence[str]) -> str:
 def hint_for(sqlstate: str, context: Sequence[str] = (), message: str = "") -> str:
     """What to do next; the code's own hint, else that of its class."""
     if sqlstate == _UNKNOWN_OBJECT and message.startswith('role "'):
-        return "make the role on the server first, with CREATE ROLE: no backup of a database brings roles"
+        return "create the role on the server first, with CREATE ROLE: no backup of a database brings roles"
     named = next((found[found.lastgroup or 0] for line in context if (found := _FUNCTION.match(line))), "")
     if named and sqlstate in _UNKNOWN_NAME:
         return (

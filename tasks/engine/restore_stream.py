@@ -92,8 +92,7 @@ class BackupReader:
             if self._scanner.summary.unknown_commands:
                 raise _refusal(self._scanner.summary.unknown_commands[0])
             if self._guarded and self._scanner.summary.refused:
-                hint = "pg_dump writes no such thing for one database; read it, and restore it by hand"
-                raise StatementRefused(self._scanner.summary.refused, hint=hint)
+                raise StatementRefused(self._scanner.summary.refused)
             yield block
 
     def take_restrictions(self) -> list[int]:

@@ -194,7 +194,7 @@ def test_the_drill_uses_the_server_it_is_given(
 ) -> None:
     """With VERIFY_DATABASE_URL nothing happens on the database's own server."""
     told(library.on("postgres"), f"ALTER DATABASE {library.database} ALLOW_CONNECTIONS false")
-    report = drilled(library.on("postgres"), verify=server_of(18))
+    report = drilled(library.on("postgres"), verify=server_of(18), BACKUPS_OF=library.database)
     assert report.verdict == "PROVEN"
     assert report.target_version.startswith("18")
 

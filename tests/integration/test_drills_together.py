@@ -43,8 +43,6 @@ import asyncio, sys
 from prefect.runner import Runner
 from flows.restore_drill import restore_drill
 
-pytestmark = pytest.mark.usefixtures("unguarded")
-
 async def main():
     runner = Runner(query_seconds=1)
     await runner.aadd_deployment(await restore_drill.ato_deployment(name=sys.argv[1]))

@@ -48,10 +48,12 @@ Clients = dict[int, Client]
 
 
 @pytest.fixture
-def sleeping(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> None:
-    """A backup whose restore sleeps after the data."""
-    take_backup(storage, new_database(15, LIBRARY), clients[15])
+def sleeping(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+    """A database, and a backup of it whose restore sleeps after the data."""
+    source = new_database(15, LIBRARY)
+    take_backup(storage, source, clients[15])
     rewrite(storage, inserted(FOREVER), forge=True)
+    return source
 
 
 # --- private ----------------------------------------------------------------------------------------------------------
@@ -135,9 +137,8 @@ def test_a_drill_that_is_told_to_stop_at_once_leaves_nothing(started_command: St
     assert_nothing_is_left(home)
 
 
-@pytest.mark.usefixtures("sleeping")
 def test_the_next_drill_sweeps_what_a_killed_one_left(
-    new_database: NewDatabase,
+    sleeping: PostgresServer,
     storage: BackupStorage,
     clients: Clients,
     started_command: StartedCommand,
@@ -152,7 +153,7 @@ def test_the_next_drill_sweeps_what_a_killed_one_left(
     command.wait(60)
     until(lambda: not list(processes(home)))
     assert (len(folders(home)), len(segments_of(pids))) == (1, 1)
-    take_backup(storage, new_database(15, LIBRARY), clients[15], "backup_20240301_000000")
+    take_backup(storage, sleeping, clients[15], "backup_20240301_000000")
     ran = flow_run(restore_drill, environ={"VERIFY_TARGET": "sandbox"})
     assert (ran.state, ran.result.place) == ("PROVEN", "sandbox")
     assert_nothing_is_left(home, pids)
@@ -295,10 +296,12 @@ def test_a_bucket_is_enough(
     home: Path,
 ) -> None:
     """The backup of a server that is gone is proven in a sandbox, whether an address of it is given or not."""
-    take_backup(storage, new_database(17, LIBRARY + LARGE_OBJECTS), clients[17])
+    source = new_database(17, LIBRARY + LARGE_OBJECTS)
+    take_backup(storage, source, clients[17])
     environ = {"VERIFY_TARGET": "sandbox", "TMPDIR": str(home)}
     if given == "a closed port":
-        environ |= {"DATABASE_URL": f"postgresql://app:secret@127.0.0.1:{free_ports(1)[0]}/shop", "VERIFY_TARGET": ""}
+        address = f"127.0.0.1:{free_ports(1)[0]}/{source.database}"
+        environ |= {"DATABASE_URL": f"postgresql://app:secret@{address}", "VERIFY_TARGET": ""}
     done = command_line("drill", **environ)
     assert (done.status, done.out.splitlines()[0]) == (0, "PROVEN: backup_20240207_143022"), done.err
     assert "WARNING" not in done.err

@@ -25,7 +25,8 @@ LABELS = {
     "ClientMissing": "dump_failed", "DumpFailed": "dump_failed", "StorageError": "s3_request_failed",
     "StorageUnreachable": "s3_request_failed", "BucketMissing": "s3_request_failed", "StorageDenied": "s3_access_denied",
     "ObjectMissing": "backup_empty_or_missing", "EmptyBackup": "backup_empty_or_missing", "NoBackups": "no_backups",
-    "BackupDamaged": "restore_failed", "RestoreFailed": "restore_failed", "TargetNotEmpty": "restore_refused",
+    "BackupDamaged": "restore_failed", "RestoreFailed": "restore_failed",
+    "StatementRefused": "restore_failed", "TargetNotEmpty": "restore_refused",
     "DrillTimedOut": "drill_timed_out", "NoSpaceLeft": "disk_full",
     "ServiceError": "service", "PortTaken": "service", "PrefectUnreachable": "service",
 }  # fmt: skip

@@ -31,7 +31,7 @@ PROMISED = {
     "Connection timed out": {"DatabaseTimeout", "StorageTimeout"},
     "No backups found in S3": {"NoBackups"},
     "permission denied to create database": {"CreateDatabaseDenied"},
-    "Restore failed": {"RestoreError", "RestoreFailed", "BackupDamaged"},
+    "Restore failed": {"RestoreError", "RestoreFailed", "StatementRefused", "BackupDamaged"},
 }
 TRANSIENT = {"DatabaseUnreachable", "DatabaseTimeout", "StorageUnreachable", "StorageTimeout"}
 
