@@ -29,6 +29,7 @@ OF_PG_DUMP = [
     "REFRESH MATERIALIZED VIEW public.m;", "SELECT pg_catalog.setval('public.s', 7, false);", "SELECT pg_catalog.lo_create('4711');",
     "SELECT pg_catalog.lo_open('4711', 131072);", "SELECT pg_catalog.lowrite(0, '\\x00ff');", "SELECT pg_catalog.lo_close(0);",
     "SELECT CASE WHEN EXISTS(SELECT 1 FROM pg_catalog.pg_largeobject_metadata WHERE oid = '4711') THEN pg_catalog.lo_unlink('4711') END;",
+    "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid = '4711';",
     "SELECT * FROM pg_catalog.pg_restore_relation_stats(\n\t'version', '180000'::integer,\n\t'relpages', '1'::integer\n);",
     "INSERT INTO public.t VALUES (1, 'a''b', NULL, true, B'101', -1.5e3, '{1,2}');", 'INSERT INTO public.t (a, "B") OVERRIDING SYSTEM VALUE VALUES\n\t(1, 2),\n\t(3, DEFAULT);',
     "INSERT INTO public.t DEFAULT VALUES;", "INSERT INTO public.t VALUES ('1'::numeric(10,2), 'x'::public.\"My type\"[], '{1}'::int[]);", "INSERT INTO public.t VALUES (1, '2024-01-01'::timestamp(3) without time zone) ON CONFLICT DO NOTHING;",
