@@ -109,9 +109,10 @@ class ConfigurationError(PgRoundtripError):
 
 
 class DatabaseError(PgRoundtripError):
-    """Anything the PostgreSQL server, or the way to it, does not let us do."""
+    """Anything the PostgreSQL server, or the way to it, does not let us do; `sqlstate` is the server's code where it gave one."""
 
     message = "The database reported an error"
+    sqlstate = ""
 
 
 class DatabaseUnreachable(DatabaseError):

@@ -15,6 +15,7 @@ from blocks.errors import (
     DatabaseTimeout,
     DatabaseUnreachable,
     NoSpaceLeft,
+    PgRoundtripError,
 )
 
 # What a server says when it lets nobody of this name in; a refused connection carries no code.
@@ -49,12 +50,15 @@ def translated(address: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _translate(error, address) from None
+        ours = _translate(error, address)
+        if isinstance(ours, DatabaseError):
+            ours.sqlstate = error.sqlstate or ""
+        raise ours from None
     except UnicodeDecodeError:
         raise DatabaseError(f"{address}: a name in it is no text in any encoding") from None
 
 
-def _translate(error: psycopg.Error, address: str) -> Exception:
+def _translate(error: psycopg.Error, address: str) -> PgRoundtripError:
     code = error.sqlstate or ""
     said = _plain(error.diag.message_primary or str(error))
     context, lowered = f"{address}: {said}", said.lower()

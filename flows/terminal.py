@@ -15,9 +15,9 @@ from blocks.saved import WHEN_INVALID
 from flows.logs import log_lines
 from tasks.check import Finding
 from tasks.engine.checklist import rows_of_tables, warnings_counted
-from tasks.engine.identity import Database
 from tasks.engine.manifest import DrillReport
 from tasks.engine.retention import Plan as RetentionPlan
+from tasks.listing import databases_shown
 from tasks.reports import coverage, retention_table, timings, verdict_line
 from tasks.wording import human_bytes, visible, visible_json
 
@@ -78,14 +78,8 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
         say("No backups found in S3")
         return
     table = _table("backup", "database", "taken at", "size", "rows", "verdict")
-    servers = {e.get("system_identifier") for e in entries} - {None}
-    for e in reversed(entries):
+    for e, made in reversed(list(zip(entries, databases_shown(entries), strict=True))):
         rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
-        made = (
-            str(Database(e["database"], (e.get("system_identifier") or "") if len(servers) > 1 else ""))
-            if e.get("database")
-            else ""
-        )
         taken = e["taken_at"] + (" (future)" if e.get("from_future") else "")
         table.row(e["name"], made, taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
     _console().print(table)

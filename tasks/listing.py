@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.dump_warnings import bounded
+from tasks.engine.identity import Database
 from tasks.engine.newest import is_future
 from tasks.wording import iso
 
@@ -52,3 +53,15 @@ def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
         "warnings": list(bounded(manifest.warnings)) if manifest else [],
         "verdict": report.verdict.value if report else None,
     }
+
+
+def databases_shown(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The database of each entry, empty where nobody knows; with its server where there are several."""
+    servers = {entry.get("system_identifier") for entry in entries} - {None}
+    several = len(servers) > 1
+    return [
+        str(Database(entry["database"], (entry.get("system_identifier") or "") if several else ""))
+        if entry.get("database")
+        else ""
+        for entry in entries
+    ]

@@ -18,7 +18,7 @@ Kind = Literal["statement", "comment", "meta"]
 _TOKEN = re.compile(
     rb"""(?P<quote>')|(?P<ident>")|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
-    rb"""|(?P<word>(?<![A-Za-z0-9_$\x80-\xff"])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
+    rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
 )
 _ROUTINE = re.compile(rb"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
@@ -56,6 +56,7 @@ class StatementSplitter:
         self._parentheses = 0
         self._bodies = 0  # of BEGIN … END in a function definition
         self._string_end = -1  # of the last string, in the buffer
+        self._quoted_end = 0  # of whatever was in quotes last: a word behind it begins there
         self._searched = 0  # how far the end of a line was looked for
         self.backslash_escapes = False  # standard_conforming_strings is off
         self.doubtful = ""  # what psql and we, or two versions of psql, could read in two ways
@@ -104,7 +105,7 @@ class StatementSplitter:
         """Give up everything after the last piece, because it is not SQL; returns how many bytes that was."""
         rest = len(self._buffer) - self._begin
         self._buffer.clear()
-        self._begin = self._at = self._searched = 0
+        self._begin = self._at = self._searched = self._quoted_end = 0
         self._string_end = -1
         return rest
 
@@ -136,7 +137,9 @@ class StatementSplitter:
             self._parentheses += 1
         elif group == "close":
             self._parentheses = max(0, self._parentheses - 1)
-        elif group == "word" and not self._parentheses and _ROUTINE.match(self._buffer, self._begin):
+        elif self._parentheses or self._word_before(start):
+            return
+        elif _ROUTINE.match(self._buffer, self._begin):
             word = self._buffer[start : start + 4].upper()
             if word == b"BEGI" or (word == b"CASE" and self._bodies):
                 self._bodies += 1
@@ -187,7 +190,7 @@ class StatementSplitter:
             self._at = max(self._at, len(self._buffer) - len(self._inside) + 1)
             return False
         # A doubled quote ends the string and begins it again at once, which comes to the same.
-        self._at = close + len(self._inside)
+        self._at = self._quoted_end = close + len(self._inside)
         self._string_end = self._at if self._inside == b"'" else -1
         self._inside = b""
         return True
@@ -250,7 +253,7 @@ class StatementSplitter:
 
     def _word_before(self, place: int) -> bytes:
         """What of a word or number stands right before a place in the buffer."""
-        found = _WORD_BEFORE.search(self._buffer[max(self._begin, place - _WORD_BYTES) : place])
+        found = _WORD_BEFORE.search(self._buffer[max(self._begin, self._quoted_end, place - _WORD_BYTES) : place])
         return found[0] if found else b""
 
     def _skip_space(self) -> None:
@@ -264,6 +267,7 @@ class StatementSplitter:
             self._offset += self._begin
             self._at -= self._begin
             self._string_end = max(-1, self._string_end - self._begin)
+            self._quoted_end = max(0, self._quoted_end - self._begin)
             self._searched = max(0, self._searched - self._begin)
             self._begin = 0
 

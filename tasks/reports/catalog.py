@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import Backup, read_catalog
 from tasks.engine.checklist import counted, warnings_counted
 from tasks.engine.manifest import DrillReport, Verdict
-from tasks.listing import read_entries
-from tasks.reports.markdown import table
+from tasks.listing import databases_shown, read_entries
+from tasks.reports.markdown import cell, table
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import change, human_bytes
 
@@ -43,8 +42,15 @@ def publish_catalog(plan: str, storage: BackupStorage, report: DrillReport | Non
 def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str, Mapping[str, Any]]) -> str:
     """The catalog for people, newest first; `entries` has rows and verdicts of those backups that were looked into."""
     shown = backups[-_SHOWN:]
-    before = {later.name: earlier for earlier, later in pairwise(backups)}
+    databases = dict(zip(entries, databases_shown(list(entries.values())), strict=True))
+    several = len(set(databases.values()) - {""}) > 1
+    before = _before(shown, databases if several else {})
     rows = [_row(backup, before.get(backup.name), entries.get(backup.name)) for backup in reversed(shown)]
+    if several:
+        rows = [
+            [*row, cell(databases.get(backup.name, _UNREAD))] for row, backup in zip(rows, reversed(shown), strict=True)
+        ]
+    columns = {**_COLUMNS, "database": "---"} if several else _COLUMNS
     notes = ["The change is that of the size, against the backup before."]
     if unread := [b for b in shown if b.name not in entries]:
         notes.append(
@@ -52,7 +58,19 @@ def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str,
         )
     if more := len(backups) - len(shown):
         notes.append(f"{counted(more, 'older backup')} more are not shown; `pg-roundtrip list` shows everything.")
-    return f"# Backups of {plan}\n\n**{_summary(backups)}**\n\n{table(_COLUMNS, rows)}\n\n{' '.join(notes)}\n"
+    return f"# Backups of {plan}\n\n**{_summary(backups)}**\n\n{table(columns, rows)}\n\n{' '.join(notes)}\n"
+
+
+def _before(backups: Sequence[Backup], databases: Mapping[str, str]) -> dict[str, Backup]:
+    """To each backup the one of the same database before it, by the later one's name."""
+    last = dict[str, Backup]()
+    before = dict[str, Backup]()
+    for backup in backups:
+        database = databases.get(backup.name, "")
+        if database in last:
+            before[backup.name] = last[database]
+        last[database] = backup
+    return before
 
 
 def _summary(backups: Sequence[Backup]) -> str:

@@ -82,6 +82,8 @@ HIDDEN = {
     "a string of another kind": "SET standard_conforming_strings = off;\nCOMMENT ON TABLE t IS U&'\\'; CREATE ROLE more; --';\n",
     "strings of the other kind": "SET standard_conforming_strings = off;\nCOMMENT ON TABLE t IS 'a\\'b'; CREATE ROLE more;\n",
     "a quote in a name": "COMMENT ON TABLE t$a$ IS 'x'; CREATE ROLE more; COMMENT ON TABLE t$a$ IS 'x';\n",
+    "a quote right behind another": "COMMENT ON TABLE t IS $$$$$$ ' $$; CREATE ROLE more; --';\n",
+    "an escape string right behind a quote": "COMMENT ON TABLE t IS $$$$E'\\''; CREATE ROLE more; --';\n",
     "a zero byte": "COMMENT ON TABLE t IS 'a\0'; CREATE ROLE more;\n';\n",
     "a nested comment": "/* /* */ ; */ CREATE ROLE more;\n",
 }

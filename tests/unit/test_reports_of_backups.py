@@ -110,6 +110,17 @@ def test_the_catalog_marks_what_another_tool_made() -> None:
     assert "no backups" in catalog_markdown("default", [], {})
 
 
+def test_the_catalog_of_a_shared_folder_names_the_databases() -> None:
+    """Each size is compared with the one before of the same database; a name from a bucket is text."""
+    found = backups(4)
+    names = ["shop", "wiki|`", "shop", "wiki|`"]
+    entries = {b.name: {"rows": 7, "verdict": None, "database": name} for b, name in zip(found, names, strict=True)}
+    rows = [line for line in catalog_markdown("default", found, entries).splitlines() if line.startswith("| `backup_")]
+    assert rows[0].endswith(r" | 7 | not drilled | wiki\|\` |")
+    assert "↗ +2.0 %" in rows[0]  # of 103 against 101 MiB
+    assert rows[3].endswith("|  | foreign | not drilled | shop |")
+
+
 def test_the_command_marks_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     """Who lists backups at a terminal learns whether a manifest is missing, or cannot be read."""
     entry = {"name": "backup_20240207_143022", "taken_at": "", "object_bytes": 1, "rows": None, "verdict": None}
