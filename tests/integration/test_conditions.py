@@ -81,6 +81,7 @@ def test_a_role_that_only_a_row_names(storage: BackupStorage, clients: Clients) 
     assert (report.verdict, report.cause) == ("PROVEN", "")
 
 
+@pytest.mark.long
 def test_locks_follow_what_is_restored(storage: BackupStorage, clients: Clients) -> None:
     """More large objects than the locks that a server has by default are restored in one transaction."""
     with _source(clients[16], "CREATE TABLE t (a int)") as source:
