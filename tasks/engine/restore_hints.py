@@ -33,6 +33,8 @@ _HINTS = {
 }
 
 _UNKNOWN_OBJECT = "42704"
+# The rights of an extension may still hold the number of a dropped role, which then stands for its name.
+_DROPPED_ROLE = re.compile(r'role "\d+" does not exist')
 
 
 def place_of(context: Sequence[str]) -> str:
@@ -54,6 +56,8 @@ def place_of(context: Sequence[str]) -> str:
 
 def hint_for(sqlstate: str, context: Sequence[str] = (), message: str = "") -> str:
     """What to do next; the code's own hint, else that of its class."""
+    if sqlstate == _UNKNOWN_OBJECT and _DROPPED_ROLE.match(message):
+        return "that is the number of a dropped role: create a role of that name, or create the extension anew on the source and take a new backup"
     if sqlstate == _UNKNOWN_OBJECT and message.startswith('role "'):
         return "create the role on the server first, with CREATE ROLE: no backup of a database brings roles"
     named = next((found[found.lastgroup or 0] for line in context if (found := _FUNCTION.match(line))), "")
