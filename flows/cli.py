@@ -17,7 +17,7 @@ import typer
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan
 from blocks.saved import translated
-from blocks.settings import Need, load_settings, set_in_environment
+from blocks.config.settings import Need, load_settings, set_in_environment
 from flows import plans, terminal
 from flows.logs import log_plainly
 from tasks.engine.manifest import DrillReport, Verdict

@@ -14,8 +14,8 @@ from prefect.schedules import Schedule as PrefectSchedule
 from prefect.types.entrypoint import EntrypointType
 
 from blocks.plan import Plan
-from blocks.schedule import Schedule
-from blocks.setting_values import FLOWS
+from blocks.config.schedule import Schedule
+from blocks.config.values import FLOWS
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import DEFAULT, Plan
 from blocks.saved import translated
-from blocks.settings import Settings, load_service_settings
+from blocks.config.settings import Settings, load_service_settings
 from flows import terminal
 from flows.deployments import deployments_of
 from flows.logs import log_plainly

@@ -13,7 +13,7 @@ from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripE
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
 from blocks.providers import OTHER, provider_of, region_in
-from blocks.settings import ignored_tmpdir, misspelled
+from blocks.config.settings import ignored_tmpdir, misspelled
 from blocks.storage import BackupStorage
 from blocks.storage_errors import REQUEST
 from tasks.clock import utc_now

@@ -9,7 +9,7 @@ from typing import Any
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
-from blocks.schedule import Schedule
+from blocks.config.schedule import Schedule
 from blocks.storage_errors import REQUEST
 from tasks.engine.catalog import Backup
 from tasks.engine.newest import newest_whole, told_of_future

@@ -23,7 +23,7 @@ import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
 from flows.endings import outcome

@@ -11,7 +11,7 @@ import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from blocks import BackupStorage, PostgresServer
-from blocks.setting_values import FLOWS
+from blocks.config.values import FLOWS
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports, send_what_waits

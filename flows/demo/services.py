@@ -23,7 +23,7 @@ from prefect.logging.handlers import APILogWorker
 from pydantic import SecretStr
 
 from blocks.errors import PgRoundtripError
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from tasks.engine.process import Child, start_detached
 

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.errors import ClientMissing
 from blocks.postgres import PostgresServer
-from blocks.settings import set_in_environment
+from blocks.config.settings import set_in_environment
 from flows import terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample

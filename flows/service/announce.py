@@ -6,7 +6,7 @@ from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 
 from blocks.plan import Plan
-from blocks.settings import Settings
+from blocks.config.settings import Settings
 from flows.service.environment import Login
 from tasks.check import check_variables
 

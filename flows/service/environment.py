@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from blocks.settings import (
+from blocks.config.settings import (
     Settings,
     default_in_environment,
     load_service_settings,

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from blocks.errors import PortTaken, ServiceError
-from blocks.settings import environment_of_ours
+from blocks.config.settings import environment_of_ours
 from flows.service.connections import (
     CONNECTIONS,
     HEAD_BYTES,

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from blocks.errors import ClientMissing
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from tasks.engine import process
 
 _FOLDERS = (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blocks.postgres import NO_LIMITS, SAFE_SESSION, PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child

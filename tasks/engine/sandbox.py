@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from blocks.database_url import conninfo_url
 from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from tasks.engine import process
 from tasks.engine.clients import Client
 from tasks.engine.confinement import Confinement

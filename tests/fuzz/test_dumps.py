@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_header import encoding_in, major_in
 from tasks.engine.dump_summary import DumpSummary

@@ -15,7 +15,7 @@ from blocks.database_url import conninfo_url, parse_database_url
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import Need, load_service_settings, load_settings
+from blocks.config.settings import Need, load_service_settings, load_settings
 from tests.fuzz import fuzzed
 
 SECRET = "S3CR3T"

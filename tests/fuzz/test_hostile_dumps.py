@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.statements import StatementSplitter

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks.postgres import PostgresServer
-from blocks.setting_values import FLOWS
+from blocks.config.values import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now

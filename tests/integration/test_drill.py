@@ -18,7 +18,7 @@ from blocks.database_url import conninfo_url
 from blocks.errors import PgRoundtripError, StorageUnreachable
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill

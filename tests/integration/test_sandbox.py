@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from blocks.database_url import conninfo_url
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
 from blocks.postgres import PostgresServer
-from blocks.settings import child_environment
+from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan, resolve_plan, resolve_target
 from blocks.postgres import PostgresServer
-from blocks.setting_values import FLOWS
+from blocks.config.values import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan

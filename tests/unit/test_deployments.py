@@ -13,7 +13,7 @@ from prefect.deployments.runner import RunnerDeployment
 from pydantic import SecretStr
 
 from blocks.plan import DEFAULT, Plan
-from blocks.setting_values import FLOWS
+from blocks.config.values import FLOWS
 from blocks.storage import BackupStorage
 from flows.deployments import deployments_of
 

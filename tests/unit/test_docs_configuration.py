@@ -16,7 +16,7 @@ from pydantic import AliasChoices
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.providers import KEYS
-from blocks.settings import Need, Settings, load_service_settings, load_settings
+from blocks.config.settings import Need, Settings, load_service_settings, load_settings
 from flows import cli, plans
 
 ROOT = Path(__file__).parents[2]

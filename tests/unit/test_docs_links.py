@@ -21,7 +21,7 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import AliasChoices
 
-from blocks.settings import Settings
+from blocks.config.settings import Settings
 from flows.deployments import _FLOWS
 from tasks.wording import tool_version
 from tests.markdown import ROOT, Document, Piece, documents
@@ -322,7 +322,7 @@ WRONG = """# Heading one
 
 [a](missing.md) [b](#no-such-heading) [c](#heading-one) [d](README.md#nowhere) [e](https://example.com/x)
 
-`docs/missing.md` `missing.py` `tests/conftest.py::no_such` `blocks.settings.no_such` `no_such_function()`
+`docs/missing.md` `missing.py` `tests/conftest.py::no_such` `blocks.config.settings.no_such` `no_such_function()`
 `no_such_name` `NoSuchName`
 `S3_BUKET` `VERIFY_NO_*`
 
@@ -347,7 +347,7 @@ RIGHT = """# Heading one
 
 [a](LICENSE) [b](#heading-one-1) [c](docs/format.md#digests) ![d](docs/images/runs.png)
 
-`docs/format.md` `docs/*.md` `tests/conftest.py::psql` `blocks.settings.load_settings` `load_settings()` `/health` `backup/default`
+`docs/format.md` `docs/*.md` `tests/conftest.py::psql` `blocks.config.settings.load_settings` `load_settings()` `/health` `backup/default`
 `pg-roundtrip restore BACKUP --to URL [--replace]` `pg-roundtrip …` `.venv/bin/pg-roundtrip` `prune --dry-run` `plan list` `make demo KEEP=1`
 `S3_BUCKET=x` `BACKUP_KEEP_*` `PREFECT_API_URL` `backup_YYYYMMDD_HHMMSS` `docker build -t pg-roundtrip .`
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.settings import Settings
+from blocks.config.settings import Settings
 from tests.integration.test_failure_tables import BACKUP, VERIFY
 from tests.markdown import ROOT, Document
 from tests.unit.test_docs_links import functions_in, variables

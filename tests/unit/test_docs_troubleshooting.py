@@ -18,7 +18,7 @@ import pytest
 
 from blocks import errors
 from blocks.errors import PgRoundtripError
-from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.storage_errors import DOWNLOAD, REQUEST, UPLOAD
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +153,7 @@ def said_by_the_code() -> list[Said]:
         for text, is_hint in ((cls.message, False), (cls.hint, True))
     ]
     found += [Said(text, "blocks/storage_errors.py") for text in (DOWNLOAD, REQUEST, UPLOAD)]
-    found += [Said(text, "blocks/hints.py", True) for text in (*WHEN_MISSING.values(), *WHEN_MALFORMED.values())]
+    found += [Said(text, "blocks/config/hints.py", True) for text in (*WHEN_MISSING.values(), *WHEN_MALFORMED.values())]
     for path in [*sorted((ROOT / ".ci").iterdir()), ROOT / "Dockerfile"]:
         words = re.findall(r'(?:ERROR|WARNING): (.+?)(?:\\n| \[|")', path.read_text())
         found += [Said(re.sub(r"\$\w+|\{[^}]*\}", "…", text), str(path.relative_to(ROOT))) for text in words]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.schedule import Schedule
+from blocks.config.schedule import Schedule
 from flows.service.watch import Watch
 from tasks.engine.catalog import Backup
 from tasks.engine.newest import newest_whole

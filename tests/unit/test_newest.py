@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.schedule import Schedule
+from blocks.config.schedule import Schedule
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.newest import CLOCKS_DIFFER, from_future, in_reach, newest, newest_whole, told_of_future
 from tasks.health import Health, overdue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.hints import WHEN_MALFORMED
+from blocks.config.hints import WHEN_MALFORMED
 from blocks.providers import GB, GIB, KEYS, MIB, PROVIDERS, Provider
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.plan import KEEP_RULES
-from blocks.settings import load_settings
+from blocks.config.settings import load_settings
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Verdict
 from tasks.engine.newest import CLOCKS_DIFFER

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.schedule import Schedule, check_cron, check_timezone
+from blocks.config.schedule import Schedule, check_cron, check_timezone
 
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (given a zone here)
 SCHEDULES = st.builds(Schedule, st.integers(60, 10**7)) | st.builds(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from blocks.plan import Plan
-from blocks.settings import Settings, load_service_settings
+from blocks.config.settings import Settings, load_service_settings
 from flows.serve import _ports
 from flows.service.announce import announce
 from flows.service.watch import Watch

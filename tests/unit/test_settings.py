@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from blocks.database_url import conninfo_url, parse_database_url
 from blocks.errors import ConfigurationError
-from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.settings import Need, Settings, child_environment, ignored_tmpdir, load_settings, misspelled
+from blocks.config.settings import Need, Settings, child_environment, ignored_tmpdir, load_settings, misspelled
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
 SECRET = "s3cr3t-Passw0rd"

@@ -15,9 +15,9 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.errors import ConfigurationError, Fault
-from blocks.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.providers import ProviderKey
-from blocks.setting_values import (
+from blocks.config.values import (
     FLOWS,
     BackupFile,
     BucketName,

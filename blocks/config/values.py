@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from blocks.database_url import parse_database_url
-from blocks.schedule import check_cron, check_timezone
+from blocks.config.schedule import check_cron, check_timezone
 
 FLOWS = ("backup", "prune", "restore-drill", "restore")
 _KEY_BYTES = 32
