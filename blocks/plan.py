@@ -7,12 +7,12 @@ from typing import Any, Literal
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
-from blocks.errors import ConfigurationError, Fault
 from blocks.config.hints import WHEN_MALFORMED
-from blocks.postgres import PostgresServer
-from blocks.saved import load_saved
 from blocks.config.schedule import Schedule, check_cron, check_timezone
 from blocks.config.settings import Need, Settings, describes_a_plan, load_settings
+from blocks.errors import ConfigurationError, Fault
+from blocks.postgres import PostgresServer
+from blocks.saved import load_saved
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"

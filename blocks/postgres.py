@@ -14,9 +14,9 @@ from prefect.blocks.core import Block
 from psycopg import conninfo, pq, sql
 from pydantic import Field, SecretStr
 
-from blocks.database_url import conninfo_url, parse_database_url
 from blocks.errors import PooledSessions
-from blocks.postgres_errors import translated
+from blocks.sql.errors import translated
+from blocks.sql.url import conninfo_url, parse_database_url
 
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"

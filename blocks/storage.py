@@ -18,9 +18,9 @@ from pydantic import Field, SecretStr
 
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
 from blocks.errors import BackupDamaged, ObjectMissing, StorageError
-from blocks.providers import Provider, ProviderKey, provider_of, region_in
-from blocks.retry_after import heed_retry_after
-from blocks.storage_errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
+from blocks.s3.errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
+from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
+from blocks.s3.retry_after import heed_retry_after
 
 READ_BYTES = 1 << 20
 # A manifest of 100,000 tables is about half of it.

@@ -14,10 +14,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from blocks.config.environment import set_in_environment
+from blocks.config.settings import Need, load_settings
 from blocks.errors import PgRoundtripError
 from blocks.plan import DEFAULT, resolve_plan
 from blocks.saved import translated
-from blocks.config.settings import Need, load_settings, set_in_environment
 from flows import plans, terminal
 from flows.logs import log_plainly
 from tasks.engine.manifest import DrillReport, Verdict

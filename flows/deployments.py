@@ -13,9 +13,9 @@ from prefect.schedules import Cron, Interval
 from prefect.schedules import Schedule as PrefectSchedule
 from prefect.types.entrypoint import EntrypointType
 
-from blocks.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.config.values import FLOWS
+from blocks.plan import Plan
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore

@@ -12,10 +12,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from blocks.config.settings import load_settings
 from blocks.errors import ConfigurationError, Fault
 from blocks.plan import Plan
 from blocks.saved import translated
-from blocks.config.settings import load_settings
 from flows import terminal
 from flows.parameters import BLOCK_NAME
 from tasks.plans import list_plans, plan_exists, save_plan

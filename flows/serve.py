@@ -17,10 +17,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
+from blocks.config.settings import Settings, load_service_settings
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import DEFAULT, Plan
 from blocks.saved import translated
-from blocks.config.settings import Settings, load_service_settings
 from flows import terminal
 from flows.deployments import deployments_of
 from flows.logs import log_plainly

@@ -10,7 +10,7 @@ from prefect import get_run_logger, task
 from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import ServerFacts
-from blocks.storage_errors import REQUEST, UPLOAD
+from blocks.s3.errors import REQUEST, UPLOAD
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client, match_client

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from blocks.config.environment import ignored_tmpdir
+from blocks.config.settings import misspelled
 from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer, ServerFacts
-from blocks.providers import OTHER, provider_of, region_in
-from blocks.config.settings import ignored_tmpdir, misspelled
+from blocks.s3.errors import REQUEST
+from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.storage import BackupStorage
-from blocks.storage_errors import REQUEST
 from tasks.clock import utc_now
 from tasks.engine.clients import match_client
 from tasks.engine.confinement import holds

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
-from blocks.config.schedule import Schedule
-from blocks.storage_errors import REQUEST
+from blocks.s3.errors import REQUEST
 from tasks.engine.catalog import Backup
 from tasks.engine.newest import newest_whole, told_of_future
 from tasks.whose import folder_of

@@ -15,8 +15,8 @@ from blocks.errors import (
     StorageUnreachable,
 )
 from blocks.postgres import PostgresServer
+from blocks.s3.errors import DOWNLOAD
 from blocks.storage import BackupStorage
-from blocks.storage_errors import DOWNLOAD
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
 from tasks.engine.conditions import Conditions, explain, names_left_over

@@ -6,11 +6,11 @@ import time
 
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.storage_errors import DOWNLOAD
+from blocks.s3.errors import DOWNLOAD
+from blocks.sql.url import conninfo_url
 from tasks.engine.catalog import read_catalog
 from tasks.engine.checklist import counted
 from tasks.engine.folder import Folder, databases_in, look_into

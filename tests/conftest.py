@@ -20,10 +20,10 @@ from hypothesis import settings
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
 from flows.endings import outcome

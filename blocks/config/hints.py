@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.providers import KEYS
+from blocks.s3.providers import KEYS
 
 _PORT = "it must be a whole number from 1 to 65535"
 _CRON = "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from blocks.database_url import parse_database_url
 from blocks.config.schedule import check_cron, check_timezone
+from blocks.sql.url import parse_database_url
 
 FLOWS = ("backup", "prune", "restore-drill", "restore")
 _KEY_BYTES = 32

@@ -22,8 +22,8 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from pydantic import SecretStr
 
+from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError
-from blocks.config.settings import child_environment
 from blocks.storage import BackupStorage
 from tasks.engine.process import Child, start_detached
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from blocks.config.environment import set_in_environment
 from blocks.errors import ClientMissing
 from blocks.postgres import PostgresServer
-from blocks.config.settings import set_in_environment
 from flows import terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample

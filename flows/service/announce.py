@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 
-from blocks.plan import Plan
 from blocks.config.settings import Settings
+from blocks.plan import Plan
 from flows.service.environment import Login
 from tasks.check import check_variables
 

@@ -10,13 +10,8 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from blocks.config.settings import (
-    Settings,
-    default_in_environment,
-    load_service_settings,
-    reach_ourselves_directly,
-    set_in_environment,
-)
+from blocks.config.environment import default_in_environment, reach_ourselves_directly, set_in_environment
+from blocks.config.settings import Settings, load_service_settings
 from flows import SERVED, terminal
 from tasks.engine.queries import load_queries
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from blocks.config.environment import environment_of_ours
 from blocks.errors import PortTaken, ServiceError
-from blocks.config.settings import environment_of_ours
 from flows.service.connections import (
     CONNECTIONS,
     HEAD_BYTES,

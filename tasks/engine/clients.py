@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from blocks.config.environment import child_environment
 from blocks.errors import ClientMissing
-from blocks.config.settings import child_environment
 from tasks.engine import process
 
 _FOLDERS = (

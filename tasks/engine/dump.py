@@ -7,9 +7,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from blocks.config.environment import child_environment
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_warnings import bounded, warnings_in
 from tasks.engine.process import Child

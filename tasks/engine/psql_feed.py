@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from blocks.config.environment import child_environment
 from blocks.postgres import NO_LIMITS, SAFE_SESSION, PostgresServer
-from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child

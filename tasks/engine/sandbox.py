@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
+from blocks.config.environment import child_environment
 from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
+from blocks.sql.url import conninfo_url
 from tasks.engine import process
 from tasks.engine.clients import Client
 from tasks.engine.confinement import Confinement

@@ -13,9 +13,9 @@ from io import BytesIO
 from typing import IO, cast
 
 from blocks.errors import NoSpaceLeft, PgRoundtripError, StorageError
-from blocks.providers import MIB, next_part_size_bytes, part_size_bytes
+from blocks.s3.errors import UPLOAD
+from blocks.s3.providers import MIB, next_part_size_bytes, part_size_bytes
 from blocks.storage import BackupStorage
-from blocks.storage_errors import UPLOAD
 from tasks.engine.patience import within
 
 _PARALLEL_PARTS = 2

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocks.config.settings import child_environment
+from blocks.config.environment import child_environment
 from tests.bench.stage import Stage
 
 FLOOR = "pg_dump > /dev/null"

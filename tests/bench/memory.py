@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from blocks.config.settings import child_environment
+from blocks.config.environment import child_environment
 from flows.demo.services import free_ports
 from tasks.engine.process import Child
 from tests.bench.measure import BenchFailed, MemoryWatch, tree

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.errors import DatabaseUnreachable, DumpFailed
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow

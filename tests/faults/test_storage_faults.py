@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 import pytest
 
 import tasks.sweep
-from blocks import providers
 from blocks import storage as storage_block
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.providers import MIB, Provider
+from blocks.s3 import providers
+from blocks.s3.providers import MIB, Provider
 from blocks.storage import BackupStorage
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage

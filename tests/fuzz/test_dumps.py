@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from blocks.config.environment import child_environment
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_header import encoding_in, major_in
 from tasks.engine.dump_summary import DumpSummary

@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url, parse_database_url
+from blocks.config.settings import Need, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.config.settings import Need, load_service_settings, load_settings
+from blocks.sql.url import conninfo_url, parse_database_url
 from tests.fuzz import fuzzed
 
 SECRET = "S3CR3T"

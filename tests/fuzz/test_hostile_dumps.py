@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blocks.config.environment import child_environment
 from blocks.errors import BackupDamaged
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.statements import StatementSplitter

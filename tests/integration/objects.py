@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from tasks.backup import Source, _manifest
 from tasks.clock import utc_now

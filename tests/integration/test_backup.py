@@ -19,9 +19,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from blocks.config.settings import load_settings
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.config.settings import load_settings
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow

@@ -15,9 +15,9 @@ import pytest
 from prefect.states import Failed
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.errors import ClientMissing, StorageUnreachable
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows import cli
 from flows.backup import backup as backup_flow

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.errors import DumpFailed
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from tasks.check import check_plan
 from tasks.engine.clients import Client

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from blocks.postgres import PostgresServer
 from blocks.config.values import FLOWS
+from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now

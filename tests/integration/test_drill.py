@@ -14,11 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 import flows.restore_drill as drill_flow
-from blocks.database_url import conninfo_url
+from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError, StorageUnreachable
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill

@@ -13,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 import tasks.rehearsal
-from blocks.database_url import conninfo_url
 from blocks.errors import DatabaseUnreachable
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.restore_drill import restore_drill
 from tasks.engine import catalog

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blocks.config.settings import child_environment
+from blocks.config.environment import child_environment
 from blocks.storage import BackupStorage
 from tasks.engine import checklist
 from tasks.engine.clients import Client

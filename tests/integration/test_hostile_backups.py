@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.config.settings import child_environment
+from blocks.config.environment import child_environment
 from blocks.storage import BackupStorage
 from flows.restore import restore
 from tasks.engine import checklist

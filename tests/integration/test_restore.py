@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
 from blocks.errors import (
     BackupDamaged,
     CreateDatabaseDenied,
@@ -25,6 +24,7 @@ from blocks.errors import (
     TargetNotEmpty,
 )
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from flows.restore import restore

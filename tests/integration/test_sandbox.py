@@ -13,10 +13,10 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url
+from blocks.config.environment import child_environment
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
 from blocks.postgres import PostgresServer
-from blocks.config.settings import child_environment
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill

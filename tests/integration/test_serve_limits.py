@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from blocks.database_url import conninfo_url
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now

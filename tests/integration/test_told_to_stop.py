@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from blocks.database_url import conninfo_url
 from blocks.postgres import PostgresServer
+from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client

@@ -15,7 +15,7 @@ import pytest
 
 from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.providers import MIB, Provider
+from blocks.s3.providers import MIB, Provider
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.upload import Upload

@@ -16,10 +16,10 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan, resolve_plan, resolve_target
 from blocks.postgres import PostgresServer
-from blocks.config.values import FLOWS
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan

@@ -12,8 +12,8 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from pydantic import SecretStr
 
-from blocks.plan import DEFAULT, Plan
 from blocks.config.values import FLOWS
+from blocks.plan import DEFAULT, Plan
 from blocks.storage import BackupStorage
 from flows.deployments import deployments_of
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from blocks.errors import ClientMissing
-from blocks.providers import PROVIDERS
+from blocks.s3.providers import PROVIDERS
 from tasks.engine import clients
 from tasks.engine.clients import Client, match_client
 from tasks.engine.psql_feed import _RESTRICT_SINCE

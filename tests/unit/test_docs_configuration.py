@@ -13,10 +13,10 @@ import pytest
 from prefect.server.utilities import encryption
 from pydantic import AliasChoices
 
+from blocks.config.settings import Need, Settings, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
-from blocks.providers import KEYS
-from blocks.config.settings import Need, Settings, load_service_settings, load_settings
+from blocks.s3.providers import KEYS
 from flows import cli, plans
 
 ROOT = Path(__file__).parents[2]

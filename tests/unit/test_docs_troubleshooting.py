@@ -17,9 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from blocks import errors
-from blocks.errors import PgRoundtripError
 from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
-from blocks.storage_errors import DOWNLOAD, REQUEST, UPLOAD
+from blocks.errors import PgRoundtripError
+from blocks.s3.errors import DOWNLOAD, REQUEST, UPLOAD
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -152,7 +152,7 @@ def said_by_the_code() -> list[Said]:
         for cls in family()
         for text, is_hint in ((cls.message, False), (cls.hint, True))
     ]
-    found += [Said(text, "blocks/storage_errors.py") for text in (DOWNLOAD, REQUEST, UPLOAD)]
+    found += [Said(text, "blocks/s3/errors.py") for text in (DOWNLOAD, REQUEST, UPLOAD)]
     found += [Said(text, "blocks/config/hints.py", True) for text in (*WHEN_MISSING.values(), *WHEN_MALFORMED.values())]
     for path in [*sorted((ROOT / ".ci").iterdir()), ROOT / "Dockerfile"]:
         words = re.findall(r'(?:ERROR|WARNING): (.+?)(?:\\n| \[|")', path.read_text())

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseTimeout, DatabaseUnreachable
-from blocks.postgres_errors import translated
+from blocks.sql.errors import translated
 
 AT = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: '
 SAID: dict[str, tuple[type[DatabaseError], str]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blocks.config.hints import WHEN_MALFORMED
-from blocks.providers import GB, GIB, KEYS, MIB, PROVIDERS, Provider
+from blocks.s3.providers import GB, GIB, KEYS, MIB, PROVIDERS, Provider
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "providers.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocks.providers import (
+from blocks.s3.providers import (
     KEYS,
     MIB,
     OTHER,

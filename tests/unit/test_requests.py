@@ -17,7 +17,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pydantic import SecretStr
 
-from blocks.providers import OTHER, PROVIDERS, Provider, ProviderKey, region_in
+from blocks.s3.providers import OTHER, PROVIDERS, Provider, ProviderKey, region_in
 from blocks.storage import BackupStorage
 
 KEY = "backups/backup_20261121_020713.sql.gz"

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import storage
-from blocks.retry_after import LONGEST_S, seconds_to_wait
+from blocks.s3.retry_after import LONGEST_S, seconds_to_wait
 from blocks.storage import BackupStorage
 from tasks import policy
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from blocks.database_url import conninfo_url, parse_database_url
-from blocks.errors import ConfigurationError
 from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.environment import child_environment, ignored_tmpdir
+from blocks.config.settings import Need, Settings, load_settings, misspelled
+from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
-from blocks.config.settings import Need, Settings, child_environment, ignored_tmpdir, load_settings, misspelled
+from blocks.sql.url import conninfo_url, parse_database_url
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
 SECRET = "s3cr3t-Passw0rd"

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from blocks.errors import BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
-from blocks.storage_errors import UPLOAD, translated
+from blocks.s3.errors import UPLOAD, translated
 
 ANSWERS: dict[tuple[int, str], tuple[type[StorageError], str]] = {
     (500, "InternalError"): (StorageUnreachable, "the next interval"),

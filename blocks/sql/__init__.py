@@ -1,0 +1,1 @@
+"""SQL: connections, their addresses, and what the server's errors mean."""
