@@ -13,6 +13,7 @@ from blocks.config.settings import Need, Settings, describes_a_plan, load_settin
 from blocks.errors import ConfigurationError, Fault
 from blocks.postgres import PostgresServer
 from blocks.saved import load_saved
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 
 DEFAULT = "default"
@@ -110,6 +111,11 @@ class Plan(Block):
         description="Whether a restore reads the restored rows again, and compares them, before they become visible.",
     )
 
+    @field_validator("server", "verify_server", mode="before")
+    @classmethod
+    def _as_block(cls, given: Any) -> Any:
+        return PostgresServer(url=given.url) if isinstance(given, Server) else given
+
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)
 
@@ -129,12 +135,12 @@ class Plan(Block):
         return Schedule(self.verify_interval_s, self.verify_schedule, self.timezone)
 
     @property
-    def source(self) -> PostgresServer:
+    def source(self) -> Server:
         """The database to back up."""
         return _present(self.server, "server", "database to back up")
 
     @property
-    def drill_server(self) -> PostgresServer:
+    def drill_server(self) -> Server:
         """The server that drills restore to."""
         return _present(self.verify_server or self.server, "verify_server", "server for drills")
 
@@ -143,8 +149,8 @@ class Plan(Block):
         """Make the plan `default` out of the environment's settings; storage must be among them."""
         url, drill_url = settings.server_url, settings.verify_database_url
         return cls(
-            server=PostgresServer(url=url) if url else None,
-            verify_server=PostgresServer(url=drill_url) if drill_url else None,
+            server=Server(url) if url else None,
+            verify_server=Server(drill_url) if drill_url else None,
             storage=BackupStorage.at(
                 endpoint=settings.s3_endpoint or "",
                 bucket=settings.s3_bucket or "",
@@ -184,13 +190,13 @@ def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
     raise ConfigurationError([Fault(f"There is no plan named {name}", hint)])
 
 
-def _present(server: PostgresServer | None, field: str, what: str) -> PostgresServer:
+def _present(server: PostgresServer | None, field: str, what: str) -> Server:
     if server is None:
         raise ConfigurationError([Fault(f"The plan names no {what}", f"set {field} in the plan, or DATABASE_URL")])
-    return _readable(server, what)
+    return _readable(server.server, what)
 
 
-def _readable(server: PostgresServer, what: str) -> PostgresServer:
+def _readable(server: Server, what: str) -> Server:
     """A server whose URL can be read: a form takes any."""
     try:
         server.parameters()
@@ -201,13 +207,13 @@ def _readable(server: PostgresServer, what: str) -> PostgresServer:
     return server
 
 
-def resolve_target(name: str) -> PostgresServer:
+def resolve_target(name: str) -> Server:
     """Find the database to restore to: `default` is RESTORE_DATABASE_URL, any other is a saved block."""
     if name == DEFAULT:
         url = load_settings(frozenset({"target"})).restore_database_url
         assert url is not None
-        return PostgresServer(url=url)
-    if server := load_saved(PostgresServer, name):
-        return _readable(server, "server to restore to")
+        return Server(url)
+    if saved := load_saved(PostgresServer, name):
+        return _readable(saved.server, "server to restore to")
     hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
     raise ConfigurationError([Fault(f"There is no server named {name}", hint)])

@@ -9,8 +9,8 @@ from prefect import get_run_logger, task
 
 from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault, PgRoundtripError, StorageError
 from blocks.plan import Plan
-from blocks.postgres import ServerFacts
 from blocks.s3.errors import REQUEST, UPLOAD
+from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.clients import Client, match_client

@@ -13,9 +13,9 @@ from blocks.config.environment import ignored_tmpdir
 from blocks.config.settings import misspelled
 from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer, ServerFacts
 from blocks.s3.errors import REQUEST
 from blocks.s3.providers import OTHER, provider_of, region_in
+from blocks.sql.server import Server, ServerFacts
 from blocks.storage import BackupStorage
 from tasks.clock import utc_now
 from tasks.engine.clients import match_client
@@ -87,7 +87,7 @@ def check_folder(plan: Plan) -> list[Finding]:
     return findings
 
 
-def _look_at_left_out(findings: list[Finding], source: PostgresServer) -> None:
+def _look_at_left_out(findings: list[Finding], source: Server) -> None:
     """What pg_dump will leave out without an error."""
     name = "left out"
     try:
@@ -206,7 +206,7 @@ class _Server:
         return f"{self.address}: PostgreSQL {self.facts.version}, {human_bytes(self.facts.size_bytes)}"
 
 
-def _server(server: PostgresServer) -> _Server:
+def _server(server: Server) -> _Server:
     return _Server(server.inspect(), server.address)
 
 
@@ -215,7 +215,7 @@ def _client(seen: _Server) -> str:
     return f"pg_dump {client.version} in {client.folder}"
 
 
-def _may_read(server: PostgresServer) -> str:
+def _may_read(server: Server) -> str:
     """Find tables and large objects that pg_dump would not get, or not get whole because of row security."""
     with server.connect() as connection:
         closed = connection.query(_CLOSED)

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 
 from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.engine import catalog, checklist, verdict
 from tasks.engine.catalog import Backup
@@ -56,7 +56,7 @@ def choose_ground(plan: Plan, backup: Backup) -> Place:
 
 
 @task(**called("sweep temp databases"), **QUICK)
-def sweep_scratch(server: PostgresServer) -> list[str]:
+def sweep_scratch(server: Server) -> list[str]:
     """Drop what killed runs left behind. A sweep that fails is no reason not to go on."""
     try:
         return _told(sweep_scratch_databases(server))

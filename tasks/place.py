@@ -9,7 +9,7 @@ from typing import Literal
 
 from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import Client, installed_clients, major_of, match_client, nearest
@@ -27,7 +27,7 @@ class Place:
     """Where a drill restores to: a database server that is there, or a sandbox made of a client's server programs."""
 
     kind: Literal["database", "sandbox"]
-    server: PostgresServer | None = None
+    server: Server | None = None
     client: Client | None = None
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Place:
 class Ground:
     """A place that is ready: the server, its programs, and who makes what a dump expects around its database."""
 
-    server: PostgresServer
+    server: Server
     client: Client
     version: str
     prepare: Callable[[DumpSummary], None] | None = field(default=None, repr=False)
@@ -61,7 +61,7 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
     if fitting:
         return Place("sandbox", client=fitting)
     if plan.verify_target == "auto" and plan.server:
-        return Place("database", server=plan.server)
+        return Place("database", server=plan.source)
     raise ClientMissing(
         f"no server programs of PostgreSQL{f' {major} or newer' if major else ''} are installed",
         message="The throwaway server could not be made",

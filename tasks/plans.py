@@ -47,7 +47,7 @@ def _entry(name: str) -> dict[str, Any] | None:
     if plan is None:  # somebody deleted it meanwhile
         return None
     with contextlib.suppress(ValueError):
-        entry["database"] = plan.server.address if plan.server else None
+        entry["database"] = plan.server.server.address if plan.server else None
     return entry | {
         "storage": f"{plan.storage.endpoint} {plan.storage.address}",
         "backups_due": str(plan.backups_due),

@@ -18,7 +18,7 @@ from blocks.errors import (
     StatementRefused,
 )
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine import catalog, checklist
 from tasks.engine.answers import ask_queries
@@ -116,9 +116,7 @@ def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
     return manifest
 
 
-def _restore(
-    task: Task, manifest: Manifest | None, ground: Ground, scratch: PostgresServer, seen: Rehearsal
-) -> DumpSummary:
+def _restore(task: Task, manifest: Manifest | None, ground: Ground, scratch: Server, seen: Rehearsal) -> DumpSummary:
     """Restore the backup, checking it as it flows; returns what was in it."""
     size, logger = human_bytes(task.backup.object_bytes), task.logger
     logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
@@ -150,7 +148,7 @@ def _restore(
 
 
 def _compare(
-    task: Task, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: PostgresServer, seen: Rehearsal
+    task: Task, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: Server, seen: Rehearsal
 ) -> None:
     """Dump the restored copy through the same scanner, compare, and ask it what a dump does not say."""
     task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
@@ -177,7 +175,7 @@ def _compare(
     task.remaining_s()
 
 
-def _unsure(scratch: PostgresServer) -> frozenset[str]:
+def _unsure(scratch: Server) -> frozenset[str]:
     """The tables whose text may have been written under another lc_monetary than it was read under."""
     with scratch.connect() as connection:
         return tables_with_money(connection)

@@ -8,7 +8,7 @@ from prefect import get_run_logger, task
 
 from blocks.errors import PgRoundtripError, RestoreError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.clock import utc_now
 from tasks.engine import catalog
@@ -49,7 +49,7 @@ def _warn_of_failure(plan: Plan, backup: Backup) -> None:
 
 
 @task(**called("look at the target"), **QUICK)
-def look_at_target(database: PostgresServer, replace: bool, manifest: Manifest | None = None) -> Target:
+def look_at_target(database: Server, replace: bool, manifest: Manifest | None = None) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
     return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
 
@@ -117,7 +117,7 @@ def restore_in_place(
     return flow
 
 
-def _verify(manifest: Manifest | None, flow: Flow, restored: PostgresServer, client: Client) -> None:
+def _verify(manifest: Manifest | None, flow: Flow, restored: Server, client: Client) -> None:
     """Raise RestoreError unless what stands in the restored database is what was read, row by row.
 
     What is checked on its way may still be read otherwise by the server, under a setting or in a version of its own.
@@ -137,7 +137,7 @@ def _verify(manifest: Manifest | None, flow: Flow, restored: PostgresServer, cli
         )
 
 
-def _tell_of_money(manifest: Manifest | None, restored: PostgresServer) -> None:
+def _tell_of_money(manifest: Manifest | None, restored: Server) -> None:
     """Warn where the same numbers are shown as other amounts: a dump does not hold a database's settings."""
     source = manifest.source_lc_monetary if manifest else ""
     here = restored.inspect().lc_monetary

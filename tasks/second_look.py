@@ -14,8 +14,8 @@ from blocks.errors import (
     StatementRefused,
     StorageUnreachable,
 )
-from blocks.postgres import PostgresServer
 from blocks.s3.errors import DOWNLOAD
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
@@ -73,7 +73,7 @@ def read_twice(
         raise
 
 
-def conditions_of(manifest: Manifest | None, copy: PostgresServer, seen: DumpSummary) -> Conditions:
+def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) -> Conditions:
     """In what the copy's surroundings differ from the source's, as far as the manifest says what those were."""
     if manifest is None:
         return Conditions(extensions=frozenset(seen.extensions), money_unknown=True)

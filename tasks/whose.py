@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
 from blocks.s3.errors import DOWNLOAD
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine.catalog import read_catalog
 from tasks.engine.checklist import counted
@@ -27,7 +27,7 @@ HINT_SHARED = "give each database a BACKUP_PREFIX of its own (docs/runbooks/shar
 def whose(plan: Plan, database: Database | None = None) -> Whose:
     """Whose backups count for a plan; the server is asked, and where it does not answer its name must do."""
     if database is None and plan.server:
-        database = _ask(plan.server)
+        database = _ask(plan.server.server)
     return Whose(database, databases_named(plan.backups_of))
 
 
@@ -37,13 +37,13 @@ def folder_of(plan: Plan, database: Database | None = None, *, what: str | None 
     return look_into(plan.storage, whose(plan, database), listed)
 
 
-def _ask(server: PostgresServer) -> Database:
+def _ask(server: Server) -> Database:
     url = server.url.get_secret_value()
     asked_at, known = _asked.get(url, (0.0, Database(server.database)))
     if url in _asked and time.monotonic() - asked_at < _ASK_AGAIN_S:
         return known
     try:
-        quick = PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "connect_timeout": _PATIENCE_S})))
+        quick = Server(url=SecretStr(conninfo_url({**server.parameters(), "connect_timeout": _PATIENCE_S})))
         with quick.connect() as connection:
             known = read_identity(connection, server.database)
     except PgRoundtripError:

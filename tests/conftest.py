@@ -23,7 +23,7 @@ import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
 from flows.endings import outcome
@@ -44,7 +44,7 @@ for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
 settings.register_profile("suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random")
 settings.load_profile("suite")
 
-NewDatabase = Callable[..., PostgresServer]
+NewDatabase = Callable[..., Server]
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +68,12 @@ def clients() -> dict[int, Client]:
 
 
 @pytest.fixture(scope="session")
-def server_of(clients: dict[int, Client]) -> Iterator[Callable[[int], PostgresServer]]:
+def server_of(clients: dict[int, Client]) -> Iterator[Callable[[int], Server]]:
     """A function that starts the server of a major version on loopback, once, and returns it."""
     with ExitStack() as stack:
-        running: dict[int, PostgresServer] = {}
+        running: dict[int, Server] = {}
 
-        def start(major: int) -> PostgresServer:
+        def start(major: int) -> Server:
             if major not in running:
                 running[major] = stack.enter_context(running_server(clients[major], port=free_ports(1)[0]))
             return running[major]
@@ -82,11 +82,11 @@ def server_of(clients: dict[int, Client]) -> Iterator[Callable[[int], PostgresSe
 
 
 @pytest.fixture
-def new_database(server_of: Callable[[int], PostgresServer]) -> Iterator[NewDatabase]:
+def new_database(server_of: Callable[[int], Server]) -> Iterator[NewDatabase]:
     """A function that makes a database (empty, or from a script) on a server; they are dropped after the test."""
-    made: list[tuple[PostgresServer, str]] = []
+    made: list[tuple[Server, str]] = []
 
-    def create(major: int = 16, script: str = "", name: str | None = None) -> PostgresServer:
+    def create(major: int = 16, script: str = "", name: str | None = None) -> Server:
         server, wanted = server_of(major), name or f"test_{next(_numbers)}"
         with server.connect(own_names=True) as connection:
             connection.execute("CREATE DATABASE {}", wanted)
@@ -103,10 +103,10 @@ def new_database(server_of: Callable[[int], PostgresServer]) -> Iterator[NewData
 
 
 @pytest.fixture
-def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Callable[[int], PostgresServer]:
+def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Callable[[int], Server]:
     """A function that fills a database with everything that is hard to dump and compare."""
 
-    def create(major: int) -> PostgresServer:
+    def create(major: int) -> Server:
         server = new_database(major, name=f'hard "{next(_numbers)}" dätabase')
         with server.connect(own_names=True) as connection:
             roles = {str(row[0]) for row in connection.query("SELECT rolname FROM pg_roles")}
@@ -118,7 +118,7 @@ def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Call
     return create
 
 
-def psql(client: Client, server: PostgresServer, script: str, *options: str) -> str:
+def psql(client: Client, server: Server, script: str, *options: str) -> str:
     """Run a script with psql; fails the test when psql does."""
     command = [client.program("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *options]
     environ = child_environment(server.child_environment())
@@ -127,7 +127,7 @@ def psql(client: Client, server: PostgresServer, script: str, *options: str) -> 
     return done.stdout
 
 
-def databases_of(server: PostgresServer) -> set[str]:
+def databases_of(server: Server) -> set[str]:
     """The names of a server's databases."""
     with server.connect() as connection:
         return {str(row[0]) for row in connection.query("SELECT datname FROM pg_database")}
@@ -150,7 +150,7 @@ def storage(storage_server: Storage) -> BackupStorage:
 def plan_for(storage: BackupStorage) -> Callable[..., Plan]:
     """A function that makes a plan for a database, with this test's folder as its storage."""
 
-    def make(server: PostgresServer, **fields: object) -> Plan:
+    def make(server: Server, **fields: object) -> Plan:
         return Plan(server=server, storage=storage, **fields)
 
     return make
@@ -178,7 +178,7 @@ def command_line(
 ) -> Callable[..., Ended]:
     """A function that runs `pg-roundtrip` in a process of its own, with this test's storage in its environment."""
 
-    def call(*arguments: str, server: PostgresServer | None = None, timeout_s: float = 240, **environ: str) -> Ended:
+    def call(*arguments: str, server: Server | None = None, timeout_s: float = 240, **environ: str) -> Ended:
         given = command_environment(storage_server, storage, prefect_api, tmp_path)
         if server:
             given["DATABASE_URL"] = server.url.get_secret_value()
@@ -238,8 +238,8 @@ def flow_run(
 
     def call(
         flow: Any,
-        server: PostgresServer | None = None,
-        to: PostgresServer | None = None,
+        server: Server | None = None,
+        to: Server | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
         **parameters: Any,
     ) -> Ran:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from blocks import BackupStorage, PostgresServer
+from blocks.sql.server import Server
+from blocks.storage import BackupStorage
 from blocks.config.values import FLOWS
 from flows.backup import backup
 from flows.demo.sample import load_sample
@@ -36,7 +37,7 @@ SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
 
 
 @contextmanager
-def played(storage: Storage, database: PostgresServer, client: Client, folder: Path, sample_mb: int) -> Iterator[Site]:
+def played(storage: Storage, database: Server, client: Client, folder: Path, sample_mb: int) -> Iterator[Site]:
     """Fill an empty database, take backups of it, and run everything once under a service; yields its UI."""
     environ = {
         **command_environment(storage, storage.block(PREFIX), "", folder),
@@ -64,7 +65,7 @@ def played(storage: Storage, database: PostgresServer, client: Client, folder: P
         yield site
 
 
-def _past(bucket: BackupStorage, database: PostgresServer, client: Client) -> None:
+def _past(bucket: BackupStorage, database: Server, client: Client) -> None:
     """A backup a day, of a database that grows; the oldest is another tool's, and one is older than is kept."""
     for days in range(_DAYS, 0, -1):
         told(database, _GROW.replace("{}", str(3 + days % 3)))
@@ -77,7 +78,7 @@ def _past(bucket: BackupStorage, database: PostgresServer, client: Client) -> No
     bucket.put(bucket.key(drilled.backup + catalog.REPORT), drilled.encode())
 
 
-def _present(bucket: BackupStorage, database: PostgresServer, patched: pytest.MonkeyPatch) -> None:
+def _present(bucket: BackupStorage, database: Server, patched: pytest.MonkeyPatch) -> None:
     """Every flow with every end; the newest backup is a good one that was proven."""
     bad = backup()
     flipped_bit(bucket, bad.name)

@@ -10,7 +10,8 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 
 _BATCH_ROWS = 2_000
 
@@ -51,7 +52,7 @@ _ROWS = {"customers": 200_000, "products": 40_000, "orders": 900_000, "order_ite
 Row = tuple[object, ...]
 
 
-def load_sample(server: PostgresServer, size_mb: int, progress: Callable[[str], None] = lambda _: None) -> None:
+def load_sample(server: Server, size_mb: int, progress: Callable[[str], None] = lambda _: None) -> None:
     """Create the sample's tables and objects in an empty database and fill them with about `size_mb` of data."""
     maker = _Maker(size_mb)
     with server.connect(own_names=True) as connection:

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.config.environment import set_in_environment
 from blocks.errors import ClientMissing
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from flows import terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample
@@ -83,7 +83,7 @@ def _round_trip() -> dict[str, str]:
 
 
 @contextmanager
-def _postgres() -> Iterator[PostgresServer]:
+def _postgres() -> Iterator[Server]:
     """Start a server from the newest installed programs, with an empty database on it."""
     with_server = [c for c in installed_clients() if c.has_server]
     if not with_server:

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from blocks.errors import PgRoundtripError
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from tasks.engine import checklist
 from tasks.engine.manifest import Check
 from tasks.engine.queries import NAME_LENGTH, NUMBER, PREFIX, Expectation, Query, one_line, shorten
@@ -53,7 +54,7 @@ def meets(expectation: Expectation, answer: Answer) -> bool:
 
 
 def ask_queries(
-    database: PostgresServer, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None],
+    database: Server, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None],
     remaining_s: Callable[[], float] = lambda: math.inf,
 ) -> list[Check]:  # fmt: skip
     """Ask a restored database every query, whatever the others came to, and return a check for each.

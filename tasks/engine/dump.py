@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_warnings import bounded, warnings_in
 from tasks.engine.process import Child
@@ -72,7 +72,7 @@ class DumpSource:
         raise DumpFailed(complaint)
 
 
-def _forced_settings(server: PostgresServer, *, monetary: bool) -> str:
+def _forced_settings(server: Server, *, monetary: bool) -> str:
     """The libpq options that undo what a role or database has set and pg_dump does not undo by itself."""
     with server.connect(own_names=True) as connection:
         forced = forced_for_dump(connection, monetary=monetary)
@@ -81,7 +81,7 @@ def _forced_settings(server: PostgresServer, *, monetary: bool) -> str:
 
 @contextmanager
 def running_dump(
-    server: PostgresServer,
+    server: Server,
     client: Client,
     encoding: str | None = None,
     timeout_s: float | None = None,

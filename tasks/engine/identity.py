@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blocks.errors import DatabaseError
-from blocks.postgres import Connection
+from blocks.sql.connection import Connection
 
 _MAY_ASK = (
     "SELECT d.oid::int8, coalesce(has_function_privilege("

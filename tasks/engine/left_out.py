@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from tasks.engine.checklist import counted
 
 _TIMEOUT_S = 60
@@ -91,7 +92,7 @@ _KINDS = (
 )  # fmt: skip
 
 
-def what_is_left_out(server: PostgresServer) -> list[LeftOut]:
+def what_is_left_out(server: Server) -> list[LeftOut]:
     """Everything that a dump by this role will not hold, though it should; raises DatabaseError."""
     with server.connect() as connection, connection.read_only(_TIMEOUT_S):
         tables = list(_extension_tables(connection))

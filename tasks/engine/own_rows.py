@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.postgres import Connection
+from blocks.sql.connection import Connection
 
 # What pg_dump dumps rows of: ordinary tables, and of an extension's those that it declares to be its user's. For these the
 # extension may have a condition, which leaves out the rows that CREATE EXTENSION brings.

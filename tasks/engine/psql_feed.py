@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blocks.config.environment import child_environment
-from blocks.postgres import NO_LIMITS, SAFE_SESSION, PostgresServer
+from blocks.sql.server import NO_LIMITS, SAFE_SESSION, Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child
@@ -53,7 +53,7 @@ class Manner:
     progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
 
 
-def feed_psql(reader: BackupReader, target: PostgresServer, client: Client, manner: Manner = Manner()) -> Flow:
+def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Manner = Manner()) -> Flow:
     """Restore a backup into a database; returns when all of it is in.
 
     Raises BackupDamaged for what is wrong with the backup, RestoreFailed with the server's error code for what the

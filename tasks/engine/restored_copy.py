@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from blocks.errors import DatabaseError, DatabaseUnreachable
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from tasks.engine import checklist
 from tasks.engine.checklist import compared, counted, failed, not_possible, passed, timed, warned
 from tasks.engine.dump_summary import DumpSummary
@@ -45,7 +46,7 @@ _Look = Callable[[Connection, Manifest | None, DumpSummary], Check]
 
 
 def look_at_copy(
-    copy: PostgresServer,
+    copy: Server,
     manifest: Manifest | None,
     stored: DumpSummary,
     remaining_s: Callable[[], float] = lambda: _LONGEST_S,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from blocks.postgres import Connection
+from blocks.sql.connection import Connection
 from tasks.engine.manifest import MembershipRecord, RoleRecord
 
 _ROLES = """

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine import process
 from tasks.engine.clients import Client
@@ -66,7 +66,7 @@ _LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND '
 @contextmanager
 def running_server(
     client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None
-) -> Iterator[PostgresServer]:
+) -> Iterator[Server]:
     """Run a private server while the context lasts; yields its database `postgres`, as superuser.
 
     It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
@@ -83,7 +83,7 @@ def running_server(
         options["listen_addresses"] = "127.0.0.1" if port else ""
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
         login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
-        server = PostgresServer(url=SecretStr(conninfo_url({**address, **login})))
+        server = Server(url=SecretStr(conninfo_url({**address, **login})))
         # One with a port is a server for others, who give it files of theirs, and no place for a drill.
         reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
         with _started(programs, folder, user, options, server, reach):
@@ -141,7 +141,7 @@ def _started(
     folder: Path,
     user: process.User | None,
     options: Mapping[str, str],
-    server: PostgresServer,
+    server: Server,
     reach: Confinement | None,
 ) -> Iterator[None]:
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -182,7 +182,7 @@ def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError
     return DatabaseError(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
 
 
-def _await_answer(child: process.Child, server: PostgresServer) -> None:
+def _await_answer(child: process.Child, server: Server) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.running and time.monotonic() < deadline:
         try:

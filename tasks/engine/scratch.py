@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from blocks.errors import DatabaseError, PgRoundtripError
-from blocks.postgres import APPLICATION_NAME, Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import APPLICATION_NAME, Server
 from tasks.engine.patience import within
 
 MARK_LIMIT = 20_412
@@ -41,8 +42,8 @@ class Locale:
 
 
 @contextmanager
-def scratch_database(server: PostgresServer, kind: Literal["verify", "restore"], locale: Locale, now: datetime,
-                     warn: Callable[[str], None] | None) -> Iterator[PostgresServer]:  # fmt: skip
+def scratch_database(server: Server, kind: Literal["verify", "restore"], locale: Locale, now: datetime,
+                     warn: Callable[[str], None] | None) -> Iterator[Server]:  # fmt: skip
     """Create a marked, empty database on a server for as long as the context lasts, and drop it afterwards.
 
     Yields the new database. Raises CreateDatabaseDenied; when it cannot be dropped, `warn` is told and the next
@@ -69,7 +70,7 @@ def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
     return f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}"
 
 
-def sweep_scratch_databases(server: PostgresServer) -> list[str]:
+def sweep_scratch_databases(server: Server) -> list[str]:
     """Drop the databases that runs of ours left behind when they died; returns their names."""
     swept = []
     with server.connect() as connection:
@@ -149,7 +150,7 @@ def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> Non
         guard.execute("ALTER DATABASE {} SET event_triggers = off", name)
 
 
-def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
+def drop_marked(server: Server, name: str, warn: Callable[[str], None]) -> None:
     """Drop a database that carries our mark; `warn` is told when that cannot be done now.
 
     On a connection of its own: a guard may be gone by now.
@@ -164,7 +165,7 @@ def drop_marked(server: PostgresServer, name: str, warn: Callable[[str], None]) 
         warn(f"Failed to cleanup temp database [{name}: {error.context}]")
 
 
-def drop_at_last(server: PostgresServer, name: str, warn: Callable[[str], None], *, soon: bool = False) -> None:
+def drop_at_last(server: Server, name: str, warn: Callable[[str], None], *, soon: bool = False) -> None:
     """Drop a marked database as the last thing that is done with it; `soon` when we were told to stop, or are meanwhile."""
     done = False
     try:
@@ -176,7 +177,7 @@ def drop_at_last(server: PostgresServer, name: str, warn: Callable[[str], None],
             _drop_soon(server, name, warn)
 
 
-def _drop_soon(server: PostgresServer, name: str, warn: Callable[[str], None]) -> None:
+def _drop_soon(server: Server, name: str, warn: Callable[[str], None]) -> None:
     """Have the server drop a database, and do not wait for it long: it finishes what it began when we are gone."""
     if not within(_SOON_S, lambda: drop_marked(server, name, warn)):
         warn(
@@ -184,7 +185,7 @@ def _drop_soon(server: PostgresServer, name: str, warn: Callable[[str], None]) -
         )
 
 
-def _drop(server: PostgresServer, connection: Connection, name: str) -> None:
+def _drop(server: Server, connection: Connection, name: str) -> None:
     """Drop a database of ours; a restored subscription would hold it, though it was never connected."""
     held = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
     if subscriptions := connection.query(held, name):

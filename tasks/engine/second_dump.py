@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.errors import RestoreError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump import running_dump
 from tasks.engine.dump_stream import DumpScanner
@@ -12,7 +12,7 @@ from tasks.engine.pipeline import scan_dump
 
 
 def dump_again(
-    copy: PostgresServer,
+    copy: Server,
     client: Client,
     stored: DumpSummary,
     *,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.manifest import RoleRecord
 from tasks.engine.roles import left_over_roles, make_roles
@@ -37,7 +38,7 @@ class Surroundings:
         self._tablespaces |= summary.tablespaces
 
 
-def lacking_of(server: PostgresServer, summary: DumpSummary) -> str:
+def lacking_of(server: Server, summary: DumpSummary) -> str:
     """The roles and tablespaces that a dump names and a server has not, in words; empty when there are all."""
     with server.connect() as connection:
         roles, tablespaces = _there(connection)

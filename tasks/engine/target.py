@@ -15,7 +15,8 @@ from blocks.errors import (
     RestoreError,
     TargetNotEmpty,
 )
-from blocks.postgres import Connection, PostgresServer, ServerFacts
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server, ServerFacts
 from tasks.engine.sandbox_settings import ONE_DATABASE
 from tasks.engine.scratch import drop_at_last, mark, settle, unmark
 
@@ -57,8 +58,8 @@ LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = %s"""
 class Target:
     """What is known of the place that a backup is to be restored to, before anything is done."""
 
-    database: PostgresServer
-    maintenance: PostgresServer  # another database of the same server, to create and rename from
+    database: Server
+    maintenance: Server  # another database of the same server, to create and rename from
     facts: ServerFacts  # of the server, seen from the maintenance database
     exists: bool
     objects: int  # that somebody made in it
@@ -75,7 +76,7 @@ class Target:
         )
 
 
-def inspect_target(database: PostgresServer, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
+def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
     """Look at the target and refuse what must not be done to it.
 
     Raises TargetNotEmpty for a database that has tables unless `replace`, CreateDatabaseDenied when it is missing
@@ -153,7 +154,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
             return
 
 
-def _objects(database: PostgresServer) -> int:
+def _objects(database: Server) -> int:
     """How many things somebody made in a database."""
     with database.connect() as connection:
         return sum(connection.query(_OBJECTS)[0])
@@ -168,7 +169,7 @@ def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
         raise
 
 
-def what_is_left(database: PostgresServer) -> str:
+def what_is_left(database: Server) -> str:
     """Say what a failed restore in place left behind, and how to clear it."""
     try:
         with database.connect() as connection:
@@ -182,7 +183,7 @@ def what_is_left(database: PostgresServer) -> str:
     return f"it left {objects} tables and others, and {large_objects} large objects; clear it with: {statements}"
 
 
-def _maintenance(database: PostgresServer) -> PostgresServer:
+def _maintenance(database: Server) -> Server:
     """Find a database to work from that is not the target itself; its name is a matter of habit."""
     for name in ("postgres", "template1", "defaultdb"):
         if name == database.database:

@@ -8,7 +8,7 @@ TimeZone is UTC by the environment of every child.
 
 from __future__ import annotations
 
-from blocks.postgres import Connection
+from blocks.sql.connection import Connection
 from tasks.engine.manifest import Manifest
 
 # pg_dump's session. Without these one row could be printed in two ways, and a copy would not compare.

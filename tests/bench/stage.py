@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.postgres import PostgresServer, ServerFacts
+from blocks.sql.server import Server, ServerFacts
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports, running_storage
 from tasks.engine.clients import Client, installed_clients, match_client
@@ -42,7 +42,7 @@ _TABLES = "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND reln
 class Stage:
     """The servers that are measured on, and the database that is dumped."""
 
-    database: PostgresServer
+    database: Server
     facts: ServerFacts
     rows: int
     client: Client
@@ -50,7 +50,7 @@ class Stage:
     home: Path
 
     @property
-    def restored(self) -> PostgresServer:
+    def restored(self) -> Server:
         """The database that restores go to."""
         return self.database.on("restored")
 
@@ -107,7 +107,7 @@ def choose_client(major: int | None) -> Client:
     return servers[major or (USUAL_MAJOR if USUAL_MAJOR in servers else max(servers))]
 
 
-def count_rows(database: PostgresServer) -> int:
+def count_rows(database: Server) -> int:
     """Count the rows of all tables."""
     with database.connect(own_names=True) as connection:
         tables = [str(row[0]) for row in connection.query(_TABLES)]

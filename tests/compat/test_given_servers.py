@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import PgRoundtripError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tests.conftest import Ended, databases_of
@@ -79,9 +79,9 @@ def storage_server() -> Storage:
 
 
 @pytest.fixture(scope="session")
-def server() -> PostgresServer:
+def server() -> Server:
     """The server that was given."""
-    found = PostgresServer(url=SecretStr(given("TEST_DATABASE_URL")))
+    found = Server(url=SecretStr(given("TEST_DATABASE_URL")))
     until_there(found.ask)
     return found
 
@@ -96,7 +96,7 @@ def storage(storage_server: Storage) -> Iterator[BackupStorage]:
 
 
 @pytest.fixture
-def databases(server: PostgresServer) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+def databases(server: Server) -> Iterator[tuple[Server, Server]]:
     """A database with something in it, and an empty one."""
     names = [f"compat_{kind}_{secrets.token_hex(4)}" for kind in ("source", "target")]
     with server.connect(own_names=True) as connection:
@@ -112,8 +112,8 @@ def databases(server: PostgresServer) -> Iterator[tuple[PostgresServer, Postgres
 
 
 def test_the_round_trip(
-    databases: tuple[PostgresServer, PostgresServer],
-    server: PostgresServer,
+    databases: tuple[Server, Server],
+    server: Server,
     command_line: Callable[..., Ended],
     storage: BackupStorage,
 ) -> None:

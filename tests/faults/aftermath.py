@@ -13,7 +13,7 @@ from unittest import mock
 import psutil
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows import cli
 from tasks.engine.catalog import read_catalog
@@ -42,7 +42,7 @@ class Aftermath:
     """A look before a fault, to compare with after it; `folder` is where temporary files go."""
 
     def __init__(
-        self, storage: BackupStorage, folder: Path, caplog: pytest.LogCaptureFixture, *servers: PostgresServer
+        self, storage: BackupStorage, folder: Path, caplog: pytest.LogCaptureFixture, *servers: Server
     ) -> None:
         self.storage, self.folder, self._caplog = storage, folder, caplog
         self._databases = [(server, databases_of(server)) for server in servers]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect import Task
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from tasks import backup, drill, prune, restore, sweep
 from tests.faults.aftermath import Aftermath
@@ -23,7 +23,7 @@ Look = Callable[..., Aftermath]
 def look(storage: BackupStorage, home: Path, caplog: pytest.LogCaptureFixture) -> Look:
     """A function that looks at everything before a fault: call it with the servers that the test uses."""
 
-    def before(*servers: PostgresServer) -> Aftermath:
+    def before(*servers: Server) -> Aftermath:
         return Aftermath(storage, home, caplog, *servers)
 
     return before

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.sandbox import running_server
 from tests.faults.aftermath import await_that
@@ -55,7 +55,7 @@ def give(path: Path) -> Path:
 class Restartable:
     """A server that is stopped and started again on its data, as by its administrator or after a crash."""
 
-    def __init__(self, server: PostgresServer, client: Client) -> None:
+    def __init__(self, server: Server, client: Client) -> None:
         self.server = server
         self._client = client
         self._data = asked(server, "SHOW data_directory")[0][0]
@@ -86,7 +86,7 @@ def restartable_server(client: Client, port: int) -> Iterator[Restartable]:
 
 
 @contextmanager
-def pooler(server: PostgresServer, port: int, mode: str) -> Iterator[None]:
+def pooler(server: Server, port: int, mode: str) -> Iterator[None]:
     """Run PgBouncer in front of a server, giving its connections away for a session, transaction or statement."""
     known = server.parameters()
     with open_folder() as folder:
@@ -122,7 +122,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 @contextmanager
-def tls_server(client: Client, port: int, folder: Path) -> Iterator[PostgresServer]:
+def tls_server(client: Client, port: int, folder: Path) -> Iterator[Server]:
     """Run a server that takes nobody in without TLS; its certificate is `localhost.crt` in the folder."""
     certificate, key = make_certificate(folder, "localhost")
     rules = folder / "rules"

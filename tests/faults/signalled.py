@@ -20,7 +20,7 @@ from typing import Any
 from prefect.tasks import Task
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
-from blocks.postgres import Connection
+from blocks.sql.connection import Connection
 from blocks.storage import BackupStorage
 from tasks.engine.process import Child
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable, DumpFailed
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
@@ -40,35 +40,35 @@ FROM generate_series(1, 180000) n"""
 Clients = dict[int, Client]
 
 
-def stored(storage: BackupStorage, server: PostgresServer, client: Client) -> PostgresServer:
+def stored(storage: BackupStorage, server: Server, client: Client) -> Server:
     """The database, with a backup of a minute ago in the storage."""
     take_backup(storage, server, client, name_at(utc_now().replace(minute=0, second=0)))
     return server
 
 
 @pytest.fixture
-def big(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def big(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database whose dump has a middle, with a backup."""
     return stored(storage, new_database(16, BIG), clients[16])
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A small database, with a backup."""
     return stored(storage, new_database(16, LIBRARY), clients[16])
 
 
 @pytest.fixture
-def network(server_of: Callable[[int], PostgresServer]) -> Iterator[Proxy]:
+def network(server_of: Callable[[int], Server]) -> Iterator[Proxy]:
     """The way to the server of version 16."""
     with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
         yield proxy
 
 
-def at(server: PostgresServer, port: int | str = "", **parameters: str) -> PostgresServer:
+def at(server: Server, port: int | str = "", **parameters: str) -> Server:
     """The same database by another way."""
     given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
-    return PostgresServer(url=SecretStr(conninfo_url(given)))
+    return Server(url=SecretStr(conninfo_url(given)))
 
 
 def retries(caplog: pytest.LogCaptureFixture) -> int:
@@ -76,7 +76,7 @@ def retries(caplog: pytest.LogCaptureFixture) -> int:
     return sum("trying again" in r.getMessage() or " - Retry " in r.getMessage() for r in caplog.records)
 
 
-def assert_backed_up(flow_run: FlowRun, server: PostgresServer, after: Aftermath, **environ: str) -> None:
+def assert_backed_up(flow_run: FlowRun, server: Server, after: Aftermath, **environ: str) -> None:
     """A backup succeeds, and nothing is lost or left."""
     ran = flow_run(backup_flow, server, environ={**FAST, **environ})
     assert isinstance(ran.result, BackupResult), ran.error
@@ -104,7 +104,7 @@ class Midway:
 
 @pytest.mark.parametrize(("what", "tries"), [("backup", 2), ("drill", 3), ("restore", 2)])
 def test_connection_refused(
-    what: str, tries: int, library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    what: str, tries: int, library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody listens: tried again, then said."""
     after, nowhere = look(library), at(library, free_ports(1)[0])
@@ -123,7 +123,7 @@ def test_connection_refused(
 
 @pytest.mark.parametrize("resets", [pytest.param(1, id="once"), pytest.param(99, id="always", marks=pytest.mark.long)])
 def test_connection_reset_in_a_dump(
-    resets: int, big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    resets: int, big: Server, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A dump that is cut costs one attempt; when all of them are, none of them looks like a backup."""
     after = look(big)
@@ -141,7 +141,7 @@ def test_connection_reset_in_a_dump(
 
 
 def test_connection_reset_in_a_drill(
-    big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    big: Server, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says nothing about the backup: the drill begins again, and proves it."""
     after = look(big)
@@ -153,7 +153,7 @@ def test_connection_reset_in_a_drill(
 
 @pytest.mark.long
 def test_connection_reset_in_a_restore(
-    big: PostgresServer, new_database: NewDatabase, network: Proxy, look: Look, flow_run: FlowRun
+    big: Server, new_database: NewDatabase, network: Proxy, look: Look, flow_run: FlowRun
 ) -> None:
     """A restore is not tried again by itself; its target is as it was, and the next one succeeds."""
     target = new_database(16)
@@ -168,7 +168,7 @@ def test_connection_reset_in_a_restore(
 
 
 @pytest.mark.long
-def test_slow_network(big: PostgresServer, network: Proxy, look: Look, flow_run: FlowRun) -> None:
+def test_slow_network(big: Server, network: Proxy, look: Look, flow_run: FlowRun) -> None:
     """Slowness is no fault."""
     after = look(big)
     network.pause_s = 0.005
@@ -177,7 +177,7 @@ def test_slow_network(big: PostgresServer, network: Proxy, look: Look, flow_run:
 
 @pytest.mark.long
 def test_server_that_falls_silent(
-    big: PostgresServer,
+    big: Server,
     network: Proxy,
     look: Look,
     flow_run: FlowRun,
@@ -201,7 +201,7 @@ def test_server_that_falls_silent(
     assert retries(caplog) == 1
 
 
-def test_network_that_is_gone_without_a_word(big: PostgresServer, network: Proxy, clients: Clients) -> None:
+def test_network_that_is_gone_without_a_word(big: Server, network: Proxy, clients: Clients) -> None:
     """pg_dump asks a silent server every minute whether it is still there; the system by itself would after two hours."""
     network.stall_after_down = MIB // 4  # less than what the pipe behind pg_dump holds
     with dump.running_dump(at(big, network.port), clients[16]):
@@ -224,12 +224,12 @@ def keepalive_timers(port: int) -> Iterator[float]:
 # --- what happens to tables meanwhile ---------------------------------------------------------------------------------
 
 
-def waits_for_a_lock(server: PostgresServer) -> bool:
+def waits_for_a_lock(server: Server) -> bool:
     return bool(asked(server, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK%%'"))
 
 
 def test_table_dropped_in_a_dump(
-    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Between pg_dump's listing and its locks a table goes: the dump begins again, without the table."""
     told(library, "CREATE TABLE doomed (a int)")
@@ -253,7 +253,7 @@ def test_table_dropped_in_a_dump(
 
 @pytest.mark.long
 def test_table_locked_by_somebody(
-    library: PostgresServer,
+    library: Server,
     look: Look,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
@@ -285,7 +285,7 @@ LIMITS = (
 
 
 @pytest.fixture
-def limited(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def limited(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database of a role that may do nothing for longer than half a second, with a backup."""
     server = new_database(17)
     role = new_role(server, "CREATEDB")
@@ -311,7 +311,7 @@ def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-def test_limits_of_a_role_in_a_backup(limited: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+def test_limits_of_a_role_in_a_backup(limited: Server, look: Look, flow_run: FlowRun) -> None:
     """They are meant for applications, and cut no dump short, however slow the way is."""
     after = look(limited)
     with proxy_to(int(limited.parameters()["port"])) as proxy:
@@ -323,7 +323,7 @@ def test_limits_of_a_role_in_a_backup(limited: PostgresServer, look: Look, flow_
 
 @pytest.mark.long
 @pytest.mark.usefixtures("slow_storage")
-def test_limits_of_a_role_in_a_drill(limited: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+def test_limits_of_a_role_in_a_drill(limited: Server, look: Look, flow_run: FlowRun) -> None:
     """Neither a drill: not its restore, not the connection that guards the scratch database meanwhile."""
     after = look(limited)
     ran = flow_run(restore_drill, limited, environ={"VERIFY_TARGET": "database"})
@@ -335,7 +335,7 @@ def test_limits_of_a_role_in_a_drill(limited: PostgresServer, look: Look, flow_r
 @pytest.mark.usefixtures("slow_storage")
 @pytest.mark.parametrize("how", ["swap", "in place"])
 def test_limits_of_a_role_in_a_restore(
-    how: str, limited: PostgresServer, server_of: Callable[[int], PostgresServer], look: Look, flow_run: FlowRun
+    how: str, limited: Server, server_of: Callable[[int], Server], look: Look, flow_run: FlowRun
 ) -> None:
     """Neither a restore, whether into a new database or within one transaction in the one that is there."""
     name, superuser = limited.parameters()["user"], server_of(17)

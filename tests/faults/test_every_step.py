@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
@@ -49,15 +49,15 @@ class Stage:
     """A database with a backup, and the means to run a flow in a process that gets a signal."""
 
     storage: BackupStorage
-    source: PostgresServer
-    superuser: PostgresServer
+    source: Server
+    superuser: Server
     flow_run: FlowRun
     look: Look
     home: Path
     folder: Path
     given: Mapping[str, str]
     kept: set[str]
-    login: PostgresServer  # whoever restores
+    login: Server  # whoever restores
     numbers: Any = field(default_factory=itertools.count)
 
     def run(self, arguments: tuple[str, ...], moment: str, by: signal.Signals) -> tuple[int, list[str]]:
@@ -91,7 +91,7 @@ BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' A
 @pytest.fixture
 def stage(  # noqa: PLR0917  (pytest gives each by its name)
     storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
-    server_of: Callable[[int], PostgresServer], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
+    server_of: Callable[[int], Server], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
 ) -> Stage:  # fmt: skip
     source = new_database(16)
     login = new_role(source, "CREATEDB")
@@ -250,7 +250,7 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_target_stays(server_of: Callable[[int], PostgresServer]) -> Any:
+def _no_target_stays(server_of: Callable[[int], Server]) -> Any:
     yield
     if "wanted" in databases_of(server_of(16)):
         told(server_of(16), "DROP DATABASE wanted WITH (FORCE)")

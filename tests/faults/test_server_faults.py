@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from blocks.errors import DatabaseRefused, PooledSessions
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
@@ -133,14 +133,14 @@ def test_server_restarted_in_a_drill(
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A small database, with a backup."""
     return stored(storage, new_database(16, LIBRARY), clients[16])
 
 
 @pytest.mark.parametrize("mode", ["transaction", pytest.param("statement", marks=pytest.mark.long)])
 def test_pooler_that_shares_sessions(
-    mode: str, library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    mode: str, library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What pg_dump sets would be lost between two statements, or be another's: it is said, and not tried again."""
     after, sentence, port = look(library), "The database is behind a pooler in transaction mode", free_ports(1)[0]
@@ -157,7 +157,7 @@ def test_pooler_that_shares_sessions(
     assert_backed_up(flow_run, library, after)
 
 
-def test_pooler_that_is_busy(library: PostgresServer) -> None:
+def test_pooler_that_is_busy(library: Server) -> None:
     """Others take the session that was ours a moment ago, so two of ours never meet in it: it is noticed all the same."""
     port, over = free_ports(1)[0], threading.Event()
 
@@ -179,7 +179,7 @@ def test_pooler_that_is_busy(library: PostgresServer) -> None:
 
 
 @pytest.mark.long
-def test_pooler_that_keeps_sessions(library: PostgresServer, look: Look, flow_run: FlowRun) -> None:
+def test_pooler_that_keeps_sessions(library: Server, look: Look, flow_run: FlowRun) -> None:
     """In session mode nothing is shared, and a backup is as any other."""
     after, port = look(library), free_ports(1)[0]
     with pooler(library, port, "session"):
@@ -200,7 +200,7 @@ def certificates() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tls(certificates: Path, clients: Clients, storage: BackupStorage) -> Iterator[PostgresServer]:
+def tls(certificates: Path, clients: Clients, storage: BackupStorage) -> Iterator[Server]:
     """A server that wants TLS, with a database that has a backup."""
     with tls_server(clients[15], free_ports(1)[0], certificates) as server:
         told(server, LIBRARY)
@@ -223,7 +223,7 @@ WISHES: dict[str, tuple[dict[str, str], str | None]] = {
 )
 def test_tls(
     wish: str,
-    tls: PostgresServer,
+    tls: Server,
     certificates: Path,
     look: Look,
     flow_run: FlowRun,
@@ -248,7 +248,7 @@ def test_tls(
 
 @pytest.mark.long
 def test_tls_that_the_server_has_not(
-    library: PostgresServer, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server without TLS does not get it by trying again."""
     after = look(library)

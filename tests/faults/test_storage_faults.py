@@ -23,9 +23,9 @@ import pytest
 import tasks.sweep
 from blocks import storage as storage_block
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
 from blocks.s3 import providers
 from blocks.s3.providers import MIB, Provider
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
@@ -111,9 +111,7 @@ def s3(storage_server: Storage) -> Iterator[S3Proxy]:
 def run(s3: S3Proxy, flow_run: FlowRun) -> Run:
     """A function that runs a flow by way of the proxy."""
 
-    def call(
-        flow: Any, server: PostgresServer | None = None, environ: dict[str, str] | None = None, **more: Any
-    ) -> Ran:
+    def call(flow: Any, server: Server | None = None, environ: dict[str, str] | None = None, **more: Any) -> Ran:
         given = {"S3_ENDPOINT": s3.url, "COMPRESSION_LEVEL": "1", "VERIFY_TARGET": "database", **(environ or {})}
         return flow_run(flow, server, environ=given, **more)
 
@@ -121,13 +119,13 @@ def run(s3: S3Proxy, flow_run: FlowRun) -> Run:
 
 
 @pytest.fixture
-def small(new_database: NewDatabase) -> PostgresServer:
+def small(new_database: NewDatabase) -> Server:
     """A database whose backup goes in one request."""
     return new_database(16, LIBRARY)
 
 
 @pytest.fixture(scope="module")
-def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
     """A database whose backup goes in parts."""
     server, name = server_of(16), "big for faults of the storage"
     with server.connect() as connection:
@@ -140,7 +138,7 @@ def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def stored(big: PostgresServer, storage: BackupStorage, clients: dict[int, Client]) -> PostgresServer:
+def stored(big: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
     """The same with a backup in the storage."""
     take_backup(storage, big, clients[16], name_at(datetime.now(UTC) - timedelta(minutes=5)))
     return big
@@ -158,7 +156,7 @@ def assert_backup(ran: Ran, storage: BackupStorage) -> None:
     assert read_catalog(storage)[-1].name == ran.result.name
 
 
-def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: PostgresServer, after: Aftermath) -> None:
+def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: Server, after: Aftermath) -> None:
     """Without the fault a backup is made and proven, and nothing is left of what was before."""
     s3.heal()
     assert_backup(run(backup_flow, server), after.storage)
@@ -187,7 +185,7 @@ PASSING: dict[str, Deed] = {
 
 @pytest.mark.parametrize("fault", some(PASSING, "503|reset mid-body|lost answer"))
 def test_an_upload_that_stumbles(
-    fault: str, s3: S3Proxy, run: Run, big: PostgresServer, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
+    fault: str, s3: S3Proxy, run: Run, big: Server, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each part is tried again by itself, with a wait; the dump goes on and is not begun anew."""
     after = look(big)
@@ -201,7 +199,7 @@ def test_an_upload_that_stumbles(
 
 
 def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
-    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+    s3: S3Proxy, run: Run, big: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Asked again, some storages know nothing more of an upload that they completed: the object is looked for."""
     after = look(big)
@@ -212,9 +210,7 @@ def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
     after.assert_nothing_lost()
 
 
-def test_a_storage_that_says_when_to_come_back(
-    s3: S3Proxy, run: Run, small: PostgresServer, look: Look, waits: Waits
-) -> None:
+def test_a_storage_that_says_when_to_come_back(s3: S3Proxy, run: Run, small: Server, look: Look, waits: Waits) -> None:
     """Retry-After is heeded, within reason, whichever status it comes with."""
     after = look(small)
     s3.on("PUT", OBJECTS, error(429, "TooManyRequests", Retry_After="7"), times=1)
@@ -225,7 +221,7 @@ def test_a_storage_that_says_when_to_come_back(
 
 
 def test_an_answer_that_is_lost_for_good(
-    s3: S3Proxy, run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+    s3: S3Proxy, run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The object is there, and nobody can say so: the next attempt takes another name, and is the backup."""
     after = look(small)
@@ -244,7 +240,7 @@ def test_an_answer_that_is_lost_for_good(
 )
 @pytest.mark.parametrize("what", ["drill", "restore"])
 def test_a_download_that_stumbles(
-    what: str, fault: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+    what: str, fault: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
     """It goes on where it broke off; a changed bit is noticed, and all of it read again."""
     target = new_database(16)
@@ -263,10 +259,10 @@ def test_a_download_that_stumbles(
 @pytest.fixture
 def in_place(
     new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
-) -> Callable[[str], tuple[PostgresServer, PostgresServer]]:
+) -> Callable[[str], tuple[Server, Server]]:
     """A function that backs up a database of a role that may make no other; returns that, and an empty one of the role."""
 
-    def make(script: str) -> tuple[PostgresServer, PostgresServer]:
+    def make(script: str) -> tuple[Server, Server]:
         source, target = new_database(16), new_database(16)
         login = new_role(source)
         for database in (source, target):
@@ -286,7 +282,7 @@ def test_a_restore_in_place_that_stumbles(
     objects: str,
     s3: S3Proxy,
     run: Run,
-    in_place: Callable[[str], tuple[PostgresServer, PostgresServer]],
+    in_place: Callable[[str], tuple[Server, Server]],
     look: Look,
 ) -> None:
     """It begins again, unless a part may be in already: then it says what is left, and what was the matter."""
@@ -307,7 +303,7 @@ def test_a_prune_that_stumbles(
     fault: str,
     s3: S3Proxy,
     run: Run,
-    small: PostgresServer,
+    small: Server,
     storage: BackupStorage,
     clients: dict[int, Client],
     look: Look,
@@ -322,7 +318,7 @@ def test_a_prune_that_stumbles(
     after.assert_nothing_lost(removed=frozenset(old))
 
 
-def two_old_backups(storage: BackupStorage, server: PostgresServer, clients: dict[int, Client]) -> set[str]:
+def two_old_backups(storage: BackupStorage, server: Server, clients: dict[int, Client]) -> set[str]:
     """Store two backups that are due to go, and one of just now."""
     take_backup(storage, server, clients[16])
     copied(storage, "backup_20240208_143022")
@@ -331,7 +327,7 @@ def two_old_backups(storage: BackupStorage, server: PostgresServer, clients: dic
 
 
 @pytest.mark.long
-def test_a_slow_storage(s3: S3Proxy, run: Run, big: PostgresServer, look: Look) -> None:
+def test_a_slow_storage(s3: S3Proxy, run: Run, big: Server, look: Look) -> None:
     """Slowness is no fault."""
     after = look(big)
     s3.on("PUT|POST|GET|HEAD", "", slow(0.002))
@@ -343,7 +339,7 @@ def test_a_slow_storage(s3: S3Proxy, run: Run, big: PostgresServer, look: Look) 
 
 @pytest.mark.long
 def test_a_storage_that_stays_overloaded(
-    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
+    s3: S3Proxy, run: Run, big: Server, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Requests and dumps are tried again, each a few times, and then it is said once."""
     after = look(big)
@@ -358,7 +354,7 @@ def test_a_storage_that_stays_overloaded(
 
 @pytest.mark.parametrize("moment", some(["before", "in the middle"], "in the middle"))
 def test_a_connection_that_is_refused(
-    moment: str, s3: S3Proxy, run: Run, big: PostgresServer, look: Look, sweeping: None
+    moment: str, s3: S3Proxy, run: Run, big: Server, look: Look, sweeping: None
 ) -> None:
     """Nobody listens, from the start or from the second part on."""
     after = look(big)
@@ -374,7 +370,7 @@ def test_a_connection_that_is_refused(
 
 
 def test_a_storage_with_a_strange_certificate(
-    run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+    run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is told our keys who has not shown who they are, and it is said once: no second try would end otherwise."""
     after = look(small)
@@ -412,7 +408,7 @@ def refusing(s3: S3Proxy) -> Deed:
 
 
 def test_a_storage_that_comes_back(
-    s3: S3Proxy, run: Run, big: PostgresServer, look: Look, monkeypatch: pytest.MonkeyPatch
+    s3: S3Proxy, run: Run, big: Server, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage that restarts in the middle of an upload costs a wait."""
     after, waited = look(big), Waits()
@@ -432,7 +428,7 @@ def test_a_storage_that_comes_back(
 def test_keys_that_are_rotated_in_the_middle_of_an_upload(
     s3: S3Proxy,
     run: Run,
-    big: PostgresServer,
+    big: Server,
     look: Look,
     sweeping: None,
     waits: Waits,
@@ -450,7 +446,7 @@ def test_keys_that_are_rotated_in_the_middle_of_an_upload(
     assert_the_next_succeeds(run, s3, big, after)
 
 
-def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small: PostgresServer, look: Look) -> None:
+def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
     """The object is there, without its manifest: it is no backup of ours, and the run says that it failed."""
     after = look(small)
     rule = s3.on("PUT", re.escape(MANIFEST), error(403, "AccessDenied"))
@@ -464,7 +460,7 @@ def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small:
 @pytest.mark.parametrize("what", ["drill", "restore"])
 @pytest.mark.parametrize("fault", some(["403", "503", "refused", "short", "bucket gone"], "403"))
 def test_a_download_that_cannot_be_ended(
-    fault: str, what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+    fault: str, what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
     """The drill says nothing about the backup, and the target of the restore is as it was."""
     target = new_database(16)
@@ -488,7 +484,7 @@ def test_a_download_that_cannot_be_ended(
 
 @pytest.mark.parametrize("what", ["drill", "restore"])
 def test_a_bit_that_is_always_changed(
-    what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+    what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
     """Two readings agree: what the storage gives is not what it was given. It is never PROVEN, and never restored."""
     target = new_database(16)
@@ -507,7 +503,7 @@ def test_a_prune_that_cannot_be_ended(
     fault: str,
     s3: S3Proxy,
     run: Run,
-    small: PostgresServer,
+    small: Server,
     storage: BackupStorage,
     clients: dict[int, Client],
     look: Look,
@@ -530,7 +526,7 @@ def test_a_prune_that_cannot_be_ended(
 
 @pytest.mark.parametrize("fault", some(["501", "503", "403"], "501"))
 def test_a_storage_that_lists_no_uploads(
-    fault: str, s3: S3Proxy, run: Run, small: PostgresServer, look: Look, caplog: pytest.LogCaptureFixture
+    fault: str, s3: S3Proxy, run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is not swept costs money, and no backup: it is warned about, and the run goes on."""
     after = look(small)
@@ -543,7 +539,7 @@ def test_a_storage_that_lists_no_uploads(
 
 
 def test_deleting_that_is_denied(
-    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
 ) -> None:
     """Keys that may not delete keep everything: a warning, not tried again, and the run is done."""
     old = two_old_backups(storage, small, clients)
@@ -559,7 +555,7 @@ def test_deleting_that_is_denied(
 
 @pytest.mark.parametrize("way", ["no checksums", "by path"])
 def test_a_provider_with_ways_of_its_own(
-    way: str, s3: S3Proxy, run: Run, big: PostgresServer, storage: BackupStorage, new_database: NewDatabase, look: Look
+    way: str, s3: S3Proxy, run: Run, big: Server, storage: BackupStorage, new_database: NewDatabase, look: Look
 ) -> None:
     """One rejects the checksum headers of newer SDKs, another knows buckets by path alone: nothing is noticed of either."""
     target = new_database(16)
@@ -599,7 +595,7 @@ def test_a_provider_of_few_parts(
 
 
 @pytest.mark.long
-def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: PostgresServer, look: Look) -> None:
+def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: Server, look: Look) -> None:
     """A part number that is refused ends the backup with the storage's own code; nothing of it stays."""
     after = look(big)
     rule = s3.on("PUT", PARTS, at_most_parts(1))
@@ -614,9 +610,7 @@ def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: P
 # --- a listing that lags ----------------------------------------------------------------------------------------------
 
 
-def test_a_listing_that_does_not_show_the_first_backup(
-    s3: S3Proxy, run: Run, small: PostgresServer, look: Look
-) -> None:
+def test_a_listing_that_does_not_show_the_first_backup(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
     """Backups are made beside it; a drill says that there is none, and nothing is pruned."""
     after = look(small)
     s3.on("GET", "list-type=2", lagging(datetime.now(UTC) - timedelta(hours=1)))
@@ -631,7 +625,7 @@ def test_a_listing_that_does_not_show_the_first_backup(
 
 
 def test_a_listing_that_shows_old_backups_alone(
-    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
 ) -> None:
     """The old ones are taken for the newest: they are kept and drilled, and none is removed."""
     take_backup(storage, small, clients[16])
@@ -650,7 +644,7 @@ def test_a_listing_that_shows_old_backups_alone(
 
 
 def test_a_listing_that_shows_what_is_gone(
-    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, storage_server: Storage,
+    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, storage_server: Storage,
     clients: dict[int, Client], look: Look,
 ) -> None:  # fmt: skip
     """What was pruned a moment ago is still shown: it is listed without its rows, and nobody stumbles over it."""
@@ -680,7 +674,7 @@ def remembering() -> Deed:
 
 @pytest.mark.parametrize("what", ["drill", "restore"])
 def test_a_listing_that_does_not_show_the_manifest_yet(
-    what: str, s3: S3Proxy, run: Run, stored: PostgresServer, new_database: NewDatabase, look: Look
+    what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
     """It is asked for by its name, so that nothing is proven or restored by less than there is to compare with."""
     target, after = new_database(16), look(stored)
@@ -696,7 +690,7 @@ def test_a_listing_that_does_not_show_the_manifest_yet(
 
 
 def test_a_listing_that_does_not_show_the_report_yet(
-    s3: S3Proxy, run: Run, small: PostgresServer, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
 ) -> None:
     """It is asked for by its name, so that the newest PROVEN backup is not taken for one that was never drilled."""
     two_old_backups(storage, small, clients)
@@ -709,7 +703,7 @@ def test_a_listing_that_does_not_show_the_report_yet(
     after.assert_nothing_lost(removed=frozenset({"backup_20240208_143022"}))
 
 
-def test_a_provider_that_lists_no_uploads(s3: S3Proxy, run: Run, small: PostgresServer, look: Look) -> None:
+def test_a_provider_that_lists_no_uploads(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
     """What it does not know is not asked for twice, and costs no backup: stale uploads are left to the provider."""
     after = look(small)
     asked_for = s3.on("GET", r"\?(.*&)?uploads", error(501, "NotImplemented"))
@@ -735,7 +729,7 @@ def without(end: str) -> Deed:
 # --- a bucket that is gone --------------------------------------------------------------------------------------------
 
 
-def test_a_bucket_that_is_not_there(run: Run, small: PostgresServer, look: Look, new_database: NewDatabase) -> None:
+def test_a_bucket_that_is_not_there(run: Run, small: Server, look: Look, new_database: NewDatabase) -> None:
     """Every flow says so, and how to mend it."""
     target, gone = new_database(16), {"S3_BUCKET": "nobody-made-it"}
     after = look(small)
@@ -754,7 +748,7 @@ def test_a_bucket_that_vanishes(
     moment: str,
     s3: S3Proxy,
     run: Run,
-    big: PostgresServer,
+    big: Server,
     look: Look,
     sweeping: None,
     caplog: pytest.LogCaptureFixture,
@@ -792,7 +786,7 @@ def environ(storage_server: Storage, storage: BackupStorage, prefect_api: str, t
 
 @pytest.mark.long
 def test_the_exit_status_after_a_fault(
-    s3: S3Proxy, environ: dict[str, str], stored: PostgresServer, new_database: NewDatabase, look: Look
+    s3: S3Proxy, environ: dict[str, str], stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
     """1 for what failed, 3 for a drill without a verdict, with the sentence and its hint in the log."""
     target, after = new_database(16), look(stored)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from blocks.config.environment import child_environment
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_header import encoding_in, major_in
 from tasks.engine.dump_summary import DumpSummary
@@ -61,7 +61,7 @@ EVERY = sparsely.max_examples // 5  # lines of it
 
 
 @pytest.fixture(scope="module")
-def real_dumps(server_of: Callable[[int], PostgresServer], clients: dict[int, Client]) -> Dumps:
+def real_dumps(server_of: Callable[[int], Server], clients: dict[int, Client]) -> Dumps:
     """What the oldest and the newest pg_dump write of everything that is hard to dump, in rows and in statements."""
     made = {}
     for major in (MAJORS[0], MAJORS[-1]):

@@ -15,6 +15,7 @@ from blocks.config.settings import Need, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
 from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url, parse_database_url
 from tests.fuzz import fuzzed
 
@@ -96,14 +97,14 @@ def test_a_url_of_any_structure(url: str) -> None:
         assert SECRET not in told(error)
         return
     assert parse_database_url(conninfo_url(parameters)) == (parameters, [])
-    server = PostgresServer(url=SecretStr(url))
+    server = Server(url=SecretStr(url))
     shown = [
         server.address,
         server.database,
         *server.dropped_parameters,
         repr(server),
         str(server),
-        server.model_dump_json(),
+        PostgresServer(url=server.url).model_dump_json(),
     ]
     assert SECRET not in "".join(shown)
     assert {name for name, value in server.child_environment().items() if SECRET in value} <= {"PGPASSWORD"}
@@ -129,8 +130,8 @@ def test_any_environment(given_values: dict[str, str], left_out: set[str], needs
             shown = [repr(settings), settings.model_dump_json(), *settings.served]
             if "storage" in needs:
                 plan = Plan.from_settings(settings)
-                servers = [server for server in (plan.server, plan.verify_server) if server]
-                shown += [repr(plan), *(server.address for server in servers), plan.storage.address]
+                servers = [block for block in (plan.server, plan.verify_server) if block]
+                shown += [repr(plan), *(block.server.address for block in servers), plan.storage.address]
         except ConfigurationError as error:
             assert error.faults
             for fault in error.faults:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from blocks.config.environment import child_environment
 from blocks.errors import BackupDamaged
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.statements import StatementSplitter
@@ -83,7 +83,7 @@ SELECT (SELECT string_agg(r::text, ';' ORDER BY r.oid) FROM pg_authid r), (SELEC
 
 
 @pytest.fixture(scope="module")
-def prey(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+def prey(server_of: Callable[[int], Server]) -> Iterator[Server]:
     """A database with the few things that the fragments name."""
     server = server_of(MAJORS[-1])
     with server.connect() as connection:
@@ -106,7 +106,7 @@ def passes(dump: bytes) -> bool:
     return not summary.refused and not summary.unknown_commands
 
 
-def beyond(server: PostgresServer) -> list[tuple[Any, ...]]:
+def beyond(server: Server) -> list[tuple[Any, ...]]:
     """What there is outside of the database."""
     with server.connect() as connection:
         return [tuple(row) for row in connection.query(BEYOND_SQL)]
@@ -115,7 +115,7 @@ def beyond(server: PostgresServer) -> list[tuple[Any, ...]]:
 @_ATTACKS
 @given(HOSTILE)
 def test_nothing_that_passes_reaches_beyond_its_database(
-    prey: PostgresServer, clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory, parts: tuple[bytes, ...]
+    prey: Server, clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory, parts: tuple[bytes, ...]
 ) -> None:
     """As superuser, and with no stop at errors: no role, no file, no program, no other database."""
     body = b"".join(parts)
@@ -135,7 +135,7 @@ def test_nothing_that_passes_reaches_beyond_its_database(
     assert not proof.exists()
 
 
-def cut_by_psql(client: Client, server: PostgresServer, text: bytes, log: Path) -> list[bytes]:
+def cut_by_psql(client: Client, server: Server, text: bytes, log: Path) -> list[bytes]:
     """The queries that psql sends, without what stands before each."""
     log.unlink(missing_ok=True)
     command = [client.program("psql"), "-X", "-q", "-L", str(log), "-o", "/dev/null", "-f", "-"]
@@ -156,7 +156,7 @@ def bare(query: bytes) -> bytes:
 @_CUTS
 @given(st.lists(statements() | TANGLE, min_size=1, max_size=4), st.booleans())
 def test_psql_cuts_where_the_scanner_does(
-    major: int, server_of: Callable[[int], PostgresServer], clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory,
+    major: int, server_of: Callable[[int], Server], clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory,
     made: list[bytes], escapes: bool,
 ) -> None:  # fmt: skip
     """Statement by statement, in both readings of strings; where there is a doubt the dump is refused anyhow."""
@@ -175,7 +175,7 @@ def test_psql_cuts_where_the_scanner_does(
 
 
 @pytest.fixture(scope="module", params=MAJORS)
-def filled(request: pytest.FixtureRequest, server_of: Callable[[int], PostgresServer], clients: dict[int, Client]) -> Iterator[tuple[Client, PostgresServer]]:  # fmt: skip
+def filled(request: pytest.FixtureRequest, server_of: Callable[[int], Server], clients: dict[int, Client]) -> Iterator[tuple[Client, Server]]:  # fmt: skip
     """A database with everything that is hard to dump, of each version."""
     major: int = request.param
     server = server_of(major)
@@ -189,9 +189,7 @@ def filled(request: pytest.FixtureRequest, server_of: Callable[[int], PostgresSe
 
 
 @pytest.mark.parametrize(("strings", "options"), OPTIONS.values(), ids=OPTIONS.keys())
-def test_every_statement_of_pg_dump_passes(
-    filled: tuple[Client, PostgresServer], strings: str, options: list[str]
-) -> None:
+def test_every_statement_of_pg_dump_passes(filled: tuple[Client, Server], strings: str, options: list[str]) -> None:
     """Of each version, with the options that people use, whichever way strings are read."""
     client, server = filled
     environ = child_environment(server.child_environment()) | {"PGOPTIONS": f"-c standard_conforming_strings={strings}"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prefect.blocks.core import Block
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows import restore_drill
 from flows.demo.services import Storage
@@ -23,7 +23,7 @@ from tests.integration.children import Children
 
 
 @pytest.fixture
-def home(server_of: Callable[[int], PostgresServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of its own for the throwaway servers of a test; commands get it as TMPDIR."""
     for major in MAJORS:
         server_of(major)  # they outlive the test

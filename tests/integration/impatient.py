@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
-from blocks import postgres
+from blocks.sql import server
 from blocks.storage import BackupStorage
 from tasks import policy
 
@@ -27,7 +27,7 @@ def _impatient_at(**fields: Any) -> BackupStorage:
 def hurry() -> None:
     """Shorten every wait, before the tasks are imported that have them."""
     policy.QUICK["retry_delay_seconds"] = policy.LONG["retry_delay_seconds"] = 0
-    postgres.CONNECT_TIMEOUT_S = WAIT_S
+    server.CONNECT_TIMEOUT_S = WAIT_S
     BackupStorage.at = _impatient_at  # type: ignore[method-assign]
 
 

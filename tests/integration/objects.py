@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from tasks.backup import Source, _manifest
@@ -45,9 +45,7 @@ INSERT INTO points_to_large_objects VALUES (4711), (4712);
 _numbers = itertools.count(1)
 
 
-def take_backup(
-    storage: BackupStorage, server: PostgresServer, client: Client, name: str = NAME, level: int = 1
-) -> Manifest:
+def take_backup(storage: BackupStorage, server: Server, client: Client, name: str = NAME, level: int = 1) -> Manifest:
     """Back a database up by the engine alone."""
     started, facts = utc_now(), server.inspect()
     with running_dump(server, client) as dump:
@@ -118,7 +116,7 @@ def copied(storage: BackupStorage, new: str, name: str = NAME) -> None:
     put_manifest(storage, manifest_of(storage, name).model_copy(update={"name": new}))
 
 
-def contents(server: PostgresServer, client: Client, like: PostgresServer | None = None) -> tuple[Any, ...]:
+def contents(server: Server, client: Client, like: Server | None = None) -> tuple[Any, ...]:
     """What a database holds: rows and digests of its tables, schema, sequences and large objects.
 
     The columns are digested in the order that they have in `like`.
@@ -133,26 +131,26 @@ def contents(server: PostgresServer, client: Client, like: PostgresServer | None
     return contents_of(seen), seen.schema_digest, seen.sequences
 
 
-def new_role(server: PostgresServer, options: str = "") -> PostgresServer:
+def new_role(server: Server, options: str = "") -> Server:
     """Make a role that may log in, and return its login to the same database."""
     role = f"role_{next(_numbers)}"
     with server.connect() as connection:
         connection.execute(f"CREATE ROLE {{}} LOGIN PASSWORD 'secret' {options}", role)
-    return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": "secret"})))
+    return Server(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": "secret"})))
 
 
-def role_of(server: PostgresServer) -> str:
+def role_of(server: Server) -> str:
     """The role that a login is of."""
     return server.parameters()["user"]
 
 
-def asked(server: PostgresServer, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+def asked(server: Server, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """The answer to a query."""
     with server.connect(own_names=True) as connection:
         return connection.query(statement, *values)
 
 
-def told(server: PostgresServer, *statements: str) -> None:
+def told(server: Server, *statements: str) -> None:
     """Run statements, each in a transaction of its own."""
     with server.connect(own_names=True) as connection:
         for statement in statements:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump import running_dump
 from tasks.engine.dump_stream import DumpScanner
@@ -17,7 +17,7 @@ from tasks.engine.schema_text import RULES
 from tests.conftest import psql
 
 
-def scanned_dump(server: PostgresServer, client: Client, like: DumpSummary | None = None) -> tuple[str, DumpSummary]:
+def scanned_dump(server: Server, client: Client, like: DumpSummary | None = None) -> tuple[str, DumpSummary]:
     """A dump of a database, and what the scanner learnt from it; rows are digested in the column order of another dump."""
     columns = {t.name: t.columns for t in like.tables.values()} if like else None
     scanner, blocks = DumpScanner(columns, keep_schema=True), []
@@ -53,7 +53,7 @@ def manifest_for(stored: DumpSummary) -> Manifest:
     return Manifest.model_construct(**fields)
 
 
-def taken_round(source: PostgresServer, copy: PostgresServer, client: Client, damage: str = "") -> list[Check]:
+def taken_round(source: Server, copy: Server, client: Client, damage: str = "") -> list[Check]:
     """Every check that a drill would make of this database after its restore into another; `damage` is done to the copy."""
     dump, stored = scanned_dump(source, client)
     psql(client, copy, dump)

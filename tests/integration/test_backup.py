@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.config.settings import load_settings
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
@@ -50,7 +50,7 @@ def fetch(storage: BackupStorage) -> tuple[Manifest, bytes]:
 
 
 def test_the_object_is_plain_gzip_sql_of_a_hard_database(
-    hard_database: Callable[[int], PostgresServer], command_line: RUN, storage: BackupStorage
+    hard_database: Callable[[int], Server], command_line: RUN, storage: BackupStorage
 ) -> None:
     """The key, the object, the manifest and the JSON document of one backup all agree with each other."""
     server = hard_database(16)

@@ -16,7 +16,7 @@ from prefect.states import Failed
 from pydantic import SecretStr
 
 from blocks.errors import ClientMissing, StorageUnreachable
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows import cli
@@ -215,8 +215,8 @@ def test_wrong_usage_has_status_2(arguments: list[str], in_process: RUN) -> None
     assert "Traceback" not in ended.err
 
 
-def with_login(server: PostgresServer, **changes: str) -> PostgresServer:
-    return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), **changes})))
+def with_login(server: Server, **changes: str) -> Server:
+    return Server(url=SecretStr(conninfo_url({**server.parameters(), **changes})))
 
 
 def test_a_wrong_password(new_database: NewDatabase, command_line: RUN) -> None:

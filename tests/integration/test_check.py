@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from blocks.errors import DumpFailed
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from tasks.check import check_plan
@@ -21,9 +21,9 @@ from tasks.engine.pipeline import scan_dump
 from tests.conftest import Ended, NewDatabase
 
 
-def as_role(server: PostgresServer, role: str, password: str) -> PostgresServer:
+def as_role(server: Server, role: str, password: str) -> Server:
     """The same database, for another role."""
-    return PostgresServer(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": password})))
+    return Server(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": password})))
 
 
 def test_a_sound_setup_passes_and_leaves_nothing(

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from blocks.errors import RestoreError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.restore import restore
 from tasks.engine.clients import Client
@@ -39,7 +39,7 @@ CREATE MATERIALIZED VIEW all_of_them AS SELECT count(*) FROM entry; ALTER MATERI
 
 
 @contextmanager
-def _source(client: Client, script: str, database: str = "shop", **settings: str) -> Iterator[PostgresServer]:
+def _source(client: Client, script: str, database: str = "shop", **settings: str) -> Iterator[Server]:
     with running_server(client, settings={n.replace("__", "."): v for n, v in settings.items()}) as server:
         told(server, f"CREATE DATABASE {database}")
         told(server.on(database), script)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine import checklist
@@ -39,15 +39,13 @@ UNKNOWN = {checklist.MANIFEST, checklist.SIZE, checklist.COLLATIONS}
 
 
 @pytest.fixture(scope="module")
-def server(server_of: Callable[[int], PostgresServer]) -> PostgresServer:
+def server(server_of: Callable[[int], Server]) -> Server:
     """The server that the corpus comes from."""
     return server_of(MAJOR)
 
 
 @pytest.fixture(scope="module")
-def original(
-    server: PostgresServer, clients: dict[int, Client], storage_server: Storage
-) -> tuple[bytes, bytes, Manifest]:
+def original(server: Server, clients: dict[int, Client], storage_server: Storage) -> tuple[bytes, bytes, Manifest]:
     """A sound backup of one of every object that the corpus damages: its object, its SQL and its manifest."""
     told(server, "CREATE ROLE corpus_reader", "CREATE DATABASE corpus")
     psql(clients[MAJOR], server.on("corpus"), CORPUS_SQL.read_text())
@@ -59,7 +57,7 @@ def original(
 
 
 @pytest.fixture
-def places(server: PostgresServer, clients: dict[int, Client]) -> tuple[Place, ...]:
+def places(server: Server, clients: dict[int, Client]) -> tuple[Place, ...]:
     """Where drills can run: to the verdict it makes no difference, and a sandbox takes a second to start."""
     sandbox, database = Place("sandbox", client=clients[MAJOR]), Place("database", server=server)
     return (sandbox, database, database, database, database)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from blocks.config.values import FLOWS
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now
@@ -52,7 +52,7 @@ CREATE TABLE zones AS SELECT n AS id, md5(n::text) AS name FROM generate_series(
 
 
 @pytest.fixture(scope="module")
-def elsewhere(clients: dict[int, Client]) -> Iterator[PostgresServer]:
+def elsewhere(clients: dict[int, Client]) -> Iterator[Server]:
     """A server that has none of the roles and databases of the one that was backed up."""
     with running_server(clients[MAJOR], port=free_ports(1)[0]) as server:
         yield server
@@ -71,7 +71,7 @@ def paste(document: Path, given: Mapping[str, str], folder: Path, way: str = "")
 
 @pytest.fixture
 def at_hand(
-    elsewhere: PostgresServer,
+    elsewhere: Server,
     clients: dict[int, Client],
     storage_server: Storage,
     storage: BackupStorage,
@@ -89,21 +89,21 @@ def at_hand(
 
 
 @pytest.fixture
-def library(new_database: NewDatabase) -> PostgresServer:
+def library(new_database: NewDatabase) -> Server:
     """A small database."""
     return new_database(16, LIBRARY)
 
 
 @pytest.fixture
 def with_us(
-    library: PostgresServer, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+    library: Server, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
 ) -> dict[str, str]:
     """What a reader has who uses pg-roundtrip: its programs, and the variables of a database and a bucket."""
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
     return {**environ, "PATH": PROGRAMS, "COLUMNS": "200", "DATABASE_URL": library.url.get_secret_value()}
 
 
-def dropped(server: PostgresServer, *names: str) -> None:
+def dropped(server: Server, *names: str) -> None:
     for name in names:
         told(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
@@ -117,8 +117,8 @@ def test_every_document_that_can_be_run_is_run() -> None:
 @pytest.mark.parametrize("way", ["curl", "rclone", pytest.param("aws", marks=pytest.mark.long)])
 def test_the_emergency_restore(
     way: str,
-    hard_database: Callable[[int], PostgresServer],
-    elsewhere: PostgresServer,
+    hard_database: Callable[[int], Server],
+    elsewhere: Server,
     clients: dict[int, Client],
     storage: BackupStorage,
     at_hand: dict[str, str],
@@ -141,7 +141,7 @@ def test_the_emergency_restore(
 
 def test_restore_by_hand_and_one_table(
     new_database: NewDatabase,
-    elsewhere: PostgresServer,
+    elsewhere: Server,
     clients: dict[int, Client],
     storage: BackupStorage,
     at_hand: dict[str, str],
@@ -179,7 +179,7 @@ def test_restore_by_hand_and_one_table(
 
 
 @pytest.mark.long
-def test_the_quick_start(library: PostgresServer, with_us: dict[str, str], tmp_path: Path) -> None:
+def test_the_quick_start(library: Server, with_us: dict[str, str], tmp_path: Path) -> None:
     """From the variables to a backup that is proved and restored."""
     target = library.on(f"{library.database}_restored")
     try:
@@ -192,7 +192,7 @@ def test_the_quick_start(library: PostgresServer, with_us: dict[str, str], tmp_p
 
 @pytest.mark.long
 def test_a_failed_drill(
-    library: PostgresServer,
+    library: Server,
     clients: dict[int, Client],
     storage: BackupStorage,
     with_us: dict[str, str],
@@ -210,7 +210,7 @@ def test_a_failed_drill(
 
 @pytest.mark.long
 def test_a_refused_prune(
-    library: PostgresServer,
+    library: Server,
     clients: dict[int, Client],
     storage: BackupStorage,
     with_us: dict[str, str],
@@ -232,7 +232,7 @@ def test_rotated_keys(with_us: dict[str, str], tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_lost_prefect_database(
-    library: PostgresServer,
+    library: Server,
     clients: dict[int, Client],
     storage: BackupStorage,
     with_us: dict[str, str],

@@ -17,7 +17,7 @@ import flows.restore_drill as drill_flow
 from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
@@ -53,7 +53,7 @@ Clients = dict[int, Client]
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database with tables and large objects on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -64,7 +64,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 def drilled(flow_run: FlowRun, storage: BackupStorage) -> Callable[..., DrillReport]:
     """A function that runs a drill and returns its report; the server has no database more or less afterwards."""
 
-    def call(server: PostgresServer, verify: PostgresServer | None = None, **environ: str) -> DrillReport:
+    def call(server: Server, verify: Server | None = None, **environ: str) -> DrillReport:
         if verify:
             environ["VERIFY_DATABASE_URL"] = verify.url.get_secret_value()
         before = databases_of(server)
@@ -81,7 +81,7 @@ def drilled(flow_run: FlowRun, storage: BackupStorage) -> Callable[..., DrillRep
 
 
 def test_a_healthy_backup_is_proven_everywhere(
-    library: PostgresServer, storage: BackupStorage, flow_run: FlowRun, prefect_api: str
+    library: Server, storage: BackupStorage, flow_run: FlowRun, prefect_api: str
 ) -> None:
     """The verdict stands in the run's final state, in the report beside the backup, and in the list."""
     ran = flow_run(restore_drill, library)
@@ -98,7 +98,7 @@ def test_a_healthy_backup_is_proven_everywhere(
 
 
 def test_failed_is_the_state_and_exit_status_1(
-    library: PostgresServer, storage: BackupStorage, command_line: Callable[..., Ended], prefect_api: str
+    library: Server, storage: BackupStorage, command_line: Callable[..., Ended], prefect_api: str
 ) -> None:
     """A bad backup is a failed run named FAILED, and exit status 1."""
     put_object(storage, b"")
@@ -122,7 +122,7 @@ def _newest_state(prefect_api: str) -> tuple[str, str]:
 
 
 def test_without_the_right_to_create_databases_nothing_is_concluded(
-    library: PostgresServer, command_line: Callable[..., Ended], prefect_api: str
+    library: Server, command_line: Callable[..., Ended], prefect_api: str
 ) -> None:
     """A drill that may not create a database says so with exit status 3; that is not held against the backup."""
     role = new_role(library)
@@ -142,19 +142,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_unreachable_drill_server_is_inconclusive(
-    library: PostgresServer, drilled: Callable[..., DrillReport]
-) -> None:
+def test_an_unreachable_drill_server_is_inconclusive(library: Server, drilled: Callable[..., DrillReport]) -> None:
     """Where nobody answers, nothing is concluded about the backup."""
     nobody = {**library.parameters(), "port": str(free_ports(1)[0])}
-    report = drilled(library, verify=PostgresServer(url=SecretStr(conninfo_url(nobody))))
+    report = drilled(library, verify=Server(url=SecretStr(conninfo_url(nobody))))
     assert report.verdict == "INCONCLUSIVE"
     assert "Cannot connect to database" in report.cause
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_storage_that_breaks_off_is_inconclusive(
-    library: PostgresServer, drilled: Callable[..., DrillReport], monkeypatch: pytest.MonkeyPatch
+    library: Server, drilled: Callable[..., DrillReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A download that fails is a fault of the network, not of the backup."""
 
@@ -168,7 +166,7 @@ def test_a_storage_that_breaks_off_is_inconclusive(
 
 def test_what_is_known_of_a_backup_stays(
     new_database: NewDatabase,
-    server_of: Callable[[int], PostgresServer],
+    server_of: Callable[[int], Server],
     clients: Clients,
     storage: BackupStorage,
     drilled: Callable[..., DrillReport],
@@ -187,8 +185,8 @@ def test_what_is_known_of_a_backup_stays(
 
 
 def test_the_drill_uses_the_server_it_is_given(
-    library: PostgresServer,
-    server_of: Callable[[int], PostgresServer],
+    library: Server,
+    server_of: Callable[[int], Server],
     storage: BackupStorage,
     drilled: Callable[..., DrillReport],
 ) -> None:
@@ -200,7 +198,7 @@ def test_the_drill_uses_the_server_it_is_given(
 
 
 def test_a_backup_can_be_chosen(
-    library: PostgresServer, storage: BackupStorage, drilled: Callable[..., DrillReport], flow_run: FlowRun
+    library: Server, storage: BackupStorage, drilled: Callable[..., DrillReport], flow_run: FlowRun
 ) -> None:
     """VERIFY_LATEST=false with VERIFY_BACKUP_FILE names the backup to rehearse; a name in the call is stronger."""
     copied(storage, "backup_20240301_000000")
@@ -217,7 +215,7 @@ def test_a_backup_can_be_chosen(
 # --- backups of other tools -------------------------------------------------------------------------------------------
 
 
-def _foreign(storage: BackupStorage, server: PostgresServer, client: Client, *options: str) -> None:
+def _foreign(storage: BackupStorage, server: Server, client: Client, *options: str) -> None:
     environ = child_environment(server.child_environment())
     dump = f"{client.program('pg_dump')} {' '.join(options)} | gzip"
     done = subprocess.run(["sh", "-c", dump], env=environ, capture_output=True, check=True)
@@ -257,7 +255,7 @@ def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_drill_leaves_nothing_for_long(
     number: signal.Signals,
-    library: PostgresServer,
+    library: Server,
     storage: BackupStorage,
     started_command: StartedCommand,
     drilled: Callable[..., DrillReport],
@@ -287,7 +285,7 @@ def test_a_killed_drill_leaves_nothing_for_long(
 
 
 def test_only_what_is_ours_and_unused_is_swept(
-    library: PostgresServer, new_database: NewDatabase, drilled: Callable[..., DrillReport]
+    library: Server, new_database: NewDatabase, drilled: Callable[..., DrillReport]
 ) -> None:
     """A database that is not marked, is in use, or whose maker lives is never dropped, whatever its name."""
     unmarked = new_database(16, name="verify_20240101_000000")
@@ -299,7 +297,7 @@ def test_only_what_is_ours_and_unused_is_swept(
     stranger = {**in_use.parameters(), "application_name": "somebody"}
     elsewhere = new_database(16)
     with (
-        PostgresServer(url=SecretStr(conninfo_url(stranger))).connect(),
+        Server(url=SecretStr(conninfo_url(stranger))).connect(),
         scratch_database(library, "verify", Locale(), utc_now(), pytest.fail) as alive,
         scratch_database(elsewhere, "verify", Locale(), utc_now(), pytest.fail) as alive_elsewhere,
     ):
@@ -311,7 +309,7 @@ def test_only_what_is_ours_and_unused_is_swept(
     assert not {alive.database, alive_elsewhere.database} & databases_of(library)
 
 
-def _drill_only(drilled: Callable[..., DrillReport], server: PostgresServer, expected: set[str]) -> DrillReport:
+def _drill_only(drilled: Callable[..., DrillReport], server: Server, expected: set[str]) -> DrillReport:
     """Run a drill that is expected to sweep something."""
     with pytest.raises(AssertionError):
         drilled(server, VERIFY_TARGET="database")
@@ -320,7 +318,7 @@ def _drill_only(drilled: Callable[..., DrillReport], server: PostgresServer, exp
 
 
 def test_the_restored_rows_are_compared_and_not_guessed(
-    library: PostgresServer, storage: BackupStorage, clients: Clients
+    library: Server, storage: BackupStorage, clients: Clients
 ) -> None:
     """The manifest's rows and digests are what the dump of the database itself gives."""
     found, schema, _ = contents(library, clients[16])

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 import tasks.rehearsal
 from blocks.errors import DatabaseUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.restore_drill import restore_drill
@@ -48,7 +48,7 @@ TIMED_OUT = "The drill took longer than VERIFY_TIMEOUT allows"
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
@@ -56,7 +56,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 
 
 @pytest.fixture(params=["sandbox", "database"])
-def place(request: pytest.FixtureRequest, library: PostgresServer, clients: Clients, home: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, library: Server, clients: Clients, home: Path) -> Iterator[Place]:
     """Either place to restore to; nothing is left in it, and no client of ours runs."""
     databases = databases_of(library)
     yield Place("sandbox", client=clients[16]) if request.param == "sandbox" else Place("database", server=library)
@@ -89,7 +89,7 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
     """The limit holds for the second half too; what was found before stays in the report."""
 
     @contextmanager
-    def behind_a_lock(server: PostgresServer, *arguments: Any, **named: Any) -> Iterator[DumpSource]:
+    def behind_a_lock(server: Server, *arguments: Any, **named: Any) -> Iterator[DumpSource]:
         with server.connect(own_names=True) as connection, connection.transaction():
             connection.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
             with running_dump(server, *arguments, **named) as dump:
@@ -110,9 +110,7 @@ def test_a_limit_that_is_over_before_the_restore(place: Place, storage: BackupSt
 
 
 @pytest.mark.usefixtures("home", "impatient")
-def test_retries_do_not_prolong_a_drill(
-    library: PostgresServer, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retries_do_not_prolong_a_drill(library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attempt of a drill has the time that the ones before it left."""
     left = []
 
@@ -137,7 +135,7 @@ max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transact
 
 @pytest.mark.parametrize(("kind", "settings"), [("database", "0,0,0,0,0"), ("sandbox", "2,1,0,0,0")])
 def test_a_restore_is_gentle_where_others_work(
-    kind: str, settings: str, library: PostgresServer, storage: BackupStorage, clients: Clients, home: Path
+    kind: str, settings: str, library: Server, storage: BackupStorage, clients: Clients, home: Path
 ) -> None:
     """On a database server a restore takes one process at a time; in a sandbox it takes what there is."""
     rewrite(storage, inserted(CHECKED.format(settings)), forge=True)
@@ -145,10 +143,10 @@ def test_a_restore_is_gentle_where_others_work(
     assert_only_more_than_was_stored(rehearsed(storage, place))
 
 
-def test_a_drill_takes_no_more_than_three_connections(library: PostgresServer, storage: BackupStorage) -> None:
+def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: BackupStorage) -> None:
     """Also a server with few connections to give stands a drill."""
     rewrite(storage, inserted("SELECT pg_sleep(1);"), forge=True)
-    watcher = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "application_name": "watcher"})))
+    watcher = Server(url=SecretStr(conninfo_url({**library.parameters(), "application_name": "watcher"})))
     counts, done = list[int](), threading.Event()
 
     def watch() -> None:
@@ -190,7 +188,7 @@ def test_a_roles_own_limits_do_not_cut_a_drill_short(
 
 
 def test_a_backup_that_is_too_old_fails_for_its_age_alone(
-    library: PostgresServer, storage: BackupStorage, command_line: Callable[..., Ended], home: Path
+    library: Server, storage: BackupStorage, command_line: Callable[..., Ended], home: Path
 ) -> None:
     """No newer backup came: exit status 1, and the contents are known to be good all the same."""
     done = command_line("drill", "--json", server=library, VERIFY_MAX_AGE="3600", TMPDIR=str(home))
@@ -205,7 +203,7 @@ def test_a_backup_that_is_too_old_fails_for_its_age_alone(
 
 @pytest.mark.usefixtures("home")
 def test_an_old_backup_that_is_asked_for_is_not_late(
-    library: PostgresServer, storage: BackupStorage, flow_run: FlowRun
+    library: Server, storage: BackupStorage, flow_run: FlowRun
 ) -> None:
     """Who names a backup wants to know about that one; its age is told all the same."""
     limit = {"VERIFY_MAX_AGE": "3600"}

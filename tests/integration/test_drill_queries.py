@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import ConfigurationError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.restore_drill import restore_drill
 from tasks.engine import catalog
@@ -34,9 +34,7 @@ WRITING = "DELETE FROM books;\n-- expect: lots\nSELECT 1;\nSELECT 'not closed;\n
 
 
 @pytest.fixture(autouse=True)
-def library(
-    new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client], home: Path
-) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client], home: Path) -> Server:
     """A database on PostgreSQL 15, and a backup of it, which is drilled in a sandbox."""
     source = new_database(15, LIBRARY)
     take_backup(storage, source, clients[15])
@@ -57,7 +55,7 @@ def file_of(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.mark.parametrize("target", ["sandbox", "database"])
 def test_answers_that_are_expected_prove_a_backup(
-    target: str, library: PostgresServer, flow_run: FlowRun, file_of: Callable[[str], str], storage: BackupStorage
+    target: str, library: Server, flow_run: FlowRun, file_of: Callable[[str], str], storage: BackupStorage
 ) -> None:
     """Every query has its row with what was expected and found, also in the report beside the backup."""
     ran = flow_run(restore_drill, library, environ={"VERIFY_QUERIES_FILE": file_of(MET), "VERIFY_TARGET": target})

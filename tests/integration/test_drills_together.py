@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import tasks.rehearsal
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
@@ -53,7 +53,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -63,7 +63,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 @pytest.mark.parametrize("kind", ["sandbox", "database"])
 def test_drills_of_the_same_second(
     kind: str,
-    library: PostgresServer,
+    library: Server,
     storage: BackupStorage,
     clients: Clients,
     home: Path,
@@ -75,7 +75,7 @@ def test_drills_of_the_same_second(
     together, names = threading.Barrier(2, timeout=60), list[str]()
     databases = databases_of(library)
 
-    def meet(scratch: PostgresServer, *arguments: Any) -> Any:
+    def meet(scratch: Server, *arguments: Any) -> Any:
         names.append(scratch.address)
         together.wait()
         # Both are restored now; whoever looks for something to sweep finds nothing.

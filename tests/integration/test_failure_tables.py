@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
@@ -56,7 +56,7 @@ def started(storage_server: Storage, storage: BackupStorage, prefect_api: str, t
     """A function that starts `pg-roundtrip` with short waits; `server` is its database."""
     processes = []
 
-    def start(*arguments: str, server: PostgresServer | None = None, **environ: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, server: Server | None = None, **environ: str) -> subprocess.Popen[str]:
         given = command_environment(storage_server, storage, prefect_api, tmp_path)
         if server:
             given["DATABASE_URL"] = server.url.get_secret_value()
@@ -94,13 +94,13 @@ def assert_row(process: subprocess.Popen[str], message: str, status: int, contex
 
 
 @pytest.fixture
-def tables(new_database: NewDatabase) -> PostgresServer:
+def tables(new_database: NewDatabase) -> Server:
     """A database with tables."""
     return new_database(16, LIBRARY)
 
 
 @pytest.fixture
-def stored(tables: PostgresServer, storage: BackupStorage, clients: dict[int, Client]) -> PostgresServer:
+def stored(tables: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
     """The same, with a backup in the storage."""
     take_backup(storage, tables, clients[16])
     return tables
@@ -141,12 +141,12 @@ def test_invalid_database_url(started: Run) -> None:
     assert_row(process, BACKUP["Invalid DATABASE_URL"], 2)
 
 
-def test_s3_unreachable(started: Run, tables: PostgresServer, nowhere: str) -> None:
+def test_s3_unreachable(started: Run, tables: Server, nowhere: str) -> None:
     """Nobody listens at S3_ENDPOINT."""
     assert_row(started("backup", server=tables, S3_ENDPOINT=nowhere), BACKUP["S3 unreachable"], 1)
 
 
-def test_s3_authentication_failure(started: Run, tables: PostgresServer) -> None:
+def test_s3_authentication_failure(started: Run, tables: Server) -> None:
     """The storage refuses the keys; trying again would not help."""
     process = started("backup", server=tables, S3_SECRET_ACCESS_KEY="hidden-word")
     assert_row(process, BACKUP["S3 authentication failure"], 1)
@@ -169,7 +169,7 @@ def test_disk_full(
     assert ended(started("backup", server=server, TMPDIR=str(folder.parent))).status == 0
 
 
-def test_pg_dump_failure(started: Run, tables: PostgresServer, storage: BackupStorage) -> None:
+def test_pg_dump_failure(started: Run, tables: Server, storage: BackupStorage) -> None:
     """One table that may not be read: pg_dump's own words, and nothing is stored of the others."""
     told(tables, "CREATE TABLE closed (a int)", "GRANT SELECT ON authors TO PUBLIC")
     process = started("backup", server=new_role(tables))
@@ -178,7 +178,7 @@ def test_pg_dump_failure(started: Run, tables: PostgresServer, storage: BackupSt
 
 
 def test_backup_file_empty(
-    started: Run, tables: PostgresServer, storage: BackupStorage, clients: dict[int, Client], tmp_path: Path
+    started: Run, tables: Server, storage: BackupStorage, clients: dict[int, Client], tmp_path: Path
 ) -> None:
     """A pg_dump that says nothing and ends with 0: nothing is uploaded."""
     (folder := tmp_path / "programs").mkdir()
@@ -191,7 +191,7 @@ def test_backup_file_empty(
 
 
 @pytest.mark.parametrize("silence", ["database", "storage"])
-def test_network_timeout(silence: str, started: Run, tables: PostgresServer, silent: int) -> None:
+def test_network_timeout(silence: str, started: Run, tables: Server, silent: int) -> None:
     """A server that accepts and never answers, whichever it is."""
     process = (
         started("backup", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{silent}/d")
@@ -204,25 +204,25 @@ def test_network_timeout(silence: str, started: Run, tables: PostgresServer, sil
 # --- the verify service -----------------------------------------------------------------------------------------------
 
 
-def test_no_backups_in_s3(started: Run, tables: PostgresServer) -> None:
+def test_no_backups_in_s3(started: Run, tables: Server) -> None:
     """There is nothing to drill yet."""
     assert_row(started("drill", server=tables), VERIFY["No backups in S3"], 1)
 
 
-def test_cannot_create_temp_database(started: Run, stored: PostgresServer) -> None:
+def test_cannot_create_temp_database(started: Run, stored: Server) -> None:
     """The role may not create databases: that says nothing about the backup."""
     process = started("drill", server=new_role(stored), VERIFY_TARGET="database")
     assert_row(process, VERIFY["Cannot create temp database"], 3)
 
 
-def test_restore_failure(started: Run, stored: PostgresServer, storage: BackupStorage) -> None:
+def test_restore_failure(started: Run, stored: Server, storage: BackupStorage) -> None:
     """A backup that the server refuses is bad."""
     missing = b"CREATE INDEX i ON public.nowhere USING btree (a);\n"
     rewrite(storage, lambda dump: dump.replace(b"CREATE VIEW", missing + b"CREATE VIEW"), forge=True)
     assert_row(started("drill", server=stored, VERIFY_TARGET="database"), VERIFY["Restore failure"], 1)
 
 
-def test_verification_query_failure(started: Run, stored: PostgresServer, tmp_path: Path) -> None:
+def test_verification_query_failure(started: Run, stored: Server, tmp_path: Path) -> None:
     """A query that cannot be run is warned about, and the drill goes on."""
     queries = tmp_path / "test-queries.sql"
     queries.write_text("SELECT count(*) FROM bookz;\nSELECT count(*) FROM books;\n")
@@ -230,7 +230,7 @@ def test_verification_query_failure(started: Run, stored: PostgresServer, tmp_pa
     assert_row(process, VERIFY["Verification query failure"], 0)
 
 
-def test_temp_database_cleanup_failure(started: Run, stored: PostgresServer, tmp_path: Path) -> None:
+def test_temp_database_cleanup_failure(started: Run, stored: Server, tmp_path: Path) -> None:
     """A database that somebody made his own meanwhile is not dropped; the verdict stands."""
     queries = tmp_path / "test-queries.sql"
     queries.write_text("SELECT pg_sleep(4);\n")
@@ -246,12 +246,12 @@ def test_temp_database_cleanup_failure(started: Run, stored: PostgresServer, tmp
         told(stored, f"DROP DATABASE {scratch} WITH (FORCE)")
 
 
-def test_download_failure(started: Run, stored: PostgresServer, nowhere: str) -> None:
+def test_download_failure(started: Run, stored: Server, nowhere: str) -> None:
     """Nobody listens at S3_ENDPOINT: that says nothing about the backup."""
     assert_row(started("drill", server=stored, S3_ENDPOINT=nowhere), VERIFY["Download failure"], 3)
 
 
-def test_corrupted_backup_file(started: Run, stored: PostgresServer, storage: BackupStorage) -> None:
+def test_corrupted_backup_file(started: Run, stored: Server, storage: BackupStorage) -> None:
     """An object without bytes is no backup."""
     put_object(storage, b"")
     assert_row(started("drill", server=stored), VERIFY["Corrupted backup file"], 1)

@@ -14,7 +14,7 @@ import pytest
 
 from blocks.errors import DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
@@ -32,7 +32,7 @@ KEY = "backup_20240207_143022.sql.gz"
 
 
 @pytest.fixture(scope="module")
-def big(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
     """A database of about 100 MB that no compressor makes small, so that a dump of it has a middle."""
     server, name = server_of(16), "big for faults"
     with server.connect(own_names=True) as connection:
@@ -71,18 +71,18 @@ def await_that(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-def dumping(server: PostgresServer) -> int:
+def dumping(server: Server) -> int:
     """How many connections of a pg_dump the server has to a database."""
     with server.on("postgres").connect(own_names=True) as connection:
         return int(connection.query("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", server.database)[0][0])
 
 
-def terminate_backends(server: PostgresServer) -> None:
+def terminate_backends(server: Server) -> None:
     with server.on("postgres").connect() as connection:
         connection.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", server.database)
 
 
-def kill_pg_dump(_: PostgresServer) -> None:
+def kill_pg_dump(_: Server) -> None:
     for process in dumps_of():
         process.kill()
 
@@ -102,9 +102,7 @@ class Faulty(Upload):
             self._happening()
 
 
-def dump_and(
-    happening: Callable[[], object], server: PostgresServer, storage: BackupStorage, client: Client
-) -> StreamResult:
+def dump_and(happening: Callable[[], object], server: Server, storage: BackupStorage, client: Client) -> StreamResult:
     """Stream a dump into the storage by the engine alone, while something happens."""
     with running_dump(server, client) as dump:
         return stream_dump(dump, Faulty(storage, happening), 1)
@@ -118,10 +116,10 @@ def dump_and(
     ],
 )
 def test_a_dump_that_dies_in_the_middle_leaves_nothing(
-    murder: Callable[[PostgresServer], None],
+    murder: Callable[[Server], None],
     expected: type[PgRoundtripError],
     text: str,
-    big: PostgresServer,
+    big: Server,
     storage: BackupStorage,
     clients: dict[int, Client],
 ) -> None:
@@ -134,7 +132,7 @@ def test_a_dump_that_dies_in_the_middle_leaves_nothing(
 
 
 def test_a_dump_that_dies_once_is_tried_again(
-    big: PostgresServer, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    big: Server, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection lost in the middle costs one attempt; the next begins from nothing and makes the whole backup."""
     put_part, attempts = BackupStorage.put_part, list[str]()
@@ -156,7 +154,7 @@ def test_a_dump_that_dies_once_is_tried_again(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_told_to_stop_leaves_nothing(
-    number: signal.Signals, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+    number: signal.Signals, big: Server, storage: BackupStorage, started_command: StartedCommand
 ) -> None:
     """SIGTERM and Ctrl-C in the middle of a dump: the upload is aborted, pg_dump is gone, the status is not 0."""
     url = big.url.get_secret_value()
@@ -173,7 +171,7 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
 
 @pytest.mark.long
 def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
-    big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+    big: Server, storage: BackupStorage, started_command: StartedCommand
 ) -> None:
     """A terminal sends SIGINT to all processes of a command: Prefect's temporary server outlives the run, which waits for it else."""
     url = big.url.get_secret_value()
@@ -187,7 +185,7 @@ def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
 
 
 def test_a_command_that_is_killed_leaves_no_backup(
-    big: PostgresServer,
+    big: Server,
     storage: BackupStorage,
     started_command: StartedCommand,
     flow_run: FlowRun,
@@ -229,7 +227,7 @@ class Full:
 
 
 @pytest.mark.parametrize("limit", [0, 20_000_000])
-def test_a_sink_that_fails_stops_the_dump(limit: int, big: PostgresServer, clients: dict[int, Client]) -> None:
+def test_a_sink_that_fails_stops_the_dump(limit: int, big: Server, clients: dict[int, Client]) -> None:
     """When the storage takes no more, its error surfaces, the sink is told to abort and pg_dump is killed."""
     sink = Full(limit, StorageUnreachable("SlowDown", message="S3 upload failed"))
     with running_dump(big, clients[16]) as dump, pytest.raises(StorageUnreachable) as raised:
@@ -240,7 +238,7 @@ def test_a_sink_that_fails_stops_the_dump(limit: int, big: PostgresServer, clien
     await_that(lambda: not dumping(big), "the server is rid of the dump")
 
 
-def test_a_storage_that_goes_away_in_the_middle_surfaces(big: PostgresServer, clients: dict[int, Client]) -> None:
+def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: dict[int, Client]) -> None:
     """A storage server that dies during the upload ends the backup with its sentence, and pg_dump with it."""
     with running_storage() as mine:
         storage = mine.block("going")

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.demo.services import Storage
@@ -32,7 +32,7 @@ from tests.integration.objects import (
 from tests.integration.sandboxes import rehearsed, row
 
 Clients = dict[int, Client]
-ServerOf = Callable[[int], PostgresServer]
+ServerOf = Callable[[int], Server]
 PlacesOn = Callable[[int], list[Place]]
 EVERY_KIND_SQL = HARD_SQL.with_name("every_kind.sql")
 ROLES = """SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['reader', 'röle with "quotes"']) name
@@ -135,7 +135,7 @@ def test_a_server_that_counts_the_versions_of_its_columns(
 @pytest.mark.parametrize("source", [16])
 def test_a_newer_pg_dump_than_the_server(
     source: int,
-    hard_database: Callable[[int], PostgresServer],
+    hard_database: Callable[[int], Server],
     storage: BackupStorage,
     places_on: PlacesOn,
     clients: Clients,
@@ -253,11 +253,11 @@ WORDS = {"WIN1251": "Таблица", "SQL_ASCII": "tïble"}
 
 
 @pytest.fixture
-def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str], PostgresServer]]:
+def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str], Server]]:
     """A function that makes a database with one of LOCALES, with names and rows beyond ASCII in it."""
-    made: list[PostgresServer] = []
+    made: list[Server] = []
 
-    def create(locale: str) -> PostgresServer:
+    def create(locale: str) -> Server:
         major, options = LOCALES[locale]
         server = server_of(major)
         told(server, f"CREATE DATABASE localised TEMPLATE template0 {options}")
@@ -278,7 +278,7 @@ def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str
 @pytest.mark.parametrize("locale", LOCALES)
 def test_any_encoding_and_locale(
     locale: str,
-    database_in: Callable[[str], PostgresServer],
+    database_in: Callable[[str], Server],
     storage: BackupStorage,
     flow_run: FlowRun,
     places_on: PlacesOn,
@@ -298,7 +298,7 @@ def test_any_encoding_and_locale(
 
 
 def test_a_locale_that_the_drill_server_lacks_is_replaced(
-    database_in: Callable[[str], PostgresServer], storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    database_in: Callable[[str], Server], storage: BackupStorage, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A server without ICU still proves the contents of a database that used it; by which rules it orders text, it cannot."""
     take_backup(storage, database_in("ICU"), clients[15])
@@ -311,7 +311,7 @@ def test_a_locale_that_the_drill_server_lacks_is_replaced(
 @pytest.mark.parametrize("locale", ["LATIN1", "WIN1251", "SQL_ASCII"])
 def test_a_foreign_backup_in_another_encoding(
     locale: str,
-    database_in: Callable[[str], PostgresServer],
+    database_in: Callable[[str], Server],
     storage: BackupStorage,
     places_on: PlacesOn,
     clients: Clients,

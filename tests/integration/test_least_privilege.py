@@ -10,7 +10,8 @@ import pytest
 
 from blocks.errors import DatabaseError
 from blocks.plan import Plan
-from blocks.postgres import Connection, PostgresServer
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from tasks.check import check_plan
 from tasks.engine.clients import Client
@@ -50,7 +51,7 @@ ALLOWED = {"SELECT lo_create(0)"}
 
 
 @pytest.fixture(params=[15, 18])
-def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[PostgresServer]:
+def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[Server]:
     """The database `app` of SECURITY.md, with its roles gone afterwards."""
     server = new_database(request.param, APP, name="app")
     yield server
@@ -60,7 +61,7 @@ def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[P
 
 
 def test_the_role_for_backups_reads_everything_and_writes_nothing(
-    app: PostgresServer, plan_for: Callable[..., Plan], storage: BackupStorage, clients: dict[int, Client]
+    app: Server, plan_for: Callable[..., Plan], storage: BackupStorage, clients: dict[int, Client]
 ) -> None:
     """It takes a whole backup, `check` agrees, and no statement of it changes anything, though it lifts its own limit."""
     told(app, *FOR_BACKUPS)
@@ -87,7 +88,7 @@ def refused(connection: Connection, statement: str) -> bool:
     return False
 
 
-def test_the_first_block_alone_is_not_enough_for_everything(app: PostgresServer, plan_for: Callable[..., Plan]) -> None:
+def test_the_first_block_alone_is_not_enough_for_everything(app: Server, plan_for: Callable[..., Plan]) -> None:
     """Row security and large objects are named by `check`, each with what it wants."""
     told(app, FOR_BACKUPS[0])
     found = next(f for f in check_plan(plan_for(as_role(app, "backup", PASSWORD))) if f.name == "read every table")
@@ -98,7 +99,7 @@ def test_the_first_block_alone_is_not_enough_for_everything(app: PostgresServer,
 
 @pytest.mark.parametrize("app", [15], indirect=True)
 def test_the_role_for_drills(
-    app: PostgresServer, new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
+    app: Server, new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
 ) -> None:
     """On a server of its own it proves a backup when it is called like the owner; by another name it cannot, and says so."""
     take_backup(storage, app, clients[15])

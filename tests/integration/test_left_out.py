@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from flows.backup import backup
 from flows.restore_drill import restore_drill
 from tasks.check import check_plan
@@ -42,7 +42,7 @@ PASSWORD = "a password"
 
 
 @pytest.fixture(params=MAJORS)
-def far(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+def far(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[tuple[Server, Server]]:
     """A database that receives from another, and a role that may read everything in it and is no superuser."""
     server = new_database(request.param)
     told(server, *(s for s in FAR.split(";\n") if s.strip()))
@@ -57,7 +57,7 @@ def far(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[t
 
 
 def test_what_a_role_cannot_dump(
-    far: tuple[PostgresServer, PostgresServer], command_line: Callable[..., Ended], plan_for: Callable[..., Plan]
+    far: tuple[Server, Server], command_line: Callable[..., Ended], plan_for: Callable[..., Plan]
 ) -> None:
     """Subscriptions and the options of user mappings: in `check`, log, JSON and manifest; a superuser dumps both."""
     server, role = far

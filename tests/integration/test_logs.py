@@ -15,7 +15,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tests.conftest import Ended, NewDatabase, command_environment
@@ -132,7 +132,7 @@ def test_a_worker(
 
 @pytest.mark.usefixtures("home")
 def test_a_drill(
-    server_of: Callable[[int], PostgresServer],
+    server_of: Callable[[int], Server],
     new_database: NewDatabase,
     command_line: Callable[..., Ended],
     children: Children,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 import flows.restore_drill as drill_flow
 from blocks.errors import StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from flows.restore_drill import restore_drill
@@ -36,7 +36,7 @@ from tests.integration.objects import (
 from tests.integration.sandboxes import rehearsed
 
 Clients = dict[int, Client]
-ServerOf = Callable[[int], PostgresServer]
+ServerOf = Callable[[int], Server]
 
 
 def assert_inconclusive(report: DrillReport, *causes: str) -> None:

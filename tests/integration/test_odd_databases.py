@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tests.conftest import Ended, NewDatabase, databases_of
 
 _SCRIPT = """
@@ -15,7 +15,7 @@ FROM generate_series(1, 200) n;
 
 
 def test_settings_of_the_database_do_not_read_as_corruption(
-    new_database: NewDatabase, command_line: Callable[..., Ended], server_of: Callable[[int], PostgresServer]
+    new_database: NewDatabase, command_line: Callable[..., Ended], server_of: Callable[[int], Server]
 ) -> None:
     """A scratch database has not the settings of the source; the same rows are compared as the same."""
     server = new_database(16, _SCRIPT)

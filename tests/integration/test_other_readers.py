@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from flows.backup import backup
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
@@ -44,7 +44,7 @@ def environ(storage_server: Storage, tmp_path: Path) -> dict[str, str]:
 def test_other_programs_restore_a_backup(
     reader: str,
     level: str,
-    hard_database: Callable[[int], PostgresServer],
+    hard_database: Callable[[int], Server],
     new_database: NewDatabase,
     clients: dict[int, Client],
     environ: dict[str, str],

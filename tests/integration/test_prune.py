@@ -13,7 +13,7 @@ import pytest
 
 from blocks.errors import StorageDenied
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.prune import prune
@@ -38,13 +38,13 @@ def ago(**age: float) -> str:
 
 
 @pytest.fixture
-def library(new_database: NewDatabase) -> PostgresServer:
+def library(new_database: NewDatabase) -> Server:
     """A small database."""
     return new_database(16, LIBRARY)
 
 
 @pytest.fixture
-def taken(storage: BackupStorage, library: PostgresServer, clients: Clients) -> Callable[..., list[str]]:
+def taken(storage: BackupStorage, library: Server, clients: Clients) -> Callable[..., list[str]]:
     """A function that puts backups of some names into the storage, the first one real and the others its copies."""
 
     def take(*names: str) -> list[str]:
@@ -70,7 +70,7 @@ def reasons(ran: object) -> dict[str, str]:
 def test_old_backups_go_after_a_backup(
     taken: Callable[..., list[str]],
     storage: BackupStorage,
-    library: PostgresServer,
+    library: Server,
     flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_dry_run_shows_what_would_go_and_why(
 
 
 def test_the_newest_proven_backup_stays(
-    taken: Callable[..., list[str]], storage: BackupStorage, library: PostgresServer, flow_run: FlowRun
+    taken: Callable[..., list[str]], storage: BackupStorage, library: Server, flow_run: FlowRun
 ) -> None:
     """Of old backups the newest one that a drill has proven stays, whatever a later drill could not find out."""
     oldest, proven, unproven, newest = taken(ago(days=40), ago(days=30), ago(days=20), ago(minutes=5))
@@ -313,7 +313,7 @@ def test_what_could_not_be_deleted_is_counted(
 def test_a_key_that_may_not_delete_is_warned_about(
     taken: Callable[..., list[str]],
     storage: BackupStorage,
-    library: PostgresServer,
+    library: Server,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

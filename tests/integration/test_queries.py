@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.answers import ask_queries
 from tasks.engine.manifest import Check
 from tasks.engine.queries import Query, read_queries
@@ -21,14 +22,12 @@ CREATE FUNCTION does(what text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE
 
 
 @pytest.fixture
-def library(new_database: NewDatabase) -> PostgresServer:
+def library(new_database: NewDatabase) -> Server:
     """A database of 20 authors and 300 books."""
     return new_database(16, LIBRARY + WRITERS)
 
 
-def ask(
-    database: PostgresServer, text: str, *, strict: bool = False, timeout_s: int = 60
-) -> tuple[list[Check], list[str]]:
+def ask(database: Server, text: str, *, strict: bool = False, timeout_s: int = 60) -> tuple[list[Check], list[str]]:
     """The checks and the warnings of a file of queries."""
     warnings: list[str] = []
     queries = read_queries(text)
@@ -76,7 +75,7 @@ def test_each_expectation_met_and_not_met(major: int, new_database: NewDatabase)
         assert all(c.seconds >= 0 for c in checks)
 
 
-def test_a_query_without_an_expectation_need_only_end(library: PostgresServer) -> None:
+def test_a_query_without_an_expectation_need_only_end(library: Server) -> None:
     """It passes; a short single value is shown, anything else only counted."""
     long, two = f"SELECT '{'x' * 41}'", "SELECT 1, 'secret'"
     checks, warnings = ask(library, f"SELECT 42; {long}; {two}; SELECT E'a\\nb'; EXPLAIN SELECT count(*) FROM books")
@@ -116,7 +115,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, library: PostgresServer) -> None:
+def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, library: Server) -> None:
     """Errors, timeouts and attempts to write: the server's sentence, a warning, and a failure only when strict."""
     good = "-- expect: = 300\nSELECT count(*) FROM books"
     text = f"{good};\n" + "".join(f"{query};\n{good};\n" for query, _ in BROKEN)
@@ -127,14 +126,14 @@ def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, libr
     assert asked(library, "SELECT (SELECT count(*) FROM kept), is_called FROM numbers_of_kept") == [(0, False)]
 
 
-def test_a_long_query_is_cut_in_its_warning(library: PostgresServer) -> None:
+def test_a_long_query_is_cut_in_its_warning(library: Server) -> None:
     """One line of at most 200 characters, without its comments."""
     _, (warning,) = ask(library, "SELECT nothing, -- that\n" + ",\n".join(str(n) for n in range(200)))
     assert warning.startswith("Query failed: SELECT nothing, 0, 1, 2, ")
     assert len(warning) == len("Query failed: ") + 200
 
 
-def test_a_setting_does_not_outlive_its_query(library: PostgresServer) -> None:
+def test_a_setting_does_not_outlive_its_query(library: Server) -> None:
     """What a query sets for the session is undone, so the next one is as limited as the first."""
     text = """
     SELECT set_config('default_transaction_read_only', 'off', false);
@@ -166,7 +165,7 @@ def test_what_the_server_lets_a_reader_do_does_not_last(new_database: NewDatabas
     assert asked(database, "SELECT count(*) FROM pg_largeobject_metadata") == [(0,)]
 
 
-def test_a_smuggled_statement_is_refused_by_the_server(library: PostgresServer) -> None:
+def test_a_smuggled_statement_is_refused_by_the_server(library: Server) -> None:
     """If two statements ever passed for one query, neither would be carried out."""
     smuggled = "SELECT 1; COMMIT; INSERT INTO kept VALUES (1)"
     queries = [Query("two", smuggled), Query("one", "SELECT 1")]
@@ -178,7 +177,7 @@ def test_a_smuggled_statement_is_refused_by_the_server(library: PostgresServer) 
     assert asked(library, "SELECT count(*) FROM kept") == [(0,)]
 
 
-def test_two_million_rows(library: PostgresServer) -> None:
+def test_two_million_rows(library: Server) -> None:
     """However many rows come, they are counted and not kept."""
     query = "-- expect: rows = 2000000\nSELECT n, repeat('x', 100) FROM generate_series(1, 2000000) n"
     checks, _ = ask(library, f"{query};\n-- expect: > 1999999\nSELECT count(*) FROM generate_series(1, 2000000)")
@@ -196,7 +195,7 @@ def test_names_need_no_schema(new_database: NewDatabase) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_lost_connection_is_no_answer(strict: bool, library: PostgresServer) -> None:
+def test_a_lost_connection_is_no_answer(strict: bool, library: Server) -> None:
     """When the server is gone, nothing is said about queries: the error of the connection is raised."""
     warnings: list[str] = []
     queries = read_queries("SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()); SELECT 2")
@@ -205,7 +204,7 @@ def test_a_lost_connection_is_no_answer(strict: bool, library: PostgresServer) -
     assert warnings == []
 
 
-def test_an_error_that_looks_like_a_lost_connection(library: PostgresServer) -> None:
+def test_an_error_that_looks_like_a_lost_connection(library: Server) -> None:
     """A function may raise any code; while the connection lives, that is an error of the query."""
     raising = "$$ DO $body$ BEGIN RAISE 'gone' USING ERRCODE = '57P01'; END $body$ $$"
     checks, _ = ask(library, f"SELECT does({raising}); SELECT 1")
@@ -214,7 +213,7 @@ def test_an_error_that_looks_like_a_lost_connection(library: PostgresServer) -> 
 
 def test_without_queries_nobody_is_asked() -> None:
     """No queries, no connection."""
-    nowhere = PostgresServer(url="postgresql://u@127.0.0.1:1/d")
+    nowhere = Server(SecretStr("postgresql://u@127.0.0.1:1/d"))
     assert ask_queries(nowhere, [], timeout_s=1, strict=True, warn=lambda _: None) == []
     with pytest.raises(DatabaseUnreachable):
         ask_queries(nowhere, [Query("q", "SELECT 1")], timeout_s=1, strict=False, warn=lambda _: None)

@@ -23,7 +23,7 @@ from blocks.errors import (
     RestoreFailed,
     TargetNotEmpty,
 )
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
@@ -58,7 +58,7 @@ OLD = "CREATE TABLE precious (a int); INSERT INTO precious SELECT generate_serie
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database with tables and large objects on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -71,7 +71,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 @pytest.mark.parametrize("major", [15, 18])
 def test_a_missing_database_is_created(
     major: int,
-    hard_database: Callable[[int], PostgresServer],
+    hard_database: Callable[[int], Server],
     clients: Clients,
     storage: BackupStorage,
     command_line: Callable[..., Ended],
@@ -94,7 +94,7 @@ def test_a_missing_database_is_created(
 
 
 @pytest.mark.parametrize("name", ["backup_20200101_000000.sql.gz", "invalid_file"])
-def test_a_backup_that_is_not_there(name: str, library: PostgresServer, command_line: Callable[..., Ended]) -> None:
+def test_a_backup_that_is_not_there(name: str, library: Server, command_line: Callable[..., Ended]) -> None:
     """A name that no backup has is said as such, with where to look; nothing is made on the server."""
     before = databases_of(library)
     done = command_line("restore", name, "--to", library.on("new").url.get_secret_value())
@@ -106,7 +106,7 @@ def test_a_backup_that_is_not_there(name: str, library: PostgresServer, command_
 
 
 def test_a_backup_that_a_drill_failed(
-    library: PostgresServer, storage: BackupStorage, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    library: Server, storage: BackupStorage, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever restores it is told so, and what of it can be had is had all the same."""
     failed = report(NAME, Verdict.FAILED).model_copy(update={"cause": "rows differ"})
@@ -118,7 +118,7 @@ def test_a_backup_that_a_drill_failed(
 
 
 def test_a_target_that_refuses_the_password(
-    library: PostgresServer, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said in the server's words before anything of the backup is downloaded, and the password is not."""
     real = BackupStorage.open_range
@@ -127,7 +127,7 @@ def test_a_target_that_refuses_the_password(
         return pytest.fail("the backup was downloaded") if key.endswith(".sql.gz") else real(self, key, *rest)
 
     monkeypatch.setattr(BackupStorage, "open_range", manifests_alone)
-    wrong = PostgresServer(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
+    wrong = Server(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
     done = flow_run(restore, to=wrong, backup="latest")
     assert isinstance(done.error, DatabaseRefused)
     assert "password authentication failed" in done.error.sentence
@@ -135,7 +135,7 @@ def test_a_target_that_refuses_the_password(
 
 
 def test_an_empty_database_keeps_what_a_dump_does_not_have(
-    library: PostgresServer, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
+    library: Server, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
     """Owner, rights, settings and connection limit of an existing database stay as they were."""
     target = new_database(16)
@@ -162,7 +162,7 @@ def test_an_empty_database_keeps_what_a_dump_does_not_have(
 
 
 def test_rights_that_were_taken_away_do_not_come_back(
-    library: PostgresServer, new_database: NewDatabase, flow_run: FlowRun
+    library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
     """A database that nobody was granted anything on is not opened to everybody by a restore."""
     target = new_database(16)
@@ -173,7 +173,7 @@ def test_rights_that_were_taken_away_do_not_come_back(
 
 
 def test_a_setting_of_the_target_is_a_value_and_never_sql(
-    library: PostgresServer, new_database: NewDatabase, flow_run: FlowRun
+    library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
     """What a database's owner wrote into a setting is carried over, not carried out, by whoever restores."""
     target = new_database(16)
@@ -186,7 +186,7 @@ def test_a_setting_of_the_target_is_a_value_and_never_sql(
     assert _database_facts(target)[-1] == (0, f"application_name={sly}")
 
 
-def _database_facts(server: PostgresServer) -> list[tuple[Any, ...]]:
+def _database_facts(server: Server) -> list[tuple[Any, ...]]:
     name = server.database
     return [
         *asked(
@@ -210,7 +210,7 @@ def _database_facts(server: PostgresServer) -> list[tuple[Any, ...]]:
 
 
 def test_a_database_with_tables_is_refused(
-    library: PostgresServer, new_database: NewDatabase, clients: Clients, command_line: Callable[..., Ended]
+    library: Server, new_database: NewDatabase, clients: Clients, command_line: Callable[..., Ended]
 ) -> None:
     """Without --replace a database that has tables is left as it is: exit 1, with a hint."""
     target = new_database(16, OLD)
@@ -228,7 +228,7 @@ def test_a_database_with_tables_is_refused(
     "script", ["SELECT lo_from_bytea(1, 'data')", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"]
 )
 def test_a_database_without_tables_is_not_always_empty(
-    script: str, library: PostgresServer, new_database: NewDatabase, flow_run: FlowRun
+    script: str, library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
     """Large objects and functions are somebody's work too: without --replace they are not replaced."""
     target = new_database(16, script)
@@ -237,7 +237,7 @@ def test_a_database_without_tables_is_not_always_empty(
 
 
 def test_replace_replaces_even_a_database_in_use(
-    library: PostgresServer, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
+    library: Server, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
     """--replace puts the backup in the place of the old contents, though applications keep connecting to them."""
     target = new_database(16, OLD)
@@ -271,9 +271,7 @@ def test_replace_replaces_even_a_database_in_use(
     assert databases_of(target) == databases
 
 
-def test_an_empty_database_in_use_is_left_alone(
-    library: PostgresServer, new_database: NewDatabase, flow_run: FlowRun
-) -> None:
+def test_an_empty_database_in_use_is_left_alone(library: Server, new_database: NewDatabase, flow_run: FlowRun) -> None:
     """Nobody is thrown out of a database without --replace: the error says that somebody is connected."""
     target = new_database(16)
     databases = databases_of(target)
@@ -310,7 +308,7 @@ def test_what_came_into_an_empty_database_meanwhile_is_kept(
 @pytest.mark.parametrize("damage", WHOLESALE, ids=lambda damage: damage.__name__)
 def test_a_damaged_backup_changes_nothing(
     damage: Damage,
-    library: PostgresServer,
+    library: Server,
     new_database: NewDatabase,
     clients: Clients,
     storage: BackupStorage,
@@ -328,7 +326,7 @@ def test_a_damaged_backup_changes_nothing(
 
 
 def test_a_psql_command_in_a_backup_is_not_run(
-    library: PostgresServer,
+    library: Server,
     new_database: NewDatabase,
     clients: Clients,
     storage: BackupStorage,
@@ -350,7 +348,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
 
 
 def test_a_psql_command_hides_behind_no_other(
-    library: PostgresServer, storage: BackupStorage, tmp_path: Path, flow_run: FlowRun
+    library: Server, storage: BackupStorage, tmp_path: Path, flow_run: FlowRun
 ) -> None:
     """Where psql takes several commands on one line, none of them is run but the two that pg_dump writes."""
     trace, target = tmp_path / "trace", library.on("never made")
@@ -365,7 +363,7 @@ def test_a_psql_command_hides_behind_no_other(
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_failure_after_the_large_objects_leaves_nothing(
     exists: bool,
-    library: PostgresServer,
+    library: Server,
     new_database: NewDatabase,
     clients: Clients,
     storage: BackupStorage,
@@ -388,10 +386,10 @@ def test_a_failure_after_the_large_objects_leaves_nothing(
 
 
 @pytest.fixture
-def owned(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Callable[..., PostgresServer]:
+def owned(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Callable[..., Server]:
     """A function that makes an empty database of a role without CREATEDB; with a script, of that and a backup of it."""
 
-    def create(script: str = "", role: PostgresServer | None = None) -> PostgresServer:
+    def create(script: str = "", role: Server | None = None) -> Server:
         database = new_database(16)
         login = (role or new_role(database)).on(database.database)
         told(database.on("postgres"), f"ALTER DATABASE {database.database} OWNER TO {role_of(login)}")
@@ -404,7 +402,7 @@ def owned(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -
 
 
 def test_a_role_without_createdb_restores_into_its_empty_database(
-    owned: Callable[..., PostgresServer], clients: Clients, flow_run: FlowRun
+    owned: Callable[..., Server], clients: Clients, flow_run: FlowRun
 ) -> None:
     """Where no database can be made, the empty one that is there is filled in place, large objects too."""
     source = owned(LIBRARY + LARGE_OBJECTS)
@@ -417,7 +415,7 @@ def test_a_role_without_createdb_restores_into_its_empty_database(
 
 @pytest.mark.usefixtures("unguarded")
 def test_in_place_without_large_objects_is_one_transaction(
-    owned: Callable[..., PostgresServer], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
 ) -> None:
     """A restore in place that fails at its very end leaves nothing, and says so."""
     source = owned(LIBRARY)
@@ -433,7 +431,7 @@ def test_in_place_without_large_objects_is_one_transaction(
 
 
 def test_in_place_checks_the_whole_backup_first(
-    owned: Callable[..., PostgresServer], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
 ) -> None:
     """A damaged backup is found out before the first statement of a restore in place."""
     source = owned(LIBRARY + LARGE_OBJECTS)
@@ -455,7 +453,7 @@ CREATE PUBLICATION selection FOR TABLE books;
 @pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("early", [True, False])
 def test_what_a_failed_restore_in_place_left_can_be_cleared(
-    early: bool, owned: Callable[..., PostgresServer], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    early: bool, owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
 ) -> None:
     """With large objects a failure leaves a part: the hint says how to clear it, and doing that makes the target new."""
     source = owned(LIBRARY + LARGE_OBJECTS + MORE)
@@ -478,7 +476,7 @@ def test_what_a_failed_restore_in_place_left_can_be_cleared(
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_role_without_createdb_is_told_what_it_lacks(
-    exists: bool, owned: Callable[..., PostgresServer], clients: Clients, flow_run: FlowRun
+    exists: bool, owned: Callable[..., Server], clients: Clients, flow_run: FlowRun
 ) -> None:
     """A target that is missing or has tables cannot be restored to without that right: refused, nothing changed."""
     source = owned(LIBRARY)
@@ -495,7 +493,7 @@ def test_a_role_without_createdb_is_told_what_it_lacks(
 
 
 def test_a_temp_database_of_somebody_else_is_no_obstacle(
-    owned: Callable[..., PostgresServer], new_database: NewDatabase, clients: Clients, flow_run: FlowRun
+    owned: Callable[..., Server], new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
     """What another role's killed run left behind, and only that role may drop, does not keep us from restoring."""
     source = owned(LIBRARY)
@@ -511,8 +509,8 @@ def test_a_temp_database_of_somebody_else_is_no_obstacle(
 
 
 def test_a_role_that_may_connect_nowhere_else_restores_in_place(
-    owned: Callable[..., PostgresServer],
-    server_of: Callable[[int], PostgresServer],
+    owned: Callable[..., Server],
+    server_of: Callable[[int], Server],
     clients: Clients,
     flow_run: FlowRun,
 ) -> None:
@@ -535,7 +533,7 @@ def test_a_role_that_may_connect_nowhere_else_restores_in_place(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_restore_changes_nothing(
     number: signal.Signals,
-    library: PostgresServer,
+    library: Server,
     new_database: NewDatabase,
     clients: Clients,
     storage: BackupStorage,
@@ -573,9 +571,7 @@ _SLEEPERS = (
 )
 
 
-def test_a_restore_sweeps_nobody_who_is_at_work(
-    library: PostgresServer, new_database: NewDatabase, flow_run: FlowRun
-) -> None:
+def test_a_restore_sweeps_nobody_who_is_at_work(library: Server, new_database: NewDatabase, flow_run: FlowRun) -> None:
     """A run that works from another database of the same server keeps its temp database while it lives."""
     elsewhere = new_database(16)
     messages: list[str] = []
@@ -590,7 +586,7 @@ def test_a_restore_sweeps_nobody_who_is_at_work(
 
 
 def test_the_target_url_leaves_the_arguments_from_any_folder(
-    library: PostgresServer,
+    library: Server,
     storage: BackupStorage,
     storage_server: Storage,
     prefect_api: str,
@@ -607,7 +603,7 @@ def test_the_target_url_leaves_the_arguments_from_any_folder(
     assert "ERROR: Backup file is empty or does not exist" in done.stderr
 
 
-def _sessions(server: PostgresServer) -> int:
+def _sessions(server: Server) -> int:
     return int(
         asked(
             server.on("postgres"),

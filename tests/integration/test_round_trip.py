@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from tests.conftest import MAJORS, Ended, databases_of
 from tests.integration.objects import asked
@@ -19,7 +19,7 @@ WHERE i.schemaname !~ '^pg_' AND i.schemaname <> 'information_schema'"""
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_hard_database_is_proven(
     major: int,
-    hard_database: Callable[[int], PostgresServer],
+    hard_database: Callable[[int], Server],
     command_line: Callable[..., Ended],
     storage: BackupStorage,
 ) -> None:

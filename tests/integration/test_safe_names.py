@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.check import check_plan
 from tests.conftest import Ended, NewDatabase
 
@@ -44,7 +44,7 @@ RESET ROLE;
 def test_nobody_becomes_superuser_by_a_backup(
     new_database: NewDatabase,
     plan_for: Callable[..., Plan],
-    server_of: Callable[[int], PostgresServer],
+    server_of: Callable[[int], Server],
     command_line: Callable[..., Ended],
     setting: str,
 ) -> None:

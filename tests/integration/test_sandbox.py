@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
@@ -48,7 +48,7 @@ Clients = dict[int, Client]
 
 
 @pytest.fixture
-def sleeping(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> PostgresServer:
+def sleeping(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
     """A database, and a backup of it whose restore sleeps after the data."""
     source = new_database(15, LIBRARY)
     take_backup(storage, source, clients[15])
@@ -91,7 +91,7 @@ def test_a_throwaway_server_wants_its_password(password: str | None, clients: Cl
         login = parameters | ({"password": password} if password else {})
         with (
             pytest.raises(DatabaseRefused, match="password"),
-            PostgresServer(url=SecretStr(conninfo_url(login))).connect(),
+            Server(url=SecretStr(conninfo_url(login))).connect(),
         ):
             pass
         assert [p.pid for p in processes(home) if _knows(p, secret)] == []
@@ -138,7 +138,7 @@ def test_a_drill_that_is_told_to_stop_at_once_leaves_nothing(started_command: St
 
 
 def test_the_next_drill_sweeps_what_a_killed_one_left(
-    sleeping: PostgresServer,
+    sleeping: Server,
     storage: BackupStorage,
     clients: Clients,
     started_command: StartedCommand,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump import running_dump
 from tasks.engine.dump_stream import DumpScanner
@@ -43,7 +43,7 @@ REWORDED_BY = {
 Schema = dict[int, bytes]
 
 
-def dumped(server: PostgresServer, client: Client) -> tuple[str, Schema]:
+def dumped(server: Server, client: Client) -> tuple[str, Schema]:
     """A dump of a database, and the statements of its schema."""
     scanner, blocks = DumpScanner(keep_schema=True), []
     with running_dump(server, client) as dump:
@@ -64,7 +64,7 @@ def sources() -> dict[int, tuple[str, Schema]]:
 @pytest.fixture
 def source_of(
     sources: dict[int, tuple[str, Schema]],
-    hard_database: Callable[[int], PostgresServer],
+    hard_database: Callable[[int], Server],
     clients: dict[int, Client],
 ) -> Callable[[int], tuple[str, Schema]]:
     """A function that dumps a database with every kind of object on a major version."""
@@ -80,10 +80,10 @@ def source_of(
 
 
 @pytest.fixture
-def restored(new_database: NewDatabase, clients: dict[int, Client]) -> Callable[[str, int], PostgresServer]:
+def restored(new_database: NewDatabase, clients: dict[int, Client]) -> Callable[[str, int], Server]:
     """A function that restores a dump into a new database."""
 
-    def restore(dump: str, major: int) -> PostgresServer:
+    def restore(dump: str, major: int) -> Server:
         server = new_database(major)
         psql(clients[major], server, ROLES)
         psql(clients[major], server, dump)
@@ -97,7 +97,7 @@ def test_nothing_is_missing_after_a_move(
     source: int,
     target: int,
     source_of: Callable[[int], tuple[str, Schema]],
-    restored: Callable[[str, int], PostgresServer],
+    restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
     """Whatever the versions, nothing is missing and nothing is added; with one version nothing is changed either."""
@@ -186,7 +186,7 @@ def test_what_is_gone_is_named(
     source: int,
     target: int,
     source_of: Callable[[int], tuple[str, Schema]],
-    restored: Callable[[str, int], PostgresServer],
+    restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
     """Whatever the copy lacks is named with its part of the schema, and nothing else is."""
@@ -202,7 +202,7 @@ def test_what_is_gone_is_named(
 
 def test_what_is_new_and_what_is_changed(
     source_of: Callable[[int], tuple[str, Schema]],
-    restored: Callable[[str, int], PostgresServer],
+    restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
     """With one version also another body, type or option is seen, and what the copy has more of."""

@@ -21,7 +21,7 @@ from prefect.events.filters import EventFilter
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.catalog import read_catalog
@@ -75,7 +75,7 @@ def secret_words(storage_server: Storage) -> list[str]:
 
 
 @pytest.fixture
-def guarded(new_database: NewDatabase) -> Iterator[PostgresServer]:
+def guarded(new_database: NewDatabase) -> Iterator[Server]:
     """A database with a role whose password is worth keeping."""
     server = new_database(16, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 1000) n")
     with server.connect() as connection:
@@ -88,7 +88,7 @@ def guarded(new_database: NewDatabase) -> Iterator[PostgresServer]:
             connection.execute("DROP ROLE {}", role)
 
 
-def url_of(server: PostgresServer, role: str, password: str, database: str | None = None) -> str:
+def url_of(server: Server, role: str, password: str, database: str | None = None) -> str:
     """A URL as people write it, with everything in its place."""
     p = server.parameters()
     login = f"{quote(role, safe='')}:{quote(password, safe='')}"
@@ -148,7 +148,7 @@ def assert_holds_none(text: str, words: list[str], where: str) -> None:
 
 
 def test_no_secret_is_seen_anywhere(
-    guarded: PostgresServer,
+    guarded: Server,
     new_database: NewDatabase,
     watched: Watched,
     storage: BackupStorage,
@@ -198,7 +198,7 @@ def test_no_secret_is_seen_anywhere(
 
 
 def test_the_dump_itself_holds_no_password(
-    guarded: PostgresServer, watched: Watched, storage: BackupStorage, secret_words: list[str]
+    guarded: Server, watched: Watched, storage: BackupStorage, secret_words: list[str]
 ) -> None:
     """Roles are named in a dump, and what they log in with is not."""
     from gzip import decompress  # noqa: PLC0415
@@ -208,11 +208,9 @@ def test_the_dump_itself_holds_no_password(
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
 
 
-def test_no_secret_is_in_a_representation(
-    guarded: PostgresServer, storage: BackupStorage, storage_server: Storage
-) -> None:
+def test_no_secret_is_in_a_representation(guarded: Server, storage: BackupStorage, storage_server: Storage) -> None:
     """What an exception, a debugger or a careless log line would print of our objects hides what is secret."""
-    server = PostgresServer(url=SecretStr(url_of(guarded, ROLE, PASSWORD)))
+    server = Server(url=SecretStr(url_of(guarded, ROLE, PASSWORD)))
     secret = storage_server.secret
     for shown in (repr(server), str(server), server.address, repr(storage), str(storage), storage.address):
         assert_holds_none(shown, [PASSWORD, quote(PASSWORD, safe=""), secret], "a representation")

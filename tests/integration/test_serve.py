@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from flows.demo.services import Storage
 from tests.conftest import command_environment
 from tests.integration.objects import LIBRARY
@@ -28,7 +28,7 @@ PREFIX = "served"
 
 
 @pytest.fixture(scope="module")
-def database(server_of: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+def database(server_of: Callable[[int], Server]) -> Iterator[Server]:
     """A database for all tests here."""
     server = server_of(16)
     with server.connect() as connection:
@@ -48,7 +48,7 @@ def schedule() -> str:
 
 @pytest.fixture(scope="module")
 def service(
-    database: PostgresServer, storage_server: Storage, schedule: str, tmp_path_factory: pytest.TempPathFactory
+    database: Server, storage_server: Storage, schedule: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """A service with the shortest schedules: backups by an interval, drills by cron; nobody chose a password."""
     home = tmp_path_factory.mktemp("service")
@@ -65,7 +65,7 @@ def service(
 
 
 def test_what_it_says_when_it_starts(
-    service: Service, schedule: str, database: PostgresServer, storage_server: Storage
+    service: Service, schedule: str, database: Server, storage_server: Storage
 ) -> None:
     """The specification's start-up block, in its order; the only secret in it is the password that it made."""
     said = [line.partition("Z INFO: ")[2] for line in service.lines()]

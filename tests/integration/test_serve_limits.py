@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
@@ -84,7 +85,7 @@ def plan(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> Plan:
 def test_health_of_what_does_not_answer(plan: Plan, storage_server: Storage) -> None:
     """A database that is gone and a bucket that is gone are told apart, without saying where they are."""
     now = utc_now()
-    gone = PostgresServer(url=conninfo_url({**plan.source.parameters(), "port": str(free_ports(1)[0])}))
+    gone = Server(SecretStr(conninfo_url({**plan.source.parameters(), "port": str(free_ports(1)[0])})))
     found = examine(plan.model_copy(update={"server": gone}), backs_up=True, started_at=now, now=now)
     assert found.parts == {"database": "Cannot connect to database", "storage": "ok", "backups": "ok"}
     elsewhere = Plan(

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from blocks.errors import ServiceError
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from flows.service.host import migrate
@@ -47,7 +47,7 @@ def s3(storage_server: Storage) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def big(new_database: NewDatabase) -> PostgresServer:
+def big(new_database: NewDatabase) -> Server:
     """A database whose backup has a middle."""
     return new_database(16, BIG)
 
@@ -63,7 +63,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_stopped_in_mid_backup(
-    s3: Proxy, big: PostgresServer, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    s3: Proxy, big: Server, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """SIGTERM: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
     s3.stall_after_up = 3 << 20
@@ -88,7 +88,7 @@ def test_stopped_in_mid_backup(
 
 @pytest.mark.long
 def test_killed_in_mid_backup(
-    s3: Proxy, big: PostgresServer, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    s3: Proxy, big: Server, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """SIGKILL: nothing goes on without the service; the next start says that the run crashed, and backs up at once."""
     s3.stall_after_up = 3 << 20

@@ -8,7 +8,7 @@ import pytest
 
 from blocks.errors import BackupError, ConfigurationError, NoBackups
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.prune import prune
@@ -28,19 +28,19 @@ SANDBOX = {"VERIFY_TARGET": "sandbox"}
 
 
 @pytest.fixture
-def shop(new_database: NewDatabase) -> PostgresServer:
+def shop(new_database: NewDatabase) -> Server:
     """The database that was there first."""
     return new_database(16, "CREATE TABLE goods AS SELECT 1 AS n")
 
 
 @pytest.fixture
-def big(new_database: NewDatabase) -> PostgresServer:
+def big(new_database: NewDatabase) -> Server:
     """The one that comes later."""
     return new_database(16, "CREATE TABLE heap AS SELECT generate_series(1, 7) AS n")
 
 
 def test_the_second_is_refused_and_told_apart(
-    shop: PostgresServer, big: PostgresServer, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
+    shop: Server, big: Server, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
     new_database: NewDatabase, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """A first backup, `check` and `plan add` refuse a folder in use; where it is shared, newest, due, drill, restore and prune keep to their own."""
@@ -72,7 +72,7 @@ def test_the_second_is_refused_and_told_apart(
 
 
 def test_where_nobody_says_which_database(
-    shop: PostgresServer, big: PostgresServer, flow_run: FlowRun, new_database: NewDatabase
+    shop: Server, big: Server, flow_run: FlowRun, new_database: NewDatabase
 ) -> None:
     """Without DATABASE_URL a drill takes the databases in turn, and a restore of the latest is refused with their names."""
     names = [flow_run(backup, server, environ=SHARED).result.name for server in (shop, big)]
@@ -86,7 +86,7 @@ def test_where_nobody_says_which_database(
 
 
 def test_a_database_that_moved(
-    shop: PostgresServer, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
+    shop: Server, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """On another server it is another until BACKUPS_OF says otherwise; its backups go on, and a drill takes the old ones until then."""

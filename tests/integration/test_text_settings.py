@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.restore import restore
 from tasks.engine.clients import Client
@@ -54,7 +54,7 @@ vacuum_multixact_freeze_table_age xmlbinary
 """
 
 
-def in_locale(new_database: NewDatabase, locale: str, script: str) -> PostgresServer:
+def in_locale(new_database: NewDatabase, locale: str, script: str) -> Server:
     """A database that shows money as they do there, filled in a session that begins so."""
     server = new_database(15)
     told(server, f"ALTER DATABASE {server.database} SET lc_monetary = '{locale}'")
@@ -62,14 +62,14 @@ def in_locale(new_database: NewDatabase, locale: str, script: str) -> PostgresSe
     return server
 
 
-def amounts(server: PostgresServer, client: Client, locale: str) -> str:
+def amounts(server: Server, client: Client, locale: str) -> str:
     """All the money, as it is shown in a locale."""
     query = "SELECT id, v, list::text, p, o::text, d FROM pay ORDER BY id;"
     return psql(client, server, f"SET lc_monetary = '{locale}'; {query}")
 
 
 @pytest.mark.parametrize("major", MAJORS)
-def test_every_setting_of_a_session_was_thought_of(major: int, server_of: Callable[[int], PostgresServer]) -> None:
+def test_every_setting_of_a_session_was_thought_of(major: int, server_of: Callable[[int], Server]) -> None:
     """A new version's settings of sessions are sorted before it is supported."""
     found = asked(
         server_of(major),
@@ -100,7 +100,7 @@ def test_money_comes_back_as_the_same_amounts(
 
 
 @contextmanager
-def older_backup(storage: BackupStorage, source: PostgresServer, client: Client) -> Iterator[None]:
+def older_backup(storage: BackupStorage, source: Server, client: Client) -> Iterator[None]:
     """A backup as version 1.0 made it: money stands in it as the source shows it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

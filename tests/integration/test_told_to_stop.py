@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
@@ -33,13 +33,13 @@ FROM generate_series(1, 600000) n; ALTER TABLE big ADD PRIMARY KEY (n)"""
 
 
 @pytest.fixture
-def big(new_database: NewDatabase) -> PostgresServer:
+def big(new_database: NewDatabase) -> Server:
     """A database whose dump does not fit the parts that are under way."""
     return new_database(16, SCRIPT)
 
 
 @pytest.fixture
-def stored(big: PostgresServer, storage: BackupStorage, clients: dict[int, Client]) -> PostgresServer:
+def stored(big: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
     """The database with a backup in the storage."""
     take_backup(storage, big, clients[16])
     return big
@@ -53,13 +53,13 @@ def s3(storage_server: Storage) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def postgres(server_of: Callable[[int], PostgresServer]) -> Iterator[Proxy]:
+def postgres(server_of: Callable[[int], Server]) -> Iterator[Proxy]:
     """The way to the server."""
     with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
         yield proxy
 
 
-def through(proxy: Proxy, server: PostgresServer) -> str:
+def through(proxy: Proxy, server: Server) -> str:
     """A database's URL by way of a proxy."""
     return conninfo_url({**server.parameters(), "port": str(proxy.port)})
 
@@ -82,7 +82,7 @@ def pending(storage: BackupStorage) -> list[tuple[str, str]]:
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
 
-def busy(server: PostgresServer) -> bool:
+def busy(server: Server) -> bool:
     """Whether somebody works in a database."""
     with server.on("postgres").connect() as connection:
         return bool(connection.query("SELECT 1 FROM pg_stat_activity WHERE datname = %s", server.database))
@@ -91,7 +91,7 @@ def busy(server: PostgresServer) -> bool:
 # --- a backup ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_backup_whose_storage_never_answered(s3: Proxy, big: PostgresServer, started_command: StartedCommand) -> None:
+def test_a_backup_whose_storage_never_answered(s3: Proxy, big: Server, started_command: StartedCommand) -> None:
     """The first request to the storage waits."""
     s3.stall()
     command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), S3_ENDPOINT=at(s3))
@@ -100,7 +100,7 @@ def test_a_backup_whose_storage_never_answered(s3: Proxy, big: PostgresServer, s
 
 
 def test_a_backup_whose_storage_hangs(
-    s3: Proxy, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+    s3: Proxy, big: Server, storage: BackupStorage, started_command: StartedCommand
 ) -> None:
     """Parts are under way that nobody takes, and nobody hears the abort: no object, and the sweep finds the upload."""
     s3.stall_after_up = MIB
@@ -117,7 +117,7 @@ def test_a_backup_whose_storage_hangs(
 
 
 def test_a_backup_whose_database_hangs(
-    postgres: Proxy, big: PostgresServer, storage: BackupStorage, started_command: StartedCommand
+    postgres: Proxy, big: Server, storage: BackupStorage, started_command: StartedCommand
 ) -> None:
     """No row comes any more: the upload is aborted."""
     postgres.stall_after_down = 25 * MIB
@@ -127,7 +127,7 @@ def test_a_backup_whose_database_hangs(
     assert (list(storage.list_objects()), pending(storage)) == ([], [])
 
 
-def test_a_run_of_a_runner(s3: Proxy, big: PostgresServer, storage: BackupStorage, children: Children) -> None:
+def test_a_run_of_a_runner(s3: Proxy, big: Server, storage: BackupStorage, children: Children) -> None:
     """A run that a worker or the service started: the same, and one sentence in the log says what became of it."""
     s3.stall_after_up = MIB
     url = big.url.get_secret_value()
@@ -149,7 +149,7 @@ def test_a_run_of_a_runner(s3: Proxy, big: PostgresServer, storage: BackupStorag
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["storage answers", "storage hangs"])
 def test_a_drill_in_a_sandbox(
-    hangs: bool, s3: Proxy, stored: PostgresServer, home: Path, started_command: StartedCommand
+    hangs: bool, s3: Proxy, stored: Server, home: Path, started_command: StartedCommand
 ) -> None:
     """The throwaway server is gone, and its folder."""
     s3.stall_after_down = 10 * MIB
@@ -162,7 +162,7 @@ def test_a_drill_in_a_sandbox(
     assert_nothing_is_left(home)
 
 
-def test_a_drill_on_a_server(s3: Proxy, stored: PostgresServer, started_command: StartedCommand) -> None:
+def test_a_drill_on_a_server(s3: Proxy, stored: Server, started_command: StartedCommand) -> None:
     """The scratch database is dropped, though the storage hangs."""
     before = databases_of(stored)
     s3.stall_after_down = 10 * MIB
@@ -174,9 +174,7 @@ def test_a_drill_on_a_server(s3: Proxy, stored: PostgresServer, started_command:
     assert databases_of(stored) == before
 
 
-def test_a_drill_on_a_server_that_hangs(
-    postgres: Proxy, stored: PostgresServer, started_command: StartedCommand
-) -> None:
+def test_a_drill_on_a_server_that_hangs(postgres: Proxy, stored: Server, started_command: StartedCommand) -> None:
     """The scratch database cannot be dropped now: it keeps its mark, so that the next drill does it."""
     before = databases_of(stored)
     postgres.stall_after_up = 10 * MIB
@@ -195,7 +193,7 @@ def test_a_drill_on_a_server_that_hangs(
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["storage answers", "storage hangs"])
 def test_a_restore(
-    hangs: bool, s3: Proxy, stored: PostgresServer, new_database: NewDatabase, started_command: StartedCommand
+    hangs: bool, s3: Proxy, stored: Server, new_database: NewDatabase, started_command: StartedCommand
 ) -> None:
     """The target is as it was, and nothing else is left on its server."""
     target = new_database(16)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import expect
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
 from tests.browser import Browser, Site, opened
@@ -19,7 +19,7 @@ SAMPLE_MB = 3
 @pytest.fixture(scope="module")
 def site(
     tmp_path_factory: pytest.TempPathFactory,
-    server_of: Callable[[int], PostgresServer],
+    server_of: Callable[[int], Server],
     storage_server: Storage,
     clients: dict[int, Client],
 ) -> Iterator[Site]:

@@ -28,7 +28,7 @@ from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.demo.services import Storage, running_prefect
@@ -47,7 +47,7 @@ PLANS, DUMPS_AT_ONCE, RUNS_OF_A_WORKER = 20, 3, 4
 
 
 @pytest.fixture(scope="module")
-def api(server_of: Callable[[int], PostgresServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def api(server_of: Callable[[int], Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server that keeps its records in PostgreSQL, as one for many workers does."""
     server = server_of(15)  # the one with the extension that Prefect needs
     with server.connect() as connection:
@@ -140,7 +140,7 @@ def eventually(what: Callable[[], Any], timeout_s: float = 120) -> Any:
     return seen
 
 
-def dumps_held(server: PostgresServer) -> int:
+def dumps_held(server: Server) -> int:
     """How many dumps wait for a table, in any database of a server."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
     with server.connect() as connection:
@@ -149,7 +149,7 @@ def dumps_held(server: PostgresServer) -> int:
 
 
 @contextmanager
-def locked(*servers: PostgresServer) -> Iterator[None]:
+def locked(*servers: Server) -> Iterator[None]:
     """Hold every dump of these databases where it begins."""
     with ExitStack() as stack:
         for server in servers:

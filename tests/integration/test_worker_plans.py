@@ -20,6 +20,7 @@ from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan, resolve_plan, resolve_target
 from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan
@@ -36,8 +37,8 @@ def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
         yield
 
 
-def server(database: str, password: str = PASSWORD) -> PostgresServer:
-    return PostgresServer(url=SecretStr(f"postgresql://someone:{password}@db.example.com/{database}"))
+def server(database: str, password: str = PASSWORD) -> Server:
+    return Server(url=SecretStr(f"postgresql://someone:{password}@db.example.com/{database}"))
 
 
 def values(block: object) -> object:
@@ -86,7 +87,7 @@ def test_each_part_of_a_plan_is_a_block_of_its_own(storage: BackupStorage, stora
 def test_a_new_password_is_entered_once(storage: BackupStorage) -> None:
     """Who edits the server's block has edited the plan."""
     save_plan("new-password", Plan(server=server("a"), storage=storage))
-    server("a", OTHER).save("plan-new-password", overwrite=True)
+    PostgresServer(url=server("a", OTHER).url).save("plan-new-password", overwrite=True)
     again = Plan.load("new-password")
     assert isinstance(again, Plan)
     assert OTHER in again.source.url.get_secret_value()
@@ -149,7 +150,7 @@ def test_a_plan_whose_storage_was_deleted_is_said_in_words(storage: BackupStorag
 def test_a_url_that_cannot_be_read_is_said_in_words(storage: BackupStorage) -> None:
     """Whoever typed it is told what is wrong with it, and the password in it is not repeated."""
     url = f"mysql://someone:{PASSWORD}@db.example.com/a"
-    save_plan("no-url", Plan(server=PostgresServer(url=SecretStr(url)), storage=storage))
+    save_plan("no-url", Plan(server=Server(url=SecretStr(url)), storage=storage))
     why = "[it does not begin with postgresql://]"
     plan = resolve_plan("no-url", frozenset())
     for read in (lambda: plan.source, lambda: plan.drill_server):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.clock import utc_now
@@ -95,7 +95,7 @@ def assert_the_catalog_is_right(names: list[str], storage: BackupStorage) -> Non
     assert len(list(storage.list_objects())) == 2 * BACKUPS + DRILLS
 
 
-def assert_nothing_is_left(server: PostgresServer, storage: BackupStorage, there: set[str]) -> None:
+def assert_nothing_is_left(server: Server, storage: BackupStorage, there: set[str]) -> None:
     """No scratch database, and no upload that was begun and not ended."""
     assert databases_of(server) == there
     assert list(storage.list_uploads(timedelta(0), utc_now())) == []

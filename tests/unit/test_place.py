@@ -15,7 +15,7 @@ from pydantic import SecretStr
 import tasks.place
 from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.storage import BackupStorage
 from tasks.engine.catalog import MANIFEST, OBJECT, Backup
 from tasks.engine.clients import Client
@@ -23,8 +23,8 @@ from tasks.place import Place, choose_place, version_of
 from tests.unit.test_catalog import FIRST, NOW, manifest
 
 Target = Literal["auto", "database", "sandbox"]
-OWN = PostgresServer(url=SecretStr("postgresql://app@own/shop"))
-OTHER = PostgresServer(url=SecretStr("postgresql://app@drills/postgres"))
+OWN = Server(url=SecretStr("postgresql://app@own/shop"))
+OTHER = Server(url=SecretStr("postgresql://app@drills/postgres"))
 MAJORS = st.integers(13, 20)
 
 
@@ -53,7 +53,7 @@ def bucket(data: bytes = b"", document: bytes = b"") -> OneObject:
     return OneObject(bucket=at.bucket, data=data, document=document)
 
 
-def plan(target: Target = "auto", server: PostgresServer | None = OWN, verify: PostgresServer | None = None) -> Plan:
+def plan(target: Target = "auto", server: Server | None = OWN, verify: Server | None = None) -> Plan:
     return Plan(server=server, verify_server=verify, storage=bucket(), verify_target=target)
 
 
@@ -84,8 +84,8 @@ def test_the_place_of_any_plan(
     wanted: list[tuple[int, int, bool]],
     major: int,
     target: Target,
-    server: PostgresServer | None,
-    verify: PostgresServer | None,
+    server: Server | None,
+    verify: Server | None,
 ) -> None:
     """`database` is the server for drills, else the own one; `auto` prefers that, then a sandbox, then the own server."""
     enough = [(m, n) for m, n, has_server in wanted if has_server and m >= major]

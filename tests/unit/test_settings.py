@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.config.environment import child_environment, ignored_tmpdir
+from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
 from blocks.config.settings import Need, Settings, load_settings, misspelled
 from blocks.errors import ConfigurationError
 from blocks.plan import Plan
-from blocks.postgres import PostgresServer
+from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url, parse_database_url
 
 EVERYTHING: frozenset[Need] = frozenset({"database", "storage"})
@@ -316,7 +316,7 @@ def test_no_password_is_ever_shown(password: str, place: str) -> None:
     if reason := refusal(url):
         assert "S3CR3T" not in reason
         return
-    server = PostgresServer(url=SecretStr(url))
+    server = Server(url=SecretStr(url))
     for shown in (server.address, server.database, *server.dropped_parameters, repr(server), str(server)):
         assert "S3CR3T" not in shown
     environment = server.child_environment()
