@@ -1,7 +1,25 @@
 """Storage, servers and plans as Prefect blocks; `prefect block register -m blocks` registers these."""
 
-from blocks.plan import Plan
-from blocks.postgres import PostgresServer
-from blocks.storage import BackupStorage
+from __future__ import annotations
 
-__all__ = ["BackupStorage", "Plan", "PostgresServer"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blocks.plan import BackupPlan
+    from blocks.postgres import PostgresServer
+    from blocks.storage import BackupStorage
+
+__all__ = ["BackupPlan", "BackupStorage", "PostgresServer"]
+_HOME = {"BackupPlan": "blocks.plan", "BackupStorage": "blocks.storage", "PostgresServer": "blocks.postgres"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a block when somebody asks for it: most of what is in here does without Prefect."""
+    if name not in _HOME:
+        raise AttributeError(name)
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

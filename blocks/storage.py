@@ -1,43 +1,15 @@
-"""Hold the bucket that keeps the backups, and be the one door through which we speak S3."""
+"""Keep a bucket with its credentials as a Prefect block."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-import time
-from base64 import b64encode
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
-from blocks.errors import BackupDamaged, ObjectMissing, StorageError
-from blocks.s3.errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
-from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
-from blocks.s3.retry_after import heed_retry_after
-
-READ_BYTES = 1 << 20
-# A manifest of 100,000 tables is about half of it.
-DOCUMENT_BYTES = 64 << 20
-# Tells our objects from another tool's of the same name.
-_MARK = {"made-by": "pg-roundtrip"}
-_BREAKS = 5
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """One object as the listing or a HEAD request shows it; only the latter tells whether it bears our mark."""
-
-    key: str
-    size_bytes: int
-    modified_at: datetime
-    ours: bool = False
+from blocks.s3.client import AWS, ObjectStore
+from blocks.s3.providers import ProviderKey
 
 
 class BackupStorage(Block):
@@ -73,183 +45,18 @@ class BackupStorage(Block):
         held = S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix)
         return cls(bucket=held, provider_key=provider)
 
-    @cached_property
-    def client(self) -> Any:
-        """The S3 client; boto3 is untyped, so its answers are given types in the methods below.
-
-        What it must respect is added here, because who fills in a form knows nothing of it; what they set stays.
-        """
+    @property
+    def store(self) -> ObjectStore:
+        """What the block describes: a client by its credentials, with what the form of the Prefect UI does not ask for."""
         credentials = self.bucket.credentials
         given = credentials.aws_client_parameters
-        config = {
-            # Newer SDKs add checksums that several providers reject; in parts of an upload that was begun without any,
-            # AWS did so, too.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "s3": {"addressing_style": self.provider.addressing_style},
-            "retries": {"mode": "standard", "max_attempts": 5},
-            "connect_timeout": 10,
-            "read_timeout": 60,
-            "max_pool_connections": 20,
-            **(given.config or {}),
-        }
-        parameters = given.model_copy(update={"config": config})
-        changed = {"aws_client_parameters": parameters, "region_name": self.region}
-        client = credentials.model_copy(update=changed).get_s3_client()
-        heed_retry_after(client)
-        return client
 
-    @property
-    def provider(self) -> Provider:
-        """What requests to this storage must respect."""
-        return provider_of(self.endpoint, self.provider_key)
+        def connect(config: dict[str, Any], signed_for: str) -> Any:
+            parameters = given.model_copy(update={"config": config})
+            changed = {"aws_client_parameters": parameters, "region_name": signed_for}
+            return credentials.model_copy(update=changed).get_s3_client()
 
-    @property
-    def region(self) -> str:
-        """The region that requests are signed for: the one that is set, else what the provider's rule gives."""
-        return self.bucket.credentials.region_name or region_in(self.provider, self.endpoint) or self.provider.region
-
-    @property
-    def endpoint(self) -> str:
-        """The storage's address, for people."""
-        return str(self.bucket.credentials.aws_client_parameters.endpoint_url or "https://s3.amazonaws.com")
-
-    @property
-    def address(self) -> str:
-        """`bucket/prefix`, for people."""
-        return f"{self.bucket.bucket_name}/{self.bucket.bucket_folder}".rstrip("/")
-
-    def key(self, name: str) -> str:
-        """The key of an object of ours: the prefix as a folder, then the name."""
-        folder = self.bucket.bucket_folder.strip("/")
-        return f"{folder}/{name}" if folder else name
-
-    def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
-        """Store a small object in one request: it is there whole, or not at all."""
-        with translated(UPLOAD, key):
-            self.client.put_object(
-                Bucket=self.bucket.bucket_name, Key=key, Body=data, ContentType=content_type, Metadata=_MARK,
-                **self._digest(data),
-            )  # fmt: skip
-
-    def _digest(self, body: Any) -> dict[str, str]:
-        """What the storage verifies an upload by, where it wants that; the SDK does not add it by itself."""
-        if not self.provider.content_md5:
-            return {}
-        if isinstance(body, bytes):
-            found = hashlib.md5(body, usedforsecurity=False)
-        else:
-            found = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False))
-            body.seek(0)
-        return {"ContentMD5": b64encode(found.digest()).decode()}
-
-    def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
-        """Fetch a small object; raises BackupDamaged for one that is larger, whatever size the storage says that it has."""
-        data = bytearray()
-        with translated(DOWNLOAD, key):
-            body = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key)["Body"]
-            with closing(body):
-                while len(data) <= limit_bytes and (chunk := body.read(min(READ_BYTES, limit_bytes + 1 - len(data)))):
-                    data += chunk
-        if len(data) > limit_bytes:
-            raise BackupDamaged(f"{key} is larger than {limit_bytes:,} bytes", check="manifest")
-        return bytes(data)
-
-    def stat(self, key: str, what: str = REQUEST) -> StoredObject | None:
-        """Look whether an object is there, and how large it is; `what` is the sentence for it when that fails."""
-        try:
-            with translated(what, key):
-                answer = self.client.head_object(Bucket=self.bucket.bucket_name, Key=key)
-        except ObjectMissing:
-            return None
-        ours = _MARK.items() <= dict(answer.get("Metadata", {})).items()
-        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"], ours)
-
-    def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Read an object, or a part of it, as a stream that goes on where a broken connection left off.
-
-        `start` and `length` in bytes. Raises StorageUnreachable after five breaks in a row without progress; the
-        waits between them grow, for a storage that restarts needs a moment.
-        """
-        position, end, breaks = start, None if length is None else start + length, 0
-        while end is None or position < end:
-            wanted = f"bytes={position}-" + ("" if end is None else str(end - 1))
-            try:
-                with translated(DOWNLOAD, key):
-                    answer = self.client.get_object(Bucket=self.bucket.bucket_name, Key=key, Range=wanted)
-                    end = min(end or 1 << 62, position + int(answer["ContentLength"]))
-                    for chunk in answer["Body"].iter_chunks(READ_BYTES):
-                        position, breaks = position + len(chunk), 0
-                        yield chunk
-            except StorageError as error:
-                breaks += 1
-                if not error.transient or breaks >= _BREAKS:
-                    raise
-                _wait_after(breaks)
-            except EmptyRange:
-                return
-
-    def list_objects(self, what: str = REQUEST) -> Iterator[StoredObject]:
-        """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix.
-
-        `what` is the sentence for it when that fails.
-        """
-        pages = self.client.get_paginator("list_objects_v2")
-        with translated(what, self.address):
-            for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
-                for found in page.get("Contents", ()):
-                    yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
-
-    def remove(self, key: str) -> None:
-        """Delete one object; one that is gone already is no fault."""
-        with translated(REQUEST, key):
-            self.client.delete_object(Bucket=self.bucket.bucket_name, Key=key)
-
-    def begin_upload(self, key: str) -> str:
-        """Start a multipart upload; nothing is visible until it is completed."""
-        with translated(UPLOAD, key):
-            answer = self.client.create_multipart_upload(
-                Bucket=self.bucket.bucket_name, Key=key, ContentType="application/gzip", Metadata=_MARK
-            )
-            return str(answer["UploadId"])
-
-    def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
-        """Send one part (numbers begin at 1) and return the storage's tag for it."""
-        with translated(UPLOAD, key):
-            answer = self.client.upload_part(
-                Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id, PartNumber=number, Body=body,
-                **self._digest(body),
-            )  # fmt: skip
-            return str(answer["ETag"])
-
-    def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Make the parts one object; this is the moment at which it becomes visible."""
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        with translated(UPLOAD, key):
-            self.client.complete_multipart_upload(
-                Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
-            )
-
-    def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give an upload up and free what it holds; one that is gone already is no fault."""
-        try:
-            with translated(UPLOAD, key):
-                self.client.abort_multipart_upload(Bucket=self.bucket.bucket_name, Key=key, UploadId=upload_id)
-        except ObjectMissing:
-            return
-
-    def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
-        """Find uploads in our folder that nobody completed: (key, upload id) of those begun long enough ago."""
-        found = []
-        with translated(REQUEST, self.address):
-            pages = self.client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket.bucket_name, Prefix=self.key("")):
-                for upload in page.get("Uploads", ()):
-                    if upload["Initiated"] < now - older_than:
-                        found.append((str(upload["Key"]), str(upload["UploadId"])))  # noqa: PERF401  (two loops deep)
-        return found
-
-
-def _wait_after(breaks: int) -> None:
-    """Half a second to a second, then longer and longer; never as long as others wait."""
-    time.sleep(2.0 ** (breaks - 1) * random.uniform(0.5, 1))  # noqa: S311
+        return ObjectStore.by(
+            connect, endpoint=str(given.endpoint_url or AWS), bucket=self.bucket.bucket_name,
+            folder=self.bucket.bucket_folder, region=credentials.region_name, provider=self.provider_key, config=given.config,
+        )  # fmt: skip

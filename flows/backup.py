@@ -10,8 +10,9 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 from pydantic import BaseModel
 
+from blocks.config.plan import DEFAULT, Plan
+from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
-from blocks.plan import DEFAULT, Plan, resolve_plan
 from blocks.saved import translated
 from flows.endings import in_words, outcome
 from flows.logs import log_plainly

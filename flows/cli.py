@@ -15,9 +15,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from blocks.config.environment import set_in_environment
+from blocks.config.plan import DEFAULT
+from blocks.config.resolve import resolve_plan
 from blocks.config.settings import Need, load_settings
 from blocks.errors import PgRoundtripError
-from blocks.plan import DEFAULT, resolve_plan
 from blocks.saved import translated
 from flows import plans, terminal
 from flows.logs import log_plainly

@@ -13,9 +13,9 @@ from prefect.schedules import Cron, Interval
 from prefect.schedules import Schedule as PrefectSchedule
 from prefect.types.entrypoint import EntrypointType
 
+from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.config.values import FLOWS
-from blocks.plan import Plan
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore
@@ -47,7 +47,7 @@ async def deployments_of(
     `anchors` are the moments from which the intervals of a flow are counted; `pool` is the work pool whose workers
     run them, None where this process does.
     """
-    due = {"backup": plan.backups_due, "restore-drill": plan.drills_due}
+    due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills}
     return [
         await _FLOWS[flow].ato_deployment(
             name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Annotated
@@ -12,9 +13,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from blocks.config.plan import Plan
 from blocks.config.settings import load_settings
 from blocks.errors import ConfigurationError, Fault
-from blocks.plan import Plan
+from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows import terminal
 from flows.parameters import BLOCK_NAME
@@ -40,11 +42,11 @@ def add(
         raise ConfigurationError([*faults, *error.faults]) from None
     if faults:
         raise ConfigurationError(faults)
-    plan = Plan.from_settings(settings)
+    plan = dataclasses.replace(Plan.from_settings(settings), name=name)
     taken = refused_folder(plan)
     if taken:
         raise ConfigurationError([Fault(*taken)])
-    save_plan(name, plan)
+    save_plan(name, BackupPlan.from_settings(settings))
     terminal.say(f"Saved the plan {name}: {plan.source.address} to {plan.storage.endpoint} {plan.storage.address}")
     if pool:
         asyncio.run(_deploy(name, plan, pool))

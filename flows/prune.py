@@ -6,7 +6,8 @@ from prefect import flow
 from prefect.client.schemas import State
 from prefect.states import Completed
 
-from blocks.plan import DEFAULT, resolve_plan
+from blocks.config.plan import DEFAULT
+from blocks.config.resolve import resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only

@@ -6,7 +6,8 @@ from prefect import flow
 from prefect.client.schemas import State
 from prefect.states import Completed
 
-from blocks.plan import DEFAULT, resolve_plan, resolve_target
+from blocks.config.plan import DEFAULT
+from blocks.config.resolve import resolve_plan, resolve_target
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.parameters import BackupName, PlanName, ServerName

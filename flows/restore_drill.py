@@ -8,8 +8,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
+from blocks.config.plan import DEFAULT, Plan
+from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
-from blocks.plan import DEFAULT, Plan, resolve_plan
 from flows.endings import in_words
 from flows.logs import log_plainly
 from flows.missed import newest_slot_only
@@ -60,8 +61,8 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(the_plan, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
-    by_name = backup != LATEST and (backup or the_plan.verify_backup_file)
-    limit = None if by_name else the_plan.verify_max_age_s
+    by_name = backup != LATEST and (backup or the_plan.drill.backup_file)
+    limit = None if by_name else the_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
     if complaint := complaint_of(report, seen.error):
         get_run_logger().error("%s", complaint)

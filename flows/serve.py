@@ -17,9 +17,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
+from blocks.config.plan import DEFAULT, Plan
 from blocks.config.settings import Settings, load_service_settings
 from blocks.errors import PgRoundtripError, PrefectUnreachable
-from blocks.plan import DEFAULT, Plan
+from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows import terminal
 from flows.deployments import deployments_of
@@ -88,7 +89,7 @@ async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner
     """Make the deployments, and end what a killed service or the time since left of their runs."""
     if "backup" in settings.served:
         # A container that only drills knows a part of the plan, and would save that over the whole.
-        await _save(plan)
+        await _save(settings)
     deployments = await _register(settings, plan, runner)
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
@@ -97,10 +98,10 @@ async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner
     return deployments
 
 
-async def _save(plan: Plan) -> None:
+async def _save(settings: Settings) -> None:
     """Show the plan in the UI; runs have it from the environment, so backups go on where it cannot be saved."""
     try:
-        await asyncio.to_thread(save_plan, DEFAULT, plan)
+        await asyncio.to_thread(save_plan, DEFAULT, BackupPlan.from_settings(settings))
     except PrefectUnreachable as error:
         _logger.warning("The plan could not be saved as a block: %s", error.context)
         _logger.warning("HINT: %s", error.hint)
@@ -111,8 +112,8 @@ async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> di
     now = utc_now()
     backup, drill = await asyncio.gather(asyncio.to_thread(last_backup, plan), asyncio.to_thread(last_drill, plan))
     anchors = {
-        "backup": _anchor(backup, plan.interval_s, now),
-        "restore-drill": _anchor(drill, plan.verify_interval_s, now),
+        "backup": _anchor(backup, plan.schedules.backups.interval_s, now),
+        "restore-drill": _anchor(drill, plan.schedules.drills.interval_s, now),
     }
     made = await deployments_of(DEFAULT, plan, settings.served, anchors=anchors)
     return {flow: await runner.aadd_deployment(d) for flow, d in zip(settings.served, made, strict=True)}

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
+from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault, PgRoundtripError, StorageError
-from blocks.plan import Plan
 from blocks.s3.errors import REQUEST, UPLOAD
 from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
@@ -148,7 +148,7 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, befor
         running_dump(plan.source, source.client) as dump,
     ):
         sink = Upload(plan.storage, key, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
-        result = stream_dump(dump, sink, plan.compression_level, progress.tell)
+        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
@@ -208,7 +208,7 @@ def _manifest(
         server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
         collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
         locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
-        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.compression_level}",
+        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.dump.compression_level}",
         schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
         tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),

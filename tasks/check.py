@@ -10,13 +10,13 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from blocks.config.environment import ignored_tmpdir
+from blocks.config.plan import Plan
 from blocks.config.settings import misspelled
 from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.s3.errors import REQUEST
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
-from blocks.storage import BackupStorage
 from tasks.clock import utc_now
 from tasks.engine.clients import match_client
 from tasks.engine.confinement import holds
@@ -105,12 +105,12 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
     place = _try(findings, "drills run in", lambda: choose_place(plan, source.facts.major if source else 0))
     if place and place.server:
         there = place.server
-        drill = _try(findings, "drill server", lambda: _server(there)) if plan.verify_server else source
+        drill = _try(findings, "drill server", lambda: _server(there)) if plan.drill.server else source
         if drill:
             findings.append(_may_create(drill.facts))
     elif place:
         findings.append(_confined())
-    _try(findings, "drill queries", lambda: f"{len(load_queries(plan.verify_queries_file))} of your own")
+    _try(findings, "drill queries", lambda: f"{len(load_queries(plan.drill.queries_file))} of your own")
 
 
 def _confined() -> Finding:
@@ -131,7 +131,7 @@ def check_variables() -> Iterator[Finding]:
         yield Finding("variables", "warning", where, "make that folder, and let this user write in it")
 
 
-def check_provider(storage: BackupStorage) -> Iterator[Finding]:
+def check_provider(storage: ObjectStore) -> Iterator[Finding]:
     """Say whose storage it is taken for, and what in its settings will not do; asks nobody."""
     provider, recognised = storage.provider, provider_of(storage.endpoint)
     yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
@@ -144,7 +144,7 @@ def check_provider(storage: BackupStorage) -> Iterator[Finding]:
     if named and named != storage.region:
         text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
         yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint says it")
-    host, bucket = urlsplit(storage.endpoint), storage.bucket.bucket_name
+    host, bucket = urlsplit(storage.endpoint), storage.bucket
     if (host.hostname or "").startswith(f"{bucket}.".lower()) or host.path.strip("/") == bucket:
         hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
         yield Finding("endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which is named twice then", hint)

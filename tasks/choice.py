@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupError, NoBackups
-from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from prefect import get_run_logger, task
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
-from blocks.plan import Plan
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.engine import catalog, checklist, verdict
@@ -35,16 +35,16 @@ _OTHER_SCHEMA = (
 @task(**called("choose the backup"), **QUICK)
 def choose_backup(plan: Plan, name: str | None) -> Backup:
     """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
-    return choose(plan, None if name == catalog.LATEST else name or plan.verify_backup_file, in_turn=True)
+    return choose(plan, None if name == catalog.LATEST else name or plan.drill.backup_file, in_turn=True)
 
 
 @task(**called("read the queries"), **QUICK)
 def read_own_queries(plan: Plan) -> list[Query]:
     """Read the user's queries first: what is wrong with them should not be told after an hour's restore."""
-    queries = load_queries(plan.verify_queries_file)
+    queries = load_queries(plan.drill.queries_file)
     if queries:
         get_run_logger().info(
-            "%s of %s", counted(len(queries), "query", "queries"), plan.verify_queries_file or "test-queries.sql"
+            "%s of %s", counted(len(queries), "query", "queries"), plan.drill.queries_file or "test-queries.sql"
         )
     return queries
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
-from blocks.plan import Plan
 from blocks.s3.errors import REQUEST
 from tasks.engine.catalog import Backup
 from tasks.engine.newest import newest_whole, told_of_future
@@ -54,7 +54,7 @@ def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) 
     newest, odd = newest_whole(backups, now), told_of_future(backups, now)
     # Who only drills does not know how often another one backs up.
     if parts["storage"] == OK and backs_up:
-        late = overdue(newest.taken_at if newest else None, plan.backups_due, started_at, now)
+        late = overdue(newest.taken_at if newest else None, plan.schedules.backups, started_at, now)
         parts["backups"] = (late if newest or not odd else late and odd) or OK
     return Health(parts, newest.taken_at if newest else None, [odd] if odd else [])
 

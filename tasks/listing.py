@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ObjectMissing
-from blocks.plan import Plan
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
@@ -29,13 +29,13 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     return read_entries(plan.storage, catalog.read_catalog(plan.storage))
 
 
-def read_entries(storage: BackupStorage, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
+def read_entries(storage: ObjectStore, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
     """What the documents beside some backups say: two requests for each, `at_once` of them at the same time."""
     with ThreadPoolExecutor(at_once, "list") as pool:
         return list(pool.map(lambda backup: _entry(storage, backup), backups))
 
 
-def _entry(storage: BackupStorage, backup: Backup) -> dict[str, Any]:
+def _entry(storage: ObjectStore, backup: Backup) -> dict[str, Any]:
     try:
         manifest = catalog.load_manifest(storage, backup)
     except (BackupDamaged, ObjectMissing):

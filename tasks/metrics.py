@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup

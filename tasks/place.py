@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
-from blocks.plan import Plan
 from blocks.sql.server import Server
 from tasks.engine import catalog
 from tasks.engine.catalog import Backup
@@ -55,12 +55,12 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
     the database's own server. Raises ClientMissing when a sandbox was asked for and cannot be made, ConfigurationError
     when no server is named either.
     """
-    if plan.verify_target == "database" or (plan.verify_target == "auto" and plan.verify_server):
+    if plan.drill.target == "database" or (plan.drill.target == "auto" and plan.drill.server):
         return Place("database", server=plan.drill_server)
     fitting = _server_programs(installed_clients() if clients is None else clients, major)
     if fitting:
         return Place("sandbox", client=fitting)
-    if plan.verify_target == "auto" and plan.server:
+    if plan.drill.target == "auto" and plan.server:
         return Place("database", server=plan.source)
     raise ClientMissing(
         f"no server programs of PostgreSQL{f' {major} or newer' if major else ''} are installed",

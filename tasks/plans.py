@@ -10,11 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from blocks.errors import ConfigurationError
-from blocks.plan import Plan
+from blocks.plan import BackupPlan
 from blocks.saved import load_saved, translated
 
 
-def save_plan(name: str, plan: Plan) -> None:
+def save_plan(name: str, plan: BackupPlan) -> None:
     """Save a plan under a name, over the one that had it.
 
     Its server, storage, bucket and credentials become blocks of their own, named `plan-<name>` (`drills-<name>` is the
@@ -41,23 +41,24 @@ def list_plans() -> list[dict[str, Any]]:
 def _entry(name: str) -> dict[str, Any] | None:
     entry = dict.fromkeys(("name", "database", "storage", "backups_due", "drills_due", "fault")) | {"name": name}
     try:
-        plan = load_saved(Plan, name)
+        saved = load_saved(BackupPlan, name)
     except ConfigurationError as error:
         return entry | {"fault": str(error)}
-    if plan is None:  # somebody deleted it meanwhile
+    if saved is None:  # somebody deleted it meanwhile
         return None
+    plan = saved.plan(name)
     with contextlib.suppress(ValueError):
-        entry["database"] = plan.server.server.address if plan.server else None
+        entry["database"] = plan.server.address if plan.server else None
     return entry | {
         "storage": f"{plan.storage.endpoint} {plan.storage.address}",
-        "backups_due": str(plan.backups_due),
-        "drills_due": str(plan.drills_due),
+        "backups_due": str(plan.schedules.backups),
+        "drills_due": str(plan.schedules.drills),
     }
 
 
 def _names() -> list[str]:
     with translated(), get_client(sync_client=True) as client:
-        slug = Plan.get_block_type_slug()
+        slug = BackupPlan.get_block_type_slug()
         try:
             client.read_block_type_by_slug(slug)
         except ObjectNotFound:  # nobody has saved any plan yet

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from prefect import get_run_logger, task
 
+from blocks.config.plan import Plan
 from blocks.errors import StorageError
-from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog, retention
 from tasks.engine.catalog import Backup
@@ -56,7 +56,7 @@ def _sparing_others(plan: Plan, folder: Folder, decided: retention.Plan, mine: l
                   and len(databases_in(_of_known_servers(mine))) > 1)  # fmt: skip
     names = {b.name for b in mine if not (unsure and b.origin)}
     spared = [b for b in folder.backups if b.name not in names and b.origin]
-    if spared and not plan.allow_shared_prefix:
+    if spared and not plan.shared:
         get_run_logger().warning(
             "%s of another plan or database in %s stay\nHINT: %s",
             counted(len(spared), "backup"), plan.storage.address, HINT_SHARED,
@@ -76,9 +76,9 @@ def _of_known_servers(mine: list[Backup]) -> list[Backup]:
 
 def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> retention.Policy:
     """What a plan says about what is kept."""
-    rules = {f"keep_{rule}": count for rule, count in plan.keep_rules.items()}
-    interval_s = int(plan.backups_due.gap(now).total_seconds())
-    return retention.Policy(plan.retention_days, interval_s, **rules, even_if_stale=even_if_stale)
+    rules = {f"keep_{rule}": count for rule, count in plan.retention.keep.items()}
+    interval_s = int(plan.schedules.backups.gap(now).total_seconds())
+    return retention.Policy(plan.retention.days, interval_s, **rules, even_if_stale=even_if_stale)
 
 
 @task(**called("remove a backup", "remove {backup.name}"), **QUICK)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from blocks.config.plan import Plan
 from blocks.errors import (
     BackupDamaged,
     DrillTimedOut,
@@ -17,7 +18,6 @@ from blocks.errors import (
     RestoreFailed,
     StatementRefused,
 )
-from blocks.plan import Plan
 from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine import catalog, checklist
@@ -72,7 +72,7 @@ class Task:
 
     def remaining_s(self) -> float:
         """How long it may still take; raises DrillTimedOut when its time is over."""
-        left = self.plan.verify_timeout_s - (time.monotonic() - self.begun)
+        left = self.plan.drill.timeout_s - (time.monotonic() - self.begun)
         if left <= 0:
             raise DrillTimedOut
         return left
@@ -167,8 +167,8 @@ def _compare(
     seen.checks += ask_queries(
         scratch,
         task.queries,
-        timeout_s=plan.verify_query_timeout_s,
-        strict=plan.verify_strict,
+        timeout_s=plan.drill.query_timeout_s,
+        strict=plan.drill.strict,
         warn=task.logger.warning,
         remaining_s=task.remaining_s,
     )

@@ -6,8 +6,8 @@ import contextlib
 
 from prefect import get_run_logger, task
 
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, RestoreError
-from blocks.plan import Plan
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.clock import utc_now

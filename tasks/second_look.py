@@ -14,9 +14,9 @@ from blocks.errors import (
     StatementRefused,
     StorageUnreachable,
 )
+from blocks.s3.client import ObjectStore
 from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
 from tasks.engine.conditions import Conditions, explain, names_left_over
@@ -34,7 +34,7 @@ _OUT_OF_MEMORY = "53200"
 
 
 def confirm_damage(
-    storage: BackupStorage, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
+    storage: ObjectStore, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
 ) -> Flow:
     """Read again what seemed to be `damaged`, or what a server refused: it may have been the network.
 
@@ -59,9 +59,7 @@ def confirm_damage(
 
 
 @contextmanager
-def read_twice(
-    storage: BackupStorage, backup: Backup, manifest: Manifest | None, reader: BackupReader
-) -> Iterator[None]:
+def read_twice(storage: ObjectStore, backup: Backup, manifest: Manifest | None, reader: BackupReader) -> Iterator[None]:
     """Let nothing be held against a backup, or the server, that one reading of it alone says."""
     try:
         yield

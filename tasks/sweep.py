@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from prefect import get_run_logger, task
 
+from blocks.config.plan import Plan
 from blocks.errors import StorageError
-from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.policy import ONCE, called

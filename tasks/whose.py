@@ -6,8 +6,8 @@ import time
 
 from pydantic import SecretStr
 
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from blocks.plan import Plan
 from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
@@ -27,7 +27,7 @@ HINT_SHARED = "give each database a BACKUP_PREFIX of its own (docs/runbooks/shar
 def whose(plan: Plan, database: Database | None = None) -> Whose:
     """Whose backups count for a plan; the server is asked, and where it does not answer its name must do."""
     if database is None and plan.server:
-        database = _ask(plan.server.server)
+        database = _ask(plan.server)
     return Whose(database, databases_named(plan.backups_of))
 
 
@@ -54,14 +54,14 @@ def _ask(server: Server) -> Database:
 
 def refusal(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """Why a first backup must not go into this folder, and what to do; None where it may."""
-    if plan.allow_shared_prefix or folder.made_here or not folder.others:
+    if plan.shared or folder.made_here or not folder.others:
         return None
     return said_of_others(plan, folder), _hint(folder)
 
 
 def sharing(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """What to say each time while two databases share a folder."""
-    if plan.allow_shared_prefix or not folder.others:
+    if plan.shared or not folder.others:
         return None
     return said_of_others(plan, folder), _hint(folder)
 

@@ -21,14 +21,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.config.environment import child_environment
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
 from flows.endings import outcome
 from tasks.engine.clients import Client, installed_clients
 from tasks.engine.sandbox import running_server
+from tests.plans import plan_of
 
 MAJORS = (15, 16, 17, 18)
 HARD_SQL = Path(__file__).parent / "data" / "hard.sql"
@@ -141,17 +142,17 @@ def storage_server() -> Iterator[Storage]:
 
 
 @pytest.fixture
-def storage(storage_server: Storage) -> BackupStorage:
+def storage(storage_server: Storage) -> ObjectStore:
     """A folder of its own in the bucket."""
-    return storage_server.block(f"test/{next(_numbers)}")
+    return storage_server.store(f"test/{next(_numbers)}")
 
 
 @pytest.fixture
-def plan_for(storage: BackupStorage) -> Callable[..., Plan]:
+def plan_for(storage: ObjectStore) -> Callable[..., Plan]:
     """A function that makes a plan for a database, with this test's folder as its storage."""
 
-    def make(server: Server, **fields: object) -> Plan:
-        return Plan(server=server, storage=storage, **fields)
+    def make(server: Server, **fields: Any) -> Plan:
+        return plan_of(storage, server, **fields)
 
     return make
 
@@ -174,7 +175,7 @@ class Ended:
 
 @pytest.fixture
 def command_line(
-    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> Callable[..., Ended]:
     """A function that runs `pg-roundtrip` in a process of its own, with this test's storage in its environment."""
 
@@ -191,9 +192,7 @@ def command_line(
     return call
 
 
-def command_environment(
-    storage_server: Storage, storage: BackupStorage, prefect_api: str, home: Path
-) -> dict[str, str]:
+def command_environment(storage_server: Storage, storage: ObjectStore, prefect_api: str, home: Path) -> dict[str, str]:
     """The environment of a `pg-roundtrip` that a test runs; a variable set to nothing is left out."""
     return {
         **storage_server.environment(),
@@ -201,7 +200,7 @@ def command_environment(
         **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS_")},
         "PATH": os.environ["PATH"],
         "HOME": str(home),
-        "BACKUP_PREFIX": str(storage.bucket.bucket_folder),
+        "BACKUP_PREFIX": str(storage.folder),
         "PREFECT_API_URL": prefect_api,
         "PREFECT_HOME": str(home / "prefect"),
     }
@@ -223,7 +222,7 @@ class Ran:
 @pytest.fixture
 def flow_run(
     storage_server: Storage,
-    storage: BackupStorage,
+    storage: ObjectStore,
     prefect_api: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -263,7 +262,7 @@ StartedCommand = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def started_command(
-    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> Iterator[StartedCommand]:
     """A function that starts `pg-roundtrip` and does not wait for its end; what still runs is killed after the test."""
     started = []

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from blocks.config.values import FLOWS
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports, send_what_waits
@@ -40,14 +40,14 @@ SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
 def played(storage: Storage, database: Server, client: Client, folder: Path, sample_mb: int) -> Iterator[Site]:
     """Fill an empty database, take backups of it, and run everything once under a service; yields its UI."""
     environ = {
-        **command_environment(storage, storage.block(PREFIX), "", folder),
+        **command_environment(storage, storage.store(PREFIX), "", folder),
         "DATABASE_URL": database.url.get_secret_value(),
         "RESTORE_DATABASE_URL": database.on(f"{database.database}_copy").url.get_secret_value(),
         # Nothing is due while somebody looks.
         "BACKUP_INTERVAL": _LONG_S, "VERIFY_INTERVAL": _LONG_S,
     }  # fmt: skip
     load_sample(database, sample_mb)
-    _past(storage.block(PREFIX), database, client)
+    _past(storage.store(PREFIX), database, client)
     with running_service(environ, folder) as service:
         service.wait(service.answers, "the service listens")
         settings = {PREFECT_API_URL: f"{service.url}/api", PREFECT_API_AUTH_STRING: ":".join(service.login)}
@@ -59,13 +59,13 @@ def played(storage: Storage, database: Server, client: Client, folder: Path, sam
                     patched.setenv(name, value)
             # What tells a server of runs is one a process, and stays with the server that it told first.
             send_what_waits()
-            _present(storage.block(PREFIX), database, patched)
+            _present(storage.store(PREFIX), database, patched)
             # What was said is there to be seen, and nothing is said to a server that is gone.
             send_what_waits()
         yield site
 
 
-def _past(bucket: BackupStorage, database: Server, client: Client) -> None:
+def _past(bucket: ObjectStore, database: Server, client: Client) -> None:
     """A backup a day, of a database that grows; the oldest is another tool's, and one is older than is kept."""
     for days in range(_DAYS, 0, -1):
         told(database, _GROW.replace("{}", str(3 + days % 3)))
@@ -78,7 +78,7 @@ def _past(bucket: BackupStorage, database: Server, client: Client) -> None:
     bucket.put(bucket.key(drilled.backup + catalog.REPORT), drilled.encode())
 
 
-def _present(bucket: BackupStorage, database: Server, patched: pytest.MonkeyPatch) -> None:
+def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch) -> None:
     """Every flow with every end; the newest backup is a good one that was proven."""
     bad = backup()
     flipped_bit(bucket, bad.name)

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.process import Child, start_detached
 
 _START_TIMEOUT_S = 90
@@ -68,12 +68,16 @@ class Storage:
             "S3_SECRET_ACCESS_KEY": self.secret,
         }
 
-    def block(self, prefix: str) -> BackupStorage:
-        """A storage block for a folder in its bucket."""
-        return BackupStorage.at(
-            endpoint=self.endpoint, bucket=self.bucket, prefix=prefix, region="us-east-1",
-            key_id=self.key_id, secret=SecretStr(self.secret),
-        )  # fmt: skip
+    def store(self, prefix: str) -> ObjectStore:
+        """A folder in its bucket."""
+        return ObjectStore.at(**self.fields(prefix))
+
+    def fields(self, prefix: str) -> dict[str, Any]:
+        """A folder in its bucket, as the fields of a storage."""
+        return {
+            "endpoint": self.endpoint, "bucket": self.bucket, "prefix": prefix, "region": "us-east-1",
+            "key_id": self.key_id, "secret": SecretStr(self.secret),
+        }  # fmt: skip
 
 
 @contextmanager
@@ -154,7 +158,7 @@ def _prefect_command(
 
 def _answers(storage: Storage) -> bool:
     try:
-        next(storage.block("").list_objects(), None)
+        next(storage.store("").list_objects(), None)
     except PgRoundtripError:
         return False
     return True

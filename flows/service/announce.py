@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 
+from blocks.config.plan import Plan
 from blocks.config.settings import Settings
-from blocks.plan import Plan
 from flows.service.environment import Login
 from tasks.check import check_variables
 
@@ -22,11 +22,11 @@ def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
     _logger.info("S3 endpoint: %s", plan.storage.endpoint)
     _logger.info("S3 bucket: %s", plan.storage.address)
     if backs_up:
-        _logger.info("Backup %s: %s", "schedule" if plan.schedule else "interval", plan.backups_due)
-        rules = "".join(f", {rule} {count}" for rule, count in plan.keep_rules.items())
-        _logger.info("Backup retention: %d days%s", plan.retention_days, rules)
+        _logger.info("Backup %s: %s", "schedule" if plan.schedules.backups.cron else "interval", plan.schedules.backups)
+        rules = "".join(f", {rule} {count}" for rule, count in plan.retention.keep.items())
+        _logger.info("Backup retention: %d days%s", plan.retention.days, rules)
     if drills:
-        _logger.info("Verify %s: %s", "schedule" if plan.verify_schedule else "interval", plan.drills_due)
+        _logger.info("Verify %s: %s", "schedule" if plan.schedules.drills.cron else "interval", plan.schedules.drills)
     for found in check_variables():
         _logger.warning("%s; %s", found.text, found.hint)
     if login is None:

@@ -21,8 +21,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runner import Runner
 from prefect.states import Completed, Crashed
 
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, PrefectUnreachable
-from blocks.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine import catalog
 from tasks.engine.newest import is_future, newest_whole, of_the_past
@@ -113,7 +113,7 @@ async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUI
 def backup_due(plan: Plan) -> bool:
     """Whether a slot has passed since the newest backup; a storage that cannot be read is the run's to complain about."""
     newest = last_backup(plan)
-    return newest is None or newest < plan.backups_due.before(utc_now())
+    return newest is None or newest < plan.schedules.backups.before(utc_now())
 
 
 def drill_due(plan: Plan) -> bool | None:
@@ -124,7 +124,7 @@ def drill_due(plan: Plan) -> bool | None:
     except PgRoundtripError:
         return None
     newest = last_drill(plan)
-    return newest is None or newest < plan.drills_due.before(utc_now())
+    return newest is None or newest < plan.schedules.drills.before(utc_now())
 
 
 def last_backup(plan: Plan) -> datetime | None:

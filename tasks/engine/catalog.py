@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
-from blocks.storage import BackupStorage, StoredObject
+from blocks.s3.client import ObjectStore, StoredObject
 from tasks.engine.identity import Origin
 from tasks.engine.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
 
@@ -70,7 +70,7 @@ def taken_at(name: str) -> datetime | None:
         return None
 
 
-def read_catalog(storage: BackupStorage, objects: Iterable[StoredObject] | None = None) -> list[Backup]:
+def read_catalog(storage: ObjectStore, objects: Iterable[StoredObject] | None = None) -> list[Backup]:
     """List the backups, oldest first. Only names that are exactly ours count; everything else is left alone.
 
     A manifest or report without its object is no backup.
@@ -109,14 +109,14 @@ def named(backups: Sequence[Backup], name: str) -> Backup:
     return found
 
 
-def load_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None:
+def load_manifest(storage: ObjectStore, backup: Backup) -> Manifest | None:
     """Fetch a backup's manifest; None for a foreign backup."""
     if backup.foreign:
         return None
     return read_manifest(storage.get(storage.key(backup.name + MANIFEST)), backup.name)
 
 
-def look_for_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None:
+def look_for_manifest(storage: ObjectStore, backup: Backup) -> Manifest | None:
     """The same for one backup that matters: a listing may lag, and show an object without the manifest that it has."""
     try:
         return load_manifest(storage, replace(backup, has_manifest=True))
@@ -126,12 +126,12 @@ def look_for_manifest(storage: BackupStorage, backup: Backup) -> Manifest | None
         raise
 
 
-def load_report(storage: BackupStorage, backup: Backup) -> DrillReport | None:
+def load_report(storage: ObjectStore, backup: Backup) -> DrillReport | None:
     """Fetch a backup's newest drill report; None when it was never drilled."""
     return report_of(storage, backup.name) if backup.has_report else None
 
 
-def report_of(storage: BackupStorage, name: str) -> DrillReport | None:
+def report_of(storage: ObjectStore, name: str) -> DrillReport | None:
     """The same whatever a listing says, which may lag."""
     try:
         return read_report(storage.get(storage.key(name + REPORT), REPORT_BYTES))
@@ -139,7 +139,7 @@ def report_of(storage: BackupStorage, name: str) -> DrillReport | None:
         return None
 
 
-def looked_into(storage: BackupStorage, backups: Sequence[Backup]) -> list[Backup]:
+def looked_into(storage: ObjectStore, backups: Sequence[Backup]) -> list[Backup]:
     """Add what only a request for each can tell: verdicts, and which objects of ours are unfinished.
 
     A listing may lag: what it does not show yet is asked for by its name, and what it shows still, and is gone, is left out.
@@ -148,7 +148,7 @@ def looked_into(storage: BackupStorage, backups: Sequence[Backup]) -> list[Backu
         return [backup for backup in pool.map(lambda b: _looked_into(storage, b), backups) if backup]
 
 
-def _looked_into(storage: BackupStorage, backup: Backup) -> Backup | None:
+def _looked_into(storage: ObjectStore, backup: Backup) -> Backup | None:
     report = report_of(storage, backup.name)
     if report and report.backup == backup.name:
         backup = replace(backup, has_report=True, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
@@ -161,7 +161,7 @@ def _looked_into(storage: BackupStorage, backup: Backup) -> Backup | None:
     return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
 
 
-def newest_proven(storage: BackupStorage, backups: Sequence[Backup]) -> Backup | None:
+def newest_proven(storage: ObjectStore, backups: Sequence[Backup]) -> Backup | None:
     """The newest of some backups, oldest first, whose last drill proved it; reads no more reports than it must."""
     for backup in reversed(backups):
         report = load_report(storage, backup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.catalog import Backup
 from tasks.engine.gzip_blocks import decompress
 from tasks.engine.schema_text import ENCODING
@@ -16,7 +16,7 @@ _VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,
 _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
 
 
-def read_header(storage: BackupStorage, backup: Backup) -> bytes:
+def read_header(storage: ObjectStore, backup: Backup) -> bytes:
     """How the SQL of a backup begins; raises BackupDamaged or EmptyBackup when that cannot be read."""
     start = next(iter(storage.open_range(backup.key, 0, _HEADER_BYTES)), b"")
     return b"".join(islice(decompress([start]), 1))

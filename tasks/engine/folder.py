@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from blocks.errors import BackupDamaged, ObjectMissing
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.catalog import MANIFEST, Backup, load_manifest, read_catalog
 from tasks.engine.identity import Database, Origin, Whose
 from tasks.engine.manifest import Manifest
@@ -84,14 +84,14 @@ def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
     return list(groups.values())
 
 
-def look_into(storage: BackupStorage, whose: Whose, backups: Sequence[Backup] | None = None) -> Folder:
+def look_into(storage: ObjectStore, whose: Whose, backups: Sequence[Backup] | None = None) -> Folder:
     """Read whose each backup in the storage is; a request for each, once in the life of a process."""
     found = read_catalog(storage) if backups is None else backups
     with ThreadPoolExecutor(_AT_ONCE, "whose") as pool:
         return Folder(tuple(pool.map(lambda b: replace(b, origin=_remembered(storage, b)), found)), whose)
 
 
-def _remembered(storage: BackupStorage, backup: Backup) -> Origin | None:
+def _remembered(storage: ObjectStore, backup: Backup) -> Origin | None:
     if backup.foreign:
         return None
     key = (storage.endpoint, storage.address, backup.name, backup.stored_at, backup.manifest_at)
@@ -104,7 +104,7 @@ def _remembered(storage: BackupStorage, backup: Backup) -> Origin | None:
     return _known[key]
 
 
-def _read_origin(storage: BackupStorage, backup: Backup) -> Origin | None:
+def _read_origin(storage: ObjectStore, backup: Backup) -> Origin | None:
     """None for a manifest that cannot be read, or went away: it is nobody's until somebody looks closely."""
     try:
         head = b"".join(storage.open_range(storage.key(backup.name + MANIFEST), 0, _HEAD_BYTES))

@@ -17,7 +17,7 @@ from blocks.errors import (
     RestoreError,
     StatementRefused,
 )
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine import checklist
 from tasks.engine.catalog import Backup
 from tasks.engine.clients import major_of
@@ -44,7 +44,7 @@ class BackupReader:
 
     def __init__(
         self,
-        storage: BackupStorage,
+        storage: ObjectStore,
         backup: Backup,
         manifest: Manifest | None,
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.catalog import OBJECT
 from tasks.engine.checklist import counted, rows_of_tables, warnings_counted
 from tasks.engine.manifest import Manifest
@@ -17,7 +17,7 @@ _TABLES = 25
 
 @warned_only("The report of the backup")
 def publish_backup(
-    plan: str, storage: BackupStorage, manifest: Manifest, before: Manifest | None, seconds: float
+    plan: str, storage: ObjectStore, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> None:
     """One report a backup; `seconds` is what dumping and storing took."""
     text = backup_markdown(plan, storage, manifest, before, seconds)
@@ -32,7 +32,7 @@ def backup_sentence(manifest: Manifest) -> str:
 
 
 def backup_markdown(
-    plan: str, storage: BackupStorage, manifest: Manifest, before: Manifest | None, seconds: float
+    plan: str, storage: ObjectStore, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> str:
     """A backup for people: the figures first, then how to get it back, then the details."""
     raw, stored = human_bytes(manifest.raw_bytes), human_bytes(manifest.object_bytes)
@@ -61,14 +61,14 @@ def _compared(manifest: Manifest, before: Manifest | None) -> str:
     return table(columns, rows)
 
 
-def _by_hand(plan: str, storage: BackupStorage, manifest: Manifest) -> str:
+def _by_hand(plan: str, storage: ObjectStore, manifest: Manifest) -> str:
     """Commands with the target's URL left to the reader's environment; nothing in them is secret.
 
     No download goes into psql, which takes one that breaks off for the end of the data.
     """
     chosen = "" if plan == "default" else f" --plan {quote(plan)}"
     file = manifest.name + OBJECT
-    place = quote(f"s3://{storage.bucket.bucket_name}/{storage.key(file)}")
+    place = quote(f"s3://{storage.bucket}/{storage.key(file)}")
     return fenced(
         f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
         f"# with none of our programs: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(storage.endpoint)} \\\n  {place} .\n"
@@ -96,13 +96,13 @@ def _largest(manifest: Manifest) -> str:
     return f"## {'Largest tables' if rest else 'Tables'}\n\n{shown}{more}"
 
 
-def _details(storage: BackupStorage, manifest: Manifest) -> dict[str, str]:
+def _details(storage: ObjectStore, manifest: Manifest) -> dict[str, str]:
     extensions = ", ".join(f"{name} {version}".strip() for name, version in manifest.extensions.items())
     return {
         "database": cell(f"{manifest.database}, PostgreSQL {manifest.server_version}, {manifest.encoding}"),
         "dumped by": f"pg_dump {cell(manifest.client_version)}, pg-roundtrip {cell(manifest.tool_version)}",
         "begun, ended": f"{iso(manifest.started_at)}, {iso(manifest.ended_at)}",
-        "bucket": cell(storage.bucket.bucket_name),
+        "bucket": cell(storage.bucket),
         "key": f"`{storage.key(manifest.name + OBJECT)}`",
         "SHA-256": f"`{manifest.sha256}`",
         "compression": cell(manifest.compression),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.catalog import Backup, read_catalog
 from tasks.engine.checklist import counted, warnings_counted
 from tasks.engine.manifest import DrillReport, Verdict
@@ -30,7 +30,7 @@ _COLUMNS = {
 
 
 @warned_only("The catalog")
-def publish_catalog(plan: str, storage: BackupStorage, report: DrillReport | None = None) -> None:
+def publish_catalog(plan: str, storage: ObjectStore, report: DrillReport | None = None) -> None:
     """One list of all backups; `report` is a drill's that the storage may not have been told."""
     backups = read_catalog(storage)
     entries = {entry["name"]: entry for entry in read_entries(storage, backups[-_READ:], _AT_ONCE)}

@@ -57,7 +57,7 @@ class Stage:
     def reset(self, folder: str) -> None:
         """Make the next measurement begin like every other: no old object, no old restore, nothing left to write."""
         if folder:
-            block = self.storage.block(folder)
+            block = self.storage.store(folder)
             for found in list(block.list_objects()):
                 block.remove(found.key)
         with self.database.connect() as connection:
@@ -68,7 +68,7 @@ class Stage:
 
     def object_bytes(self, folder: str) -> int:
         """The size of the dump that was stored in a folder."""
-        return sum(o.size_bytes for o in self.storage.block(folder).list_objects() if o.key.endswith(".sql.gz"))
+        return sum(o.size_bytes for o in self.storage.store(folder).list_objects() if o.key.endswith(".sql.gz"))
 
     def check_restored(self, name: str) -> None:
         """Raise BenchFailed unless all rows came back: a fast restore of half a database is no result."""

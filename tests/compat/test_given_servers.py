@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import PgRoundtripError
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tests.conftest import Ended, databases_of
 from tests.integration.objects import copied
@@ -62,7 +62,7 @@ def until_there(look: Callable[[], object]) -> None:
 def storage_server() -> Storage:
     """The storage that was given; its bucket is made when it is not there."""
     found = Storage(given("S3_ENDPOINT"), given("S3_BUCKET"), given("S3_ACCESS_KEY_ID"), given("S3_SECRET_ACCESS_KEY"))
-    client = found.block("").client
+    client = found.store("").client
 
     def make_bucket() -> None:
         if found.bucket not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
@@ -87,9 +87,9 @@ def server() -> Server:
 
 
 @pytest.fixture
-def storage(storage_server: Storage) -> Iterator[BackupStorage]:
+def storage(storage_server: Storage) -> Iterator[ObjectStore]:
     """A folder of its own in the bucket, which is empty again afterwards."""
-    folder = storage_server.block(f"compat/{secrets.token_hex(8)}")
+    folder = storage_server.store(f"compat/{secrets.token_hex(8)}")
     yield folder
     for found in list(folder.list_objects()):
         folder.remove(found.key)
@@ -115,7 +115,7 @@ def test_the_round_trip(
     databases: tuple[Server, Server],
     server: Server,
     command_line: Callable[..., Ended],
-    storage: BackupStorage,
+    storage: ObjectStore,
 ) -> None:
     """Check, backup, list, drill on that very server, restore and prune, each by its command, one after the other."""
     source, target = databases

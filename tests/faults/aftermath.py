@@ -13,8 +13,8 @@ from unittest import mock
 import psutil
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows import cli
 from tasks.engine.catalog import read_catalog
 from tasks.engine.manifest import DrillReport
@@ -41,9 +41,7 @@ _SETTLE_S = 30  # a server takes a moment to notice that its client is gone
 class Aftermath:
     """A look before a fault, to compare with after it; `folder` is where temporary files go."""
 
-    def __init__(
-        self, storage: BackupStorage, folder: Path, caplog: pytest.LogCaptureFixture, *servers: Server
-    ) -> None:
+    def __init__(self, storage: ObjectStore, folder: Path, caplog: pytest.LogCaptureFixture, *servers: Server) -> None:
         self.storage, self.folder, self._caplog = storage, folder, caplog
         self._databases = [(server, databases_of(server)) for server in servers]
         self._children = set(_children())
@@ -97,13 +95,13 @@ def exit_status(ran: Ran) -> int:
     return int(end.value.code or 0)
 
 
-def assert_restorable(storage: BackupStorage, name: str) -> None:
+def assert_restorable(storage: ObjectStore, name: str) -> None:
     """A listed backup's object is the one that its manifest speaks of, to the byte."""
     data, manifest = object_of(storage, name), manifest_of(storage, name)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (manifest.object_bytes, manifest.sha256), name
 
 
-def pending(storage: BackupStorage) -> list[tuple[str, str]]:
+def pending(storage: ObjectStore) -> list[tuple[str, str]]:
     """All multipart uploads in the test's folder, with their ids."""
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
@@ -116,7 +114,7 @@ def await_that(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
-def _whole_backups(storage: BackupStorage) -> list[str]:
+def _whole_backups(storage: ObjectStore) -> list[str]:
     return [backup.name for backup in read_catalog(storage) if backup.has_manifest]
 
 

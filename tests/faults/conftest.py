@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prefect import Task
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from tasks import backup, drill, prune, restore, sweep
 from tests.faults.aftermath import Aftermath
 from tests.integration.conftest import disk, home
@@ -20,7 +20,7 @@ Look = Callable[..., Aftermath]
 
 
 @pytest.fixture
-def look(storage: BackupStorage, home: Path, caplog: pytest.LogCaptureFixture) -> Look:
+def look(storage: ObjectStore, home: Path, caplog: pytest.LogCaptureFixture) -> Look:
     """A function that looks at everything before a fault: call it with the servers that the test uses."""
 
     def before(*servers: Server) -> Aftermath:

@@ -20,8 +20,8 @@ from typing import Any
 from prefect.tasks import Task
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
-from blocks.storage import BackupStorage
 from tasks.engine.process import Child
 
 REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
@@ -88,7 +88,7 @@ def watch(journal: Journal) -> None:
     """Have every step noted."""
     journal.watch(Task, "__call__", lambda task, *_: task.name, after=True)
     for request in REQUESTS:
-        journal.watch(BackupStorage, request, lambda *_, request=request: f"request {request}")
+        journal.watch(ObjectStore, request, lambda *_, request=request: f"request {request}")
     journal.watch(Connection, "execute", changing)
     journal.watch(Child, "__init__", working)
     started = Child.__init__

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable, DumpFailed
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import free_ports
@@ -40,20 +40,20 @@ FROM generate_series(1, 180000) n"""
 Clients = dict[int, Client]
 
 
-def stored(storage: BackupStorage, server: Server, client: Client) -> Server:
+def stored(storage: ObjectStore, server: Server, client: Client) -> Server:
     """The database, with a backup of a minute ago in the storage."""
     take_backup(storage, server, client, name_at(utc_now().replace(minute=0, second=0)))
     return server
 
 
 @pytest.fixture
-def big(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def big(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database whose dump has a middle, with a backup."""
     return stored(storage, new_database(16, BIG), clients[16])
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A small database, with a backup."""
     return stored(storage, new_database(16, LIBRARY), clients[16])
 
@@ -285,7 +285,7 @@ LIMITS = (
 
 
 @pytest.fixture
-def limited(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def limited(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database of a role that may do nothing for longer than half a second, with a backup."""
     server = new_database(17)
     role = new_role(server, "CREATEDB")
@@ -300,14 +300,14 @@ def limited(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     """A storage that lets a restore wait for longer than the role may, at its beginning and in its middle."""
-    read = BackupStorage.open_range
+    read = ObjectStore.open_range
 
-    def slowly(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def slowly(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         for chunk in read(self, key, start, length):
             time.sleep(0.8)
             yield chunk
 
-    monkeypatch.setattr(BackupStorage, "open_range", slowly)
+    monkeypatch.setattr(ObjectStore, "open_range", slowly)
 
 
 @pytest.mark.long

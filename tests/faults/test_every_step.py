@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
 from flows.prune import prune as prune_flow
@@ -48,7 +48,7 @@ ROWS = 180_000
 class Stage:
     """A database with a backup, and the means to run a flow in a process that gets a signal."""
 
-    storage: BackupStorage
+    storage: ObjectStore
     source: Server
     superuser: Server
     flow_run: FlowRun
@@ -90,7 +90,7 @@ BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' A
 
 @pytest.fixture
 def stage(  # noqa: PLR0917  (pytest gives each by its name)
-    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
+    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
     server_of: Callable[[int], Server], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
 ) -> Stage:  # fmt: skip
     source = new_database(16)

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from blocks.errors import DatabaseRefused, PooledSessions
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import free_ports
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture
-def restartable(clients: Clients, storage: BackupStorage) -> Iterator[Restartable]:
+def restartable(clients: Clients, storage: ObjectStore) -> Iterator[Restartable]:
     """A server of the test's own with a database that has a backup."""
     with restartable_server(clients[15], free_ports(1)[0]) as made:
         told(made.server, BIG)
@@ -84,16 +84,16 @@ def test_server_restarted_in_a_restore(
     """A restore that lost its server leaves what it made marked; the next one drops that, and succeeds."""
     told(restartable.server, "CREATE DATABASE wanted")
     target, after = restartable.server.on("wanted"), look(restartable.server)
-    read = BackupStorage.open_range
+    read = ObjectStore.open_range
 
-    def cut(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def cut(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         for number, chunk in enumerate(read(self, key, start, length)):
             if number == 5:
                 restartable.stop("immediate")
             yield chunk
 
     with monkeypatch.context() as patched:
-        patched.setattr(BackupStorage, "open_range", cut)
+        patched.setattr(ObjectStore, "open_range", cut)
         ran = flow_run(restore_flow, to=target, backup="latest")
     after.assert_said(ran, "Cannot connect to database")
     restartable.start()
@@ -107,9 +107,9 @@ def test_server_restarted_in_a_drill(
     restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The drill begins again when the server is back, and proves the backup; the next one drops what was begun before."""
-    after, read, attempts = look(restartable.server), BackupStorage.open_range, [0]
+    after, read, attempts = look(restartable.server), ObjectStore.open_range, [0]
 
-    def cut(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def cut(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         attempts[0] += 1
         for number, chunk in enumerate(read(self, key, start, length)):
             if (number, attempts[0]) == (5, 1):
@@ -121,7 +121,7 @@ def test_server_restarted_in_a_drill(
             restartable.start()
         return ready(place, manifest, database)
 
-    monkeypatch.setattr(BackupStorage, "open_range", cut)
+    monkeypatch.setattr(ObjectStore, "open_range", cut)
     monkeypatch.setattr("tasks.rehearsal.ready", second_is_late)
     drilled = flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"})
     assert (drilled.state, attempts[0]) == ("PROVEN", 2)
@@ -133,7 +133,7 @@ def test_server_restarted_in_a_drill(
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A small database, with a backup."""
     return stored(storage, new_database(16, LIBRARY), clients[16])
 
@@ -200,7 +200,7 @@ def certificates() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tls(certificates: Path, clients: Clients, storage: BackupStorage) -> Iterator[Server]:
+def tls(certificates: Path, clients: Clients, storage: ObjectStore) -> Iterator[Server]:
     """A server that wants TLS, with a database that has a backup."""
     with tls_server(clients[15], free_ports(1)[0], certificates) as server:
         told(server, LIBRARY)

@@ -22,11 +22,10 @@ import pytest
 
 import tasks.sweep
 from blocks import storage as storage_block
-from blocks.plan import Plan
 from blocks.s3 import providers
+from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
 from flows.prune import prune
@@ -69,6 +68,7 @@ from tests.integration.objects import (
     take_backup,
     told,
 )
+from tests.plans import plan_of
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
@@ -138,7 +138,7 @@ def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
 
 
 @pytest.fixture
-def stored(big: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
+def stored(big: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
     """The same with a backup in the storage."""
     take_backup(storage, big, clients[16], name_at(datetime.now(UTC) - timedelta(minutes=5)))
     return big
@@ -150,7 +150,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.sweep, "STALE_UPLOAD", timedelta(0))
 
 
-def assert_backup(ran: Ran, storage: BackupStorage) -> None:
+def assert_backup(ran: Ran, storage: ObjectStore) -> None:
     """The run made the newest backup."""
     assert ran.error is None, ran.error
     assert read_catalog(storage)[-1].name == ran.result.name
@@ -258,7 +258,7 @@ def test_a_download_that_stumbles(
 
 @pytest.fixture
 def in_place(
-    new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
+    new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client]
 ) -> Callable[[str], tuple[Server, Server]]:
     """A function that backs up a database of a role that may make no other; returns that, and an empty one of the role."""
 
@@ -304,7 +304,7 @@ def test_a_prune_that_stumbles(
     s3: S3Proxy,
     run: Run,
     small: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: dict[int, Client],
     look: Look,
 ) -> None:
@@ -318,7 +318,7 @@ def test_a_prune_that_stumbles(
     after.assert_nothing_lost(removed=frozenset(old))
 
 
-def two_old_backups(storage: BackupStorage, server: Server, clients: dict[int, Client]) -> set[str]:
+def two_old_backups(storage: ObjectStore, server: Server, clients: dict[int, Client]) -> set[str]:
     """Store two backups that are due to go, and one of just now."""
     take_backup(storage, server, clients[16])
     copied(storage, "backup_20240208_143022")
@@ -504,7 +504,7 @@ def test_a_prune_that_cannot_be_ended(
     s3: S3Proxy,
     run: Run,
     small: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: dict[int, Client],
     look: Look,
 ) -> None:
@@ -539,7 +539,7 @@ def test_a_storage_that_lists_no_uploads(
 
 
 def test_deleting_that_is_denied(
-    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look
 ) -> None:
     """Keys that may not delete keep everything: a warning, not tried again, and the run is done."""
     old = two_old_backups(storage, small, clients)
@@ -555,7 +555,7 @@ def test_deleting_that_is_denied(
 
 @pytest.mark.parametrize("way", ["no checksums", "by path"])
 def test_a_provider_with_ways_of_its_own(
-    way: str, s3: S3Proxy, run: Run, big: Server, storage: BackupStorage, new_database: NewDatabase, look: Look
+    way: str, s3: S3Proxy, run: Run, big: Server, storage: ObjectStore, new_database: NewDatabase, look: Look
 ) -> None:
     """One rejects the checksum headers of newer SDKs, another knows buckets by path alone: nothing is noticed of either."""
     target = new_database(16)
@@ -563,7 +563,7 @@ def test_a_provider_with_ways_of_its_own(
     s3.on(
         "PUT|POST|GET|HEAD|DELETE",
         "",
-        without_checksums if way == "no checksums" else by_path_only(storage.bucket.bucket_name),
+        without_checksums if way == "no checksums" else by_path_only(storage.bucket),
     )
     environ = {"S3_ENDPOINT": f"http://localhost:{s3.port}"}
     assert_backup(run(backup_flow, big, environ), storage)
@@ -574,7 +574,7 @@ def test_a_provider_with_ways_of_its_own(
 
 
 def test_a_provider_of_few_parts(
-    s3: S3Proxy, storage_server: Storage, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, look: Look
+    s3: S3Proxy, storage_server: Storage, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, look: Look
 ) -> None:
     """Where it is known, a stream that grows far beyond what was expected is still one object: late parts are larger.
 
@@ -582,7 +582,7 @@ def test_a_provider_of_few_parts(
     """
     after = look()
     monkeypatch.setattr(providers, "OTHER", Provider("few parts", max_parts=8))
-    by_proxy = replace(storage_server, endpoint=s3.url).block(storage.bucket.bucket_folder)
+    by_proxy = replace(storage_server, endpoint=s3.url).store(storage.folder)
     rule = s3.on("PUT", PARTS, at_most_parts(8))
     upload = Upload(by_proxy, by_proxy.key("large" + OBJECT), expected_bytes=0, part_bytes=5 * MIB)
     for _ in range(60):
@@ -625,7 +625,7 @@ def test_a_listing_that_does_not_show_the_first_backup(s3: S3Proxy, run: Run, sm
 
 
 def test_a_listing_that_shows_old_backups_alone(
-    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look
 ) -> None:
     """The old ones are taken for the newest: they are kept and drilled, and none is removed."""
     take_backup(storage, small, clients[16])
@@ -644,14 +644,14 @@ def test_a_listing_that_shows_old_backups_alone(
 
 
 def test_a_listing_that_shows_what_is_gone(
-    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, storage_server: Storage,
+    s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, storage_server: Storage,
     clients: dict[int, Client], look: Look,
 ) -> None:  # fmt: skip
     """What was pruned a moment ago is still shown: it is listed without its rows, and nobody stumbles over it."""
     old = two_old_backups(storage, small, clients)
     gone, after = min(old), look(small)
     s3.on("GET", "list-type=2", remembering())
-    through = Plan(storage=replace(storage_server, endpoint=s3.url).block(storage.bucket.bucket_folder))
+    through = plan_of(replace(storage_server, endpoint=s3.url).store(storage.folder))
     assert [entry["rows"] for entry in list_catalog(through)] == [320, 320, 320]
     for kind in (MANIFEST, OBJECT):
         storage.remove(storage.key(gone + kind))
@@ -690,7 +690,7 @@ def test_a_listing_that_does_not_show_the_manifest_yet(
 
 
 def test_a_listing_that_does_not_show_the_report_yet(
-    s3: S3Proxy, run: Run, small: Server, storage: BackupStorage, clients: dict[int, Client], look: Look
+    s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look
 ) -> None:
     """It is asked for by its name, so that the newest PROVEN backup is not taken for one that was never drilled."""
     two_old_backups(storage, small, clients)
@@ -779,7 +779,7 @@ COMMANDS = {"backup": (["backup"], DENIED, 1), "drill": (["drill"], DENIED, 3), 
 
 
 @pytest.fixture
-def environ(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> dict[str, str]:
+def environ(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> dict[str, str]:
     """The environment of commands."""
     return command_environment(storage_server, storage, prefect_api, tmp_path)
 

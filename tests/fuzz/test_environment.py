@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from blocks.config.plan import Plan
 from blocks.config.settings import Need, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
-from blocks.plan import Plan
 from blocks.postgres import PostgresServer
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url, parse_database_url
@@ -130,8 +130,8 @@ def test_any_environment(given_values: dict[str, str], left_out: set[str], needs
             shown = [repr(settings), settings.model_dump_json(), *settings.served]
             if "storage" in needs:
                 plan = Plan.from_settings(settings)
-                servers = [block for block in (plan.server, plan.verify_server) if block]
-                shown += [repr(plan), *(block.server.address for block in servers), plan.storage.address]
+                servers = [server for server in (plan.server, plan.drill.server) if server]
+                shown += [repr(plan), *(server.address for server in servers), plan.storage.address]
         except ConfigurationError as error:
             assert error.faults
             for fault in error.faults:

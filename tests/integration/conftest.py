@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from prefect.blocks.core import Block
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows import restore_drill
 from flows.demo.services import Storage
 from tasks.drill import rehearse_restore
@@ -69,7 +69,7 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str]
 
 
 @pytest.fixture
-def children(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> Iterator[Children]:
+def children(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Iterator[Children]:
     """Processes that carry out runs as those of a worker or a runner do."""
     made = Children(prefect_api, command_environment(storage_server, storage, prefect_api, tmp_path), tmp_path)
     yield made

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 
 from blocks.errors import PgRoundtripError
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from flows.demo.services import running_storage
 from tasks.engine.clients import Client, installed_clients
 from tasks.engine.manifest import DrillReport
@@ -166,7 +166,7 @@ _ALSO_17 = [
 USES = (*_USES, *(replace(use, major=17, often=False) for use in _USES if use.name in _ALSO_17))
 
 
-def drilled(use: Use, storage: BackupStorage, client: Client) -> DrillReport:
+def drilled(use: Use, storage: ObjectStore, client: Client) -> DrillReport:
     """Make the database on a server that preloads what the extension wants, back it up, and drill the backup elsewhere."""
     settings = _REPLICATING | ({"shared_preload_libraries": use.preloaded} if use.preloaded else {})
     settings |= {"cron.database_name": "used", "cron.launch_active_jobs": "off"} if use.preloaded == "pg_cron" else {}
@@ -192,7 +192,7 @@ def main() -> None:
     with running_storage() as storage:
         for number, use in enumerate(chosen):
             try:
-                print(row(use, drilled(use, storage.block(f"extension/{number}"), clients[use.major])), flush=True)
+                print(row(use, drilled(use, storage.store(f"extension/{number}"), clients[use.major])), flush=True)
             except PgRoundtripError as error:
                 print(f"| `{use.name}` | {use.major} | not made: {error} |", flush=True)
 

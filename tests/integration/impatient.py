@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from blocks.s3.client import ObjectStore
 from blocks.sql import server
-from blocks.storage import BackupStorage
 from tasks import policy
 
 WAIT_S = 2
-_at = BackupStorage.at
+_at = ObjectStore.at
 
 
-def _impatient_at(**fields: Any) -> BackupStorage:
+def _impatient_at(**fields: Any) -> ObjectStore:
     storage = _at(**fields)
-    storage.bucket.credentials.aws_client_parameters.config = {
+    storage.config = {
         "retries": {"mode": "standard", "max_attempts": 1}, "connect_timeout": WAIT_S, "read_timeout": WAIT_S,
     }  # fmt: skip
     return storage
@@ -28,7 +28,7 @@ def hurry() -> None:
     """Shorten every wait, before the tasks are imported that have them."""
     policy.QUICK["retry_delay_seconds"] = policy.LONG["retry_delay_seconds"] = 0
     server.CONNECT_TIMEOUT_S = WAIT_S
-    BackupStorage.at = _impatient_at  # type: ignore[method-assign]
+    ObjectStore.at = _impatient_at  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

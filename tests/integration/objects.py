@@ -11,10 +11,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from tasks.backup import Source, _manifest
 from tasks.clock import utc_now
 from tasks.engine import catalog
@@ -26,6 +25,7 @@ from tasks.engine.pipeline import scan_dump, stream_dump
 from tasks.engine.roles import read_roles
 from tasks.engine.round_trip import contents_of
 from tasks.engine.upload import Upload
+from tests.plans import plan_of
 
 NAME = "backup_20240207_143022"
 LIBRARY = """
@@ -45,7 +45,7 @@ INSERT INTO points_to_large_objects VALUES (4711), (4712);
 _numbers = itertools.count(1)
 
 
-def take_backup(storage: BackupStorage, server: Server, client: Client, name: str = NAME, level: int = 1) -> Manifest:
+def take_backup(storage: ObjectStore, server: Server, client: Client, name: str = NAME, level: int = 1) -> Manifest:
     """Back a database up by the engine alone."""
     started, facts = utc_now(), server.inspect()
     with running_dump(server, client) as dump:
@@ -53,46 +53,46 @@ def take_backup(storage: BackupStorage, server: Server, client: Client, name: st
     with server.connect() as connection:
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
         roles = read_roles(connection)
-    plan = Plan(server=server, storage=storage, compression_level=level)
+    plan = plan_of(storage, server, compression_level=level)
     manifest = _manifest("default", plan, Source(facts, client, extensions, roles), name, started, result)
     put_manifest(storage, manifest)
     return manifest
 
 
-def manifest_of(storage: BackupStorage, name: str = NAME) -> Manifest:
+def manifest_of(storage: ObjectStore, name: str = NAME) -> Manifest:
     """A backup's manifest."""
     return read_manifest(storage.get(storage.key(name + catalog.MANIFEST)), name)
 
 
-def put_manifest(storage: BackupStorage, manifest: Manifest, beside: str = "") -> None:
+def put_manifest(storage: ObjectStore, manifest: Manifest, beside: str = "") -> None:
     """Store a manifest beside its backup, or beside another."""
     storage.put(storage.key((beside or manifest.name) + catalog.MANIFEST), manifest.encode())
 
 
-def without_manifest(storage: BackupStorage, name: str = NAME) -> None:
+def without_manifest(storage: ObjectStore, name: str = NAME) -> None:
     """Make a backup a foreign one: without a manifest, and without our mark on its object."""
     put_object(storage, object_of(storage, name), name)
     storage.remove(storage.key(name + catalog.MANIFEST))
 
 
-def object_of(storage: BackupStorage, name: str = NAME) -> bytes:
+def object_of(storage: ObjectStore, name: str = NAME) -> bytes:
     """A backup's object."""
     return storage.get(storage.key(name + catalog.OBJECT))
 
 
-def put_object(storage: BackupStorage, data: bytes, name: str = NAME) -> None:
+def put_object(storage: ObjectStore, data: bytes, name: str = NAME) -> None:
     """Replace a backup's object, as another tool would, and leave its manifest alone."""
-    storage.client.put_object(Bucket=storage.bucket.bucket_name, Key=storage.key(name + catalog.OBJECT), Body=data)
+    storage.client.put_object(Bucket=storage.bucket, Key=storage.key(name + catalog.OBJECT), Body=data)
 
 
-def put_forged(storage: BackupStorage, data: bytes, manifest: Manifest) -> None:
+def put_forged(storage: ObjectStore, data: bytes, manifest: Manifest) -> None:
     """Replace a backup's object, and make size and SHA-256 in its manifest fit."""
     put_object(storage, data, manifest.name)
     facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     put_manifest(storage, manifest.model_copy(update=facts))
 
 
-def rewrite(storage: BackupStorage, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
+def rewrite(storage: ObjectStore, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
     """Edit a backup's SQL and compress it again; `forge` makes size and SHA-256 in the manifest fit."""
     before = gzip.decompress(object_of(storage, name))
     after = edit(before)
@@ -110,7 +110,7 @@ def inserted(statement: str) -> Callable[[bytes], bytes]:
     return lambda dump: dump.replace(mark, statement.encode() + b"\n\n" + mark)
 
 
-def copied(storage: BackupStorage, new: str, name: str = NAME) -> None:
+def copied(storage: ObjectStore, new: str, name: str = NAME) -> None:
     """Copy a backup to another name, as if it had been taken then."""
     put_object(storage, object_of(storage, name), new)
     put_manifest(storage, manifest_of(storage, name).model_copy(update={"name": new}))

@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from blocks.plan import Plan
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
 from tasks.drill import report_on
 from tasks.engine import catalog
@@ -21,16 +21,17 @@ from tasks.engine.queries import Query
 from tasks.place import Place
 from tasks.rehearsal import Task, rehearse
 from tests.integration.objects import NAME
+from tests.plans import plan_of
 from tests.processes import command_of
 
 FOREVER = "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;"
 
 
 def rehearsed(
-    storage: BackupStorage, place: Place, queries: Sequence[Query] = (), name: str = NAME, **fields: object
+    storage: ObjectStore, place: Place, queries: Sequence[Query] = (), name: str = NAME, **fields: Any
 ) -> DrillReport:
     """The report of a rehearsal; raises what would be tried again. `fields` are the plan's, also beyond their bounds."""
-    plan = Plan(storage=storage).model_copy(update=fields)
+    plan = plan_of(storage, **fields)
     backup = catalog.named(catalog.read_catalog(storage), name)
     started, begun = utc_now(), time.monotonic()
     seen = rehearse(Task(plan, backup, place, queries, logging.getLogger("rehearsed")))

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.config.settings import load_settings
-from blocks.plan import Plan
+from blocks.plan import BackupPlan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
@@ -36,12 +37,12 @@ NAME = re.compile(r"backup_\d{8}_\d{6}")
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S")
 
 
-def names(storage: BackupStorage) -> list[str]:
+def names(storage: ObjectStore) -> list[str]:
     """The objects in the test's folder, without the folder, in the order in which they sort."""
     return sorted(found.key.removeprefix(storage.key("")) for found in storage.list_objects())
 
 
-def fetch(storage: BackupStorage) -> tuple[Manifest, bytes]:
+def fetch(storage: ObjectStore) -> tuple[Manifest, bytes]:
     """The manifest and the object of the only backup in the test's folder."""
     manifest_file, object_file = names(storage)
     name = object_file.removesuffix(".sql.gz")
@@ -50,7 +51,7 @@ def fetch(storage: BackupStorage) -> tuple[Manifest, bytes]:
 
 
 def test_the_object_is_plain_gzip_sql_of_a_hard_database(
-    hard_database: Callable[[int], Server], command_line: RUN, storage: BackupStorage
+    hard_database: Callable[[int], Server], command_line: RUN, storage: ObjectStore
 ) -> None:
     """The key, the object, the manifest and the JSON document of one backup all agree with each other."""
     server = hard_database(16)
@@ -94,7 +95,7 @@ def test_the_level_that_is_set_is_the_one_that_packs(new_database: NewDatabase, 
 
 
 def test_every_table_can_be_fetched_by_a_range(
-    new_database: NewDatabase, flow_run: FlowRun, storage: BackupStorage
+    new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
     """A ranged read from a table's member, less the bytes to skip, begins with its COPY statement and holds its rows."""
     script = "".join(
@@ -131,7 +132,7 @@ def gunzip_members(data: bytes, wanted: int) -> bytes:
 
 @pytest.mark.parametrize("name", ['two words "quoted" and ünïcödé', "it's; DROP -- %41$x{}", "-dash"])
 def test_the_name_of_a_database_can_be_anything(
-    name: str, new_database: NewDatabase, flow_run: FlowRun, storage: BackupStorage
+    name: str, new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
     """A database is dumped whatever its name is, an empty table in it too, and no other is dumped in its place."""
     server = new_database(16, "CREATE TABLE nothing (a int); COMMENT ON TABLE nothing IS 'here I am'", name=name)
@@ -144,7 +145,7 @@ def test_the_name_of_a_database_can_be_anything(
 
 
 def test_an_empty_database_is_backed_up(
-    new_database: NewDatabase, command_line: RUN, storage: BackupStorage, clients: dict[int, Client]
+    new_database: NewDatabase, command_line: RUN, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
     """A database without anything in it makes a whole backup of no tables, which restores."""
     made = command_line("backup", server=new_database(16))
@@ -156,22 +157,22 @@ def test_an_empty_database_is_backed_up(
 
 
 def test_the_manifest_is_written_last(
-    new_database: NewDatabase, flow_run: FlowRun, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the manifest goes out, the object is there with all its bytes already."""
-    put, order = BackupStorage.put, []
+    put, order = ObjectStore.put, []
 
-    def watched(self: BackupStorage, key: str, *rest: Any) -> None:
+    def watched(self: ObjectStore, key: str, *rest: Any) -> None:
         order.append((key.rpartition("/")[2].partition(".")[2], [n.partition(".")[2] for n in names(self)]))
         put(self, key, *rest)
 
-    monkeypatch.setattr(BackupStorage, "put", watched)
+    monkeypatch.setattr(ObjectStore, "put", watched)
     assert flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a")).error is None
     assert order == [("sql.gz", []), ("manifest.json", ["sql.gz"])]
 
 
 def test_the_older_names_of_the_settings_work(
-    new_database: NewDatabase, command_line: RUN, storage: BackupStorage, storage_server: Storage
+    new_database: NewDatabase, command_line: RUN, storage: ObjectStore, storage_server: Storage
 ) -> None:
     """POSTGRES_HOST and the others in place of DATABASE_URL, and BUCKET_NAME in place of S3_BUCKET, make a backup."""
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a", name="with p@ss/w?rd#: in %it")
@@ -191,7 +192,7 @@ def test_the_older_names_of_the_settings_work(
 
 
 def test_foreign_objects_are_left_alone(
-    new_database: NewDatabase, command_line: RUN, flow_run: FlowRun, storage: BackupStorage
+    new_database: NewDatabase, command_line: RUN, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
     """A prefix that holds 2,000 objects of others is listed past its first page, and prune touches none of them."""
     theirs = [f"backup_{n}.tar" for n in range(1990)]
@@ -200,7 +201,7 @@ def test_foreign_objects_are_left_alone(
                "backup_20200101_000000.sql", "backup_20200101_000000_1.sql.gz", "backup_20200102_000000.manifest.json",
                "zzz"]  # fmt: skip
     ours_old = "backup_20200101_000000.sql.gz"
-    neighbour = BackupStorage(bucket=storage.bucket.model_copy(update={"bucket_folder": f"{storage.key('')[:-1]}9"}))
+    neighbour = replace(storage, folder=f"{storage.key('')[:-1]}9")
     neighbour.put(neighbour.key(ours_old), b"a neighbour's")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: storage.put(storage.key(name), b"theirs"), theirs))
@@ -218,7 +219,7 @@ def test_foreign_objects_are_left_alone(
 
 
 def test_two_backups_in_one_second_get_two_names(
-    new_database: NewDatabase, flow_run: FlowRun, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that is taken is not written over."""
     now = datetime.now(UTC).replace(microsecond=0)
@@ -230,7 +231,7 @@ def test_two_backups_in_one_second_get_two_names(
 
 
 def test_no_prefect_server_is_needed(
-    new_database: NewDatabase, command_line: RUN, storage: BackupStorage, tmp_path: Path
+    new_database: NewDatabase, command_line: RUN, storage: ObjectStore, tmp_path: Path
 ) -> None:
     """Without PREFECT_API_URL a backup runs all the same, and standard output still holds one JSON document alone."""
     made = command_line("backup", "--json", server=new_database(16), PREFECT_API_URL="")
@@ -250,7 +251,7 @@ def api(prefect_api: str) -> Iterator[str]:
 def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
     new_database: NewDatabase,
     api: str,
-    storage: BackupStorage,
+    storage: ObjectStore,
     storage_server: Storage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -261,10 +262,10 @@ def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
         for name, value in storage_server.environment().items():
             patched.setenv(name, value)
         patched.setenv("DATABASE_URL", server.url.get_secret_value())
-        patched.setenv("BACKUP_PREFIX", str(storage.bucket.bucket_folder))
+        patched.setenv("BACKUP_PREFIX", str(storage.folder))
         patched.setenv("COMPRESSION_LEVEL", "1")
         settings = load_settings(frozenset({"database", "storage"}))
-        Plan.from_settings(settings).save("other", overwrite=True)
+        BackupPlan.from_settings(settings).save("other", overwrite=True)
     made = backup_flow(plan="other")
     manifest = fetch(storage)[0]
     assert (made.name, manifest.plan, manifest.compression) == (manifest.name, "other", "gzip, level 1")
@@ -276,12 +277,12 @@ def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
 
     text = asyncio.run(shown())
     assert "pg-roundtrip" in text
-    assert str(storage.bucket.bucket_name) in text
+    assert str(storage.bucket) in text
     for secret in (password, quote(password), storage_server.secret):
         assert secret not in text
-    again = Plan.load("other")
-    assert isinstance(again, Plan)
-    assert again.source.parameters()["password"] == password
+    again = BackupPlan.load("other")
+    assert isinstance(again, BackupPlan)
+    assert again.plan("other").source.parameters()["password"] == password
 
 
 def test_a_plan_that_nobody_saved_is_named(command_line: RUN) -> None:

@@ -16,9 +16,9 @@ from prefect.states import Failed
 from pydantic import SecretStr
 
 from blocks.errors import ClientMissing, StorageUnreachable
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows import cli
 from flows.backup import backup as backup_flow
 from flows.demo.services import free_ports
@@ -285,7 +285,7 @@ def test_each_flow_says_what_it_could_not_do(
 def test_a_client_that_is_too_old(
     new_database: NewDatabase,
     flow_run: FlowRun,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: dict[int, Client],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

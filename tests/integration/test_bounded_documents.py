@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged
-from blocks.plan import Plan
-from blocks.storage import StoredObject
+from blocks.s3.client import StoredObject
 from tasks.engine.catalog import MANIFEST, REPORT, REPORT_BYTES, load_manifest, name_at, read_catalog, report_of
 from tests.conftest import NewDatabase
 

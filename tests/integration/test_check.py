@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from blocks.config.plan import Plan
 from blocks.errors import DumpFailed
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from tasks.check import check_plan
 from tasks.engine.clients import Client
 from tasks.engine.dump import running_dump
@@ -27,7 +27,7 @@ def as_role(server: Server, role: str, password: str) -> Server:
 
 
 def test_a_sound_setup_passes_and_leaves_nothing(
-    new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage
+    new_database: NewDatabase, command_line: Callable[..., Ended], storage: ObjectStore
 ) -> None:
     """Server, rights, client and the four things a bucket must allow are each looked at."""
     done = command_line("check", server=new_database(17))

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from blocks.errors import RestoreError
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.restore import restore
 from tasks.engine.clients import Client
 from tasks.engine.manifest import DrillReport
@@ -46,7 +46,7 @@ def _source(client: Client, script: str, database: str = "shop", **settings: str
         yield server.on(database)
 
 
-def _drilled(storage: BackupStorage, client: Client, queries: str = "") -> DrillReport:
+def _drilled(storage: ObjectStore, client: Client, queries: str = "") -> DrillReport:
     return rehearsed(storage, Place("sandbox", client=client), read_queries(queries) if queries else ())
 
 
@@ -63,7 +63,7 @@ WHERE member = 'helper'::regrole;
 
 
 @pytest.mark.parametrize("major", [15, 16, 18])
-def test_roles_may_what_they_might(major: int, storage: BackupStorage, clients: Clients) -> None:
+def test_roles_may_what_they_might(major: int, storage: ObjectStore, clients: Clients) -> None:
     """What superusers alone may own, and views that row security would empty, are restored; and clerk stays a clerk."""
     with _source(clients[major], OWNED) as source:
         take_backup(storage, source, clients[major])
@@ -72,7 +72,7 @@ def test_roles_may_what_they_might(major: int, storage: BackupStorage, clients: 
     assert (results(report)["query: attributes"], results(report)["query: memberships"]) == ("passed", "passed")
 
 
-def test_a_role_that_only_a_row_names(storage: BackupStorage, clients: Clients) -> None:
+def test_a_role_that_only_a_row_names(storage: ObjectStore, clients: Clients) -> None:
     """The roles of the source are made, and not only those of statements."""
     rows = "CREATE ROLE billing; CREATE TABLE duty (id int PRIMARY KEY, who regrole); INSERT INTO duty VALUES (1, 'billing')"
     with _source(clients[16], rows) as source:
@@ -82,7 +82,7 @@ def test_a_role_that_only_a_row_names(storage: BackupStorage, clients: Clients) 
 
 
 @pytest.mark.long
-def test_locks_follow_what_is_restored(storage: BackupStorage, clients: Clients) -> None:
+def test_locks_follow_what_is_restored(storage: ObjectStore, clients: Clients) -> None:
     """More large objects than the locks that a server has by default are restored in one transaction."""
     with _source(clients[16], "CREATE TABLE t (a int)") as source:
         for _ in range(4):
@@ -108,7 +108,7 @@ SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pg_cron%';
      {"shared_preload_libraries": "pg_stat_statements"}, "not preloaded"),
 ])  # fmt: skip
 def test_what_wants_to_be_preloaded(
-    script: str, settings: dict[str, str], named: str, storage: BackupStorage, clients: Clients
+    script: str, settings: dict[str, str], named: str, storage: ObjectStore, clients: Clients
 ) -> None:
     """It is, without its workers; where nobody says what is wanted, the place is named, and the backup not blamed."""
     with _source(clients[15], script, **settings) as source:
@@ -122,7 +122,7 @@ def test_what_wants_to_be_preloaded(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_number_of_a_dropped_role(known: bool, storage: BackupStorage, clients: Clients) -> None:
+def test_the_number_of_a_dropped_role(known: bool, storage: ObjectStore, clients: Clients) -> None:
     """No server restores such a dump. The role is named; one whose source's roles nobody knows is not judged."""
     with _source(clients[15], "CREATE ROLE oldboss SUPERUSER") as source, ExitStack() as stack:
         connection = stack.enter_context(source.connect(own_names=True))
@@ -140,7 +140,7 @@ def test_the_number_of_a_dropped_role(known: bool, storage: BackupStorage, clien
 
 
 def test_what_no_condition_explains_is_the_backups_fault(
-    new_database: NewDatabase, storage: BackupStorage, clients: Clients
+    new_database: NewDatabase, storage: ObjectStore, clients: Clients
 ) -> None:
     """A view's function that raises for its own reasons fails as before."""
     script = """CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
@@ -151,7 +151,7 @@ def test_what_no_condition_explains_is_the_backups_fault(
 
 
 def test_an_extension_that_is_tied_to_a_database_is_restored_in_place(
-    storage: BackupStorage, clients: Clients, flow_run: FlowRun
+    storage: ObjectStore, clients: Clients, flow_run: FlowRun
 ) -> None:
     """Into the empty database that has the name; one that is missing or in use is refused, and nothing is touched."""
     settings = {"shared_preload_libraries": "pg_cron", "cron__database_name": "shop", "cron__launch_active_jobs": "off"}

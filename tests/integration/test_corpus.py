@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine import checklist
 from tasks.engine.clients import Client
@@ -49,7 +49,7 @@ def original(server: Server, clients: dict[int, Client], storage_server: Storage
     """A sound backup of one of every object that the corpus damages: its object, its SQL and its manifest."""
     told(server, "CREATE ROLE corpus_reader", "CREATE DATABASE corpus")
     psql(clients[MAJOR], server.on("corpus"), CORPUS_SQL.read_text())
-    storage = storage_server.block("corpus")
+    storage = storage_server.store("corpus")
     take_backup(storage, server.on("corpus"), clients[MAJOR])
     told(server, "DROP DATABASE corpus")
     data = object_of(storage)
@@ -63,7 +63,7 @@ def places(server: Server, clients: dict[int, Client]) -> tuple[Place, ...]:
     return (sandbox, database, database, database, database)
 
 
-def put(storage: BackupStorage, manifest: Manifest, data: bytes, how: str) -> None:
+def put(storage: ObjectStore, manifest: Manifest, data: bytes, how: str) -> None:
     """Store an object with its manifest kept, with one whose size and checksum are made to fit, or without one."""
     if how == "forged":
         put_forged(storage, data, manifest)
@@ -106,7 +106,7 @@ def test_a_damaged_object(
     case: Case,
     how: str,
     original: tuple[bytes, bytes, Manifest],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
     """A damaged object is FAILED: by its size or checksum, and where those were made to fit, by what is wrong in it."""
@@ -121,7 +121,7 @@ def test_a_changed_dump(
     case: Case,
     how: str,
     original: tuple[bytes, bytes, Manifest],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
     """What is not in the object as the manifest says is found, part by part; without a manifest nobody can know."""
@@ -140,7 +140,7 @@ def test_a_changed_manifest(
     edit: Callable[[Manifest], bytes],
     expected: Expected,
     original: tuple[bytes, bytes, Manifest],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
     """A manifest that is another's, cannot be read, or says what is not in the object, fails the backup."""
@@ -155,7 +155,7 @@ def test_a_copy_that_is_not_what_was_stored(
     number: int,
     statement: str,
     original: tuple[bytes, bytes, Manifest],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
     """The round trip finds whatever changes on the way into the copy, and names it."""
@@ -179,7 +179,7 @@ FOREIGN_COPIES: dict[str, Expected] = {
 
 @pytest.mark.parametrize("statement", FOREIGN_COPIES)
 def test_a_foreign_copy_that_is_not_what_was_stored(
-    statement: str, original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+    statement: str, original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
     """Without a manifest too the rows that were stored must come back."""
     _, dump, manifest = original
@@ -188,7 +188,7 @@ def test_a_foreign_copy_that_is_not_what_was_stored(
 
 
 def test_the_sound_one(
-    original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+    original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
     """What all of these were made of is PROVEN without a finding, in both places, and also compressed by others."""
     data, dump, manifest = original
@@ -206,7 +206,7 @@ def test_the_sound_one(
     ids=["magic number", "time", "first block", "checksum", "length"],
 )
 def test_wherever_a_bit_is_flipped(
-    at: int, check: str, original: tuple[bytes, bytes, Manifest], storage: BackupStorage, places: tuple[Place, ...]
+    at: int, check: str, original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
     """Where gzip itself does not look at a bit, the SHA-256 does."""
     data, _, manifest = original

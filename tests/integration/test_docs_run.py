@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from blocks.config.values import FLOWS
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now
 from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
@@ -74,7 +74,7 @@ def at_hand(
     elsewhere: Server,
     clients: dict[int, Client],
     storage_server: Storage,
-    storage: BackupStorage,
+    storage: ObjectStore,
     tmp_path: Path,
 ) -> dict[str, str]:
     """What a reader has who has none of our programs: psql, where his server is, and where the bucket is."""
@@ -82,7 +82,7 @@ def at_hand(
     return {
         "PATH": f"{clients[MAJOR].folder}:{PROGRAMS}", "HOME": str(tmp_path),
         "PGHOST": p["host"], "PGPORT": p["port"], "PGUSER": p["user"], "PGPASSWORD": p["password"],
-        "S3_BUCKET": storage_server.bucket, "BACKUP_PREFIX": str(storage.bucket.bucket_folder),
+        "S3_BUCKET": storage_server.bucket, "BACKUP_PREFIX": str(storage.folder),
         "S3_ENDPOINT": storage_server.endpoint, "S3_REGION": "us-east-1",
         "S3_ACCESS_KEY_ID": storage_server.key_id, "S3_SECRET_ACCESS_KEY": storage_server.secret,
     }  # fmt: skip
@@ -96,7 +96,7 @@ def library(new_database: NewDatabase) -> Server:
 
 @pytest.fixture
 def with_us(
-    library: Server, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+    library: Server, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> dict[str, str]:
     """What a reader has who uses pg-roundtrip: its programs, and the variables of a database and a bucket."""
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
@@ -120,7 +120,7 @@ def test_the_emergency_restore(
     hard_database: Callable[[int], Server],
     elsewhere: Server,
     clients: dict[int, Client],
-    storage: BackupStorage,
+    storage: ObjectStore,
     at_hand: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -143,7 +143,7 @@ def test_restore_by_hand_and_one_table(
     new_database: NewDatabase,
     elsewhere: Server,
     clients: dict[int, Client],
-    storage: BackupStorage,
+    storage: ObjectStore,
     at_hand: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -194,7 +194,7 @@ def test_the_quick_start(library: Server, with_us: dict[str, str], tmp_path: Pat
 def test_a_failed_drill(
     library: Server,
     clients: dict[int, Client],
-    storage: BackupStorage,
+    storage: ObjectStore,
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_failed_drill(
 def test_a_refused_prune(
     library: Server,
     clients: dict[int, Client],
-    storage: BackupStorage,
+    storage: ObjectStore,
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -234,7 +234,7 @@ def test_rotated_keys(with_us: dict[str, str], tmp_path: Path) -> None:
 def test_a_lost_prefect_database(
     library: Server,
     clients: dict[int, Client],
-    storage: BackupStorage,
+    storage: ObjectStore,
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:

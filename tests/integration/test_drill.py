@@ -16,10 +16,9 @@ from pydantic import SecretStr
 import flows.restore_drill as drill_flow
 from blocks.config.environment import child_environment
 from blocks.errors import PgRoundtripError, StorageUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
@@ -48,12 +47,13 @@ from tests.integration.objects import (
     until,
     without_manifest,
 )
+from tests.plans import plan_of
 
 Clients = dict[int, Client]
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database with tables and large objects on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -61,7 +61,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 
 
 @pytest.fixture
-def drilled(flow_run: FlowRun, storage: BackupStorage) -> Callable[..., DrillReport]:
+def drilled(flow_run: FlowRun, storage: ObjectStore) -> Callable[..., DrillReport]:
     """A function that runs a drill and returns its report; the server has no database more or less afterwards."""
 
     def call(server: Server, verify: Server | None = None, **environ: str) -> DrillReport:
@@ -81,7 +81,7 @@ def drilled(flow_run: FlowRun, storage: BackupStorage) -> Callable[..., DrillRep
 
 
 def test_a_healthy_backup_is_proven_everywhere(
-    library: Server, storage: BackupStorage, flow_run: FlowRun, prefect_api: str
+    library: Server, storage: ObjectStore, flow_run: FlowRun, prefect_api: str
 ) -> None:
     """The verdict stands in the run's final state, in the report beside the backup, and in the list."""
     ran = flow_run(restore_drill, library)
@@ -91,14 +91,14 @@ def test_a_healthy_backup_is_proven_everywhere(
     assert stored == ran.result
     assert stored
     assert {c.result for c in stored.checks} == {"passed"}
-    assert [(b["name"], b["verdict"]) for b in list_catalog(Plan(storage=storage))] == [(NAME, "PROVEN")]
+    assert [(b["name"], b["verdict"]) for b in list_catalog(plan_of(storage))] == [(NAME, "PROVEN")]
 
 
 # --- FAILED -----------------------------------------------------------------------------------------------------------
 
 
 def test_failed_is_the_state_and_exit_status_1(
-    library: Server, storage: BackupStorage, command_line: Callable[..., Ended], prefect_api: str
+    library: Server, storage: ObjectStore, command_line: Callable[..., Ended], prefect_api: str
 ) -> None:
     """A bad backup is a failed run named FAILED, and exit status 1."""
     put_object(storage, b"")
@@ -109,7 +109,7 @@ def test_failed_is_the_state_and_exit_status_1(
     assert "HINT: take a new backup" in done.err
     assert "Traceback" not in done.err
     assert _newest_state(prefect_api) == ("FAILED", "FAILED")
-    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
+    assert [b["verdict"] for b in list_catalog(plan_of(storage))] == ["FAILED"]
 
 
 def _newest_state(prefect_api: str) -> tuple[str, str]:
@@ -159,7 +159,7 @@ def test_a_storage_that_breaks_off_is_inconclusive(
     def broken(*_: Any) -> Iterator[bytes]:
         raise StorageUnreachable(message="Failed to download backup from S3")
 
-    monkeypatch.setattr(BackupStorage, "open_range", broken)
+    monkeypatch.setattr(ObjectStore, "open_range", broken)
     report = drilled(library)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", "Failed to download backup from S3")
 
@@ -168,7 +168,7 @@ def test_what_is_known_of_a_backup_stays(
     new_database: NewDatabase,
     server_of: Callable[[int], Server],
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     drilled: Callable[..., DrillReport],
 ) -> None:
     """A drill that came to no verdict, here for want of an extension, does not take the place of one that did."""
@@ -178,7 +178,7 @@ def test_what_is_known_of_a_backup_stays(
     report = drilled(source, verify=server_of(18), VERIFY_LATEST="true")
     assert report.verdict == "INCONCLUSIVE"
     assert "hstore" in report.cause
-    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["PROVEN"]
+    assert [b["verdict"] for b in list_catalog(plan_of(storage))] == ["PROVEN"]
 
 
 # --- which backup, and where ------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_what_is_known_of_a_backup_stays(
 def test_the_drill_uses_the_server_it_is_given(
     library: Server,
     server_of: Callable[[int], Server],
-    storage: BackupStorage,
+    storage: ObjectStore,
     drilled: Callable[..., DrillReport],
 ) -> None:
     """With VERIFY_DATABASE_URL nothing happens on the database's own server."""
@@ -198,7 +198,7 @@ def test_the_drill_uses_the_server_it_is_given(
 
 
 def test_a_backup_can_be_chosen(
-    library: Server, storage: BackupStorage, drilled: Callable[..., DrillReport], flow_run: FlowRun
+    library: Server, storage: ObjectStore, drilled: Callable[..., DrillReport], flow_run: FlowRun
 ) -> None:
     """VERIFY_LATEST=false with VERIFY_BACKUP_FILE names the backup to rehearse; a name in the call is stronger."""
     copied(storage, "backup_20240301_000000")
@@ -215,7 +215,7 @@ def test_a_backup_can_be_chosen(
 # --- backups of other tools -------------------------------------------------------------------------------------------
 
 
-def _foreign(storage: BackupStorage, server: Server, client: Client, *options: str) -> None:
+def _foreign(storage: ObjectStore, server: Server, client: Client, *options: str) -> None:
     environ = child_environment(server.child_environment())
     dump = f"{client.program('pg_dump')} {' '.join(options)} | gzip"
     done = subprocess.run(["sh", "-c", dump], env=environ, capture_output=True, check=True)
@@ -223,7 +223,7 @@ def _foreign(storage: BackupStorage, server: Server, client: Client, *options: s
 
 
 def test_a_foreign_backup_is_drilled_with_fewer_checks(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage, drilled: Callable[..., DrillReport]
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, drilled: Callable[..., DrillReport]
 ) -> None:
     """What `pg_dump | gzip` made has no manifest: the round trip is proven, and what could not be checked is named."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
@@ -233,11 +233,11 @@ def test_a_foreign_backup_is_drilled_with_fewer_checks(
     assert report.verdict == "PROVEN"
     assert results["size and SHA-256"] == "not possible"
     assert results["row digests"] == "passed"
-    assert [(b["rows"], b["verdict"]) for b in list_catalog(Plan(storage=storage))] == [(None, "PROVEN")]
+    assert [(b["rows"], b["verdict"]) for b in list_catalog(plan_of(storage))] == [(None, "PROVEN")]
 
 
 def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage, drilled: Callable[..., DrillReport]
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, drilled: Callable[..., DrillReport]
 ) -> None:
     """`pg_dump --clean --create` would leave the scratch database for the real one: refused, and no verdict."""
     source = new_database(16, LIBRARY)
@@ -256,7 +256,7 @@ def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
 def test_a_killed_drill_leaves_nothing_for_long(
     number: signal.Signals,
     library: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     started_command: StartedCommand,
     drilled: Callable[..., DrillReport],
     flow_run: FlowRun,
@@ -318,7 +318,7 @@ def _drill_only(drilled: Callable[..., DrillReport], server: Server, expected: s
 
 
 def test_the_restored_rows_are_compared_and_not_guessed(
-    library: Server, storage: BackupStorage, clients: Clients
+    library: Server, storage: ObjectStore, clients: Clients
 ) -> None:
     """The manifest's rows and digests are what the dump of the database itself gives."""
     found, schema, _ = contents(library, clients[16])

@@ -14,10 +14,9 @@ from pydantic import SecretStr
 
 import tasks.rehearsal
 from blocks.errors import DatabaseUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.restore_drill import restore_drill
 from tasks.engine import catalog
 from tasks.engine.clients import Client
@@ -39,6 +38,7 @@ from tests.integration.objects import (
     until,
 )
 from tests.integration.sandboxes import FOREVER, assert_nothing_is_left, rehearsed, results, row
+from tests.plans import plan_of
 from tests.processes import children_of
 
 pytestmark = pytest.mark.usefixtures("unguarded")
@@ -48,7 +48,7 @@ TIMED_OUT = "The drill took longer than VERIFY_TIMEOUT allows"
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
@@ -75,7 +75,7 @@ def assert_only_more_than_was_stored(report: DrillReport) -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: BackupStorage) -> None:
+def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: ObjectStore) -> None:
     """A restore that exceeds VERIFY_TIMEOUT is ended, on our side and on the server's, and nothing is concluded."""
     rewrite(storage, inserted(FOREVER), forge=True)
     report = rehearsed(storage, place, verify_timeout_s=4)
@@ -84,7 +84,7 @@ def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: Backup
 
 
 def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
-    place: Place, storage: BackupStorage, monkeypatch: pytest.MonkeyPatch
+    place: Place, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit holds for the second half too; what was found before stays in the report."""
 
@@ -103,7 +103,7 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
     assert row(report, "row digests").evidence == "the drill ended before"
 
 
-def test_a_limit_that_is_over_before_the_restore(place: Place, storage: BackupStorage) -> None:
+def test_a_limit_that_is_over_before_the_restore(place: Place, storage: ObjectStore) -> None:
     """Whatever took the time: no time is left, and nothing is begun."""
     report = rehearsed(storage, place, verify_timeout_s=0)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
@@ -135,7 +135,7 @@ max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transact
 
 @pytest.mark.parametrize(("kind", "settings"), [("database", "0,0,0,0,0"), ("sandbox", "2,1,0,0,0")])
 def test_a_restore_is_gentle_where_others_work(
-    kind: str, settings: str, library: Server, storage: BackupStorage, clients: Clients, home: Path
+    kind: str, settings: str, library: Server, storage: ObjectStore, clients: Clients, home: Path
 ) -> None:
     """On a database server a restore takes one process at a time; in a sandbox it takes what there is."""
     rewrite(storage, inserted(CHECKED.format(settings)), forge=True)
@@ -143,7 +143,7 @@ def test_a_restore_is_gentle_where_others_work(
     assert_only_more_than_was_stored(rehearsed(storage, place))
 
 
-def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: BackupStorage) -> None:
+def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: ObjectStore) -> None:
     """Also a server with few connections to give stands a drill."""
     rewrite(storage, inserted("SELECT pg_sleep(1);"), forge=True)
     watcher = Server(url=SecretStr(conninfo_url({**library.parameters(), "application_name": "watcher"})))
@@ -167,7 +167,7 @@ def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: 
 
 
 def test_a_roles_own_limits_do_not_cut_a_drill_short(
-    new_database: NewDatabase, storage: BackupStorage, clients: Clients
+    new_database: NewDatabase, storage: ObjectStore, clients: Clients
 ) -> None:
     """What a role has set for its applications would end every restore of some size."""
     source = new_database(17)
@@ -188,7 +188,7 @@ def test_a_roles_own_limits_do_not_cut_a_drill_short(
 
 
 def test_a_backup_that_is_too_old_fails_for_its_age_alone(
-    library: Server, storage: BackupStorage, command_line: Callable[..., Ended], home: Path
+    library: Server, storage: ObjectStore, command_line: Callable[..., Ended], home: Path
 ) -> None:
     """No newer backup came: exit status 1, and the contents are known to be good all the same."""
     done = command_line("drill", "--json", server=library, VERIFY_MAX_AGE="3600", TMPDIR=str(home))
@@ -198,13 +198,11 @@ def test_a_backup_that_is_too_old_fails_for_its_age_alone(
     assert "the limit is 60 min" in said["cause"]
     newest = catalog.newest_proven(storage, catalog.read_catalog(storage))
     assert (newest and newest.name) == NAME
-    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == ["FAILED"]
+    assert [b["verdict"] for b in list_catalog(plan_of(storage))] == ["FAILED"]
 
 
 @pytest.mark.usefixtures("home")
-def test_an_old_backup_that_is_asked_for_is_not_late(
-    library: Server, storage: BackupStorage, flow_run: FlowRun
-) -> None:
+def test_an_old_backup_that_is_asked_for_is_not_late(library: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
     """Who names a backup wants to know about that one; its age is told all the same."""
     limit = {"VERIFY_MAX_AGE": "3600"}
     copied(storage, "backup_20240301_000000")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import ConfigurationError
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.restore_drill import restore_drill
 from tasks.engine import catalog
 from tasks.engine.clients import Client
@@ -34,7 +34,7 @@ WRITING = "DELETE FROM books;\n-- expect: lots\nSELECT 1;\nSELECT 'not closed;\n
 
 
 @pytest.fixture(autouse=True)
-def library(new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client], home: Path) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client], home: Path) -> Server:
     """A database on PostgreSQL 15, and a backup of it, which is drilled in a sandbox."""
     source = new_database(15, LIBRARY)
     take_backup(storage, source, clients[15])
@@ -55,7 +55,7 @@ def file_of(tmp_path: Path) -> Callable[[str], str]:
 
 @pytest.mark.parametrize("target", ["sandbox", "database"])
 def test_answers_that_are_expected_prove_a_backup(
-    target: str, library: Server, flow_run: FlowRun, file_of: Callable[[str], str], storage: BackupStorage
+    target: str, library: Server, flow_run: FlowRun, file_of: Callable[[str], str], storage: ObjectStore
 ) -> None:
     """Every query has its row with what was expected and found, also in the report beside the backup."""
     ran = flow_run(restore_drill, library, environ={"VERIFY_QUERIES_FILE": file_of(MET), "VERIFY_TARGET": target})
@@ -137,7 +137,7 @@ def test_a_query_that_takes_too_long_is_stopped(flow_run: FlowRun, file_of: Call
 
 
 def test_queries_that_may_not_be_asked_are_refused_first(
-    command_line: Callable[..., Ended], file_of: Callable[[str], str], storage: BackupStorage, home: Path
+    command_line: Callable[..., Ended], file_of: Callable[[str], str], storage: ObjectStore, home: Path
 ) -> None:
     """Every fault of the file is told at once, with exit status 2, before anything is downloaded or restored."""
     environ = {"VERIFY_QUERIES_FILE": file_of(WRITING), "VERIFY_TARGET": "sandbox"}

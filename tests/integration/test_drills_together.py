@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 import tasks.rehearsal
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
 from tasks.engine.restored_copy import look_at_copy
@@ -53,7 +53,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -64,7 +64,7 @@ def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients)
 def test_drills_of_the_same_second(
     kind: str,
     library: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: Clients,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -100,7 +100,7 @@ def test_drills_of_the_same_second(
 
 @pytest.fixture
 def running_drills(
-    storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path, home: Path
+    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, home: Path
 ) -> Iterator[Callable[[], str]]:
     """A function that has a runner of Prefect's carry out one drill; returns the run's id."""
     environ = {
@@ -132,7 +132,7 @@ def running_drills(
 
 @pytest.mark.usefixtures("library")
 def test_a_drill_that_is_cancelled_leaves_nothing(
-    running_drills: Callable[[], str], storage: BackupStorage, prefect_api: str, home: Path
+    running_drills: Callable[[], str], storage: ObjectStore, prefect_api: str, home: Path
 ) -> None:
     """Cancelled in the middle of a restore: the run is Cancelled, and server, folder and memory are gone."""
     rewrite(storage, inserted(FOREVER), forge=True)

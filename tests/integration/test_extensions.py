@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine.clients import Client
 from tests.integration.extensions import USES, Use, drilled, row
 
@@ -16,7 +16,7 @@ CASES = [pytest.param(use, id=f"{use.name}-{use.major}", marks=() if use.often e
 
 @pytest.mark.parametrize("use", CASES)
 def test_a_use_of_an_extension_is_proven_as_the_table_says(
-    use: Use, storage: BackupStorage, clients: dict[int, Client]
+    use: Use, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
     """The verdict and its reason are those of the table."""
     assert row(use, drilled(use, storage, clients[use.major])) in DOCUMENT

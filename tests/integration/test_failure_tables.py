@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
 from tasks.engine.clients import Client
@@ -52,7 +52,7 @@ Run = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def started(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> Iterator[Run]:
+def started(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Iterator[Run]:
     """A function that starts `pg-roundtrip` with short waits; `server` is its database."""
     processes = []
 
@@ -100,7 +100,7 @@ def tables(new_database: NewDatabase) -> Server:
 
 
 @pytest.fixture
-def stored(tables: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
+def stored(tables: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
     """The same, with a backup in the storage."""
     take_backup(storage, tables, clients[16])
     return tables
@@ -127,7 +127,7 @@ def test_missing_environment_variable(started: Run) -> None:
     assert_row(started("backup"), BACKUP["Missing environment variable"], 2)
 
 
-def test_database_unreachable(started: Run, storage: BackupStorage) -> None:
+def test_database_unreachable(started: Run, storage: ObjectStore) -> None:
     """It is tried again, then said once; no secret is told."""
     port = free_ports(1)[0]
     process = started("backup", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{port}/d")
@@ -152,9 +152,7 @@ def test_s3_authentication_failure(started: Run, tables: Server) -> None:
     assert_row(process, BACKUP["S3 authentication failure"], 1)
 
 
-def test_disk_full(
-    started: Run, new_database: NewDatabase, disk: Callable[[str], Path], storage: BackupStorage
-) -> None:
+def test_disk_full(started: Run, new_database: NewDatabase, disk: Callable[[str], Path], storage: ObjectStore) -> None:
     """Parts of very large backups wait on disk; when that is full, the backup ends and leaves nothing there."""
     script = "CREATE TABLE t AS SELECT n, md5(n::text) || md5('x' || n) AS v FROM generate_series(1, 60000) n"
     server, folder = new_database(16, script), disk("size=1m")
@@ -169,7 +167,7 @@ def test_disk_full(
     assert ended(started("backup", server=server, TMPDIR=str(folder.parent))).status == 0
 
 
-def test_pg_dump_failure(started: Run, tables: Server, storage: BackupStorage) -> None:
+def test_pg_dump_failure(started: Run, tables: Server, storage: ObjectStore) -> None:
     """One table that may not be read: pg_dump's own words, and nothing is stored of the others."""
     told(tables, "CREATE TABLE closed (a int)", "GRANT SELECT ON authors TO PUBLIC")
     process = started("backup", server=new_role(tables))
@@ -178,7 +176,7 @@ def test_pg_dump_failure(started: Run, tables: Server, storage: BackupStorage) -
 
 
 def test_backup_file_empty(
-    started: Run, tables: Server, storage: BackupStorage, clients: dict[int, Client], tmp_path: Path
+    started: Run, tables: Server, storage: ObjectStore, clients: dict[int, Client], tmp_path: Path
 ) -> None:
     """A pg_dump that says nothing and ends with 0: nothing is uploaded."""
     (folder := tmp_path / "programs").mkdir()
@@ -215,7 +213,7 @@ def test_cannot_create_temp_database(started: Run, stored: Server) -> None:
     assert_row(process, VERIFY["Cannot create temp database"], 3)
 
 
-def test_restore_failure(started: Run, stored: Server, storage: BackupStorage) -> None:
+def test_restore_failure(started: Run, stored: Server, storage: ObjectStore) -> None:
     """A backup that the server refuses is bad."""
     missing = b"CREATE INDEX i ON public.nowhere USING btree (a);\n"
     rewrite(storage, lambda dump: dump.replace(b"CREATE VIEW", missing + b"CREATE VIEW"), forge=True)
@@ -251,7 +249,7 @@ def test_download_failure(started: Run, stored: Server, nowhere: str) -> None:
     assert_row(started("drill", server=stored, S3_ENDPOINT=nowhere), VERIFY["Download failure"], 3)
 
 
-def test_corrupted_backup_file(started: Run, stored: Server, storage: BackupStorage) -> None:
+def test_corrupted_backup_file(started: Run, stored: Server, storage: ObjectStore) -> None:
     """An object without bytes is no backup."""
     put_object(storage, b"")
     assert_row(started("drill", server=stored), VERIFY["Corrupted backup file"], 1)

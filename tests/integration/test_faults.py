@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
+from blocks.config.plan import Plan
 from blocks.errors import DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import running_storage
@@ -46,12 +46,12 @@ def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
         connection.execute("DROP DATABASE {} WITH (FORCE)", name)
 
 
-def pending(storage: BackupStorage) -> list[tuple[str, str]]:
+def pending(storage: ObjectStore) -> list[tuple[str, str]]:
     """All multipart uploads in the test's folder, with their ids."""
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
 
-def assert_nothing_is_left(storage: BackupStorage, parent: int | None = None) -> None:
+def assert_nothing_is_left(storage: ObjectStore, parent: int | None = None) -> None:
     """No object, no multipart upload, no pg_dump."""
     assert [found.key for found in storage.list_objects()] == []
     assert pending(storage) == []
@@ -90,7 +90,7 @@ def kill_pg_dump(_: Server) -> None:
 class Faulty(Upload):
     """The real sink, with something that happens once, after the first part went out."""
 
-    def __init__(self, storage: BackupStorage, happening: Callable[[], object]) -> None:
+    def __init__(self, storage: ObjectStore, happening: Callable[[], object]) -> None:
         super().__init__(storage, storage.key(KEY), expected_bytes=0)
         self._happening, self._happened = happening, False
 
@@ -102,7 +102,7 @@ class Faulty(Upload):
             self._happening()
 
 
-def dump_and(happening: Callable[[], object], server: Server, storage: BackupStorage, client: Client) -> StreamResult:
+def dump_and(happening: Callable[[], object], server: Server, storage: ObjectStore, client: Client) -> StreamResult:
     """Stream a dump into the storage by the engine alone, while something happens."""
     with running_dump(server, client) as dump:
         return stream_dump(dump, Faulty(storage, happening), 1)
@@ -120,7 +120,7 @@ def test_a_dump_that_dies_in_the_middle_leaves_nothing(
     expected: type[PgRoundtripError],
     text: str,
     big: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: dict[int, Client],
 ) -> None:
     """A dump cut short is an error that may be tried again, and never a smaller object that looks good."""
@@ -132,19 +132,19 @@ def test_a_dump_that_dies_in_the_middle_leaves_nothing(
 
 
 def test_a_dump_that_dies_once_is_tried_again(
-    big: Server, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    big: Server, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection lost in the middle costs one attempt; the next begins from nothing and makes the whole backup."""
-    put_part, attempts = BackupStorage.put_part, list[str]()
+    put_part, attempts = ObjectStore.put_part, list[str]()
 
-    def once(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+    def once(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
         if upload_id not in attempts:
             attempts.append(upload_id)
             if len(attempts) == 1:
                 terminate_backends(big)
         return put_part(self, key, upload_id, number, body)
 
-    monkeypatch.setattr(BackupStorage, "put_part", once)
+    monkeypatch.setattr(ObjectStore, "put_part", once)
     ran = flow_run(backup_flow, big, environ={"COMPRESSION_LEVEL": "1"})
     assert isinstance(ran.result, BackupResult), ran.error
     assert (ran.result.rows, len(attempts)) == (BIG, 2)
@@ -154,7 +154,7 @@ def test_a_dump_that_dies_once_is_tried_again(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_told_to_stop_leaves_nothing(
-    number: signal.Signals, big: Server, storage: BackupStorage, started_command: StartedCommand
+    number: signal.Signals, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
     """SIGTERM and Ctrl-C in the middle of a dump: the upload is aborted, pg_dump is gone, the status is not 0."""
     url = big.url.get_secret_value()
@@ -171,7 +171,7 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
 
 @pytest.mark.long
 def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
-    big: Server, storage: BackupStorage, started_command: StartedCommand
+    big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
     """A terminal sends SIGINT to all processes of a command: Prefect's temporary server outlives the run, which waits for it else."""
     url = big.url.get_secret_value()
@@ -186,7 +186,7 @@ def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
 
 def test_a_command_that_is_killed_leaves_no_backup(
     big: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     started_command: StartedCommand,
     flow_run: FlowRun,
     new_database: NewDatabase,
@@ -241,10 +241,10 @@ def test_a_sink_that_fails_stops_the_dump(limit: int, big: Server, clients: dict
 def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: dict[int, Client]) -> None:
     """A storage server that dies during the upload ends the backup with its sentence, and pg_dump with it."""
     with running_storage() as mine:
-        storage = mine.block("going")
+        storage = mine.store("going")
         # The client tries five times, longer and longer apart; twice is enough to see what comes of it.
         retries = {"mode": "standard", "max_attempts": 2}
-        storage.bucket.credentials.aws_client_parameters.config = {"retries": retries}
+        storage.config = {"retries": retries}
         port = mine.endpoint.rpartition(":")[2]
         weed = [child for child in children_of() if f"-s3.port={port}" in command_of(child)]
         assert len(weed) == 1
@@ -256,15 +256,15 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: d
 
 
 def test_an_object_that_lost_bytes_is_not_committed(
-    new_database: NewDatabase, storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage that answers yes and keeps less than it was sent gets no manifest, so nothing claims to be a backup."""
-    put = BackupStorage.put
+    put = ObjectStore.put
 
-    def lossy(self: BackupStorage, key: str, data: bytes, content_type: str = "application/json") -> None:
+    def lossy(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
         put(self, key, data[:-1], content_type)
 
-    monkeypatch.setattr(BackupStorage, "put", lossy)
+    monkeypatch.setattr(ObjectStore, "put", lossy)
     ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
     assert isinstance(ran.error, StorageError)
     assert "S3 upload failed" in ran.error.sentence
@@ -273,20 +273,20 @@ def test_an_object_that_lost_bytes_is_not_committed(
 
 def test_a_manifest_that_cannot_be_written_fails_the_backup(
     new_database: NewDatabase,
-    storage: BackupStorage,
+    storage: ObjectStore,
     plan_for: Callable[..., Plan],
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without its manifest a dump is no finished backup of ours, and the run says that it failed."""
-    put = BackupStorage.put
+    put = ObjectStore.put
 
-    def refusing(self: BackupStorage, key: str, data: bytes, content_type: str = "application/json") -> None:
+    def refusing(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
         if key.endswith(".manifest.json"):
             raise StorageError(key, message="S3 upload failed")
         put(self, key, data, content_type)
 
-    monkeypatch.setattr(BackupStorage, "put", refusing)
+    monkeypatch.setattr(ObjectStore, "put", refusing)
     ran = flow_run(backup_flow, new_database(16))
     assert isinstance(ran.error, StorageError)
     assert not any(b.has_manifest for b in read_catalog(storage))

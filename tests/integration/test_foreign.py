@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from blocks.config.environment import child_environment
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from tasks.engine import checklist
 from tasks.engine.clients import Client
 from tests.conftest import Ended, NewDatabase
@@ -25,7 +25,7 @@ CREATE TABLE empty (a int); GRANT SELECT ON t TO PUBLIC;
     "options", ["--inserts", "--no-owner --no-acl", "--clean --if-exists", "--column-inserts --no-comments"]
 )
 def test_usual_options_of_pg_dump_are_no_damage(
-    options: str, new_database: NewDatabase, command_line: Callable[..., Ended], storage: BackupStorage, clients: dict[int, Client]
+    options: str, new_database: NewDatabase, command_line: Callable[..., Ended], storage: ObjectStore, clients: dict[int, Client]
 ) -> None:  # fmt: skip
     """What cannot be compared with such a dump is `not possible` in the report, and no check fails."""
     server = new_database(16, _SCRIPT)

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.demo.services import Storage
 from flows.restore import restore
@@ -60,17 +60,17 @@ def assert_proven(report: DrillReport, impossible: frozenset[str] | set[str] = f
 
 
 @pytest.fixture(scope="module")
-def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage) -> Callable[[int], BackupStorage]:
+def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage) -> Callable[[int], ObjectStore]:
     """A function that backs up, once, a database of a major version with every kind of object, and everything hard."""
-    made: dict[int, BackupStorage] = {}
+    made: dict[int, ObjectStore] = {}
 
-    def make(major: int) -> BackupStorage:
+    def make(major: int) -> ObjectStore:
         if major not in made:
             server = server_of(major)
             told(server, "CREATE DATABASE healthy")
             hard = re.sub(r"(?m)^CREATE ROLE .*$", "", HARD_SQL.read_text())
             psql(clients[major], server.on("healthy"), ROLES + hard + EVERY_KIND_SQL.read_text())
-            made[major] = storage_server.block(f"healthy/{major}")
+            made[major] = storage_server.store(f"healthy/{major}")
             take_backup(made[major], server.on("healthy"), clients[major])
             told(server, "DROP DATABASE healthy")
         return made[major]
@@ -82,7 +82,7 @@ def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage)
 def test_every_kind_of_object(
     source: int,
     target: int,
-    hard_backups: Callable[[int], BackupStorage],
+    hard_backups: Callable[[int], ObjectStore],
     places_on: PlacesOn,
     server_of: ServerOf,
     clients: Clients,
@@ -105,8 +105,8 @@ def test_an_older_server_is_never_the_backups_fault(
     source: int,
     target: int,
     new_database: NewDatabase,
-    hard_backups: Callable[[int], BackupStorage],
-    storage: BackupStorage,
+    hard_backups: Callable[[int], ObjectStore],
+    storage: ObjectStore,
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:
@@ -120,7 +120,7 @@ def test_an_older_server_is_never_the_backups_fault(
 
 
 def test_a_server_that_counts_the_versions_of_its_columns(
-    new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A pg_dump that is older than the server's minor release prints its counts.
 
@@ -136,7 +136,7 @@ def test_a_server_that_counts_the_versions_of_its_columns(
 def test_a_newer_pg_dump_than_the_server(
     source: int,
     hard_database: Callable[[int], Server],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:
@@ -150,7 +150,7 @@ def test_a_newer_pg_dump_than_the_server(
 
 
 def test_a_foreign_backup(
-    new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """Another tool's dump of everything that is usual has only rows that are passed, but for what it cannot say."""
     take_backup(storage, new_database(16, LIBRARY + LARGE_OBJECTS), clients[16])
@@ -177,7 +177,7 @@ KINDS = {
 
 @pytest.mark.parametrize(("number", "kind"), list(enumerate(KINDS)), ids=str)
 def test_an_odd_database(
-    number: int, kind: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    number: int, kind: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A database that has nothing, or nothing but one kind of thing, is PROVEN to have just that."""
     take_backup(storage, new_database(15, KINDS[kind]), clients[15])
@@ -186,7 +186,7 @@ def test_an_odd_database(
 
 @pytest.mark.parametrize(("major", "extension"), [(15, "hstore"), (16, "vector"), (17, "pg_trgm"), (18, "vector")])
 def test_an_extension(
-    major: int, extension: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    major: int, extension: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """An extension comes back, and its version is named."""
     take_backup(storage, new_database(major, f"CREATE EXTENSION {extension}"), clients[major])
@@ -197,7 +197,7 @@ def test_an_extension(
 
 @pytest.mark.parametrize("level", [1, 6, 9])
 def test_every_compression(
-    level: int, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    level: int, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """Whatever compressed it, it is read."""
     take_backup(storage, new_database(15, LIBRARY + LARGE_OBJECTS), clients[15], level=level)
@@ -205,7 +205,7 @@ def test_every_compression(
 
 
 def test_what_the_server_prints_differently_is_no_corruption(
-    new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """Inherited columns come back in another order, and IN lists of varchar in another spelling."""
     script = """
@@ -229,7 +229,7 @@ BEHIND = {
 
 @pytest.mark.parametrize("case", BEHIND)
 def test_a_sequence_that_the_source_left_behind(
-    case: str, new_database: NewDatabase, storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    case: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """It is a warning, and no fault of the backup: the next value that it gives is taken already."""
     take_backup(storage, new_database(15, f"CREATE TABLE t (id serial PRIMARY KEY); {BEHIND[case]}"), clients[15])
@@ -279,7 +279,7 @@ def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str
 def test_any_encoding_and_locale(
     locale: str,
     database_in: Callable[[str], Server],
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
     places_on: PlacesOn,
 ) -> None:
@@ -298,7 +298,7 @@ def test_any_encoding_and_locale(
 
 
 def test_a_locale_that_the_drill_server_lacks_is_replaced(
-    database_in: Callable[[str], Server], storage: BackupStorage, places_on: PlacesOn, clients: Clients
+    database_in: Callable[[str], Server], storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A server without ICU still proves the contents of a database that used it; by which rules it orders text, it cannot."""
     take_backup(storage, database_in("ICU"), clients[15])
@@ -312,7 +312,7 @@ def test_a_locale_that_the_drill_server_lacks_is_replaced(
 def test_a_foreign_backup_in_another_encoding(
     locale: str,
     database_in: Callable[[str], Server],
-    storage: BackupStorage,
+    storage: ObjectStore,
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blocks.config.environment import child_environment
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from flows.restore import restore
 from tasks.engine import checklist
 from tasks.engine.clients import Client
@@ -62,7 +62,7 @@ def _after_its_own_key(command: str) -> Edit:
 @pytest.mark.parametrize("major", [15, 18])
 @pytest.mark.parametrize("hide", [_other_escapes, _other_encoding, _after_its_own_key], ids=lambda f: f.__name__)
 def test_a_hidden_command_is_not_carried_out(
-    major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: BackupStorage,
+    major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: ObjectStore,
     tmp_path: Path, flow_run: FlowRun,
 ) -> None:  # fmt: skip
     """Psql runs as us: were the scanner to overlook it, psql has no commands while it reads a backup; restores neither."""
@@ -91,7 +91,7 @@ BEYOND = [
 
 @pytest.mark.parametrize("statement", BEYOND)
 def test_what_reaches_beyond_the_database_is_refused(
-    statement: str, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    statement: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """No dump of one database holds such a statement; it is not carried out, and nothing is said of the backup."""
     server = new_database(16, LIBRARY)
@@ -115,7 +115,7 @@ CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION note();
 
 @pytest.mark.parametrize("major", [15, 16, 18])
 def test_an_audit_of_ddl_does_not_fire(
-    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """What fires at DDL would write rows that were not dumped, or forbid the restore; drills and restores are spared it."""
     server = new_database(major, AUDITED)
@@ -140,7 +140,7 @@ CREATE POLICY p ON t USING (a = (SELECT 'lit')); CREATE POLICY p2 ON t USING (EX
 
 @pytest.mark.parametrize("major", [15, 18])
 def test_a_nameless_literal_is_no_difference(
-    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """PostgreSQL prints it in two ways, before and after a restore."""
     server = new_database(major, LITERALS)
@@ -149,12 +149,12 @@ def test_a_nameless_literal_is_no_difference(
     assert (report.verdict, report.cause) == ("PROVEN", "")
 
 
-def _foreign(storage: BackupStorage, command: list[str], environ: dict[str, str]) -> None:
+def _foreign(storage: ObjectStore, command: list[str], environ: dict[str, str]) -> None:
     dumped = subprocess.run(command, env=environ, capture_output=True, check=True)
     put_object(storage, subprocess.run(["gzip"], input=dumped.stdout, capture_output=True, check=True).stdout)
 
 
-def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, storage: BackupStorage) -> None:
+def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
     """Another tool's dump may hold rows as statements: they are not compared, which is said, and not shown."""
     server = new_database(
         16, "CREATE TABLE t (a int, b text); INSERT INTO t SELECT n, 'secret ' || n FROM generate_series(1, 9) n"
@@ -168,7 +168,7 @@ def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, stor
 
 
 def test_names_in_needless_quotes_are_the_same_names(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """`pg_dump --quote-all-identifiers` is a matter of style."""
     server = new_database(16, LIBRARY + 'CREATE TABLE "Odd ""name" (a int);')
@@ -179,9 +179,7 @@ def test_names_in_needless_quotes_are_the_same_names(
     assert results(report)[checklist.DIGESTS] == "passed"
 
 
-def test_a_role_may_be_called_like_everybody(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage
-) -> None:
+def test_a_role_may_be_called_like_everybody(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
     """In quotes PUBLIC is a name like any other, and is made in a throwaway server."""
     server = new_database(16, "CREATE TABLE t (a int)")
     told(server, 'CREATE ROLE "PUBLIC"', 'ALTER TABLE t OWNER TO "PUBLIC"')
@@ -194,7 +192,7 @@ def test_a_role_may_be_called_like_everybody(
 
 @pytest.mark.usefixtures("unguarded")
 def test_what_a_server_refuses_may_be_a_sound_object(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """The report says of the object what is known of it, though the restore failed."""
     server = new_database(16, LIBRARY)

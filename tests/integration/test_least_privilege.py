@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from blocks.config.plan import Plan
 from blocks.errors import DatabaseError
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from tasks.check import check_plan
 from tasks.engine.clients import Client
 from tasks.place import Place
@@ -61,7 +61,7 @@ def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[S
 
 
 def test_the_role_for_backups_reads_everything_and_writes_nothing(
-    app: Server, plan_for: Callable[..., Plan], storage: BackupStorage, clients: dict[int, Client]
+    app: Server, plan_for: Callable[..., Plan], storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
     """It takes a whole backup, `check` agrees, and no statement of it changes anything, though it lifts its own limit."""
     told(app, *FOR_BACKUPS)
@@ -99,7 +99,7 @@ def test_the_first_block_alone_is_not_enough_for_everything(app: Server, plan_fo
 
 @pytest.mark.parametrize("app", [15], indirect=True)
 def test_the_role_for_drills(
-    app: Server, new_database: NewDatabase, storage: BackupStorage, clients: dict[int, Client]
+    app: Server, new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
     """On a server of its own it proves a backup when it is called like the owner; by another name it cannot, and says so."""
     take_backup(storage, app, clients[15])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from blocks.plan import Plan
+from blocks.config.plan import Plan
 from blocks.sql.server import Server
 from flows.backup import backup
 from flows.restore_drill import restore_drill

@@ -15,8 +15,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tests.conftest import Ended, NewDatabase, command_environment
 from tests.integration.children import Children, schedule_run
@@ -100,7 +100,7 @@ def end_of(run: UUID, api: str) -> str:
 
 
 def test_a_worker(
-    new_database: NewDatabase, storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path
+    new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> None:
     """With the variables that the documentation gives, its own lines look the same; and a run that failed does not stop the next."""
     server = new_database(16, LIBRARY)

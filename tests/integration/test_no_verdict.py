@@ -10,9 +10,8 @@ from pydantic import SecretStr
 
 import flows.restore_drill as drill_flow
 from blocks.errors import StorageUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from flows.restore_drill import restore_drill
 from tasks.drill import choose_backup, rehearse_restore
@@ -34,6 +33,7 @@ from tests.integration.objects import (
     without_manifest,
 )
 from tests.integration.sandboxes import rehearsed
+from tests.plans import plan_of
 
 Clients = dict[int, Client]
 ServerOf = Callable[[int], Server]
@@ -69,7 +69,7 @@ def only_here(server_of: ServerOf) -> Iterator[str]:
 
 @pytest.mark.parametrize("named", ROLES)
 def test_a_missing_role(
-    named: str, only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: BackupStorage
+    named: str, only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
     """Roles belong to a server, so no backup of a database brings them; a sandbox has them made, and proves the backup."""
     script = f"CREATE TABLE t (a int); INSERT INTO t VALUES (1); SELECT lo_from_bytea(1, 'x'); {ROLES[named]}"
@@ -82,7 +82,7 @@ def test_a_missing_role(
 
 
 def test_a_missing_tablespace(
-    new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: BackupStorage
+    new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
     """Tablespaces belong to a server too, and are made in a sandbox."""
     server = server_of(16)
@@ -104,7 +104,7 @@ def test_a_missing_tablespace(
     "CREATE EXTENSION hstore; SELECT lo_from_bytea(1, 'x'); CREATE PUBLICATION p FOR ALL TABLES",
 ])  # fmt: skip
 def test_a_missing_extension(
-    script: str, kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: BackupStorage
+    script: str, kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
     """An extension that is not installed where the drill is belongs to the programs there, and is named."""
     take_backup(storage, new_database(15, script), clients[15])
@@ -125,7 +125,7 @@ NOT_BUILT_IN = {
 
 @pytest.mark.parametrize("what", NOT_BUILT_IN)
 def test_what_a_server_was_built_without(
-    what: str, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    what: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """What comes with the programs or the operating system is in no backup."""
     script, cause = NOT_BUILT_IN[what]
@@ -136,7 +136,7 @@ def test_what_a_server_was_built_without(
 
 @pytest.mark.parametrize("kind", ["database", "sandbox"])
 def test_an_older_server(
-    kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: BackupStorage
+    kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
     """What an older server does not understand is no fault of the backup; the versions are named."""
     take_backup(storage, new_database(18, LIBRARY + LARGE_OBJECTS), clients[18])
@@ -145,7 +145,7 @@ def test_an_older_server(
 
 
 def test_a_role_that_may_not_create_databases(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """The drill was not even begun, and the server is as it was."""
     source = new_database(16, LIBRARY)
@@ -156,7 +156,7 @@ def test_a_role_that_may_not_create_databases(
     assert databases_of(source) == before
 
 
-def test_a_role_that_may_not_restore(new_database: NewDatabase, clients: Clients, storage: BackupStorage) -> None:
+def test_a_role_that_may_not_restore(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
     """A role that may create a database and not what is in the backup concludes nothing either."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
@@ -167,7 +167,7 @@ def test_a_role_that_may_not_restore(new_database: NewDatabase, clients: Clients
 
 
 def test_a_missing_role_hides_no_damage(
-    only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: BackupStorage
+    only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
     """A server that refuses the beginning does not keep the rest from being looked at: a damaged backup is FAILED."""
     script = "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 9) FROM generate_series(1, 12000) n; ALTER TABLE t OWNER TO only_here"
@@ -197,44 +197,44 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bucket_that_cannot_be_reached(flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody answers nothing is known, not even which backups there are."""
     # The client tries five times, longer and longer apart; once is enough to see what comes of it.
-    at = BackupStorage.at
+    at = ObjectStore.at
 
-    def once(**fields: object) -> BackupStorage:
+    def once(**fields: object) -> ObjectStore:
         storage = at(**fields)  # type: ignore[arg-type]
         retries = {"mode": "standard", "max_attempts": 1}
-        storage.bucket.credentials.aws_client_parameters.config = {"retries": retries}
+        storage.config = {"retries": retries}
         return storage
 
-    monkeypatch.setattr(BackupStorage, "at", once)
+    monkeypatch.setattr(ObjectStore, "at", once)
     ran = flow_run(restore_drill, environ={"S3_ENDPOINT": f"http://127.0.0.1:{free_ports(1)[0]}"})
     assert ran.state == "INCONCLUSIVE"
     assert_inconclusive(ran.result, "Failed to download backup from S3")
 
 
 def test_keys_that_are_wrong(
-    flow_run: FlowRun, new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    flow_run: FlowRun, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """A storage that refuses us says nothing about what it keeps."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     ran = flow_run(restore_drill, environ={"S3_SECRET_ACCESS_KEY": "not the secret"})
     assert ran.state == "INCONCLUSIVE"
     assert_inconclusive(ran.result, "Access Denied")
-    assert [b["verdict"] for b in list_catalog(Plan(storage=storage))] == [None]
+    assert [b["verdict"] for b in list_catalog(plan_of(storage))] == [None]
 
 
 def test_keys_that_stop_being_right(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage, storage_server: Storage
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, storage_server: Storage
 ) -> None:
     """The same in the middle of a drill."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     place = Place("sandbox", client=clients[16])
     with pytest.MonkeyPatch.context() as patched:
-        get = BackupStorage.get
-        wrong = BackupStorage.at(
-            endpoint=storage.endpoint, bucket=storage.bucket.bucket_name, prefix=storage.bucket.bucket_folder,
+        get = ObjectStore.get
+        wrong = ObjectStore.at(
+            endpoint=storage.endpoint, bucket=storage.bucket, prefix=storage.folder,
             region="us-east-1", key_id=storage_server.key_id, secret=SecretStr("not the secret"),
         )  # fmt: skip
-        patched.setattr(BackupStorage, "get", lambda _, key: get(wrong, key))
+        patched.setattr(ObjectStore, "get", lambda _, key: get(wrong, key))
         assert_inconclusive(rehearsed(storage, place), "Access Denied")
 
 
@@ -246,10 +246,10 @@ Flip = Callable[[int], int]  # which byte to change in a reading; the first is n
 @pytest.fixture
 def flipping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flip], list[int]]:
     """A function that changes one bit in what readings of objects bring, not in the object: below 0 is nowhere."""
-    read, readings = BackupStorage.open_range, list[int]()
+    read, readings = ObjectStore.open_range, list[int]()
 
     def start(which: Flip) -> list[int]:
-        def open_range(self: BackupStorage, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        def open_range(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
             if length is not None:
                 yield from read(self, key, start, length)
                 return
@@ -262,7 +262,7 @@ def flipping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flip], list[int]]:
                 at -= len(chunk)
                 yield bytes(changed)
 
-        monkeypatch.setattr(BackupStorage, "open_range", open_range)
+        monkeypatch.setattr(ObjectStore, "open_range", open_range)
         return readings
 
     return start
@@ -274,7 +274,7 @@ def test_what_comes_damaged_once_is_read_again(
     manifest: bool,
     new_database: NewDatabase,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
     flipping: Callable[[Flip], list[int]],
 ) -> None:
@@ -289,7 +289,7 @@ def test_what_comes_damaged_once_is_read_again(
 
 
 @pytest.fixture
-def refused_at(new_database: NewDatabase, clients: Clients, storage: BackupStorage) -> int:
+def refused_at(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> int:
     """Where psql stumbles over a flipped bit, in a backup that is not compressed and so large that it does at once."""
     script = "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 9) AS v FROM generate_series(1, 12000) n"
     manifest = take_backup(storage, new_database(16, script), clients[16])
@@ -311,7 +311,7 @@ def test_a_server_that_refuses_what_came_damaged(
     network: str,
     refused_at: int,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     flipping: Callable[[Flip], list[int]],
 ) -> None:
     """Only what two readings agree on is held against a backup, whoever noticed it first."""

@@ -12,9 +12,8 @@ from datetime import timedelta
 import pytest
 
 from blocks.errors import StorageDenied
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore_drill import restore_drill
@@ -27,6 +26,7 @@ from tasks.engine.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest
+from tests.plans import plan_of
 from tests.unit.test_catalog import report
 
 Clients = dict[int, Client]
@@ -44,7 +44,7 @@ def library(new_database: NewDatabase) -> Server:
 
 
 @pytest.fixture
-def taken(storage: BackupStorage, library: Server, clients: Clients) -> Callable[..., list[str]]:
+def taken(storage: ObjectStore, library: Server, clients: Clients) -> Callable[..., list[str]]:
     """A function that puts backups of some names into the storage, the first one real and the others its copies."""
 
     def take(*names: str) -> list[str]:
@@ -56,9 +56,9 @@ def taken(storage: BackupStorage, library: Server, clients: Clients) -> Callable
     return take
 
 
-def names_in(storage: BackupStorage) -> set[str]:
+def names_in(storage: ObjectStore) -> set[str]:
     """The names of the backups that are listed."""
-    return {b["name"] for b in list_catalog(Plan(storage=storage))}
+    return {b["name"] for b in list_catalog(plan_of(storage))}
 
 
 def reasons(ran: object) -> dict[str, str]:
@@ -69,7 +69,7 @@ def reasons(ran: object) -> dict[str, str]:
 
 def test_old_backups_go_after_a_backup(
     taken: Callable[..., list[str]],
-    storage: BackupStorage,
+    storage: ObjectStore,
     library: Server,
     flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
@@ -88,7 +88,7 @@ def test_old_backups_go_after_a_backup(
 
 
 def test_one_retention_leaves_another_databases_backups(
-    taken: Callable[..., list[str]], storage: BackupStorage, new_database: NewDatabase, flow_run: FlowRun
+    taken: Callable[..., list[str]], storage: ObjectStore, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
     """Who keeps two databases in one folder by mistake loses nothing by it: what a manifest says is another's stays."""
     theirs = taken(ago(days=20), ago(days=30))
@@ -99,7 +99,7 @@ def test_one_retention_leaves_another_databases_backups(
 
 
 def test_a_dry_run_shows_what_would_go_and_why(
-    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+    taken: Callable[..., list[str]], storage: ObjectStore, command_line: Callable[..., Ended]
 ) -> None:
     """`prune --dry-run` names every backup with its reason and removes nothing; without it the old ones go."""
     newest, old = taken(ago(minutes=5), ago(days=30))
@@ -118,7 +118,7 @@ def test_a_dry_run_shows_what_would_go_and_why(
 
 
 def test_the_newest_proven_backup_stays(
-    taken: Callable[..., list[str]], storage: BackupStorage, library: Server, flow_run: FlowRun
+    taken: Callable[..., list[str]], storage: ObjectStore, library: Server, flow_run: FlowRun
 ) -> None:
     """Of old backups the newest one that a drill has proven stays, whatever a later drill could not find out."""
     oldest, proven, unproven, newest = taken(ago(days=40), ago(days=30), ago(days=20), ago(minutes=5))
@@ -135,7 +135,7 @@ def test_the_newest_proven_backup_stays(
 
 
 def test_nothing_goes_while_no_recent_backup_exists(
-    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun
+    taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """When backups have stopped, old ones are all there is: nothing is removed, and a warning says why."""
     old, newest = taken(ago(days=30), ago(hours=5))
@@ -148,7 +148,7 @@ def test_nothing_goes_while_no_recent_backup_exists(
 
 
 def test_an_unfinished_object_does_not_stand_for_a_backup(
-    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun
+    taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """An object without its manifest may be half a backup: the newest whole one stays, however old."""
     older, whole = taken(ago(days=40), ago(days=30))
@@ -165,18 +165,18 @@ def test_an_unfinished_object_does_not_stand_for_a_backup(
 
 
 def test_what_is_listed_as_ours_is_whole_at_every_moment(
-    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest goes before the object: a prune that dies between leaves no manifest without its object."""
     old, _ = taken(ago(days=30), ago(minutes=5))
     removed: list[str] = []
-    remove = BackupStorage.remove
+    remove = ObjectStore.remove
 
-    def watched(block: BackupStorage, key: str) -> None:
+    def watched(block: ObjectStore, key: str) -> None:
         removed.append(key.removeprefix(storage.key(old)))
         remove(block, key)
 
-    monkeypatch.setattr(BackupStorage, "remove", watched)
+    monkeypatch.setattr(ObjectStore, "remove", watched)
     flow_run(prune)
     assert removed.index(catalog.MANIFEST) < removed.index(catalog.OBJECT)
 
@@ -184,7 +184,7 @@ def test_what_is_listed_as_ours_is_whole_at_every_moment(
 @pytest.mark.parametrize("step", range(1, 10))
 def test_a_prune_that_dies_loses_nothing(
     taken: Callable[..., list[str]],
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
@@ -195,15 +195,15 @@ def test_a_prune_that_dies_loses_nothing(
         storage.put(storage.key(name + catalog.OBJECT), object_of(storage, name), "application/gzip")
         storage.put(storage.key(name + catalog.REPORT), report(name, Verdict(verdict)).encode())
     rule = {"BACKUP_KEEP_LAST": "1", "BACKUP_INTERVAL": "604800"}
-    remove, requests = BackupStorage.remove, itertools.count(1)
+    remove, requests = ObjectStore.remove, itertools.count(1)
 
-    def dying(block: BackupStorage, key: str) -> None:
+    def dying(block: ObjectStore, key: str) -> None:
         if next(requests) >= step:
             raise KeyboardInterrupt
         remove(block, key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(BackupStorage, "remove", dying)
+        patched.setattr(ObjectStore, "remove", dying)
         with pytest.raises(KeyboardInterrupt):
             flow_run(prune, environ=rule)
     left = catalog.read_catalog(storage)
@@ -221,7 +221,7 @@ def test_a_prune_that_dies_loses_nothing(
 
 
 def test_grandfathers_stay(
-    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+    taken: Callable[..., list[str]], storage: ObjectStore, command_line: Callable[..., Ended]
 ) -> None:
     """BACKUP_KEEP_* keep one backup for each of their periods, and the table says for which."""
     names = taken(ago(minutes=5), ago(days=40), ago(days=40, hours=1), ago(days=400), ago(days=800))
@@ -238,7 +238,7 @@ def test_grandfathers_stay(
 
 
 def test_old_backups_go_although_backups_have_stopped(
-    taken: Callable[..., list[str]], storage: BackupStorage, command_line: Callable[..., Ended]
+    taken: Callable[..., list[str]], storage: ObjectStore, command_line: Callable[..., Ended]
 ) -> None:
     """The warning says how to prune all the same, and that does."""
     _, newest = taken(ago(days=30), ago(days=20))
@@ -251,7 +251,7 @@ def test_old_backups_go_although_backups_have_stopped(
 
 
 def test_a_manifest_that_never_came(
-    taken: Callable[..., list[str]], storage: BackupStorage, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed run left between its upload and its manifest is removed a day later; another tool's object of that name and age is not."""
     (whole,) = taken(ago(minutes=5))
@@ -269,7 +269,7 @@ def test_a_manifest_that_never_came(
     assert names_in(storage) == {whole, lost, strangers}
 
 
-def test_more_than_a_page_of_backups(storage: BackupStorage, flow_run: FlowRun) -> None:
+def test_more_than_a_page_of_backups(storage: ObjectStore, flow_run: FlowRun) -> None:
     """A listing of more than 1,000 keys is read to its end: the newest stay, wherever in it they stand."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: put_object(storage, b"x" * 100, ago(minutes=5 + n)), range(1100)))
@@ -288,21 +288,21 @@ def names_in_order(decided: RetentionPlan) -> list[str]:
 
 def test_what_could_not_be_deleted_is_counted(
     taken: Callable[..., list[str]],
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An object that is locked stays, the others go, and the log and the history say how many of how many."""
     _, locked, free = taken(ago(minutes=5), ago(days=31), ago(days=30))
-    remove = BackupStorage.remove
+    remove = ObjectStore.remove
 
-    def partly(block: BackupStorage, key: str) -> None:
+    def partly(block: ObjectStore, key: str) -> None:
         if locked in key:
             raise StorageDenied(key)
         remove(block, key)
 
-    monkeypatch.setattr(BackupStorage, "remove", partly)
+    monkeypatch.setattr(ObjectStore, "remove", partly)
     ran = flow_run(prune)
     assert (ran.state, ran.result.failed, [b.name for b in ran.result.removals]) == ("Completed", 1, [free])
     (warning,) = (said for said in caplog.messages if said.startswith("Could not delete"))
@@ -312,7 +312,7 @@ def test_what_could_not_be_deleted_is_counted(
 
 def test_a_key_that_may_not_delete_is_warned_about(
     taken: Callable[..., list[str]],
-    storage: BackupStorage,
+    storage: ObjectStore,
     library: Server,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
@@ -321,10 +321,10 @@ def test_a_key_that_may_not_delete_is_warned_about(
     """A storage that refuses to delete costs space and no backup: the run succeeds, and what stayed is named."""
     old, _ = taken(ago(days=30), ago(minutes=5))
 
-    def denied(_: BackupStorage, key: str) -> None:
+    def denied(_: ObjectStore, key: str) -> None:
         raise StorageDenied(key)
 
-    monkeypatch.setattr(BackupStorage, "remove", denied)
+    monkeypatch.setattr(ObjectStore, "remove", denied)
     made = flow_run(backup, library)
     assert (made.error, made.state) == (None, "Completed")
     assert {old, made.result.name} <= names_in(storage)

@@ -23,9 +23,9 @@ from blocks.errors import (
     RestoreFailed,
     TargetNotEmpty,
 )
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from flows.restore import restore
 from tasks.clock import utc_now
@@ -58,7 +58,7 @@ OLD = "CREATE TABLE precious (a int); INSERT INTO precious SELECT generate_serie
 
 
 @pytest.fixture
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database with tables and large objects on PostgreSQL 16, and a backup of it."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[16])
@@ -73,7 +73,7 @@ def test_a_missing_database_is_created(
     major: int,
     hard_database: Callable[[int], Server],
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     command_line: Callable[..., Ended],
 ) -> None:
     """Restoring to a URL whose database does not exist makes it, and its contents are what was backed up."""
@@ -106,7 +106,7 @@ def test_a_backup_that_is_not_there(name: str, library: Server, command_line: Ca
 
 
 def test_a_backup_that_a_drill_failed(
-    library: Server, storage: BackupStorage, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
+    library: Server, storage: ObjectStore, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever restores it is told so, and what of it can be had is had all the same."""
     failed = report(NAME, Verdict.FAILED).model_copy(update={"cause": "rows differ"})
@@ -121,12 +121,12 @@ def test_a_target_that_refuses_the_password(
     library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said in the server's words before anything of the backup is downloaded, and the password is not."""
-    real = BackupStorage.open_range
+    real = ObjectStore.open_range
 
-    def manifests_alone(self: BackupStorage, key: str, *rest: Any) -> Any:
+    def manifests_alone(self: ObjectStore, key: str, *rest: Any) -> Any:
         return pytest.fail("the backup was downloaded") if key.endswith(".sql.gz") else real(self, key, *rest)
 
-    monkeypatch.setattr(BackupStorage, "open_range", manifests_alone)
+    monkeypatch.setattr(ObjectStore, "open_range", manifests_alone)
     wrong = Server(url=SecretStr(conninfo_url({**library.parameters(), "password": "hidden-word"})))
     done = flow_run(restore, to=wrong, backup="latest")
     assert isinstance(done.error, DatabaseRefused)
@@ -311,7 +311,7 @@ def test_a_damaged_backup_changes_nothing(
     library: Server,
     new_database: NewDatabase,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
 ) -> None:
     """Whatever is wrong with the object, the target stays as it was, though --replace was given; no database is left."""
@@ -329,7 +329,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
     library: Server,
     new_database: NewDatabase,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     tmp_path: Path,
     command_line: Callable[..., Ended],
 ) -> None:
@@ -348,7 +348,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
 
 
 def test_a_psql_command_hides_behind_no_other(
-    library: Server, storage: BackupStorage, tmp_path: Path, flow_run: FlowRun
+    library: Server, storage: ObjectStore, tmp_path: Path, flow_run: FlowRun
 ) -> None:
     """Where psql takes several commands on one line, none of them is run but the two that pg_dump writes."""
     trace, target = tmp_path / "trace", library.on("never made")
@@ -366,7 +366,7 @@ def test_a_failure_after_the_large_objects_leaves_nothing(
     library: Server,
     new_database: NewDatabase,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     flow_run: FlowRun,
 ) -> None:
     """The large objects' part of a dump commits by itself; a fault after it still changes nothing in the target."""
@@ -386,7 +386,7 @@ def test_a_failure_after_the_large_objects_leaves_nothing(
 
 
 @pytest.fixture
-def owned(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Callable[..., Server]:
+def owned(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Callable[..., Server]:
     """A function that makes an empty database of a role without CREATEDB; with a script, of that and a backup of it."""
 
     def create(script: str = "", role: Server | None = None) -> Server:
@@ -415,7 +415,7 @@ def test_a_role_without_createdb_restores_into_its_empty_database(
 
 @pytest.mark.usefixtures("unguarded")
 def test_in_place_without_large_objects_is_one_transaction(
-    owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    owned: Callable[..., Server], clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """A restore in place that fails at its very end leaves nothing, and says so."""
     source = owned(LIBRARY)
@@ -431,7 +431,7 @@ def test_in_place_without_large_objects_is_one_transaction(
 
 
 def test_in_place_checks_the_whole_backup_first(
-    owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    owned: Callable[..., Server], clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """A damaged backup is found out before the first statement of a restore in place."""
     source = owned(LIBRARY + LARGE_OBJECTS)
@@ -453,7 +453,7 @@ CREATE PUBLICATION selection FOR TABLE books;
 @pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("early", [True, False])
 def test_what_a_failed_restore_in_place_left_can_be_cleared(
-    early: bool, owned: Callable[..., Server], clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    early: bool, owned: Callable[..., Server], clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """With large objects a failure leaves a part: the hint says how to clear it, and doing that makes the target new."""
     source = owned(LIBRARY + LARGE_OBJECTS + MORE)
@@ -536,7 +536,7 @@ def test_a_killed_restore_changes_nothing(
     library: Server,
     new_database: NewDatabase,
     clients: Clients,
-    storage: BackupStorage,
+    storage: ObjectStore,
     started_command: StartedCommand,
     flow_run: FlowRun,
 ) -> None:
@@ -587,7 +587,7 @@ def test_a_restore_sweeps_nobody_who_is_at_work(library: Server, new_database: N
 
 def test_the_target_url_leaves_the_arguments_from_any_folder(
     library: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     storage_server: Storage,
     prefect_api: str,
     tmp_path: Path,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from tests.conftest import MAJORS, Ended, databases_of
 from tests.integration.objects import asked
 
@@ -21,7 +21,7 @@ def test_a_hard_database_is_proven(
     major: int,
     hard_database: Callable[[int], Server],
     command_line: Callable[..., Ended],
-    storage: BackupStorage,
+    storage: ObjectStore,
 ) -> None:
     """Everything that is hard to dump and compare is PROVEN, three queries count it, and no database is left behind."""
     server = hard_database(major)

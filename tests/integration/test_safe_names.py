@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blocks.plan import Plan
+from blocks.config.plan import Plan
 from blocks.sql.server import Server
 from tasks.check import check_plan
 from tests.conftest import Ended, NewDatabase

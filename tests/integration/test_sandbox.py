@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseError, DatabaseRefused, DatabaseUnreachable
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill
 from tasks.engine import folders as folders_module
@@ -48,7 +48,7 @@ Clients = dict[int, Client]
 
 
 @pytest.fixture
-def sleeping(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> Server:
+def sleeping(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
     """A database, and a backup of it whose restore sleeps after the data."""
     source = new_database(15, LIBRARY)
     take_backup(storage, source, clients[15])
@@ -139,7 +139,7 @@ def test_a_drill_that_is_told_to_stop_at_once_leaves_nothing(started_command: St
 
 def test_the_next_drill_sweeps_what_a_killed_one_left(
     sleeping: Server,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: Clients,
     started_command: StartedCommand,
     flow_run: FlowRun,
@@ -252,7 +252,7 @@ SELECT tableowner FROM pg_tables WHERE tablename = 'books';
 
 
 @pytest.fixture
-def with_roles(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> None:
+def with_roles(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> None:
     """A backup that names roles and a tablespace that no other server has."""
     source = new_database(16, LIBRARY)
     told(
@@ -272,7 +272,7 @@ def with_roles(new_database: NewDatabase, storage: BackupStorage, clients: Clien
 
 
 @pytest.mark.usefixtures("with_roles")
-def test_roles_and_tablespaces_are_made(storage: BackupStorage, clients: Clients, home: Path) -> None:
+def test_roles_and_tablespaces_are_made(storage: ObjectStore, clients: Clients, home: Path) -> None:
     """What a dump names and cannot bring is there, and is nobody's way in."""
     queries = read_queries(ROLES)
     report = rehearsed(storage, Place("sandbox", client=clients[16]), queries)
@@ -290,7 +290,7 @@ def test_roles_and_tablespaces_are_made(storage: BackupStorage, clients: Clients
 def test_a_bucket_is_enough(
     given: str,
     new_database: NewDatabase,
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: Clients,
     command_line: Callable[..., Ended],
     home: Path,

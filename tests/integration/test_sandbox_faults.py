@@ -14,7 +14,7 @@ import pytest
 import tasks.engine.second_dump
 import tasks.rehearsal
 from blocks.errors import DatabaseError
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from flows.restore_drill import restore_drill
 from tasks.engine import sandbox
 from tasks.engine.clients import Client
@@ -32,7 +32,7 @@ Disk = Callable[[str], Path]
 
 
 @pytest.fixture(autouse=True)
-def library(new_database: NewDatabase, storage: BackupStorage, clients: Clients) -> None:
+def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> None:
     """A backup from PostgreSQL 15."""
     take_backup(storage, new_database(15, LIBRARY + LARGE_OBJECTS), clients[15])
 
@@ -48,7 +48,7 @@ FILLING = {
 
 
 @pytest.mark.parametrize("what", FILLING)
-def test_a_disk_that_fills_up_is_inconclusive(what: str, storage: BackupStorage, clients: Clients, disk: Disk) -> None:
+def test_a_disk_that_fills_up_is_inconclusive(what: str, storage: ObjectStore, clients: Clients, disk: Disk) -> None:
     """Whether the server reports it or dies of it, the cause is the full disk; trying again would not help."""
     size, statement = FILLING[what]
     rewrite(storage, inserted(statement), forge=True)
@@ -65,7 +65,7 @@ def test_a_disk_that_fills_up_is_inconclusive(what: str, storage: BackupStorage,
     "options", ["nr_inodes=1", "nr_inodes=2", "nr_inodes=3", "nr_inodes=50", "size=8k", "size=10m", "size=35m"]
 )
 def test_no_space_for_a_server_is_inconclusive(
-    options: str, storage: BackupStorage, clients: Clients, disk: Disk
+    options: str, storage: ObjectStore, clients: Clients, disk: Disk
 ) -> None:
     """Wherever in the making of a server the space ends: its folder, lock, password, data directory or start."""
     folder = disk(options)
@@ -76,7 +76,7 @@ def test_no_space_for_a_server_is_inconclusive(
 
 
 def test_no_space_for_the_programs_is_inconclusive(
-    storage: BackupStorage, clients: Clients, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, clients: Clients, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that the server's user cannot read are copied, which needs space too."""
     monkeypatch.setattr(sandbox, "_open_to_all", lambda _: False)
@@ -88,7 +88,7 @@ def test_no_space_for_the_programs_is_inconclusive(
 
 
 def test_a_folder_that_is_not_there_is_inconclusive(
-    storage: BackupStorage, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another fault of the system is told in its own words."""
     monkeypatch.setattr(tempfile, "tempdir", str(home / "missing"))
@@ -99,7 +99,7 @@ def test_a_folder_that_is_not_there_is_inconclusive(
 
 
 def test_a_folder_of_a_long_name_is_inconclusive(
-    storage: BackupStorage, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket's path has a limit, and the server says that it could not make one."""
     (home / ("x" * 100)).mkdir(mode=0o711)
@@ -166,7 +166,7 @@ def test_a_server_that_is_killed_is_a_transient_fault(
     moment: str,
     happening: Callable[[Path], None],
     murder: Callable[..., list[int]],
-    storage: BackupStorage,
+    storage: ObjectStore,
     clients: Clients,
     home: Path,
 ) -> None:

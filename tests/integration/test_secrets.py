@@ -21,8 +21,8 @@ from prefect.events.filters import EventFilter
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.catalog import read_catalog
 from tests.conftest import NewDatabase, command_environment
@@ -99,7 +99,7 @@ Watched = Callable[..., tuple[int, str, Watch]]
 
 
 @pytest.fixture
-def watched(storage_server: Storage, storage: BackupStorage, prefect_api: str, tmp_path: Path) -> Watched:
+def watched(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Watched:
     """A function that runs `pg-roundtrip`: its status, all that it printed, and what was seen of its children."""
 
     def call(*arguments: str, **environ: str) -> tuple[int, str, Watch]:
@@ -151,7 +151,7 @@ def test_no_secret_is_seen_anywhere(
     guarded: Server,
     new_database: NewDatabase,
     watched: Watched,
-    storage: BackupStorage,
+    storage: ObjectStore,
     storage_server: Storage,
     prefect_api: str,
     secret_words: list[str],
@@ -198,7 +198,7 @@ def test_no_secret_is_seen_anywhere(
 
 
 def test_the_dump_itself_holds_no_password(
-    guarded: Server, watched: Watched, storage: BackupStorage, secret_words: list[str]
+    guarded: Server, watched: Watched, storage: ObjectStore, secret_words: list[str]
 ) -> None:
     """Roles are named in a dump, and what they log in with is not."""
     from gzip import decompress  # noqa: PLC0415
@@ -208,7 +208,7 @@ def test_the_dump_itself_holds_no_password(
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
 
 
-def test_no_secret_is_in_a_representation(guarded: Server, storage: BackupStorage, storage_server: Storage) -> None:
+def test_no_secret_is_in_a_representation(guarded: Server, storage: ObjectStore, storage_server: Storage) -> None:
     """What an exception, a debugger or a careless log line would print of our objects hides what is secret."""
     server = Server(url=SecretStr(url_of(guarded, ROLE, PASSWORD)))
     secret = storage_server.secret

@@ -52,7 +52,7 @@ def service(
 ) -> Iterator[Service]:
     """A service with the shortest schedules: backups by an interval, drills by cron; nobody chose a password."""
     home = tmp_path_factory.mktemp("service")
-    environ = command_environment(storage_server, storage_server.block(PREFIX), "", home)
+    environ = command_environment(storage_server, storage_server.store(PREFIX), "", home)
     url = database.url.get_secret_value()
     with running_service(
         environ, home, DATABASE_URL=f"{url}{'&' if '?' in url else '?'}pgbouncer=true", BACKUP_INTERVAL="60",
@@ -148,7 +148,7 @@ def test_health_is_for_everybody(service: Service) -> None:
 def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Storage) -> None:
     """What Prometheus reads is the newest backup and drill in the bucket, on both ports; the second has nothing else."""
     service.wait(lambda: 'verdict="PROVEN"} 1.0' in service.get("/metrics").text, "a PROVEN drill in the metrics")
-    storage = storage_server.block(PREFIX)
+    storage = storage_server.store(PREFIX)
     newest = max(o.key for o in storage.list_objects() if o.key.endswith(".manifest.json"))
     page = service.get("/metrics").text
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +13,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from blocks.plan import Plan
+from blocks.config.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
 from tasks.engine.clients import Client
@@ -53,7 +54,7 @@ def test_a_port_that_is_taken(command_line: Callable[..., Ended], storage_server
 
 
 def test_a_container_that_only_drills(
-    new_database: NewDatabase, storage: BackupStorage, storage_server: Storage, clients: dict[int, Client],
+    new_database: NewDatabase, storage: ObjectStore, storage_server: Storage, clients: dict[int, Client],
     prefect_api: str, tmp_path: Path,
 ) -> None:  # fmt: skip
     """It has no database URL, a key that can only read, and a Prefect server elsewhere: the backup is proved all the same."""
@@ -86,11 +87,9 @@ def test_health_of_what_does_not_answer(plan: Plan, storage_server: Storage) -> 
     """A database that is gone and a bucket that is gone are told apart, without saying where they are."""
     now = utc_now()
     gone = Server(SecretStr(conninfo_url({**plan.source.parameters(), "port": str(free_ports(1)[0])})))
-    found = examine(plan.model_copy(update={"server": gone}), backs_up=True, started_at=now, now=now)
+    found = examine(replace(plan, server=gone), backs_up=True, started_at=now, now=now)
     assert found.parts == {"database": "Cannot connect to database", "storage": "ok", "backups": "ok"}
-    elsewhere = Plan(
-        server=plan.server, storage=Storage(**{**vars(storage_server), "bucket": "no-such-bucket"}).block("x")
-    )
+    elsewhere = replace(plan, storage=replace(storage_server, bucket="no-such-bucket").store("x"))
     found = examine(elsewhere, backs_up=True, started_at=now, now=now)
     assert found.parts == {"database": "ok", "storage": "S3 request failed"}
     assert "127.0.0.1" not in json.dumps(found.document())

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from blocks.errors import ServiceError
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from flows.service.host import migrate
 from tasks.clock import utc_now
@@ -34,7 +34,7 @@ PROMISED_S = 10
 
 
 @pytest.fixture
-def environ(storage_server: Storage, storage: BackupStorage, tmp_path: Path) -> dict[str, str]:
+def environ(storage_server: Storage, storage: ObjectStore, tmp_path: Path) -> dict[str, str]:
     """The environment of a service with this test's storage, and no Prefect server but its own."""
     return {**command_environment(storage_server, storage, "", tmp_path), "COMPRESSION_LEVEL": "1"}
 
@@ -63,7 +63,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_stopped_in_mid_backup(
-    s3: Proxy, big: Server, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    s3: Proxy, big: Server, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """SIGTERM: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
     s3.stall_after_up = 3 << 20
@@ -88,7 +88,7 @@ def test_stopped_in_mid_backup(
 
 @pytest.mark.long
 def test_killed_in_mid_backup(
-    s3: Proxy, big: Server, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    s3: Proxy, big: Server, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """SIGKILL: nothing goes on without the service; the next start says that the run crashed, and backs up at once."""
     s3.stall_after_up = 3 << 20
@@ -138,7 +138,7 @@ def test_a_failed_backup_is_followed_by_the_next(
 
 @pytest.mark.long
 def test_a_lost_volume(
-    new_database: NewDatabase, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    new_database: NewDatabase, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """The bucket is the truth: with an empty history, the newest backup in it says when the next one is due."""
     url = new_database(16, LIBRARY).url.get_secret_value()
@@ -158,7 +158,7 @@ def test_a_lost_volume(
 
 @pytest.mark.long
 def test_an_encryption_key_that_was_changed(
-    new_database: NewDatabase, storage: BackupStorage, environ: dict[str, str], tmp_path: Path
+    new_database: NewDatabase, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Saved blocks cannot be read any more, and a warning says so and what to do; backups go on without them."""
     given = {"DATABASE_URL": new_database(16, LIBRARY).url.get_secret_value(), "SERVE_FLOWS": "backup,prune"}

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from blocks.config.plan import Plan
 from blocks.errors import BackupError, ConfigurationError, NoBackups
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore
@@ -40,7 +40,7 @@ def big(new_database: NewDatabase) -> Server:
 
 
 def test_the_second_is_refused_and_told_apart(
-    shop: Server, big: Server, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
+    shop: Server, big: Server, storage: ObjectStore, plan_for: Callable[..., Plan], flow_run: FlowRun,
     new_database: NewDatabase, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """A first backup, `check` and `plan add` refuse a folder in use; where it is shared, newest, due, drill, restore and prune keep to their own."""
@@ -86,7 +86,7 @@ def test_where_nobody_says_which_database(
 
 
 def test_a_database_that_moved(
-    shop: Server, storage: BackupStorage, plan_for: Callable[..., Plan], flow_run: FlowRun,
+    shop: Server, storage: ObjectStore, plan_for: Callable[..., Plan], flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """On another server it is another until BACKUPS_OF says otherwise; its backups go on, and a drill takes the old ones until then."""

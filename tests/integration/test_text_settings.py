@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.restore import restore
 from tasks.engine.clients import Client
 from tasks.engine.manifest import Verdict
@@ -82,7 +82,7 @@ def test_every_setting_of_a_session_was_thought_of(major: int, server_of: Callab
 
 @pytest.mark.parametrize("locale", ["es_CO.utf8", "de_DE.utf8", "ja_JP.utf8"])
 def test_money_comes_back_as_the_same_amounts(
-    locale: str, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun,
+    locale: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """Wherever it is restored; and where it would be shown otherwise, a warning says so."""
@@ -100,7 +100,7 @@ def test_money_comes_back_as_the_same_amounts(
 
 
 @contextmanager
-def older_backup(storage: BackupStorage, source: Server, client: Client) -> Iterator[None]:
+def older_backup(storage: ObjectStore, source: Server, client: Client) -> Iterator[None]:
     """A backup as version 1.0 made it: money stands in it as the source shows it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -114,7 +114,7 @@ def older_backup(storage: BackupStorage, source: Server, client: Client) -> Iter
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_other_amounts_are_never_restored(
-    foreign: bool, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    foreign: bool, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """Money that an older backup, or another tool's, holds as the source showed it is refused where it reads otherwise."""
     source = in_locale(new_database, "es_CO.utf8", _SMALL)
@@ -139,7 +139,7 @@ def test_other_amounts_are_never_restored(
 
 
 def test_money_that_cannot_be_read_is_no_fault_of_the_backup(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
     """An older backup from a place that writes amounts otherwise is INCONCLUSIVE, and the condition is named."""
     source = in_locale(new_database, "de_DE.utf8", _PAY)
@@ -150,7 +150,7 @@ def test_money_that_cannot_be_read_is_no_fault_of_the_backup(
 
 
 def test_a_comparison_may_be_left_out(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """Who wants a restore that is not compared says so."""
     source = in_locale(new_database, "es_CO.utf8", _SMALL)
@@ -176,7 +176,7 @@ _OF_THE_READER = {
 
 @pytest.mark.parametrize("major", [15, 18])
 def test_settings_of_the_one_who_restores_change_nothing(
-    major: int, new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """Nor do those of the source: what comes back is the same, and the drill says so."""
     source, settings = (
@@ -208,7 +208,7 @@ def test_settings_of_the_one_who_restores_change_nothing(
 
 
 def test_a_role_that_only_reads_by_default_can_restore(
-    new_database: NewDatabase, clients: Clients, storage: BackupStorage, flow_run: FlowRun
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """Its default is for careless sessions; a restore is none."""
     source = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.clients import Client
 from tasks.engine.scratch import sweep_scratch_databases
@@ -39,7 +39,7 @@ def big(new_database: NewDatabase) -> Server:
 
 
 @pytest.fixture
-def stored(big: Server, storage: BackupStorage, clients: dict[int, Client]) -> Server:
+def stored(big: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
     """The database with a backup in the storage."""
     take_backup(storage, big, clients[16])
     return big
@@ -78,7 +78,7 @@ def stopped(process: subprocess.Popen[bytes]) -> None:
     assert [child for child in children if not ended(child)] == []
 
 
-def pending(storage: BackupStorage) -> list[tuple[str, str]]:
+def pending(storage: ObjectStore) -> list[tuple[str, str]]:
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
 
@@ -100,7 +100,7 @@ def test_a_backup_whose_storage_never_answered(s3: Proxy, big: Server, started_c
 
 
 def test_a_backup_whose_storage_hangs(
-    s3: Proxy, big: Server, storage: BackupStorage, started_command: StartedCommand
+    s3: Proxy, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
     """Parts are under way that nobody takes, and nobody hears the abort: no object, and the sweep finds the upload."""
     s3.stall_after_up = MIB
@@ -117,7 +117,7 @@ def test_a_backup_whose_storage_hangs(
 
 
 def test_a_backup_whose_database_hangs(
-    postgres: Proxy, big: Server, storage: BackupStorage, started_command: StartedCommand
+    postgres: Proxy, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
     """No row comes any more: the upload is aborted."""
     postgres.stall_after_down = 25 * MIB
@@ -127,7 +127,7 @@ def test_a_backup_whose_database_hangs(
     assert (list(storage.list_objects()), pending(storage)) == ([], [])
 
 
-def test_a_run_of_a_runner(s3: Proxy, big: Server, storage: BackupStorage, children: Children) -> None:
+def test_a_run_of_a_runner(s3: Proxy, big: Server, storage: ObjectStore, children: Children) -> None:
     """A run that a worker or the service started: the same, and one sentence in the log says what became of it."""
     s3.stall_after_up = MIB
     url = big.url.get_secret_value()

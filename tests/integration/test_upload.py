@@ -14,22 +14,22 @@ from typing import Any
 import pytest
 
 from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.engine.upload import Upload
 from tasks.sweep import sweep_stale_uploads
+from tests.plans import plan_of
 
 PART = 5 * MIB
 
 
-def pending(storage: BackupStorage) -> list[str]:
+def pending(storage: ObjectStore) -> list[str]:
     """The keys of all uploads in the test's folder that are begun and not completed."""
     return [key for key, _ in storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))]
 
 
-def keys(storage: BackupStorage) -> list[str]:
+def keys(storage: ObjectStore) -> list[str]:
     return [found.key.removeprefix(storage.key("")) for found in storage.list_objects()]
 
 
@@ -37,21 +37,21 @@ def keys(storage: BackupStorage) -> list[str]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """The size of every part that goes out, by its number."""
     sizes: dict[int, int] = {}
-    put_part = BackupStorage.put_part
+    put_part = ObjectStore.put_part
 
-    def watched(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+    def watched(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
         sizes[number] = len(body) if isinstance(body, bytes) else body.seek(0, os.SEEK_END) - body.seek(0)
         return put_part(self, key, upload_id, number, body)
 
-    monkeypatch.setattr(BackupStorage, "put_part", watched)
+    monkeypatch.setattr(ObjectStore, "put_part", watched)
     return sizes
 
 
 def test_a_small_object_goes_in_one_request(
-    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fits one part begins no multipart upload, so it cannot leave one behind."""
-    monkeypatch.setattr(BackupStorage, "begin_upload", lambda *_: pytest.fail("a multipart upload was begun"))
+    monkeypatch.setattr(ObjectStore, "begin_upload", lambda *_: pytest.fail("a multipart upload was begun"))
     upload = Upload(storage, storage.key("small"), expected_bytes=10)
     upload.write(b"a few ")
     upload.write(b"bytes")
@@ -61,7 +61,7 @@ def test_a_small_object_goes_in_one_request(
     assert sent == {}
 
 
-def test_an_object_without_bytes_is_stored(storage: BackupStorage) -> None:
+def test_an_object_without_bytes_is_stored(storage: ObjectStore) -> None:
     """A stream that ends before its first byte is one empty object."""
     Upload(storage, storage.key("nothing"), expected_bytes=0).complete()
     found = storage.stat(storage.key("nothing"))
@@ -70,7 +70,7 @@ def test_an_object_without_bytes_is_stored(storage: BackupStorage) -> None:
 
 
 @pytest.mark.parametrize("extra", [0, 1, 3 * MIB + 17])
-def test_a_large_object_goes_in_equal_parts(storage: BackupStorage, sent: dict[int, int], extra: int) -> None:
+def test_a_large_object_goes_in_equal_parts(storage: ObjectStore, sent: dict[int, int], extra: int) -> None:
     """Every part but the last has the same size, and the object is what was written, however it was cut."""
     data = secrets.token_bytes(3 * PART + extra)
     upload = Upload(storage, storage.key("large"), expected_bytes=0, part_bytes=PART)
@@ -83,12 +83,12 @@ def test_a_large_object_goes_in_equal_parts(storage: BackupStorage, sent: dict[i
     assert pending(storage) == []
 
 
-def test_parts_go_in_parallel(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_go_in_parallel(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several parts are under way at the same time, and no more than two, so memory stays bounded."""
     together, under_way, most, lock = threading.Barrier(2), 0, 0, threading.Lock()
-    put_part = BackupStorage.put_part
+    put_part = ObjectStore.put_part
 
-    def watched(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+    def watched(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
         nonlocal under_way, most
         with lock:
             under_way, most = under_way + 1, max(most, under_way + 1)
@@ -100,7 +100,7 @@ def test_parts_go_in_parallel(storage: BackupStorage, monkeypatch: pytest.Monkey
             with lock:
                 under_way -= 1
 
-    monkeypatch.setattr(BackupStorage, "put_part", watched)
+    monkeypatch.setattr(ObjectStore, "put_part", watched)
     upload = Upload(storage, storage.key("parallel"), expected_bytes=0, part_bytes=PART)
     block = secrets.token_bytes(PART)
     for _ in range(6):
@@ -112,10 +112,10 @@ def test_parts_go_in_parallel(storage: BackupStorage, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("digests", [False, True], ids=["plain", "with digests"])
 def test_a_part_that_waits_on_disk_arrives(
-    storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, digests: bool
+    storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, digests: bool
 ) -> None:
     """Parts too large for memory go by way of a file, and arrive as they were, also when they were read for a digest before."""
-    monkeypatch.setattr(BackupStorage, "provider", Provider("any", content_md5=digests))
+    monkeypatch.setattr(ObjectStore, "provider", Provider("any", content_md5=digests))
     data = secrets.token_bytes(18 * MIB + 5)
     upload = Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
     upload.write(data)
@@ -124,7 +124,7 @@ def test_a_part_that_waits_on_disk_arrives(
 
 
 def test_a_folder_for_parts_that_is_not_there(
-    storage: BackupStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It is one of our errors, with what to do; an OSError would be nobody's."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
@@ -134,11 +134,11 @@ def test_a_folder_for_parts_that_is_not_there(
 
 
 def test_more_than_was_expected_still_fits(
-    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dump that outgrows its estimate is stored: late parts grow, so that the provider's limit is not met."""
     few = Provider("a provider of few parts", max_parts=4, min_part_bytes=PART)
-    monkeypatch.setattr(BackupStorage, "provider", few)
+    monkeypatch.setattr(ObjectStore, "provider", few)
     upload = Upload(storage, storage.key("grown"), expected_bytes=MIB, part_bytes=PART)
     data = secrets.token_bytes(5 * PART)
     for start in range(0, len(data), MIB):
@@ -149,11 +149,11 @@ def test_more_than_was_expected_still_fits(
 
 
 def test_parts_that_must_be_equal_do_not_grow(
-    storage: BackupStorage, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a late part of another size would be refused, running out of parts is an error that leaves nothing."""
     equal = Provider("a provider of equal parts", max_parts=4, equal_parts=True)
-    monkeypatch.setattr(BackupStorage, "provider", equal)
+    monkeypatch.setattr(ObjectStore, "provider", equal)
     upload = Upload(storage, storage.key("equal"), expected_bytes=MIB, part_bytes=PART)
     with pytest.raises(StorageError, match="more than 4 parts"):
         upload.write(secrets.token_bytes(5 * PART))
@@ -162,9 +162,9 @@ def test_parts_that_must_be_equal_do_not_grow(
     assert (keys(storage), pending(storage)) == ([], [])
 
 
-def test_more_than_the_provider_can_hold_is_an_error(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_the_provider_can_hold_is_an_error(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that no number of parts can hold ends in an error that says so, and leaves nothing."""
-    monkeypatch.setattr(BackupStorage, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
+    monkeypatch.setattr(ObjectStore, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
     upload = Upload(storage, storage.key("too much"), expected_bytes=0, part_bytes=PART)
     with pytest.raises(StorageError, match="more than 2 parts"):
         upload.write(secrets.token_bytes(3 * PART))
@@ -172,7 +172,7 @@ def test_more_than_the_provider_can_hold_is_an_error(storage: BackupStorage, mon
     assert (keys(storage), pending(storage)) == ([], [])
 
 
-def test_abort_leaves_nothing(storage: BackupStorage) -> None:
+def test_abort_leaves_nothing(storage: ObjectStore) -> None:
     """An upload given up in the middle leaves no object and no multipart upload; a second abort is harmless."""
     upload = Upload(storage, storage.key("given up"), expected_bytes=0, part_bytes=PART)
     upload.write(secrets.token_bytes(2 * PART + 100))
@@ -181,16 +181,16 @@ def test_abort_leaves_nothing(storage: BackupStorage) -> None:
     upload.abort()
 
 
-def test_a_failing_part_surfaces(storage: BackupStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_part_surfaces(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of one part reaches the writer or the end, and the abort after it leaves nothing."""
-    put_part = BackupStorage.put_part
+    put_part = ObjectStore.put_part
 
-    def failing(self: BackupStorage, key: str, upload_id: str, number: int, body: Any) -> str:
+    def failing(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
         if number == 2:
             raise StorageUnreachable(f"{key}: SlowDown", message="S3 upload failed")
         return put_part(self, key, upload_id, number, body)
 
-    monkeypatch.setattr(BackupStorage, "put_part", failing)
+    monkeypatch.setattr(ObjectStore, "put_part", failing)
     upload = Upload(storage, storage.key("failing"), expected_bytes=0, part_bytes=PART)
     block = secrets.token_bytes(PART)
 
@@ -206,17 +206,17 @@ def test_a_failing_part_surfaces(storage: BackupStorage, monkeypatch: pytest.Mon
 
 
 def test_stale_uploads_of_ours_are_swept(
-    storage: BackupStorage, storage_server: Storage, monkeypatch: pytest.MonkeyPatch
+    storage: ObjectStore, storage_server: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed run left is aborted after a day; a fresh one, one of another name and another folder's are not."""
-    other = storage_server.block(f"{storage.bucket.bucket_folder}-other")
+    other = storage_server.store(f"{storage.folder}-other")
     ours, foreign = storage.key("backup_20260101_000000.sql.gz"), storage.key("video.mp4")
     neighbour = other.key("backup_20260101_000000.sql.gz")
     deeper = storage.key("deeper/backup_20260101_000000.sql.gz")
     begun = {key: storage.begin_upload(key) for key in (ours, foreign, neighbour, deeper)}
     for key, upload_id in begun.items():
         storage.put_part(key, upload_id, 1, b"x" * 1000)
-    plan = Plan(storage=storage)
+    plan = plan_of(storage)
     monkeypatch.setattr("tasks.sweep.get_run_logger", lambda: logging.getLogger("test"))
     assert sweep_stale_uploads.fn(plan) == 0
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=5)

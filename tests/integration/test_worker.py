@@ -27,9 +27,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from blocks.plan import Plan
+from blocks.config.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.backup import backup
 from flows.demo.services import Storage, running_prefect
 from flows.deployments import ONE_AT_A_TIME, deployments_of
@@ -39,6 +39,7 @@ from tasks.engine.catalog import load_manifest, read_catalog
 from tasks.plans import save_plan
 from tasks.wording import iso
 from tests.conftest import NewDatabase, command_environment
+from tests.plans import block_of
 from tests.processes import children_of, ended, name_of
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +97,7 @@ class Workplace:
 
 @pytest.fixture
 def workplace(
-    api: str, storage_server: Storage, storage: BackupStorage, tmp_path: Path, request: pytest.FixtureRequest
+    api: str, storage_server: Storage, storage: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Workplace]:
     pool = f"pool-{request.node.name.replace('_', '-')[:40]}"
     ask(lambda client: client.create_work_pool(WorkPoolCreate(name=pool, type="process")))
@@ -161,7 +162,7 @@ def locked(*servers: Server) -> Iterator[None]:
 
 @pytest.mark.long
 def test_twenty_plans_on_two_workers(
-    quick_saves: None, workplace: Workplace, new_database: NewDatabase, storage: BackupStorage, storage_server: Storage
+    quick_saves: None, workplace: Workplace, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage
 ) -> None:
     """Every plan's database is backed up to its own folder, and never more dumps run at once than the limit allows."""
     template = new_database(16, TABLE)
@@ -169,9 +170,10 @@ def test_twenty_plans_on_two_workers(
         GlobalConcurrencyLimitCreate(name=f"tag:{DUMP_TAG}", limit=DUMPS_AT_ONCE)))  # fmt: skip
     plans: dict[str, Plan] = {}
     for number in range(PLANS):
-        prefix = f"{storage.bucket.bucket_folder}/shop-{number}"
-        plans[f"shop-{number}"] = Plan(server=new_database(16, TABLE), storage=storage_server.block(prefix))
-        save_plan(f"shop-{number}", plans[f"shop-{number}"])
+        prefix = f"{storage.folder}/shop-{number}"
+        block = block_of(storage_server, prefix, new_database(16, TABLE))
+        save_plan(f"shop-{number}", block)
+        plans[f"shop-{number}"] = block.plan(f"shop-{number}")
 
     async def go() -> list[UUID]:
         made = [(await deployments_of(name, plan, ["backup"], pool=workplace.pool))[0] for name, plan in plans.items()]
@@ -205,10 +207,10 @@ def test_twenty_plans_on_two_workers(
 
 
 def test_only_the_newest_missed_slot_runs(
-    workplace: Workplace, new_database: NewDatabase, plan_for: Callable[..., Plan], storage: BackupStorage
+    workplace: Workplace, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore
 ) -> None:
     """After a time without workers one backup is made, and each older slot ends as Skipped and says why."""
-    save_plan("missed", plan_for(new_database(16, TABLE)))
+    save_plan("missed", block_of(storage_server, storage.folder, new_database(16, TABLE)))
 
     async def deploy(seconds: int) -> UUID:
         deployment = await backup.ato_deployment(
@@ -244,7 +246,7 @@ def due(runs: list[FlowRun]) -> list[FlowRun]:
 
 
 def test_a_worker_runs_the_deployments_of_prefect_yaml(
-    workplace: Workplace, new_database: NewDatabase, storage: BackupStorage, tmp_path: Path
+    workplace: Workplace, new_database: NewDatabase, storage: ObjectStore, tmp_path: Path
 ) -> None:
     """`prefect deploy --all`, with a schedule and a pool as users write them: a backup comes by itself, a prune on demand."""
     workplace.environ["DATABASE_URL"] = new_database(16, TABLE).url.get_secret_value()
@@ -268,14 +270,15 @@ def test_a_worker_runs_the_deployments_of_prefect_yaml(
 
 
 def test_a_worker_that_is_told_to_stop_leaves_nothing(
-    workplace: Workplace, new_database: NewDatabase, plan_for: Callable[..., Plan], storage: BackupStorage
+    workplace: Workplace, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore
 ) -> None:
     """In the middle of a dump it leaves no process and no upload; the next worker goes on when the run is said to have crashed.
 
     Prefect's worker ends what it runs without a word to the server, which takes it for running.
     """
     server = new_database(16, TABLE)
-    save_plan("stopped", plan := plan_for(server))
+    save_plan("stopped", block := block_of(storage_server, storage.folder, server))
+    plan = block.plan("stopped")
 
     async def deploy() -> UUID:
         (deployment,) = await deployments_of("stopped", plan, ["backup"], pool=workplace.pool)

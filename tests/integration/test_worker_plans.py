@@ -16,11 +16,12 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from blocks.config.resolve import resolve_plan, resolve_target
 from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError
-from blocks.plan import Plan, resolve_plan, resolve_target
+from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
-from blocks.sql.server import Server
+from blocks.s3.client import ObjectStore
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan
@@ -37,8 +38,14 @@ def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
         yield
 
 
-def server(database: str, password: str = PASSWORD) -> Server:
-    return Server(url=SecretStr(f"postgresql://someone:{password}@db.example.com/{database}"))
+@pytest.fixture
+def kept(storage_server: Storage, storage: ObjectStore) -> BackupStorage:
+    """The block of this test's folder."""
+    return BackupStorage.at(**storage_server.fields(storage.folder))
+
+
+def server(database: str, password: str = PASSWORD) -> PostgresServer:
+    return PostgresServer(url=SecretStr(f"postgresql://someone:{password}@db.example.com/{database}"))
 
 
 def values(block: object) -> object:
@@ -58,20 +65,20 @@ def documents(*, include_secrets: bool = False) -> dict[str, BlockDocument]:
     return {f"{d.block_type.slug if d.block_type else ''}/{d.name}": d for d in asyncio.run(read())}
 
 
-def test_a_plan_comes_back_as_it_was_saved(storage: BackupStorage) -> None:
+def test_a_plan_comes_back_as_it_was_saved(kept: BackupStorage) -> None:
     """Whoever loads a plan by its name has its database, its storage with the keys, and every policy."""
-    plan = Plan(server=server("a"), verify_server=server("b", OTHER), storage=storage, retention_days=30, interval_s=600,
+    plan = BackupPlan(server=server("a"), verify_server=server("b", OTHER), storage=kept, retention_days=30, interval_s=600,
                 schedule="0 3 * * *", timezone="Europe/Berlin", verify_target="database")  # fmt: skip
     plan.storage.provider_key = "seaweedfs"
     save_plan("comes-back", plan)
-    again = Plan.load("comes-back")
-    assert isinstance(again, Plan)
+    again = BackupPlan.load("comes-back")
+    assert isinstance(again, BackupPlan)
     assert values(again) == values(plan)
 
 
-def test_each_part_of_a_plan_is_a_block_of_its_own(storage: BackupStorage, storage_server: Storage) -> None:
+def test_each_part_of_a_plan_is_a_block_of_its_own(kept: BackupStorage, storage_server: Storage) -> None:
     """So that a password or a key that changes is entered in one form, and shown in none."""
-    save_plan("in-parts", Plan(server=server("a"), verify_server=server("b", OTHER), storage=storage))
+    save_plan("in-parts", BackupPlan(server=server("a"), verify_server=server("b", OTHER), storage=kept))
     shown = documents()
     parts = {address for address in shown if address.endswith("-in-parts")}
     assert parts == {
@@ -84,28 +91,29 @@ def test_each_part_of_a_plan_is_a_block_of_its_own(storage: BackupStorage, stora
     assert PASSWORD in "".join(str(document.data) for document in documents(include_secrets=True).values())
 
 
-def test_a_new_password_is_entered_once(storage: BackupStorage) -> None:
+def test_a_new_password_is_entered_once(kept: BackupStorage) -> None:
     """Who edits the server's block has edited the plan."""
-    save_plan("new-password", Plan(server=server("a"), storage=storage))
-    PostgresServer(url=server("a", OTHER).url).save("plan-new-password", overwrite=True)
-    again = Plan.load("new-password")
-    assert isinstance(again, Plan)
-    assert OTHER in again.source.url.get_secret_value()
+    save_plan("new-password", BackupPlan(server=server("a"), storage=kept))
+    server("a", OTHER).save("plan-new-password", overwrite=True)
+    again = BackupPlan.load("new-password")
+    assert isinstance(again, BackupPlan)
+    assert OTHER in again.plan("new-password").source.url.get_secret_value()
 
 
-def test_saving_again_replaces_everything(storage: BackupStorage) -> None:
+def test_saving_again_replaces_everything(kept: BackupStorage) -> None:
     """A plan that is saved over another keeps nothing of it; the same plan can have two names."""
-    first = Plan(server=server("a"), verify_server=server("b"), storage=storage, schedule="0 3 * * *")
-    second = Plan(server=server("c"), storage=storage)
+    first = BackupPlan(server=server("a"), verify_server=server("b"), storage=kept, schedule="0 3 * * *")
+    second = BackupPlan(server=server("c"), storage=kept)
     save_plan("one", first)
     save_plan("two", second)
     save_plan("two", first)
     save_plan("one", second)
-    one, two = Plan.load("one"), Plan.load("two")
-    assert isinstance(one, Plan)
-    assert isinstance(two, Plan)
-    assert (one.source.database, one.verify_server, one.schedule) == ("c", None, None)
-    assert (two.source.database, two.drill_server.database, two.schedule) == ("a", "b", "0 3 * * *")
+    one, two = BackupPlan.load("one"), BackupPlan.load("two")
+    assert isinstance(one, BackupPlan)
+    assert isinstance(two, BackupPlan)
+    assert (one.plan("one").source.database, one.verify_server, one.schedule) == ("c", None, None)
+    plan = two.plan("two")
+    assert (plan.source.database, plan.drill_server.database, two.schedule) == ("a", "b", "0 3 * * *")
 
 
 def said(act: Callable[[], object]) -> str:
@@ -115,9 +123,9 @@ def said(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_what_a_form_broke_is_said_in_words(storage: BackupStorage, command_line: Callable[..., Ended]) -> None:
+def test_what_a_form_broke_is_said_in_words(kept: BackupStorage, command_line: Callable[..., Ended]) -> None:
     """A form takes more than the code does: the field is named, no value is shown, and other plans are listed all the same."""
-    save_plan("broken", Plan(server=server("a"), storage=storage))
+    save_plan("broken", BackupPlan(server=server("a"), storage=kept))
     plan = documents()["pg-roundtrip-plan/broken"]
 
     async def edit() -> None:
@@ -128,29 +136,29 @@ def test_what_a_form_broke_is_said_in_words(storage: BackupStorage, command_line
     asyncio.run(edit())
     told = "Invalid Backup Plan block broken [schedule]"
     assert said(lambda: resolve_plan("broken", frozenset())) == told
-    save_plan("sound", Plan(server=server("a"), storage=storage))
+    save_plan("sound", BackupPlan(server=server("a"), storage=kept))
     faults = {entry["name"]: entry["fault"] for entry in list_plans()}
     assert (faults["broken"], faults["sound"]) == (told, None)
     listed = command_line("plan", "list")
     assert listed.status == 0
     assert f"WARNING: {told}" in listed.err
     assert re.search(r"^broken +\? +\? +\? +\? *$", listed.out, re.MULTILINE)
-    Plan.delete("broken")
+    BackupPlan.delete("broken")
 
 
-def test_a_plan_whose_storage_was_deleted_is_said_in_words(storage: BackupStorage) -> None:
+def test_a_plan_whose_storage_was_deleted_is_said_in_words(kept: BackupStorage) -> None:
     """Blocks are deleted one at a time in the UI: what is missing is named."""
-    save_plan("halved", Plan(server=server("a"), storage=storage))
+    save_plan("halved", BackupPlan(server=server("a"), storage=kept))
     BackupStorage.delete("plan-halved")
     assert said(lambda: resolve_plan("halved", frozenset())) == "Invalid Backup Plan block halved [storage]"
     assert [e["fault"] for e in list_plans() if e["name"] == "halved"] == ["Invalid Backup Plan block halved [storage]"]
-    Plan.delete("halved")
+    BackupPlan.delete("halved")
 
 
-def test_a_url_that_cannot_be_read_is_said_in_words(storage: BackupStorage) -> None:
+def test_a_url_that_cannot_be_read_is_said_in_words(kept: BackupStorage) -> None:
     """Whoever typed it is told what is wrong with it, and the password in it is not repeated."""
     url = f"mysql://someone:{PASSWORD}@db.example.com/a"
-    save_plan("no-url", Plan(server=Server(url=SecretStr(url)), storage=storage))
+    save_plan("no-url", BackupPlan(server=PostgresServer(url=SecretStr(url)), storage=kept))
     why = "[it does not begin with postgresql://]"
     plan = resolve_plan("no-url", frozenset())
     for read in (lambda: plan.source, lambda: plan.drill_server):
@@ -239,6 +247,6 @@ def test_an_address_of_something_else_is_named(command_line: Callable[..., Ended
 
 def test_the_form_of_a_plan_explains_itself() -> None:
     """Whoever makes a plan in the Prefect UI finds help beside every field."""
-    for block in (Plan, PostgresServer, BackupStorage):
+    for block in (BackupPlan, PostgresServer, BackupStorage):
         fields = block.model_json_schema()["properties"]
         assert [name for name, field in fields.items() if not field.get("description")] == []

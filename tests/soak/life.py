@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from blocks.plan import resolve_plan
+from blocks.config.resolve import resolve_plan
 from flows.backup import backup
 from flows.restore_drill import restore_drill
 from tasks.engine.catalog import name_at

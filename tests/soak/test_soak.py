@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.clock import utc_now
 from tasks.engine.catalog import load_manifest, read_catalog
@@ -58,7 +58,7 @@ def test_five_hundred_backups_and_a_hundred_drills(
     life: Callable[..., list[dict[str, Any]]],
     new_database: NewDatabase,
     storage_server: Storage,
-    storage: BackupStorage,
+    storage: ObjectStore,
     prefect_api: str,
     tmp_path: Path,
     home: Path,
@@ -82,7 +82,7 @@ def test_five_hundred_backups_and_a_hundred_drills(
     assert growth([r["uss"] for r in settled]) < 10 * KIB, (last, [r["uss"] for r in settled])
 
 
-def assert_the_catalog_is_right(names: list[str], storage: BackupStorage) -> None:
+def assert_the_catalog_is_right(names: list[str], storage: ObjectStore) -> None:
     """Every backup that was taken is there with its own manifest, and what had expired is gone."""
     assert len(names) == len(set(names)) == BACKUPS
     backups = read_catalog(storage)
@@ -95,7 +95,7 @@ def assert_the_catalog_is_right(names: list[str], storage: BackupStorage) -> Non
     assert len(list(storage.list_objects())) == 2 * BACKUPS + DRILLS
 
 
-def assert_nothing_is_left(server: Server, storage: BackupStorage, there: set[str]) -> None:
+def assert_nothing_is_left(server: Server, storage: ObjectStore, there: set[str]) -> None:
     """No scratch database, and no upload that was begun and not ended."""
     assert databases_of(server) == there
     assert list(storage.list_uploads(timedelta(0), utc_now())) == []

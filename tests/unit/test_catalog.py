@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
-from blocks.storage import BackupStorage, StoredObject
+from blocks.s3.client import ObjectStore, StoredObject
 from tasks.engine.catalog import (
     MANIFEST,
     OBJECT,
@@ -43,13 +44,12 @@ NOW = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
 FIRST, SECOND, THIRD = "backup_20261119_020713", "backup_20261120_020713", "backup_20261121_020713"
 
 
-class FakeStorage(BackupStorage):
+@dataclass
+class FakeStorage(ObjectStore):
     """A bucket in memory that counts what is fetched; it lists by key prefix, as S3 does."""
 
-    _block_type_slug = "storage-in-memory"
-
-    objects: dict[str, bytes]
-    fetched: list[str]
+    objects: dict[str, bytes] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
     foreign: bool = False
 
     def list_objects(self, what: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
@@ -67,10 +67,10 @@ class FakeStorage(BackupStorage):
 
 
 def storage(objects: dict[str, bytes], prefix: str = "backups") -> FakeStorage:
-    at = BackupStorage.at(
+    at = ObjectStore.at(
         endpoint="https://s3.example.com", bucket="bucket", prefix=prefix, region="r", key_id="k", secret=SecretStr("s")
     )
-    return FakeStorage(bucket=at.bucket, objects=objects, fetched=[])
+    return FakeStorage(**vars(at), objects=objects)
 
 
 def manifest(name: str = FIRST, **changes: Any) -> Manifest:
@@ -327,5 +327,5 @@ def test_what_is_unfinished() -> None:
     assert looked_at(ours, FIRST + OBJECT) == [(False, False, None, True)]
     assert looked_at(ours, FIRST + OBJECT, FIRST + MANIFEST, FIRST + REPORT) == [(False, True, None, False)]
     assert looked_at(storage(beside(OBJECT, REPORT)), FIRST + OBJECT) == [(False, True, Verdict.PROVEN, False)]
-    strangers = ours.model_copy(update={"foreign": True})
+    strangers = replace(ours, foreign=True)
     assert looked_at(strangers, FIRST + OBJECT) == [(False, False, None, False)]

@@ -12,19 +12,20 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from pydantic import SecretStr
 
+from blocks.config.plan import DEFAULT
 from blocks.config.values import FLOWS
-from blocks.plan import DEFAULT, Plan
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from flows.deployments import deployments_of
+from tests.plans import plan_of
 
 POOL = "pg-roundtrip"
 
 
 def made(**fields: Any) -> dict[str, RunnerDeployment]:
     """The deployments of a plan, by the names of their flows."""
-    storage = BackupStorage.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
+    storage = ObjectStore.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
                                key_id="key", secret=SecretStr("secret"))  # fmt: skip
-    deployments = asyncio.run(deployments_of(DEFAULT, Plan(storage=storage, **fields), pool=POOL))
+    deployments = asyncio.run(deployments_of(DEFAULT, plan_of(storage, **fields), pool=POOL))
     return {
         deployment.entrypoint.rpartition(".")[2].replace("_", "-"): deployment
         for deployment in deployments

@@ -13,9 +13,10 @@ import pytest
 from prefect.server.utilities import encryption
 from pydantic import AliasChoices
 
+from blocks.config.plan import Plan
 from blocks.config.settings import Need, Settings, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
-from blocks.plan import Plan
+from blocks.plan import BackupPlan
 from blocks.s3.providers import KEYS
 from flows import cli, plans
 
@@ -212,5 +213,5 @@ def test_every_field_of_a_plan_is_named() -> None:
         row[0].strip("*"): re.findall(r"`([A-Z][A-Z0-9_]+)(?:=\w+)?`", row[1])
         for row in map(cells, re.findall(r"^\| \*.+$", table, re.MULTILINE))
     }
-    assert list(said) == [info.title for info in Plan.model_fields.values()]
+    assert list(said) == [info.title for info in BackupPlan.model_fields.values()]
     assert {name for names in said.values() for name in names} <= set(in_settings())

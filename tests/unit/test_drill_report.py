@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks import errors
+from blocks.config.plan import DrillOptions
 from blocks.errors import BackupDamaged, DrillTimedOut, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed
 from tasks.drill import report_on
 from tasks.engine import checklist
@@ -195,7 +197,7 @@ def test_the_limit_of_the_age(max_age_s: int | None, age_s: int, result: str) ->
 
 def test_the_time_that_is_left() -> None:
     """It runs from when the drill began, whichever attempt this is; when it is over, nothing more is begun."""
-    the_plan = plan().model_copy(update={"verify_timeout_s": 600})
+    the_plan = dataclasses.replace(plan(), drill=DrillOptions(timeout_s=600))
     task: Any = {"plan": the_plan, "backup": backup(foreign=True), "place": None, "queries": (), "logger": None}
     assert 599 < Task(**task).remaining_s() <= 600
     assert 0 < Task(**task, begun=time.monotonic() - 599).remaining_s() <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 import tasks.place
+from blocks.config.plan import Plan
 from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
-from blocks.plan import Plan
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.storage import BackupStorage
 from tasks.engine.catalog import MANIFEST, OBJECT, Backup
 from tasks.engine.clients import Client
 from tasks.place import Place, choose_place, version_of
+from tests.plans import plan_of
 from tests.unit.test_catalog import FIRST, NOW, manifest
 
 Target = Literal["auto", "database", "sandbox"]
@@ -28,10 +30,9 @@ OTHER = Server(url=SecretStr("postgresql://app@drills/postgres"))
 MAJORS = st.integers(13, 20)
 
 
-class OneObject(BackupStorage):
+@dataclass
+class OneObject(ObjectStore):
     """A bucket with one backup in it, and perhaps its manifest."""
-
-    _block_type_slug = "storage-of-one-object"
 
     data: bytes = b""
     document: bytes = b""
@@ -47,14 +48,14 @@ class OneObject(BackupStorage):
 
 
 def bucket(data: bytes = b"", document: bytes = b"") -> OneObject:
-    at = BackupStorage.at(
+    at = ObjectStore.at(
         endpoint="https://s3.example.com", bucket="bucket", prefix="b", region="r", key_id="k", secret=SecretStr("s")
     )
-    return OneObject(bucket=at.bucket, data=data, document=document)
+    return OneObject(**vars(at), data=data, document=document)
 
 
 def plan(target: Target = "auto", server: Server | None = OWN, verify: Server | None = None) -> Plan:
-    return Plan(server=server, verify_server=verify, storage=bucket(), verify_target=target)
+    return plan_of(bucket(), server, verify, verify_target=target)
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +171,7 @@ def backup(*, foreign: bool) -> Backup:
 def test_the_version_of_our_own_backups(server: str, client: str, expected: int) -> None:
     """The manifest says it; a pg_dump newer than its server may write what only a server of its own version reads."""
     document = manifest(server_version=server, client_version=client).encode()
-    assert version_of(Plan(storage=bucket(document=document)), backup(foreign=False)) == expected
+    assert version_of(plan_of(bucket(document=document)), backup(foreign=False)) == expected
 
 
 HEADER = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by pg_dump version {}\n\nSET x;\n"
@@ -184,7 +185,7 @@ def test_the_version_of_foreign_backups(server: str, client: str, expected: int,
     """The first lines of a dump say it, in one gzip member or several."""
     rest = b"".join(gzip.compress(b"-- Dumped by pg_dump version 99\n") for _ in range(members - 1))
     data = gzip.compress(HEADER.format(server, client).encode()) + rest
-    assert version_of(Plan(storage=bucket(data)), backup(foreign=True)) == expected
+    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == expected
 
 
 def test_the_version_stands_in_the_part_that_is_read() -> None:
@@ -192,14 +193,14 @@ def test_the_version_stands_in_the_part_that_is_read() -> None:
     rows = "".join(f"{n * 7919 % 1_000_003}\t{n * 104_729 % 999_983}\n" for n in range(60_000))
     data = gzip.compress(HEADER.format("16.4", "17.1").encode() + rows.encode())
     assert len(data) > 1 << 17
-    assert version_of(Plan(storage=bucket(data)), backup(foreign=True)) == 17
+    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == 17
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress))
 def test_rubbish_has_no_version(data: bytes) -> None:
     """What is damaged is told so when it is read; for the choice of a place it has no version."""
-    assert version_of(Plan(storage=bucket(data)), backup(foreign=True)) == 0
-    assert version_of(Plan(storage=bucket(document=data)), backup(foreign=False)) == 0
+    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == 0
+    assert version_of(plan_of(bucket(document=data)), backup(foreign=False)) == 0
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -212,4 +213,4 @@ def test_a_storage_that_does_not_answer_is_no_unknown_version(foreign: bool, mon
     monkeypatch.setattr(OneObject, "get", broken)
     monkeypatch.setattr(OneObject, "open_range", broken)
     with pytest.raises(StorageUnreachable):
-        version_of(Plan(storage=bucket()), backup(foreign=foreign))
+        version_of(plan_of(bucket()), backup(foreign=foreign))

@@ -14,7 +14,7 @@ import pytest
 from prefect.logging import disable_run_logger
 from pydantic import SecretStr
 
-from blocks.storage import BackupStorage
+from blocks.s3.client import ObjectStore
 from flows.terminal import show_catalog
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Manifest, TableRecord
@@ -26,7 +26,7 @@ from tasks.reports.publish import artifact_key, warned_only
 from tasks.wording import change, human_seconds
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
-STORAGE = BackupStorage.at(
+STORAGE = ObjectStore.at(
     endpoint="https://s3.example.com", bucket="box", prefix="a folder", region="r", key_id="KEYID", secret=SecretStr("KEYSECRET")
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pydantic import SecretStr
 
+from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, PROVIDERS, Provider, ProviderKey, region_in
 from blocks.storage import BackupStorage
 
@@ -44,7 +45,7 @@ class _Raw(BytesIO):
 class Wire:
     """A storage whose requests go no further than here."""
 
-    storage: BackupStorage
+    storage: ObjectStore
     sent: list[AWSPreparedRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,9 +62,9 @@ class Wire:
 
 def storage_of(
     provider: Provider, *, bucket: str = "my-bucket", region: str | None = None, key: ProviderKey | None = None
-) -> BackupStorage:
+) -> ObjectStore:
     """A storage as the provider's example describes it; with a name where no host tells the provider."""
-    return BackupStorage.at(
+    return ObjectStore.at(
         endpoint=provider.endpoint, bucket=bucket, prefix="backups", key_id="KEYID", secret=SecretStr("s"),
         region=region, provider=key or (None if provider.hosts else provider.key),
     )  # fmt: skip
@@ -75,7 +76,7 @@ def wire_to(provider: Provider) -> Wire:
     return Wire(storage_of(provider))
 
 
-REQUESTS: dict[str, tuple[str, Callable[[BackupStorage], object]]] = {
+REQUESTS: dict[str, tuple[str, Callable[[ObjectStore], object]]] = {
     "put": ("PUT", lambda s: s.put(KEY, BODY)),
     "begin": ("POST", lambda s: s.begin_upload(KEY)),
     "part": ("PUT", lambda s: s.put_part(KEY, "u1", 1, BODY)),
@@ -147,7 +148,7 @@ def test_uploads_carry_their_digest(provider: Provider, what: str) -> None:
 def test_checksums_of_the_sdk_would_be_seen() -> None:
     """The test above can fail: a client that is left to itself sends them, in a trailer."""
     storage = storage_of(PROVIDERS[0])
-    storage.bucket.credentials.aws_client_parameters.config = {"request_checksum_calculation": "when_supported"}
+    storage.config = {"request_checksum_calculation": "when_supported"}
     wire = Wire(storage)
     wire.storage.client.put_object(Bucket="b", Key=KEY, Body=BODY)
     assert {name.lower() for name in wire.sent[0].headers if CHECKSUMS.fullmatch(name.lower())}
@@ -192,9 +193,15 @@ def test_a_bucket_with_dots_does_not_break_tls() -> None:
 
 def test_what_a_block_sets_itself_stays() -> None:
     """The profile fills in what nobody set: a client's own configuration, as a saved block may have it, goes before it."""
-    storage = storage_of(PROVIDERS[0])
-    given = storage.bucket.credentials.aws_client_parameters
-    given.config = {"s3": {"addressing_style": "path"}}
-    wire = Wire(storage)
+    fields: dict[str, Any] = {
+        "endpoint": PROVIDERS[0].endpoint,
+        "bucket": "my-bucket",
+        "prefix": "",
+        "key_id": "k",
+        "secret": SecretStr("s"),
+    }
+    block = BackupStorage.at(**fields)
+    block.bucket.credentials.aws_client_parameters.config = {"s3": {"addressing_style": "path"}}
+    wire = Wire(block.store)
     wire.storage.put(KEY, BODY)
     assert urlsplit(wire.sent[0].url).path == f"/my-bucket/{KEY}"

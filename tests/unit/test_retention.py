@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.config.plan import KEEP_RULES
 from blocks.config.settings import load_settings
-from blocks.plan import KEEP_RULES
 from tasks.engine.catalog import Backup, name_at
 from tasks.engine.manifest import Verdict
 from tasks.engine.newest import CLOCKS_DIFFER

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from blocks import storage
+from blocks.s3 import client
+from blocks.s3.client import ObjectStore
 from blocks.s3.retry_after import LONGEST_S, seconds_to_wait
-from blocks.storage import BackupStorage
 from tasks import policy
 
 DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
@@ -50,9 +50,9 @@ def test_a_download_waits_longer_after_each_break(monkeypatch: pytest.MonkeyPatc
     """And no two of them come back together."""
     for breaks in range(1, 5):
         waits: list[float] = []
-        monkeypatch.setattr("blocks.storage.time.sleep", waits.append)
+        monkeypatch.setattr("blocks.s3.client.time.sleep", waits.append)
         for _ in range(50):
-            storage._wait_after(breaks)
+            client._wait_after(breaks)
         assert all(2 ** (breaks - 2) <= wait <= 2 ** (breaks - 1) for wait in waits), waits
         assert len(set(waits)) > 1
 
@@ -60,7 +60,7 @@ def test_a_download_waits_longer_after_each_break(monkeypatch: pytest.MonkeyPatc
 def test_the_client_waits_longer_and_longer_and_never_alike() -> None:
     """The mode of the client's own retries is the one with jitter, and a task's delays grow and are jittered too."""
     fields: dict[str, Any] = {"endpoint": "http://127.0.0.1:1", "bucket": "b", "prefix": "", "region": "us-east-1"}
-    client = BackupStorage.at(**fields, key_id="k", secret=SecretStr("s")).client
+    client = ObjectStore.at(**fields, key_id="k", secret=SecretStr("s")).client
     assert client.meta.config.retries["mode"] == "standard"
     for rules in (policy.QUICK, policy.LONG, policy.READING):
         delays = rules["retry_delay_seconds"]

@@ -14,9 +14,10 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment, ignored_tmpdir
 from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.plan import Plan
 from blocks.config.settings import Need, Settings, load_settings, misspelled
 from blocks.errors import ConfigurationError
-from blocks.plan import Plan
+from blocks.plan import BackupPlan
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url, parse_database_url
 
@@ -222,7 +223,7 @@ def test_only_a_drill_on_a_database_server_needs_one(environment: pytest.MonkeyP
     if target == "database":
         assert faults(needs) == ["Required environment variable DATABASE_URL is not set"]
     else:
-        assert Plan.from_settings(load_settings(needs)).verify_target == target
+        assert Plan.from_settings(load_settings(needs)).drill.target == target
 
 
 def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -> None:
@@ -230,9 +231,9 @@ def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -
     environment.setenv("VERIFY_LATEST", "false")
     assert faults(frozenset({"drill"})) == ["Required environment variable VERIFY_BACKUP_FILE is not set"]
     environment.setenv("VERIFY_BACKUP_FILE", "backup_20240207_143022")
-    assert Plan.from_settings(load_settings(EVERYTHING)).verify_backup_file == "backup_20240207_143022"
+    assert Plan.from_settings(load_settings(EVERYTHING)).drill.backup_file == "backup_20240207_143022"
     environment.delenv("VERIFY_LATEST")
-    assert Plan.from_settings(load_settings(EVERYTHING)).verify_backup_file is None
+    assert Plan.from_settings(load_settings(EVERYTHING)).drill.backup_file is None
 
 
 def test_a_server_for_drills_is_enough_for_drills(environment: pytest.MonkeyPatch) -> None:
@@ -374,7 +375,7 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
         settings.model_dump_json(),
         repr(plan),
         str(plan),
-        plan.model_dump_json(),
+        BackupPlan.from_settings(settings).model_dump_json(),
         str(vars(plan)),
     ):
         assert SECRET not in shown
@@ -416,12 +417,12 @@ def test_children_get_what_they_need_and_no_keys(environment: pytest.MonkeyPatch
 def test_the_provider_that_is_named_is_kept_in_a_plan(environment: pytest.MonkeyPatch) -> None:
     """A saved plan addresses its storage as the environment did; one that was saved before there were providers, too."""
     environment.setenv("S3_PROVIDER", "cloudflare")
-    storage = Plan.from_settings(load_settings(EVERYTHING)).storage
+    storage = BackupPlan.from_settings(load_settings(EVERYTHING)).storage
     fields = {name: getattr(storage, name) for name in type(storage).model_fields}
     again = type(storage)(**fields)
-    assert (again.provider.key, again.region) == ("cloudflare", "auto")
+    assert (again.store.provider.key, again.store.region) == ("cloudflare", "auto")
     del fields["provider_key"]
-    assert type(storage)(**fields).provider.key == "other"
+    assert type(storage)(**fields).store.provider.key == "other"
 
 
 def test_a_name_that_is_nearly_one_of_ours_is_found(environment: pytest.MonkeyPatch) -> None:

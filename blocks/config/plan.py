@@ -1,0 +1,173 @@
+"""Say which database is backed up where and by which policies: what a flow needs, under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from blocks.config.hints import WHEN_MALFORMED
+from blocks.config.schedule import Schedule
+from blocks.config.settings import Settings
+from blocks.errors import ConfigurationError, Fault
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
+
+DEFAULT = "default"
+KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
+DrillTarget = Literal["auto", "database", "sandbox"]
+_DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
+_SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
+                 "verify_strict", "restore_verify"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DumpOptions:
+    """How a database is dumped."""
+
+    compression_level: int = 6
+
+
+@dataclass(frozen=True)
+class RetentionRules:
+    """Which backups are kept: those of so many days, and what each rule keeps, by its name in KEEP_RULES."""
+
+    days: int = 7
+    keep: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """When backups and drills are due."""
+
+    backups: Schedule = field(default_factory=lambda: Schedule(3600))
+    drills: Schedule = field(default_factory=lambda: Schedule(86400))
+
+
+@dataclass(frozen=True)
+class DrillOptions:
+    """Where and how backups are drilled; `backup_file` is the one to drill instead of the newest."""
+
+    server: Server | None = None
+    target: DrillTarget = "auto"
+    backup_file: str | None = None
+    max_age_s: int | None = None
+    timeout_s: int = 21600
+    queries_file: str | None = None
+    query_timeout_s: int = 60
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One database with its storage and its policies.
+
+    `shared` is whether other databases may keep backups in the folder, too; `backups_of` is what the database was before it
+    was moved or renamed.
+    """
+
+    name: str
+    storage: ObjectStore
+    server: Server | None = None
+    dump: DumpOptions = field(default_factory=DumpOptions)
+    retention: RetentionRules = field(default_factory=RetentionRules)
+    schedules: Schedules = field(default_factory=Schedules)
+    drill: DrillOptions = field(default_factory=DrillOptions)
+    shared: bool = False
+    backups_of: str | None = None
+    restore_verify: bool = True
+
+    @property
+    def source(self) -> Server:
+        """The database to back up."""
+        return _present(self.server, "server", "database to back up")
+
+    @property
+    def drill_server(self) -> Server:
+        """The server that drills restore to."""
+        return _present(self.drill.server or self.server, "verify_server", "server for drills")
+
+    @classmethod
+    def of(
+        cls, name: str, storage: ObjectStore, server: Server | None = None, drill_server: Server | None = None, /,
+        **fields: Any,
+    ) -> Plan:  # fmt: skip
+        """Make a plan of the fields of a saved block, each of which has a default."""
+        zone = fields.get("timezone", "UTC")
+        keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}"))}
+        drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
+        return cls(
+            name, storage, server,
+            dump=DumpOptions(fields.get("compression_level", 6)),
+            retention=RetentionRules(fields.get("retention_days", 7), keep),
+            schedules=Schedules(
+                Schedule(fields.get("interval_s", 3600), fields.get("schedule"), zone),
+                Schedule(fields.get("verify_interval_s", 86400), fields.get("verify_schedule"), zone),
+            ),
+            drill=DrillOptions(drill_server, **drill),
+            shared=fields.get("allow_shared_prefix", False),
+            backups_of=fields.get("backups_of"),
+            restore_verify=fields.get("restore_verify", True),
+        )  # fmt: skip
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Plan:
+        """Make the plan `default` out of the environment's settings; storage must be among them."""
+        url, drill_url = settings.server_url, settings.verify_database_url
+        return cls.of(
+            DEFAULT,
+            ObjectStore.at(**storage_fields(settings)),
+            Server(url) if url else None,
+            Server(drill_url) if drill_url else None,
+            **plan_fields(settings),
+        )
+
+
+def storage_fields(settings: Settings) -> dict[str, Any]:
+    """The storage that the environment describes."""
+    return {
+        "endpoint": settings.s3_endpoint or "",
+        "bucket": settings.s3_bucket or "",
+        "prefix": settings.backup_prefix,
+        "region": settings.s3_region,
+        "provider": settings.s3_provider,
+        "key_id": settings.s3_access_key_id or "",
+        "secret": settings.s3_secret_access_key or SecretStr(""),
+    }
+
+
+def plan_fields(settings: Settings) -> dict[str, Any]:
+    """The policies that the environment describes, as the fields of a saved block."""
+    return {
+        "allow_shared_prefix": settings.allow_shared_prefix,
+        "backups_of": settings.backups_of,
+        "compression_level": settings.compression_level,
+        "retention_days": settings.backup_retention_days,
+        **{f"keep_{rule}": getattr(settings, f"backup_keep_{rule}") for rule in KEEP_RULES},
+        "interval_s": settings.backup_interval_s,
+        "schedule": settings.backup_schedule,
+        "verify_interval_s": settings.verify_interval_s,
+        "verify_schedule": settings.verify_schedule,
+        "timezone": settings.tz,
+        "verify_backup_file": None if settings.verify_latest else settings.verify_backup_file,
+        **settings.model_dump(include=_SAME_NAME_FIELDS),
+    }
+
+
+def _present(server: Server | None, field_name: str, what: str) -> Server:
+    if server is None:
+        raise ConfigurationError([Fault(f"The plan names no {what}", f"set {field_name} in the plan, or DATABASE_URL")])
+    return readable(server, what)
+
+
+def readable(server: Server, what: str) -> Server:
+    """A server whose URL can be read: a form takes any."""
+    try:
+        server.parameters()
+    except ValueError as error:
+        raise ConfigurationError(
+            [Fault(f"Invalid URL of the {what} [{error}]", WHEN_MALFORMED["DATABASE_URL"])]
+        ) from None
+    return server

@@ -1,0 +1,41 @@
+"""Find a plan, or a server to restore to, by its name: in the environment, or among the saved blocks."""
+
+from __future__ import annotations
+
+from blocks.config.plan import DEFAULT, Plan, readable
+from blocks.config.settings import Need, describes_a_plan, load_settings
+from blocks.errors import ConfigurationError, Fault
+from blocks.sql.server import Server
+
+
+def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
+    """Find a plan by its name: `default` is what the environment describes, any other is a saved block.
+
+    Where the environment describes nothing, `default` may be a saved block too. Raises ConfigurationError.
+    """
+    if name == DEFAULT and describes_a_plan():
+        return Plan.from_settings(load_settings(needs))
+    from blocks.plan import BackupPlan  # noqa: PLC0415  (Prefect, which takes its time)
+    from blocks.saved import load_saved  # noqa: PLC0415
+
+    if saved := load_saved(BackupPlan, name):
+        return saved.plan(name)
+    if name == DEFAULT:
+        load_settings(needs)  # names what is missing
+    hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
+    raise ConfigurationError([Fault(f"There is no plan named {name}", hint)])
+
+
+def resolve_target(name: str) -> Server:
+    """Find the database to restore to: `default` is RESTORE_DATABASE_URL, any other is a saved block."""
+    if name == DEFAULT:
+        url = load_settings(frozenset({"target"})).restore_database_url
+        assert url is not None
+        return Server(url)
+    from blocks.postgres import PostgresServer  # noqa: PLC0415
+    from blocks.saved import load_saved  # noqa: PLC0415
+
+    if saved := load_saved(PostgresServer, name):
+        return readable(saved.server, "server to restore to")
+    hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
+    raise ConfigurationError([Fault(f"There is no server named {name}", hint)])

@@ -1,0 +1,27 @@
+"""Plans for tests, by the fields of a saved block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blocks.config.plan import DEFAULT, Plan
+from blocks.plan import BackupPlan
+from blocks.postgres import PostgresServer
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
+from blocks.storage import BackupStorage
+from flows.demo.services import Storage
+
+
+def plan_of(
+    storage: ObjectStore, server: Server | None = None, verify_server: Server | None = None, /, name: str = DEFAULT,
+    **fields: Any,
+) -> Plan:  # fmt: skip
+    """A plan with some fields of its block set, and the defaults of the others."""
+    return Plan.of(name, storage, server, verify_server, **fields)
+
+
+def block_of(storage: Storage, folder: str, server: Server, /, **fields: Any) -> BackupPlan:
+    """The block of a plan whose backups are in a folder of a storage server's bucket."""
+    kept = BackupStorage.at(**storage.fields(folder))
+    return BackupPlan(server=PostgresServer(url=server.url), storage=kept, **fields)
