@@ -11,10 +11,10 @@ import httpx
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
+from blocks.config.hints import WHEN_INVALID
 from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
 
 B = TypeVar("B", bound=Block)
-WHEN_INVALID = "correct it in the Prefect UI, or save it anew"
 _BROKEN = (
     "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
     " (docs/runbooks/lost-prefect-database.md)"

@@ -10,7 +10,8 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 from pydantic import BaseModel
 
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
 from blocks.saved import translated

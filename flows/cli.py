@@ -3,6 +3,8 @@
 0: done (a drill: PROVEN); 1: it failed; 2: wrong usage or configuration; 3: INCONCLUSIVE.
 """
 
+# ruff: noqa: PLC0415  (each command imports what it needs and no more: Prefect takes a second and 100 MB)
+
 from __future__ import annotations
 
 import logging
@@ -10,25 +12,25 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from blocks.config.environment import set_in_environment
-from blocks.config.plan import DEFAULT
-from blocks.config.resolve import resolve_plan
-from blocks.config.settings import Need, load_settings
+from blocks.config import DEFAULT
 from blocks.errors import PgRoundtripError
-from blocks.saved import translated
-from flows import plans, terminal
+from flows import plans
+from flows.lines import complain, say
 from flows.logs import log_plainly
-from tasks.engine.manifest import DrillReport, Verdict
-from tasks.engine.queries import load_queries
 from tasks.wording import tool_version
 
+if TYPE_CHECKING:
+    from blocks.config.settings import Need
+
 FAILED, INCONCLUSIVE = 1, 3
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-app.add_typer(plans.app, name="plan")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
+app.add_typer(plans.app, name="plan", help="Keep the plans of more databases, and have workers run them.")
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[
@@ -38,7 +40,7 @@ AsJson = Annotated[
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        terminal.say(f"pg-roundtrip {tool_version()}")
+        say(f"pg-roundtrip {tool_version()}")
         raise typer.Exit
 
 
@@ -53,10 +55,12 @@ def options(
 
 @app.command()
 def check(plan: PlanName = DEFAULT) -> None:
-    """Look whether backups will work: settings, server, rights, client and bucket."""
-    from tasks.check import check_plan, check_variables  # noqa: PLC0415  (each command loads what it needs and no more)
-
+    """Check that backups will work: settings, server, rights, bucket."""
     _require(plan, "database", "storage", "drill")
+    from blocks.config.resolve import resolve_plan
+    from flows import terminal
+    from tasks.check import check_plan, check_variables
+
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     if plan == DEFAULT:
         findings += check_variables()
@@ -69,7 +73,8 @@ def check(plan: PlanName = DEFAULT) -> None:
 def backup(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
     """Take a backup now, then apply the retention policy."""
     _require(plan, "database", "storage")
-    from flows.backup import backup as flow  # noqa: PLC0415
+    from flows import terminal
+    from flows.backup import backup as flow
 
     done = _run(flow, plan=plan)
     terminal.show_json(done.model_dump()) if as_json else terminal.show_backup(done.model_dump())
@@ -77,10 +82,12 @@ def backup(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_backups(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
-    """List the backups in the bucket with their size, rows and newest verdict."""
-    from tasks.listing import list_catalog  # noqa: PLC0415
-
+    """List the backups in the bucket: size, rows and newest verdict."""
     _require(plan, "storage")
+    from blocks.config.resolve import resolve_plan
+    from flows import terminal
+    from tasks.listing import list_catalog
+
     found = list_catalog(resolve_plan(plan, frozenset({"storage"})))
     terminal.show_json(found) if as_json else terminal.show_catalog(found)
 
@@ -91,11 +98,16 @@ def drill(
     plan: PlanName = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Rehearse a restore and prove, or disprove, that the backup is what was dumped."""
+    """Restore a backup elsewhere and prove that it is what was dumped."""
     _require(plan, "drill", "storage")
     if plan == DEFAULT:
+        from blocks.config.settings import load_settings
+        from tasks.engine.queries import load_queries
+
         load_queries(load_settings(frozenset()).verify_queries_file)
-    from flows.restore_drill import restore_drill  # noqa: PLC0415
+    from flows import terminal
+    from flows.restore_drill import restore_drill
+    from tasks.engine.manifest import DrillReport, Verdict
 
     report = _run(restore_drill, plan=plan, backup=backup or "")
     assert isinstance(report, DrillReport)
@@ -116,7 +128,8 @@ def prune(
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
     _require(plan, "storage")
-    from flows.prune import prune as flow  # noqa: PLC0415
+    from flows import terminal
+    from flows.prune import prune as flow
 
     decided = _run(flow, plan=plan, dry_run=dry_run, even_if_stale=even_if_stale)
     terminal.show_retention(decided, dry_run=dry_run)
@@ -134,19 +147,19 @@ def restore(
     ] = False,
     plan: PlanName = DEFAULT,
 ) -> None:
-    """Restore a backup to a database; nothing becomes visible before all of it was checked."""
+    """Restore a backup to a database: all of it, or nothing."""
     _take_target_url(to)
     _require(plan, "storage", "target")
-    from flows.restore import restore as flow  # noqa: PLC0415
+    from flows.restore import restore as flow
 
     rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify)
-    terminal.say(f"Restored {rows:,} rows")
+    say(f"Restored {rows:,} rows")
 
 
 @app.command()
 def serve() -> None:
-    """Run it all in one process: schedules, runs, and the Prefect UI behind a login; the container's command."""
-    from flows.service.environment import prepare  # noqa: PLC0415
+    """Run schedules, flows and the Prefect UI in one process."""
+    from flows.service.environment import prepare
 
     os.execv(sys.executable, prepare())  # noqa: S606  (ourselves, with what Prefect reads at its import)
 
@@ -155,8 +168,8 @@ def serve() -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the Prefect UI up and print its address.")] = False,
 ) -> None:
-    """Back up, drill and prune a sample database, on servers that are started for it and stopped again."""
-    from flows.demo.story import run_demo  # noqa: PLC0415
+    """Back up, drill and prune a sample database on throwaway servers."""
+    from flows.demo.story import run_demo
 
     run_demo(keep=keep)
 
@@ -164,6 +177,8 @@ def demo(
 def _require(plan: str, *needs: Need) -> None:
     """Report every fault of the configuration before anything is started, contacted or recorded."""
     if plan == DEFAULT:
+        from blocks.config.settings import load_settings
+
         load_settings(frozenset(needs))
 
 
@@ -171,6 +186,8 @@ def _take_target_url(url: str | None) -> None:
     """Move the target's URL from the arguments to the environment: other users of a machine can read arguments."""
     if url is None:
         return
+    from blocks.config.environment import set_in_environment
+
     set_in_environment("RESTORE_DATABASE_URL", url)
     rest = [
         a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])
@@ -181,9 +198,11 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
-    from flows.endings import outcome  # noqa: PLC0415
-    from flows.temporary_server import start_out_of_reach  # noqa: PLC0415
+    from blocks.saved import translated
+    from flows.endings import outcome
+    from flows.temporary_server import start_out_of_reach
 
+    log_plainly()  # Prefect has made handlers of its own
     with translated():
         start_out_of_reach()
         result = outcome(flow(**parameters, return_state=True))
@@ -209,11 +228,11 @@ def main() -> None:
         app()
     except PgRoundtripError as error:
         if not error.logged:
-            terminal.complain(error.lines())
+            complain(error.lines())
         sys.exit(error.exit_status)
     except OSError as error:
         # What was to be done is done; only its result found no place to go.
-        terminal.complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
+        complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)
     except Exception:  # Typer has a hook of its own for these, which writes them bare
         logging.getLogger(__name__).exception("Unhandled exception")

@@ -122,12 +122,14 @@ def _lines(error: PgRoundtripError) -> str:
 def log_plainly() -> None:
     """Have everything in this process log so: Prefect, its server and runner, uvicorn, other libraries and Python's warnings.
 
-    Call it after Prefect was imported, and again after something else has made handlers of its own.
+    Call it again after Prefect was imported, or something else has made handlers of its own.
     """
     logging.captureWarnings(True)
     # Else Prefect prints bare what its server does not take of a run's lines, which stand on the console already.
     logging.raiseExceptions = False
     _catch_what_nobody_caught()
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.StreamHandler())
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
         if not any(isinstance(f, Plainly) for f in handler.filters):

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas import State
 from prefect.states import Completed
 
-from blocks.config.plan import DEFAULT
+from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan, resolve_target
 from flows.endings import in_words
 from flows.logs import log_plainly

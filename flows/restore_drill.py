@@ -8,7 +8,8 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
 from flows.endings import in_words

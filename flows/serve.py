@@ -17,12 +17,13 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.config.settings import Settings, load_service_settings
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import BackupPlan
 from blocks.saved import translated
-from flows import terminal
+from flows import lines
 from flows.deployments import deployments_of
 from flows.logs import log_plainly
 from flows.service import host
@@ -176,7 +177,7 @@ def main() -> None:
     try:
         asyncio.run(serve(settings, Login.from_settings(settings, made=MADE in sys.argv) if own else None))
     except PgRoundtripError as error:
-        terminal.complain(error.lines())
+        lines.complain(error.lines())
         sys.exit(error.exit_status)
 
 

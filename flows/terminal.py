@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blocks.saved import WHEN_INVALID
-from flows.logs import log_lines
+from blocks.config.hints import WHEN_INVALID
+from flows.lines import complain, say
 from tasks.check import Finding
 from tasks.engine.checklist import rows_of_tables, warnings_counted
 from tasks.engine.manifest import DrillReport
@@ -28,16 +28,6 @@ _RESULTS = {
     "warning": "[yellow]WARNING[/]",
     "not possible": "[yellow]not possible[/]",
 }
-
-
-def say(text: str) -> None:
-    """Print one line."""
-    _console().print(visible(text), markup=False, highlight=False)
-
-
-def complain(lines: Iterable[str], level: str = "ERROR") -> None:
-    """Print an error's lines to standard error, as the log has them."""
-    sys.stderr.write("".join(f"{line}\n" for line in log_lines(level, lines)))
 
 
 def show_json(document: Any) -> None:

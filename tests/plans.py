@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
 from blocks.s3.client import ObjectStore

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from blocks.s3.providers import KEYS
 
+# Of a saved block.
+WHEN_INVALID = "correct it in the Prefect UI, or save it anew"
+
 _PORT = "it must be a whole number from 1 to 65535"
 _CRON = "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"
 _COUNT = "it must be a whole number, 1 or more; leave it unset to have no such rule"

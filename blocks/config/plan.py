@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
+from blocks.config import DEFAULT
 from blocks.config.hints import WHEN_MALFORMED
 from blocks.config.schedule import Schedule
 from blocks.config.settings import Settings
@@ -15,7 +16,6 @@ from blocks.errors import ConfigurationError, Fault
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 
-DEFAULT = "default"
 KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")

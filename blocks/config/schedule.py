@@ -9,7 +9,6 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from prefect.client.schemas.schedules import CronSchedule
 
 # What a cron expression without a date in it can mean at most, as 29 February on a Monday: once in 28 years.
 _FIELDS = 5
@@ -55,6 +54,8 @@ def check_cron(expression: str) -> str:
     """Return a cron expression as it is; raises ValueError for one that we or Prefect would not understand."""
     if len(expression.split()) != _FIELDS:  # Prefect reads a sixth one otherwise than we do
         raise ValueError("not a cron expression")
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415  (takes its time)
+
     try:
         CronSchedule(cron=expression)
         next(CronSim(expression, _NOW_AND_THEN))

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from blocks.config.environment import set_in_environment
 from blocks.errors import ClientMissing
 from blocks.sql.server import Server
-from flows import terminal
+from flows import lines, terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import free_ports, leave_prefect_running, running_prefect, running_storage
@@ -56,7 +56,7 @@ def run_demo(*, keep: bool = False) -> None:
         }
     )
     if farewell:
-        terminal.say(farewell)
+        lines.say(farewell)
     if facts["verdict"] != Verdict.PROVEN:
         raise SystemExit(1)
 
@@ -108,4 +108,4 @@ def _prefect(home: Path, *, keep: bool) -> Iterator[tuple[str, str]]:
 
 
 def _tell(line: str) -> None:
-    terminal.say(f"▸ {line}")
+    lines.say(f"▸ {line}")

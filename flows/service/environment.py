@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from blocks.config.environment import default_in_environment, reach_ourselves_directly, set_in_environment
 from blocks.config.settings import Settings, load_service_settings
-from flows import SERVED, terminal
+from flows import SERVED, lines
 from tasks.engine.queries import load_queries
 
 OWN_SERVER, MADE = "--own-server", "--made"
@@ -59,7 +59,7 @@ def prepare() -> list[str]:
         set_in_environment(name, value)
     reach_ourselves_directly()
     if complaint:
-        terminal.complain([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
+        lines.complain([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
     set_in_environment("UI_PASSWORD", login.password)
     return [*command, OWN_SERVER, *([MADE] if login.made else [])]
 

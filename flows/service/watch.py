@@ -16,7 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from blocks.causes import cause_of
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from flows.service.attempts import Attempts
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact
-
 from blocks.errors import PgRoundtripError
 from tasks.wording import visible
 
 
 def publish(kind: str, plan: str, description: str, markdown: str) -> None:
     """Publish one document; those of a kind and plan are one history in the UI."""
+    from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415  (who only shows a report needs no Prefect)
+
     create_markdown_artifact(
         key=artifact_key(kind, plan), description=visible(description), markdown=visible(markdown, lines=True)
     )
@@ -30,6 +29,8 @@ def warned_only(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  (whatever it is, the run has done its work)
+        from prefect import get_run_logger  # noqa: PLC0415
+
         # Not the error's own text: an address in it may hold a login.
         reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
         get_run_logger().warning("%s could not be published in Prefect: %s", what, reason)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect.artifacts import create_table_artifact
-
 from tasks.engine import retention
 from tasks.reports.publish import artifact_key, warned_only
 
@@ -13,6 +11,8 @@ _SHOWN = 500
 @warned_only("The table of the retention policy")
 def publish_retention(plan: str, decided: retention.Plan, *, dry_run: bool = False) -> None:
     """One table a prune: every backup, what became of it, and why; of many backups those that go, and the newest ones."""
+    from prefect.artifacts import create_table_artifact  # noqa: PLC0415  (who only shows a report needs no Prefect)
+
     rows = retention_table(decided)
     if len(rows) > _SHOWN:
         rows.sort(key=lambda row: row["decision"] == "keep")

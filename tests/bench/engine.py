@@ -16,7 +16,8 @@ from pathlib import Path
 from prefect.logging import disable_run_logger
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first used)
-from blocks.config.plan import DEFAULT, Plan
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now

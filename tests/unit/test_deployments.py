@@ -12,7 +12,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from pydantic import SecretStr
 
-from blocks.config.plan import DEFAULT
+from blocks.config import DEFAULT
 from blocks.config.values import FLOWS
 from blocks.s3.client import ObjectStore
 from flows.deployments import deployments_of

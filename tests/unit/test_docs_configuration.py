@@ -19,6 +19,7 @@ from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.s3.providers import KEYS
 from flows import cli, plans
+from flows.new_plan import add_plan
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text()
@@ -93,8 +94,9 @@ def needs_of_commands() -> dict[str, frozenset[Need]]:
                 (ast.literal_eval(made.args[0]) for made in function.decorator_list
                  if isinstance(made, ast.Call) and made.args), function.name
             )  # fmt: skip
+            done_by = ast.parse(inspect.getsource(add_plan)) if group + name == "plan add" else function
             asked = [
-                call for call in ast.walk(function)
+                call for call in ast.walk(done_by)
                 if isinstance(call, ast.Call) and ast.unparse(call.func) in ("_require", "load_settings")
             ]  # fmt: skip
             words = {

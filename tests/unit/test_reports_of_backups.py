@@ -152,7 +152,7 @@ def test_a_publication_that_fails_is_a_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever Prefect's API does, the run goes on; an address in the error is not repeated."""
-    monkeypatch.setattr("tasks.reports.publish.get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr("prefect.get_run_logger", lambda: logging.getLogger("test"))
     with caplog.at_level(logging.WARNING), warned_only("The report"):
         raise ConnectionError("http://user:secret@prefect/api")
     assert caplog.messages == ["The report could not be published in Prefect: ConnectionError"]

@@ -11,7 +11,7 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 
 from blocks.errors import DatabaseRefused
-from flows import terminal
+from flows import lines, terminal
 from flows.endings import in_words
 from flows.logs import PlainFormatter, Plainly
 from tasks.reports import publish
@@ -77,8 +77,8 @@ def test_a_name_at_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
     terminal.show_catalog([entry])
     terminal.show_plans([plan])
     terminal.show_facts({EVIL: EVIL})
-    terminal.say(FORGED + EVIL)
-    terminal.complain([FORGED + EVIL])
+    lines.say(FORGED + EVIL)
+    lines.complain([FORGED + EVIL])
     seen = capsys.readouterr()
     assert not unseen_in(seen.out + seen.err)
     assert "[red]" in seen.out
@@ -100,7 +100,7 @@ def test_json_keeps_its_meaning() -> None:
 def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Artifacts keep their lines and nothing else of it, whichever part of a page the name came by."""
     seen: dict[str, str] = {}
-    monkeypatch.setattr(publish, "create_markdown_artifact", lambda **given: seen.update(given))
+    monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", lambda **given: seen.update(given))
     publish.publish("drill", "default", FORGED + EVIL, f"# {EVIL}\n\ntext")
     assert not unseen_in("".join(seen.values()))
     assert "\n" not in seen["description"]

@@ -1,0 +1,19 @@
+"""Print single lines for people, without what only tables need."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from flows.logs import log_lines
+from tasks.wording import visible
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    sys.stdout.write(visible(text) + "\n")
+
+
+def complain(lines: Iterable[str], level: str = "ERROR") -> None:
+    """Print an error's lines to standard error, as the log has them."""
+    sys.stderr.write("".join(f"{line}\n" for line in log_lines(level, lines)))

@@ -1,0 +1,81 @@
+"""Save what the environment describes as a plan, and make its deployments."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from blocks.config.plan import Plan
+from blocks.config.settings import load_settings
+from blocks.errors import ConfigurationError, Fault
+from blocks.plan import BackupPlan
+from blocks.saved import translated
+from flows.lines import complain, say
+from flows.parameters import BLOCK_NAME
+from tasks.plans import plan_exists, save_plan
+from tasks.whose import refused_folder
+
+
+def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
+    """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
+    faults = [*_faults(name, pool, replace=replace)]
+    try:
+        settings = load_settings(frozenset({"database", "storage", "drill"}))
+    except ConfigurationError as error:
+        raise ConfigurationError([*faults, *error.faults]) from None
+    if faults:
+        raise ConfigurationError(faults)
+    plan = dataclasses.replace(Plan.from_settings(settings), name=name)
+    taken = refused_folder(plan)
+    if taken:
+        raise ConfigurationError([Fault(*taken)])
+    save_plan(name, BackupPlan.from_settings(settings))
+    say(f"Saved the plan {name}: {plan.source.address} to {plan.storage.endpoint} {plan.storage.address}")
+    if pool:
+        asyncio.run(_deploy(name, plan, pool))
+    elif replace:
+        say("Its deployments, if it has any, keep their schedules; --pool makes them anew")
+    if not get_current_settings().api.url:
+        complain(
+            [
+                "The plan is saved on this machine alone, in the folder of PREFECT_HOME",
+                "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
+            ],
+            "WARNING",
+        )
+
+
+def _faults(name: str, pool: str | None, *, replace: bool) -> Iterator[Fault]:
+    """What is wrong with the arguments, before anything is saved."""
+    if not re.fullmatch(BLOCK_NAME, name) or len(name) > 100:
+        yield Fault(
+            f"Invalid plan name {name}", "use lowercase letters, digits and single dashes between them, as in shop-eu"
+        )
+    elif not replace and plan_exists(name):
+        yield Fault(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
+    if pool and not _pool_exists(pool):
+        yield Fault(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")
+
+
+def _pool_exists(pool: str) -> bool:
+    try:
+        with translated(), get_client(sync_client=True) as client:
+            return bool(client.read_work_pool(pool))
+    except ObjectNotFound:
+        return False
+
+
+async def _deploy(name: str, plan: Plan, pool: str) -> None:
+    from flows.deployments import deployments_of  # noqa: PLC0415  (loads every flow)
+
+    made = await deployments_of(name, plan, pool=pool)
+    for deployment in made:
+        await deployment.aapply()
+    say(f"Made the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
+    say(f"Workers run them: prefect worker start --pool {pool}")
