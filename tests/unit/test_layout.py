@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,52 @@ def test_the_measure_measures() -> None:
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     """Every module begins with its reason."""
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+LIBRARIES = ("prefect", "boto3", "botocore", "psycopg", "pydantic", "rich")
+# What must not be loaded by the modules whose names begin so; the first that fits counts.
+NOT_LOADED = {
+    "blocks.errors": LIBRARIES,
+    "blocks.config.hints": LIBRARIES,
+    "blocks.config.settings": ("prefect", "boto3", "botocore"),
+    "blocks.config": ("prefect",),
+    "blocks.s3": ("prefect", "psycopg"),
+    "blocks.sql": ("prefect", "boto3", "botocore"),
+    "tasks.engine": ("prefect",),
+    "tasks.check": ("prefect",),
+    "tasks.health": ("prefect",),
+    "tasks.listing": ("prefect",),
+    "tasks.metrics": ("prefect",),
+    "tasks.reports.drill": ("prefect",),
+    "flows.cli": LIBRARIES,
+    "flows.plans": LIBRARIES,
+    "flows.terminal": ("prefect",),
+}
+# Each module in a process of its own, begun from one that has imported nothing.
+LOADING = """
+import importlib, os, sys
+for name in sys.stdin.read().split():
+    if not os.fork():
+        importlib.import_module(name)
+        print(name, *(found for found in sys.argv[1:] if found in sys.modules), flush=True)
+        os._exit(0)
+    if os.wait()[1]:
+        print(name, "fails", flush=True)
+"""
+
+
+def test_what_is_loaded_by_what() -> None:
+    """Import lines may lie: what counts is what a fresh interpreter holds when a module is imported."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES]
+    ruled = {
+        name: rule for name in names if (rule := next((r for n, r in NOT_LOADED.items() if name.startswith(n)), None))
+    }
+    assert len(ruled) > 50
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, *LIBRARIES], input="\n".join(ruled), capture_output=True, text=True, check=True, cwd=ROOT
+    )  # fmt: skip
+    loaded = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
+    assert loaded.keys() == ruled.keys()
+    assert {name: sorted({*found} & {*ruled[name], "fails"}) for name, found in loaded.items()} == dict.fromkeys(
+        ruled, []
+    )
