@@ -10,21 +10,13 @@ Code that a statement makes a server run by nature is beyond this: functions beh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 
-# One token, or a comment or space between two. Strings come in both readings; the caller says which one holds.
-_TOKEN = re.compile(
-    rb"""(?P<skip>[ \t\r\n\f\v]+|--[^\r\n]*)|(?P<block>/\*)"""
-    rb"""|(?P<escape>[eE]')|(?P<plain>(?:[bBxX]|[uU]&)')|(?P<quote>[nN]?')"""
-    rb"""|(?P<ident>(?:[uU]&)?"(?:[^"]|"")*")|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
-    rb"""|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
-    rb"""|(?P<number>\d[0-9A-Za-z_.]*|\.\d[0-9A-Za-z_]*)|(?P<sign>::|[\x00-\xff])"""
-)
-_ESCAPED = re.compile(rb"(?:[^'\\]|''|\\.)*'", re.DOTALL)
-_STANDARD = re.compile(rb"(?:[^']|'')*'")
-_BLOCK_EDGE = re.compile(rb"/\*|\*/")
+from tasks.engine.inserted_rows import literals, of_rows
+from tasks.engine.sql_tokens import Token, Unreadable, all_of, of_the_system, tokens
+
 _SHOWN, _HEAD = 60, 12
 
 # Encodings of servers: in those of clients alone, a byte of a character can be a quote or a backslash.
@@ -68,72 +60,14 @@ _BY_FIRST_WORDS = re.compile(
 )
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
 _QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT)\b", re.IGNORECASE)
+# What an ALTER TABLE may add at most without being looked at more closely.
+_ACTION = re.compile(rb"\b(?:TYPE|ADD(?! (?:CONSTRAINT|GENERATED) ))\b", re.IGNORECASE)
+_ALTERED_TABLE = re.compile(rb"ALTER TABLE ")
+_ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
 # Settings whose text must be sure, because what follows is read by it.
 _SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '[^'\\]*', false\);\Z")
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
 _ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_-]+)';\Z")
-_LITERALS = {"NULL", "TRUE", "FALSE", "DEFAULT"}
-
-
-class Token(NamedTuple):
-    """A piece of a statement: `word` in capitals, `ident`, `string`, `number` or `sign`, with its text."""
-
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return "'…'" if self.kind == "string" else self.text
-
-
-class Unreadable(Exception):
-    """A string or comment without an end, or one that psql and a server could read in two ways."""
-
-
-def tokens(statement: bytes, *, backslash_escapes: bool) -> Iterator[Token]:
-    """What a statement says, without spaces and comments; raises Unreadable."""
-    at = 0
-    while at < len(statement):
-        found = _TOKEN.match(statement, at)
-        assert found  # every byte is a sign at least
-        at, kind = found.end(), found.lastgroup or ""
-        if kind == "skip":
-            continue
-        if kind == "block":
-            at = _after_comment(statement, at)
-        elif kind in ("escape", "plain", "quote"):
-            escaped = kind == "escape" or (kind == "quote" and backslash_escapes)
-            at = _after(_ESCAPED if escaped else _STANDARD, statement, at)
-            yield Token("string", "")
-        elif kind == "dollar":
-            end = statement.find(found[0], at)
-            if end < 0:
-                raise Unreadable("a dollar quote without an end")
-            at = end + len(found[0])
-            yield Token("string", "")
-        else:
-            yield Token(kind, _text(kind, found[0]))
-
-
-def _text(kind: str, raw: bytes) -> str:
-    text = raw.decode(errors="replace")
-    return text.upper() if kind == "word" else text
-
-
-def _after(string: re.Pattern[bytes], statement: bytes, at: int) -> int:
-    end = string.match(statement, at)
-    if not end:
-        raise Unreadable("a string without an end")
-    return end.end()
-
-
-def _after_comment(statement: bytes, at: int) -> int:
-    depth = 1
-    while depth:
-        edge = _BLOCK_EDGE.search(statement, at)
-        if not edge:
-            raise Unreadable("a comment without an end")
-        depth, at = depth + (1 if edge[0] == b"/*" else -1), edge.end()
-    return at
 
 
 def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
@@ -159,12 +93,21 @@ def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
     return f"{why}: {_shown(head)}"
 
 
+def copied_beyond(table: bytes) -> str:
+    """Why the rows of a table may not be restored, by its name as it is written; empty when they may."""
+    try:
+        name = list(tokens(table, backslash_escapes=False))
+    except Unreadable as error:
+        return str(error)
+    return f"it would change more than its database: COPY {_shown(name)}" if of_the_system(name) else ""
+
+
 def _plainly_allowed(statement: bytes) -> bool:
     """Whether the bytes of a statement show at once that it is pg_dump's: most are."""
     if piece := _PIECE_OF_LARGE_OBJECT.match(statement):
         return statement.endswith(_END_OF_PIECE) and statement[piece.end() : -len(_END_OF_PIECE)].isalnum()
     if _BY_FIRST_WORDS.match(statement) or _SEARCH_PATH.match(statement):
-        return True
+        return not (_ALTERED_TABLE.match(statement) and _ACTION.search(statement))
     return bool(_TABLE.match(statement)) and not _QUERY.search(statement)
 
 
@@ -193,13 +136,13 @@ def _allowed(words: Sequence[str], head: Sequence[Token], rest: Iterator[Token])
         case "REFRESH":
             known = words[1:3] == ["MATERIALIZED", "VIEW"]
         case "GRANT" | "REVOKE":
-            known = _of_rights([*head, *rest])
+            known = _of_rights(chain(head, rest))
         case "SET" | "RESET":
             known = _of_session(words, head)
         case "SELECT":
-            known = _of_functions([*head, *rest])
+            known = _of_functions(all_of(head, rest))
         case "INSERT":
-            known = _of_rows([*head, *rest])
+            known = of_rows(chain(head, rest))
         case _:
             said = [t.text for t in head]
             known = said == [";"] or tuple(said[:-1]) in _TRANSACTIONS
@@ -214,13 +157,46 @@ def _of_object(verb: str, words: Sequence[str], head: Sequence[Token], rest: Ite
     kind = next((tuple(begun[:n]) for n in (3, 2, 1) if tuple(begun[:n]) in _BEGINNINGS), ())
     if not kind:
         return False
-    if kind == ("SUBSCRIPTION",):
-        return _subscribed(verb, [*head, *rest])
-    if verb == "CREATE" and kind in (("TABLE",), ("UNLOGGED", "TABLE")):
-        return not _has_query([*head, *rest])
-    if verb == "CREATE" and kind in (("FUNCTION",), ("PROCEDURE",)):
-        return _one_routine([*head, *rest])
-    return True
+    match verb, *kind:
+        case _, "SUBSCRIPTION":
+            known = _subscribed(verb, all_of(head, rest))
+        case ("CREATE", "TABLE") | ("CREATE", "UNLOGGED", "TABLE"):
+            known = not _has_query(chain(head, rest))
+        case "CREATE", "MATERIALIZED", "VIEW":
+            known = [t.text for t in deque(chain(head, rest), 4)] == ["WITH", "NO", "DATA", ";"]
+        case ("CREATE", "FUNCTION") | ("CREATE", "PROCEDURE"):
+            known = _one_routine(all_of(head, rest))
+        case ("ALTER", "TABLE") | ("ALTER", "FOREIGN", "TABLE"):
+            known = _plainly_altered(all_of(head, rest))
+        case _:
+            known = True
+    return known
+
+
+def _plainly_altered(statement: Sequence[Token]) -> bool:
+    """Whether no column is added to a table, or gets another type: both compute values at once, and pg_dump does neither."""
+    said = [t.text if t.kind in ("word", "sign") else "" for t in statement]
+    begun = 3 if said[1] == "FOREIGN" else 2
+    while said[begun : begun + 1] in (["IF"], ["EXISTS"], ["ONLY"]):
+        begun += 1
+    begun += 1
+    while said[begun : begun + 1] == ["."]:  # the table's name
+        begun += 2
+    starts, depth = [begun], 0
+    for place in range(begun, len(said)):
+        depth += {"(": 1, ")": -1}.get(said[place], 0)
+        if not depth and said[place] == ",":
+            starts.append(place + 1)
+    return all(_plain_action(said[start : start + 8]) for start in starts)
+
+
+def _plain_action(said: Sequence[str]) -> bool:
+    if said[:1] == ["ADD"]:
+        return said[1] in _ADDED
+    if said[:1] != ["ALTER"]:
+        return True
+    behind = list(said[3:] if said[1:2] == ["COLUMN"] else said[2:])
+    return behind[:1] != ["TYPE"] and behind[:3] != ["SET", "DATA", "TYPE"]
 
 
 def _subscribed(verb: str, statement: Sequence[Token]) -> bool:
@@ -231,7 +207,7 @@ def _subscribed(verb: str, statement: Sequence[Token]) -> bool:
     return verb == "CREATE" and any(said[i : i + 3] == ["CONNECT", "=", "FALSE"] for i in range(len(said)))
 
 
-def _has_query(statement: Sequence[Token]) -> bool:
+def _has_query(statement: Iterable[Token]) -> bool:
     """Whether it is CREATE TABLE … AS: a query that is carried out at once, and that pg_dump never writes."""
     depth = 0
     for token in statement:
@@ -269,7 +245,7 @@ def _labelled(words: Sequence[str]) -> bool:
     return any(tuple(begun[:n]) in _BEGINNINGS for n in (3, 2, 1))
 
 
-def _of_rights(statement: Sequence[Token]) -> bool:
+def _of_rights(statement: Iterable[Token]) -> bool:
     """Privileges on something that is in the database; membership of a role is none."""
     depth = 0
     for token, after in pairwise(statement):
@@ -300,43 +276,4 @@ def _of_functions(statement: Sequence[Token]) -> bool:
         statement, said = [statement[0], *statement[3:]], [said[0], *said[3:]]
     if said[:3] != ["SELECT", "PG_CATALOG", "."] or said[4:5] != ["("] or said[-2:] != [")", ";"]:
         return False
-    return said[3] in _CALLS and _literals(statement[5:-2])
-
-
-def _of_rows(statement: Sequence[Token]) -> bool:
-    """INSERT of literals."""
-    said = [t.text if t.kind in ("word", "sign") else "" for t in statement]
-    if "VALUES" not in said or said[1:2] != ["INTO"]:
-        return False
-    values = said.index("VALUES")
-    if said[values - 1] == "DEFAULT":
-        return said[values + 1 :] == [";"]
-    end = len(said) - 1
-    if said[-5:] == ["ON", "CONFLICT", "DO", "NOTHING", ";"]:
-        end -= 4
-    plain = all(w in ("", "INSERT", "INTO", "(", ")", ",", ".", "OVERRIDING", "SYSTEM", "USER", "VALUE") or t.kind == "word" for w, t in zip(said[:values], statement, strict=False))  # fmt: skip
-    return plain and "SELECT" not in said[:values] and said[-1] == ";" and _literals(statement[values + 1 : end])
-
-
-def _literals(values: Sequence[Token]) -> bool:
-    """Whether there are only literals, names of types behind `::`, and what stands between them."""
-    # Whether the name of a type goes on, and whether we are in what modifies it: `numeric(10, 2)`.
-    cast = modified = False
-    for before, token in pairwise([Token("sign", ","), *values]):
-        named = before.kind in ("word", "ident")
-        if token.kind in ("word", "ident"):
-            of_type = cast and not modified and (named or before.text in ("::", ".", ")"))
-            if not of_type and (token.text not in _LITERALS or named or modified):
-                return False
-        elif token.text == "(":
-            if modified or (named and not cast):
-                return False
-            modified = cast
-        elif token.text == "::":
-            cast = True
-        elif token.text in (")", ","):
-            cast = cast and modified
-            modified = modified and token.text == ","
-        elif token.kind == "sign" and token.text not in "-+.[]":
-            return False
-    return True
+    return said[3] in _CALLS and literals(statement[5:-2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_ID = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
+_ID = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _ID + rb"(?:\." + _ID + rb")?"
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE " + _NAME + rb" \(\n")
 # What pg_dump writes for a child without its parent's default; parsed again, the null has a type if the column's has a length.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 _ARRAY = re.compile(rb"\(ARRAY\[")
-_CAST = re.compile(rb"\]\)::((?:[a-z][a-z0-9_ ]*|\"(?:[^\"]|\"\")+\"|\.)+(?:\(\d+(?:,\d+)?\))?)\[\]")
+_CAST = re.compile(rb"\]\)::((?:[a-z][a-z0-9_ ]*+|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\.)++(?:\(\d+(?:,\d+)?\))?)\[\]")
 # An array is looked at once for each array that it is in; nobody nests them deeper, and looking must come to an end.
 _LEVELS = 64
-_TOKEN = re.compile(rb"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[\[\](),]")
+_TOKEN = re.compile(rb"'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|[\[\](),]")
 # A nameless literal in a sub-select, in a view or a body, is printed with a cast, and once parsed again it has the cast's name.
 _NAMED_BY_CAST = re.compile(
     rb'(::[a-z][a-z ]*(?:\[\])?) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'

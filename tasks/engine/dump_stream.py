@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from blocks.errors import BackupDamaged
 from tasks.engine import checklist
 from tasks.engine import schema_text as schema
-from tasks.engine.allowed import refused
+from tasks.engine.allowed import copied_beyond, refused
 from tasks.engine.dump_summary import DumpSummary, PartCount, TableCount
 from tasks.engine.schema_parts import part_of
 from tasks.engine.statements import Piece, StatementSplitter
@@ -28,6 +28,8 @@ _SHOWN = 80
 _KEPT_SCHEMA_BYTES = 32 << 20
 # Far more than a view or a function ever has, and than memory that a small container has to spare.
 _LONGEST_STATEMENT_BYTES = 64 << 20
+# A table has 1,600 columns at most.
+_LONGEST_COPY_BYTES = 1 << 20
 # Of names that are collected, and of each mention of a table: some hundred thousand tables.
 _COLLECTED_BYTES = 128 << 20
 _MENTION_BYTES = 64
@@ -146,6 +148,10 @@ class DumpScanner:
             limit = f"it names more tables, sequences and roles than {_COLLECTED_BYTES >> 20} MiB hold"
             raise BackupDamaged(limit, check=checklist.COMPLETE)
 
+    def _collect_name(self, names: set[str], quoted: bytes) -> None:
+        self._collect(_MENTION_BYTES + len(quoted))
+        names.add(schema.unquote(quoted, self._codec))
+
     def _on_comment(self, text: bytes) -> None:
         if text.startswith(_COMPLETE):
             self._ended = True
@@ -168,10 +174,10 @@ class DumpScanner:
         """Record a statement; True when rows follow it."""
         self._ended = False
         text = piece.text
-        if not schema.COPY.match(text) and (why := refused(text, backslash_escapes=self._splitter.backslash_escapes)):
+        copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
+        if why := copied_beyond(copy[1]) if copy else refused(text, backslash_escapes=self._splitter.backslash_escapes):
             self._refuse(why)
         if text.startswith(b"COPY "):
-            copy = schema.COPY.match(text)
             if copy:
                 self._begin_table(copy[1], schema.columns_of(copy[2], self._codec), piece.start)
                 self._collect(_MENTION_BYTES)
@@ -189,7 +195,7 @@ class DumpScanner:
 
     def _on_schema(self, text: bytes) -> None:
         if tablespace := schema.TABLESPACE.match(text):
-            self.summary.tablespaces.add(schema.unquote(tablespace[1], self._codec))
+            self._collect_name(self.summary.tablespaces, tablespace[1])
         normal = self._normaliser.normalise(text)
         if normal is None:
             return
@@ -201,7 +207,7 @@ class DumpScanner:
         self._collect(sum(_MENTION_BYTES + len(role) for role in named))
         self.summary.roles |= named
         if extension := schema.EXTENSION.match(text):
-            self.summary.extensions.add(schema.unquote(extension[1], self._codec))
+            self._collect_name(self.summary.extensions, extension[1])
         if text.startswith(b"INSERT INTO"):
             self.summary.inserts += 1  # somebody's rows, which are to be in no report
         elif self._keep_bytes > 0:

@@ -15,7 +15,7 @@ from tasks.engine.dump_summary import DumpSummary, PartCount
 from tasks.engine.schema_parts import part_of, title_of
 from tasks.engine.schema_text import plain_name, text_of
 
-_ID = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
+_ID = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _ID + rb"(?:\." + _ID + rb")?"
 _UNLOGGED = re.compile(rb"CREATE UNLOGGED TABLE (" + _NAME + rb") ")
 _CREATED = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE (" + _NAME + rb") \(")

@@ -16,10 +16,10 @@ _NEEDLESS = re.compile(r'(?<!")"([a-z_][a-z0-9_]*)"(?!")')
 # left out, evened out or added here, in `deparse` or in `schema_parts.part_of`.
 RULES = 2
 
-_IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
+_IDENTIFIER = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
 COPY = re.compile(rb"COPY (" + _NAME + rb") ?(?:\((.*)\))? FROM stdin;\Z", re.DOTALL)
-SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d{1,19}), (true|false)\);\Z")
+SETVAL = re.compile(rb"SELECT pg_catalog\.setval\('([^']*+(?:''[^']*+)*+)', (-?\d{1,19}), (true|false)\);\Z")
 EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?(" + _IDENTIFIER + rb")")
 RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
 TABLESPACE = re.compile(rb"SET default_tablespace = (" + _IDENTIFIER + rb");\Z")
@@ -53,7 +53,7 @@ _COUNTED = re.compile(
 _COUNT = re.compile(rb"pg_attver=\d+(?:, |\Z)")
 # How a statement ends that names a role last. A name is short, so only the end is looked at, however long the statement is.
 _LAST_ROLE = re.compile(
-    rb"(?:(OWNER TO|FOR ROLE|SESSION AUTHORIZATION)| (?:TO|FROM)) (" + _IDENTIFIER + rb"|'(?:[^']|'')+')(?: WITH GRANT OPTION)?;\Z"
+    rb"(?:(OWNER TO|FOR ROLE|SESSION AUTHORIZATION)| (?:TO|FROM)) (" + _IDENTIFIER + rb"|'[^']*+(?:''[^']*+)*+')(?: WITH GRANT OPTION)?;\Z"
 )  # fmt: skip
 _END_BYTES = 1024
 _GRANTING = (b"GRANT ", b"REVOKE ", b"ALTER DEFAULT PRIVILEGES ")

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
 )
-_ROUTINE = re.compile(rb"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
+_ROUTINE = re.compile(rb"\s*+CREATE\s++(?:OR\s++REPLACE\s++)?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
 _SPACE = re.compile(rb"\s*")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _STRING_EDGE = re.compile(rb"'|\\")
@@ -29,7 +29,8 @@ _STRING_EDGE = re.compile(rb"'|\\")
 _WORD_BEFORE = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*\Z")
 _WORD_BYTES = 64
 # Behind a string that took backslashes, or behind one that does not while others do: a further one in another line goes on in the same way.
-_GOES_ON = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*(?=[\r\n]))*[\r\n](?:[ \t\f\v\r\n]|--[^\r\n]*(?=[\r\n]))*\Z")
+_NOTHING_SAID = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*+(?=[\r\n]))*+\Z")
+_LINE_END = re.compile(rb"[\r\n]")
 # A token can begin this far before the end of what was read so far; the longest is a dollar quote's tag.
 _OVERLAP = 4096
 
@@ -57,6 +58,7 @@ class StatementSplitter:
         self._bodies = 0  # of BEGIN … END in a function definition
         self._string_end = -1  # of the last string, in the buffer
         self._quoted_end = 0  # of whatever was in quotes last: a word behind it begins there
+        self._routine: bool | None = None  # whether the pending statement defines one
         self._searched = 0  # how far the end of a line was looked for
         self.backslash_escapes = False  # standard_conforming_strings is off
         self.doubtful = ""  # what psql and we, or two versions of psql, could read in two ways
@@ -106,7 +108,7 @@ class StatementSplitter:
         rest = len(self._buffer) - self._begin
         self._buffer.clear()
         self._begin = self._at = self._searched = self._quoted_end = 0
-        self._string_end = -1
+        self._string_end, self._routine = -1, None
         return rest
 
     def restart(self, offset: int) -> None:
@@ -139,14 +141,21 @@ class StatementSplitter:
             self._parentheses = max(0, self._parentheses - 1)
         elif self._parentheses or self._word_before(start):
             return
-        elif _ROUTINE.match(self._buffer, self._begin):
+        elif self._is_routine():
             word = self._buffer[start : start + 4].upper()
             if word == b"BEGI" or (word == b"CASE" and self._bodies):
                 self._bodies += 1
             elif word[:3] == b"END" and self._bodies:
                 self._bodies -= 1
 
+    def _is_routine(self) -> bool:
+        """Whether the statement defines a function or procedure; its beginning is there before any word of a body."""
+        if self._routine is None:
+            self._routine = bool(_ROUTINE.match(self._buffer, self._begin))
+        return self._routine
+
     def _finish(self, end: int) -> Piece:
+        self._routine = None
         piece = Piece("statement", bytes(self._buffer[self._begin : end]), self._offset + self._begin)
         self._begin = self._at = end
         self._string_end = -1
@@ -230,7 +239,8 @@ class StatementSplitter:
 
     def _takes_backslashes(self, quote: int) -> bool:
         """Whether a backslash hides a quote in the string that opens here."""
-        if 0 <= self._string_end < quote and _GOES_ON.match(self._buffer[self._string_end : quote]):
+        between = self._buffer[self._string_end : quote] if 0 <= self._string_end < quote else b""
+        if _LINE_END.search(between) and _NOTHING_SAID.match(between):
             self.doubtful = self.doubtful or "a string that goes on in another line"
         before = self._word_before(quote)
         if before[-1:].upper() == b"E" and before[:-1].isdigit():

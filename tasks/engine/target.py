@@ -219,7 +219,7 @@ def _inherit(connection: Connection, old: str, new: str) -> None:
 
 def _list_items(value: str) -> list[str]:
     """Take a list of names apart, as `search_path` has them: quoted or not, with commas between."""
-    found = re.findall(r'"((?:[^"]|"")*)"|([^\s,"][^,"]*)', value)
+    found = re.findall(r'"([^"]*+(?:""[^"]*+)*+)"|([^\s,"][^,"]*)', value)
     return [quoted.replace('""', '"') or plain.strip() for quoted, plain in found] or [""]
 
 

@@ -200,6 +200,10 @@ def test_what_is_normal_stays_normal(real_dumps: Dumps) -> None:
     b"GRANT" + b" " * 100_000 + b"x", b"ALTER DEFAULT PRIVILEGES " + b"FOR ROLE r GRANT " * 20_000 + b";",
     b"ALTER TABLE t ADD CHECK (" + b" OWNER TO x" * 30_000 + b");", b"CREATE POLICY p ON t TO " + b"r, " * 50_000 + b"r;", b'COPY "' + b'""' * 200_000 + b" FROM stdin;",
     b"COPY t (" + b"a) FROM stdin" * 30_000 + b";", b"SELECT pg_catalog.setval('" + b"''" * 200_000 + b";", b'SET default_tablespace = "' + b'""' * 200_000 + b";",
+    b"CREATE VIEW v AS SELECT (ARRAY['new'::text])::public.list_of_allowed_order_states_of_the_shop AS s;",
+    b'GRANT SELECT ON TABLE "' + b"a" * 2_000_000 + b'" TO x;', b"GRANT SELECT ON TABLE " + b"t," * 1_000_000 + b"t TO x;",
+    b"INSERT INTO t VALUES ('" + b"a" * 8_000_000 + b"');", b"COMMENT ON TABLE t IS 'a'" + b"\n" * 200_000 + b"x'b';",
+    b"CREATE" + b" " * 50_000 + b"x" + b" END" * 12_500 + b";", b"COPY t (a" + b",ab" * 1_000_000 + b") FROM stdin;\n\\.",
     b"DROP" + b"\n" * 100_000 + b"x;", b"SELECT '" + b"x''" * 200_000 + b"';", b"SELECT 1 AS " + b"::a AS " * 50_000 + b";",
 ], ids=lambda statement: statement[:32].decode())  # fmt: skip
 def test_no_statement_takes_long(statement: bytes) -> None:

@@ -35,6 +35,7 @@ OPTIONS = {
     "clean if there": ("off", ["--clean", "--if-exists", "--no-owner", "--disable-triggers"]),
 }
 PROOF, MARK = "/proof", "fuzz_mark"
+ROLE = f"(oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) VALUES (99998, '{MARK}', true, true, true, true, true, true, true, -1)"
 # Each would leave something behind that the database does not hold.
 PAYLOADS = [text.encode() for text in (
     f"CREATE ROLE {MARK} SUPERUSER;", f"create/**/user {MARK};", f"CREATE -- x\nROLE {MARK};", f"COPY (SELECT 1) TO '{PROOF}';",
@@ -45,6 +46,10 @@ PAYLOADS = [text.encode() for text in (
     f"SELECT pg_catalog.setval('s', pg_catalog.lo_export(1, '{PROOF}'), true);", f"INSERT INTO t VALUES (lo_export(1, '{PROOF}'));",
     f"INSERT INTO t VALUES ('1'::int) RETURNING lo_export(1, '{PROOF}');", f"CREATE TABLE x AS SELECT lo_export(1, '{PROOF}');",
     f"COPY t (a) FROM stdin; CREATE ROLE {MARK};\n1\n\\.\n", f"\\! touch {PROOF}\n", f"\\o {PROOF}\n", f"\\copy t to '{PROOF}'\n", "GRANT pg_monitor TO pg_signal_backend;",
+    f"INSERT INTO pg_catalog.pg_authid {ROLE};", f"INSERT INTO pg_authid {ROLE};", f'INSERT INTO "pg_catalog"."pg_authid" {ROLE};',
+    f"COPY pg_catalog.pg_authid (oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) FROM stdin;\n99998\t{MARK}\tt\tt\tt\tt\tt\tt\tt\t-1\n\\.\n",
+    f"ALTER TABLE t ALTER a TYPE int USING pg_catalog.lo_export(1, '{PROOF}');", f"ALTER TABLE t ADD b int DEFAULT pg_catalog.lo_export(1, '{PROOF}');",
+    f"CREATE MATERIALIZED VIEW m AS SELECT pg_catalog.lo_export(1, '{PROOF}');",
     f"SELECT 1 \\g {PROOF}\n", f"SELECT 'CREATE ROLE {MARK}' \\gexec\n", f"\\w {PROOF}\n",
 )]  # fmt: skip
 QUOTES = [

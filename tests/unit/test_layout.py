@@ -151,6 +151,6 @@ def test_what_is_loaded_by_what() -> None:
     )  # fmt: skip
     loaded = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
     assert loaded.keys() == ruled.keys()
-    assert {name: sorted({*found} & {*ruled[name], "fails"}) for name, found in loaded.items()} == dict.fromkeys(
-        ruled, []
-    )
+    assert {name: sorted({*found} & {*ruled[name], "fails"}) for name, found in loaded.items()} == {
+        name: [] for name in ruled
+    }
