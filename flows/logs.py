@@ -25,6 +25,7 @@ _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary serve
 # They tell how Prefect starts and ends its processes; what went wrong with that is a warning or an error.
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
+_NUMBERS = (int, float, type(None))  # what `%d` and `%.1f` want as it is
 _STOPPED = "Crash detected! Execution was aborted by"
 # What SQLite says to the server's services when others write for too long; they try again.
 _BUSY = "database is locked"
@@ -98,7 +99,7 @@ def _make_visible(record: logging.LogRecord) -> None:
     A line feed in a value that is filled in would begin a line that looks like one of ours.
     """
     if isinstance(record.args, tuple):
-        record.args = tuple(visible(value) if isinstance(value, str) else value for value in record.args)
+        record.args = tuple(value if isinstance(value, _NUMBERS) else visible(str(value)) for value in record.args)
     with contextlib.suppress(Exception):  # a library's call has too few values for its text
         record.msg, record.args = visible(record.getMessage(), lines=True), ()
     if record.exc_info and not record.exc_text:

@@ -25,6 +25,7 @@ from tasks.engine.newest import WHEN_FUTURE, newest_whole, told_of_future
 from tasks.engine.pipeline import StreamResult, stream_dump
 from tasks.engine.roles import read_roles
 from tasks.engine.schema_text import RULES
+from tasks.engine.source_settings import read_settings
 from tasks.engine.text_settings import MONETARY
 from tasks.engine.upload import Upload
 from tasks.policy import LONG, ONCE, QUICK, called
@@ -48,6 +49,7 @@ class Source:
     roles: tuple[RoleRecord, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     database: Database = field(default_factory=lambda: Database(""))
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @task(**called("look at the source"), **QUICK)
@@ -65,11 +67,12 @@ def inspect_source(plan: Plan) -> Source:
         extensions: dict[str, str] = {name: version for name, version in found}  # noqa: C416
         roles = read_roles(connection)
         database = read_identity(connection, facts.database)
+        settings = read_settings(connection)
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    return Source(facts, client, extensions, roles, _left_out(plan), database)
+    return Source(facts, client, extensions, roles, _left_out(plan), database, settings)
 
 
 def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
@@ -212,7 +215,7 @@ def _manifest(
         schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
         tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
-        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary,
+        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=source.settings,
     )  # fmt: skip
 
 

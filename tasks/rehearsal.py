@@ -36,7 +36,7 @@ from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip,
 from tasks.engine.sandbox_settings import fits_one_transaction
 from tasks.engine.scratch import Locale, scratch_database, scratch_name
 from tasks.engine.second_dump import dump_again
-from tasks.engine.text_settings import MONEY_HINT, monetary_of, tables_with_money
+from tasks.engine.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.place import Ground, Place, ready
 from tasks.reports.progress import RestoreProgress
 from tasks.second_look import conditions_of, confirm_damage, explain_refusal
@@ -125,7 +125,7 @@ def _restore(task: Task, manifest: Manifest | None, ground: Ground, scratch: Ser
     manner = Manner(
         # A table that is made and filled in one transaction needs no write-ahead log there.
         single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
-        monetary=monetary_of(manifest),
+        **read_under(manifest),
     )  # fmt: skip
     try:
         with RestoreProgress(task.backup.name, task.backup.object_bytes, logger.info) as progress:
@@ -155,7 +155,7 @@ def _compare(
     begun = time.monotonic()
     monetary = monetary_of(manifest)
     restored = dump_again(
-        scratch, ground.client, stored, monetary=monetary, keep_schema=True, timeout_s=task.remaining_s()
+        scratch, ground.client, stored, **read_under(manifest), keep_schema=True, timeout_s=task.remaining_s()
     )
     seen.compare_seconds = round(time.monotonic() - begun, 3)
     unsure = frozenset() if monetary else _unsure(scratch)

@@ -7,7 +7,7 @@ import contextlib
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import PgRoundtripError, RestoreError
+from blocks.errors import DumpFailed, PgRoundtripError, RestoreError
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.clock import utc_now
@@ -23,7 +23,7 @@ from tasks.engine.round_trip import check_contents
 from tasks.engine.scratch import scratch_database
 from tasks.engine.second_dump import dump_again
 from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
-from tasks.engine.text_settings import MONEY_HINT, monetary_of, tables_with_money
+from tasks.engine.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.policy import QUICK, READING, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress
@@ -69,7 +69,7 @@ def restore_and_swap(
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
             with read_twice(plan.storage, backup, manifest, reader):
-                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell, monetary=monetary_of(manifest)))
+                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell, **read_under(manifest)))
             progress.done()
         if verify:
             _verify(manifest, flow, fresh, client)
@@ -101,7 +101,7 @@ def restore_in_place(
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
-            manner = Manner(single_transaction=atomic, progress=progress.tell, monetary=monetary_of(manifest))
+            manner = Manner(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
             with read_twice(plan.storage, backup, manifest, reader):
                 flow = feed_psql(reader, target.database, client, manner)
             progress.done()
@@ -124,7 +124,16 @@ def _verify(manifest: Manifest | None, flow: Flow, restored: Server, client: Cli
     """
     get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", flow.seconds)
     monetary = monetary_of(manifest)
-    seen = dump_again(restored, client, flow.summary, monetary=monetary)
+    try:
+        seen = dump_again(restored, client, flow.summary, **read_under(manifest))
+    except DumpFailed as error:
+        if error.transient:
+            raise
+        raise RestoreError(
+            error.context,
+            message="The restored rows could not be read, to compare them",
+            hint="restore as a superuser, or pass --no-verify (RESTORE_VERIFY=false): the role may not read all that it restores",
+        ) from None
     differences = [c.evidence for c in check_contents(manifest, flow.summary, seen) if c.result == "failed"]
     if differences:
         hint = "nothing was changed in the target; restore with the server's settings and version as they were on the source"

@@ -74,7 +74,7 @@ def read_twice(storage: ObjectStore, backup: Backup, manifest: Manifest | None, 
 def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) -> Conditions:
     """In what the copy's surroundings differ from the source's, as far as the manifest says what those were."""
     if manifest is None:
-        return Conditions(extensions=frozenset(seen.extensions), money_unknown=True)
+        return Conditions(extensions=frozenset(seen.extensions), money_unknown=True, settings_unknown=True)
     facts = copy.inspect()
     with copy.connect() as connection:
         found = connection.query("SELECT name, default_version FROM pg_available_extensions")
@@ -91,6 +91,8 @@ def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) ->
         left_over_roles=tuple(left_over_roles(seen.roles, manifest.role_attributes)),
         roles_known=bool(manifest.role_attributes),
         money_unknown=not monetary_of(manifest),
+        monetary=manifest.source_lc_monetary if facts.lc_monetary != manifest.source_lc_monetary else "",
+        settings_unknown=not manifest.source_settings,
     )
 
 

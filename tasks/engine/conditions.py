@@ -10,6 +10,8 @@ _MONEY = re.compile(r"\bmoney\b")  # the name of a type, which no server transla
 _LIBRARIES = "shared_preload_libraries"  # the name of a setting, which no server translates
 # What text sorts before other text, and which characters are letters, decides over these.
 _BY_LOCALE = ("22000", "23505", "23514", "23P01", "42P17")
+# What a check, an index or a query makes of a row.
+_BY_SETTINGS = ("22007", "22008", "23505", "23514", "23P01")
 # What an extension or a server has in one version and not in another.
 _BY_VERSION = ("42703", "42704", "42883", "42P01", "42P13", "42804", "42809")
 
@@ -22,6 +24,8 @@ class Conditions:
     locale: str = ""  # that the copy should have and has not
     versions: tuple[str, ...] = ()  # of the server or extensions, in words, where others are here
     left_over_roles: tuple[str, ...] = ()  # numbers of dropped roles, which the source does not know either
+    settings_unknown: bool = False  # whether the backup does not say by which settings its values were computed
+    monetary: str = ""  # the lc_monetary of the source, where it shows money otherwise than the copy's session
     money_unknown: bool = False  # whether the backup does not say how its money is written
     roles_known: bool = False  # whether the backup says what the source's roles were
 
@@ -47,6 +51,10 @@ def _explain_text(sqlstate: str, message: str, conditions: Conditions) -> str:
         return f"the locale {conditions.locale} is not installed here, and the copy has another"
     if sqlstate == "22P02" and conditions.money_unknown and _MONEY.search(message):
         return "the backup does not say under which lc_monetary its money was written, and this server has another"
+    if conditions.settings_unknown and sqlstate in _BY_SETTINGS:
+        return "the backup does not say under which settings (TimeZone, DateStyle and others) its values were computed"
+    if conditions.monetary and sqlstate == "22P02" and _MONEY.search(message):
+        return f"the source shows money under the lc_monetary {conditions.monetary}, and the copy is made under another"
     if conditions.versions and sqlstate in _BY_VERSION:
         return "other versions are here: " + ", ".join(conditions.versions)
     return ""
@@ -56,4 +64,4 @@ def names_left_over(sqlstate: str, message: str, conditions: Conditions) -> str:
     """The number of a dropped role that an error names; empty when it names none."""
     if sqlstate != "42704":
         return ""
-    return next((role for role in conditions.left_over_roles if f'"{role}"' in message), "")
+    return next((role for role in conditions.left_over_roles if re.search(rf"\W{role}\W", message)), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from blocks.config.environment import child_environment
@@ -13,6 +13,7 @@ from blocks.sql.server import Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_warnings import bounded, warnings_in
 from tasks.engine.process import Child
+from tasks.engine.source_settings import as_options
 from tasks.engine.text_settings import forced_for_dump
 
 # A table locked by a migration that never ends must not hold the backup for ever.
@@ -87,20 +88,22 @@ def running_dump(
     timeout_s: float | None = None,
     *,
     monetary: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[DumpSource]:
     """Start pg_dump of a database; on leaving it is gone, whatever happened.
 
     The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
     `timeout_s` it is killed when it takes longer than this. Money is written as under MONETARY, and without `monetary` as
-    the database shows it.
+    the database shows it. `settings` are those by which extensions print their values.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
     command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()
-    if forced := _forced_settings(server, monetary=monetary):
-        environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {forced}".strip()
+    options = (environ.get("PGOPTIONS", ""), _forced_settings(server, monetary=monetary), as_options(settings or {}))
+    if forced := " ".join(filter(None, options)):
+        environ["PGOPTIONS"] = forced
     with Child(command, child_environment(environ), read=True) as child:
         if timeout_s is not None:
             child.limit(timeout_s)

@@ -28,6 +28,13 @@ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regcla
 AND c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid <> ALL (coalesce(e.extconfig, '{}'))
 AND (c.relpersistence = 'p' OR NOT pg_is_in_recovery()) AND pg_relation_size(c.oid) > 0
 ORDER BY 4 DESC, 1 LIMIT 200"""
+# Those that it declares, with a condition that leaves out the rows of its own script.
+_DECLARED_TABLES = """
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), e.extname, array(SELECT e.xmin::text UNION SELECT m.xmin::text
+ FROM pg_depend m WHERE m.classid = 'pg_extension'::regclass AND m.objid = e.oid), e.extcondition[array_position(e.extconfig, c.oid)]
+FROM pg_extension e JOIN pg_class c ON c.oid = ANY (e.extconfig) JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND coalesce(e.extcondition[array_position(e.extconfig, c.oid)], '') <> '' AND has_schema_privilege(n.oid, 'USAGE')
+AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid) ORDER BY 1 LIMIT 200"""
 _UNLOGGED = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE pg_is_in_recovery() AND c.relpersistence = 'u' AND c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' ORDER BY 1"""
@@ -52,7 +59,15 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(o.name) FROM (
 SELECT 'pg_proc'::regclass AS kind, oid, pronamespace AS schema, proname AS name FROM pg_proc
 UNION ALL SELECT 'pg_class'::regclass, oid, relnamespace, relname FROM pg_class
 WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND relpersistence <> 't'
-UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace, typname FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace, typname FROM pg_type WHERE typtype IN ('b', 'd', 'e', 'r')
+UNION ALL SELECT 'pg_collation'::regclass, oid, collnamespace, collname FROM pg_collation
+UNION ALL SELECT 'pg_conversion'::regclass, oid, connamespace, conname FROM pg_conversion
+UNION ALL SELECT 'pg_opclass'::regclass, oid, opcnamespace, opcname FROM pg_opclass
+UNION ALL SELECT 'pg_opfamily'::regclass, oid, opfnamespace, opfname FROM pg_opfamily
+UNION ALL SELECT 'pg_ts_config'::regclass, oid, cfgnamespace, cfgname FROM pg_ts_config
+UNION ALL SELECT 'pg_ts_dict'::regclass, oid, dictnamespace, dictname FROM pg_ts_dict
+UNION ALL SELECT 'pg_ts_parser'::regclass, oid, prsnamespace, prsname FROM pg_ts_parser
+UNION ALL SELECT 'pg_ts_template'::regclass, oid, tmplnamespace, tmplname FROM pg_ts_template
 UNION ALL SELECT 'pg_operator'::regclass, oid, oprnamespace, oprname FROM pg_operator) o
 JOIN pg_namespace n ON n.oid = o.schema
 WHERE o.oid >= 16384 AND (n.nspname = 'information_schema' OR n.nspname ~ '^pg_' AND n.nspname !~ '^pg_(toast|temp|toast_temp)(_|$)')
@@ -96,6 +111,7 @@ def what_is_left_out(server: Server) -> list[LeftOut]:
     """Everything that a dump by this role will not hold, though it should; raises DatabaseError."""
     with server.connect() as connection, connection.read_only(_TIMEOUT_S):
         tables = list(_extension_tables(connection))
+        tables += _changed_tables(connection)
         kinds = [_finding(kind, [str(row[0]) for row in connection.query(kind.question)]) for kind in _KINDS]
     return [*tables, *(found for found in kinds if found)]
 
@@ -121,6 +137,23 @@ def _extension_tables(connection: Connection) -> Iterator[LeftOut]:
         if not readable and about <= 0:
             continue
         yield extension_table(str(name), str(extension), int(about))
+
+
+def _changed_tables(connection: Connection) -> Iterator[LeftOut]:
+    """Rows of an extension's own script that somebody changed: no dump holds them, and CREATE EXTENSION brings them as they were."""
+    for name, extension, scripts, condition in connection.query(_DECLARED_TABLES):
+        quoted, held = str(name).replace("%", "%%"), str(condition).replace("%", "%%")
+        statement = (
+            f"SELECT count(*) FROM ONLY {quoted} WHERE xmin::text <> ALL (%s::text[])"
+            f" AND ctid <> ALL (ARRAY(SELECT ctid FROM ONLY {quoted} {held}\n))"
+        )
+        ((changed,),) = connection.query(statement, scripts)
+        if changed:
+            text = f"{name} has {counted(changed, 'row')} of extension {extension} that somebody changed: a restore brings them as the extension has them"
+            yield LeftOut(
+                text,
+                "keep such rows under keys of your own, which the extension leaves to you, or keep the statements that change them",
+            )
 
 
 def extension_table(name: str, extension: str, about: int) -> LeftOut:

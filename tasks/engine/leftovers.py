@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ _SEGMENTS = Path("/proc/sysvipc/shm")
 _PROGRAM = "postgres"
 _WAIT_S = 5.0
 _IPC_RMID = 0
+_PID_FILE_BYTES = 4096
 
 
 def clear_after_server(folder: Path) -> None:
@@ -31,9 +33,20 @@ def clear_after_server(folder: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+        lines = _read_file(folder / "data" / "postmaster.pid").splitlines()
         key, segment = lines[6].split()
         _remove_segment(key, segment, creator=lines[0].strip())
+
+
+def _read_file(path: Path) -> str:
+    """The beginning of a file that code of a dumped database may have put there: it may be a pipe, a device or a link."""
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError("no file")
+        return os.read(opened, _PID_FILE_BYTES).decode(errors="replace")
+    finally:
+        os.close(opened)
 
 
 def _servers_in(folder: Path) -> Iterator[int]:

@@ -102,6 +102,7 @@ class Manifest(_Document):
     encoding: str
     lc_monetary: str = Field(default="", description="Under which money was written; empty: as the source showed it.")
     source_lc_monetary: str = Field(default="", description="Under which the source showed money.")
+    source_settings: dict[str, str] = Field(default={}, description="By which the source computed values.")
     collation: str
     character_type: str
     locale_provider: str = "c"

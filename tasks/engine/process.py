@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar, Self
 
 from tasks.engine.confinement import Confinement, prepared
+from tasks.engine.strays import end_strays, take_in_strays
 
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
@@ -39,8 +40,11 @@ class User:
 class Child:
     """A running program: its pipes, the tail of what it said on stderr, and its end.
 
-    Use it as a context manager: on leaving, whatever still runs of its process group is killed.
+    Use it as a context manager: on leaving, whatever still runs of its process group is killed; of a confined program also
+    what left the group.
     """
+
+    _live: ClassVar[set[int]] = set()
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, feed: bool = False, read: bool = False,
                  user: User | None = None, cwd: str | Path = "/", confinement: Confinement | None = None) -> None:  # fmt: skip
@@ -51,6 +55,7 @@ class Child:
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         self._lines = 0
         privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+        self._before = take_in_strays() if confinement else None
         with prepared(confinement) as confine:
             self._popen = subprocess.Popen(
                 list(argv),
@@ -64,6 +69,7 @@ class Child:
                 preexec_fn=lambda: _begin(confine),
                 **privileges,
             )
+        self._live.add(self.pid)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _widen(pipe)
@@ -79,6 +85,9 @@ class Child:
         if self._timer:
             self._timer.cancel()
         self.kill()
+        self._live.discard(self.pid)
+        if self._before is not None:
+            end_strays(self._before | self._live)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

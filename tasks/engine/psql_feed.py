@@ -10,8 +10,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from blocks.config.environment import child_environment
 from blocks.sql.server import NO_LIMITS, SAFE_SESSION, Server
@@ -20,6 +20,7 @@ from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child
 from tasks.engine.psql_errors import complaint_of
 from tasks.engine.restore_stream import BackupReader, Flow
+from tasks.engine.source_settings import as_statements, settable
 from tasks.engine.text_settings import read_preamble
 
 _HELD_BYTES = 1 << 20
@@ -32,6 +33,11 @@ _NO_EVENT_TRIGGERS = (
     b" FROM pg_catalog.pg_settings WHERE name = CASE WHEN current_setting('server_version_num')::int >= 170000"
     b" THEN 'event_triggers' ELSE 'session_replication_role' END"
     b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
+)
+# Where it may be had, for what a server refuses is known by its words as well.
+_IN_ENGLISH = (
+    b"SELECT pg_catalog.set_config('lc_messages', 'C', false)"
+    b" WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
 )
 # Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
 _PREAMBLE = f"{SAFE_SESSION};\nSET synchronous_commit = off;\nSET client_min_messages = warning;\n{NO_LIMITS};\n"
@@ -47,6 +53,7 @@ class Manner:
 
     single_transaction: bool = False
     gentle: bool = False  # the server has other things to do
+    settings: Mapping[str, str] = field(default_factory=dict)  # by which the source computed values
     monetary: str = ""  # the lc_monetary that the dump was written under; the server's own when nobody knows
     timeout_s: float | None = None
     prepare: Callable[[DumpSummary], None] | None = None  # called before what the summary has seen reaches the server
@@ -61,11 +68,14 @@ def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Mann
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
                "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
-    with Child(command, child_environment(target.child_environment()), feed=True) as psql:
+    preamble = _restriction(client) + _WRITING + _preamble(manner, settable(target, manner.settings))
+    environ = child_environment(target.child_environment())
+    del environ["PGTZ"]  # values are computed in the source's time zone, or in the server's own where that is not known
+    with Child(command, environ, feed=True) as psql:
         if manner.timeout_s is not None:
             psql.limit(manner.timeout_s)
         try:
-            psql.write(_restriction(client) + _WRITING + _preamble(manner))
+            psql.write(preamble)
             for block in _held_back(reader, manner):
                 psql.write(block)
             psql.end_input()
@@ -77,10 +87,10 @@ def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Mann
         return reader.check()
 
 
-def _preamble(manner: Manner) -> bytes:
+def _preamble(manner: Manner, settings: Mapping[str, str]) -> bytes:
     """What psql's session is told before it reads the dump."""
-    preamble = f"{_PREAMBLE}{read_preamble(manner.monetary)};\n".encode()
-    return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS
+    preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(manner.monetary)};\n".encode()
+    return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
 
 
 def _restriction(client: Client) -> bytes:

@@ -14,7 +14,7 @@ DIGEST_BITS = 128
 _NEEDLESS = re.compile(r'(?<!")"([a-z_][a-z0-9_]*)"(?!")')
 # Digests of the schema can be compared when they were made by the same rules: raise it with every change of what is
 # left out, evened out or added here, in `deparse` or in `schema_parts.part_of`.
-RULES = 2
+RULES = 3
 
 _IDENTIFIER = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _IDENTIFIER + rb"(?:\." + _IDENTIFIER + rb")?"
@@ -33,6 +33,10 @@ ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 # Who sets up a session, and in which transaction, is not part of the schema.
 _SESSION = re.compile(
     rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
+)
+# Every new database has it, and pg_dump prints it where somebody dropped it and created it again.
+_ALWAYS_THERE = re.compile(
+    rb"CREATE EXTENSION IF NOT EXISTS plpgsql WITH SCHEMA pg_catalog;\Z|COMMENT ON EXTENSION plpgsql IS "
 )
 _SETTING = re.compile(rb"SET (default_tablespace|default_table_access_method) = '?\"?([^'\";]*)")
 # What lives in a tablespace. A constraint does when an index is behind it; anything else may come after `SET
@@ -166,7 +170,7 @@ class SchemaNormaliser:
         if setting:
             self._settings[setting[1]] = setting[2]
         statement = _uncounted(statement)
-        if not statement or _SESSION.match(statement):
+        if not statement or _SESSION.match(statement) or _ALWAYS_THERE.match(statement):
             return None
         text = even_out(in_one_order(_roles_in_order(_OWNED_RELATION.sub(b"ALTER TABLE", statement, count=1))))
         place = b", ".join(k + b" " + v for k, v in sorted(self._settings.items()) if self._counts(text, k, v))

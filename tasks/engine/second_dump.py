@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from blocks.errors import RestoreError
 from blocks.sql.server import Server
 from tasks.engine.clients import Client
@@ -9,6 +11,7 @@ from tasks.engine.dump import running_dump
 from tasks.engine.dump_stream import DumpScanner
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.pipeline import scan_dump
+from tasks.engine.source_settings import of_extensions
 
 
 def dump_again(
@@ -17,15 +20,18 @@ def dump_again(
     stored: DumpSummary,
     *,
     monetary: str,
+    settings: Mapping[str, str],
     keep_schema: bool = False,
     timeout_s: float | None = None,
 ) -> DumpSummary:
-    """Summarise a dump of the copy of a backup that held `stored`, and whose money was read under `monetary`.
+    """Summarise a dump of the copy of a backup that held `stored`, and that was read under `monetary` and `settings`.
 
     It is made in the stored dump's encoding and column order: a restored child table may list inherited columns first.
     """
     scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=keep_schema)
-    with running_dump(copy, client, stored.encoding or None, timeout_s, monetary=bool(monetary)) as dump:
+    with running_dump(
+        copy, client, stored.encoding or None, timeout_s, monetary=bool(monetary), settings=of_extensions(settings)
+    ) as dump:
         restored = scan_dump(dump, scanner)
     if restored.problem:
         raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")

@@ -3,10 +3,12 @@
 What pg_dump settles by itself is not here: DateStyle, IntervalStyle, extra_float_digits, synchronize_seqscans, row_security,
 search_path and its time-outs in its own session; standard_conforming_strings, client_encoding, xmloption, default_tablespace,
 default_table_access_method and check_function_bodies in what it writes (https://www.postgresql.org/docs/current/runtime-config-client.html).
-TimeZone is UTC by the environment of every child.
+TimeZone is UTC by the environment of every child but psql, whose session has the source's: `source_settings`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from blocks.sql.connection import Connection
 from tasks.engine.manifest import Manifest
@@ -19,13 +21,10 @@ MONETARY = "C"
 # psql's session; a server that does not know one goes without.
 READ_UNDER = {
     "array_nulls": "on",  # else NULL in an array is the text "NULL"
-    "bytea_output": "hex",
-    "datestyle": "ISO, MDY",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "icu_validation_level": "warning",  # else a collation that the source has is refused
-    "intervalstyle": "postgres",
     "restrict_nonsystem_relation_kind": "",  # else a materialized view over views is not filled
     "transform_null_equals": "off",
     "xmloption": "content",
@@ -47,13 +46,6 @@ WITH RECURSIVE of_money (type) AS (
     UNION ALL SELECT a.atttypid, c.reltype FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       WHERE a.attnum > 0 AND NOT a.attisdropped AND c.reltype <> 0) AS more ON more.part = m.type)
 """
-_HAS_MONEY = (
-    _OF_MONEY
-    + """
-SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN of_money m ON m.type = a.atttypid
-  WHERE a.attnum > 0 AND NOT a.attisdropped)
-OR EXISTS (SELECT FROM pg_catalog.pg_type t JOIN of_money m ON m.type = t.oid WHERE t.typbasetype <> 0)"""
-)
 _TABLES_WITH_MONEY = (
     _OF_MONEY
     + """
@@ -71,7 +63,8 @@ def forced_for_dump(connection: Connection, *, monetary: bool = True) -> dict[st
     """
     connection.execute("RESET quote_all_identifiers")  # which every session of ours has set
     forced = {n: v for n, v in WRITTEN_UNDER.items() if connection.query(_CURRENT, n)[0][0] != v}
-    if monetary and connection.query(_AMOUNTS)[0] != _IN_C and connection.query(_HAS_MONEY)[0][0]:
+    # Without looking for money: a constant in a view, a check or a default is of no column.
+    if monetary and connection.query(_AMOUNTS)[0] != _IN_C:
         forced["lc_monetary"] = MONETARY
     return forced
 
@@ -79,6 +72,11 @@ def forced_for_dump(connection: Connection, *, monetary: bool = True) -> dict[st
 def monetary_of(manifest: Manifest | None) -> str:
     """The lc_monetary under which a backup's money is to be read; empty when only the server's own can be tried."""
     return MONETARY if manifest and manifest.lc_monetary == MONETARY else ""
+
+
+def read_under(manifest: Manifest | None) -> dict[str, Any]:
+    """The settings under which a backup is to be read, and its copy dumped: `monetary` and `settings`."""
+    return {"monetary": monetary_of(manifest), "settings": manifest.source_settings if manifest else {}}
 
 
 def tables_with_money(connection: Connection) -> frozenset[str]:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import tasks.sweep
-from blocks import storage as storage_block
+from blocks.s3 import client as s3_client
 from blocks.s3 import providers
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
@@ -96,7 +96,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """How long the client would have waited, each time; here it does not."""
     waited = Waits()
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=waited.append))
-    monkeypatch.setattr(storage_block, "_wait_after", waited.append)
+    monkeypatch.setattr(s3_client, "_wait_after", waited.append)
     return waited
 
 

@@ -24,6 +24,7 @@ from tasks.engine.manifest import Manifest, read_manifest
 from tasks.engine.pipeline import scan_dump, stream_dump
 from tasks.engine.roles import read_roles
 from tasks.engine.round_trip import contents_of
+from tasks.engine.source_settings import read_settings
 from tasks.engine.upload import Upload
 from tests.plans import plan_of
 
@@ -52,9 +53,11 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
         result = stream_dump(dump, Upload(storage, storage.key(name + catalog.OBJECT), facts.size_bytes), level)
     with server.connect() as connection:
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
-        roles = read_roles(connection)
+        roles, settings = read_roles(connection), read_settings(connection)
     plan = plan_of(storage, server, compression_level=level)
-    manifest = _manifest("default", plan, Source(facts, client, extensions, roles), name, started, result)
+    manifest = _manifest(
+        "default", plan, Source(facts, client, extensions, roles, settings=settings), name, started, result
+    )
     put_manifest(storage, manifest)
     return manifest
 

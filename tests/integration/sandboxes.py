@@ -24,7 +24,7 @@ from tests.integration.objects import NAME
 from tests.plans import plan_of
 from tests.processes import command_of
 
-FOREVER = "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;"
+FOREVER = "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept WITH NO DATA; REFRESH MATERIALIZED VIEW public.asleep;"
 
 
 def rehearsed(
@@ -67,7 +67,7 @@ def postmasters(home: Path) -> list[int]:
     return [int(file.read_text().splitlines()[0]) for file in files if file.exists()]
 
 
-def restoring(home: Path, doing: str = "CREATE MATERIALIZED VIEW") -> list[psutil.Process]:
+def restoring(home: Path, doing: str = "REFRESH MATERIALIZED VIEW") -> list[psutil.Process]:
     """The server's side of restores that are busy with a statement."""
     return list(processes(home, rf"\[local\].*{doing}$"))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tasks.engine.confinement import Confinement, holds
+from tasks.engine.leftovers import clear_after_server
 from tasks.engine.process import Child, User
 from tests.conftest import Ended, NewDatabase
 
@@ -67,6 +70,27 @@ def test_a_confined_program_has_no_network() -> None:
     )
     assert tried(script, Confinement()) == "refused local"
     assert tried(script, None) == "made local"
+
+
+def test_nothing_confined_stays_behind(tmp_path: Path) -> None:
+    """A process that has left its group, and whose parent is gone, ends with the program that began it."""
+    script = "setsid sh -c 'setsid sleep 97531 & sleep 97532' > /dev/null 2>&1 & echo begun; sleep 0.2"
+    assert tried(script, Confinement()) == "begun\n"
+    left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
+    assert not [command for command in left if command and command[-1] in ("97531", "97532")]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["fifo", "device", "link"])
+def test_a_folder_that_was_tampered_with_is_swept(kind: str, tmp_path: Path) -> None:
+    """What stands in the place of the server's own file is never waited for, and never read without an end."""
+    (tmp_path / "data").mkdir()
+    place = tmp_path / "data" / "postmaster.pid"
+    if kind == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else "/proc/kmsg")
+    clear_after_server(tmp_path)
 
 
 ESCAPE = """

@@ -265,7 +265,11 @@ def test_a_killed_drill_leaves_nothing_for_long(
     databases = databases_of(library)
     copied(storage, "backup_20240301_000000")
     rewrite(
-        storage, inserted("CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;"), forge=True
+        storage,
+        inserted(
+            "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept WITH NO DATA; REFRESH MATERIALIZED VIEW public.asleep;"
+        ),
+        forge=True,
     )
     running = started_command("drill", NAME, DATABASE_URL=library.url.get_secret_value(), VERIFY_TARGET="database")
     sleepers = (

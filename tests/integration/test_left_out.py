@@ -127,3 +127,23 @@ def test_what_no_dump_holds(major: int, new_database: NewDatabase) -> None:
     index, objects = (found.text for found in what_is_left_out(server))
     assert "1 invalid index: public.lame;" in index
     assert "2 objects in a system schema: information_schema.ours, pg_catalog.mine;" in objects
+
+
+def test_changed_rows_of_an_extension(new_database: NewDatabase) -> None:
+    """What the extension's own script brings, a restore brings as it was: whoever changed it is told, and nobody else."""
+    server = new_database(15, "CREATE EXTENSION postgis")
+    assert what_is_left_out(server) == []
+    told(server, "UPDATE spatial_ref_sys SET proj4text = '+proj=longlat +changed' WHERE srid = 4326")
+    (found,) = what_is_left_out(server)
+    assert "public.spatial_ref_sys has 1 row of extension postgis that somebody changed" in found.text
+
+
+def test_objects_in_the_servers_own_schema(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> None:
+    """Whatever kind they are of: pg_dump leaves them out."""
+    server = new_database(
+        16,
+        "CREATE TEXT SEARCH CONFIGURATION pg_catalog.mine (COPY = english); CREATE COLLATION pg_catalog.mycol (locale = 'C')",
+    )
+    (found,) = (f.text for f in check_plan(plan_for(server)) if f.name == "left out")
+    assert "pg_catalog.mine" in found
+    assert "pg_catalog.mycol" in found

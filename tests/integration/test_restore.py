@@ -549,7 +549,8 @@ def test_a_killed_restore_changes_nothing(
     rewrite(
         storage,
         lambda dump: (
-            b"CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept;\n" + padding + dump
+            b"CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text AS slept WITH NO DATA;\n"
+            b"REFRESH MATERIALIZED VIEW public.asleep;\n" + padding + dump
         ),
         forge=True,
     )

@@ -219,3 +219,85 @@ def test_a_role_that_only_reads_by_default_can_restore(
     assert report.verdict is Verdict.PROVEN
     done = flow_run(restore, to=copy, backup="latest")
     assert done.state == "Completed", done.error
+
+
+_COMPUTED = """
+CREATE FUNCTION dayof(timestamptz) RETURNS date IMMUTABLE LANGUAGE sql AS 'SELECT $1::date';
+CREATE FUNCTION styled(interval) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text';
+CREATE TABLE ev (at timestamptz, day date GENERATED ALWAYS AS (dayof(at)) STORED, i interval,
+  style text GENERATED ALWAYS AS (styled(i)) STORED, said text, b bytea, CHECK (at::date = '2026-01-11'), CHECK (said::date > '1900-01-01'),
+  CHECK (i::text = 'P1D'), CHECK (b::text <> '\\x61'));
+CREATE UNIQUE INDEX ON ev (dayof(at));
+INSERT INTO ev (at, i, said, b) VALUES ('2026-01-10 23:30+00', '1 day', '31/12/2020', 'a');
+CREATE MATERIALIZED VIEW m AS SELECT at::date AS day, '03/02/2020'::text::date AS march, to_tsvector('die häuser') AS words FROM ev;
+"""
+_OF_THE_SOURCE = {"timezone": "Europe/Berlin", "datestyle": "ISO, DMY", "intervalstyle": "iso_8601", "bytea_output": "escape",
+                  "default_text_search_config": "pg_catalog.german"}  # fmt: skip
+
+
+def with_settings(new_database: NewDatabase, major: int, script: str, **settings: str) -> Server:
+    """A database whose sessions have some settings, and a script that is run under them."""
+    source = new_database(major)
+    with source.connect(own_names=True) as connection:
+        for name, value in settings.items():
+            connection.execute(f"ALTER DATABASE {{}} SET {name} = {{value}}", source.database, value=value)
+    with source.connect(own_names=True) as connection:
+        connection.execute(script.replace("{", "{{").replace("}", "}}"))
+    return source
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_values_are_computed_as_on_the_source(
+    major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """What a check, generated column, index or materialized view makes of a row follows the settings of the source's sessions."""
+    source = with_settings(new_database, major, _COMPUTED, **_OF_THE_SOURCE)
+    take_backup(storage, source, clients[major])
+    for place in (Place("sandbox", client=clients[major]), Place("database", server=source)):
+        report = rehearsed(storage, place)
+        assert (report.verdict, report.cause) == (Verdict.PROVEN, "")
+    copy = source.on(f"{source.database}_copy")
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error
+    try:
+        query = "SET timezone = UTC; SET datestyle = iso; SELECT e.day, style, m.* FROM ev e, m"
+        assert psql(clients[major], copy, query) == psql(clients[major], source, query)
+    finally:
+        told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+_AMOUNTS_IN_CODE = """
+CREATE TABLE p (v numeric, CHECK (v::money < '$ 12,50'::money)); INSERT INTO p VALUES (3);
+CREATE VIEW vv AS SELECT '$ 2,50'::money::numeric AS a;
+CREATE FUNCTION f(m money DEFAULT '$ 3,50') RETURNS numeric LANGUAGE sql AS 'SELECT $1::numeric';
+"""
+
+
+def test_amounts_that_no_column_holds(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """A constant in a view, a check or a default is money as well."""
+    source = with_settings(new_database, 15, _AMOUNTS_IN_CODE, lc_monetary="es_CO.utf8")
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
+    copy = source.on(f"{source.database}_copy")
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error
+    try:
+        assert psql(clients[15], copy, "SELECT a, f() FROM vv") == "2.50|3.50\n"
+    finally:
+        told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+def test_settings_of_an_extension_print_the_copy_as_well(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """Extensions have settings of their own, by which they print their values."""
+    script = "CREATE EXTENSION unit; CREATE TABLE u (v unit); INSERT INTO u VALUES ('5 m/s^2'), ('90 min'), ('5000 B')"
+    source = with_settings(new_database, 15, script, **{"unit.output_superscript": "on", "unit.byte_output_iec": "on"})
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
+    copy = source.on(f"{source.database}_copy")
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error
+    told(source.on("postgres"), f"DROP DATABASE {copy.database}")
