@@ -22,9 +22,10 @@ class _AsPrinted(psycopg.adapt.Loader):
 class Connection:
     """The few things we do with SQL: ask, do, and name things safely; every fault is one of our errors."""
 
-    def __init__(self, opened: psycopg.Connection[Any], address: str) -> None:
+    def __init__(self, opened: psycopg.Connection[Any], address: str, *, takes_options: bool = False) -> None:
         self._opened = opened
         self._address = address
+        self.takes_options = takes_options  # whether a session there may begin with options of ours
 
     @property
     def lost(self) -> bool:

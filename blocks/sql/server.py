@@ -26,7 +26,15 @@ APPLICATION_NAME = "pg-roundtrip"
 SAFE_NAMES = "pg_catalog, pg_temp"
 SAFE_SESSION = f"SET search_path = {SAFE_NAMES}; SET row_security = off; SET quote_all_identifiers = off"
 # By this, code that runs at a login finds the same names; poolers refuse it, and their sessions have had their login.
-_SAFE_START = "-c search_path=pg_catalog,pg_temp"
+SAFE_OPTION = "-c search_path=pg_catalog,pg_temp"
+_SEARCH_PATH = "SELECT pg_catalog.current_setting('search_path')"
+# Where role and database say that names are to be looked for, else the server's default; not asked at login, for its triggers.
+_OWN_PATH = """
+SELECT pg_catalog.set_config('search_path', coalesce((SELECT substr(s.setting, 13)
+FROM pg_db_role_setting x, unnest(x.setconfig) AS s (setting) WHERE s.setting LIKE 'search\\_path=%'
+AND x.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+AND x.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+ORDER BY x.setdatabase <> 0 AND x.setrole <> 0 DESC, x.setrole <> 0 DESC, x.setdatabase <> 0 DESC LIMIT 1), '"$user", public'), false)"""
 # What a pooler says of options that it cannot pass on.
 _NO_OPTIONS = re.compile("startup parameter|command-line options", re.IGNORECASE)
 # What a role or database has set for its applications must neither cut us short nor let us wait for ever.
@@ -113,15 +121,17 @@ class Server:
         With `own_names` it looks where role and database say, for what the user wrote. Every fault is translated into our
         family of errors.
         """
-        with translated(self.address), self._open(start="" if own_names else _SAFE_START) as opened:
+        with translated(self.address), self._open() as opened:
+            # What a login trigger was given; a pooler may have dropped it.
+            safe = opened.execute(_SEARCH_PATH).fetchall()[0][0] == SAFE_NAMES.replace(" ", "")
             opened.execute(SAFE_SESSION)
             opened.execute(NO_LIMITS)
             opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
             if own_names:
-                opened.execute("RESET search_path")
-            yield Connection(opened, self.address)
+                opened.execute(_OWN_PATH)
+            yield Connection(opened, self.address, takes_options=safe)
 
-    def _open(self, start: str = _SAFE_START) -> psycopg.Connection[Any]:
+    def _open(self, start: str = SAFE_OPTION) -> psycopg.Connection[Any]:
         given: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": APPLICATION_NAME,
@@ -138,15 +148,12 @@ class Server:
             return psycopg.connect(autocommit=True, **given)
 
     def refuse_pooled_sessions(self) -> None:
-        """Raise PooledSessions when a pooler gives our session to others between two statements.
-
-        It is asked with nothing set, because a setting would go over to them.
-        """
-        with translated(self.address), self._open("") as first:
+        """Raise PooledSessions when a pooler gives our session to others between two statements."""
+        with translated(self.address), self._open() as first:
             # A server tells its process at the start of a session; a pooler tells a number of its own.
             if _process(first) == first.info.backend_pid:
                 return
-            with contextlib.suppress(psycopg.Error), self._open("") as second:  # a pool that is full is no such pool
+            with contextlib.suppress(psycopg.Error), self._open() as second:  # a pool that is full is no such pool
                 seen = [(_process(first), _process(second)) for _ in range(_LOOKS)]
                 ours, others = ({pids[n] for pids in seen} for n in (0, 1))
                 if len(ours) > 1 or ours & others:  # a busy pool gives us another each time

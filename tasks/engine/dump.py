@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
-from blocks.sql.server import Server
+from blocks.sql.server import SAFE_OPTION, Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_warnings import bounded, warnings_in
 from tasks.engine.process import Child
@@ -75,9 +75,10 @@ class DumpSource:
 
 def _forced_settings(server: Server, *, monetary: bool) -> str:
     """The libpq options that undo what a role or database has set and pg_dump does not undo by itself."""
-    with server.connect(own_names=True) as connection:
+    with server.connect() as connection:
         forced = forced_for_dump(connection, monetary=monetary)
-    return " ".join(f"-c {name}={value}" for name, value in forced.items())
+        safe = [SAFE_OPTION] if connection.takes_options else []
+    return " ".join([*safe, *(f"-c {name}={value}" for name, value in forced.items())])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from blocks.config.environment import child_environment
-from blocks.sql.server import NO_LIMITS, SAFE_SESSION, Server
+from blocks.sql.server import NO_LIMITS, SAFE_OPTION, SAFE_SESSION, Server
 from tasks.engine.clients import Client
 from tasks.engine.dump_summary import DumpSummary
 from tasks.engine.process import Child
@@ -68,8 +68,12 @@ def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Mann
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
                "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
-    preamble = _restriction(client) + _WRITING + _preamble(manner, settable(target, manner.settings))
+    with target.connect() as connection:
+        preamble = _restriction(client) + _WRITING + _preamble(manner, settable(connection, manner.settings))
+        safe = SAFE_OPTION if connection.takes_options else ""
     environ = child_environment(target.child_environment())
+    if safe:
+        environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {safe}".strip()
     del environ["PGTZ"]  # values are computed in the source's time zone, or in the server's own where that is not known
     with Child(command, environ, feed=True) as psql:
         if manner.timeout_s is not None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from blocks.errors import DatabaseError
 from blocks.sql.connection import Connection
-from blocks.sql.server import Server
 
 # What a session can set, and what values are computed by.
 COMPUTED_BY = ("TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits", "default_text_search_config",
@@ -49,19 +48,18 @@ def of_extensions(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in usable(settings).items() if "." in name}
 
 
-def settable(server: Server, settings: Mapping[str, str]) -> dict[str, str]:
+def settable(connection: Connection, settings: Mapping[str, str]) -> dict[str, str]:
     """Those that a session can have there: a time zone or a dictionary may not be installed."""
     found = {}
-    with server.connect() as connection:
-        for name, value in usable(settings).items():
-            try:
-                with connection.transaction():
-                    connection.query("SELECT pg_catalog.set_config(%s, %s, true)", name, value)
-            except DatabaseError:
-                if connection.lost:
-                    raise
-            else:
-                found[name] = value
+    for name, value in usable(settings).items():
+        try:
+            with connection.transaction():
+                connection.query("SELECT pg_catalog.set_config(%s, %s, true)", name, value)
+        except DatabaseError:
+            if connection.lost:
+                raise
+        else:
+            found[name] = value
     return found
 
 
