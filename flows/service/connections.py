@@ -6,12 +6,14 @@ import asyncio
 import logging
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_TIMEOUT_S, BODY_TIMEOUT_S = 10.0, 60.0
+READ_TIMEOUT_S = 30.0  # in which somebody takes a part of a response that does not fit the system's buffer
 HEAD_BYTES = 32 << 10
 MESSAGE_BYTES = 4 << 20  # of a WebSocket; Prefect's events are smaller than 1.5 MB
 CONNECTIONS = 512
@@ -40,7 +42,8 @@ class _Open:
         """Make room by closing who has waited longest without a whole head; the newcomer, where nobody has."""
         self._all = {transport: p for transport, p in self._all.items() if not transport.is_closing()}
         if len(self._all) >= limit:
-            idle = next((p for p in self._all.values() if p.waits_for_head), came)
+            everybody = self._all.values()
+            idle = next((p for rule in _IDLE for p in everybody if rule(p)), came)
             idle.transport.abort()
             logging.getLogger("uvicorn.error").warning(
                 "Connections are at their limit of %d; idle ones are closed", limit
@@ -49,13 +52,16 @@ class _Open:
             self._all[came.transport] = came
 
 
+# Who is closed first: one that has sent no whole request, then one that takes no response.
+_IDLE: tuple[Callable[[PatientProtocol], bool], ...] = (lambda p: p.waits_for_head, lambda p: p.is_stalled)
 _open = _Open()
 
 
 class PatientProtocol(H11Protocol):
     """HTTP that waits for a request's head and body so long and no longer."""
 
-    head_timeout_s, body_timeout_s, limit = HEAD_TIMEOUT_S, BODY_TIMEOUT_S, CONNECTIONS
+    head_timeout_s, body_timeout_s, read_timeout_s, limit = HEAD_TIMEOUT_S, BODY_TIMEOUT_S, READ_TIMEOUT_S, CONNECTIONS
+    _stall: asyncio.TimerHandle | None = None
     _timer: asyncio.TimerHandle | None = None
     _part = ""
     _upgraded = False
@@ -64,6 +70,26 @@ class PatientProtocol(H11Protocol):
     def waits_for_head(self) -> bool:
         """Whether nothing of it is being worked at."""
         return self._part == "head"
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether somebody asked for more than they take."""
+        return self._stall is not None
+
+    def pause_writing(self) -> None:
+        """Begin to wait for whoever takes no response."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(self.read_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Somebody took a part of it."""
+        super().resume_writing()
+        self._end_stall()
+
+    def _end_stall(self) -> None:
+        if self._stall:
+            self._stall.cancel()
+        self._stall = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first head."""
@@ -89,6 +115,7 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the time."""
         self._begin("")
+        self._end_stall()
         super().connection_lost(exc)
 
     def _wait(self) -> None:

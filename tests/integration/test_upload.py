@@ -115,7 +115,7 @@ def test_a_part_that_waits_on_disk_arrives(
     storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, digests: bool
 ) -> None:
     """Parts too large for memory go by way of a file, and arrive as they were, also when they were read for a digest before."""
-    monkeypatch.setattr(ObjectStore, "provider", Provider("any", content_md5=digests))
+    monkeypatch.setattr(storage, "provider", Provider("any", content_md5=digests))
     data = secrets.token_bytes(18 * MIB + 5)
     upload = Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
     upload.write(data)
@@ -138,7 +138,7 @@ def test_more_than_was_expected_still_fits(
 ) -> None:
     """A dump that outgrows its estimate is stored: late parts grow, so that the provider's limit is not met."""
     few = Provider("a provider of few parts", max_parts=4, min_part_bytes=PART)
-    monkeypatch.setattr(ObjectStore, "provider", few)
+    monkeypatch.setattr(storage, "provider", few)
     upload = Upload(storage, storage.key("grown"), expected_bytes=MIB, part_bytes=PART)
     data = secrets.token_bytes(5 * PART)
     for start in range(0, len(data), MIB):
@@ -153,7 +153,7 @@ def test_parts_that_must_be_equal_do_not_grow(
 ) -> None:
     """Where a late part of another size would be refused, running out of parts is an error that leaves nothing."""
     equal = Provider("a provider of equal parts", max_parts=4, equal_parts=True)
-    monkeypatch.setattr(ObjectStore, "provider", equal)
+    monkeypatch.setattr(storage, "provider", equal)
     upload = Upload(storage, storage.key("equal"), expected_bytes=MIB, part_bytes=PART)
     with pytest.raises(StorageError, match="more than 4 parts"):
         upload.write(secrets.token_bytes(5 * PART))
@@ -164,7 +164,7 @@ def test_parts_that_must_be_equal_do_not_grow(
 
 def test_more_than_the_provider_can_hold_is_an_error(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that no number of parts can hold ends in an error that says so, and leaves nothing."""
-    monkeypatch.setattr(ObjectStore, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
+    monkeypatch.setattr(storage, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
     upload = Upload(storage, storage.key("too much"), expected_bytes=0, part_bytes=PART)
     with pytest.raises(StorageError, match="more than 2 parts"):
         upload.write(secrets.token_bytes(3 * PART))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import socket
@@ -71,6 +72,36 @@ def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyP
     status, ends = asyncio.run(attack())
     assert status == 200
     assert any(b"408" in end for end in ends)
+
+
+def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More such connections than are allowed, with many requests each: a newcomer is answered, and they are ended."""
+    monkeypatch.setattr("flows.service.host.CONNECTIONS", 20)
+    monkeypatch.setattr(PatientProtocol, "read_timeout_s", 2.0)
+    port = free_port()
+
+    async def large(_: Request) -> Response:
+        return Response(b"x" * (8 << 20))
+
+    def behind() -> Starlette:
+        return Starlette(routes=[Route("/", large)])
+
+    async def attack() -> int:
+        async with host.listening(behind, port):
+            readers = []
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+                readers.append(writer)
+            await asyncio.sleep(0.5)
+            async with httpx.AsyncClient(timeout=20) as client:
+                for _ in range(3):  # the first of them may find everybody else at work
+                    with contextlib.suppress(httpx.TransportError):
+                        return (await client.get(f"http://127.0.0.1:{port}/")).status_code
+                    await asyncio.sleep(2.5)
+            return 0
+
+    assert asyncio.run(attack()) == 200
 
 
 def test_no_files_left_is_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
