@@ -568,7 +568,7 @@ def test_a_killed_restore_changes_nothing(
 
 
 _SLEEPERS = (
-    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE MAT%%pg_sleep(600)%%' AND datname LIKE 'restore%%'"
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asleep%%' AND datname LIKE 'restore%%'"
 )
 
 
