@@ -18,11 +18,12 @@ from blocks.s3.errors import REQUEST
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
 from tasks.clock import utc_now
-from tasks.engine.clients import match_client
+from tasks.engine.clients import Client, match_client
 from tasks.engine.confinement import holds
 from tasks.engine.dump_warnings import bounded
 from tasks.engine.left_out import what_is_left_out
 from tasks.engine.newest import WHEN_FUTURE, told_of_future
+from tasks.engine.psql_feed import can_be_restricted
 from tasks.engine.queries import load_queries
 from tasks.place import choose_place
 from tasks.whose import folder_of, refusal, sharing
@@ -60,7 +61,8 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings: list[Finding] = []
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
-        _try(findings, "client", lambda: _client(facts))
+        if client := _try(findings, "client", lambda: match_client(facts.facts.major)):
+            findings += _unrestricted(client)
         _try(findings, "read every table", lambda: _may_read(plan.source))
         _look_at_left_out(findings, plan.source)
     _look_at_drills(findings, plan, facts)
@@ -210,9 +212,11 @@ def _server(server: Server) -> _Server:
     return _Server(server.inspect(), server.address)
 
 
-def _client(seen: _Server) -> str:
-    client = match_client(seen.facts.major)
-    return f"pg_dump {client.version} in {client.folder}"
+def _unrestricted(client: Client) -> Iterator[Finding]:
+    """Whether psql takes commands from what it restores: a backup that the scanner misreads could run a program as us."""
+    if not can_be_restricted(client):
+        text = f"psql {client.version} cannot be told to take no commands from a backup"
+        yield Finding("psql", "warning", text, "install the newest minor release of PostgreSQL's client programs")
 
 
 def _may_read(server: Server) -> str:

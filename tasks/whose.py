@@ -75,7 +75,7 @@ def said_of_others(plan: Plan, folder: Folder) -> str:
 def _hint(folder: Folder) -> str:
     if not folder.moved:
         return HINT_SHARED
-    return f"if that is this database before it was moved or renamed, set BACKUPS_OF={databases_in(folder.moved)[0]}; else {HINT_SHARED}"
+    return f"if that is this database before it was moved or renamed, set BACKUPS_OF={databases_in(folder.moved)[0].as_setting()}; else {HINT_SHARED}"
 
 
 def refused_folder(plan: Plan) -> tuple[str, str] | None:

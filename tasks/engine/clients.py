@@ -39,6 +39,9 @@ class Client:
     minor: int
     folder: Path
 
+    def __str__(self) -> str:
+        return f"pg_dump {self.version} in {self.folder}"
+
     @property
     def version(self) -> str:
         """For people: `16.4`."""

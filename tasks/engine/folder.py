@@ -41,13 +41,25 @@ class Folder:
     @property
     def others(self) -> list[Backup]:
         """What is another database's."""
-        return [b for b in self.backups if not self.whose.owns(b.origin)]
+        mine = self._mine
+        return [b for b in self.backups if b.name not in mine]
 
     @property
     def own(self) -> list[Backup]:
         """What counts; an object without a manifest only where nobody else's backups are, for it could be theirs."""
-        shared = bool(self.others)
-        return [b for b in self.backups if self.whose.owns(b.origin) and not (shared and b.foreign)]
+        mine = self._mine
+        shared = len(mine) < len(self.backups)
+        return [b for b in self.backups if b.name in mine and not (shared and b.foreign)]
+
+    @property
+    def _mine(self) -> set[str]:
+        """The names of those that count.
+
+        Where the server's number of this database says which are its own, another one that got its former name is told from it.
+        """
+        owned = [b for b in self.backups if self.whose.owns(b.origin)]
+        sure = any(b.origin and self.whose.made(b.origin) for b in owned)
+        return {b.name for b in owned if not (sure and b.origin and self.whose.took_a_former_name(b.origin))}
 
     @property
     def made_here(self) -> list[Backup]:

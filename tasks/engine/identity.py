@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from blocks.errors import DatabaseError
 from blocks.sql.connection import Connection
@@ -28,6 +29,11 @@ class Database:
 
     def __str__(self) -> str:
         name = "".join(c if c.isprintable() else "?" for c in self.name[:_SHOWN])
+        return f"{name}@{self.system_identifier}" if self.system_identifier else name
+
+    def as_setting(self) -> str:
+        """As BACKUPS_OF has it: a comma, an @ and a percent sign of a name are written as %XX."""
+        name = re.sub(r"[,@%\s]", lambda found: quote(found[0], safe=""), self.name)
         return f"{name}@{self.system_identifier}" if self.system_identifier else name
 
     def is_same(self, other: Database) -> bool:
@@ -61,17 +67,31 @@ class Whose:
         known = (*([self.database] if self.database else []), *self.others)
         return origin is None or not known or any(d.is_same(origin.database) for d in known)
 
+    def made(self, origin: Origin) -> bool:
+        """Whether the server's number says that a backup is of this very database."""
+        ours, theirs = self.database, origin.database
+        if ours is None or not ours.system_identifier or not ours.oid:
+            return False
+        return (ours.system_identifier, ours.oid) == (theirs.system_identifier, theirs.oid)
+
+    def took_a_former_name(self, origin: Origin) -> bool:
+        """Whether a backup is of another database of the same server, under a name that this one has no more."""
+        ours, theirs = self.database, origin.database
+        if ours is None or not theirs.oid or ours.name == theirs.name:
+            return False
+        return ours.system_identifier == theirs.system_identifier and ours.oid != theirs.oid
+
     def may_own(self, origin: Origin | None) -> bool:
         """Whether it may be this database's from before it was moved or renamed."""
         return bool(origin and self.database and self.database.may_be(origin.database))
 
 
 def databases_named(text: str | None) -> tuple[Database, ...]:
-    """Read `shop, shop@7712734137005552605`: a name on any server, and one on a certain server."""
+    """Read `shop, shop@7712734137005552605`: a name on any server, and one on a certain server; `%2C` is a comma in a name."""
     found = []
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         match = _SERVER.fullmatch(part)
-        found.append(Database(match[1], match[2]) if match else Database(part))
+        found.append(Database(unquote(match[1]), match[2]) if match else Database(unquote(part)))
     return tuple(found)
 
 

@@ -102,8 +102,13 @@ def _restriction(client: Client) -> bytes:
 
     The scanner refuses them too; but a dump made for it could mean one thing to the scanner and another to psql.
     """
+    return b"\\restrict %s\n" % secrets.token_hex(32).encode() if can_be_restricted(client) else b""
+
+
+def can_be_restricted(client: Client) -> bool:
+    """Whether psql can be told to take no commands; an older one relies on the scanner alone."""
     since = _RESTRICT_SINCE.get(client.major, 0 if client.major > max(_RESTRICT_SINCE) else 99)
-    return b"\\restrict %s\n" % secrets.token_hex(32).encode() if client.minor >= since else b""
+    return client.minor >= since
 
 
 def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:

@@ -272,9 +272,7 @@ def test_a_killed_drill_leaves_nothing_for_long(
         forge=True,
     )
     running = started_command("drill", NAME, DATABASE_URL=library.url.get_secret_value(), VERIFY_TARGET="database")
-    sleepers = (
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asleep%%' AND datname LIKE 'verify%%'"
-    )
+    sleepers = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asleep%%' AND datname LIKE 'verify%%'"
     until(lambda: bool(asked(library, sleepers)))
     running.send_signal(number)
     assert running.wait(60) != 0

@@ -567,9 +567,7 @@ def test_a_killed_restore_changes_nothing(
     assert contents(target, clients[16]) == contents(library, clients[16])
 
 
-_SLEEPERS = (
-    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asleep%%' AND datname LIKE 'restore%%'"
-)
+_SLEEPERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asleep%%' AND datname LIKE 'restore%%'"
 
 
 def test_a_restore_sweeps_nobody_who_is_at_work(library: Server, new_database: NewDatabase, flow_run: FlowRun) -> None:

@@ -52,6 +52,29 @@ def test_what_was_the_database_before() -> None:
     assert Whose().owns(Origin("default", BIG))
 
 
+def test_a_former_name_that_another_database_took() -> None:
+    """After a swap by rename, BACKUPS_OF means what was made of this database, and not its successor."""
+    old = Database("shop_old", SHOP.system_identifier, SHOP.oid)
+    successor = replace(SHOP, oid=9)
+    backups = tuple(
+        of(Backup(f"backup_2026112{n}_020713", NOW, "k", 1, has_manifest=True, has_report=False), database)
+        for n, database in enumerate((SHOP, successor))
+    )
+    former = databases_named(SHOP.as_setting())
+    assert Folder(backups, Whose(old, former)).own == [backups[0]]
+    assert Folder(backups, Whose(old, former)).others == [backups[1]]
+    assert Folder(backups, Whose(successor)).own == list(backups)
+    # A restored copy has a number that no backup has: what is said to be its own is.
+    assert Folder(backups, Whose(replace(old, oid=77), former)).own == list(backups)
+
+
+@pytest.mark.parametrize("name", ["shop", "sh,op@12", "100%", "a b", "%2C", "ü@-5"])
+@pytest.mark.parametrize("server", ["", "7712734137005552605"])
+def test_every_name_can_be_set(name: str, server: str) -> None:
+    """What the hint prints is read as what it means."""
+    assert databases_named(Database(name, server).as_setting()) == (Database(name, server),)
+
+
 @given(CATALOGS, POLICIES)
 def test_mixing_databases_changes_nothing(mixed: list[tuple[Backup, Database]], policy: Policy) -> None:
     """Each has the same decisions in a shared folder as it would have alone, its newest and its newest PROVEN among them."""
