@@ -29,9 +29,9 @@ from tasks.backup import (
     name_backup,
     read_previous,
 )
-from tasks.engine.catalog import OBJECT
-from tasks.engine.checklist import counted
-from tasks.engine.manifest import Manifest
+from tasks.engine.repository.catalog import OBJECT
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.manifest import Manifest
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
 from tasks.sweep import sweep_stale_uploads
 

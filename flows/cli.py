@@ -102,12 +102,12 @@ def drill(
     _require(plan, "drill", "storage")
     if plan == DEFAULT:
         from blocks.config.settings import load_settings
-        from tasks.engine.queries import load_queries
+        from tasks.engine.drill.query_file import load_queries
 
         load_queries(load_settings(frozenset()).verify_queries_file)
     from flows import terminal
     from flows.restore_drill import restore_drill
-    from tasks.engine.manifest import DrillReport, Verdict
+    from tasks.engine.repository.manifest import DrillReport, Verdict
 
     report = _run(restore_drill, plan=plan, backup=backup or "")
     assert isinstance(report, DrillReport)

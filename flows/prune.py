@@ -13,7 +13,7 @@ from flows.logs import log_plainly
 from flows.missed import newest_slot_only
 from flows.parameters import PlanName
 from flows.run_names import named
-from tasks.engine.retention import Plan as RetentionPlan
+from tasks.engine.repository.retention import Plan as RetentionPlan
 from tasks.prune import plan_retention, remove_all
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
 from tasks.sweep import sweep_stale_uploads

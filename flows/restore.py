@@ -13,7 +13,7 @@ from flows.logs import log_plainly
 from flows.parameters import BackupName, PlanName, ServerName
 from flows.run_names import named
 from tasks.drill import sweep_scratch
-from tasks.engine.checklist import rows_of_tables
+from tasks.engine.repository.checks import rows_of_tables
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 from tasks.wording import human_seconds
 

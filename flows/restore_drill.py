@@ -28,11 +28,11 @@ from tasks.drill import (
     store_report,
     sweep_place,
 )
-from tasks.engine import checklist
-from tasks.engine.catalog import LATEST, Backup
-from tasks.engine.checklist import not_possible
-from tasks.engine.manifest import DrillReport, Verdict
-from tasks.engine.queries import Query
+from tasks.engine.drill.query_file import Query
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import LATEST, Backup
+from tasks.engine.repository.checks import not_possible
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.rehearsal import Rehearsal
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 

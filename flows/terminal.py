@@ -14,9 +14,9 @@ from rich.text import Text
 from blocks.config.hints import WHEN_INVALID
 from flows.lines import complain, say
 from tasks.check import Finding
-from tasks.engine.checklist import rows_of_tables, warnings_counted
-from tasks.engine.manifest import DrillReport
-from tasks.engine.retention import Plan as RetentionPlan
+from tasks.engine.repository.checks import rows_of_tables, warnings_counted
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.retention import Plan as RetentionPlan
 from tasks.listing import databases_shown
 from tasks.reports import coverage, retention_table, timings, verdict_line
 from tasks.wording import human_bytes, visible, visible_json

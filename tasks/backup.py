@@ -12,22 +12,22 @@ from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault,
 from blocks.s3.errors import REQUEST, UPLOAD
 from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.clients import Client, match_client
-from tasks.engine.dump import running_dump
-from tasks.engine.dump_warnings import bounded
-from tasks.engine.folder import Folder
-from tasks.engine.gzip_blocks import BLOCK_BYTES
-from tasks.engine.identity import Database, read_identity
-from tasks.engine.left_out import LeftOut, what_is_left_out
-from tasks.engine.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
-from tasks.engine.newest import WHEN_FUTURE, newest_whole, told_of_future
-from tasks.engine.pipeline import StreamResult, stream_dump
-from tasks.engine.roles import read_roles
-from tasks.engine.schema_text import RULES
-from tasks.engine.source_settings import read_settings
-from tasks.engine.text_settings import MONETARY
-from tasks.engine.upload import Upload
+from tasks.engine.dump.left_out import LeftOut, what_is_left_out
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.roles import read_roles
+from tasks.engine.dump.schema_text import RULES
+from tasks.engine.dump.source_settings import read_settings
+from tasks.engine.dump.text_settings import MONETARY
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository import catalog
+from tasks.engine.repository.folder import Folder
+from tasks.engine.repository.identity import Database, read_identity
+from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, told_of_future
+from tasks.engine.servers.programs import Client, match_client
+from tasks.engine.stream.gzip_members import BLOCK_BYTES
+from tasks.engine.stream.pipeline import StreamResult, stream_dump
+from tasks.engine.stream.upload import Upload
 from tasks.policy import LONG, ONCE, QUICK, called
 from tasks.reports.progress import DumpProgress
 from tasks.whose import folder_of, refusal, sharing

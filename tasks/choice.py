@@ -7,11 +7,11 @@ from prefect import get_run_logger
 from blocks.config.plan import Plan
 from blocks.errors import BackupError, NoBackups
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.catalog import Backup
-from tasks.engine.folder import Folder, apart, databases_in
-from tasks.engine.identity import in_words
-from tasks.engine.newest import WHEN_FUTURE, newest, told_of_future
+from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.folder import Folder, apart, databases_in
+from tasks.engine.repository.identity import in_words
+from tasks.engine.repository.newest import WHEN_FUTURE, newest, told_of_future
 from tasks.whose import folder_of, said_of_others
 
 

@@ -11,12 +11,14 @@ from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
 from blocks.sql.server import Server
 from tasks.choice import choose
-from tasks.engine import catalog, checklist, verdict
-from tasks.engine.catalog import Backup
-from tasks.engine.checklist import counted
-from tasks.engine.manifest import Check, DrillReport, Verdict
-from tasks.engine.queries import Query, load_queries
-from tasks.engine.scratch import sweep_scratch_databases
+from tasks.engine.drill import verdict
+from tasks.engine.drill.query_file import Query, load_queries
+from tasks.engine.repository import catalog
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.manifest import Check, DrillReport, Verdict
+from tasks.engine.servers.scratch import sweep_scratch_databases
 from tasks.place import Place, choose_place, sweep, version_of
 from tasks.policy import LONG, QUICK, called
 from tasks.rehearsal import Rehearsal, Task, rehearse

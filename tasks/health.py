@@ -11,8 +11,8 @@ from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
 from blocks.s3.errors import REQUEST
-from tasks.engine.catalog import Backup
-from tasks.engine.newest import newest_whole, told_of_future
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.whose import folder_of
 from tasks.wording import human_age, iso
 

@@ -10,11 +10,11 @@ from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ObjectMissing
 from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.catalog import Backup
-from tasks.engine.dump_warnings import bounded
-from tasks.engine.identity import Database
-from tasks.engine.newest import is_future
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.identity import Database
+from tasks.engine.repository.newest import is_future
 from tasks.wording import iso
 
 _AT_ONCE = 16

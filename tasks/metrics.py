@@ -17,10 +17,10 @@ from prometheus_client.registry import Collector
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.catalog import Backup
-from tasks.engine.manifest import DrillReport, Manifest, Verdict
-from tasks.engine.newest import from_future, is_future, newest_whole, of_the_past
+from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
+from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
 from tasks.whose import folder_of
 from tasks.wording import tool_version
 

@@ -10,16 +10,16 @@ from typing import Literal
 from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
 from blocks.sql.server import Server
-from tasks.engine import catalog
-from tasks.engine.catalog import Backup
-from tasks.engine.clients import Client, installed_clients, major_of, match_client, nearest
-from tasks.engine.dump_header import major_in, read_header
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import Manifest
-from tasks.engine.sandbox import running_server, sweep_servers
-from tasks.engine.sandbox_settings import settings_for
-from tasks.engine.scratch import sweep_scratch_databases
-from tasks.engine.surroundings import Surroundings
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Manifest
+from tasks.engine.restore.cluster_objects import Surroundings
+from tasks.engine.restore.header import major_in, read_header
+from tasks.engine.servers.programs import Client, installed_clients, major_of, match_client, nearest
+from tasks.engine.servers.sandbox import running_server, sweep_servers
+from tasks.engine.servers.sandbox_settings import settings_for
+from tasks.engine.servers.scratch import sweep_scratch_databases
 
 
 @dataclass(frozen=True)

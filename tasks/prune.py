@@ -10,11 +10,11 @@ from prefect import get_run_logger, task
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
 from tasks.clock import utc_now
-from tasks.engine import catalog, retention
-from tasks.engine.catalog import Backup
-from tasks.engine.checklist import counted
-from tasks.engine.folder import Folder, apart, databases_in, look_into
-from tasks.engine.manifest import Verdict
+from tasks.engine.repository import catalog, retention
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.folder import Folder, apart, databases_in, look_into
+from tasks.engine.repository.manifest import Verdict
 from tasks.policy import QUICK, called
 from tasks.whose import HINT_SHARED, whose
 

@@ -20,23 +20,24 @@ from blocks.errors import (
 )
 from blocks.sql.server import Server
 from tasks.clock import utc_now
-from tasks.engine import catalog, checklist
-from tasks.engine.answers import ask_queries
-from tasks.engine.catalog import Backup
-from tasks.engine.checklist import not_possible, passed, timed
-from tasks.engine.dump_header import encoding_in, read_header
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.dump_warnings import bounded
-from tasks.engine.manifest import Check, Manifest
-from tasks.engine.psql_feed import Manner, feed_psql
-from tasks.engine.queries import Query
-from tasks.engine.restore_stream import BackupReader
-from tasks.engine.restored_copy import look_at_copy
-from tasks.engine.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
-from tasks.engine.sandbox_settings import fits_one_transaction
-from tasks.engine.scratch import Locale, scratch_database, scratch_name
-from tasks.engine.second_dump import dump_again
-from tasks.engine.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
+from tasks.engine.drill.query_checks import ask_queries
+from tasks.engine.drill.query_file import Query
+from tasks.engine.drill.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
+from tasks.engine.drill.second_dump import dump_again
+from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository import catalog
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import not_possible, passed, timed
+from tasks.engine.repository.manifest import Check, Manifest
+from tasks.engine.restore.header import encoding_in, read_header
+from tasks.engine.restore.psql import Manner, feed_psql
+from tasks.engine.restore.reader import BackupReader
+from tasks.engine.servers.sandbox_settings import fits_one_transaction
+from tasks.engine.servers.scratch import Locale, scratch_database, scratch_name
 from tasks.place import Ground, Place, ready
 from tasks.reports.progress import RestoreProgress
 from tasks.second_look import conditions_of, confirm_damage, explain_refusal

@@ -11,19 +11,19 @@ from blocks.errors import DumpFailed, PgRoundtripError, RestoreError
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.catalog import Backup
-from tasks.engine.checklist import rows_of_tables
-from tasks.engine.clients import Client, match_client
-from tasks.engine.dump_warnings import bounded
-from tasks.engine.manifest import Manifest, Verdict
-from tasks.engine.psql_feed import Manner, feed_psql
-from tasks.engine.restore_stream import BackupReader, Flow, read_through
-from tasks.engine.round_trip import check_contents
-from tasks.engine.scratch import scratch_database
-from tasks.engine.second_dump import dump_again
-from tasks.engine.target import Target, aside_name, inspect_target, take_over, what_is_left
-from tasks.engine.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
+from tasks.engine.drill.round_trip import check_contents
+from tasks.engine.drill.second_dump import dump_again
+from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.manifest import Manifest, Verdict
+from tasks.engine.restore.psql import Manner, feed_psql
+from tasks.engine.restore.reader import BackupReader, Flow, read_through
+from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
+from tasks.engine.servers.programs import Client, match_client
+from tasks.engine.servers.scratch import scratch_database
 from tasks.policy import QUICK, READING, called
 from tasks.rehearsal import locale_of
 from tasks.reports.progress import RestoreProgress

@@ -17,15 +17,15 @@ from blocks.errors import (
 from blocks.s3.client import ObjectStore
 from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
-from tasks.engine.catalog import Backup
-from tasks.engine.clients import major_of
-from tasks.engine.conditions import Conditions, explain, names_left_over
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import Manifest
-from tasks.engine.restore_stream import BackupReader, Flow, read_through
-from tasks.engine.roles import left_over_roles
-from tasks.engine.surroundings import lacking_of
-from tasks.engine.text_settings import monetary_of
+from tasks.engine.drill.conditions import Conditions, explain, names_left_over
+from tasks.engine.dump.roles import left_over_roles
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.dump.text_settings import monetary_of
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Manifest
+from tasks.engine.restore.cluster_objects import lacking_of
+from tasks.engine.restore.reader import BackupReader, Flow, read_through
+from tasks.engine.servers.programs import major_of
 from tasks.place import Ground
 
 # What a server says of a role or a tablespace that it has not; the words are in its own language.

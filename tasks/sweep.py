@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
 from tasks.clock import utc_now
-from tasks.engine import catalog
+from tasks.engine.repository import catalog
 from tasks.policy import ONCE, called
 
 STALE_UPLOAD = timedelta(days=1)

@@ -11,10 +11,10 @@ from blocks.errors import PgRoundtripError
 from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from tasks.engine.catalog import read_catalog
-from tasks.engine.checklist import counted
-from tasks.engine.folder import Folder, databases_in, look_into
-from tasks.engine.identity import Database, Whose, databases_named, in_words, read_identity
+from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.folder import Folder, databases_in, look_into
+from tasks.engine.repository.identity import Database, Whose, databases_named, in_words, read_identity
 
 # A database that is away must not hold up those who ask about its backups.
 _PATIENCE_S = "3"

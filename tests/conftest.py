@@ -27,8 +27,8 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
 from flows.endings import outcome
-from tasks.engine.clients import Client, installed_clients
-from tasks.engine.sandbox import running_server
+from tasks.engine.servers.programs import Client, installed_clients
+from tasks.engine.servers.sandbox import running_server
 from tests.plans import plan_of
 
 MAJORS = (15, 16, 17, 18)

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from flows.demo.services import free_ports, running_storage
-from tasks.engine.clients import installed_clients
-from tasks.engine.sandbox import running_server
+from tasks.engine.servers.programs import installed_clients
+from tasks.engine.servers.sandbox import running_server
 from tests.browser import Browser, opened
 from tests.integration.test_ui import artifact_page, form_page
 from tests.stage import played

@@ -20,9 +20,9 @@ from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.servers.programs import Client
 from tests.browser import Site
 from tests.conftest import command_environment
 from tests.integration.damage import flipped_bit

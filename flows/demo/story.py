@@ -21,9 +21,9 @@ from flows.demo.services import free_ports, leave_prefect_running, running_prefe
 from flows.endings import outcome
 from flows.prune import prune
 from flows.restore_drill import restore_drill
-from tasks.engine.clients import installed_clients
-from tasks.engine.manifest import DrillReport, Verdict
-from tasks.engine.sandbox import running_server
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.servers.programs import installed_clients
+from tasks.engine.servers.sandbox import running_server
 from tasks.wording import human_bytes
 
 SAMPLE_MB = 100

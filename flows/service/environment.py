@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 from blocks.config.environment import default_in_environment, reach_ourselves_directly, set_in_environment
 from blocks.config.settings import Settings, load_service_settings
 from flows import SERVED, lines
-from tasks.engine.queries import load_queries
+from tasks.engine.drill.query_file import load_queries
 
 OWN_SERVER, MADE = "--own-server", "--made"
 _MADE_BYTES = 12

@@ -24,8 +24,8 @@ from prefect.states import Completed, Crashed
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository import catalog
+from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
 from tasks.whose import folder_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]

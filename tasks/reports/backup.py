@@ -5,9 +5,9 @@ from __future__ import annotations
 from shlex import quote
 
 from blocks.s3.client import ObjectStore
-from tasks.engine.catalog import OBJECT
-from tasks.engine.checklist import counted, rows_of_tables, warnings_counted
-from tasks.engine.manifest import Manifest
+from tasks.engine.repository.catalog import OBJECT
+from tasks.engine.repository.checks import counted, rows_of_tables, warnings_counted
+from tasks.engine.repository.manifest import Manifest
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import change, human_bytes, human_seconds, iso

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blocks.s3.client import ObjectStore
-from tasks.engine.catalog import Backup, read_catalog
-from tasks.engine.checklist import counted, warnings_counted
-from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.repository.catalog import Backup, read_catalog
+from tasks.engine.repository.checks import counted, warnings_counted
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.listing import databases_shown, read_entries
 from tasks.reports.markdown import cell, table
 from tasks.reports.publish import publish, warned_only

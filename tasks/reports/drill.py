@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tasks.engine import checklist
-from tasks.engine.checklist import rows_of_tables, warnings_counted
-from tasks.engine.manifest import DrillReport, Verdict
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.checks import rows_of_tables, warnings_counted
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.reports.markdown import cell, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import human_age, human_bytes, human_seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.engine import retention
+from tasks.engine.repository import retention
 from tasks.reports.publish import artifact_key, warned_only
 
 _SHOWN = 500

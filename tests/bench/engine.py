@@ -22,10 +22,10 @@ from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
 from tasks.drill import choose_ground, rehearse_restore, report_on
-from tasks.engine import catalog
-from tasks.engine.clients import match_client
-from tasks.engine.psql_feed import feed_psql
-from tasks.engine.restore_stream import BackupReader
+from tasks.engine.repository import catalog
+from tasks.engine.restore.psql import feed_psql
+from tasks.engine.restore.reader import BackupReader
+from tasks.engine.servers.programs import match_client
 
 Figures = dict[str, object]
 

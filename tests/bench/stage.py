@@ -12,8 +12,8 @@ from pathlib import Path
 from blocks.sql.server import Server, ServerFacts
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports, running_storage
-from tasks.engine.clients import Client, installed_clients, match_client
-from tasks.engine.sandbox import running_server
+from tasks.engine.servers.programs import Client, installed_clients, match_client
+from tasks.engine.servers.sandbox import running_server
 from tests.bench.measure import BenchFailed
 
 # The version that the recorded figures were measured with.

@@ -16,8 +16,8 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows import cli
-from tasks.engine.catalog import read_catalog
-from tasks.engine.manifest import DrillReport
+from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.repository.manifest import DrillReport
 from tests.conftest import Ran, databases_of
 from tests.integration.objects import manifest_of, object_of
 from tests.processes import children_of

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blocks.sql.server import Server
-from tasks.engine.clients import Client
-from tasks.engine.sandbox import running_server
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
 from tests.faults.aftermath import await_that
 from tests.integration.objects import asked
 

@@ -19,10 +19,11 @@ from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine import dump, pipeline
-from tasks.engine.catalog import name_at
-from tasks.engine.clients import Client
-from tasks.engine.upload import Upload
+from tasks.engine.dump import pg_dump as dump
+from tasks.engine.repository.catalog import name_at
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream import pipeline
+from tasks.engine.stream.upload import Upload
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.aftermath import Aftermath, await_that
 from tests.faults.conftest import Look

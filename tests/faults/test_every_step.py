@@ -26,9 +26,9 @@ from flows.prune import prune as prune_flow
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine.catalog import name_at, read_catalog
-from tasks.engine.clients import Client
-from tasks.engine.retention import UNFINISHED
+from tasks.engine.repository.catalog import name_at, read_catalog
+from tasks.engine.repository.retention import UNFINISHED
+from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase, command_environment, databases_of
 from tests.faults.aftermath import assert_restorable, await_that, pending
 from tests.faults.conftest import Look

@@ -20,8 +20,8 @@ from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
-from tasks.engine import dump
-from tasks.engine.manifest import Manifest
+from tasks.engine.dump import pg_dump as dump
+from tasks.engine.repository.manifest import Manifest
 from tasks.place import Ground, Place, ready
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look

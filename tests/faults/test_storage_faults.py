@@ -31,9 +31,9 @@ from flows.demo.services import Storage
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
-from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
-from tasks.engine.clients import Client
-from tasks.engine.upload import Upload
+from tasks.engine.repository.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import FlowRun, NewDatabase, Ran, command_environment
 from tests.faults.aftermath import Aftermath, pending

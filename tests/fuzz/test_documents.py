@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged
-from tasks.engine.manifest import (
+from tasks.engine.repository.manifest import (
     Check,
     DrillReport,
     Manifest,

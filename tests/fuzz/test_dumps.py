@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from blocks.config.environment import child_environment
 from blocks.sql.server import Server
-from tasks.engine.clients import Client
-from tasks.engine.dump_header import encoding_in, major_in
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import SequenceRecord, TableRecord
-from tasks.engine.schema_text import SchemaNormaliser, codec_of, roles_of
-from tasks.engine.statements import StatementSplitter
+from tasks.engine.dump.schema_text import SchemaNormaliser, codec_of, roles_of
+from tasks.engine.dump.splitter import StatementSplitter
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository.manifest import SequenceRecord, TableRecord
+from tasks.engine.restore.header import encoding_in, major_in
+from tasks.engine.servers.programs import Client
 from tests.conftest import HARD_SQL, MAJORS, psql
 from tests.fuzz import fuzzed
 from tests.integration.test_healthy_backups import EVERY_KIND_SQL, ROLES

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from blocks.config.environment import child_environment
 from blocks.errors import BackupDamaged
 from blocks.sql.server import Server
-from tasks.engine.clients import Client
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.statements import StatementSplitter
+from tasks.engine.dump.splitter import StatementSplitter
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.servers.programs import Client
 from tests.conftest import HARD_SQL, MAJORS, psql
 from tests.fuzz import fuzzed
 from tests.integration.test_healthy_backups import EVERY_KIND_SQL, ROLES

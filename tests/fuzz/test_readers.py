@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged, ConfigurationError, EmptyBackup, PgRoundtripError
-from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor, decompress
-from tasks.engine.psql_errors import complaint_of
-from tasks.engine.queries import read_queries
-from tasks.engine.statements import Piece, StatementSplitter
-from tasks.engine.verdict import blame
+from tasks.engine.drill.query_file import read_queries
+from tasks.engine.drill.verdict import blame
+from tasks.engine.dump.splitter import Piece, StatementSplitter
+from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor, decompress
 from tests.fuzz import fuzzed
 from tests.unit.sql import cut
 

@@ -38,7 +38,7 @@ def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that a test puts into a backup stand for what a server may do, and are not looked at."""
-    monkeypatch.setattr("tasks.engine.dump_stream.refused", lambda *_, **__: "")
+    monkeypatch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
 
 
 @pytest.fixture

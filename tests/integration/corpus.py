@@ -6,8 +6,8 @@ import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tasks.engine import checklist
-from tasks.engine.manifest import Manifest
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.manifest import Manifest
 from tests.integration.objects import inserted
 
 Edit = Callable[[bytes], bytes]

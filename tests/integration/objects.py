@@ -16,16 +16,16 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.backup import Source, _manifest
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.dump import running_dump
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.manifest import Manifest, read_manifest
-from tasks.engine.pipeline import scan_dump, stream_dump
-from tasks.engine.roles import read_roles
-from tasks.engine.round_trip import contents_of
-from tasks.engine.source_settings import read_settings
-from tasks.engine.upload import Upload
+from tasks.engine.drill.round_trip import contents_of
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.roles import read_roles
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.source_settings import read_settings
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import Manifest, read_manifest
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.pipeline import scan_dump, stream_dump
+from tasks.engine.stream.upload import Upload
 from tests.plans import plan_of
 
 NAME = "backup_20240207_143022"

@@ -6,14 +6,14 @@ import os
 from typing import Any
 
 from blocks.sql.server import Server
-from tasks.engine.clients import Client
-from tasks.engine.dump import running_dump
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import Check, Manifest, PartRecord, SequenceRecord, TableRecord
-from tasks.engine.restored_copy import look_at_copy
-from tasks.engine.round_trip import check_round_trip
-from tasks.engine.schema_text import RULES
+from tasks.engine.drill.round_trip import check_round_trip
+from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.schema_text import RULES
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository.manifest import Check, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.servers.programs import Client
 from tests.conftest import psql
 
 

@@ -15,9 +15,9 @@ import psutil
 from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
 from tasks.drill import report_on
-from tasks.engine import catalog
-from tasks.engine.manifest import Check, DrillReport
-from tasks.engine.queries import Query
+from tasks.engine.drill.query_file import Query
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.place import Place
 from tasks.rehearsal import Task, rehearse
 from tests.integration.objects import NAME

@@ -27,8 +27,8 @@ from blocks.sql.server import Server
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import Storage
-from tasks.engine.clients import Client
-from tasks.engine.manifest import Manifest, read_manifest
+from tasks.engine.repository.manifest import Manifest, read_manifest
+from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase, psql
 from tests.integration.objects import put_object
 

@@ -24,7 +24,7 @@ from flows.backup import backup as backup_flow
 from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase
 
 RUN = Callable[..., Ended]
@@ -291,7 +291,7 @@ def test_a_client_that_is_too_old(
 ) -> None:
     """What is installed, what the server is and how to install what is missing, before anything is written."""
     installed: Any = lambda: (clients[15],)  # noqa: E731
-    monkeypatch.setattr("tasks.engine.clients.installed_clients", installed)
+    monkeypatch.setattr("tasks.engine.servers.programs.installed_clients", installed)
     ran = flow_run(backup_flow, new_database(17))
     assert isinstance(ran.error, ClientMissing)
     assert ran.error.lines() == [

@@ -11,7 +11,15 @@ import pytest
 from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged
 from blocks.s3.client import StoredObject
-from tasks.engine.catalog import MANIFEST, REPORT, REPORT_BYTES, load_manifest, name_at, read_catalog, report_of
+from tasks.engine.repository.catalog import (
+    MANIFEST,
+    REPORT,
+    REPORT_BYTES,
+    load_manifest,
+    name_at,
+    read_catalog,
+    report_of,
+)
 from tests.conftest import NewDatabase
 
 NAME = "backup_20260101_000000"

@@ -14,10 +14,10 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.check import check_plan
-from tasks.engine.clients import Client
-from tasks.engine.dump import running_dump
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.pipeline import scan_dump
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.pipeline import scan_dump
 from tests.conftest import Ended, NewDatabase
 
 

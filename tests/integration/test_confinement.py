@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tasks.engine.confinement import Confinement, holds
-from tasks.engine.leftovers import clear_after_server
 from tasks.engine.process import Child, User
+from tasks.engine.servers.orphans import clear_after_server
 from tests.conftest import Ended, NewDatabase
 
 NOBODY = User(65534, 65534)

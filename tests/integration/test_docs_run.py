@@ -17,9 +17,9 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now
-from tasks.engine.catalog import MANIFEST, OBJECT, name_at, read_catalog
-from tasks.engine.clients import Client
-from tasks.engine.sandbox import running_server
+from tasks.engine.repository.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
 from tests.conftest import NewDatabase, command_environment
 from tests.documents import asked_for, documents, marked_blocks, script
 from tests.integration.damage import flipped_bit

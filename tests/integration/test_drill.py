@@ -23,11 +23,11 @@ from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.drill import rehearse_restore
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.manifest import DrillReport, read_report
-from tasks.engine.round_trip import contents_of
-from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database
+from tasks.engine.drill.round_trip import contents_of
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import DrillReport, read_report
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, databases_of
 from tests.integration.objects import (

@@ -18,10 +18,10 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.restore_drill import restore_drill
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.dump import DumpSource, running_dump
-from tasks.engine.manifest import DrillReport
+from tasks.engine.dump.pg_dump import DumpSource, running_dump
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.servers.programs import Client
 from tasks.listing import list_catalog
 from tasks.place import Place
 from tests.conftest import Ended, FlowRun, NewDatabase, databases_of
@@ -95,7 +95,7 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
             with running_dump(server, *arguments, **named) as dump:
                 yield dump
 
-    monkeypatch.setattr("tasks.engine.second_dump.running_dump", behind_a_lock)
+    monkeypatch.setattr("tasks.engine.drill.second_dump.running_dump", behind_a_lock)
     report = rehearsed(storage, place, verify_timeout_s=6)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
     found = results(report)

@@ -12,9 +12,9 @@ from blocks.errors import ConfigurationError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore_drill import restore_drill
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.manifest import read_report
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import read_report
+from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, NAME, take_backup
 from tests.integration.sandboxes import assert_nothing_is_left, results, row

@@ -19,10 +19,10 @@ import tasks.rehearsal
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
-from tasks.engine.clients import Client
-from tasks.engine.restored_copy import look_at_copy
-from tasks.engine.sandbox import sweep_servers
-from tasks.engine.scratch import sweep_scratch_databases
+from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import sweep_servers
+from tasks.engine.servers.scratch import sweep_scratch_databases
 from tasks.place import Place
 from tests.conftest import NewDatabase, command_environment, databases_of
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, copied, inserted, rewrite, take_backup, until

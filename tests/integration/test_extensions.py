@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.s3.client import ObjectStore
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.integration.extensions import USES, Use, drilled, row
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text()

@@ -21,7 +21,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, NewDatabase, command_environment, databases_of
 from tests.integration.objects import LIBRARY, asked, new_role, put_object, rewrite, take_backup, told, until
 

@@ -19,11 +19,11 @@ from blocks.sql.server import Server
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import running_storage
-from tasks.engine.catalog import read_catalog
-from tasks.engine.clients import Client
-from tasks.engine.dump import running_dump
-from tasks.engine.pipeline import StreamResult, stream_dump
-from tasks.engine.upload import Upload
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.pipeline import StreamResult, stream_dump
+from tasks.engine.stream.upload import Upload
 from tests.conftest import FlowRun, NewDatabase, StartedCommand
 from tests.processes import children_of, command_of
 

@@ -11,8 +11,8 @@ import pytest
 
 from blocks.config.environment import child_environment
 from blocks.s3.client import ObjectStore
-from tasks.engine import checklist
-from tasks.engine.clients import Client
+from tasks.engine.repository import checks as checklist
+from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, NewDatabase
 
 _SCRIPT = """

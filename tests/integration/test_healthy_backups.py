@@ -14,9 +14,9 @@ from blocks.sql.server import Server
 from flows.backup import backup
 from flows.demo.services import Storage
 from flows.restore import restore
-from tasks.engine import checklist
-from tasks.engine.clients import Client
-from tasks.engine.manifest import DrillReport
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.servers.programs import Client
 from tasks.place import Place
 from tests.conftest import HARD_SQL, MAJORS, FlowRun, NewDatabase, psql
 from tests.integration.objects import (

@@ -12,8 +12,8 @@ import pytest
 from blocks.config.environment import child_environment
 from blocks.s3.client import ObjectStore
 from flows.restore import restore
-from tasks.engine import checklist
-from tasks.engine.clients import Client
+from tasks.engine.repository import checks as checklist
+from tasks.engine.servers.programs import Client
 from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase, databases_of
 from tests.integration.objects import (
@@ -73,7 +73,7 @@ def test_a_hidden_command_is_not_carried_out(
     rewrite(storage, edit if hide is _after_its_own_key else lambda dump: edit(_unrestricted(dump)), forge=True)
     assert rehearsed(storage, Place("sandbox", client=clients[major])).verdict != "PROVEN"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.engine.dump_stream.refused", lambda *_, **__: "")
+        patch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
         for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
             report = rehearsed(storage, place)
             assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")

@@ -14,7 +14,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.check import check_plan
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tasks.place import Place
 from tests.conftest import NewDatabase
 from tests.integration.objects import asked, take_backup, told

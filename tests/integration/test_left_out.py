@@ -12,7 +12,7 @@ from blocks.sql.server import Server
 from flows.backup import backup
 from flows.restore_drill import restore_drill
 from tasks.check import check_plan
-from tasks.engine.left_out import what_is_left_out
+from tasks.engine.dump.left_out import what_is_left_out
 from tests.conftest import MAJORS, Ended, FlowRun, NewDatabase
 from tests.integration.objects import told
 from tests.integration.test_check import as_role

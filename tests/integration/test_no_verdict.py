@@ -15,9 +15,9 @@ from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports
 from flows.restore_drill import restore_drill
 from tasks.drill import choose_backup, rehearse_restore
-from tasks.engine import checklist
-from tasks.engine.clients import Client
-from tasks.engine.manifest import DrillReport
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.servers.programs import Client
 from tasks.listing import list_catalog
 from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase, databases_of

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from blocks.errors import DatabaseError
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.conftest import MAJORS, NewDatabase
 from tests.integration.odd_schemas import ROLES, OddSchema
 from tests.integration.round_trips import taken_round, wrong

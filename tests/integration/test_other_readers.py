@@ -13,7 +13,7 @@ import pytest
 from blocks.sql.server import Server
 from flows.backup import backup
 from flows.demo.services import Storage
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import asked, contents
 

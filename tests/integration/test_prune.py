@@ -18,11 +18,11 @@ from flows.backup import backup
 from flows.prune import prune
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine import catalog
-from tasks.engine.clients import Client
-from tasks.engine.manifest import Verdict
-from tasks.engine.retention import Plan as RetentionPlan
-from tasks.engine.upload import Upload
+from tasks.engine.repository import catalog
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.retention import Plan as RetentionPlan
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest

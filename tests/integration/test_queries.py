@@ -7,9 +7,9 @@ from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable
 from blocks.sql.server import Server
-from tasks.engine.answers import ask_queries
-from tasks.engine.manifest import Check
-from tasks.engine.queries import Query, read_queries
+from tasks.engine.drill.query_checks import ask_queries
+from tasks.engine.drill.query_file import Query, read_queries
+from tasks.engine.repository.manifest import Check
 from tests.conftest import MAJORS, NewDatabase
 from tests.integration.objects import LIBRARY, asked
 

@@ -29,11 +29,11 @@ from blocks.sql.url import conninfo_url
 from flows.demo.services import Storage
 from flows.restore import restore
 from tasks.clock import utc_now
-from tasks.engine.catalog import REPORT
-from tasks.engine.clients import Client
-from tasks.engine.manifest import Verdict
-from tasks.engine.scratch import MARK_LIMIT, Locale, scratch_database, sweep_scratch_databases
-from tasks.engine.target import inspect_target, take_over
+from tasks.engine.repository.catalog import REPORT
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.restore.target import inspect_target, take_over
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database, sweep_scratch_databases
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment, databases_of, psql
 from tests.integration.damage import WHOLESALE, Damage, cut_in_rows_foreign
 from tests.integration.objects import (
@@ -293,7 +293,7 @@ def test_what_came_into_an_empty_database_meanwhile_is_kept(
     target, warnings = inspect_target(database, replace=False), list[str]()
     told(database, OLD)
     if killed:
-        monkeypatch.setattr("tasks.engine.target._objects", lambda _: (_ for _ in ()).throw(InterruptedError))
+        monkeypatch.setattr("tasks.engine.restore.target._objects", lambda _: (_ for _ in ()).throw(InterruptedError))
     with pytest.raises(InterruptedError) if killed else contextlib.nullcontext():
         take_over(target, restored.database, aside, warnings.append)
     sweep_scratch_databases(target.maintenance)

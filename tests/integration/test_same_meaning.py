@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.engine import checklist
-from tasks.engine.clients import Client
+from tasks.engine.repository import checks as checklist
+from tasks.engine.servers.programs import Client
 from tests.conftest import MAJORS, NewDatabase
 from tests.integration.round_trips import taken_round, wrong
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-import tasks.engine.second_dump
+import tasks.engine.drill.second_dump
 import tasks.rehearsal
 from blocks.errors import DatabaseError
 from blocks.s3.client import ObjectStore
 from flows.restore_drill import restore_drill
-from tasks.engine import sandbox
-from tasks.engine.clients import Client
-from tasks.engine.surroundings import Surroundings
+from tasks.engine.restore.cluster_objects import Surroundings
+from tasks.engine.servers import sandbox
+from tasks.engine.servers.programs import Client
 from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, inserted, rewrite, take_backup, until
@@ -149,7 +149,7 @@ def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[in
 
 MOMENTS = {
     "while restoring": (Surroundings, "prepare"),
-    "before the copy is dumped": (tasks.engine.second_dump, "running_dump"),
+    "before the copy is dumped": (tasks.engine.drill.second_dump, "running_dump"),
     "while the copy is looked at": (tasks.rehearsal, "look_at_copy"),
 }
 

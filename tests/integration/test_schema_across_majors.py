@@ -8,10 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from blocks.sql.server import Server
-from tasks.engine.clients import Client
-from tasks.engine.dump import running_dump
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.schema_parts import (
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.schema_parts import (
     CONSTRAINTS,
     INDEXES,
     MATERIALIZED,
@@ -21,6 +20,7 @@ from tasks.engine.schema_parts import (
     Entry,
     compare_statements,
 )
+from tasks.engine.servers.programs import Client
 from tests.conftest import HARD_SQL, MAJORS, NewDatabase, psql
 
 EVERY_KIND_SQL = HARD_SQL.with_name("every_kind.sql")

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
-from tasks.engine.catalog import read_catalog
+from tasks.engine.repository.catalog import read_catalog
 from tests.conftest import NewDatabase, command_environment
 
 # Characters that have to be quoted in a URL, so that both spellings are looked for.

@@ -19,7 +19,7 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tasks.health import examine
 from tests.conftest import Ended, NewDatabase, command_environment
 from tests.integration.objects import LIBRARY, take_backup

@@ -21,7 +21,7 @@ from blocks.sql.server import Server
 from flows.demo.services import Storage
 from flows.service.host import migrate
 from tasks.clock import utc_now
-from tasks.engine import catalog
+from tasks.engine.repository import catalog
 from tests.conftest import NewDatabase, command_environment
 from tests.integration.objects import LIBRARY, told, until
 from tests.integration.proxy import Proxy, proxy_to

@@ -16,7 +16,7 @@ from flows.restore import restore
 from flows.restore_drill import restore_drill
 from flows.service.runs import backup_due, last_backup
 from tasks.check import check_folder
-from tasks.engine import catalog
+from tasks.engine.repository import catalog
 from tasks.listing import list_catalog
 from tasks.metrics import read_stock
 from tasks.whose import refused_folder

@@ -10,9 +10,9 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore import restore
-from tasks.engine.clients import Client
-from tasks.engine.manifest import Verdict
-from tasks.engine.text_settings import READ_UNDER, WRITTEN_UNDER
+from tasks.engine.dump.text_settings import READ_UNDER, WRITTEN_UNDER
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.servers.programs import Client
 from tasks.place import Place
 from tests.conftest import MAJORS, FlowRun, NewDatabase, databases_of, psql
 from tests.integration.objects import (
@@ -104,7 +104,7 @@ def older_backup(storage: ObjectStore, source: Server, client: Client) -> Iterat
     """A backup as version 1.0 made it: money stands in it as the source shows it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "tasks.engine.text_settings._IN_C",
+            "tasks.engine.dump.text_settings._IN_C",
             asked(source, "SELECT 1234567.89::numeric::money::text, (-5.5)::numeric::money::text")[0],
         )
         take_backup(storage, source, client)

@@ -16,8 +16,8 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.demo.services import Storage
-from tasks.engine.clients import Client
-from tasks.engine.scratch import sweep_scratch_databases
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.scratch import sweep_scratch_databases
 from tests.conftest import NewDatabase, StartedCommand, databases_of
 from tests.integration.children import Children
 from tests.integration.objects import take_backup, until

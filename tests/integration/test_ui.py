@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from blocks.sql.server import Server
 from flows.demo.services import Storage
-from tasks.engine.clients import Client
+from tasks.engine.servers.programs import Client
 from tests.browser import Browser, Site, opened
 from tests.stage import played
 

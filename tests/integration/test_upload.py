@@ -17,7 +17,7 @@ from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
 from flows.demo.services import Storage
-from tasks.engine.upload import Upload
+from tasks.engine.stream.upload import Upload
 from tasks.sweep import sweep_stale_uploads
 from tests.plans import plan_of
 

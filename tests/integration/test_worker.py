@@ -35,7 +35,7 @@ from flows.demo.services import Storage, running_prefect
 from flows.deployments import ONE_AT_A_TIME, deployments_of
 from tasks.backup import DUMP_TAG
 from tasks.clock import utc_now
-from tasks.engine.catalog import load_manifest, read_catalog
+from tasks.engine.repository.catalog import load_manifest, read_catalog
 from tasks.plans import save_plan
 from tasks.wording import iso
 from tests.conftest import NewDatabase, command_environment

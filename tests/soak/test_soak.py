@@ -17,7 +17,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
 from tasks.clock import utc_now
-from tasks.engine.catalog import load_manifest, read_catalog
+from tasks.engine.repository.catalog import load_manifest, read_catalog
 from tests.conftest import NewDatabase, command_environment, databases_of
 from tests.integration.conftest import home
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY

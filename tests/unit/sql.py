@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.summary import DumpSummary
 
 HEAD = b"""--
 -- PostgreSQL database dump

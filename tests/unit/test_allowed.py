@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from blocks.errors import BackupDamaged
-from tasks.engine.allowed import refused
-from tasks.engine.dump_stream import DumpScanner
+from tasks.engine.dump.allowed import refused
+from tasks.engine.dump.scanner import DumpScanner
 
 OF_PG_DUMP = [
     "SET statement_timeout = 0;", "SET client_encoding = 'UTF8';", "SET standard_conforming_strings = on;", "SET xmloption = content;",
@@ -149,7 +149,7 @@ def test_a_statement_without_an_end_is_given_up() -> None:
                                    "SELECT pg_catalog.setval('s{n}', 1, true);\n"])  # fmt: skip
 def test_names_are_not_collected_without_a_bound(flood: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump that names more than any database has is given up before memory is."""
-    monkeypatch.setattr("tasks.engine.dump_stream._COLLECTED_BYTES", 1 << 16)
+    monkeypatch.setattr("tasks.engine.dump.scanner._COLLECTED_BYTES", 1 << 16)
     scanner = DumpScanner()
     with pytest.raises(BackupDamaged, match="it names more tables, sequences and roles"):
         feed(scanner, (flood.format(n=n).encode() for n in range(10_000)))

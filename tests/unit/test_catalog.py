@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
 from blocks.s3.client import ObjectStore, StoredObject
-from tasks.engine.catalog import (
+from tasks.engine.repository.catalog import (
     MANIFEST,
     OBJECT,
     REPORT,
@@ -29,7 +29,7 @@ from tasks.engine.catalog import (
     read_catalog,
     taken_at,
 )
-from tasks.engine.manifest import (
+from tasks.engine.repository.manifest import (
     Check,
     DrillReport,
     Manifest,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.engine.conditions import Conditions, explain, names_left_over
-from tasks.engine.manifest import RoleRecord
-from tasks.engine.roles import left_over_roles
+from tasks.engine.drill.conditions import Conditions, explain, names_left_over
+from tasks.engine.dump.roles import left_over_roles
+from tasks.engine.repository.manifest import RoleRecord
 
 ALIKE = Conditions()
 LOCALE = Conditions(locale="de_DE.UTF-8")

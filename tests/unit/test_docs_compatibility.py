@@ -12,9 +12,9 @@ import yaml
 
 from blocks.errors import ClientMissing
 from blocks.s3.providers import PROVIDERS
-from tasks.engine import clients
-from tasks.engine.clients import Client, match_client
-from tasks.engine.psql_feed import _RESTRICT_SINCE
+from tasks.engine.restore.psql import _RESTRICT_SINCE
+from tasks.engine.servers import programs as clients
+from tasks.engine.servers.programs import Client, match_client
 from tests.conftest import MAJORS
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor
-from tasks.engine.manifest import Check, DrillReport, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.repository.manifest import Check, DrillReport, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
 PARTS_OF_A_MANIFEST = {"tables": TableRecord, "sequences": SequenceRecord, "schema_parts": PartRecord}

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect.events.schemas.automations import EventTrigger
 from prefect.states import Crashed, Failed
 
-from tasks.engine.manifest import Verdict
+from tasks.engine.repository.manifest import Verdict
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 

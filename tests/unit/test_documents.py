@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tasks.engine.manifest import Check, DrillReport, Manifest, PartRecord, read_manifest, read_report
+from tasks.engine.repository.manifest import Check, DrillReport, Manifest, PartRecord, read_manifest, read_report
 from tests.unit.test_catalog import FIRST, manifest, report
 
 LATER = {

@@ -16,12 +16,12 @@ from blocks import errors
 from blocks.config.plan import DrillOptions
 from blocks.errors import BackupDamaged, DrillTimedOut, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed
 from tasks.drill import report_on
-from tasks.engine import checklist
-from tasks.engine.catalog import Backup
-from tasks.engine.checklist import completed, failed, not_possible, passed, timed, warned
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import Check, DrillReport
-from tasks.engine.verdict import blame, judge
+from tasks.engine.drill.verdict import blame, judge
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import completed, failed, not_possible, passed, timed, warned
+from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.rehearsal import Rehearsal, Task
 from tests.unit.test_catalog import FIRST, NOW
 from tests.unit.test_place import backup, plan

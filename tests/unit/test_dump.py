@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocks.errors import DatabaseUnreachable, DumpFailed, NoSpaceLeft, PgRoundtripError
-from tasks.engine.dump import DumpSource
+from tasks.engine.dump.pg_dump import DumpSource
 
 QUERY = "pg_dump: error: query failed: ERROR:  "
 SAID = {

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_128
 
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.dump_summary import DumpSummary
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.summary import DumpSummary
 from tests.conftest import HARD_SQL
 from tests.unit.sql import COMPLETE, HEAD, TAIL, copy, dump, scan, statements
 

@@ -15,7 +15,7 @@ from isal import isal_zlib
 
 from blocks.errors import BackupDamaged, EmptyBackup
 from flows.demo.sample import _Maker
-from tasks.engine.gzip_blocks import BLOCK_BYTES, compressor, decompress
+from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor, decompress
 
 LEVELS = range(1, 10)
 

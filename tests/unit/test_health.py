@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from blocks.config.schedule import Schedule
 from flows.service.watch import Watch
-from tasks.engine.catalog import Backup
-from tasks.engine.newest import newest_whole
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.newest import newest_whole
 from tasks.health import Health, overdue
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

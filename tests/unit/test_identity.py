@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.catalog import Backup
-from tasks.engine.folder import Folder, apart
-from tasks.engine.identity import Database, Origin, Whose, databases_named
-from tasks.engine.retention import Policy, decide, decide_apart
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.folder import Folder, apart
+from tasks.engine.repository.identity import Database, Origin, Whose, databases_named
+from tasks.engine.repository.retention import Policy, decide, decide_apart
 from tests.unit.test_retention import BACKUPS, NOW, POLICIES
 
 SHOP, BIG = Database("shop", "7712734137005552605", 5), Database("big", "7712734137005552605", 6)

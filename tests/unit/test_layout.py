@@ -80,6 +80,21 @@ def test_the_engine_knows_no_prefect(path: Path) -> None:
         assert not name.startswith("tasks.") or name.startswith("tasks.engine")
 
 
+# The engine's rooms, from below: each may use those under it.
+FLOORS = ("", "repository", "servers", "dump", "stream", "restore", "drill")
+ENGINE = ROOT / "tasks" / "engine"
+
+
+@pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=name_of)
+def test_the_engine_s_rooms_stand_on_each_other(path: Path) -> None:
+    """A reader of one room need not know those above it."""
+    assert {room.name for room in ENGINE.iterdir() if room.is_dir()} - {"__pycache__"} == {*FLOORS} - {""}
+    room = path.parent.name if path.parent != ENGINE else ""
+    used = [name.split(".")[2] for name in imports(path) if name.startswith("tasks.engine.")]
+    above = FLOORS[FLOORS.index(room) + 1 :]
+    assert [name for name in used if name in above] == []
+
+
 def test_errors_know_nothing_of_ours() -> None:
     """Every room may raise an error, so the errors stand below them all."""
     assert not {name.partition(".")[0] for name in imports(ROOT / "blocks" / "errors.py")} & set(ROOMS)

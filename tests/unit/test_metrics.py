@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks.engine.catalog import Backup
+from tasks.engine.repository.catalog import Backup
 from tasks.metrics import Stock, exposition
 from tests.unit.test_catalog import FIRST, manifest, report
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from blocks.errors import BackupError, DumpFailed, StorageUnreachable
-from tasks.engine import pipeline
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.gzip_blocks import BLOCK_BYTES, decompress
-from tasks.engine.pipeline import scan_dump, stream_dump
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.stream import pipeline
+from tasks.engine.stream.gzip_members import BLOCK_BYTES, decompress
+from tasks.engine.stream.pipeline import scan_dump, stream_dump
 from tests.unit.sql import copy, dump, scan
 
 WORKERS = max(2, os.cpu_count() or 2)
@@ -236,7 +236,7 @@ def test_any_stage_that_fails(large: bytes, broken: str, monkeypatch: pytest.Mon
     def fail(*_: object) -> bytes:
         raise ZeroDivisionError(broken)
 
-    monkeypatch.setattr(f"tasks.engine.pipeline.{broken}", (lambda _: fail) if broken == "compressor" else fail)
+    monkeypatch.setattr(f"tasks.engine.stream.pipeline.{broken}", (lambda _: fail) if broken == "compressor" else fail)
     sink = FakeSink()
     with source_of(large) as source, pytest.raises(ZeroDivisionError, match=broken):
         stream_dump(source, sink, 1)

@@ -18,8 +18,8 @@ from blocks.config.plan import Plan
 from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from tasks.engine.catalog import MANIFEST, OBJECT, Backup
-from tasks.engine.clients import Client
+from tasks.engine.repository.catalog import MANIFEST, OBJECT, Backup
+from tasks.engine.servers.programs import Client
 from tasks.place import Place, choose_place, version_of
 from tests.plans import plan_of
 from tests.unit.test_catalog import FIRST, NOW, manifest

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.check import _unrestricted
-from tasks.engine.clients import Client
-from tasks.engine.psql_feed import can_be_restricted
+from tasks.engine.restore.psql import can_be_restricted
+from tasks.engine.servers.programs import Client
 
 
 @pytest.mark.parametrize(("major", "minor", "can"), [(15, 13, False), (15, 14, True), (16, 9, False), (17, 6, True), (18, 0, True), (12, 22, False)])  # fmt: skip

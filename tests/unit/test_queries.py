@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import ConfigurationError, Fault
-from tasks.engine import checklist
-from tasks.engine.answers import Answer, meets
-from tasks.engine.queries import Expectation, Query, load_queries, read_expectation, read_queries
+from tasks.engine.drill.query_checks import Answer, meets
+from tasks.engine.drill.query_file import Expectation, Query, load_queries, read_expectation, read_queries
+from tasks.engine.repository import checks as checklist
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 PIECES = st.sampled_from(

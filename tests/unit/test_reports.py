@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine import checklist
-from tasks.engine.checklist import completed, failed, not_possible, passed, warned
-from tasks.engine.manifest import Check, DrillReport, Verdict
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.checks import completed, failed, not_possible, passed, warned
+from tasks.engine.repository.manifest import Check, DrillReport, Verdict
 from tasks.reports import coverage, drill_markdown, timings
 
 DIFF = "printed by pg_dump 16.4 and 16.4:\n--- stored\n+++ restored\n-CREATE INDEX i ON t (a);"

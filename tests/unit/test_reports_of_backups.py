@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from blocks.s3.client import ObjectStore
 from flows.terminal import show_catalog
-from tasks.engine.catalog import Backup, name_at
-from tasks.engine.manifest import Manifest, TableRecord
+from tasks.engine.repository.catalog import Backup, name_at
+from tasks.engine.repository.manifest import Manifest, TableRecord
 from tasks.reports import progress
 from tasks.reports.backup import backup_markdown, backup_sentence
 from tasks.reports.catalog import catalog_markdown

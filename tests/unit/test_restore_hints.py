@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged, RestoreFailed
-from tasks.engine.dump_warnings import bounded, warnings_in
-from tasks.engine.psql_errors import complaint_of
-from tasks.engine.restore_hints import hint_for, place_of
+from tasks.engine.dump.warnings import bounded, warnings_in
+from tasks.engine.restore.hints import hint_for, place_of
+from tasks.engine.restore.psql_errors import complaint_of
 
 
 def refused(*lines: str) -> RestoreFailed:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from blocks.config.plan import KEEP_RULES
 from blocks.config.settings import load_settings
-from tasks.engine.catalog import Backup, name_at
-from tasks.engine.manifest import Verdict
-from tasks.engine.newest import CLOCKS_DIFFER
-from tasks.engine.retention import UNFINISHED, Decision, Plan, Policy, decide
+from tasks.engine.repository.catalog import Backup, name_at
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.newest import CLOCKS_DIFFER
+from tasks.engine.repository.retention import UNFINISHED, Decision, Plan, Policy, decide
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = Policy(retention_days=7, interval_s=3600)

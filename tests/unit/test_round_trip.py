@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tasks.engine import checklist
-from tasks.engine.dump_stream import DumpScanner
-from tasks.engine.dump_summary import DumpSummary
-from tasks.engine.manifest import Check, Manifest, PartRecord
-from tasks.engine.round_trip import check_round_trip
-from tasks.engine.schema_text import RULES
+from tasks.engine.drill.round_trip import check_round_trip
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.schema_text import RULES
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.manifest import Check, Manifest, PartRecord
 
 INDEX = "CREATE INDEX i ON public.t USING btree (a);"
 TABLE = "CREATE TABLE public.t (\n    a integer\n);"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.schema_parts import (
+from tasks.engine.dump.schema_parts import (
     CONSTRAINTS,
     EXTENSIONS,
     INDEXES,
@@ -21,7 +21,7 @@ from tasks.engine.schema_parts import (
     part_of,
     title_of,
 )
-from tasks.engine.schema_text import hash_of
+from tasks.engine.dump.schema_text import hash_of
 
 STATEMENTS = [
     # Indexes.

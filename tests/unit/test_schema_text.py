@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.schema_text import (
+from tasks.engine.dump.schema_text import (
     COPY,
     EXTENSION,
     SETVAL,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.statements import Piece, StatementSplitter
+from tasks.engine.dump.splitter import Piece, StatementSplitter
 from tests.unit.sql import cut, statements
 
 

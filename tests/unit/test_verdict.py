@@ -20,9 +20,9 @@ from blocks.errors import (
     RestoreFailed,
     StorageDenied,
 )
-from tasks.engine.checklist import failed, not_possible, passed, warned
-from tasks.engine.psql_errors import complaint_of
-from tasks.engine.verdict import blame, judge
+from tasks.engine.drill.verdict import blame, judge
+from tasks.engine.repository.checks import failed, not_possible, passed, warned
+from tasks.engine.restore.psql_errors import complaint_of
 
 
 def test_a_verdict_is_the_worst_of_its_checks() -> None:

@@ -1,0 +1,38 @@
+"""Dump a restored copy through the scanner that read the backup, so that both can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blocks.errors import RestoreError
+from blocks.sql.server import Server
+from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.source_settings import of_extensions
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.pipeline import scan_dump
+
+
+def dump_again(
+    copy: Server,
+    client: Client,
+    stored: DumpSummary,
+    *,
+    monetary: str,
+    settings: Mapping[str, str],
+    keep_schema: bool = False,
+    timeout_s: float | None = None,
+) -> DumpSummary:
+    """Summarise a dump of the copy of a backup that held `stored`, and that was read under `monetary` and `settings`.
+
+    It is made in the stored dump's encoding and column order: a restored child table may list inherited columns first.
+    """
+    scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=keep_schema)
+    with running_dump(
+        copy, client, stored.encoding or None, timeout_s, monetary=bool(monetary), settings=of_extensions(settings)
+    ) as dump:
+        restored = scan_dump(dump, scanner)
+    if restored.problem:
+        raise RestoreError(f"the restored copy could not be dumped: {restored.problem}")
+    return restored

@@ -1,0 +1,185 @@
+"""Ask a restored copy what a dump of it does not say: whether its indexes are valid, and where its sequences stand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from blocks.errors import DatabaseError, DatabaseUnreachable
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server
+from tasks.engine.drill.own_rows import count_dumped_rows, dumped_tables
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.checks import compared, counted, failed, not_possible, passed, timed, warned
+from tasks.engine.repository.manifest import Check, Manifest
+
+_OURS = (
+    "JOIN pg_namespace n ON n.oid = {0}.relnamespace AND n.nspname !~ '^pg_(toast|temp|catalog)'"
+    " AND n.nspname <> 'information_schema'"
+)
+_NAME = "quote_ident(n.nspname) || '.' || quote_ident({0}.relname)"
+_BY_EXTENSION = (
+    "EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"
+)
+# An index of a partitioned table may be invalid on the source too, as long as some partition has none.
+_INDEXES = f"""
+SELECT {_NAME.format("c")}, i.indisvalid AND i.indisready FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+{_OURS.format("c")} WHERE c.relkind = 'i' ORDER BY 1"""
+_NOT_VALIDATED = """
+SELECT count(*), count(*) FILTER (WHERE NOT convalidated) FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"""
+_VIEWS = f"""
+SELECT {_NAME.format("c")}, c.relispopulated FROM pg_class c {_OURS.format("c")} WHERE c.relkind = 'm' ORDER BY 1"""
+# A sequence that fills a column, which way it counts, and whether it begins again at its end.
+_FILLED = f"""
+SELECT {_NAME.format("s")}, {_NAME.format("c")}, quote_ident(a.attname), q.seqincrement > 0
+FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid
+JOIN pg_class c ON c.oid = d.refobjid {_OURS.format("s")}
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND NOT a.attisdropped
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
+AND d.deptype IN ('a', 'i') AND NOT q.seqcycle AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+AND s.relnamespace = c.relnamespace AND NOT {_BY_EXTENSION} ORDER BY 1"""
+
+_LONGEST_S = 86_400.0
+_Look = Callable[[Connection, Manifest | None, DumpSummary], Check]
+
+
+def look_at_copy(
+    copy: Server,
+    manifest: Manifest | None,
+    stored: DumpSummary,
+    remaining_s: Callable[[], float] = lambda: _LONGEST_S,
+) -> list[Check]:
+    """Make every check that needs SQL. A query that the server refuses makes its check impossible, not the others.
+
+    Raises what `remaining_s` raises when no time is left.
+    """
+    checks = []
+    with copy.connect() as connection:
+        for name, look in _LOOKS:
+            begun = time.monotonic()
+            connection.limit(remaining_s())
+            try:
+                check = look(connection, manifest, stored)
+            except DatabaseUnreachable:
+                raise
+            except DatabaseError as error:
+                check = not_possible(name, error.context)
+            checks += timed([check], time.monotonic() - begun)
+    return checks
+
+
+def _indexes(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    found = connection.query(_INDEXES)
+    invalid = [f"{name} is not valid" for name, valid in found if not valid]
+    return compared(checklist.INDEXES, invalid, f"{counted(len(found), 'index', 'indexes')}, all valid")
+
+
+def _constraints(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    number, unchecked = connection.query(_NOT_VALIDATED)[0]
+    rest = f", {unchecked} of them not validated, as on the source" if unchecked else ", all validated"
+    return passed(checklist.CONSTRAINTS, f"{counted(number, 'constraint')}{rest}")
+
+
+def _materialized(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    found = connection.query(_VIEWS)
+    empty = sum(not populated for _, populated in found)
+    rest = f", {empty} of them not populated, as on the source" if empty else ", all populated" if found else ""
+    return passed(checklist.MATERIALIZED, f"{counted(len(found), 'materialized view')}{rest}")
+
+
+def _extensions(connection: Connection, manifest: Manifest | None, stored: DumpSummary) -> Check:
+    installed = {
+        str(name): str(version) for name, version in connection.query("SELECT extname, extversion FROM pg_extension")
+    }
+    gone = [f"{name} is not there" for name in sorted(stored.extensions - installed.keys())]
+    if gone:
+        return failed(checklist.EXTENSIONS, "; ".join(gone))
+    had = {name: version for name, version in (manifest.extensions if manifest else {}).items() if version}
+    others = [f"{n} {had[n]} on the source, {installed[n]} here" for n in had if installed.get(n, had[n]) != had[n]]
+    if others:
+        return warned(checklist.EXTENSIONS, "; ".join(others))
+    return passed(
+        checklist.EXTENSIONS, ", ".join(f"{n} {installed[n]}" for n in sorted(stored.extensions)) or "none is asked for"
+    )
+
+
+def _sequences(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    """Whether the next value of a sequence is free. One that the source itself left behind is no fault of the backup."""
+    behind, found = [], connection.query(_FILLED)
+    for sequence, table, column, upwards in found:
+        extreme = "max" if upwards else "min"
+        value, called, reached = connection.query(
+            f"SELECT last_value, is_called, (SELECT {extreme}({column}) FROM {table}) FROM {sequence}"
+        )[0]
+        # One that was not called yet gives this very value next.
+        free = called and value == reached
+        if reached is not None and not free and (value <= reached if upwards else value >= reached):
+            behind.append(f"{sequence} stands at {value}, {table}.{column} at {reached}")
+    if behind:
+        source = ", as it did on the source" if manifest else ""
+        return warned(checklist.SEQUENCES, "; ".join(behind[:5]) + source)
+    return passed(checklist.SEQUENCES, f"{len(found)} of them fill a column, and none is behind it")
+
+
+def _collations(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    row = connection.query(
+        "SELECT datcollate, datctype, coalesce(to_jsonb(d)->>'datlocprovider', 'c'), coalesce(to_jsonb(d)->>'datlocale',"
+        " to_jsonb(d)->>'daticulocale', ''), coalesce(to_jsonb(d)->>'datcollversion', '') FROM pg_database d"
+        " WHERE datname = current_database()"
+    )[0]
+    here = (*map(str, row[:4]),)
+    if manifest is None:
+        return not_possible(checklist.COLLATIONS, "no manifest says by which rules the source orders text")
+    there = (manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale)
+    if here != there:
+        why = f"the source orders text by {_locale(there)}, which this server has not; {_locale(here)} took its place"
+        return not_possible(checklist.COLLATIONS, why)
+    if row[4] == manifest.collation_version:
+        return passed(
+            checklist.COLLATIONS, f"{_locale(here)}, {f'version {row[4]}' if row[4] else 'which has no versions'}"
+        )
+    # Every index was built here, by this version, so none is broken by it.
+    versions = f"version {manifest.collation_version or 'unknown'} on the source, {row[4] or 'unknown'} here"
+    return passed(checklist.COLLATIONS, f"{_locale(here)}, {versions}; the restored indexes were built by the latter")
+
+
+def _locale(locale: Sequence[str]) -> str:
+    collation, _, provider, name = locale
+    return f"{name} ({'ICU' if provider == 'i' else 'built in'})" if name else collation
+
+
+def _count_tables(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
+    found = len(dumped_tables(connection))
+    evidence = counted(found, "table")
+    if found < len(stored.tables):
+        return failed(checklist.TABLE_QUERY, f"{evidence}, {len(stored.tables)} in the backup")
+    return passed(checklist.TABLE_QUERY, evidence)
+
+
+def _count_rows(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
+    counts = count_dumped_rows(connection)
+    others = [
+        f"{n}: {t.rows} rows in the backup, {counts[n]} counted"
+        for n, t in stored.tables.items()
+        if counts.get(n, t.rows) != t.rows
+    ]
+    return compared(checklist.ROW_QUERY, others, counted(sum(counts.values()), "row"))
+
+
+def _count_indexes(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
+    return passed(checklist.INDEX_QUERY, counted(len(connection.query(_INDEXES)), "index", "indexes"))
+
+
+_LOOKS: tuple[tuple[str, _Look], ...] = (
+    (checklist.INDEXES, _indexes),
+    (checklist.CONSTRAINTS, _constraints),
+    (checklist.MATERIALIZED, _materialized),
+    (checklist.EXTENSIONS, _extensions),
+    (checklist.SEQUENCES, _sequences),
+    (checklist.COLLATIONS, _collations),
+    (checklist.TABLE_QUERY, _count_tables),
+    (checklist.ROW_QUERY, _count_rows),
+    (checklist.INDEX_QUERY, _count_indexes),
+)

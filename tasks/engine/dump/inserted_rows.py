@@ -1,0 +1,61 @@
+"""Let only such INSERTs of a dump through as hold literals, for a table of the database's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, pairwise, takewhile
+
+from tasks.engine.dump.sql_tokens import MOST_WORDS, Token, of_the_system
+
+_LITERALS = {"NULL", "TRUE", "FALSE", "DEFAULT"}
+_OF_TARGET = ("", "INSERT", "INTO", "(", ")", ",", ".", "OVERRIDING", "SYSTEM", "USER", "VALUE")
+
+
+def of_rows(statement: Iterator[Token]) -> bool:
+    """INSERT of literals into a table of the database's own."""
+    begun = list(islice(takewhile(lambda token: (token.kind, token.text) != ("word", "VALUES"), statement), MOST_WORDS))
+    said = [t.text if t.kind in ("word", "sign") else "" for t in begun]
+    if said[1:2] != ["INTO"] or of_the_system(begun[2:7]):
+        return False
+    if said[-1] == "DEFAULT":
+        return [t.text for t in islice(statement, 2)] == [";"]
+    if "SELECT" in said or not all(w in _OF_TARGET or t.kind == "word" for w, t in zip(said, begun, strict=True)):
+        return False
+    end = list[Token]()
+    known = literals(_until_end(statement, end))
+    return known and [t.text for t in end] in ([";"], ["ON", "CONFLICT", "DO", "NOTHING", ";"])
+
+
+def _until_end(values: Iterator[Token], end: list[Token]) -> Iterator[Token]:
+    """The values of an INSERT; what stands behind them is put into `end`."""
+    before = ""
+    for token in values:
+        if token.text == ";" or (before == ")" and (token.kind, token.text) == ("word", "ON")):
+            end += [token, *islice(values, 5)]
+            return
+        before = token.text
+        yield token
+
+
+def literals(values: Iterable[Token]) -> bool:
+    """Whether there are only literals, names of types behind `::`, and what stands between them."""
+    # Whether the name of a type goes on, and whether we are in what modifies it: `numeric(10, 2)`.
+    cast = modified = False
+    for before, token in pairwise(chain([Token("sign", ",")], values)):
+        named = before.kind in ("word", "ident")
+        if token.kind in ("word", "ident"):
+            of_type = cast and not modified and (named or before.text in ("::", ".", ")"))
+            if not of_type and (token.text not in _LITERALS or named or modified):
+                return False
+        elif token.text == "(":
+            if modified or (named and not cast):
+                return False
+            modified = cast
+        elif token.text == "::":
+            cast = True
+        elif token.text in (")", ","):
+            cast = cast and modified
+            modified = modified and token.text == ","
+        elif token.kind == "sign" and token.text not in "-+.[]":
+            return False
+    return True

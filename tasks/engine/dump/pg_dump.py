@@ -1,0 +1,111 @@
+"""Run pg_dump as a source for the pipeline."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from blocks.config.environment import child_environment
+from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
+from blocks.sql.server import SAFE_OPTION, Server
+from tasks.engine.dump.source_settings import as_options
+from tasks.engine.dump.text_settings import forced_for_dump
+from tasks.engine.dump.warnings import bounded, warnings_in
+from tasks.engine.process import Child
+from tasks.engine.servers.programs import Client
+
+# A table locked by a migration that never ends must not hold the backup for ever.
+_LOCK_WAIT_MS = 300_000
+# What is over when the next attempt begins: somebody changed the database while it was being read.
+_IN_PASSING = re.compile(
+    r'relation ".*" does not exist|with OID \d+ does not exist|cache lookup failed|could not open relation'
+    r"|deadlock detected|tuple concurrently|conflict with recovery"
+)
+_LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
+# With a server that is gone, libpq has many words: an answer that never comes is another one than a reset, and TLS has its own.
+_CONNECTION_LOST = re.compile(
+    "connection to (?:the )?server|server closed the connection|terminating connection"
+    "|could not (?:receive data from|send data to) server|SSL (?:SYSCALL|error|connection has been closed)"
+)
+
+
+class DumpSource:
+    """A running pg_dump: its output, and whether it came to a good end."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    @property
+    def output(self) -> int:
+        """The file descriptor that the SQL comes from."""
+        return self._child.output
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What pg_dump warned of; ask when it has ended."""
+        lines, unseen = self._child.everything_said()
+        return bounded(warnings_in(lines), unseen)
+
+    def check_end(self) -> None:
+        """Raise DumpFailed, or something more exact, unless pg_dump ended with exit code 0."""
+        code = self._child.wait()
+        if code == 0:
+            return
+        if self._child.timed_out:
+            raise DrillTimedOut
+        complaint = self._child.complaint() or f"exit code {code}"
+        if "No space left on device" in complaint:
+            raise NoSpaceLeft(complaint)
+        if _CONNECTION_LOST.search(complaint):
+            raise DatabaseUnreachable(complaint)
+        if _LOCKED.search(complaint):
+            hint = "somebody holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
+            raise DumpFailed(f"{complaint}, after {_LOCK_WAIT_MS // 1000} s", hint=hint, transient=True)
+        if _IN_PASSING.search(complaint):
+            hint = "a table was dropped or changed while the dump began; try again"
+            raise DumpFailed(complaint, hint=hint, transient=True)
+        if code < 0:
+            # Most often the system had no memory left and chose this one; the next attempt may fare better.
+            killed = f"pg_dump was killed by {signal.Signals(-code).name}"
+            raise DumpFailed(killed, hint="look into the system's log; it may have run out of memory", transient=True)
+        raise DumpFailed(complaint)
+
+
+def _forced_settings(server: Server, *, monetary: bool) -> str:
+    """The libpq options that undo what a role or database has set and pg_dump does not undo by itself."""
+    with server.connect() as connection:
+        forced = forced_for_dump(connection, monetary=monetary)
+        safe = [SAFE_OPTION] if connection.takes_options else []
+    return " ".join([*safe, *(f"-c {name}={value}" for name, value in forced.items())])
+
+
+@contextmanager
+def running_dump(
+    server: Server,
+    client: Client,
+    encoding: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    monetary: bool = True,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[DumpSource]:
+    """Start pg_dump of a database; on leaving it is gone, whatever happened.
+
+    The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
+    `timeout_s` it is killed when it takes longer than this. Money is written as under MONETARY, and without `monetary` as
+    the database shows it. `settings` are those by which extensions print their values.
+    """
+    command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
+    command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
+    if encoding:
+        command.append(f"--encoding={encoding}")
+    environ = server.child_environment()
+    options = (environ.get("PGOPTIONS", ""), _forced_settings(server, monetary=monetary), as_options(settings or {}))
+    if forced := " ".join(filter(None, options)):
+        environ["PGOPTIONS"] = forced
+    with Child(command, child_environment(environ), read=True) as child:
+        if timeout_s is not None:
+            child.limit(timeout_s)
+        yield DumpSource(child)

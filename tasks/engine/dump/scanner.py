@@ -1,0 +1,264 @@
+"""Watch a dump go by: count and digest the rows of every table, and know whether the dump is whole.
+
+The scanner reads plain pg_dump SQL in pieces of any size and keeps nothing of it but sums. It trusts the
+syntax alone: a line inside a string or a function body that looks like `COPY t FROM stdin;` changes nothing, and a
+row that looks like SQL is a row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from blocks.errors import BackupDamaged
+from tasks.engine.dump import schema_text as schema
+from tasks.engine.dump.allowed import copied_beyond, refused
+from tasks.engine.dump.schema_parts import part_of
+from tasks.engine.dump.splitter import Piece, StatementSplitter
+from tasks.engine.dump.summary import DumpSummary, PartCount, TableCount
+from tasks.engine.dump.table_rows import TableRows
+from tasks.engine.repository import checks as checklist
+
+_COMPLETE = b"-- PostgreSQL database dump complete"
+_DUMPED_FROM = re.compile(rb"-- Dumped from database version (\S+)")
+_DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
+# Statements are looked at in pieces of this size, so that little is looked at in vain when rows follow.
+_SQL_BYTES = 1 << 16
+_SHOWN = 80
+_KEPT_SCHEMA_BYTES = 32 << 20
+# Far more than a view or a function ever has, and than memory that a small container has to spare.
+_LONGEST_STATEMENT_BYTES = 64 << 20
+# A table has 1,600 columns at most.
+_LONGEST_COPY_BYTES = 1 << 20
+# Of names that are collected, and of each mention of a table: some hundred thousand tables.
+_COLLECTED_BYTES = 128 << 20
+_MENTION_BYTES = 64
+_COMMANDS = 64
+
+
+class DumpScanner:
+    """Feed it a dump; ask `finish()` for the summary.
+
+    `columns` names the column order in which rows of a table are to be digested, when the dump has them in
+    another: a restored child table may list inherited columns first. `keep_schema` keeps the statements, to explain
+    differences with (32 MiB of them at most).
+    """
+
+    def __init__(self, columns: Mapping[str, tuple[str, ...]] | None = None, *, keep_schema: bool = False) -> None:
+        self.summary = DumpSummary()
+        self._columns = columns or {}
+        self._keep_bytes = _KEPT_SCHEMA_BYTES if keep_schema else 0
+        self._splitter = StatementSplitter()
+        self._normaliser = schema.SchemaNormaliser()
+        self._rows: TableRows | None = None  # of the table that is being scanned
+        self._codec = "utf-8"
+        self._large_object = b""
+        self._piece_number = 0
+        self._ended = False
+        self._fed = 0  # the offset of the block that is being scanned
+        self._starts: list[int] = []
+        self._restrictions: list[int] = []
+        self._restricted = 0
+        self._collected_bytes = 0
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the dump ends where psql waits for the END of a routine's body."""
+        return self._splitter.in_body
+
+    def take_table_starts(self) -> list[int]:
+        """The offsets of the COPY statements seen since the last call."""
+        starts, self._starts = self._starts, []
+        return starts
+
+    def take_restrictions(self) -> list[int]:
+        """The offsets of the commands that restrict psql, and end that, seen since the last call."""
+        offsets, self._restrictions = self._restrictions, []
+        return offsets
+
+    def feed(self, block: bytes) -> None:
+        """Scan the next bytes of the dump."""
+        self._fed = self.summary.raw_bytes
+        self.summary.raw_bytes += len(block)
+        if b"\0" in block:
+            # Whatever else there is, and however the dump is cut into blocks.
+            self.summary.refused = "psql would not read what follows a zero byte"
+        at = 0
+        while at < len(block):
+            at = self._scan_rows(self._rows, block, at) if self._rows else self._scan_sql(block, at)
+
+    def finish(self) -> DumpSummary:
+        """End the scan; `problem` in the summary is empty when the dump is whole."""
+        if not self._rows:
+            self._scan_sql(b"", 0, final=True)
+        if not self.summary.raw_bytes:
+            self.summary.problem = "it is empty"
+        elif self._rows:
+            self.summary.problem = f"it ends inside the rows of table {self._rows.table.name}"
+        elif self._splitter.pending:
+            self.summary.problem = self._cut_statement()
+        elif not self._ended:
+            self.summary.problem = "it has no completion comment at its end"
+        else:
+            self.summary.problem = ""
+        return self.summary
+
+    def _scan_sql(self, block: bytes, at: int, final: bool = False) -> int:
+        """Take in statements; returns where it stopped: after a COPY statement, or after a piece that was all SQL."""
+        end = min(len(block), at + _SQL_BYTES)
+        self._splitter.feed(block[at:end])
+        for piece in self._splitter.pieces(final):
+            self._look_at_doubt()
+            if piece.kind == "comment":
+                self._on_comment(piece.text)
+            elif piece.kind == "meta":
+                self._on_meta(piece)
+            elif self._on_statement(piece):
+                return end - self._splitter.drop_rest()
+        self._look_at_rest()
+        return end
+
+    def _look_at_rest(self) -> None:
+        """Stop at what is held back without an end, and at what could be read in two ways; raises BackupDamaged."""
+        self._look_at_doubt()
+        if self._splitter.held_bytes > _LONGEST_STATEMENT_BYTES:
+            limit = f"a statement is longer than {_LONGEST_STATEMENT_BYTES >> 20} MiB"
+            raise BackupDamaged(f"{limit}: {self._cut_statement()}", check=checklist.COMPLETE)
+
+    def _look_at_doubt(self) -> None:
+        if self._splitter.doubtful:
+            self._refuse(f"psql and a server could read it in two ways: {self._splitter.doubtful}")
+
+    def _cut_statement(self) -> str:
+        """What is said of a statement without an end."""
+        begun = " ".join(self._splitter.pending[:_SHOWN].decode(errors="replace").split("(")[0].split())
+        if self._splitter.in_body:
+            return (
+                f"it ends inside a statement, for psql takes the word begin in it for the beginning of a block: {begun}"
+            )
+        return "it ends inside a statement"
+
+    def _refuse(self, why: str) -> None:
+        self.summary.refused = self.summary.refused or why
+
+    def _collect(self, size_bytes: int) -> None:
+        """Count what is kept until the end; raises BackupDamaged for more than any database has."""
+        self._collected_bytes += size_bytes
+        if self._collected_bytes > _COLLECTED_BYTES:
+            limit = f"it names more tables, sequences and roles than {_COLLECTED_BYTES >> 20} MiB hold"
+            raise BackupDamaged(limit, check=checklist.COMPLETE)
+
+    def _collect_name(self, names: set[str], quoted: bytes) -> None:
+        self._collect(_MENTION_BYTES + len(quoted))
+        names.add(schema.unquote(quoted, self._codec))
+
+    def _on_comment(self, text: bytes) -> None:
+        if text.startswith(_COMPLETE):
+            self._ended = True
+        elif text.startswith(b"-- Dumped "):
+            for pattern, name in ((_DUMPED_FROM, "server_version"), (_DUMPED_BY, "client_version")):
+                found = pattern.match(text)
+                if found:
+                    setattr(self.summary, name, found[1].decode(errors="replace"))
+
+    def _on_meta(self, piece: Piece) -> None:
+        if schema.RESTRICTION.match(piece.text):  # of the whole line: psql takes several commands on one
+            self._restrictions.append(piece.start)
+            self._restricted += 1
+            if self._restricted > _COMMANDS:
+                self._refuse("it restricts psql again and again")
+        elif len(self.summary.unknown_commands) < _COMMANDS:
+            self.summary.unknown_commands.append(piece.text[:80].decode(errors="replace"))
+
+    def _on_statement(self, piece: Piece) -> bool:
+        """Record a statement; True when rows follow it."""
+        self._ended = False
+        text = piece.text
+        copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
+        if why := copied_beyond(copy[1]) if copy else refused(text, backslash_escapes=self._splitter.backslash_escapes):
+            self._refuse(why)
+        if text.startswith(b"COPY "):
+            if copy:
+                self._begin_table(copy[1], schema.columns_of(copy[2], self._codec), piece.start)
+                self._collect(_MENTION_BYTES)
+                return True
+        elif text.startswith(b"SELECT pg_catalog."):
+            if self._on_data_statement(text):
+                return False
+        elif text.startswith(b"SET standard_conforming_strings"):
+            self._splitter.backslash_escapes = b"off" in text
+        elif encoding := schema.ENCODING.match(text):
+            self.summary.encoding = encoding[1].decode()
+            self._codec = schema.codec_of(self.summary.encoding)
+        self._on_schema(text)
+        return False
+
+    def _on_schema(self, text: bytes) -> None:
+        if tablespace := schema.TABLESPACE.match(text):
+            self._collect_name(self.summary.tablespaces, tablespace[1])
+        normal = self._normaliser.normalise(text)
+        if normal is None:
+            return
+        digest = schema.hash_of(normal)
+        self.summary.schema_statements += 1
+        self.summary.schema_total += digest
+        self.summary.parts.setdefault(part_of(normal), PartCount()).add(digest)
+        named = schema.roles_of(text, self._codec) - self.summary.roles
+        self._collect(sum(_MENTION_BYTES + len(role) for role in named))
+        self.summary.roles |= named
+        if extension := schema.EXTENSION.match(text):
+            self._collect_name(self.summary.extensions, extension[1])
+        if text.startswith(b"INSERT INTO"):
+            self.summary.inserts += 1  # somebody's rows, which are to be in no report
+        elif self._keep_bytes > 0:
+            self._keep_bytes -= len(normal)
+            self.summary.schema_kept[digest] = normal
+        else:
+            self.summary.schema_cut = True
+
+    def _on_data_statement(self, text: bytes) -> bool:
+        """Sequence values and large objects are data, though they come as statements."""
+        if value := schema.SETVAL.match(text):
+            self._collect(_MENTION_BYTES + len(text))
+            self.summary.sequences[schema.unquote(b"'" + value[1] + b"'", self._codec)] = (
+                int(value[2]),
+                value[3] == b"true",
+            )
+            return True
+        piece = schema.LARGE_OBJECT.match(text)
+        if not piece:
+            return False
+        if piece[1] == b"lo_create":
+            self.summary.large_objects += 1
+            self.summary.large_object_total += schema.hash_of(piece[2])
+        elif piece[1] == b"lo_open":
+            self._large_object, self._piece_number = piece[2], 0
+        elif piece[1] == b"lowrite":
+            self._piece_number += 1
+            place = self._large_object + b" %d " % self._piece_number
+            self.summary.large_object_total += schema.hash_of(place + text)
+        return True
+
+    def _begin_table(self, name: bytes, columns: tuple[str, ...], start: int) -> None:
+        table = TableCount(schema.text_of(name, self._codec), columns, start)
+        self._starts.append(start)
+        wanted = self._columns.get(table.name, columns)
+        differs = wanted != columns and sorted(wanted) == sorted(columns)
+        self._rows = TableRows(table, [columns.index(c) for c in wanted] if differs else [], self._refuse)
+
+    def _scan_rows(self, rows: TableRows, block: bytes, at: int) -> int:
+        """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
+        at = rows.scan(block, at)
+        if rows.ended:
+            self._end_table(rows.table, self._fed + at)
+        return at
+
+    def _end_table(self, table: TableCount, here: int) -> None:
+        table.raw_bytes = here - table.start
+        if table.name not in self.summary.tables:
+            self._collect(len(table.name) + sum(_MENTION_BYTES + len(column) for column in table.columns))
+        before = self.summary.tables.setdefault(table.name, table)
+        if before is not table:  # another tool's dump may bring a table's rows in several parts
+            before.rows, before.total = before.rows + table.rows, before.total + table.total
+        self._rows = None
+        self._splitter.restart(here)

@@ -1,0 +1,83 @@
+"""Hold what is learnt of a dump as it goes by: counts and sums, and nothing of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.engine.dump import schema_text as schema
+
+
+@dataclass
+class TableCount:
+    """What went by of one table. `start` is the offset of its COPY statement in the raw stream."""
+
+    name: str
+    columns: tuple[str, ...]
+    start: int
+    rows: int = 0
+    raw_bytes: int = 0
+    total: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The sum of the rows' hashes, whatever their order."""
+        return schema.hex_digest(self.total)
+
+
+@dataclass
+class PartCount:
+    """What went by of one part of the schema."""
+
+    statements: int = 0
+    total: int = 0
+
+    def add(self, digest: int) -> None:
+        """Count one more statement."""
+        self.statements += 1
+        self.total += digest
+
+    @property
+    def digest(self) -> str:
+        """The sum of the statements' hashes, whatever their order."""
+        return schema.hex_digest(self.total)
+
+
+@dataclass
+class DumpSummary:
+    """Everything the scanner learnt from a dump."""
+
+    tables: dict[str, TableCount] = field(default_factory=dict)
+    sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    extensions: set[str] = field(default_factory=set)
+    roles: set[str] = field(default_factory=set)
+    tablespaces: set[str] = field(default_factory=set)
+    large_objects: int = 0
+    large_object_total: int = 0
+    schema_statements: int = 0
+    schema_total: int = 0
+    parts: dict[str, PartCount] = field(default_factory=dict)
+    schema_kept: dict[int, bytes] = field(default_factory=dict)
+    schema_cut: bool = False  # whether there was more of the schema than is kept
+    encoding: str = ""
+    server_version: str = ""
+    client_version: str = ""
+    raw_bytes: int = 0
+    inserts: int = 0  # rows that come as statements, as other tools' dumps may have them
+    refused: str = ""  # why, and which statement is none that a dump of one database holds
+    unknown_commands: list[str] = field(default_factory=list)
+    problem: str = "the dump has not ended"
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(t.rows for t in self.tables.values())
+
+    @property
+    def schema_digest(self) -> str:
+        """The sum of the hashes of the normalised statements, whatever their order."""
+        return schema.hex_digest(self.schema_total)
+
+    @property
+    def large_object_digest(self) -> str:
+        """The sum of the hashes of the large objects' pieces."""
+        return schema.hex_digest(self.large_object_total)

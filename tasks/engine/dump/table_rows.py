@@ -1,0 +1,117 @@
+"""Count and digest the rows of one table as a dump goes by, whatever the pieces that it comes in.
+
+The digest of a table is the sum of its rows' hashes: the order of rows does not matter, what they hold does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from io import BytesIO
+
+from xxhash import xxh3_128, xxh3_128_intdigest
+
+from tasks.engine.dump.summary import TableCount
+
+_END_OF_ROWS = b"\\.\n"
+# psql takes one with a carriage return for the end, too; nobody writes it, so what comes behind it is not to be trusted.
+_OTHER_END_OF_ROWS = b"\\.\r\n"
+_LAST_ROWS = re.compile(rb"\n\\\.\r?\n")
+# A row longer than this is hashed as it comes: a single value may have a gigabyte.
+_LONG_ROW_BYTES = 1 << 20
+
+
+class TableRows:
+    """Scan what follows a COPY statement, up to the end of its rows; then `ended` is True.
+
+    `order` has the places of the values in the order that they are to be digested in, or nothing where they come in it.
+    `refuse` is told why rows cannot be trusted.
+    """
+
+    def __init__(self, table: TableCount, order: list[int], refuse: Callable[[str], None]) -> None:
+        self.table = table
+        self.ended = False
+        self._order = order
+        self._refuse = refuse
+        self._skip_line = True  # the rest of the line that the COPY statement stands on
+        self._carry = b""
+        self._long_row: xxh3_128 | None = None
+
+    def scan(self, block: bytes, at: int) -> int:
+        """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
+        if self._skip_line or self._long_row or self._carry:
+            newline = block.find(b"\n", at)
+            if newline < 0:
+                self._hold(block[at:])
+                return len(block)
+            at, begun = newline + 1, block[at : newline + 1]
+            self._end_begun_row(begun)
+            if self.ended:
+                return at
+        for end in (_END_OF_ROWS, _OTHER_END_OF_ROWS):
+            if block.startswith(end, at):
+                self._end(end)
+                return at + len(end)
+        if last := _LAST_ROWS.search(block, at):
+            self._digest(BytesIO(block[at : last.start() + 1]))
+            self._end(last[0][1:])
+            return last.end()
+        lines = BytesIO(block)  # shares the block's memory
+        lines.seek(at)
+        cut = max(at, block.rfind(b"\n", at) + 1)
+        self._digest(lines, unfinished=cut < len(block))
+        self._hold(block[cut:])
+        return len(block)
+
+    def _digest(self, lines: Iterable[bytes], unfinished: bool = False) -> None:
+        """Add rows, one a line, to the table's count and sum; an unfinished last line is left out."""
+        ordered = map(self._reordered, lines) if self._order else lines
+        hashes = list(map(xxh3_128_intdigest, ordered))
+        if unfinished:
+            hashes.pop()
+        self.table.rows += len(hashes)
+        self.table.total += sum(hashes)
+
+    def _hold(self, begun: bytes) -> None:
+        """Keep the beginning of a row until its end comes; of a long one only its hash so far."""
+        if self._skip_line:
+            self._look_at_rest_of_line(begun)
+            return
+        if self._long_row:
+            self._long_row.update(begun)
+            return
+        self._carry += begun
+        if len(self._carry) > _LONG_ROW_BYTES and not self._order:
+            self._long_row, self._carry = xxh3_128(self._carry), b""
+
+    def _end_begun_row(self, end: bytes) -> None:
+        """Finish what `_hold` kept with the end of its line, which may be the end of the rows."""
+        if self._skip_line:
+            self._look_at_rest_of_line(end)
+            self._skip_line = False
+            return
+        if self._long_row:
+            self._long_row.update(end)
+            self.table.rows += 1
+            self.table.total += self._long_row.intdigest()
+            self._long_row = None
+            return
+        row, self._carry = self._carry + end, b""
+        if row in (_END_OF_ROWS, _OTHER_END_OF_ROWS):
+            self._end(row)
+        else:
+            self._digest((row,))
+
+    def _end(self, end: bytes) -> None:
+        self.ended = True
+        if end != _END_OF_ROWS:
+            self._refuse("rows end with a carriage return, which only psql takes for an end")
+
+    def _look_at_rest_of_line(self, rest: bytes) -> None:
+        """Psql goes on in the line of a COPY statement when its rows are in."""
+        if rest.strip():
+            self._refuse("a statement follows COPY in its line")
+
+    def _reordered(self, row: bytes) -> bytes:
+        values = row.removesuffix(b"\n").split(b"\t")
+        return b"\t".join(values[i] for i in self._order if i < len(values)) + b"\n"

@@ -1,0 +1,108 @@
+"""Name every check of a drill, so that a report has a row for each, made or not, in the order people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from tasks.engine.repository.manifest import Check
+
+OBJECT = "object present"
+MANIFEST = "manifest"
+SIZE = "size and SHA-256"
+GZIP = "gzip integrity"
+COMPLETE = "dump complete"
+RESTORED = "restored without error"
+TABLES = "every table present"
+ROWS = "row counts"
+DIGESTS = "row digests"
+LARGE_OBJECTS = "large objects"
+SCHEMA = "schema"
+INDEXES = "indexes"
+CONSTRAINTS = "constraints"
+TRIGGERS = "triggers"
+SEQUENCES = "sequences"
+EXTENSIONS = "extensions"
+RIGHTS = "ownership and grants"
+MATERIALIZED = "materialized views"
+COLLATIONS = "collation versions"
+AGE = "backup age"
+TABLE_QUERY = "query: table count"
+ROW_QUERY = "query: row counts"
+INDEX_QUERY = "query: indexes"
+
+ALL = (
+    OBJECT, MANIFEST, SIZE, GZIP, COMPLETE, RESTORED, TABLES, ROWS, DIGESTS, LARGE_OBJECTS, SCHEMA, INDEXES, CONSTRAINTS,
+    TRIGGERS, SEQUENCES, EXTENSIONS, RIGHTS, MATERIALIZED, COLLATIONS, AGE, TABLE_QUERY, ROW_QUERY, INDEX_QUERY,
+)  # fmt: skip
+_SHOWN = 5
+
+
+def passed(name: str, evidence: str) -> Check:
+    """A check that found nothing wrong."""
+    return Check(name=name, result="passed", evidence=evidence)
+
+
+def failed(name: str, evidence: str) -> Check:
+    """A check that found the backup at fault."""
+    return Check(name=name, result="failed", evidence=evidence)
+
+
+def warned(name: str, evidence: str) -> Check:
+    """A check that found something a person should know, which is no fault of the backup."""
+    return Check(name=name, result="warning", evidence=evidence)
+
+
+def not_possible(name: str, why: str) -> Check:
+    """A check that could not be made."""
+    return Check(name=name, result="not possible", evidence=why)
+
+
+def compared(name: str, differences: list[str], evidence: str) -> Check:
+    """A comparison: failed when there are differences, of which the first five are named."""
+    if not differences:
+        return passed(name, evidence)
+    return failed(name, "; ".join(shortened(differences)))
+
+
+def shortened(differences: list[str]) -> list[str]:
+    """The first five, and how many more there are."""
+    more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    return differences[:_SHOWN] + more
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things, as people write it."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def warnings_counted(warnings: Collection[str]) -> str:
+    """`, 1 warning` behind a verdict or a size; nothing where there is none."""
+    return f", {counted(len(warnings), 'warning')}" if warnings else ""
+
+
+def rows_of_tables(rows: int, tables: int) -> str:
+    """What a backup holds, in the words that every command and report uses."""
+    return f"{counted(rows, 'row')} of {counted(tables, 'table')}"
+
+
+def timed(checks: Iterable[Check], seconds: float) -> list[Check]:
+    """Say of checks that were made in one pass how long it took."""
+    return [c.model_copy(update={"seconds": round(seconds, 3)}) for c in checks]
+
+
+def completed(checks: Iterable[Check], why: str) -> tuple[Check, ...]:
+    """Every check in its order, those of the user's queries last; `why` says why the others could not be made.
+
+    What was found for one check in several ways becomes one row, with the worst result.
+    """
+    made: dict[str, Check] = {}
+    for check in checks:
+        made[check.name] = _joined(made[check.name], check) if check.name in made else check
+    rest = [c for name, c in made.items() if name not in ALL]
+    return tuple([made.get(name) or not_possible(name, why) for name in ALL] + rest)
+
+
+def _joined(one: Check, other: Check) -> Check:
+    worst = min(one.result, other.result, key=("failed", "warning", "not possible", "passed").index)
+    said = [c.evidence for c in (one, other) if worst in (c.result, "passed")]
+    return Check(name=one.name, result=worst, evidence="; ".join(said), seconds=round(one.seconds + other.seconds, 3))

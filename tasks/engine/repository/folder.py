@@ -1,0 +1,132 @@
+"""Look into a folder that several databases may share, and tell their backups apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
+
+from blocks.errors import BackupDamaged, ObjectMissing
+from blocks.s3.client import ObjectStore
+from tasks.engine.repository.catalog import MANIFEST, Backup, load_manifest, read_catalog
+from tasks.engine.repository.identity import Database, Origin, Whose
+from tasks.engine.repository.manifest import Manifest
+
+# The fields that say whose it is come first, so that nobody need fetch all of a long manifest.
+_HEAD_BYTES = 4096
+_AT_ONCE = 16
+# What was read stays known while the process lives: a service looks every few seconds.
+_KNOWN_AT_MOST = 20_000
+_known: dict[tuple[object, ...], Origin | None] = {}
+
+
+class _Head(BaseModel):
+    plan: str
+    name: str
+    database: str
+    system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
+    database_oid: int = 0
+
+
+@dataclass(frozen=True)
+class Folder:
+    """All backups in it, oldest first, and whose count."""
+
+    backups: tuple[Backup, ...]
+    whose: Whose
+
+    @property
+    def others(self) -> list[Backup]:
+        """What is another database's."""
+        mine = self._mine
+        return [b for b in self.backups if b.name not in mine]
+
+    @property
+    def own(self) -> list[Backup]:
+        """What counts; an object without a manifest only where nobody else's backups are, for it could be theirs."""
+        mine = self._mine
+        shared = len(mine) < len(self.backups)
+        return [b for b in self.backups if b.name in mine and not (shared and b.foreign)]
+
+    @property
+    def _mine(self) -> set[str]:
+        """The names of those that count.
+
+        Where the server's number of this database says which are its own, another one that got its former name is told from it.
+        """
+        owned = [b for b in self.backups if self.whose.owns(b.origin)]
+        sure = any(b.origin and self.whose.made(b.origin) for b in owned)
+        return {b.name for b in owned if not (sure and b.origin and self.whose.took_a_former_name(b.origin))}
+
+    @property
+    def made_here(self) -> list[Backup]:
+        """Those of them that a manifest says are this database's."""
+        return [b for b in self.own if b.origin]
+
+    @property
+    def moved(self) -> list[Backup]:
+        """Of the others: what may be this database's from before it was moved or renamed."""
+        return [b for b in self.others if self.whose.may_own(b.origin)]
+
+
+def databases_in(backups: Iterable[Backup]) -> list[Database]:
+    """The databases that some backups are of."""
+    return sorted({Database(d.name, d.system_identifier) for b in backups if b.origin for d in [b.origin.database]},
+                  key=str)  # fmt: skip
+
+
+def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
+    """Each database's backups by themselves; those whose server is not known go with the only one of their name, if there is one."""
+    found = databases_in(backups)
+    groups: dict[Database | None, list[Backup]] = {}
+    for backup in backups:
+        key = None
+        if backup.origin:
+            made = backup.origin.database
+            fitting = [d for d in found if d.is_same(made) and d.system_identifier]
+            key = Database(
+                made.name, made.system_identifier or (fitting[0].system_identifier if len(fitting) == 1 else "")
+            )
+        groups.setdefault(key, []).append(backup)
+    if len(groups) == 2 and None in groups:
+        return [list(backups)]
+    return list(groups.values())
+
+
+def look_into(storage: ObjectStore, whose: Whose, backups: Sequence[Backup] | None = None) -> Folder:
+    """Read whose each backup in the storage is; a request for each, once in the life of a process."""
+    found = read_catalog(storage) if backups is None else backups
+    with ThreadPoolExecutor(_AT_ONCE, "whose") as pool:
+        return Folder(tuple(pool.map(lambda b: replace(b, origin=_remembered(storage, b)), found)), whose)
+
+
+def _remembered(storage: ObjectStore, backup: Backup) -> Origin | None:
+    if backup.foreign:
+        return None
+    key = (storage.endpoint, storage.address, backup.name, backup.stored_at, backup.manifest_at)
+    if backup.manifest_at is None:
+        return _read_origin(storage, backup)
+    if key not in _known:
+        if len(_known) >= _KNOWN_AT_MOST:
+            _known.clear()
+        _known[key] = _read_origin(storage, backup)
+    return _known[key]
+
+
+def _read_origin(storage: ObjectStore, backup: Backup) -> Origin | None:
+    """None for a manifest that cannot be read, or went away: it is nobody's until somebody looks closely."""
+    try:
+        head = b"".join(storage.open_range(storage.key(backup.name + MANIFEST), 0, _HEAD_BYTES))
+        found: _Head | Manifest | None
+        try:
+            found = _Head.model_validate(from_json(head, allow_partial=True))
+        except (ValidationError, ValueError):
+            found = load_manifest(storage, backup) if len(head) >= _HEAD_BYTES else None
+    except (BackupDamaged, ObjectMissing):
+        return None
+    if found is None or found.name != backup.name:
+        return None
+    return Origin(found.plan, Database(found.database, found.system_identifier, found.database_oid))

@@ -1,0 +1,188 @@
+"""Decide which backups may go; it looks at dates and verdicts and never at a bucket or a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.newest import from_future, in_reach, of_the_past
+
+# Also how long an upload may be under way: a run that is as long as that is no longer waited for.
+UNFINISHED = timedelta(days=1)
+# The storage's clock and ours differ by seconds; where it is more, one of them is wrong.
+_SKEW = timedelta(hours=1)
+# What gzip makes of nothing: the dump before it in somebody's pipe had died.
+_EMPTY_GZIP_BYTES = 20
+_STOPPED = "no recent backup exists"
+# What a rule of the grandfather-father-son kind calls the time that one backup stands for, in UTC; weeks are ISO's.
+_PERIODS: dict[str, Callable[[datetime], str]] = {
+    "daily": lambda moment: f"{moment:%Y-%m-%d}",
+    "weekly": lambda moment: "{}-W{:02}".format(*moment.isocalendar()),
+    "monthly": lambda moment: f"{moment:%Y-%m}",
+    "yearly": lambda moment: f"{moment:%Y}",
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is kept: every backup of some days, and one for each of some periods; a rule that is None keeps nothing.
+
+    `interval_s` is the time between two backups. `even_if_stale` removes although backups have stopped. Raises
+    ValueError for a number below one: nobody means to keep nothing.
+    """
+
+    retention_days: int
+    interval_s: int
+    keep_last: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_yearly: int | None = None
+    even_if_stale: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.retention_days, *(n for n in (self.keep_last, *self.periods.values()) if n is not None), 1) < 1:
+            raise ValueError("retention must be at least one day, and a rule must keep at least one backup")
+
+    @property
+    def periods(self) -> dict[str, int | None]:
+        """How many days, weeks, months and years keep a backup each."""
+        return {name: getattr(self, f"keep_{name}") for name in _PERIODS}
+
+    @property
+    def recent(self) -> timedelta:
+        """The age up to which the newest backup shows that backups still work."""
+        return timedelta(seconds=2 * self.interval_s)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one backup, and why, in words for people."""
+
+    backup: Backup
+    keep: bool
+    reasons: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """All reasons in a line."""
+        return ", ".join(self.reasons)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decision on every backup, oldest first, and a warning when the policy was not applied.
+
+    `failed` is how many were to go and could not be deleted.
+    """
+
+    decisions: tuple[Decision, ...]
+    warning: str = ""
+    failed: int = 0
+
+    @property
+    def removals(self) -> list[Backup]:
+        """The backups to remove, oldest first."""
+        return [d.backup for d in self.decisions if not d.keep]
+
+
+def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
+    """Apply the retention policy to a catalog, in any order; a backup that any rule keeps is kept.
+
+    Over every policy: the newest backup stays, so does the newest PROVEN one and one from the future; and nothing
+    goes while the newest backup is older than two intervals, for when backups have stopped, old ones are all there is.
+    What a drill found to be bad, and an object that may be half a backup, stand for no period and show nothing.
+    """
+    ordered = sorted(backups, key=lambda b: (b.taken_at, b.name))
+    reasons: dict[str, list[str]] = {backup.name: [] for backup in ordered}
+    for backup, why in (*_protected(ordered, now), *_kept_by_policy(ordered, policy, now)):
+        if why not in reasons[backup.name]:
+            reasons[backup.name].append(why)
+    warning = "" if policy.even_if_stale else _stopped(_evidence(ordered, now), policy, now)
+    decisions = []
+    for backup in ordered:
+        why_kept = reasons[backup.name] or ([_STOPPED] if warning else [])
+        decisions.append(Decision(backup, bool(why_kept), tuple(why_kept or [_why_removed(backup, policy, now)])))
+    return Plan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
+
+
+def decide_apart(groups: Iterable[Sequence[Backup]], policy: Policy, now: datetime) -> Plan:
+    """Decide about each database by itself: what another one has makes no difference."""
+    plans = [decide(group, policy, now) for group in groups]
+    decisions = sorted((d for p in plans for d in p.decisions), key=lambda d: (d.backup.taken_at, d.backup.name))
+    return Plan(tuple(decisions), next((p.warning for p in plans if p.warning), ""))
+
+
+def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
+    """What no policy takes, oldest first in `ordered`."""
+    finished = [b for b in ordered if not b.unfinished]
+    newest = in_reach(finished, now)[-1:]
+    yield from ((b, "the newest backup") for b in newest)
+    ours = in_reach([b for b in finished if not b.foreign], now)[-1:]
+    yield from ((b, "the newest backup with a manifest") for b in ours if b not in newest)
+    if (shown := _evidence(ordered, now)) and shown not in (*newest, *ours):
+        yield shown, "the newest sound backup"
+    # One from the future stays anyway, and would be the newest for as long as the clock was ahead.
+    proven = (b for b in reversed(of_the_past(ordered, now)) if b.proven)
+    yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
+    yield from ((b, "from the future: a clock was wrong") for b in from_future(ordered, now))
+    yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
+
+
+def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
+    """The newest backup that shows that backups work; of another tool's only where none has a manifest.
+
+    One that is named for the future was named by a wrong clock, and shows nothing of today.
+    """
+    past = [b for b in of_the_past(ordered, now) if not b.unfinished]
+    ours = [b for b in past if not b.foreign]
+    return next((b for b in reversed(ours or past) if _sound(b)), None)
+
+
+def _sound(backup: Backup) -> bool:
+    """Whether nothing is known against it."""
+    return backup.verdict is not Verdict.FAILED and backup.object_bytes > _EMPTY_GZIP_BYTES
+
+
+def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
+    """Say that backups have stopped; nothing while they go on."""
+    what = "no sound backup exists"
+    if shown:
+        # Where our clock is ahead, every backup but the one just made looks old; the storage's clock tells.
+        wrong = shown.stored_at is not None and shown.taken_at - shown.stored_at > _SKEW
+        age = now - (shown.stored_at if wrong and shown.stored_at else shown.taken_at)
+        if age <= policy.recent:
+            return ""
+        what = f"the newest backup is {age.total_seconds() / 3600:.0f} h old, more than two intervals"
+    return f"{what}: nothing is removed; `pg-roundtrip prune --even-if-stale` removes all the same"
+
+
+def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) -> Iterator[tuple[Backup, str]]:
+    limit = timedelta(days=policy.retention_days)
+    finished = [b for b in ordered if not b.unfinished]
+    yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
+    sound = [b for b in reversed(of_the_past(finished, now)) if _sound(b)]
+    # Each by itself: a half backup that has lost its marks must not take the place of a whole one.
+    for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
+        yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])
+        for rule, count in policy.periods.items():
+            newest: dict[str, Backup] = {}
+            for backup in group:
+                newest.setdefault(_PERIODS[rule](backup.taken_at), backup)
+            yield from ((b, f"{rule} {period}") for period, b in islice(newest.items(), count or 0))
+
+
+def _why_removed(backup: Backup, policy: Policy, now: datetime) -> str:
+    if backup.unfinished:
+        return "unfinished: its manifest never came"
+    return f"{(now - backup.taken_at).days} days old, limit {policy.retention_days}"
+
+
+def _fresh(backup: Backup, now: datetime) -> bool:
+    """Whether its run may still be at work: a dump may take a day, so what counts is when the object came."""
+    return now - max(backup.taken_at, backup.stored_at or backup.taken_at) <= UNFINISHED

@@ -1,0 +1,34 @@
+"""Read how a dump begins, for what another tool's backup says of itself there."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+
+from blocks.s3.client import ObjectStore
+from tasks.engine.dump.schema_text import ENCODING
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.stream.gzip_members import decompress
+
+_HEADER_BYTES = 1 << 16
+_VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,3})(?!\d)", re.MULTILINE)
+# What a dump can be written in, and no database can have.
+_CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
+
+
+def read_header(storage: ObjectStore, backup: Backup) -> bytes:
+    """How the SQL of a backup begins; raises BackupDamaged or EmptyBackup when that cannot be read."""
+    start = next(iter(storage.open_range(backup.key, 0, _HEADER_BYTES)), b"")
+    return b"".join(islice(decompress([start]), 1))
+
+
+def major_in(header: bytes) -> int:
+    """The major version of the server that was dumped, or of pg_dump when that is newer; 0 when it is not said."""
+    return max((int(found) for found in _VERSIONS.findall(header)), default=0)
+
+
+def encoding_in(header: bytes) -> str:
+    """The encoding of the dump, where a database can have it; empty when it is not said."""
+    found = ENCODING.search(header)
+    encoding = found[1].decode() if found else ""
+    return "" if encoding in _CLIENTS_ONLY else encoding

@@ -1,0 +1,153 @@
+"""Feed a backup to psql without ever letting a bad end through.
+
+psql takes the end of its input for the end of the data, also in the middle of a COPY block, and then commits what
+it has. So the last part of the stream is held back until size, checksum and completion comment are known to be
+right; on any fault psql is killed before its input ends, and the server rolls back.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from blocks.config.environment import child_environment
+from blocks.sql.server import NO_LIMITS, SAFE_OPTION, SAFE_SESSION, Server
+from tasks.engine.dump.source_settings import as_statements, settable
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.dump.text_settings import read_preamble
+from tasks.engine.process import Child
+from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.restore.reader import BackupReader, Flow
+from tasks.engine.servers.programs import Client
+
+_HELD_BYTES = 1 << 20
+_PROGRESS_EVERY_S = 5.0
+# The minor releases in which psql learned to be restricted (CVE-2025-8714); from 18 on it always could.
+_RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
+# A superuser's restore fires no event trigger: an audit of DDL would write rows that were not dumped.
+_NO_EVENT_TRIGGERS = (
+    b"SELECT pg_catalog.set_config(name, CASE name WHEN 'event_triggers' THEN 'off' ELSE 'replica' END, false)"
+    b" FROM pg_catalog.pg_settings WHERE name = CASE WHEN current_setting('server_version_num')::int >= 170000"
+    b" THEN 'event_triggers' ELSE 'session_replication_role' END"
+    b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
+)
+# Where it may be had, for what a server refuses is known by its words as well.
+_IN_ENGLISH = (
+    b"SELECT pg_catalog.set_config('lc_messages', 'C', false)"
+    b" WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
+)
+# Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
+_PREAMBLE = f"{SAFE_SESSION};\nSET synchronous_commit = off;\nSET client_min_messages = warning;\n{NO_LIMITS};\n"
+# A transaction that began before it could be told otherwise; no query may come before this.
+_WRITING = b"SET transaction_read_only = off;\n"
+# One process at a time: the others are for those whose server it is.
+_GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How psql is fed: what it may use, and who is told of what goes by."""
+
+    single_transaction: bool = False
+    gentle: bool = False  # the server has other things to do
+    settings: Mapping[str, str] = field(default_factory=dict)  # by which the source computed values
+    monetary: str = ""  # the lc_monetary that the dump was written under; the server's own when nobody knows
+    timeout_s: float | None = None
+    prepare: Callable[[DumpSummary], None] | None = None  # called before what the summary has seen reaches the server
+    progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
+
+
+def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Manner = Manner()) -> Flow:
+    """Restore a backup into a database; returns when all of it is in.
+
+    Raises BackupDamaged for what is wrong with the backup, RestoreFailed with the server's error code for what the
+    server refused, DrillTimedOut when it took longer than it may.
+    """
+    command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
+               "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
+    with target.connect() as connection:
+        preamble = _restriction(client) + _WRITING + _preamble(manner, settable(connection, manner.settings))
+        safe = SAFE_OPTION if connection.takes_options else ""
+    environ = child_environment(target.child_environment())
+    if safe:
+        environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {safe}".strip()
+    del environ["PGTZ"]  # values are computed in the source's time zone, or in the server's own where that is not known
+    with Child(command, environ, feed=True) as psql:
+        if manner.timeout_s is not None:
+            psql.limit(manner.timeout_s)
+        try:
+            psql.write(preamble)
+            for block in _held_back(reader, manner):
+                psql.write(block)
+            psql.end_input()
+        except BrokenPipeError:
+            psql.wait(30)
+            raise complaint_of(psql) from None
+        if psql.wait():
+            raise complaint_of(psql)
+        return reader.check()
+
+
+def _preamble(manner: Manner, settings: Mapping[str, str]) -> bytes:
+    """What psql's session is told before it reads the dump."""
+    preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(manner.monetary)};\n".encode()
+    return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
+
+
+def _restriction(client: Client) -> bytes:
+    """Forbid psql all of its commands, shell commands above all, whatever it reads from here on.
+
+    The scanner refuses them too; but a dump made for it could mean one thing to the scanner and another to psql.
+    """
+    return b"\\restrict %s\n" % secrets.token_hex(32).encode() if can_be_restricted(client) else b""
+
+
+def can_be_restricted(client: Client) -> bool:
+    """Whether psql can be told to take no commands; an older one relies on the scanner alone."""
+    since = _RESTRICT_SINCE.get(client.major, 0 if client.major > max(_RESTRICT_SINCE) else 99)
+    return client.minor >= since
+
+
+def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:
+    """Yield a backup's blocks, the last ones only when all of it is known to be right."""
+    held: deque[bytes] = deque()
+    held_bytes, first, told = 0, 0, time.monotonic()
+    restrictions: set[int] = set()
+
+    def release() -> bytes:
+        nonlocal held_bytes, first
+        block = _unrestricted(held.popleft(), first, restrictions)
+        held_bytes, first = held_bytes - len(block), first + len(block)
+        return block
+
+    for block in reader.blocks():
+        if manner.prepare:
+            manner.prepare(reader.seen)
+        restrictions.update(reader.take_restrictions())
+        held.append(block)
+        held_bytes += len(block)
+        while held_bytes - len(held[0]) >= _HELD_BYTES:
+            yield release()
+        if manner.progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            manner.progress(reader.object_bytes)
+    reader.check()
+    restrictions.update(reader.take_restrictions())
+    if manner.prepare:
+        manner.prepare(reader.seen)
+    while held:
+        yield release()
+
+
+def _unrestricted(block: bytes, first: int, restrictions: set[int]) -> bytes:
+    """Make comments of the dump's own restrictions, for ours is in force; `first` is the block's offset in the SQL."""
+    places = [at + n - first for at in restrictions for n in (0, 1) if 0 <= at + n - first < len(block)]
+    if not places:
+        return block
+    changed = bytearray(block)
+    for place in places:
+        changed[place : place + 1] = b"-"
+    return bytes(changed)

@@ -1,0 +1,63 @@
+"""Read what psql said when it ended, and tell what the server refused from what kept it from trying."""
+
+from __future__ import annotations
+
+import re
+
+from blocks.errors import DatabaseUnreachable, DrillTimedOut, NoSpaceLeft, RestoreFailed
+from tasks.engine.process import Child
+from tasks.engine.restore.hints import hint_for, place_of
+
+# `psql:<stdin>:7: ERROR:  23505: …`; the word is in the server's language, the code is not. DETAIL may quote anything.
+# A code has a digit, which ERROR, FATAL and PANIC have not.
+_CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
+_UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+# With these a server may say why it goes away.
+_LAST_WORDS = ("53", "57P", "58", "XX")
+_FIELD = re.compile(r"[A-Z][A-Z ]+:  ")
+_SYNTAX_ERROR = "42601"
+_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
+
+
+def complaint_of(psql: Child) -> Exception:
+    """The server's own sentence with its code; where it happened, and what to do. Of the lines after it, which may quote rows, only names are kept."""
+    if psql.timed_out:
+        return DrillTimedOut()
+    lines = psql.stderr_lines()
+    code, text = _last_error(lines)
+    if any("backslash commands are restricted" in line for line in lines):
+        return RestoreFailed("a psql command hides in it", sqlstate=_SYNTAX_ERROR)
+    if code == "53100":
+        return NoSpaceLeft(text)
+    if code.startswith(_CONNECTION_LOST):
+        return DatabaseUnreachable(text)
+    if code:
+        context = _context(lines)
+        return RestoreFailed(text, sqlstate=code, place=place_of(context), hint=hint_for(code, context, text))
+    found = next((found[1] for line in lines if (found := _UNCODED.search(line))), "")
+    text = found or " ".join(lines[-2:]) or "psql ended early"
+    lost = "connection" in " ".join(lines[-3:]).lower()
+    return DatabaseUnreachable(text) if lost else RestoreFailed(text)
+
+
+def _last_error(lines: list[str]) -> tuple[str, str]:
+    """The code and sentence that psql stopped at: the last one, for those before it are warnings."""
+    said = [line for line in lines if line.startswith("psql:")]
+    coded = [found for line in said if (found := _CODED.match(line))]
+    if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(_LAST_WORDS)):
+        return "", ""
+    return coded[-1][1], coded[-1][2]
+
+
+def _context(lines: list[str]) -> list[str]:
+    """The CONTEXT of the last error: a line for each level, the innermost first."""
+    last = max((n for n, line in enumerate(lines) if _CODED.match(line)), default=len(lines))
+    found: list[str] = []
+    for line in lines[last + 1 :]:
+        if line.startswith("CONTEXT:"):
+            found.append(line.removeprefix("CONTEXT:").strip())
+        elif found and _FIELD.match(line):
+            break
+        elif found:
+            found.append(line.strip())
+    return found

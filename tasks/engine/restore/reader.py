@@ -1,0 +1,186 @@
+"""Read a backup as a stream that is checked while it flows: no end is taken for good before all of it is known to be right."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blocks.errors import (
+    BackupDamaged,
+    EmptyBackup,
+    PgRoundtripError,
+    RestoreError,
+    StatementRefused,
+)
+from blocks.s3.client import ObjectStore
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Manifest
+from tasks.engine.servers.programs import major_of
+from tasks.engine.stream.gzip_members import decompress
+
+_QUEUED_CHUNKS = 8
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What came down from the storage and went through the scanner."""
+
+    summary: DumpSummary
+    object_bytes: int
+    sha256: str
+    seconds: float
+
+
+class BackupReader:
+    """One backup as a checked stream of SQL."""
+
+    def __init__(
+        self,
+        storage: ObjectStore,
+        backup: Backup,
+        manifest: Manifest | None,
+        *,
+        keep_schema: bool = False,
+        earlier: BackupReader | None = None,
+        guarded: bool = True,
+    ) -> None:
+        self._guarded = guarded  # False for who reads and carries nothing out
+        self.agrees = True  # with an earlier reading, as far as that one came
+        self._reached = earlier.object_bytes if earlier else 0
+        self._there = earlier.digest if earlier else b""
+        self._storage = storage
+        self._backup = backup
+        self._manifest = manifest
+        self._scanner = DumpScanner(keep_schema=keep_schema)
+        self._sha256 = hashlib.sha256()
+        self._object_bytes = 0
+        self._started = time.monotonic()
+        self._flow: Flow | None = None
+
+    @property
+    def object_bytes(self) -> int:
+        """How much was read of the object so far."""
+        return self._object_bytes
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was read of the object so far."""
+        return self._sha256.digest()
+
+    @property
+    def seen(self) -> DumpSummary:
+        """What the scanner has seen so far."""
+        return self._scanner.summary
+
+    @property
+    def dump_major(self) -> int:
+        """The major version of the pg_dump that wrote what was read so far; 0 when it does not say."""
+        return major_of(self._scanner.summary.client_version)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the SQL, scanned already; raises BackupDamaged as soon as something is wrong."""
+        for block in _ahead(decompress(self._object())):
+            self._scanner.feed(block)
+            if self._scanner.summary.unknown_commands:
+                raise _refusal(self._scanner.summary.unknown_commands[0])
+            if self._guarded and self._scanner.summary.refused:
+                raise StatementRefused(self._scanner.summary.refused)
+            yield block
+
+    def take_restrictions(self) -> list[int]:
+        """Where in the SQL the dump's own restrictions of psql stand, since the last call."""
+        return self._scanner.take_restrictions()
+
+    def check(self) -> Flow:
+        """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
+        if self._flow:
+            return self._flow
+        summary = self._scanner.finish()
+        flow = Flow(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
+        if self._manifest:
+            if flow.object_bytes != self._manifest.object_bytes:
+                raise BackupDamaged(
+                    f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}",
+                    check=checklist.SIZE,
+                )
+            if flow.sha256 != self._manifest.sha256:
+                raise BackupDamaged("its SHA-256 is not the one in the manifest", check=checklist.SIZE)
+        if summary.problem:
+            if not summary.raw_bytes:
+                raise EmptyBackup("there is no SQL in it", check=checklist.COMPLETE)
+            raise BackupDamaged(f"the dump is not whole: {summary.problem}", check=checklist.COMPLETE)
+        self._flow = flow
+        return flow
+
+    def _object(self) -> Iterator[bytes]:
+        for chunk in self._storage.open_range(self._backup.key):
+            self._compare(chunk)
+            self._sha256.update(chunk)
+            self._object_bytes += len(chunk)
+            yield chunk
+
+    def _compare(self, chunk: bytes) -> None:
+        """See, where the earlier reading ended, whether it read the same."""
+        rest = self._reached - self._object_bytes
+        if 0 < rest <= len(chunk):
+            here = self._sha256.copy()
+            here.update(memoryview(chunk)[:rest])
+            self.agrees = here.digest() == self._there
+
+
+def _refusal(command: str) -> PgRoundtripError:
+    """The error for a psql command in a backup: psql would run it, even a shell command."""
+    if command.startswith("\\connect "):
+        return RestoreError(
+            "the dump chooses its database by itself",
+            hint="another tool made this backup with pg_dump --create; restore it by hand, with psql",
+        )
+    return BackupDamaged(f"it holds a psql command: {command}", check=checklist.COMPLETE)
+
+
+def read_through(reader: BackupReader) -> Flow:
+    """Check a whole backup and restore nothing."""
+    for _ in reader.blocks():
+        pass
+    return reader.check()
+
+
+def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Download and decompress in a thread of its own, a few blocks ahead, while psql is busy."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_CHUNKS)
+    stopped = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=0.2)
+                return
+
+    def work() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001  (raised again by the reader of the queue)
+            put(error)
+
+    thread = threading.Thread(target=work, name="read", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(timeout=2)  # it may be waiting for the network; it is a daemon, and nobody waits for it

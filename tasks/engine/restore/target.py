@@ -1,0 +1,239 @@
+"""Put a restored database in the place of the one that was asked for, all at once or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocks.errors import (
+    CreateDatabaseDenied,
+    DatabaseError,
+    DatabaseRefused,
+    PgRoundtripError,
+    RestoreError,
+    TargetNotEmpty,
+)
+from blocks.sql.connection import Connection
+from blocks.sql.server import Server, ServerFacts
+from tasks.engine.servers.sandbox_settings import ONE_DATABASE
+from tasks.engine.servers.scratch import drop_at_last, mark, settle, unmark
+
+# What a person made: not the system's, and not an extension's. Large objects stand in no schema.
+_OBJECTS = """
+WITH made AS (
+  SELECT 'pg_class'::regclass AS class, oid, relnamespace AS place FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+  UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
+  UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r'))
+SELECT (SELECT count(*) FROM made JOIN pg_namespace n ON n.oid = place
+  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = made.oid AND d.deptype = 'e')),
+  (SELECT count(*) FROM pg_largeobject_metadata)"""
+# How to undo a part of a dump that went in: what it made outside of schemas, then the schemas with what is in them.
+_CLEARING = """
+SELECT 'DROP PUBLICATION ' || quote_ident(pubname) || ';' FROM pg_publication
+UNION ALL SELECT 'DROP EVENT TRIGGER ' || quote_ident(evtname) || ';' FROM pg_event_trigger e
+  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
+UNION ALL SELECT 'DROP SCHEMA ' || quote_ident(nspname) || ' CASCADE;' || CASE WHEN nspname <> 'public' THEN '' ELSE
+  ' CREATE SCHEMA public AUTHORIZATION ' || quote_ident(pg_get_userbyid(nspowner)) || '; GRANT USAGE ON SCHEMA public TO PUBLIC;'
+  || ' COMMENT ON SCHEMA public IS ''standard public schema'';' END
+  FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"""
+_UNLINK = "SELECT lo_unlink(oid) FROM pg_largeobject_metadata;"
+_SETTINGS = """
+SELECT coalesce(r.rolname, ''), split_part(s.setting, '=', 1), substr(s.setting, strpos(s.setting, '=') + 1)
+FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
+unnest(x.setconfig) AS s(setting) WHERE d.datname = %s"""
+_IN_USE = "55006"  # object_in_use
+_SWAPS = 5  # each waits five seconds for a database to be left, as the server has it
+# The settings that hold a list of names; every other value is one, whatever commas it has. As in pg_dump.
+_LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
+          "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
+_GRANTS = """
+SELECT a.privilege_type, coalesce(r.rolname, ''), a.is_grantable FROM pg_database d, aclexplode(d.datacl) a
+LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = %s"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is known of the place that a backup is to be restored to, before anything is done."""
+
+    database: Server
+    maintenance: Server  # another database of the same server, to create and rename from
+    facts: ServerFacts  # of the server, seen from the maintenance database
+    exists: bool
+    objects: int  # that somebody made in it
+    owned: bool
+    replace: bool
+    tied: str = ""  # an extension of the backup that works in one database alone, which it knows by its name
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the role can only fill the database that is there, instead of swapping a new one in."""
+        nowhere_else = self.maintenance.database == self.database.database
+        return (
+            bool(self.tied) or nowhere_else or not self.facts.may_create_databases or (self.exists and not self.owned)
+        )
+
+
+def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
+    """Look at the target and refuse what must not be done to it.
+
+    Raises TargetNotEmpty for a database that has tables unless `replace`, CreateDatabaseDenied when it is missing
+    and may not be created, or when replacing would need that right.
+    """
+    maintenance = _maintenance(database)
+    facts = maintenance.inspect()
+    with maintenance.connect() as connection:
+        found = connection.query(
+            "SELECT pg_has_role(current_user, datdba, 'MEMBER') FROM pg_database WHERE datname = %s", database.database
+        )
+    objects = 0
+    if found:
+        objects = _objects(database)
+    tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
+    target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace, tied)
+    if objects and not replace:
+        raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
+    if tied and (objects or not found):
+        raise RestoreError(
+            f"{tied} works in one database of a server only, so nothing is swapped",
+            message="Restore refused",
+            hint=f"make {ONE_DATABASE[tied]} name the target, create it empty, and restore into it without --replace",
+        )
+    if target.in_place and (objects or not found):
+        raise CreateDatabaseDenied(
+            database.address,
+            hint="let the role create databases (ALTER ROLE … CREATEDB) and own the target, or restore into an empty database",
+        )
+    return target
+
+
+def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], None]) -> None:
+    """Give a restored database the target's name, in one transaction; the old one is dropped after that.
+
+    `aside` is the name that the old database has for the moment between. Who owned it, who may use it and
+    its settings go over to the new one. Raises DatabaseError when somebody is connected to it. What became of the
+    old one is no fault of the restore: `warn` is told.
+    """
+    wanted = target.database.database
+    with target.maintenance.connect() as connection:
+        settle(connection, restored)
+        if target.exists:
+            _inherit(connection, wanted, restored)
+        _swap(connection, target, restored, aside)
+        if target.exists and not target.replace:
+            if _objects(target.maintenance.on(aside)) > target.objects:
+                warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
+                return
+            mark(connection, aside)
+    if target.exists:
+        drop_at_last(target.maintenance, aside, warn)
+
+
+def _swap(connection: Connection, target: Target, restored: str, aside: str) -> None:
+    """Exchange the names in one transaction. An application that is back before we have the name is disconnected again."""
+    wanted = target.database.database
+    replacing = target.exists and target.replace
+    for left in reversed(range(_SWAPS if replacing else 1)):
+        if replacing:
+            _disconnect_all(connection, wanted)
+        try:
+            with connection.transaction():
+                if target.exists:
+                    _set_aside(connection, wanted, aside)
+                connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
+                unmark(connection, wanted)
+                _inherit_limit(connection, aside, wanted)
+                if replacing:  # else it is looked at first: what is marked is dropped by the next run if this one dies
+                    mark(connection, aside)
+        except DatabaseError as error:
+            if not left or error.sqlstate != _IN_USE:
+                raise
+        else:
+            return
+
+
+def _objects(database: Server) -> int:
+    """How many things somebody made in a database."""
+    with database.connect() as connection:
+        return sum(connection.query(_OBJECTS)[0])
+
+
+def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
+    try:
+        connection.execute("ALTER DATABASE {} RENAME TO {}", wanted, aside)
+    except DatabaseError as error:
+        if error.sqlstate == _IN_USE:
+            error.hint = "close the connections to the database, or pass --replace to have them closed"
+        raise
+
+
+def what_is_left(database: Server) -> str:
+    """Say what a failed restore in place left behind, and how to clear it."""
+    try:
+        with database.connect() as connection:
+            objects, large_objects = connection.query(_OBJECTS)[0]
+            clearing = [str(row[0]) for row in connection.query(_CLEARING)]
+    except PgRoundtripError as error:
+        return f"what it left in the database could not be looked at: {error.sentence}"
+    if not objects and not large_objects and len(clearing) <= 1:
+        return "it left nothing in the database"
+    statements = " ".join([*clearing, *([_UNLINK] if large_objects else [])])
+    return f"it left {objects} tables and others, and {large_objects} large objects; clear it with: {statements}"
+
+
+def _maintenance(database: Server) -> Server:
+    """Find a database to work from that is not the target itself; its name is a matter of habit."""
+    for name in ("postgres", "template1", "defaultdb"):
+        if name == database.database:
+            continue
+        try:
+            with database.on(name).connect():
+                return database.on(name)
+        except DatabaseRefused:
+            continue
+    with database.connect():  # a wrong password is said here, as it is
+        return database  # a role that may connect nowhere else can fill the database that is there
+
+
+def _inherit(connection: Connection, old: str, new: str) -> None:
+    """Give the new database the old one's owner, rights and settings: a dump does not have them."""
+    owner = connection.query("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", old)[0][0]
+    connection.execute("ALTER DATABASE {} OWNER TO {}", new, str(owner))
+    for role, name, value in connection.query(_SETTINGS, old):
+        on, names = ("ALTER ROLE {} IN DATABASE {}", [role, new]) if role else ("ALTER DATABASE {}", [new])
+        items = _list_items(value) if name.lower() in _LISTS else [value]
+        literals = {f"item_{number}": item for number, item in enumerate(items)}
+        wanted = ", ".join(f"{{{item}}}" for item in literals)
+        connection.execute(f"{on} SET {{}} TO {wanted}", *names, name, **literals)
+    if connection.query("SELECT 1 FROM pg_database WHERE datname = %s AND datacl IS NOT NULL", old):
+        connection.execute("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}", new, str(owner))
+    for privilege, role, grantable in connection.query(_GRANTS, old):
+        option = " WITH GRANT OPTION" if grantable else ""
+        if role:
+            connection.execute(f"GRANT {privilege} ON DATABASE {{}} TO {{}}{option}", new, role)
+        else:
+            connection.execute(f"GRANT {privilege} ON DATABASE {{}} TO PUBLIC", new)
+
+
+def _list_items(value: str) -> list[str]:
+    """Take a list of names apart, as `search_path` has them: quoted or not, with commas between."""
+    found = re.findall(r'"([^"]*+(?:""[^"]*+)*+)"|([^\s,"][^,"]*)', value)
+    return [quoted.replace('""', '"') or plain.strip() for quoted, plain in found] or [""]
+
+
+def _inherit_limit(connection: Connection, old: str, new: str) -> None:
+    limit = connection.query("SELECT datconnlimit FROM pg_database WHERE datname = %s", old)
+    if limit and limit[0][0] >= 0:
+        connection.execute("ALTER DATABASE {} CONNECTION LIMIT {limit}", new, limit=limit[0][0])
+
+
+def _disconnect_all(connection: Connection, name: str) -> None:
+    """Only for a database whose replacement was asked for."""
+    connection.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
+
+
+def aside_name(now: datetime) -> str:
+    """The name that a replaced database has until it is dropped."""
+    return f"replaced_{now:%Y%m%d_%H%M%S}"

@@ -1,0 +1,1 @@
+"""PostgreSQL's programs, throwaway servers and scratch databases."""

@@ -1,0 +1,242 @@
+"""Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind.
+
+Everything of a server is in one folder, which its maker holds locked for as long as it lives. A folder that is not locked
+belongs to a run that was killed, and is swept. A server that crashes does not come back: its databases are of no use then.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from blocks.config.environment import child_environment
+from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
+from blocks.sql.server import Server
+from blocks.sql.url import conninfo_url
+from tasks.engine import process
+from tasks.engine.confinement import Confinement
+from tasks.engine.servers.orphans import clear_after_server
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
+
+SUPERUSER = "postgres"
+_CHECKSUMS_SINCE = 18  # initdb's default
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 3  # an immediate shutdown takes less; the folder's end kills what still runs
+_DEATH_TIMEOUT_S = 10  # in which a server that crashed has said why
+_FULL, _MORE_SPACE = "No space left", "free some space, or set TMPDIR to a folder on a larger disk"
+_LAST_WORDS = re.compile(r"(?:PANIC:\s+(.*)|LOG:\s+(.* was terminated by signal .*))")
+# Nothing in a throwaway server must survive a crash, and its data is written once and read once.
+_FAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "autovacuum": "off",
+    "jit": "off",
+    "shared_buffers": "16MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "32MB",
+    # Each has memory of its own, and a small container has two cores at most.
+    "max_parallel_maintenance_workers": "1",
+    "max_locks_per_transaction": "1024",
+    "logging_collector": "off",
+    # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.
+    "restart_after_crash": "off",
+    # What a killed server leaves of its shared memory goes with its folder.
+    "dynamic_shared_memory_type": "mmap",
+}
+# Three times as fast as the default, where the server was built with it; how values are packed changes no contents.
+_LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
+
+
+@contextmanager
+def running_server(
+    client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run a private server while the context lasts; yields its database `postgres`, as superuser.
+
+    It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
+    random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root. Without a port it is
+    confined, because it may run code of a dumped database.
+    """
+    user = _unprivileged()
+    with _own_folder(user) as folder:
+        password = secrets.token_urlsafe(24)
+        with _making():
+            programs = _reachable(client.folder, folder, user)
+            _initialise(client, programs, folder, user, password)
+        options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
+        options["listen_addresses"] = "127.0.0.1" if port else ""
+        address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
+        login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
+        server = Server(url=SecretStr(conninfo_url({**address, **login})))
+        # One with a port is a server for others, who give it files of theirs, and no place for a drill.
+        reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
+        with _started(programs, folder, user, options, server, reach):
+            yield server
+
+
+def sweep_servers() -> list[str]:
+    """Remove the folders of throwaway servers whose makers were killed; returns their names."""
+    return sweep_folders(_unprivileged())
+
+
+@contextmanager
+def _own_folder(user: process.User | None) -> Iterator[Path]:
+    """The server's folder; it may be that none can be made."""
+    with ExitStack() as stack:
+        with _making():
+            folder = stack.enter_context(own_folder(user))
+        yield folder
+
+
+@contextmanager
+def _making() -> Iterator[None]:
+    """Say in our words what the system does not let us make."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_made(str(error)) from None
+
+
+def _not_made(said: str) -> PgRoundtripError:
+    if full := next((line.strip() for line in said.splitlines() if _FULL in line), ""):
+        return NoSpaceLeft(full[-300:], hint=_MORE_SPACE)
+    return DatabaseError(said.strip()[-300:], message="The throwaway server could not be made")
+
+
+def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
+    """Make the data directory; the password travels in a file that only its owner can read."""
+    secret = folder / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(password + "\n")
+    if user:
+        os.chown(secret, user.uid, user.gid)
+    command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "scram-sha-256",
+               f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
+    command += ["--no-data-checksums"] if client.major >= _CHECKSUMS_SINCE else []
+    code, printed = process.run(command, child_environment({}), user=user, timeout_s=120, cwd=folder)
+    secret.unlink()
+    if code:
+        raise _not_made(f"initdb: {printed}")
+
+
+@contextmanager
+def _started(
+    programs: Path,
+    folder: Path,
+    user: process.User | None,
+    options: Mapping[str, str],
+    server: Server,
+    reach: Confinement | None,
+) -> Iterator[None]:
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
+    environ = child_environment({"TMPDIR": str(folder)})
+    with process.Child(command, environ, user=user, cwd=folder, confinement=reach) as child:
+        try:
+            _await_answer(child, server)
+            yield
+        except DatabaseUnreachable as error:
+            if not child.running:
+                clear_after_server(folder)  # whose processes may be busy, and not have noticed
+            raise _death(child, error) from None
+        except NoSpaceLeft as error:
+            error.hint = _MORE_SPACE
+            raise
+        finally:
+            # Immediate shutdown: the data is about to be deleted.
+            child.send(signal.SIGQUIT)
+            try:
+                child.wait(_STOP_TIMEOUT_S)
+            except TimeoutError:
+                child.kill()
+
+
+def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError:
+    """Why the server could not be reached any more, in its own words."""
+    try:
+        code = child.wait(_DEATH_TIMEOUT_S)
+    except TimeoutError:
+        return DatabaseError(error.context, message="The throwaway server does not answer", hint="", transient=True)
+    lines = child.stderr_lines()
+    if any(_FULL in line for line in lines):
+        return _not_made("\n".join(lines))
+    said = [found[1] or found[2] for found in map(_LAST_WORDS.search, lines) if found]
+    how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
+    hint = "look into the system's log; it may have run out of memory"
+    return DatabaseError(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
+
+
+def _await_answer(child: process.Child, server: Server) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while child.running and time.monotonic() < deadline:
+        try:
+            with server.connect() as connection:
+                if connection.query(_LZ4):
+                    connection.execute("ALTER SYSTEM SET default_toast_compression = lz4")
+                    connection.query("SELECT pg_reload_conf()")
+        except PgRoundtripError:
+            time.sleep(0.05)
+        else:
+            return
+    lines = child.stderr_lines()
+    if any(_FULL in line for line in lines):
+        raise _not_made("\n".join(lines))
+    raise DatabaseError(child.complaint(), message="The throwaway server did not start")
+
+
+def _unprivileged() -> process.User | None:
+    """Whom a server can run as: ourselves, or `postgres` or `nobody` when we are root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return process.User(entry.pw_uid, entry.pw_gid)
+    raise DatabaseError(
+        "we are root, and PostgreSQL refuses to run as root",
+        message="The throwaway server could not be made",
+        hint="run as another user, or add one named postgres",
+    )
+
+
+def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
+    """The programs where the server's user can read them: a home directory is often closed to others."""
+    if user is None or _open_to_all(programs):
+        return programs
+    install, libraries = _folders_of(programs)
+    copy = folder / "programs"
+    shutil.copytree(install, copy / install.parent.name / install.name, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    return copy / install.parent.name / install.name / programs.name
+
+
+def _folders_of(programs: Path) -> tuple[Path, Path]:
+    """The installation, and where a wheel keeps its libraries: beside the package, and the programs look for them there."""
+    install = programs.parent
+    return install, install.parent.with_name(f"{install.parent.name}.libs")
+
+
+def _open_to_all(path: Path) -> bool:
+    needed = stat.S_IXOTH | stat.S_IROTH
+    return all(p.stat().st_mode & stat.S_IXOTH for p in path.parents) and path.stat().st_mode & needed == needed

@@ -1,0 +1,81 @@
+"""Hold a private folder for a throwaway server, and sweep those whose holders were killed.
+
+A holder has its folder's lock file locked for as long as it lives, so a lock that is free belongs to one that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tasks.engine.process import User
+from tasks.engine.servers.orphans import clear_after_server
+
+_PREFIX = "pg-roundtrip-server-"
+_LOCK = "lock"
+
+
+def sweep_folders(user: User | None) -> list[str]:
+    """Remove the folders whose makers were killed, with all that still runs in them; returns their names.
+
+    Only a folder with a lock of ours, that belongs to us or to the user that servers run as, is touched.
+    """
+    swept = []
+    owners = {os.geteuid(), user.uid if user else os.geteuid()}
+    for folder in sorted(Path(tempfile.gettempdir()).glob(_PREFIX + "*")):
+        with contextlib.suppress(OSError), _open_lock(folder, _LOCK, os.O_RDONLY) as lock:
+            ours = folder.lstat().st_uid in owners and os.fstat(lock.fileno()).st_uid == os.geteuid()
+            if ours and not folder.is_symlink() and _take(lock):
+                _remove(folder)
+                swept.append(folder.name)
+    return swept
+
+
+@contextmanager
+def own_folder(user: User | None) -> Iterator[Path]:
+    """Make a folder that is locked while the context lasts and gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        lock = _open_lock(folder, "new", os.O_WRONLY | os.O_CREAT)
+        with lock:
+            _take(lock)
+            # It gets its name when it is locked already: a sweep that runs now must not find it free.
+            (folder / "new").rename(folder / _LOCK)
+            if user:
+                os.chown(folder, user.uid, user.gid)
+            yield folder
+    finally:
+        _remove(folder)
+
+
+def _open_lock(folder: Path, name: str, flags: int) -> IO[bytes]:
+    return os.fdopen(os.open(folder / name, flags | os.O_NOFOLLOW, mode=0o600), "wb" if flags & os.O_WRONLY else "rb")
+
+
+def _take(lock: IO[bytes]) -> bool:
+    """Lock a file, unless somebody has it; the lock ends with the process, however that ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder and what still runs in it. The lock goes last: what cannot be removed now is swept later."""
+    clear_after_server(folder)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _LOCK:
+                path.unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] in ([], [_LOCK]):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,216 @@
+"""Create databases that are ours to drop, and never drop any other.
+
+A database of ours carries three marks: the shape of its name, a connection limit that nobody else uses (it is
+there from the very moment of creation), and an advisory lock that its maker holds for as long as it lives. One that
+is marked and whose lock is free belongs to a run that died, and is swept. Such locks hold within one database only, and
+runs work from different ones, so whether a lock is free is asked of the whole server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from blocks.errors import DatabaseError, PgRoundtripError
+from blocks.sql.connection import Connection
+from blocks.sql.server import APPLICATION_NAME, Server
+from tasks.engine.deadline import within
+
+MARK_LIMIT = 20_412
+_COMMENT = "made by pg-roundtrip, which also drops it"
+_LOCK_CLASS = 0x7067_7274  # "pgrt"
+_PATTERN = r"^(verify|restore|replaced)_\d{8}_\d{6}(_\d+)?$"
+_SOON_S = 4.0
+# From version 17 on a restored trigger may fire at a login, ours as well, and write rows that nobody dumped.
+_MAY_SILENCE = """
+SELECT 1 FROM pg_settings WHERE name = 'event_triggers' AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"""
+_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
+
+
+@dataclass(frozen=True)
+class Locale:
+    """What a new database must share with the dumped one, so that the same bytes mean the same."""
+
+    encoding: str = "UTF8"
+    collation: str = ""
+    character_type: str = ""
+    provider: str = "c"
+    name: str = ""
+
+
+@contextmanager
+def scratch_database(server: Server, kind: Literal["verify", "restore"], locale: Locale, now: datetime,
+                     warn: Callable[[str], None] | None) -> Iterator[Server]:  # fmt: skip
+    """Create a marked, empty database on a server for as long as the context lasts, and drop it afterwards.
+
+    Yields the new database. Raises CreateDatabaseDenied; when it cannot be dropped, `warn` is told and the next
+    sweep does it. A caller that unmarks it has taken it over: it is not dropped then. With no `warn` it is left to
+    a server that goes with it.
+    """
+    with server.connect() as guard:
+        name = _reserve(guard, scratch_name(kind, now))
+        told_to_stop = True
+        try:
+            _create(guard, name, locale, exact=kind == "restore")
+            yield server.on(name)
+            told_to_stop = False
+        except Exception:
+            told_to_stop = False
+            raise
+        finally:
+            if warn:
+                drop_at_last(server, name, warn, soon=told_to_stop)
+
+
+def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
+    """The name of a database of ours that is made now; where it is taken, a number follows."""
+    return f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}"
+
+
+def sweep_scratch_databases(server: Server) -> list[str]:
+    """Drop the databases that runs of ours left behind when they died; returns their names."""
+    swept = []
+    with server.connect() as connection:
+        for name in _marked(connection):
+            if not _lock(connection, name):
+                continue  # its maker is alive
+            if not _strangers(connection, name):
+                _drop(server, connection, name)
+                swept.append(name)
+            _unlock(connection, name)
+    return swept
+
+
+def mark(connection: Connection, name: str) -> None:
+    """Put our mark on a database that is to go, so that a sweep finds it if we die before we drop it."""
+    connection.execute(f"ALTER DATABASE {{}} CONNECTION LIMIT {MARK_LIMIT}", name)
+
+
+def unmark(connection: Connection, name: str) -> None:
+    """Take our marks off a database: from now on it is the user's."""
+    connection.execute("ALTER DATABASE {} CONNECTION LIMIT -1", name)
+    connection.execute("COMMENT ON DATABASE {} IS NULL", name)
+
+
+def settle(connection: Connection, name: str) -> None:
+    """Take away what only we had set for a restored database, before it gets settings of its own."""
+    connection.execute("ALTER DATABASE {} RESET ALL", name)
+
+
+def _reserve(guard: Connection, wanted: str) -> str:
+    """Find a name that no database has and no other run is about to use."""
+    for attempt in range(100):
+        name = wanted if not attempt else f"{wanted}_{attempt}"
+        taken = guard.query("SELECT 1 FROM pg_database WHERE datname = %s", name)
+        if not taken and _lock(guard, name):
+            return name
+    raise DatabaseError(wanted, message="No free name for a temp database")
+
+
+def _lock(connection: Connection, name: str) -> bool:
+    """Take the lock of a name, unless somebody has it, from whichever database of the server."""
+    if not connection.query("SELECT pg_try_advisory_lock(%s, hashtext(%s))", _LOCK_CLASS, name)[0][0]:
+        return False
+    elsewhere = connection.query(
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = hashtext(%s)::oid"
+        " AND objsubid = 2 AND pid <> pg_backend_pid()", _LOCK_CLASS, name
+    )  # fmt: skip
+    if elsewhere:
+        _unlock(connection, name)
+    return not elsewhere
+
+
+def _unlock(connection: Connection, name: str) -> None:
+    connection.query("SELECT pg_advisory_unlock(%s, hashtext(%s))", _LOCK_CLASS, name)
+
+
+def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> None:
+    """Create with the dumped database's locale; a rehearsal makes do with another when the server has not that one."""
+    start = f"CREATE DATABASE {{}} TEMPLATE template0 CONNECTION LIMIT {MARK_LIMIT} ENCODING {{encoding}}"
+    clauses = " LC_COLLATE {collation} LC_CTYPE {character_type}" if locale.collation else ""
+    if locale.provider in _PROVIDERS:
+        provider, option = _PROVIDERS[locale.provider]
+        clauses += f" LOCALE_PROVIDER {provider} {option} {{locale}}"
+    literals = {"encoding": locale.encoding, "collation": locale.collation, "character_type": locale.character_type}
+    try:
+        guard.execute(start + clauses, name, locale=locale.name, **literals)
+    except DatabaseError as error:
+        if type(error) is not DatabaseError or not clauses:
+            raise
+        if exact:
+            # Another one would sort and compare differently from then on.
+            error.hint = "install the locale on the server, or create the database by hand and restore with psql"
+            raise
+        guard.execute(start + " LC_COLLATE 'C' LC_CTYPE 'C'", name, encoding=locale.encoding)
+    guard.execute("COMMENT ON DATABASE {} IS {comment}", name, comment=_COMMENT)
+    if guard.query(_MAY_SILENCE):
+        guard.execute("ALTER DATABASE {} SET event_triggers = off", name)
+
+
+def drop_marked(server: Server, name: str, warn: Callable[[str], None]) -> None:
+    """Drop a database that carries our mark; `warn` is told when that cannot be done now.
+
+    On a connection of its own: a guard may be gone by now.
+    """
+    try:
+        with server.connect() as connection:
+            if name in _marked(connection):
+                _drop(server, connection, name)
+            elif connection.query("SELECT 1 FROM pg_database WHERE datname = %s", name):
+                warn(f"Failed to cleanup temp database [{name}: our mark on it is gone; drop it by hand]")
+    except PgRoundtripError as error:
+        warn(f"Failed to cleanup temp database [{name}: {error.context}]")
+
+
+def drop_at_last(server: Server, name: str, warn: Callable[[str], None], *, soon: bool = False) -> None:
+    """Drop a marked database as the last thing that is done with it; `soon` when we were told to stop, or are meanwhile."""
+    done = False
+    try:
+        if not soon:
+            drop_marked(server, name, warn)
+            done = True
+    finally:
+        if not done:
+            _drop_soon(server, name, warn)
+
+
+def _drop_soon(server: Server, name: str, warn: Callable[[str], None]) -> None:
+    """Have the server drop a database, and do not wait for it long: it finishes what it began when we are gone."""
+    if not within(_SOON_S, lambda: drop_marked(server, name, warn)):
+        warn(
+            f"Failed to cleanup temp database [{name}: the server takes long; if it is still there, the next run drops it]"
+        )
+
+
+def _drop(server: Server, connection: Connection, name: str) -> None:
+    """Drop a database of ours; a restored subscription would hold it, though it was never connected."""
+    held = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
+    if subscriptions := connection.query(held, name):
+        with server.on(name).connect() as inside:
+            for (subscription,) in subscriptions:
+                inside.execute("ALTER SUBSCRIPTION {} DISABLE", subscription)
+                # Its slot is the source's, and in use there.
+                inside.execute("ALTER SUBSCRIPTION {} SET (slot_name = NONE)", subscription)
+                inside.execute("DROP SUBSCRIPTION {}", subscription)
+    connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def _marked(connection: Connection) -> list[str]:
+    """The marked databases that our role may drop; another role's are swept by its own runs."""
+    found = connection.query(
+        "SELECT datname FROM pg_database WHERE datname ~ %s AND datconnlimit = %s"
+        " AND pg_has_role(datdba, 'USAGE') ORDER BY 1", _PATTERN, MARK_LIMIT
+    )  # fmt: skip
+    return [str(row[0]) for row in found]
+
+
+def _strangers(connection: Connection, name: str) -> bool:
+    """Whether somebody who is not a child of ours is connected."""
+    return bool(
+        connection.query(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND application_name <> %s", name, APPLICATION_NAME
+        )
+    )

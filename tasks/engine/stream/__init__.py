@@ -1,0 +1,1 @@
+"""The way of bytes from pg_dump to the storage."""
