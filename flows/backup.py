@@ -61,35 +61,35 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     Args:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
     """
-    the_plan = resolve_plan(plan, frozenset({"database", "storage"}))
-    source = inspect_source(the_plan)
-    wanted = name_backup(the_plan)
-    sweep_stale_uploads(the_plan)
-    before = read_previous(the_plan, source)
+    chosen_plan = resolve_plan(plan, frozenset({"database", "storage"}))
+    source = inspect_source(chosen_plan)
+    wanted = name_backup(chosen_plan)
+    sweep_stale_uploads(chosen_plan)
+    before = read_previous(chosen_plan, source)
     begun = time.monotonic()
-    manifest = dump_to_storage(the_plan, plan, source, wanted, before)
+    manifest = dump_to_storage(chosen_plan, source, wanted, before)
     seconds = time.monotonic() - begun
-    commit_backup(the_plan, manifest)
-    publish_backup(plan, the_plan.storage, manifest, before, seconds)
-    pruned = _prune_after(the_plan, plan)
+    commit_backup(chosen_plan, manifest)
+    publish_backup(plan, chosen_plan.storage, manifest, before, seconds)
+    pruned = _prune_after(chosen_plan)
     say_when_next("backup")
     return Completed(
         message=f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
-        data=BackupResult(**_result(manifest, the_plan.storage.key(manifest.name + OBJECT), seconds)),
+        data=BackupResult(**_result(manifest, chosen_plan.storage.key(manifest.name + OBJECT), seconds)),
     )
 
 
-def _prune_after(plan: Plan, name: str) -> str:
+def _prune_after(plan: Plan) -> str:
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
         with translated():
-            pruned = outcome(prune(name, return_state=True))
+            pruned = outcome(prune(plan.name, return_state=True))
         if isinstance(pruned, BaseException):
             raise pruned
         return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
-        publish_catalog(name, plan.storage)
+        publish_catalog(plan.name, plan.storage)
         return f"old ones could not be removed: {error.sentence}"
 
 

@@ -40,12 +40,12 @@ def restore(
         verify: Whether the restored rows are read again and compared before the database becomes visible. A plan can turn it
             off for all of its restores.
     """
-    the_plan = resolve_plan(plan, frozenset({"storage"}))
-    chosen, manifest = choose_named(the_plan, backup)
+    chosen_plan = resolve_plan(plan, frozenset({"storage"}))
+    chosen, manifest = choose_named(chosen_plan, backup)
     place = look_at_target(resolve_target(target), replace, manifest)
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
-    restored = how(the_plan, chosen, manifest, place, verify=verify and the_plan.restore_verify)
+    restored = how(chosen_plan, chosen, manifest, place, verify=verify and chosen_plan.restore_verify)
     what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
     return Completed(message=message, data=restored.summary.rows)

@@ -49,10 +49,10 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
         backup: Which backup: its name, as in the catalog, or `latest` for the newest; the plan's choice, or else the newest, when empty.
     """
-    the_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
-    queries = read_own_queries(the_plan)
+    chosen_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
+    queries = read_own_queries(chosen_plan)
     try:
-        chosen = choose_backup(the_plan, backup)
+        chosen = choose_backup(chosen_plan, backup)
     except StorageError as error:
         if isinstance(error, ObjectMissing):
             raise
@@ -60,10 +60,10 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
             get_run_logger().error("%s", error)
         return _final_state(_unknown(error))
     started, begun = utc_now(), time.monotonic()
-    seen = _rehearse(the_plan, chosen, queries, begun)
+    seen = _rehearse(chosen_plan, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
-    by_name = backup != LATEST and (backup or the_plan.drill.backup_file)
-    limit = None if by_name else the_plan.drill.max_age_s
+    by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
+    limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
     if complaint := complaint_of(report, seen.error):
         get_run_logger().error("%s", complaint)
@@ -71,7 +71,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
         get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
-    _keep(the_plan, plan, report)
+    _keep(chosen_plan, report)
     return _final_state(report)
 
 
@@ -88,14 +88,14 @@ def _rehearse(plan: Plan, chosen: Backup, queries: list[Query], begun: float) ->
         return Rehearsal(place=place.kind if place else "", error=error)
 
 
-def _keep(plan: Plan, name: str, report: DrillReport) -> None:
+def _keep(plan: Plan, report: DrillReport) -> None:
     """The verdict stands, whether or not the bucket can be told."""
     try:
         store_report(plan, report)
     except PgRoundtripError as error:
         get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
-    publish_drill(name, report)
-    publish_catalog(name, plan.storage, report)
+    publish_drill(plan.name, report)
+    publish_catalog(plan.name, plan.storage, report)
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:

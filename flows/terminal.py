@@ -16,7 +16,7 @@ from flows.lines import complain, say
 from tasks.check import Finding
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport
-from tasks.engine.repository.retention import Plan as RetentionPlan
+from tasks.engine.repository.retention import PrunePlan
 from tasks.listing import databases_shown
 from tasks.reports import coverage, retention_table, timings, verdict_line
 from tasks.wording import human_bytes, visible, visible_json
@@ -115,7 +115,7 @@ def show_facts(facts: Mapping[str, str]) -> None:
     _console().print(table)
 
 
-def show_retention(decided: RetentionPlan, *, dry_run: bool) -> None:
+def show_retention(decided: PrunePlan, *, dry_run: bool) -> None:
     """Print what became, or would become, of every backup, and why."""
     table = _table("backup", "decision", "reason")
     for row in retention_table(decided):

@@ -134,7 +134,7 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
 
 
 @task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)
-def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, before: Manifest | None = None) -> Manifest:
+def dump_to_storage(plan: Plan, source: Source, name: str, before: Manifest | None = None) -> Manifest:
     """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
 
     The manifest has the name that it got: an attempt whose last answer was lost may have left an object of this `name`, which
@@ -161,7 +161,7 @@ def dump_to_storage(plan: Plan, plan_name: str, source: Source, name: str, befor
         logger.warning(
             "%s\nHINT: restore it by hand, with psql; and report it, if the database is a sound one", warning
         )
-    manifest = _manifest(plan_name, plan, source, name, started, result)
+    manifest = _manifest(plan, source, name, started, result)
     return manifest.model_copy(update={"warnings": _warnings(source, (*dump.warnings, *refused))})
 
 
@@ -199,14 +199,12 @@ def commit_backup(plan: Plan, manifest: Manifest) -> None:
     get_run_logger().info("Backup completed successfully: %s", key)
 
 
-def _manifest(
-    plan_name: str, plan: Plan, source: Source, name: str, started: datetime, result: StreamResult
-) -> Manifest:
+def _manifest(plan: Plan, source: Source, name: str, started: datetime, result: StreamResult) -> Manifest:
     summary, facts = result.summary, source.facts
     sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
     parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
     return Manifest(
-        tool_version=tool_version(), plan=plan_name, name=name, database=facts.database,
+        tool_version=tool_version(), plan=plan.name, name=name, database=facts.database,
         system_identifier=source.database.system_identifier, database_oid=source.database.oid,
         server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
         collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,

@@ -21,7 +21,7 @@ from tasks.engine.repository.manifest import Check, DrillReport, Verdict
 from tasks.engine.servers.scratch import sweep_scratch_databases
 from tasks.place import Place, choose_place, sweep, version_of
 from tasks.policy import LONG, QUICK, called
-from tasks.rehearsal import Rehearsal, Task, rehearse
+from tasks.rehearsal import DrillJob, Rehearsal, rehearse
 from tasks.wording import human_age, tool_version
 
 # When one of these fails, rows are missing or others.
@@ -94,7 +94,9 @@ def rehearse_restore(
 
     A retry begins from nothing, and has only the time that is left of the drill's, when that is known to have begun at `begun`.
     """
-    return rehearse(Task(plan, backup, place, queries, get_run_logger(), time.monotonic() if begun is None else begun))
+    return rehearse(
+        DrillJob(plan, backup, place, queries, get_run_logger(), time.monotonic() if begun is None else begun)
+    )
 
 
 def report_on(

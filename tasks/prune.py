@@ -22,13 +22,13 @@ _REFUSED = "give the keys the right to delete; what a lock on the bucket or the 
 
 
 @task(**called("plan the retention"), **QUICK)
-def plan_retention(plan: Plan, plan_name: str, *, even_if_stale: bool = False) -> retention.Plan:
+def plan_retention(plan: Plan, *, even_if_stale: bool = False) -> retention.PrunePlan:
     """Decide about every backup in the bucket; removes nothing."""
     backups = catalog.looked_into(plan.storage, catalog.read_catalog(plan.storage))
     now = utc_now()
     folder = look_into(plan.storage, whose(plan), backups)
     policy = policy_of(plan, now, even_if_stale=even_if_stale)
-    mine = [b for b in folder.backups if _is_mine(folder, plan_name, b)]
+    mine = [b for b in folder.backups if _is_mine(folder, plan.name, b)]
     decided = retention.decide_apart(_by_database(folder, mine), policy, now)
     if decided.warning:
         get_run_logger().warning(decided.warning)
@@ -46,7 +46,9 @@ def _by_database(folder: Folder, mine: list[Backup]) -> list[list[Backup]]:
     return [mine] if folder.whose.others or (database and database.system_identifier) else apart(mine)
 
 
-def _sparing_others(plan: Plan, folder: Folder, decided: retention.Plan, mine: list[Backup]) -> retention.Plan:
+def _sparing_others(
+    plan: Plan, folder: Folder, decided: retention.PrunePlan, mine: list[Backup]
+) -> retention.PrunePlan:
     """Keep what was made of another database, or for another plan: that plan has a policy of its own.
 
     Where the server does not say now which of two databases of one name it is, neither loses anything.
@@ -95,7 +97,7 @@ def remove_backup(plan: Plan, backup: Backup) -> None:
         plan.storage.remove(plan.storage.key(backup.name + end))
 
 
-def remove_all(plan: Plan, decided: retention.Plan) -> retention.Plan:
+def remove_all(plan: Plan, decided: retention.PrunePlan) -> retention.PrunePlan:
     """Carry a plan out, oldest first; returns it with what could not be removed now, and stays until next time, as kept."""
     done: list[retention.Decision] = []
     failures: dict[str, list[StorageError]] = {}
@@ -123,7 +125,7 @@ def _problem_with(plan: Plan, backup: Backup) -> StorageError | None:
     return None
 
 
-def _tell(carried_out: retention.Plan, failures: dict[str, list[StorageError]]) -> None:
+def _tell(carried_out: retention.PrunePlan, failures: dict[str, list[StorageError]]) -> None:
     logger = get_run_logger()
     for problems in failures.values():
         first = problems[0]

@@ -34,7 +34,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible, passed, timed
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.restore.header import encoding_in, read_header
-from tasks.engine.restore.psql import Manner, feed_psql
+from tasks.engine.restore.psql import RestoreOptions, feed_psql
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.servers.sandbox_settings import fits_one_transaction
 from tasks.engine.servers.scratch import Locale, scratch_database, scratch_name
@@ -61,7 +61,7 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
-class Task:
+class DrillJob:
     """What is to be rehearsed, and how."""
 
     plan: Plan
@@ -79,7 +79,7 @@ class Task:
         return left
 
 
-def rehearse(task: Task) -> Rehearsal:
+def rehearse(task: DrillJob) -> Rehearsal:
     """Do all of it, from nothing. Raises transient errors, so that they are retried; others are part of the answer."""
     seen = Rehearsal(place=task.place.kind)
     try:
@@ -99,7 +99,7 @@ def rehearse(task: Task) -> Rehearsal:
     return seen
 
 
-def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
+def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
     """See what can be seen before anything is read: that the object is there, and has the size it should have."""
     backup = task.backup
     if not backup.object_bytes:
@@ -117,13 +117,15 @@ def _look_at_object(task: Task, seen: Rehearsal) -> Manifest | None:
     return manifest
 
 
-def _restore(task: Task, manifest: Manifest | None, ground: Ground, scratch: Server, seen: Rehearsal) -> DumpSummary:
+def _restore(
+    task: DrillJob, manifest: Manifest | None, ground: Ground, scratch: Server, seen: Rehearsal
+) -> DumpSummary:
     """Restore the backup, checking it as it flows; returns what was in it."""
     size, logger = human_bytes(task.backup.object_bytes), task.logger
     logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
     reader = BackupReader(task.plan.storage, task.backup, manifest, keep_schema=True)
     in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
-    manner = Manner(
+    manner = RestoreOptions(
         # A table that is made and filled in one transaction needs no write-ahead log there.
         single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
         **read_under(manifest),
@@ -149,7 +151,7 @@ def _restore(task: Task, manifest: Manifest | None, ground: Ground, scratch: Ser
 
 
 def _compare(
-    task: Task, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: Server, seen: Rehearsal
+    task: DrillJob, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: Server, seen: Rehearsal
 ) -> None:
     """Dump the restored copy through the same scanner, compare, and ask it what a dump does not say."""
     task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
@@ -182,7 +184,7 @@ def _unsure(scratch: Server) -> frozenset[str]:
         return tables_with_money(connection)
 
 
-def _locale(task: Task, manifest: Manifest | None) -> Locale:
+def _locale(task: DrillJob, manifest: Manifest | None) -> Locale:
     """The locale for the restored copy: a foreign backup says its encoding alone, and not all bytes are text in another."""
     if manifest:
         return locale_of(manifest)

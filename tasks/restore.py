@@ -19,8 +19,8 @@ from tasks.engine.repository import catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.manifest import Manifest, Verdict
-from tasks.engine.restore.psql import Manner, feed_psql
-from tasks.engine.restore.reader import BackupReader, Flow, read_through
+from tasks.engine.restore.psql import RestoreOptions, feed_psql
+from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
@@ -57,7 +57,7 @@ def look_at_target(database: Server, replace: bool, manifest: Manifest | None = 
 @task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **READING)
 def restore_and_swap(
     plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
-) -> Flow:
+) -> ReadResult:
     """Restore under a temporary name; the target's name goes to it only when all of it is right.
 
     A retry begins from nothing, with another name.
@@ -69,7 +69,7 @@ def restore_and_swap(
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
             with read_twice(plan.storage, backup, manifest, reader):
-                flow = feed_psql(reader, fresh, client, Manner(progress=progress.tell, **read_under(manifest)))
+                flow = feed_psql(reader, fresh, client, RestoreOptions(progress=progress.tell, **read_under(manifest)))
             progress.done()
         if verify:
             _verify(manifest, flow, fresh, client)
@@ -83,7 +83,7 @@ def restore_and_swap(
 @task(**called("restore in place", "restore {backup.name} in place"), **READING)
 def restore_in_place(
     plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
-) -> Flow:
+) -> ReadResult:
     """Restore into the empty database that is there, for a role that may not create one, or an extension that is tied to its name.
 
     The whole backup is read and checked first. Then it goes in within one transaction, unless it holds large
@@ -101,7 +101,7 @@ def restore_in_place(
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(plan.storage, backup, manifest)
-            manner = Manner(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
+            manner = RestoreOptions(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
             with read_twice(plan.storage, backup, manifest, reader):
                 flow = feed_psql(reader, target.database, client, manner)
             progress.done()
@@ -117,7 +117,7 @@ def restore_in_place(
     return flow
 
 
-def _verify(manifest: Manifest | None, flow: Flow, restored: Server, client: Client) -> None:
+def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, client: Client) -> None:
     """Raise RestoreError unless what stands in the restored database is what was read, row by row.
 
     What is checked on its way may still be read otherwise by the server, under a setting or in a version of its own.

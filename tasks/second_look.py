@@ -24,7 +24,7 @@ from tasks.engine.dump.text_settings import monetary_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.restore.cluster_objects import lacking_of
-from tasks.engine.restore.reader import BackupReader, Flow, read_through
+from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.servers.programs import major_of
 from tasks.place import Ground
 
@@ -35,7 +35,7 @@ _OUT_OF_MEMORY = "53200"
 
 def confirm_damage(
     storage: ObjectStore, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
-) -> Flow:
+) -> ReadResult:
     """Read again what seemed to be `damaged`, or what a server refused: it may have been the network.
 
     A backup is bad when two readings say so: raises BackupDamaged or EmptyBackup then. Raises StorageUnreachable, which is

@@ -9,7 +9,7 @@ _SHOWN = 500
 
 
 @warned_only("The table of the retention policy")
-def publish_retention(plan: str, decided: retention.Plan, *, dry_run: bool = False) -> None:
+def publish_retention(plan: str, decided: retention.PrunePlan, *, dry_run: bool = False) -> None:
     """One table a prune: every backup, what became of it, and why; of many backups those that go, and the newest ones."""
     from prefect.artifacts import create_table_artifact  # noqa: PLC0415  (who only shows a report needs no Prefect)
 
@@ -21,7 +21,7 @@ def publish_retention(plan: str, decided: retention.Plan, *, dry_run: bool = Fal
     create_table_artifact(key=artifact_key("prune", plan), description=description, table=[*rows[:_SHOWN], *more])
 
 
-def retention_table(decided: retention.Plan) -> list[dict[str, str]]:
+def retention_table(decided: retention.PrunePlan) -> list[dict[str, str]]:
     """A plan's decisions for people, newest first."""
     return [
         {"backup": d.backup.name, "decision": "keep" if d.keep else "remove", "reason": d.reason}
@@ -29,7 +29,7 @@ def retention_table(decided: retention.Plan) -> list[dict[str, str]]:
     ]
 
 
-def retention_sentence(decided: retention.Plan, *, dry_run: bool = False) -> str:
+def retention_sentence(decided: retention.PrunePlan, *, dry_run: bool = False) -> str:
     """What a prune did, in a sentence."""
     removed, all_of_them = len(decided.removals), len(decided.decisions)
     done = f"{'Would remove' if dry_run else 'Removed'} {removed} of {all_of_them} backups"

@@ -34,7 +34,7 @@ def backup(plan: Plan) -> Figures:
     """Dump to the storage, digests included; the time is that of the dump step, as in `backup --json`."""
     source, name = inspect_source.fn(plan), name_backup.fn(plan)
     begun = time.monotonic()
-    manifest = dump_to_storage.fn(plan, DEFAULT, source, name)
+    manifest = dump_to_storage.fn(plan, source, name)
     seconds = time.monotonic() - begun
     commit_backup.fn(plan, manifest)
     return {"seconds": seconds, "rows": manifest.rows, "raw_bytes": manifest.raw_bytes}

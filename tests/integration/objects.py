@@ -55,9 +55,7 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
         roles, settings = read_roles(connection), read_settings(connection)
     plan = plan_of(storage, server, compression_level=level)
-    manifest = _manifest(
-        "default", plan, Source(facts, client, extensions, roles, settings=settings), name, started, result
-    )
+    manifest = _manifest(plan, Source(facts, client, extensions, roles, settings=settings), name, started, result)
     put_manifest(storage, manifest)
     return manifest
 

@@ -19,7 +19,7 @@ from tasks.engine.drill.query_file import Query
 from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.place import Place
-from tasks.rehearsal import Task, rehearse
+from tasks.rehearsal import DrillJob, rehearse
 from tests.integration.objects import NAME
 from tests.plans import plan_of
 from tests.processes import command_of
@@ -34,7 +34,7 @@ def rehearsed(
     plan = plan_of(storage, **fields)
     backup = catalog.named(catalog.read_catalog(storage), name)
     started, begun = utc_now(), time.monotonic()
-    seen = rehearse(Task(plan, backup, place, queries, logging.getLogger("rehearsed")))
+    seen = rehearse(DrillJob(plan, backup, place, queries, logging.getLogger("rehearsed")))
     return report_on(backup, seen, started, time.monotonic() - begun)
 
 

@@ -114,7 +114,7 @@ def test_retries_do_not_prolong_a_drill(library: Server, flow_run: FlowRun, monk
     """Every attempt of a drill has the time that the ones before it left."""
     left = []
 
-    def failing(task: tasks.rehearsal.Task, *_: object) -> None:
+    def failing(task: tasks.rehearsal.DrillJob, *_: object) -> None:
         left.append(task.remaining_s())
         raise DatabaseUnreachable("now and then")
 

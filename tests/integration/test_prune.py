@@ -20,7 +20,7 @@ from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.retention import Plan as RetentionPlan
+from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.upload import Upload
 from tasks.listing import list_catalog
@@ -63,7 +63,7 @@ def names_in(storage: ObjectStore) -> set[str]:
 
 def reasons(ran: object) -> dict[str, str]:
     """What was decided about each backup, and why."""
-    assert isinstance(ran, RetentionPlan)
+    assert isinstance(ran, PrunePlan)
     return {d.backup.name: ("keep" if d.keep else "remove") + ": " + d.reason for d in ran.decisions}
 
 
@@ -282,7 +282,7 @@ def test_more_than_a_page_of_backups(storage: ObjectStore, flow_run: FlowRun) ->
     assert len(names_in(storage)) == 1100
 
 
-def names_in_order(decided: RetentionPlan) -> list[str]:
+def names_in_order(decided: PrunePlan) -> list[str]:
     return [d.backup.name for d in decided.decisions]
 
 

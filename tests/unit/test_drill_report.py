@@ -22,7 +22,7 @@ from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import completed, failed, not_possible, passed, timed, warned
 from tasks.engine.repository.manifest import Check, DrillReport
-from tasks.rehearsal import Rehearsal, Task
+from tasks.rehearsal import DrillJob, Rehearsal
 from tests.unit.test_catalog import FIRST, NOW
 from tests.unit.test_place import backup, plan
 
@@ -199,7 +199,7 @@ def test_the_time_that_is_left() -> None:
     """It runs from when the drill began, whichever attempt this is; when it is over, nothing more is begun."""
     the_plan = dataclasses.replace(plan(), drill=DrillOptions(timeout_s=600))
     task: Any = {"plan": the_plan, "backup": backup(foreign=True), "place": None, "queries": (), "logger": None}
-    assert 599 < Task(**task).remaining_s() <= 600
-    assert 0 < Task(**task, begun=time.monotonic() - 599).remaining_s() <= 1
+    assert 599 < DrillJob(**task).remaining_s() <= 600
+    assert 0 < DrillJob(**task, begun=time.monotonic() - 599).remaining_s() <= 1
     with pytest.raises(DrillTimedOut):
-        Task(**task, begun=time.monotonic() - 600).remaining_s()
+        DrillJob(**task, begun=time.monotonic() - 600).remaining_s()

@@ -17,7 +17,7 @@ from blocks.config.settings import load_settings
 from tasks.engine.repository.catalog import Backup, name_at
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import CLOCKS_DIFFER
-from tasks.engine.repository.retention import UNFINISHED, Decision, Plan, Policy, decide
+from tasks.engine.repository.retention import UNFINISHED, Decision, Policy, PrunePlan, decide
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = Policy(retention_days=7, interval_s=3600)
@@ -51,7 +51,7 @@ POLICIES = st.builds(
 )  # fmt: skip
 
 
-def kept(plan: Plan) -> set[str]:
+def kept(plan: PrunePlan) -> set[str]:
     return {d.backup.name for d in plan.decisions if d.keep}
 
 
@@ -342,9 +342,9 @@ def test_a_clock_that_is_ahead_removes_nothing() -> None:
 
 def test_nothing_to_decide() -> None:
     """An empty catalog is no fault, and one old backup is the newest one."""
-    assert decide([], WEEK, NOW) == Plan(())
+    assert decide([], WEEK, NOW) == PrunePlan(())
     only = backup(timedelta(days=1000))
-    assert decide([only], WEEK, NOW) == Plan((Decision(only, keep=True, reasons=("the newest backup",)),))
+    assert decide([only], WEEK, NOW) == PrunePlan((Decision(only, keep=True, reasons=("the newest backup",)),))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, passed, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
-from tasks.engine.restore.reader import Flow
+from tasks.engine.restore.reader import ReadResult
 
 NO_MANIFEST = "no manifest: another tool made this backup"
 _DIFF_LINES = 60
@@ -52,7 +52,7 @@ def contents_of(source: Manifest | DumpSummary) -> dict[str, Contents]:
     return {plain_name(t.name): Contents(t.rows, t.digest) for t in tables}
 
 
-def check_object(manifest: Manifest | None, flow: Flow) -> list[Check]:
+def check_object(manifest: Manifest | None, flow: ReadResult) -> list[Check]:
     """Say what is known of an object that was read to its end: each of these would have ended the drill."""
     size = f"{flow.object_bytes:,} bytes, SHA-256 {flow.sha256}"
     return [

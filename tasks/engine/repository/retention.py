@@ -75,7 +75,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrunePlan:
     """The decision on every backup, oldest first, and a warning when the policy was not applied.
 
     `failed` is how many were to go and could not be deleted.
@@ -91,7 +91,7 @@ class Plan:
         return [d.backup for d in self.decisions if not d.keep]
 
 
-def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
+def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> PrunePlan:
     """Apply the retention policy to a catalog, in any order; a backup that any rule keeps is kept.
 
     Over every policy: the newest backup stays, so does the newest PROVEN one and one from the future; and nothing
@@ -108,14 +108,14 @@ def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> Plan:
     for backup in ordered:
         why_kept = reasons[backup.name] or ([_STOPPED] if warning else [])
         decisions.append(Decision(backup, bool(why_kept), tuple(why_kept or [_why_removed(backup, policy, now)])))
-    return Plan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
+    return PrunePlan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
 
 
-def decide_apart(groups: Iterable[Sequence[Backup]], policy: Policy, now: datetime) -> Plan:
+def decide_apart(groups: Iterable[Sequence[Backup]], policy: Policy, now: datetime) -> PrunePlan:
     """Decide about each database by itself: what another one has makes no difference."""
     plans = [decide(group, policy, now) for group in groups]
     decisions = sorted((d for p in plans for d in p.decisions), key=lambda d: (d.backup.taken_at, d.backup.name))
-    return Plan(tuple(decisions), next((p.warning for p in plans if p.warning), ""))
+    return PrunePlan(tuple(decisions), next((p.warning for p in plans if p.warning), ""))
 
 
 def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:

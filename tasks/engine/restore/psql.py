@@ -20,7 +20,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import read_preamble
 from tasks.engine.process import Child
 from tasks.engine.restore.psql_errors import complaint_of
-from tasks.engine.restore.reader import BackupReader, Flow
+from tasks.engine.restore.reader import BackupReader, ReadResult
 from tasks.engine.servers.programs import Client
 
 _HELD_BYTES = 1 << 20
@@ -48,7 +48,7 @@ _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_
 
 
 @dataclass(frozen=True)
-class Manner:
+class RestoreOptions:
     """How psql is fed: what it may use, and who is told of what goes by."""
 
     single_transaction: bool = False
@@ -60,7 +60,9 @@ class Manner:
     progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
 
 
-def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Manner = Manner()) -> Flow:
+def feed_psql(
+    reader: BackupReader, target: Server, client: Client, manner: RestoreOptions = RestoreOptions()
+) -> ReadResult:
     """Restore a backup into a database; returns when all of it is in.
 
     Raises BackupDamaged for what is wrong with the backup, RestoreFailed with the server's error code for what the
@@ -91,7 +93,7 @@ def feed_psql(reader: BackupReader, target: Server, client: Client, manner: Mann
         return reader.check()
 
 
-def _preamble(manner: Manner, settings: Mapping[str, str]) -> bytes:
+def _preamble(manner: RestoreOptions, settings: Mapping[str, str]) -> bytes:
     """What psql's session is told before it reads the dump."""
     preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(manner.monetary)};\n".encode()
     return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
@@ -111,7 +113,7 @@ def can_be_restricted(client: Client) -> bool:
     return client.minor >= since
 
 
-def _held_back(reader: BackupReader, manner: Manner) -> Iterator[bytes]:
+def _held_back(reader: BackupReader, manner: RestoreOptions) -> Iterator[bytes]:
     """Yield a backup's blocks, the last ones only when all of it is known to be right."""
     held: deque[bytes] = deque()
     held_bytes, first, told = 0, 0, time.monotonic()

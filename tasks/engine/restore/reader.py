@@ -30,7 +30,7 @@ _QUEUED_CHUNKS = 8
 
 
 @dataclass(frozen=True)
-class Flow:
+class ReadResult:
     """What came down from the storage and went through the scanner."""
 
     summary: DumpSummary
@@ -63,7 +63,7 @@ class BackupReader:
         self._sha256 = hashlib.sha256()
         self._object_bytes = 0
         self._started = time.monotonic()
-        self._flow: Flow | None = None
+        self._flow: ReadResult | None = None
 
     @property
     def object_bytes(self) -> int:
@@ -99,12 +99,12 @@ class BackupReader:
         """Where in the SQL the dump's own restrictions of psql stand, since the last call."""
         return self._scanner.take_restrictions()
 
-    def check(self) -> Flow:
+    def check(self) -> ReadResult:
         """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
         if self._flow:
             return self._flow
         summary = self._scanner.finish()
-        flow = Flow(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
+        flow = ReadResult(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
         if self._manifest:
             if flow.object_bytes != self._manifest.object_bytes:
                 raise BackupDamaged(
@@ -146,7 +146,7 @@ def _refusal(command: str) -> PgRoundtripError:
     return BackupDamaged(f"it holds a psql command: {command}", check=checklist.COMPLETE)
 
 
-def read_through(reader: BackupReader) -> Flow:
+def read_through(reader: BackupReader) -> ReadResult:
     """Check a whole backup and restore nothing."""
     for _ in reader.blocks():
         pass
