@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.blocks.core import Block
+
+import blocks
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"blocks": {"blocks"}, "tasks": {"tasks", "blocks"}, "flows": {"flows", "tasks", "blocks"}}
@@ -169,3 +173,9 @@ def test_what_is_loaded_by_what() -> None:
     assert {name: sorted({*found} & {*ruled[name], "fails"}) for name, found in loaded.items()} == {
         name: [] for name in ruled
     }
+
+
+def test_prefect_finds_the_blocks() -> None:
+    """`prefect block register -m blocks` looks at what a module has, and imports what it finds there."""
+    found = {name for name, member in inspect.getmembers(blocks) if Block.is_block_class(member)}
+    assert found == {"BackupPlan", "BackupStorage", "PostgresServer"}
