@@ -25,7 +25,6 @@ from tasks.engine.repository.identity import Database, read_identity
 from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, told_of_future
 from tasks.engine.servers.programs import Client, match_client
-from tasks.engine.stream.gzip_members import BLOCK_BYTES
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
 from tasks.engine.stream.upload import Upload
 from tasks.policy import LONG, ONCE, QUICK, called
@@ -225,8 +224,8 @@ def _tables(result: StreamResult) -> tuple[TableRecord, ...]:
             rows=t.rows,
             digest=t.digest,
             raw_bytes=t.raw_bytes,
-            member_offset=result.member_offsets[t.start // BLOCK_BYTES],
-            skip_bytes=t.start % BLOCK_BYTES,
+            member_offset=result.locate(t.start)[0],
+            skip_bytes=result.locate(t.start)[1],
         )
         for t in result.summary.tables.values()
     )

@@ -69,6 +69,10 @@ class StreamResult:
     # Where members begin in the object, for the blocks that a table begins in.
     member_offsets: dict[int, int] = field(default_factory=dict)
 
+    def locate(self, start: int) -> tuple[int, int]:
+        """Where a table stands that begins at `start` of the SQL: the gzip member's offset in the object, and the bytes to skip in it."""
+        return self.member_offsets[start // BLOCK_BYTES], start % BLOCK_BYTES
+
 
 def stream_dump(
     source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None
