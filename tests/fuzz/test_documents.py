@@ -200,4 +200,4 @@ def _at(document: Any, place: tuple[Any, ...]) -> Any:
 
 def _has_fields(place: tuple[Any, ...]) -> bool:
     """Whether an object has fields, and is no map of names that may be any."""
-    return not place or place[-1] not in ("extensions", "schema_parts")
+    return not place or place[-1] not in ("extensions", "schema_parts", "source_settings")
