@@ -21,11 +21,19 @@ _WAIT_S = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
+_takers: list[None] = []  # one for each confined program that runs
+
+
 def take_in_strays() -> set[int]:
-    """Have processes without a parent given to us from now on; returns the children that we have already."""
-    if _LIBC is not None:
-        _LIBC.prctl(_TAKE_IN, 1, 0, 0, 0)
+    """Have processes without a parent given to us until `end_strays`; returns the children that we have already."""
+    _takers.append(None)
+    _take_in(1)
     return set(_children())
+
+
+def _take_in(wanted: int) -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_TAKE_IN, wanted, 0, 0, 0)
 
 
 def end_strays(known: Collection[int]) -> None:
@@ -38,6 +46,9 @@ def end_strays(known: Collection[int]) -> None:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+    _takers.pop()
+    if not _takers:  # else others' orphans would stay with us as zombies
+        _take_in(0)
 
 
 def _children() -> Iterator[int]:
