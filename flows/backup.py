@@ -11,7 +11,6 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from blocks.config import DEFAULT
-from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
 from blocks.saved import translated
@@ -20,7 +19,7 @@ from flows.logs import log_plainly
 from flows.missed import newest_slot_only
 from flows.next_run import say_when_next
 from flows.parameters import PlanName
-from flows.prune import prune
+from flows.prune import continuing, prune
 from flows.run_names import named
 from tasks.backup import (
     commit_backup,
@@ -29,9 +28,10 @@ from tasks.backup import (
     name_backup,
     read_previous,
 )
-from tasks.engine.repository.catalog import OBJECT
+from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.repository import Repository
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
 from tasks.sweep import sweep_stale_uploads
 
@@ -62,34 +62,35 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
     """
     chosen_plan = resolve_plan(plan, frozenset({"database", "storage"}))
+    repository = Repository(chosen_plan.storage)
     source = inspect_source(chosen_plan)
-    wanted = name_backup(chosen_plan)
-    sweep_stale_uploads(chosen_plan)
-    before = read_previous(chosen_plan, source)
+    wanted = name_backup(repository)
+    sweep_stale_uploads(repository)
+    before = read_previous(chosen_plan, repository, source)
     begun = time.monotonic()
-    manifest = dump_to_storage(chosen_plan, source, wanted, before)
+    manifest = dump_to_storage(chosen_plan, repository, source, wanted, before.manifest)
     seconds = time.monotonic() - begun
-    commit_backup(chosen_plan, manifest)
-    publish_backup(plan, chosen_plan.storage, manifest, before, seconds)
-    pruned = _prune_after(chosen_plan)
+    made = commit_backup(repository, manifest)
+    publish_backup(plan, repository, manifest, before.manifest, seconds)
+    pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
     say_when_next("backup")
     return Completed(
         message=f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
-        data=BackupResult(**_result(manifest, chosen_plan.storage.key(manifest.name + OBJECT), seconds)),
+        data=BackupResult(**_result(manifest, made.key, seconds)),
     )
 
 
-def _prune_after(plan: Plan) -> str:
+def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> str:
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
-        with translated():
-            pruned = outcome(prune(plan.name, return_state=True))
+        with translated(), continuing(listing):
+            pruned = outcome(prune(plan, return_state=True))
         if isinstance(pruned, BaseException):
             raise pruned
         return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
-        publish_catalog(plan.name, plan.storage)
+        publish_catalog(plan, repository)
         return f"old ones could not be removed: {error.sentence}"
 
 

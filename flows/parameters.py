@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.engine.repository.catalog import LATEST
+from tasks.engine.repository.names import LATEST
 
 # As Prefect takes the names of blocks, which plans and servers are.
 BLOCK_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
 from prefect import flow
 from prefect.client.schemas import State
 from prefect.states import Completed
@@ -13,12 +18,35 @@ from flows.logs import log_plainly
 from flows.missed import newest_slot_only
 from flows.parameters import PlanName
 from flows.run_names import named
+from tasks.engine.repository.catalog import Listing
+from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.prune import plan_retention, remove_all
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
 from tasks.sweep import sweep_stale_uploads
 
 log_plainly()
+
+
+@dataclass(frozen=True)
+class _Backup:
+    """A backup that this prune is the end of: it has swept, and listed the bucket."""
+
+    listing: Listing | None
+
+
+# A parameter of the flow would be a field of its form.
+_backup: ContextVar[_Backup | None] = ContextVar("backup", default=None)
+
+
+@contextmanager
+def continuing(listing: Listing | None) -> Iterator[None]:
+    """Let a prune go on from what a backup has done: it need not sweep, nor list the bucket again."""
+    token = _backup.set(_Backup(listing))
+    try:
+        yield
+    finally:
+        _backup.reset(token)
 
 
 @flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
@@ -35,10 +63,12 @@ def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool =
         even_if_stale: Remove old backups although no recent one exists.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
-    decided = plan_retention(chosen_plan, even_if_stale=even_if_stale)
+    repository, backup = Repository(chosen_plan.storage), _backup.get()
+    decided = plan_retention(chosen_plan, repository, backup.listing if backup else None, even_if_stale=even_if_stale)
     if not dry_run:
-        sweep_stale_uploads(chosen_plan)
-        decided = remove_all(chosen_plan, decided)
+        if not backup:
+            sweep_stale_uploads(repository)
+        decided = remove_all(repository, decided)
     publish_retention(plan, decided, dry_run=dry_run)
-    publish_catalog(plan, chosen_plan.storage)
+    publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
     return Completed(message=retention_sentence(decided, dry_run=dry_run), data=decided)

@@ -14,6 +14,7 @@ from flows.parameters import BackupName, PlanName, ServerName
 from flows.run_names import named
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.repository import Repository
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 from tasks.wording import human_seconds
 
@@ -41,11 +42,12 @@ def restore(
             off for all of its restores.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
-    chosen, manifest = choose_named(chosen_plan, backup)
+    repository = Repository(chosen_plan.storage)
+    chosen, manifest = choose_named(chosen_plan, repository, backup)
     place = look_at_target(resolve_target(target), replace, manifest)
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
-    restored = how(chosen_plan, chosen, manifest, place, verify=verify and chosen_plan.restore_verify)
+    restored = how(repository, chosen, manifest, place, verify=verify and chosen_plan.restore_verify)
     what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
     return Completed(message=message, data=restored.summary.rows)

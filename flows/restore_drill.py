@@ -30,9 +30,11 @@ from tasks.drill import (
 )
 from tasks.engine.drill.query_file import Query
 from tasks.engine.repository import checks as checklist
-from tasks.engine.repository.catalog import LATEST, Backup
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.repository import Repository
 from tasks.rehearsal import Rehearsal
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
@@ -50,9 +52,10 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
         backup: Which backup: its name, as in the catalog, or `latest` for the newest; the plan's choice, or else the newest, when empty.
     """
     chosen_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
+    repository = Repository(chosen_plan.storage)
     queries = read_own_queries(chosen_plan)
     try:
-        chosen = choose_backup(chosen_plan, backup)
+        chosen = choose_backup(chosen_plan, repository, backup)
     except StorageError as error:
         if isinstance(error, ObjectMissing):
             raise
@@ -60,7 +63,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
             get_run_logger().error("%s", error)
         return _final_state(_unknown(error))
     started, begun = utc_now(), time.monotonic()
-    seen = _rehearse(chosen_plan, chosen, queries, begun)
+    seen = _rehearse(chosen_plan, repository, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
     by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
     limit = None if by_name else chosen_plan.drill.max_age_s
@@ -71,31 +74,31 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
         get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
-    _keep(chosen_plan, report)
+    _keep(plan, repository, report)
     return _final_state(report)
 
 
-def _rehearse(plan: Plan, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
+def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
     """Whatever keeps a drill from being carried out is part of its answer."""
     place = None
     try:
-        place = choose_ground(plan, chosen)
+        place = choose_ground(plan, repository, chosen)
         sweep_place(place)
-        return rehearse_restore(plan, chosen, place, queries, begun)
+        return rehearse_restore(plan, repository, chosen, place, queries, begun)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:
         return Rehearsal(place=place.kind if place else "", error=error)
 
 
-def _keep(plan: Plan, report: DrillReport) -> None:
+def _keep(plan: str, repository: Repository, report: DrillReport) -> None:
     """The verdict stands, whether or not the bucket can be told."""
     try:
-        store_report(plan, report)
+        store_report(repository, report)
     except PgRoundtripError as error:
         get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
-    publish_drill(plan.name, report)
-    publish_catalog(plan.name, plan.storage, report)
+    publish_drill(plan, report)
+    publish_catalog(plan, repository, report=report)
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, DatabaseError, EmptyBackup, Fault, PgRoundtripError, StorageError
-from blocks.s3.errors import REQUEST, UPLOAD
+from blocks.errors import ConfigurationError, DatabaseError, Fault, PgRoundtripError
+from blocks.s3.errors import REQUEST
 from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
@@ -19,14 +19,15 @@ from tasks.engine.dump.schema_text import RULES
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.text_settings import MONETARY
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository import catalog
+from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import Database, read_identity
 from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, told_of_future
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
-from tasks.engine.stream.upload import Upload
 from tasks.policy import LONG, ONCE, QUICK, called
 from tasks.reports.progress import DumpProgress
 from tasks.whose import folder_of, refusal, sharing
@@ -49,6 +50,14 @@ class Source:
     left_out: tuple[LeftOut, ...] = ()
     database: Database = field(default_factory=lambda: Database(""))
     settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What was there before a backup: the newest manifest, and all backups, as far as they could be read."""
+
+    manifest: Manifest | None = None
+    listing: Listing | None = None
 
 
 @task(**called("look at the source"), **QUICK)
@@ -87,37 +96,32 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
 
 
 @task(**called("name the backup"), **QUICK)
-def name_backup(plan: Plan) -> str:
+def name_backup(repository: Repository) -> str:
     """Find the name for a backup that begins now; a second later when that one is taken already."""
     moment = utc_now()
-    name = _free_name(plan, moment)
+    name = repository.free_name(moment)
     get_run_logger().info("Starting backup at %s", iso(moment))
     return name
 
 
-def _free_name(plan: Plan, moment: datetime) -> str:
-    while plan.storage.stat(plan.storage.key(catalog.name_at(moment) + catalog.OBJECT), UPLOAD):
-        moment += timedelta(seconds=1)
-    return catalog.name_at(moment)
-
-
 @task(**called("look at the backup before"), **ONCE)
-def read_previous(plan: Plan, source: Source) -> Manifest | None:
+def read_previous(plan: Plan, repository: Repository, source: Source) -> Previous:
     """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup.
 
     Raises ConfigurationError for the first one in a folder where another database keeps its own.
     """
-    now = utc_now()
+    now, listing = utc_now(), None
     try:
-        folder = folder_of(plan, source.database, what=REQUEST)
+        listing = Listing(tuple(repository.backups(REQUEST)), now)
+        folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
         last = newest_whole(folder.own, now)
-        return catalog.load_manifest(plan.storage, last) if last else None
+        return Previous(repository.manifest(last) if last else None, listing)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
-        return None
+        return Previous(None, listing)
 
 
 def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
@@ -129,19 +133,20 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
     if shared := sharing(plan, folder):
         logger.warning("%s\nHINT: %s", *shared)
     if odd := told_of_future(folder.backups, now):
-        logger.warning("In %s, %s\nHINT: %s", plan.storage.address, odd, WHEN_FUTURE)
+        logger.warning("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
 
 
 @task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)
-def dump_to_storage(plan: Plan, source: Source, name: str, before: Manifest | None = None) -> Manifest:
+def dump_to_storage(
+    plan: Plan, repository: Repository, source: Source, name: str, before: Manifest | None = None
+) -> Manifest:
     """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
 
     The manifest has the name that it got: an attempt whose last answer was lost may have left an object of this `name`, which
     may as well be another run's, so the next attempt takes another. How far it is, is shown against the size of the dump `before`, or else that of the database.
     """
     logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
-    name = _free_name(plan, catalog.taken_at(name) or started)
-    key = plan.storage.key(name + catalog.OBJECT)
+    name = repository.free_name(taken_at(name) or started)
     logger.info("Dumping database...")
     logger.info("Uploading to S3...")  # at the same time: the dump is nowhere but on its way
     expected_bytes = before.raw_bytes if before else size_bytes
@@ -149,7 +154,7 @@ def dump_to_storage(plan: Plan, source: Source, name: str, before: Manifest | No
         DumpProgress(name, expected_bytes, logger.info) as progress,
         running_dump(plan.source, source.client) as dump,
     ):
-        sink = Upload(plan.storage, key, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
+        sink = repository.begin(name, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
         result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
@@ -178,24 +183,11 @@ def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @task(**called("commit the backup"), **QUICK)
-def commit_backup(plan: Plan, manifest: Manifest) -> None:
-    """Look that the object is there with all its bytes, then write the manifest: from here on it is a backup."""
-    key = plan.storage.key(manifest.name + catalog.OBJECT)
-    found = plan.storage.stat(key, UPLOAD)
-    if found is None:
-        next(
-            plan.storage.list_objects(UPLOAD), None
-        )  # a bucket that is gone is no empty object, and a HEAD does not tell
-    if found is None or found.size_bytes == 0:
-        raise EmptyBackup(key)
-    if found.size_bytes != manifest.object_bytes:
-        raise StorageError(
-            f"{key}: {manifest.object_bytes} bytes were sent, {found.size_bytes} are there",
-            message="S3 upload failed",
-            hint="the storage lost part of the upload; the next backup tries again",
-        )
-    plan.storage.put(plan.storage.key(manifest.name + catalog.MANIFEST), manifest.encode())
-    get_run_logger().info("Backup completed successfully: %s", key)
+def commit_backup(repository: Repository, manifest: Manifest) -> Backup:
+    """Write the manifest of an object that is there with all its bytes: from here on it is a backup."""
+    made = repository.commit(manifest)
+    get_run_logger().info("Backup completed successfully: %s", made.key)
+    return made
 
 
 def _manifest(plan: Plan, source: Source, name: str, started: datetime, result: StreamResult) -> Manifest:

@@ -23,6 +23,7 @@ from tasks.engine.drill.query_file import load_queries
 from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.psql import can_be_restricted
 from tasks.engine.servers.programs import Client, match_client
 from tasks.place import choose_place
@@ -75,7 +76,8 @@ def check_plan(plan: Plan) -> list[Finding]:
 def check_folder(plan: Plan) -> list[Finding]:
     """Whether another database keeps its backups in the folder, and whether a clock was wrong."""
     findings: list[Finding] = []
-    folder = _try(findings, "folder", lambda: folder_of(plan, what=REQUEST))
+    repository = Repository(plan.storage)
+    folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups(REQUEST)))
     if folder is None:
         return findings
     found = Finding("folder", "ok", "no other database's backups are in it")

@@ -7,25 +7,25 @@ from prefect import get_run_logger
 from blocks.config.plan import Plan
 from blocks.errors import BackupError, NoBackups
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
-from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import Folder, apart, databases_in
 from tasks.engine.repository.identity import in_words
 from tasks.engine.repository.newest import WHEN_FUTURE, newest, told_of_future
+from tasks.engine.repository.repository import Repository
 from tasks.whose import folder_of, said_of_others
 
 
-def choose(plan: Plan, name: str | None, *, in_turn: bool = False) -> Backup:
+def choose(plan: Plan, repository: Repository, name: str | None, *, in_turn: bool = False) -> Backup:
     """Take the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
 
     Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises BackupError.
     """
-    folder, now = folder_of(plan), utc_now()
+    folder, now = folder_of(plan, backups=repository.backups()), utc_now()
     if name:
-        return _noted(folder, catalog.named(folder.backups, name))
+        return _noted(folder, named(folder.backups, name))
     if odd := told_of_future(folder.backups, now):
-        get_run_logger().warning("In %s, %s\nHINT: %s", plan.storage.address, odd, WHEN_FUTURE)
-    groups = _candidates(plan, folder)
+        get_run_logger().warning("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
+    groups = _candidates(folder)
     newest_of_each = [found for found in (newest(group, now) for group in groups) if found]
     if not newest_of_each:
         raise NoBackups
@@ -37,15 +37,15 @@ def choose(plan: Plan, name: str | None, *, in_turn: bool = False) -> Backup:
             message="Several databases keep their backups in this folder",
             hint="restore one by its name, or say with BACKUPS_OF which database is meant",
         )
-    found = min(newest_of_each, key=lambda b: _last_drill(plan, next(g for g in groups if b in g)))
+    found = min(newest_of_each, key=lambda b: _last_drill(repository, next(g for g in groups if b in g)))
     get_run_logger().warning(
         "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",
-        plan.storage.address, _named([found]), "say with BACKUPS_OF or DATABASE_URL which database is meant",
+        folder.address, _named([found]), "say with BACKUPS_OF or DATABASE_URL which database is meant",
     )  # fmt: skip
     return found
 
 
-def _candidates(plan: Plan, folder: Folder) -> list[list[Backup]]:
+def _candidates(folder: Folder) -> list[list[Backup]]:
     """The plan's own backups, else what may be its own from before a move; by database where it is not known which is meant."""
     database, own = folder.whose.database, folder.own
     if own or not folder.others:
@@ -53,7 +53,7 @@ def _candidates(plan: Plan, folder: Folder) -> list[list[Backup]]:
         return [own] if known else apart(own)
     if not folder.moved:
         raise NoBackups(
-            said_of_others(plan, folder), hint="restore or drill one of them by its name, or look at BACKUP_PREFIX"
+            said_of_others(folder), hint="restore or drill one of them by its name, or look at BACKUP_PREFIX"
         )
     get_run_logger().warning(
         "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to it if it is the same database",
@@ -72,9 +72,9 @@ def _named(backups: list[Backup]) -> str:
     return ", ".join(f"{b.name} of {b.origin.database if b.origin else 'nobody knows what'}" for b in backups)
 
 
-def _last_drill(plan: Plan, group: list[Backup]) -> float:
+def _last_drill(repository: Repository, group: list[Backup]) -> float:
     """When a database was last drilled; never is the longest ago."""
     for backup in reversed(group):
-        if report := catalog.load_report(plan.storage, backup):
+        if report := repository.report(backup):
             return report.started_at.timestamp()
     return 0.0

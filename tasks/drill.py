@@ -13,11 +13,12 @@ from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.engine.drill import verdict
 from tasks.engine.drill.query_file import Query, load_queries
-from tasks.engine.repository import catalog
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Check, DrillReport, Verdict
+from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.scratch import sweep_scratch_databases
 from tasks.place import Place, choose_place, sweep, version_of
 from tasks.policy import LONG, QUICK, called
@@ -35,9 +36,9 @@ _OTHER_SCHEMA = (
 
 
 @task(**called("choose the backup"), **QUICK)
-def choose_backup(plan: Plan, name: str | None) -> Backup:
+def choose_backup(plan: Plan, repository: Repository, name: str | None) -> Backup:
     """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
-    return choose(plan, None if name == catalog.LATEST else name or plan.drill.backup_file, in_turn=True)
+    return choose(plan, repository, None if name == LATEST else name or plan.drill.backup_file, in_turn=True)
 
 
 @task(**called("read the queries"), **QUICK)
@@ -52,9 +53,9 @@ def read_own_queries(plan: Plan) -> list[Query]:
 
 
 @task(**called("choose the place"), **QUICK)
-def choose_ground(plan: Plan, backup: Backup) -> Place:
+def choose_ground(plan: Plan, repository: Repository, backup: Backup) -> Place:
     """Choose where to restore to, by the plan and by the version that the backup was made with."""
-    return choose_place(plan, version_of(plan, backup))
+    return choose_place(plan, version_of(repository, backup))
 
 
 @task(**called("sweep temp databases"), **QUICK)
@@ -88,14 +89,16 @@ def _not_swept(error: PgRoundtripError) -> list[str]:
 
 @task(**called("rehearse the restore", "rehearse {backup.name}"), **LONG)
 def rehearse_restore(
-    plan: Plan, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
+    plan: Plan, repository: Repository, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
 ) -> Rehearsal:
     """Restore a backup into a place of its own, dump that, and compare.
 
     A retry begins from nothing, and has only the time that is left of the drill's, when that is known to have begun at `begun`.
     """
     return rehearse(
-        DrillJob(plan, backup, place, queries, get_run_logger(), time.monotonic() if begun is None else begun)
+        DrillJob(
+            plan, repository, backup, place, queries, get_run_logger(), time.monotonic() if begun is None else begun
+        )
     )
 
 
@@ -154,22 +157,12 @@ def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRound
 
 
 @task(**called("store the report"), **QUICK)
-def store_report(plan: Plan, report: DrillReport) -> None:
-    """Keep the report beside the backup; a key that may only read is warned about, the verdict stands.
-
-    A drill that came to no verdict says nothing about the backup, so it does not replace the report of one that did.
-    """
+def store_report(repository: Repository, report: DrillReport) -> None:
+    """Keep the report beside the backup; a key that may only read is warned about, the verdict stands."""
     try:
-        if report.verdict is Verdict.INCONCLUSIVE and _judged_before(plan, report.backup):
+        if not repository.store_report(report):
             get_run_logger().info("The report of the last conclusive drill stays beside the backup")
-            return
-        plan.storage.put(plan.storage.key(report.backup + catalog.REPORT), report.encode())
     except PgRoundtripError as error:
         if error.transient:
             raise
         get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
-
-
-def _judged_before(plan: Plan, name: str) -> bool:
-    report = catalog.report_of(plan.storage, name)
-    return report is not None and report.verdict is not Verdict.INCONCLUSIVE

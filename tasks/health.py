@@ -13,6 +13,7 @@ from blocks.errors import PgRoundtripError
 from blocks.s3.errors import REQUEST
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole, told_of_future
+from tasks.engine.repository.repository import Repository
 from tasks.whose import folder_of
 from tasks.wording import human_age, iso
 
@@ -49,8 +50,8 @@ def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) 
     parts: dict[str, str] = {}
     if backs_up:
         parts["database"] = _said(plan.source.ask)
-    backups: list[Backup] = []
-    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, what=REQUEST).own))
+    repository, backups = Repository(plan.storage), list[Backup]()
+    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, backups=repository.backups(REQUEST)).own))
     newest, odd = newest_whole(backups, now), told_of_future(backups, now)
     # Who only drills does not know how often another one backs up.
     if parts["storage"] == OK and backs_up:

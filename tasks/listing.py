@@ -8,13 +8,12 @@ from typing import Any
 
 from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ObjectMissing
-from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository import catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Database
 from tasks.engine.repository.newest import is_future
+from tasks.engine.repository.repository import Repository
 from tasks.wording import iso
 
 _AT_ONCE = 16
@@ -26,21 +25,22 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     `rows` is None for a foreign backup, and for one whose manifest cannot be read, or is gone since the listing was made;
     `verdict` for one never drilled.
     """
-    return read_entries(plan.storage, catalog.read_catalog(plan.storage))
+    repository = Repository(plan.storage)
+    return read_entries(repository, repository.backups())
 
 
-def read_entries(storage: ObjectStore, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
+def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
     """What the documents beside some backups say: two requests for each, `at_once` of them at the same time."""
     with ThreadPoolExecutor(at_once, "list") as pool:
-        return list(pool.map(lambda backup: _entry(storage, backup), backups))
+        return list(pool.map(lambda backup: _entry(repository, backup), backups))
 
 
-def _entry(storage: ObjectStore, backup: Backup) -> dict[str, Any]:
+def _entry(repository: Repository, backup: Backup) -> dict[str, Any]:
     try:
-        manifest = catalog.load_manifest(storage, backup)
+        manifest = repository.manifest(backup)
     except (BackupDamaged, ObjectMissing):
         manifest = None
-    report = catalog.load_report(storage, backup)
+    report = repository.report(backup)
     return {
         "name": backup.name,
         "database": manifest.database if manifest else None,

@@ -17,10 +17,10 @@ from prometheus_client.registry import Collector
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
 from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
+from tasks.engine.repository.repository import Repository
 from tasks.whose import folder_of
 from tasks.wording import tool_version
 
@@ -43,18 +43,18 @@ class Stock:
 
 def read_stock(plan: Plan) -> Stock:
     """Ask the bucket; one that does not answer is told as that, not as an empty one."""
-    now = utc_now()
+    now, repository = utc_now(), Repository(plan.storage)
     try:
-        backups = folder_of(plan).own
+        backups = folder_of(plan, backups=repository.backups()).own
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
         drilled = next((b for b in reversed(past) if b.has_report), None)
         return Stock(
             readable=True,
             backups=tuple(backups),
             newest=newest,
-            manifest=catalog.load_manifest(plan.storage, newest) if newest else None,
-            report=catalog.load_report(plan.storage, drilled) if drilled else None,
-            proven=catalog.newest_proven(plan.storage, past[-_LOOKED_AT:]),
+            manifest=repository.manifest(newest) if newest else None,
+            report=repository.report(drilled) if drilled else None,
+            proven=repository.newest_proven(past[-_LOOKED_AT:]),
         )
     except PgRoundtripError:
         return Stock(readable=False)

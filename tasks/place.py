@@ -11,9 +11,9 @@ from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
 from blocks.sql.server import Server
 from tasks.engine.dump.summary import DumpSummary
-from tasks.engine.repository import catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.cluster_objects import Surroundings
 from tasks.engine.restore.header import major_in, read_header
 from tasks.engine.servers.programs import Client, installed_clients, major_of, match_client, nearest
@@ -75,17 +75,17 @@ def _server_programs(clients: Iterable[Client], major: int) -> Client | None:
     return nearest(servers, major or max((c.major for c in servers), default=0))
 
 
-def version_of(plan: Plan, backup: Backup) -> int:
+def version_of(repository: Repository, backup: Backup) -> int:
     """The major version that a server must have for a backup: pg_dump's own, which may be newer than the source's.
 
     0 when the backup does not say; one that is damaged is told so when it is read.
     """
     try:
-        manifest = catalog.load_manifest(plan.storage, backup)
+        manifest = repository.manifest(backup)
         if manifest:
             majors = [major_of(v) for v in (manifest.server_version, manifest.client_version)]
             return max(majors) if all(majors) else 0
-        return major_in(read_header(plan.storage, backup))
+        return major_in(read_header(repository, backup))
     except (BackupDamaged, EmptyBackup):
         return 0
 

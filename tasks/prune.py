@@ -10,11 +10,11 @@ from prefect import get_run_logger, task
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog, retention
-from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository import retention
+from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.folder import Folder, apart, databases_in, look_into
-from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.repository import Repository
 from tasks.policy import QUICK, called
 from tasks.whose import HINT_SHARED, whose
 
@@ -22,11 +22,13 @@ _REFUSED = "give the keys the right to delete; what a lock on the bucket or the 
 
 
 @task(**called("plan the retention"), **QUICK)
-def plan_retention(plan: Plan, *, even_if_stale: bool = False) -> retention.PrunePlan:
-    """Decide about every backup in the bucket; removes nothing."""
-    backups = catalog.looked_into(plan.storage, catalog.read_catalog(plan.storage))
-    now = utc_now()
-    folder = look_into(plan.storage, whose(plan), backups)
+def plan_retention(
+    plan: Plan, repository: Repository, listing: Listing | None = None, *, even_if_stale: bool = False
+) -> retention.PrunePlan:
+    """Decide about every backup in the bucket; removes nothing. Lists them, unless a listing of a moment ago is given."""
+    listed = listing.backups if listing and listing.is_fresh(utc_now()) else repository.backups()
+    backups, now = repository.looked_into(listed), utc_now()
+    folder = look_into(repository, whose(plan), backups)
     policy = policy_of(plan, now, even_if_stale=even_if_stale)
     mine = [b for b in folder.backups if _is_mine(folder, plan.name, b)]
     decided = retention.decide_apart(_by_database(folder, mine), policy, now)
@@ -61,7 +63,7 @@ def _sparing_others(
     if spared and not plan.shared:
         get_run_logger().warning(
             "%s of another plan or database in %s stay\nHINT: %s",
-            counted(len(spared), "backup"), plan.storage.address, HINT_SHARED,
+            counted(len(spared), "backup"), folder.address, HINT_SHARED,
         )  # fmt: skip
     kept = [d for d in decided.decisions if d.backup.name in names]
     kept += [
@@ -84,26 +86,18 @@ def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> rete
 
 
 @task(**called("remove a backup", "remove {backup.name}"), **QUICK)
-def remove_backup(plan: Plan, backup: Backup) -> None:
-    """Delete one backup: its manifest before its object, so that what is listed as ours is whole at every moment.
-
-    The report, which came last, goes first: what is left of a removal that breaks off is then decided about as it was
-    before. One that says FAILED goes after the manifest, for without it the backup would be taken for a good one.
-    """
-    ends = (catalog.REPORT, catalog.MANIFEST, catalog.OBJECT)
-    if backup.verdict is Verdict.FAILED:
-        ends = (catalog.MANIFEST, catalog.REPORT, catalog.OBJECT)
-    for end in ends:
-        plan.storage.remove(plan.storage.key(backup.name + end))
+def remove_backup(repository: Repository, backup: Backup) -> None:
+    """Delete one backup."""
+    repository.remove(backup)
 
 
-def remove_all(plan: Plan, decided: retention.PrunePlan) -> retention.PrunePlan:
+def remove_all(repository: Repository, decided: retention.PrunePlan) -> retention.PrunePlan:
     """Carry a plan out, oldest first; returns it with what could not be removed now, and stays until next time, as kept."""
     done: list[retention.Decision] = []
     failures: dict[str, list[StorageError]] = {}
     away: StorageError | None = None
     for decision in decided.decisions:
-        problem = None if decision.keep else away or _problem_with(plan, decision.backup)
+        problem = None if decision.keep else away or _problem_with(repository, decision.backup)
         if problem:
             failures.setdefault(problem.message, []).append(problem)
             # A storage that went away answers none of the others either, after as many tries for each.
@@ -116,10 +110,10 @@ def remove_all(plan: Plan, decided: retention.PrunePlan) -> retention.PrunePlan:
     return carried_out
 
 
-def _problem_with(plan: Plan, backup: Backup) -> StorageError | None:
+def _problem_with(repository: Repository, backup: Backup) -> StorageError | None:
     """Remove one backup; says what was in the way, towards keeping data: it is no reason to fail a run that made one."""
     try:
-        remove_backup(plan, backup)
+        remove_backup(repository, backup)
     except StorageError as error:
         return error
     return None

@@ -28,11 +28,11 @@ from tasks.engine.drill.sql_checks import look_at_copy
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository import catalog
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible, passed, timed
 from tasks.engine.repository.manifest import Check, Manifest
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
 from tasks.engine.restore.psql import RestoreOptions, feed_psql
 from tasks.engine.restore.reader import BackupReader
@@ -65,6 +65,7 @@ class DrillJob:
     """What is to be rehearsed, and how."""
 
     plan: Plan
+    repository: Repository
     backup: Backup
     place: Place
     queries: Sequence[Query]
@@ -105,7 +106,7 @@ def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
     if not backup.object_bytes:
         raise EmptyBackup("the object has no bytes", check=checklist.OBJECT)
     seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
-    manifest = catalog.look_for_manifest(task.plan.storage, backup)
+    manifest = task.repository.manifest_even_unlisted(backup)
     if manifest is None:
         seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
         return None
@@ -123,7 +124,7 @@ def _restore(
     """Restore the backup, checking it as it flows; returns what was in it."""
     size, logger = human_bytes(task.backup.object_bytes), task.logger
     logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
-    reader = BackupReader(task.plan.storage, task.backup, manifest, keep_schema=True)
+    reader = BackupReader(task.repository, task.backup, manifest, keep_schema=True)
     in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
     manner = RestoreOptions(
         # A table that is made and filled in one transaction needs no write-ahead log there.
@@ -135,13 +136,13 @@ def _restore(
             flow = feed_psql(reader, scratch, ground.client, replace(manner, progress=progress.tell))
             progress.done()
     except (BackupDamaged, EmptyBackup):
-        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=True)
+        confirm_damage(task.repository, task.backup, manifest, reader, damaged=True)
         raise
     except StatementRefused:
-        confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        confirm_damage(task.repository, task.backup, manifest, reader, damaged=False)
         raise
     except RestoreFailed as error:
-        flow = confirm_damage(task.plan.storage, task.backup, manifest, reader, damaged=False)
+        flow = confirm_damage(task.repository, task.backup, manifest, reader, damaged=False)
         seen.checks += check_object(manifest, flow)
         raise explain_refusal(error, ground, reader, conditions_of(manifest, scratch, reader.seen)) from None
     seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
@@ -189,7 +190,7 @@ def _locale(task: DrillJob, manifest: Manifest | None) -> Locale:
     if manifest:
         return locale_of(manifest)
     with contextlib.suppress(BackupDamaged, EmptyBackup):  # which is told when it is read
-        encoding = encoding_in(read_header(task.plan.storage, task.backup))
+        encoding = encoding_in(read_header(task.repository, task.backup))
         return Locale(encoding, "C", "C") if encoding not in ("", "UTF8") else Locale()
     return Locale()
 

@@ -15,10 +15,11 @@ from tasks.engine.drill.round_trip import check_contents
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository import catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.manifest import Manifest, Verdict
+from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.psql import RestoreOptions, feed_psql
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
@@ -32,17 +33,17 @@ from tasks.wording import human_bytes
 
 
 @task(**called("choose the backup"), **QUICK)
-def choose_named(plan: Plan, name: str) -> tuple[Backup, Manifest | None]:
+def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
-    backup = choose(plan, None if name == catalog.LATEST else name)
-    _warn_of_failure(plan, backup)
-    return backup, catalog.look_for_manifest(plan.storage, backup)
+    backup = choose(plan, repository, None if name == LATEST else name)
+    _warn_of_failure(repository, backup)
+    return backup, repository.manifest_even_unlisted(backup)
 
 
-def _warn_of_failure(plan: Plan, backup: Backup) -> None:
+def _warn_of_failure(repository: Repository, backup: Backup) -> None:
     """Say that a drill has failed this backup; whoever has no better one may want it all the same."""
     with contextlib.suppress(PgRoundtripError):  # a report that cannot be read keeps nobody from a restore
-        report = catalog.report_of(plan.storage, backup.name)
+        report = repository.report_even_unlisted(backup.name)
         if report and report.verdict is Verdict.FAILED:
             hint = "pg-roundtrip list shows which backups are PROVEN"
             get_run_logger().warning("The newest drill of %s FAILED: %s\nHINT: %s", backup.name, report.cause, hint)
@@ -56,7 +57,7 @@ def look_at_target(database: Server, replace: bool, manifest: Manifest | None = 
 
 @task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **READING)
 def restore_and_swap(
-    plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
+    repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:
     """Restore under a temporary name; the target's name goes to it only when all of it is right.
 
@@ -67,8 +68,8 @@ def restore_and_swap(
     with scratch_database(target.maintenance, "restore", locale_of(manifest), utc_now(), logger.warning) as fresh:
         logger.info("Restoring %s (%s) into %s", backup.name, human_bytes(backup.object_bytes), fresh.database)
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
-            reader = BackupReader(plan.storage, backup, manifest)
-            with read_twice(plan.storage, backup, manifest, reader):
+            reader = BackupReader(repository, backup, manifest)
+            with read_twice(repository, backup, manifest, reader):
                 flow = feed_psql(reader, fresh, client, RestoreOptions(progress=progress.tell, **read_under(manifest)))
             progress.done()
         if verify:
@@ -82,7 +83,7 @@ def restore_and_swap(
 
 @task(**called("restore in place", "restore {backup.name} in place"), **READING)
 def restore_in_place(
-    plan: Plan, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
+    repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:
     """Restore into the empty database that is there, for a role that may not create one, or an extension that is tied to its name.
 
@@ -94,15 +95,15 @@ def restore_in_place(
     client = match_client(target.facts.major)
     why = f"{target.tied} is tied to the database" if target.tied else "The role may not create databases"
     logger.info("%s: checking the whole backup, then restoring in place", why)
-    reader = BackupReader(plan.storage, backup, manifest)
-    with read_twice(plan.storage, backup, manifest, reader):
+    reader = BackupReader(repository, backup, manifest)
+    with read_twice(repository, backup, manifest, reader):
         checked = read_through(reader)
     atomic = not checked.summary.large_objects
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
-            reader = BackupReader(plan.storage, backup, manifest)
+            reader = BackupReader(repository, backup, manifest)
             manner = RestoreOptions(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
-            with read_twice(plan.storage, backup, manifest, reader):
+            with read_twice(repository, backup, manifest, reader):
                 flow = feed_psql(reader, target.database, client, manner)
             progress.done()
         if verify:

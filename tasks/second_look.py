@@ -14,7 +14,6 @@ from blocks.errors import (
     StatementRefused,
     StorageUnreachable,
 )
-from blocks.s3.client import ObjectStore
 from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
 from tasks.engine.drill.conditions import Conditions, explain, names_left_over
@@ -23,6 +22,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import monetary_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.cluster_objects import lacking_of
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.servers.programs import major_of
@@ -34,7 +34,7 @@ _OUT_OF_MEMORY = "53200"
 
 
 def confirm_damage(
-    storage: ObjectStore, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
+    repository: Repository, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
 ) -> ReadResult:
     """Read again what seemed to be `damaged`, or what a server refused: it may have been the network.
 
@@ -43,7 +43,7 @@ def confirm_damage(
     as the first time.
     """
     while True:
-        again = BackupReader(storage, backup, manifest, earlier=first, guarded=False)
+        again = BackupReader(repository, backup, manifest, earlier=first, guarded=False)
         try:
             flow = read_through(again)
         except (BackupDamaged, EmptyBackup) as fault:
@@ -59,15 +59,17 @@ def confirm_damage(
 
 
 @contextmanager
-def read_twice(storage: ObjectStore, backup: Backup, manifest: Manifest | None, reader: BackupReader) -> Iterator[None]:
+def read_twice(
+    repository: Repository, backup: Backup, manifest: Manifest | None, reader: BackupReader
+) -> Iterator[None]:
     """Let nothing be held against a backup, or the server, that one reading of it alone says."""
     try:
         yield
     except (BackupDamaged, EmptyBackup):
-        confirm_damage(storage, backup, manifest, reader, damaged=True)
+        confirm_damage(repository, backup, manifest, reader, damaged=True)
         raise
     except (RestoreFailed, StatementRefused):
-        confirm_damage(storage, backup, manifest, reader, damaged=False)
+        confirm_damage(repository, backup, manifest, reader, damaged=False)
         raise
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from prefect import get_run_logger, task
 
-from blocks.config.plan import Plan
 from blocks.errors import StorageError
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
+from tasks.engine.repository.repository import Repository
 from tasks.policy import ONCE, called
-
-STALE_UPLOAD = timedelta(days=1)
 
 
 @task(**called("sweep stale uploads"), **ONCE)
-def sweep_stale_uploads(plan: Plan) -> int:
+def sweep_stale_uploads(repository: Repository) -> int:
     """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
 
     A storage that does not let us look, cannot, or knows no such request is warned about: old parts cost money, but
@@ -24,10 +19,8 @@ def sweep_stale_uploads(plan: Plan) -> int:
     """
     swept = 0
     try:
-        for key, upload_id in plan.storage.list_uploads(STALE_UPLOAD, utc_now()):
-            if catalog.taken_at(key.removeprefix(plan.storage.key("")).removesuffix(catalog.OBJECT)):
-                plan.storage.abort_upload(key, upload_id)
-                swept += 1
+        for _ in repository.sweep(utc_now()):
+            swept += 1
     except StorageError as error:
         get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
     if swept:

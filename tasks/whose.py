@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from blocks.s3.errors import DOWNLOAD
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.folder import Folder, databases_in, look_into
 from tasks.engine.repository.identity import Database, Whose, databases_named, in_words, read_identity
+from tasks.engine.repository.repository import Repository
 
 # A database that is away must not hold up those who ask about its backups.
 _PATIENCE_S = "3"
@@ -31,10 +32,11 @@ def whose(plan: Plan, database: Database | None = None) -> Whose:
     return Whose(database, databases_named(plan.backups_of))
 
 
-def folder_of(plan: Plan, database: Database | None = None, *, what: str | None = None) -> Folder:
+def folder_of(plan: Plan, database: Database | None = None, *, backups: Iterable[Backup] | None = None) -> Folder:
     """The plan's folder, with its own backups told from others'."""
-    listed = read_catalog(plan.storage, plan.storage.list_objects(what or DOWNLOAD))
-    return look_into(plan.storage, whose(plan, database), listed)
+    repository = Repository(plan.storage)
+    listed = repository.backups() if backups is None else backups
+    return look_into(repository, whose(plan, database), listed)
 
 
 def _ask(server: Server) -> Database:
@@ -56,20 +58,22 @@ def refusal(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """Why a first backup must not go into this folder, and what to do; None where it may."""
     if plan.shared or folder.made_here or not folder.others:
         return None
-    return said_of_others(plan, folder), _hint(folder)
+    return said_of_others(folder), _hint(folder)
 
 
 def sharing(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """What to say each time while two databases share a folder."""
     if plan.shared or not folder.others:
         return None
-    return said_of_others(plan, folder), _hint(folder)
+    return said_of_others(folder), _hint(folder)
 
 
-def said_of_others(plan: Plan, folder: Folder) -> str:
+def said_of_others(folder: Folder) -> str:
     """Who else is there."""
     others = folder.others
-    return f"{plan.storage.address} keeps {counted(len(others), 'backup')} of another database: {in_words(databases_in(others))}"
+    return (
+        f"{folder.address} keeps {counted(len(others), 'backup')} of another database: {in_words(databases_in(others))}"
+    )
 
 
 def _hint(folder: Folder) -> str:

@@ -20,7 +20,7 @@ from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
+from tasks.engine.repository import names
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.servers.programs import Client
 from tests.browser import Site
@@ -75,7 +75,7 @@ def _past(bucket: ObjectStore, database: Server, client: Client) -> None:
     drilled = DrillReport(tool_version="1", backup=_ago(1, hours=2), verdict=Verdict.INCONCLUSIVE, cause="nobody knows", checks=(),
                           started_at=utc_now(), restore_seconds=0, seconds=0)  # fmt: skip
     # Else the service would drill it while others do.
-    bucket.put(bucket.key(drilled.backup + catalog.REPORT), drilled.encode())
+    bucket.put(bucket.key(drilled.backup + names.REPORT), drilled.encode())
 
 
 def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch)
     patched.delenv("VERIFY_DATABASE_URL")
     assert backup(return_state=True).is_completed()
     assert restore_drill(return_state=True).name == "PROVEN"
-    assert restore(catalog.LATEST) > 0
+    assert restore(names.LATEST) > 0
     assert prune(dry_run=True).removals == []
     with patched.context() as elsewhere:
         elsewhere.setenv("DATABASE_URL", f"postgresql://someone:secret@127.0.0.1:{free_ports(1)[0]}/shop")
@@ -96,4 +96,4 @@ def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch)
 
 
 def _ago(days: int, hours: int = 0) -> str:
-    return catalog.name_at(utc_now().replace(minute=0, second=0) - timedelta(days=days, hours=hours))
+    return names.name_at(utc_now().replace(minute=0, second=0) - timedelta(days=days, hours=hours))

@@ -24,8 +24,8 @@ from prefect.states import Completed, Crashed
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository.repository import Repository
 from tasks.whose import folder_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
@@ -143,8 +143,9 @@ def last_drill(plan: Plan) -> datetime | None:
     """
     now = utc_now()
     try:
-        backups = of_the_past(folder_of(plan).own, now)
-        reports = (catalog.load_report(plan.storage, b) for b in reversed(backups) if b.has_report)
+        repository = Repository(plan.storage)
+        backups = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
+        reports = (repository.report(b) for b in reversed(backups) if b.has_report)
         return next((r.started_at for r in reports if r and not is_future(r.started_at, now)), None)
     except PgRoundtripError:
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from shlex import quote
 
-from blocks.s3.client import ObjectStore
-from tasks.engine.repository.catalog import OBJECT
 from tasks.engine.repository.checks import counted, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.repository import Repository
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
 from tasks.wording import change, human_bytes, human_seconds, iso
@@ -17,10 +17,10 @@ _TABLES = 25
 
 @warned_only("The report of the backup")
 def publish_backup(
-    plan: str, storage: ObjectStore, manifest: Manifest, before: Manifest | None, seconds: float
+    plan: str, repository: Repository, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> None:
     """One report a backup; `seconds` is what dumping and storing took."""
-    text = backup_markdown(plan, storage, manifest, before, seconds)
+    text = backup_markdown(plan, repository, manifest, before, seconds)
     publish("backup", plan, f"{manifest.name}: {backup_sentence(manifest)}", text)
 
 
@@ -32,7 +32,7 @@ def backup_sentence(manifest: Manifest) -> str:
 
 
 def backup_markdown(
-    plan: str, storage: ObjectStore, manifest: Manifest, before: Manifest | None, seconds: float
+    plan: str, repository: Repository, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> str:
     """A backup for people: the figures first, then how to get it back, then the details."""
     raw, stored = human_bytes(manifest.raw_bytes), human_bytes(manifest.object_bytes)
@@ -42,8 +42,8 @@ def backup_markdown(
         f"({ratio:.1f} to 1), dumped and stored in {human_seconds(seconds)} ({human_bytes(speed)}/s of SQL)."
     )
     return "\n\n".join([
-        f"# {manifest.name}", summary, *warnings_shown(manifest.warnings), _compared(manifest, before), "## Restore it", _by_hand(plan, storage, manifest),
-        _largest(manifest), "## Details", facts(_details(storage, manifest)) + "\n",
+        f"# {manifest.name}", summary, *warnings_shown(manifest.warnings), _compared(manifest, before), "## Restore it", _by_hand(plan, repository, manifest),
+        _largest(manifest), "## Details", facts(_details(repository, manifest)) + "\n",
     ])  # fmt: skip
 
 
@@ -61,17 +61,17 @@ def _compared(manifest: Manifest, before: Manifest | None) -> str:
     return table(columns, rows)
 
 
-def _by_hand(plan: str, storage: ObjectStore, manifest: Manifest) -> str:
+def _by_hand(plan: str, repository: Repository, manifest: Manifest) -> str:
     """Commands with the target's URL left to the reader's environment; nothing in them is secret.
 
     No download goes into psql, which takes one that breaks off for the end of the data.
     """
     chosen = "" if plan == "default" else f" --plan {quote(plan)}"
-    file = manifest.name + OBJECT
-    place = quote(f"s3://{storage.bucket}/{storage.key(file)}")
+    file, store = manifest.name + OBJECT, repository.store
+    place = quote(f"s3://{store.bucket}/{store.key(file)}")
     return fenced(
         f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
-        f"# with none of our programs: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(storage.endpoint)} \\\n  {place} .\n"
+        f"# with none of our programs: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(store.endpoint)} \\\n  {place} .\n"
         f'echo "{manifest.sha256}  {file}" | sha256sum --check &&\n'
         f'  gunzip -c {file} | psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
     )  # fmt: skip
@@ -96,14 +96,14 @@ def _largest(manifest: Manifest) -> str:
     return f"## {'Largest tables' if rest else 'Tables'}\n\n{shown}{more}"
 
 
-def _details(storage: ObjectStore, manifest: Manifest) -> dict[str, str]:
+def _details(repository: Repository, manifest: Manifest) -> dict[str, str]:
     extensions = ", ".join(f"{name} {version}".strip() for name, version in manifest.extensions.items())
     return {
         "database": cell(f"{manifest.database}, PostgreSQL {manifest.server_version}, {manifest.encoding}"),
         "dumped by": f"pg_dump {cell(manifest.client_version)}, pg-roundtrip {cell(manifest.tool_version)}",
         "begun, ended": f"{iso(manifest.started_at)}, {iso(manifest.ended_at)}",
-        "bucket": cell(storage.bucket),
-        "key": f"`{storage.key(manifest.name + OBJECT)}`",
+        "bucket": cell(repository.store.bucket),
+        "key": f"`{repository.key(manifest.name)}`",
         "SHA-256": f"`{manifest.sha256}`",
         "compression": cell(manifest.compression),
         "schema": f"{counted(manifest.schema_statements, 'statement')}, digest `{manifest.schema_digest}`",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blocks.s3.client import ObjectStore
-from tasks.engine.repository.catalog import Backup, read_catalog
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.repository import Repository
 from tasks.listing import databases_shown, read_entries
 from tasks.reports.markdown import cell, table
 from tasks.reports.publish import publish, warned_only
@@ -30,10 +30,12 @@ _COLUMNS = {
 
 
 @warned_only("The catalog")
-def publish_catalog(plan: str, storage: ObjectStore, report: DrillReport | None = None) -> None:
+def publish_catalog(
+    plan: str, repository: Repository, backups: Sequence[Backup] | None = None, report: DrillReport | None = None
+) -> None:
     """One list of all backups; `report` is a drill's that the storage may not have been told."""
-    backups = read_catalog(storage)
-    entries = {entry["name"]: entry for entry in read_entries(storage, backups[-_READ:], _AT_ONCE)}
+    backups = repository.backups() if backups is None else backups
+    entries = {entry["name"]: entry for entry in read_entries(repository, backups[-_READ:], _AT_ONCE)}
     if report and report.backup in entries:
         entries[report.backup]["verdict"] = report.verdict.value
     publish("catalog", plan, _summary(backups), catalog_markdown(plan, backups, entries))

@@ -22,7 +22,7 @@ from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
 from tasks.drill import choose_ground, rehearse_restore, report_on
-from tasks.engine.repository import catalog
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.psql import feed_psql
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.servers.programs import match_client
@@ -32,11 +32,12 @@ Figures = dict[str, object]
 
 def backup(plan: Plan) -> Figures:
     """Dump to the storage, digests included; the time is that of the dump step, as in `backup --json`."""
-    source, name = inspect_source.fn(plan), name_backup.fn(plan)
+    repository = Repository(plan.storage)
+    source, name = inspect_source.fn(plan), name_backup.fn(repository)
     begun = time.monotonic()
-    manifest = dump_to_storage.fn(plan, source, name)
+    manifest = dump_to_storage.fn(plan, repository, source, name)
     seconds = time.monotonic() - begun
-    commit_backup.fn(plan, manifest)
+    commit_backup.fn(repository, manifest)
     return {"seconds": seconds, "rows": manifest.rows, "raw_bytes": manifest.raw_bytes}
 
 
@@ -44,8 +45,9 @@ def restore(plan: Plan) -> Figures:
     """Restore the newest backup into the fresh database that RESTORE_DATABASE_URL names, checking it on the way."""
     begun = time.monotonic()
     target = resolve_target(DEFAULT)
-    chosen = catalog.read_catalog(plan.storage)[-1]
-    reader = BackupReader(plan.storage, chosen, catalog.load_manifest(plan.storage, chosen))
+    repository = Repository(plan.storage)
+    chosen = repository.backups()[-1]
+    reader = BackupReader(repository, chosen, repository.manifest(chosen))
     flow = feed_psql(reader, target, match_client(target.inspect().major))
     return {"seconds": time.monotonic() - begun, "rows": flow.summary.rows, "raw_bytes": flow.summary.raw_bytes}
 
@@ -53,9 +55,10 @@ def restore(plan: Plan) -> Figures:
 def drill(plan: Plan) -> Figures:
     """Restore the newest backup where VERIFY_TARGET says, dump that again, compare, and make every other check."""
     begun, started = time.monotonic(), utc_now()
-    chosen = catalog.read_catalog(plan.storage)[-1]
-    place = choose_ground.fn(plan, chosen)
-    seen = rehearse_restore.fn(plan, chosen, place, [])
+    repository = Repository(plan.storage)
+    chosen = repository.backups()[-1]
+    place = choose_ground.fn(plan, repository, chosen)
+    seen = rehearse_restore.fn(plan, repository, chosen, place, [])
     seconds = time.monotonic() - begun
     report = report_on(chosen, seen, started, seconds)
     if report.verdict != "PROVEN":

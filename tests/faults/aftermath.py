@@ -16,8 +16,8 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows import cli
-from tasks.engine.repository.catalog import read_catalog
 from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.repository import Repository
 from tests.conftest import Ran, databases_of
 from tests.integration.objects import manifest_of, object_of
 from tests.processes import children_of
@@ -115,7 +115,7 @@ def await_that(condition: Callable[[], object], what: str) -> None:
 
 
 def _whole_backups(storage: ObjectStore) -> list[str]:
-    return [backup.name for backup in read_catalog(storage) if backup.has_manifest]
+    return [backup.name for backup in Repository(storage).backups() if backup.has_manifest]
 
 
 def _children() -> list[psutil.Process]:

@@ -20,10 +20,10 @@ from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine.dump import pg_dump as dump
-from tasks.engine.repository.catalog import name_at
+from tasks.engine.repository.names import name_at
+from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream import pipeline
-from tasks.engine.stream.upload import Upload
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.aftermath import Aftermath, await_that
 from tests.faults.conftest import Look

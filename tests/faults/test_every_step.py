@@ -26,7 +26,8 @@ from flows.prune import prune as prune_flow
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine.repository.catalog import name_at, read_catalog
+from tasks.engine.repository.names import name_at
+from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import UNFINISHED
 from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase, command_environment, databases_of
@@ -149,14 +150,14 @@ class Prune(Act):
     old = ("backup_20240207_143022", "backup_20240208_143022")
 
     def prepare(self) -> None:
-        newest = read_catalog(self.stage.storage)[-1].name
+        newest = Repository(self.stage.storage).backups()[-1].name
         for name in self.old:
             copied(self.stage.storage, name, newest)
 
     def again(self) -> None:
         ran = self.stage.flow_run(prune_flow)
         assert ran.result, ran.error
-        assert not set(self.old) & {b.name for b in read_catalog(self.stage.storage)}
+        assert not set(self.old) & {b.name for b in Repository(self.stage.storage).backups()}
 
     def may_go(self) -> frozenset[str]:
         return frozenset(self.old)
@@ -240,7 +241,7 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
     act.check()
     if by is signal.SIGTERM:
         after.assert_nothing_lost(removed=act.may_go())
-    for backup in read_catalog(stage.storage):
+    for backup in Repository(stage.storage).backups():
         if backup.has_manifest:
             assert_restorable(stage.storage, backup.name)
     left = pending(stage.storage)

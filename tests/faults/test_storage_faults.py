@@ -31,9 +31,10 @@ from flows.demo.services import Storage
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
-from tasks.engine.repository.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.repository.names import MANIFEST, OBJECT, name_at
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
-from tasks.engine.stream.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import FlowRun, NewDatabase, Ran, command_environment
 from tests.faults.aftermath import Aftermath, pending
@@ -153,7 +154,7 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
 def assert_backup(ran: Ran, storage: ObjectStore) -> None:
     """The run made the newest backup."""
     assert ran.error is None, ran.error
-    assert read_catalog(storage)[-1].name == ran.result.name
+    assert Repository(storage).backups()[-1].name == ran.result.name
 
 
 def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: Server, after: Aftermath) -> None:
@@ -452,7 +453,7 @@ def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small:
     rule = s3.on("PUT", re.escape(MANIFEST), error(403, "AccessDenied"))
     after.assert_said(run(backup_flow, small), DENIED)
     assert rule.done == 1
-    assert [b.has_manifest for b in read_catalog(after.storage)] == [False]
+    assert [b.has_manifest for b in Repository(after.storage).backups()] == [False]
     after.assert_nothing_lost()
     assert_the_next_succeeds(run, s3, small, after)
 
@@ -619,7 +620,7 @@ def test_a_listing_that_does_not_show_the_first_backup(s3: S3Proxy, run: Run, sm
     after.assert_said(run(restore_drill, small), "No backups found in S3")
     assert run(prune).result.decisions == ()
     s3.heal()
-    assert {b.name for b in read_catalog(after.storage)} == names
+    assert {b.name for b in Repository(after.storage).backups()} == names
     after.assert_nothing_lost()
     assert run(restore_drill, small).state == "PROVEN"
 
@@ -639,7 +640,7 @@ def test_a_listing_that_shows_old_backups_alone(
     assert (drilled.state, drilled.result.backup) == ("PROVEN", "backup_20240208_143022")
     assert [d.keep for d in run(prune).result.decisions] == [True, True]
     s3.heal()
-    assert read_catalog(storage)[-1].name == made.result.name
+    assert Repository(storage).backups()[-1].name == made.result.name
     after.assert_nothing_lost()
 
 
@@ -699,7 +700,7 @@ def test_a_listing_that_does_not_show_the_report_yet(
     s3.on("GET", "list-type=2", without(r"\.drill\.json"))
     assert {b.name for b in run(prune).result.removals} == {"backup_20240208_143022"}
     s3.heal()
-    assert NAME in {b.name for b in read_catalog(storage) if b.has_manifest}
+    assert NAME in {b.name for b in Repository(storage).backups() if b.has_manifest}
     after.assert_nothing_lost(removed=frozenset({"backup_20240208_143022"}))
 
 

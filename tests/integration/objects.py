@@ -21,11 +21,11 @@ from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.source_settings import read_settings
-from tasks.engine.repository import catalog
+from tasks.engine.repository import names
 from tasks.engine.repository.manifest import Manifest, read_manifest
+from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import scan_dump, stream_dump
-from tasks.engine.stream.upload import Upload
 from tests.plans import plan_of
 
 NAME = "backup_20240207_143022"
@@ -50,7 +50,7 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
     """Back a database up by the engine alone."""
     started, facts = utc_now(), server.inspect()
     with running_dump(server, client) as dump:
-        result = stream_dump(dump, Upload(storage, storage.key(name + catalog.OBJECT), facts.size_bytes), level)
+        result = stream_dump(dump, Upload(storage, storage.key(name + names.OBJECT), facts.size_bytes), level)
     with server.connect() as connection:
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
         roles, settings = read_roles(connection), read_settings(connection)
@@ -62,28 +62,28 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
 
 def manifest_of(storage: ObjectStore, name: str = NAME) -> Manifest:
     """A backup's manifest."""
-    return read_manifest(storage.get(storage.key(name + catalog.MANIFEST)), name)
+    return read_manifest(storage.get(storage.key(name + names.MANIFEST)), name)
 
 
 def put_manifest(storage: ObjectStore, manifest: Manifest, beside: str = "") -> None:
     """Store a manifest beside its backup, or beside another."""
-    storage.put(storage.key((beside or manifest.name) + catalog.MANIFEST), manifest.encode())
+    storage.put(storage.key((beside or manifest.name) + names.MANIFEST), manifest.encode())
 
 
 def without_manifest(storage: ObjectStore, name: str = NAME) -> None:
     """Make a backup a foreign one: without a manifest, and without our mark on its object."""
     put_object(storage, object_of(storage, name), name)
-    storage.remove(storage.key(name + catalog.MANIFEST))
+    storage.remove(storage.key(name + names.MANIFEST))
 
 
 def object_of(storage: ObjectStore, name: str = NAME) -> bytes:
     """A backup's object."""
-    return storage.get(storage.key(name + catalog.OBJECT))
+    return storage.get(storage.key(name + names.OBJECT))
 
 
 def put_object(storage: ObjectStore, data: bytes, name: str = NAME) -> None:
     """Replace a backup's object, as another tool would, and leave its manifest alone."""
-    storage.client.put_object(Bucket=storage.bucket, Key=storage.key(name + catalog.OBJECT), Body=data)
+    storage.client.put_object(Bucket=storage.bucket, Key=storage.key(name + names.OBJECT), Body=data)
 
 
 def put_forged(storage: ObjectStore, data: bytes, manifest: Manifest) -> None:

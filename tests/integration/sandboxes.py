@@ -18,6 +18,7 @@ from tasks.drill import report_on
 from tasks.engine.drill.query_file import Query
 from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Check, DrillReport
+from tasks.engine.repository.repository import Repository
 from tasks.place import Place
 from tasks.rehearsal import DrillJob, rehearse
 from tests.integration.objects import NAME
@@ -31,10 +32,10 @@ def rehearsed(
     storage: ObjectStore, place: Place, queries: Sequence[Query] = (), name: str = NAME, **fields: Any
 ) -> DrillReport:
     """The report of a rehearsal; raises what would be tried again. `fields` are the plan's, also beyond their bounds."""
-    plan = plan_of(storage, **fields)
-    backup = catalog.named(catalog.read_catalog(storage), name)
+    plan, repository = plan_of(storage, **fields), Repository(storage)
+    backup = catalog.named(repository.backups(), name)
     started, begun = utc_now(), time.monotonic()
-    seen = rehearse(DrillJob(plan, backup, place, queries, logging.getLogger("rehearsed")))
+    seen = rehearse(DrillJob(plan, repository, backup, place, queries, logging.getLogger("rehearsed")))
     return report_on(backup, seen, started, time.monotonic() - begun)
 
 

@@ -11,15 +11,9 @@ import pytest
 from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged
 from blocks.s3.client import StoredObject
-from tasks.engine.repository.catalog import (
-    MANIFEST,
-    REPORT,
-    REPORT_BYTES,
-    load_manifest,
-    name_at,
-    read_catalog,
-    report_of,
-)
+from tasks.engine.repository.catalog import backups_in
+from tasks.engine.repository.names import MANIFEST, REPORT, name_at
+from tasks.engine.repository.repository import REPORT_BYTES, Repository
 from tests.conftest import NewDatabase
 
 NAME = "backup_20260101_000000"
@@ -49,12 +43,12 @@ def test_a_document_that_is_none(plan: Plan, document: bytes) -> None:
     storage.put(storage.key(NAME + ".sql.gz"), b"")
     storage.put(storage.key(NAME + MANIFEST), document)
     storage.put(storage.key(NAME + REPORT), document)
-    backup = next(b for b in read_catalog(storage) if b.name == NAME)
+    backup = next(b for b in Repository(storage).backups() if b.name == NAME)
     with pytest.raises(BackupDamaged) as raised:
-        load_manifest(storage, backup)
+        Repository(storage).manifest(backup)
     assert len(raised.value.sentence) < 500
     assert "\x1b" not in raised.value.sentence
-    assert report_of(storage, NAME) is None
+    assert Repository(storage).report_even_unlisted(NAME) is None
 
 
 def test_no_more_is_read_than_may_be(plan: Plan) -> None:
@@ -63,7 +57,7 @@ def test_no_more_is_read_than_may_be(plan: Plan) -> None:
     storage.put(storage.key(NAME + REPORT), b" " * (64 << 20))
     tracemalloc.start()
     try:
-        assert report_of(storage, NAME) is None
+        assert Repository(storage).report_even_unlisted(NAME) is None
         assert tracemalloc.get_traced_memory()[1] < 4 * REPORT_BYTES
     finally:
         tracemalloc.stop()
@@ -76,7 +70,7 @@ def test_other_objects_in_the_folder_are_not_remembered(plan: Plan) -> None:
     many = (StoredObject(storage.key(f"{n:0900d}.sql.gz"), 1, moment) for n in range(50_000))
     tracemalloc.start()
     try:
-        found = read_catalog(storage, (o for part in (many, [StoredObject(ours, 1, moment)]) for o in part))
+        found = backups_in(storage.key(""), (o for part in (many, [StoredObject(ours, 1, moment)]) for o in part))
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()

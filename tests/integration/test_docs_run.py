@@ -17,7 +17,8 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports, running_prefect
 from tasks.clock import utc_now
-from tasks.engine.repository.catalog import MANIFEST, OBJECT, name_at, read_catalog
+from tasks.engine.repository.names import MANIFEST, OBJECT, name_at
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
 from tests.conftest import NewDatabase, command_environment
@@ -202,7 +203,7 @@ def test_a_failed_drill(
     bad = take_backup(storage, library, clients[16], name=name_at(utc_now() - timedelta(hours=1)))
     flipped_bit(storage, bad.name)
     said = paste(FAILED_DRILL, with_us, tmp_path)
-    *_, good = read_catalog(storage)
+    *_, good = Repository(storage).backups()
     assert f"FAILED: {bad.name}" in said
     assert "exit status 1" in said
     assert f"{good.name} is PROVEN" in said
@@ -221,7 +222,7 @@ def test_a_refused_prune(
     copied(storage, "backup_20240101_000000")
     said = paste(REFUSED_PRUNE, with_us, tmp_path)
     assert "Would delete 0 of 2 backups" in said
-    assert len(read_catalog(storage)) == 1
+    assert len(Repository(storage).backups()) == 1
 
 
 @pytest.mark.long

@@ -24,7 +24,7 @@ from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.drill import rehearse_restore
 from tasks.engine.drill.round_trip import contents_of
-from tasks.engine.repository import catalog
+from tasks.engine.repository import names
 from tasks.engine.repository.manifest import DrillReport, read_report
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database
@@ -87,7 +87,7 @@ def test_a_healthy_backup_is_proven_everywhere(
     ran = flow_run(restore_drill, library)
     state = httpx.get(f"{prefect_api}/flow_runs/{ran.run_id}").json()["state"]
     assert (state["type"], state["name"]) == ("COMPLETED", "PROVEN")
-    stored = read_report(storage.get(storage.key(NAME + catalog.REPORT)))
+    stored = read_report(storage.get(storage.key(NAME + names.REPORT)))
     assert stored == ran.result
     assert stored
     assert {c.result for c in stored.checks} == {"passed"}

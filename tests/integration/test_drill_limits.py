@@ -19,8 +19,8 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.restore_drill import restore_drill
 from tasks.engine.dump.pg_dump import DumpSource, running_dump
-from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.listing import list_catalog
 from tasks.place import Place
@@ -196,7 +196,7 @@ def test_a_backup_that_is_too_old_fails_for_its_age_alone(
     assert (done.status, said["verdict"]) == (1, "FAILED"), done.err
     assert [check["name"] for check in said["checks"] if check["result"] == "failed"] == ["backup age"]
     assert "the limit is 60 min" in said["cause"]
-    newest = catalog.newest_proven(storage, catalog.read_catalog(storage))
+    newest = Repository(storage).newest_proven(Repository(storage).backups())
     assert (newest and newest.name) == NAME
     assert [b["verdict"] for b in list_catalog(plan_of(storage))] == ["FAILED"]
 

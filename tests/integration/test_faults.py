@@ -20,10 +20,10 @@ from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import running_storage
 from tasks.engine.dump.pg_dump import running_dump
-from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
-from tasks.engine.stream.upload import Upload
 from tests.conftest import FlowRun, NewDatabase, StartedCommand
 from tests.processes import children_of, command_of
 
@@ -148,7 +148,7 @@ def test_a_dump_that_dies_once_is_tried_again(
     ran = flow_run(backup_flow, big, environ={"COMPRESSION_LEVEL": "1"})
     assert isinstance(ran.result, BackupResult), ran.error
     assert (ran.result.rows, len(attempts)) == (BIG, 2)
-    assert [b.name for b in read_catalog(storage) if b.has_manifest] == [ran.result.name]
+    assert [b.name for b in Repository(storage).backups() if b.has_manifest] == [ran.result.name]
     assert (len(list(storage.list_objects())), pending(storage), dumps_of()) == (2, [], [])
 
 
@@ -203,7 +203,7 @@ def test_a_command_that_is_killed_leaves_no_backup(
     assert list(storage.list_objects()) == []
     ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
     assert isinstance(ran.result, BackupResult), ran.error
-    assert [b.name for b in read_catalog(storage)] == [ran.result.name]
+    assert [b.name for b in Repository(storage).backups()] == [ran.result.name]
     for key, upload_id in pending(storage):
         storage.abort_upload(key, upload_id)
 
@@ -289,4 +289,4 @@ def test_a_manifest_that_cannot_be_written_fails_the_backup(
     monkeypatch.setattr(ObjectStore, "put", refusing)
     ran = flow_run(backup_flow, new_database(16))
     assert isinstance(ran.error, StorageError)
-    assert not any(b.has_manifest for b in read_catalog(storage))
+    assert not any(b.has_manifest for b in Repository(storage).backups())

@@ -18,11 +18,12 @@ from flows.backup import backup
 from flows.prune import prune
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at
+from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
+from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
-from tasks.engine.stream.upload import Upload
 from tasks.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest
@@ -34,7 +35,7 @@ Clients = dict[int, Client]
 
 def ago(**age: float) -> str:
     """The name of a backup that was taken so long ago."""
-    return catalog.name_at(utc_now() - timedelta(**age))
+    return name_at(utc_now() - timedelta(**age))
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_old_backups_go_after_a_backup(
 ) -> None:
     """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS goes with all that belongs to it."""
     ancient, old, young = taken(ago(days=30), ago(days=3.1), ago(days=2.9))
-    storage.put(storage.key(old + catalog.REPORT), b"{}")
+    storage.put(storage.key(old + REPORT), b"{}")
     storage.put(storage.key("backup_notes.txt"), b"somebody's own")
     made = flow_run(backup, library, environ={"BACKUP_RETENTION_DAYS": "3"})
     assert made.error is None
@@ -178,7 +179,7 @@ def test_what_is_listed_as_ours_is_whole_at_every_moment(
 
     monkeypatch.setattr(ObjectStore, "remove", watched)
     flow_run(prune)
-    assert removed.index(catalog.MANIFEST) < removed.index(catalog.OBJECT)
+    assert removed.index(MANIFEST) < removed.index(OBJECT)
 
 
 @pytest.mark.parametrize("step", range(1, 10))
@@ -192,8 +193,8 @@ def test_a_prune_that_dies_loses_nothing(
     """Interrupted before any of its requests to delete: what is listed with a manifest is whole, the newest stays, and the next prune ends the work."""
     names = taken(ago(minutes=5), *(ago(days=30 + n) for n in range(3)))
     for name, verdict in zip(names, ("PROVEN", "FAILED", "PROVEN", "INCONCLUSIVE"), strict=True):
-        storage.put(storage.key(name + catalog.OBJECT), object_of(storage, name), "application/gzip")
-        storage.put(storage.key(name + catalog.REPORT), report(name, Verdict(verdict)).encode())
+        storage.put(storage.key(name + OBJECT), object_of(storage, name), "application/gzip")
+        storage.put(storage.key(name + REPORT), report(name, Verdict(verdict)).encode())
     rule = {"BACKUP_KEEP_LAST": "1", "BACKUP_INTERVAL": "604800"}
     remove, requests = ObjectStore.remove, itertools.count(1)
 
@@ -206,7 +207,7 @@ def test_a_prune_that_dies_loses_nothing(
         patched.setattr(ObjectStore, "remove", dying)
         with pytest.raises(KeyboardInterrupt):
             flow_run(prune, environ=rule)
-    left = catalog.read_catalog(storage)
+    left = Repository(storage).backups()
     for found in left:
         if found.has_manifest:
             assert hashlib.sha256(object_of(storage, found.name)).hexdigest() == manifest_of(storage, found.name).sha256
@@ -216,7 +217,7 @@ def test_a_prune_that_dies_loses_nothing(
     monkeypatch.setattr("tasks.prune.utc_now", lambda: utc_now() + timedelta(days=1, minutes=5))
     flow_run(prune, environ=rule)
     assert [found.key.removeprefix(storage.key("")) for found in storage.list_objects()] == [
-        names[0] + end for end in (catalog.REPORT, catalog.MANIFEST, catalog.OBJECT)
+        names[0] + end for end in (REPORT, MANIFEST, OBJECT)
     ]
 
 
@@ -257,10 +258,10 @@ def test_a_manifest_that_never_came(
     (whole,) = taken(ago(minutes=5))
     half, lost, strangers = ago(hours=1), ago(hours=2), ago(hours=3)
     for name in (half, lost):
-        sink = Upload(storage, storage.key(name + catalog.OBJECT), 0)
+        sink = Upload(storage, storage.key(name + OBJECT), 0)
         sink.write(b"half a backup")
         sink.complete()
-    storage.put(storage.key(lost + catalog.REPORT), b"{}")  # it was drilled, so its manifest was there once
+    storage.put(storage.key(lost + REPORT), b"{}")  # it was drilled, so its manifest was there once
     put_object(storage, b"another tool's", strangers)
     rarely = {"BACKUP_INTERVAL": "604800"}
     assert reasons(flow_run(prune, environ=rarely).result)[half] == "keep: may be unfinished"

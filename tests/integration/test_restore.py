@@ -29,8 +29,8 @@ from blocks.sql.url import conninfo_url
 from flows.demo.services import Storage
 from flows.restore import restore
 from tasks.clock import utc_now
-from tasks.engine.repository.catalog import REPORT
 from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import REPORT
 from tasks.engine.restore.target import inspect_target, take_over
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database, sweep_scratch_databases

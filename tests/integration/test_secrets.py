@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
-from tasks.engine.repository.catalog import read_catalog
+from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment
 
 # Characters that have to be quoted in a URL, so that both spellings are looked for.
@@ -204,7 +204,7 @@ def test_the_dump_itself_holds_no_password(
     from gzip import decompress  # noqa: PLC0415
 
     assert watched("backup", DATABASE_URL=url_of(guarded, ROLE, PASSWORD))[0] == 0
-    (backup,) = read_catalog(storage)
+    (backup,) = Repository(storage).backups()
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
 
 

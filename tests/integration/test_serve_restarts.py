@@ -21,7 +21,7 @@ from blocks.sql.server import Server
 from flows.demo.services import Storage
 from flows.service.host import migrate
 from tasks.clock import utc_now
-from tasks.engine.repository import catalog
+from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment
 from tests.integration.objects import LIBRARY, told, until
 from tests.integration.proxy import Proxy, proxy_to
@@ -100,7 +100,7 @@ def test_killed_in_mid_backup(
         service.process.kill()
         service.process.wait()
         until(lambda: gone(children))
-    assert catalog.read_catalog(storage) == []
+    assert Repository(storage).backups() == []
     time.sleep(65)  # slots pass that nobody serves
     with running_service(environ, tmp_path, DATABASE_URL=url, BACKUP_INTERVAL="60") as service:
         service.await_line("1 runs were in progress when the service last stopped; they are marked as crashed")
@@ -145,7 +145,7 @@ def test_a_lost_volume(
     with running_service(environ, tmp_path, DATABASE_URL=url) as service:
         service.wait(lambda: "PROVEN" in service.states("restore-drill"), "the first drill")
     shutil.rmtree(tmp_path / "prefect")
-    (taken,) = (b.taken_at for b in catalog.read_catalog(storage))
+    (taken,) = (b.taken_at for b in Repository(storage).backups())
     with running_service(environ, tmp_path, DATABASE_URL=url) as service:
         waiting = service.wait(
             lambda: [r for r in service.runs("backup") if r["state_type"] == "SCHEDULED"], "a schedule"

@@ -16,7 +16,7 @@ from flows.restore import restore
 from flows.restore_drill import restore_drill
 from flows.service.runs import backup_due, last_backup
 from tasks.check import check_folder
-from tasks.engine.repository import catalog
+from tasks.engine.repository import names
 from tasks.listing import list_catalog
 from tasks.metrics import read_stock
 from tasks.whose import refused_folder
@@ -57,7 +57,7 @@ def test_the_second_is_refused_and_told_apart(
     assert isinstance(flow_run(restore, big, to=big, backup="latest").error, NoBackups)
 
     second = flow_run(backup, big, environ=SHARED).result.name
-    assert (last_backup(theirs), last_backup(ours)) == (catalog.taken_at(first), catalog.taken_at(second))
+    assert (last_backup(theirs), last_backup(ours)) == (names.taken_at(first), names.taken_at(second))
     assert [b.name for b in read_stock(theirs).backups] == [first]
     assert flow_run(restore_drill, shop, environ=SANDBOX).result.backup == first
     target = new_database(16)

@@ -17,7 +17,8 @@ from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
 from flows.demo.services import Storage
-from tasks.engine.stream.upload import Upload
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.upload import Upload
 from tasks.sweep import sweep_stale_uploads
 from tests.plans import plan_of
 
@@ -218,11 +219,11 @@ def test_stale_uploads_of_ours_are_swept(
         storage.put_part(key, upload_id, 1, b"x" * 1000)
     plan = plan_of(storage)
     monkeypatch.setattr("tasks.sweep.get_run_logger", lambda: logging.getLogger("test"))
-    assert sweep_stale_uploads.fn(plan) == 0
+    assert sweep_stale_uploads.fn(Repository(plan.storage)) == 0
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=5)
     assert {key for key, _ in storage.list_uploads(timedelta(days=1), tomorrow)} == {ours, foreign, deeper}
     monkeypatch.setattr("tasks.sweep.utc_now", lambda: tomorrow)
-    assert sweep_stale_uploads.fn(plan) == 1
+    assert sweep_stale_uploads.fn(Repository(plan.storage)) == 1
     assert sorted(pending(storage)) == sorted([foreign, deeper])
     assert pending(other) == [neighbour]
     for key in (foreign, deeper, neighbour):

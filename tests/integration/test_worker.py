@@ -35,7 +35,7 @@ from flows.demo.services import Storage, running_prefect
 from flows.deployments import ONE_AT_A_TIME, deployments_of
 from tasks.backup import DUMP_TAG
 from tasks.clock import utc_now
-from tasks.engine.repository.catalog import load_manifest, read_catalog
+from tasks.engine.repository.repository import Repository
 from tasks.plans import save_plan
 from tasks.wording import iso
 from tests.conftest import NewDatabase, command_environment
@@ -200,8 +200,8 @@ def test_twenty_plans_on_two_workers(
         300,
     )
     for name, plan in plans.items():
-        (backup,) = read_catalog(plan.storage)
-        manifest = load_manifest(plan.storage, backup)
+        (backup,) = Repository(plan.storage).backups()
+        manifest = Repository(plan.storage).manifest(backup)
         assert manifest
         assert (manifest.plan, manifest.database, manifest.rows) == (name, plan.source.database, 1000)
 
@@ -235,7 +235,7 @@ def test_only_the_newest_missed_slot_runs(
     assert newest.state_name == "Completed"
     assert older[0].state
     assert f"the run that was due at {iso(newest.expected_start_time)} stands for it" in str(older[0].state.message)  # type: ignore[arg-type]
-    assert len(read_catalog(storage)) == 1
+    assert len(Repository(storage).backups()) == 1
 
 
 def due(runs: list[FlowRun]) -> list[FlowRun]:
@@ -261,7 +261,7 @@ def test_a_worker_runs_the_deployments_of_prefect_yaml(
     workplace.prefect("--no-prompt", "deploy", "--all", cwd=tmp_path)
     workplace.start_worker()
     workplace.prefect("deployment", "run", "prune/default", "-p", "dry_run=true", "--watch")
-    (backup_now, *_) = eventually(lambda: read_catalog(storage))
+    (backup_now, *_) = eventually(lambda: Repository(storage).backups())
     deployment = ask(lambda client: client.read_deployment_by_name("backup/default"))
     (run, *_) = eventually(lambda: [r for r in runs_of(deployment.id) if r.state_name == "Completed"])
     assert run.auto_scheduled
@@ -301,4 +301,4 @@ def test_a_worker_that_is_told_to_stop_leaves_nothing(
     workplace.start_worker()
     ask(lambda client: client.create_flow_run_from_deployment(deployment))
     eventually(lambda: "Completed" in states(runs_of(deployment)))
-    assert len(read_catalog(storage)) == 1
+    assert len(Repository(storage).backups()) == 1

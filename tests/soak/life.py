@@ -18,7 +18,7 @@ import psutil
 from blocks.config.resolve import resolve_plan
 from flows.backup import backup
 from flows.restore_drill import restore_drill
-from tasks.engine.repository.catalog import name_at
+from tasks.engine.repository.names import name_at
 from tests.integration.objects import copied
 
 BACKUPS_A_ROUND = 5  # and one drill

@@ -17,7 +17,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
 from tasks.clock import utc_now
-from tasks.engine.repository.catalog import load_manifest, read_catalog
+from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment, databases_of
 from tests.integration.conftest import home
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY
@@ -85,10 +85,10 @@ def test_five_hundred_backups_and_a_hundred_drills(
 def assert_the_catalog_is_right(names: list[str], storage: ObjectStore) -> None:
     """Every backup that was taken is there with its own manifest, and what had expired is gone."""
     assert len(names) == len(set(names)) == BACKUPS
-    backups = read_catalog(storage)
+    backups = Repository(storage).backups()
     assert [b.name for b in backups] == names
     for backup in backups:
-        manifest = load_manifest(storage, backup)
+        manifest = Repository(storage).manifest(backup)
         assert manifest
         assert (manifest.rows, manifest.object_bytes) == (322, backup.object_bytes)
     assert sum(b.has_report for b in backups) == DRILLS

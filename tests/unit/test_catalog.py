@@ -15,20 +15,7 @@ from pydantic import SecretStr
 
 from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
 from blocks.s3.client import ObjectStore, StoredObject
-from tasks.engine.repository.catalog import (
-    MANIFEST,
-    OBJECT,
-    REPORT,
-    Backup,
-    load_manifest,
-    load_report,
-    looked_into,
-    name_at,
-    named,
-    newest_proven,
-    read_catalog,
-    taken_at,
-)
+from tasks.engine.repository.catalog import Backup, backups_in, named
 from tasks.engine.repository.manifest import (
     Check,
     DrillReport,
@@ -39,6 +26,8 @@ from tasks.engine.repository.manifest import (
     read_manifest,
     read_report,
 )
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.repository import Repository
 
 NOW = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
 FIRST, SECOND, THIRD = "backup_20261119_020713", "backup_20261120_020713", "backup_20261121_020713"
@@ -133,7 +122,7 @@ def test_what_is_listed() -> None:
         f"backups/{THIRD}{OBJECT}": b"333", f"backups/{THIRD}{MANIFEST}": b"{}", f"backups/{THIRD}{REPORT}": b"{}",
         f"backups/{FIRST}{OBJECT}": b"1", f"backups/{SECOND}{OBJECT}": b"22", f"backups/{SECOND}{MANIFEST}": b"{}",
     }  # fmt: skip
-    found = read_catalog(storage(objects))
+    found = Repository(storage(objects)).backups()
     assert [(b.name, b.object_bytes, b.has_manifest, b.has_report, b.foreign) for b in found] == [
         (FIRST, 1, False, False, True), (SECOND, 2, True, False, False), (THIRD, 3, True, True, False),
     ]  # fmt: skip
@@ -150,7 +139,7 @@ def test_what_is_listed() -> None:
 def test_what_is_no_backup(key: str) -> None:
     """Documents without an object, other names and other folders are not ours to list, and so never to remove."""
     objects = [StoredObject(key, 1, NOW), StoredObject(f"backups/{SECOND}{OBJECT}", 1, NOW)]
-    assert [b.name for b in read_catalog(storage({}), objects)] == [SECOND]
+    assert [b.name for b in backups_in("backups/", objects)] == [SECOND]
 
 
 @pytest.mark.parametrize(("prefix", "key"), [
@@ -159,7 +148,7 @@ def test_what_is_no_backup(key: str) -> None:
 def test_the_prefix_is_a_folder(prefix: str, key: str) -> None:
     """With or without slashes around it, and also when it is empty, the prefix is matched as a whole folder."""
     objects = {key: b"1", f"a/bc/{SECOND}{OBJECT}": b"1", f"a/b{SECOND}{OBJECT}": b"1", f"c/a/b/{SECOND}{OBJECT}": b"1"}
-    assert [b.key for b in read_catalog(storage(objects, prefix))] == [key]
+    assert [b.key for b in Repository(storage(objects, prefix)).backups()] == [key]
 
 
 @given(st.randoms(use_true_random=False))
@@ -168,12 +157,12 @@ def test_the_order_of_the_listing_does_not_matter(shuffle: Any) -> None:
     keys = [f"backups/{name}{end}" for name in (FIRST, SECOND, THIRD) for end in (OBJECT, MANIFEST, REPORT)]
     listing = [StoredObject(key, 1, NOW) for key in keys]
     shuffled = shuffle.sample(listing, len(listing))
-    assert read_catalog(storage({}), iter(shuffled)) == read_catalog(storage({}), listing)
+    assert backups_in("backups/", iter(shuffled)) == backups_in("backups/", listing)
 
 
 def test_choosing_a_backup() -> None:
     """By its name, with or without its ending; none is an error of its own."""
-    backups = read_catalog(storage({f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND)}))
+    backups = Repository(storage({f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND)})).backups()
     assert named(backups, FIRST) == named(backups, FIRST + OBJECT) == backups[0]
     for name in (THIRD, "backup_2026", FIRST + MANIFEST):
         with pytest.raises(ObjectMissing):
@@ -241,15 +230,19 @@ def test_documents_are_fetched_only_where_they_are() -> None:
         f"backups/{SECOND}{MANIFEST}": manifest(SECOND).encode(),
     }
     bucket = storage(objects)
-    foreign, ours = read_catalog(bucket)
-    assert (load_manifest(bucket, foreign), load_report(bucket, foreign), bucket.fetched) == (None, None, [])
-    assert load_manifest(bucket, ours) == manifest(SECOND)
+    foreign, ours = Repository(bucket).backups()
+    assert (Repository(bucket).manifest(foreign), Repository(bucket).report(foreign), bucket.fetched) == (
+        None,
+        None,
+        [],
+    )
+    assert Repository(bucket).manifest(ours) == manifest(SECOND)
 
 
 def test_a_report_that_went_away_is_none() -> None:
     """A report may be removed between the listing and the reading."""
     gone = Backup(FIRST, NOW, f"backups/{FIRST}{OBJECT}", 1, has_manifest=True, has_report=True)
-    assert load_report(storage({}), gone) is None
+    assert Repository(storage({})).report(gone) is None
 
 
 def proofs(**reports: bytes) -> FakeStorage:
@@ -262,7 +255,7 @@ def test_the_newest_proven_backup() -> None:
     bucket = proofs(**{
         FIRST: report(FIRST).encode(), SECOND: report(SECOND).encode(), THIRD: report(THIRD, Verdict.INCONCLUSIVE).encode(),
     })  # fmt: skip
-    found = newest_proven(bucket, read_catalog(bucket))
+    found = Repository(bucket).newest_proven(Repository(bucket).backups())
     assert found
     assert (found.name, len(bucket.fetched)) == (SECOND, 2)
 
@@ -280,7 +273,7 @@ def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Che
     drilled = report(THIRD).model_copy(update={"verdict": Verdict(verdict), "checks": checks})
     assert drilled.contents_hold is proven
     bucket = proofs(**{FIRST: report(FIRST).encode(), THIRD: drilled.encode()})
-    found = newest_proven(bucket, read_catalog(bucket))
+    found = Repository(bucket).newest_proven(Repository(bucket).backups())
     assert (found and found.name) == (THIRD if proven else FIRST)
 
 
@@ -290,13 +283,13 @@ def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Che
 def test_what_proves_nothing(data: bytes) -> None:
     """A failed drill, another backup's report and one that cannot be read prove nothing."""
     bucket = proofs(**{THIRD: data})
-    assert newest_proven(bucket, read_catalog(bucket)) is None
+    assert Repository(bucket).newest_proven(Repository(bucket).backups()) is None
 
 
 def looked_at(bucket: FakeStorage, *listed: str) -> list[tuple[bool, bool, Verdict | None, bool]]:
     """What is known of each backup after a look at it, when this is all that the listing shows."""
-    found = read_catalog(bucket, [StoredObject(f"backups/{file}", 1, NOW) for file in listed])
-    return [(b.has_manifest, b.has_report, b.verdict, b.unfinished) for b in looked_into(bucket, found)]
+    found = backups_in("backups/", [StoredObject(f"backups/{file}", 1, NOW) for file in listed])
+    return [(b.has_manifest, b.has_report, b.verdict, b.unfinished) for b in Repository(bucket).looked_into(found)]
 
 
 def beside(*ends: str, verdict: Verdict = Verdict.PROVEN) -> dict[str, bytes]:

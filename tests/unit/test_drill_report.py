@@ -198,7 +198,14 @@ def test_the_limit_of_the_age(max_age_s: int | None, age_s: int, result: str) ->
 def test_the_time_that_is_left() -> None:
     """It runs from when the drill began, whichever attempt this is; when it is over, nothing more is begun."""
     the_plan = dataclasses.replace(plan(), drill=DrillOptions(timeout_s=600))
-    task: Any = {"plan": the_plan, "backup": backup(foreign=True), "place": None, "queries": (), "logger": None}
+    task: Any = {
+        "plan": the_plan,
+        "repository": None,
+        "backup": backup(foreign=True),
+        "place": None,
+        "queries": (),
+        "logger": None,
+    }
     assert 599 < DrillJob(**task).remaining_s() <= 600
     assert 0 < DrillJob(**task, begun=time.monotonic() - 599).remaining_s() <= 1
     with pytest.raises(DrillTimedOut):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.config.schedule import Schedule
-from tasks.engine.repository.catalog import Backup, name_at
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER, from_future, in_reach, newest, newest_whole, told_of_future
 from tasks.health import Health, overdue
 from tasks.metrics import Stock, exposition

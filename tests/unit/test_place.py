@@ -18,7 +18,9 @@ from blocks.config.plan import Plan
 from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from tasks.engine.repository.catalog import MANIFEST, OBJECT, Backup
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.names import MANIFEST, OBJECT
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.place import Place, choose_place, version_of
 from tests.plans import plan_of
@@ -171,7 +173,7 @@ def backup(*, foreign: bool) -> Backup:
 def test_the_version_of_our_own_backups(server: str, client: str, expected: int) -> None:
     """The manifest says it; a pg_dump newer than its server may write what only a server of its own version reads."""
     document = manifest(server_version=server, client_version=client).encode()
-    assert version_of(plan_of(bucket(document=document)), backup(foreign=False)) == expected
+    assert version_of(Repository(bucket(document=document)), backup(foreign=False)) == expected
 
 
 HEADER = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {}\n-- Dumped by pg_dump version {}\n\nSET x;\n"
@@ -185,7 +187,7 @@ def test_the_version_of_foreign_backups(server: str, client: str, expected: int,
     """The first lines of a dump say it, in one gzip member or several."""
     rest = b"".join(gzip.compress(b"-- Dumped by pg_dump version 99\n") for _ in range(members - 1))
     data = gzip.compress(HEADER.format(server, client).encode()) + rest
-    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == expected
+    assert version_of(Repository(bucket(data)), backup(foreign=True)) == expected
 
 
 def test_the_version_stands_in_the_part_that_is_read() -> None:
@@ -193,14 +195,14 @@ def test_the_version_stands_in_the_part_that_is_read() -> None:
     rows = "".join(f"{n * 7919 % 1_000_003}\t{n * 104_729 % 999_983}\n" for n in range(60_000))
     data = gzip.compress(HEADER.format("16.4", "17.1").encode() + rows.encode())
     assert len(data) > 1 << 17
-    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == 17
+    assert version_of(Repository(bucket(data)), backup(foreign=True)) == 17
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress))
 def test_rubbish_has_no_version(data: bytes) -> None:
     """What is damaged is told so when it is read; for the choice of a place it has no version."""
-    assert version_of(plan_of(bucket(data)), backup(foreign=True)) == 0
-    assert version_of(plan_of(bucket(document=data)), backup(foreign=False)) == 0
+    assert version_of(Repository(bucket(data)), backup(foreign=True)) == 0
+    assert version_of(Repository(bucket(document=data)), backup(foreign=False)) == 0
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -213,4 +215,4 @@ def test_a_storage_that_does_not_answer_is_no_unknown_version(foreign: bool, mon
     monkeypatch.setattr(OneObject, "get", broken)
     monkeypatch.setattr(OneObject, "open_range", broken)
     with pytest.raises(StorageUnreachable):
-        version_of(plan_of(bucket()), backup(foreign=foreign))
+        version_of(Repository(bucket()), backup(foreign=foreign))

@@ -23,7 +23,7 @@ from blocks.s3.providers import (
     region_in,
 )
 from tasks.check import Finding, check_provider
-from tasks.engine.stream.upload import _MEMORY_PART_BYTES, Upload
+from tasks.engine.repository.upload import _MEMORY_PART_BYTES, Upload
 from tests.unit.test_requests import storage_of
 
 TB = 10**12

@@ -16,8 +16,10 @@ from pydantic import SecretStr
 
 from blocks.s3.client import ObjectStore
 from flows.terminal import show_catalog
-from tasks.engine.repository.catalog import Backup, name_at
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest, TableRecord
+from tasks.engine.repository.names import name_at
+from tasks.engine.repository.repository import Repository
 from tasks.reports import progress
 from tasks.reports.backup import backup_markdown, backup_sentence
 from tasks.reports.catalog import catalog_markdown
@@ -26,9 +28,9 @@ from tasks.reports.publish import artifact_key, warned_only
 from tasks.wording import change, human_seconds
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
-STORAGE = ObjectStore.at(
+REPOSITORY = Repository(ObjectStore.at(
     endpoint="https://s3.example.com", bucket="box", prefix="a folder", region="r", key_id="KEYID", secret=SecretStr("KEYSECRET")
-)  # fmt: skip
+))  # fmt: skip
 
 
 def manifest(
@@ -57,17 +59,17 @@ def backups(count: int) -> list[Backup]:
 def test_a_backup_is_compared_with_the_one_before() -> None:
     """Size, rows and tables with their change; the first backup says that there is nothing to compare with."""
     before = manifest(rows=800, object_bytes=5 << 20, name="backup_20261120_030000")
-    text = backup_markdown("default", STORAGE, manifest(), before, 2.0)
+    text = backup_markdown("default", REPOSITORY, manifest(), before, 2.0)
     assert "| object | 4.0M | 5.0M | ↘ -20.0 % |" in text
     assert "| rows | 1,000 | 800 | ↗ +25.0 % |" in text
     assert "| tables | 2 | 2 | → same |" in text
-    assert "There is no backup before" in backup_markdown("default", STORAGE, manifest(), None, 2.0)
+    assert "There is no backup before" in backup_markdown("default", REPOSITORY, manifest(), None, 2.0)
     assert backup_sentence(manifest(1)) == "1,000 rows of 1 table, 4.0M"
 
 
 def test_how_to_restore_by_hand() -> None:
     """Commands to paste, for a shell, and with no secret in them."""
-    text = backup_markdown("orders-eu", STORAGE, manifest(), None, 2.0)
+    text = backup_markdown("orders-eu", REPOSITORY, manifest(), None, 2.0)
     assert 'pg-roundtrip restore backup_20261121_030000 --to "$TARGET_URL" --plan orders-eu\n' in text
     assert "aws s3 cp --endpoint-url https://s3.example.com" in text
     assert "'s3://box/a folder/backup_20261121_030000.sql.gz' .\n" in text
@@ -78,7 +80,7 @@ def test_how_to_restore_by_hand() -> None:
 
 def test_the_tables_of_a_backup() -> None:
     """The largest of many; names cannot break the table."""
-    text = backup_markdown("default", STORAGE, manifest(40), None, 2.0)
+    text = backup_markdown("default", REPOSITORY, manifest(40), None, 2.0)
     rows = [line for line in text.splitlines() if line.startswith("| public.")]
     assert len(rows) == 25
     assert rows[0].startswith(r"| public.t0\|\`x\` | 1,000 |")

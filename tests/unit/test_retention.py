@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from blocks.config.plan import KEEP_RULES
 from blocks.config.settings import load_settings
-from tasks.engine.repository.catalog import Backup, name_at
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER
 from tasks.engine.repository.retention import UNFINISHED, Decision, Policy, PrunePlan, decide
 

@@ -1,28 +1,22 @@
-"""Name the objects of a backup, and read back from the bucket which backups there are.
+"""Read from a listing which backups there are.
 
-The bucket is the source of truth: what is listed here is what exists, whatever Prefect's database remembers.
+The bucket is the source of truth: what is listed there is what exists, whatever Prefect's database remembers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
-from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
-from blocks.s3.client import ObjectStore, StoredObject
+from blocks.errors import NoBackups, ObjectMissing
+from blocks.s3.client import StoredObject
 from tasks.engine.repository.identity import Origin
-from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, is_of_a_backup, taken_at
 
-OBJECT = ".sql.gz"
-MANIFEST = ".manifest.json"
-REPORT = ".drill.json"
-LATEST = "latest"  # instead of a name, the newest
-REPORT_BYTES = 4 << 20
-_AT_ONCE = 8
-_NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
+# So long what was listed is taken for what is there. An hour's dump later, somebody else may have removed some of it.
+_FRESH = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -30,7 +24,7 @@ class Backup:
     """One backup in the bucket. Without a manifest it is foreign: another tool made it.
 
     `stored_at` and `manifest_at` are when object and manifest came, by the storage's clock; `origin` is whose it is, where somebody looked. What the listing does not tell is there after
-    `looked_into`: the newest drill's verdict on its contents, and whether it is an object of ours whose manifest never came.
+    `Repository.looked_into`: the newest drill's verdict on its contents, and whether it is an object of ours whose manifest never came.
     """
 
     name: str
@@ -56,46 +50,54 @@ class Backup:
         return not self.has_manifest
 
 
-def name_at(moment: datetime) -> str:
-    """The name of a backup begun at a moment: `backup_YYYYMMDD_HHMMSS`, UTC."""
-    return f"backup_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+@dataclass(frozen=True)
+class Listing:
+    """All backups of a repository, oldest first, as they were at a moment."""
+
+    backups: tuple[Backup, ...]
+    read_at: datetime
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether it may still be decided by: nobody else had much time to change anything."""
+        return timedelta(0) <= now - self.read_at < _FRESH
+
+    def adding(self, backup: Backup) -> Listing:
+        """The same with a backup that was made since."""
+        others = [b for b in self.backups if b.name != backup.name]
+        return replace(self, backups=in_order([*others, backup]))
+
+    def without(self, names: Collection[str]) -> Listing:
+        """The same without backups that were removed since."""
+        return replace(self, backups=tuple(b for b in self.backups if b.name not in names))
 
 
-def taken_at(name: str) -> datetime | None:
-    """The moment in a backup's name; None when it is no such name."""
-    found = _NAME.match(name)
-    try:
-        return datetime.strptime(found[1], "%Y%m%d_%H%M%S").replace(tzinfo=UTC) if found else None
-    except ValueError:
-        return None
+def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ...]:
+    """The backups among the objects of a folder, oldest first. Only names that are exactly ours count; everything else is left alone.
 
-
-def read_catalog(storage: ObjectStore, objects: Iterable[StoredObject] | None = None) -> list[Backup]:
-    """List the backups, oldest first. Only names that are exactly ours count; everything else is left alone.
-
-    A manifest or report without its object is no backup.
+    A manifest or report without its object is no backup. Of a bucket's other objects, however many, none is remembered.
     """
-    folder = storage.key("")
     files: dict[str, StoredObject] = {}
-    for found in storage.list_objects() if objects is None else objects:
-        if found.key.startswith(folder) and _is_ours(file := found.key[len(folder) :]):
+    for found in objects:
+        if found.key.startswith(folder) and is_of_a_backup(file := found.key[len(folder) :]):
             files[file] = found
-    backups = []
-    for file, found in files.items():
-        name = file.removesuffix(OBJECT)
-        moment = taken_at(name) if file.endswith(OBJECT) else None
-        if moment:
-            beside = (name + MANIFEST in files, name + REPORT in files)
-            made = files[name + MANIFEST].modified_at if beside[0] else None
-            backups.append(
-                Backup(name, moment, found.key, found.size_bytes, *beside, found.modified_at, manifest_at=made)
-            )
-    return sorted(backups, key=lambda b: (b.taken_at, b.name))
+    return in_order(backup for file in files if (backup := _backup(file, files)))
 
 
-def _is_ours(file: str) -> bool:
-    """Whether a name is one of a backup's three: of a bucket's other objects, however many, none is remembered."""
-    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST, REPORT))
+def _backup(file: str, files: dict[str, StoredObject]) -> Backup | None:
+    found, name = files[file], file.removesuffix(OBJECT)
+    moment = taken_at(name) if file.endswith(OBJECT) else None
+    if moment is None:
+        return None
+    manifest = files.get(name + MANIFEST)
+    return Backup(
+        name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=name + REPORT in files,
+        stored_at=found.modified_at, manifest_at=manifest.modified_at if manifest else None,
+    )  # fmt: skip
+
+
+def in_order(backups: Iterable[Backup]) -> tuple[Backup, ...]:
+    """Some backups, oldest first."""
+    return tuple(sorted(backups, key=lambda b: (b.taken_at, b.name)))
 
 
 def named(backups: Sequence[Backup], name: str) -> Backup:
@@ -107,64 +109,3 @@ def named(backups: Sequence[Backup], name: str) -> Backup:
     if found is None:
         raise ObjectMissing(name)
     return found
-
-
-def load_manifest(storage: ObjectStore, backup: Backup) -> Manifest | None:
-    """Fetch a backup's manifest; None for a foreign backup."""
-    if backup.foreign:
-        return None
-    return read_manifest(storage.get(storage.key(backup.name + MANIFEST)), backup.name)
-
-
-def look_for_manifest(storage: ObjectStore, backup: Backup) -> Manifest | None:
-    """The same for one backup that matters: a listing may lag, and show an object without the manifest that it has."""
-    try:
-        return load_manifest(storage, replace(backup, has_manifest=True))
-    except ObjectMissing:
-        if backup.foreign:
-            return None
-        raise
-
-
-def load_report(storage: ObjectStore, backup: Backup) -> DrillReport | None:
-    """Fetch a backup's newest drill report; None when it was never drilled."""
-    return report_of(storage, backup.name) if backup.has_report else None
-
-
-def report_of(storage: ObjectStore, name: str) -> DrillReport | None:
-    """The same whatever a listing says, which may lag."""
-    try:
-        return read_report(storage.get(storage.key(name + REPORT), REPORT_BYTES))
-    except (ObjectMissing, BackupDamaged):
-        return None
-
-
-def looked_into(storage: ObjectStore, backups: Sequence[Backup]) -> list[Backup]:
-    """Add what only a request for each can tell: verdicts, and which objects of ours are unfinished.
-
-    A listing may lag: what it does not show yet is asked for by its name, and what it shows still, and is gone, is left out.
-    """
-    with ThreadPoolExecutor(_AT_ONCE, "look") as pool:
-        return [backup for backup in pool.map(lambda b: _looked_into(storage, b), backups) if backup]
-
-
-def _looked_into(storage: ObjectStore, backup: Backup) -> Backup | None:
-    report = report_of(storage, backup.name)
-    if report and report.backup == backup.name:
-        backup = replace(backup, has_report=True, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
-    if backup.has_manifest and (backup.verdict or not backup.has_report):
-        return backup
-    found = storage.stat(backup.key)
-    whole = storage.stat(storage.key(backup.name + MANIFEST)) is not None
-    # What was drilled was finished once.
-    unfinished = found is not None and found.ours and not whole and not backup.has_report
-    return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
-
-
-def newest_proven(storage: ObjectStore, backups: Sequence[Backup]) -> Backup | None:
-    """The newest of some backups, oldest first, whose last drill proved it; reads no more reports than it must."""
-    for backup in reversed(backups):
-        report = load_report(storage, backup)
-        if report and report.contents_hold and report.backup == backup.name:
-            return backup
-    return None

@@ -10,13 +10,11 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from blocks.errors import BackupDamaged, ObjectMissing
-from blocks.s3.client import ObjectStore
-from tasks.engine.repository.catalog import MANIFEST, Backup, load_manifest, read_catalog
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Database, Origin, Whose
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.repository import HEAD_BYTES, Repository
 
-# The fields that say whose it is come first, so that nobody need fetch all of a long manifest.
-_HEAD_BYTES = 4096
 _AT_ONCE = 16
 # What was read stays known while the process lives: a service looks every few seconds.
 _KNOWN_AT_MOST = 20_000
@@ -33,10 +31,11 @@ class _Head(BaseModel):
 
 @dataclass(frozen=True)
 class Folder:
-    """All backups in it, oldest first, and whose count."""
+    """All backups in it, oldest first, whose count, and where it is."""
 
     backups: tuple[Backup, ...]
     whose: Whose
+    address: str = ""
 
     @property
     def others(self) -> list[Backup]:
@@ -96,35 +95,35 @@ def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
     return list(groups.values())
 
 
-def look_into(storage: ObjectStore, whose: Whose, backups: Sequence[Backup] | None = None) -> Folder:
-    """Read whose each backup in the storage is; a request for each, once in the life of a process."""
-    found = read_catalog(storage) if backups is None else backups
+def look_into(repository: Repository, whose: Whose, backups: Iterable[Backup]) -> Folder:
+    """Read whose each backup is; a request for each, once in the life of a process."""
     with ThreadPoolExecutor(_AT_ONCE, "whose") as pool:
-        return Folder(tuple(pool.map(lambda b: replace(b, origin=_remembered(storage, b)), found)), whose)
+        told = tuple(pool.map(lambda b: replace(b, origin=_remembered(repository, b)), backups))
+    return Folder(told, whose, repository.address)
 
 
-def _remembered(storage: ObjectStore, backup: Backup) -> Origin | None:
+def _remembered(repository: Repository, backup: Backup) -> Origin | None:
     if backup.foreign:
         return None
-    key = (storage.endpoint, storage.address, backup.name, backup.stored_at, backup.manifest_at)
+    key = (repository.store.endpoint, repository.address, backup.name, backup.stored_at, backup.manifest_at)
     if backup.manifest_at is None:
-        return _read_origin(storage, backup)
+        return _read_origin(repository, backup)
     if key not in _known:
         if len(_known) >= _KNOWN_AT_MOST:
             _known.clear()
-        _known[key] = _read_origin(storage, backup)
+        _known[key] = _read_origin(repository, backup)
     return _known[key]
 
 
-def _read_origin(storage: ObjectStore, backup: Backup) -> Origin | None:
+def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
     """None for a manifest that cannot be read, or went away: it is nobody's until somebody looks closely."""
     try:
-        head = b"".join(storage.open_range(storage.key(backup.name + MANIFEST), 0, _HEAD_BYTES))
+        head = repository.manifest_head(backup.name)
         found: _Head | Manifest | None
         try:
             found = _Head.model_validate(from_json(head, allow_partial=True))
         except (ValidationError, ValueError):
-            found = load_manifest(storage, backup) if len(head) >= _HEAD_BYTES else None
+            found = repository.manifest(backup) if len(head) >= HEAD_BYTES else None
     except (BackupDamaged, ObjectMissing):
         return None
     if found is None or found.name != backup.name:

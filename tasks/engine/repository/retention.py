@@ -90,6 +90,10 @@ class PrunePlan:
         """The backups to remove, oldest first."""
         return [d.backup for d in self.decisions if not d.keep]
 
+    def remaining(self, *, dry_run: bool = False) -> list[Backup]:
+        """The backups that are there once it is carried out, oldest first; all of them where it is not."""
+        return [d.backup for d in self.decisions if d.keep or dry_run]
+
 
 def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> PrunePlan:
     """Apply the retention policy to a catalog, in any order; a backup that any rule keeps is kept.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from blocks.s3.client import ObjectStore
 from tasks.engine.dump.schema_text import ENCODING
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.repository import Repository
 from tasks.engine.stream.gzip_members import decompress
 
 _HEADER_BYTES = 1 << 16
@@ -16,9 +16,9 @@ _VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,
 _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
 
 
-def read_header(storage: ObjectStore, backup: Backup) -> bytes:
+def read_header(repository: Repository, backup: Backup) -> bytes:
     """How the SQL of a backup begins; raises BackupDamaged or EmptyBackup when that cannot be read."""
-    start = next(iter(storage.open_range(backup.key, 0, _HEADER_BYTES)), b"")
+    start = next(iter(repository.read(backup, 0, _HEADER_BYTES)), b"")
     return b"".join(islice(decompress([start]), 1))
 
 

@@ -17,12 +17,12 @@ from blocks.errors import (
     RestoreError,
     StatementRefused,
 )
-from blocks.s3.client import ObjectStore
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import major_of
 from tasks.engine.stream.gzip_members import decompress
 
@@ -44,7 +44,7 @@ class BackupReader:
 
     def __init__(
         self,
-        storage: ObjectStore,
+        repository: Repository,
         backup: Backup,
         manifest: Manifest | None,
         *,
@@ -56,7 +56,7 @@ class BackupReader:
         self.agrees = True  # with an earlier reading, as far as that one came
         self._reached = earlier.object_bytes if earlier else 0
         self._there = earlier.digest if earlier else b""
-        self._storage = storage
+        self._repository = repository
         self._backup = backup
         self._manifest = manifest
         self._scanner = DumpScanner(keep_schema=keep_schema)
@@ -121,7 +121,7 @@ class BackupReader:
         return flow
 
     def _object(self) -> Iterator[bytes]:
-        for chunk in self._storage.open_range(self._backup.key):
+        for chunk in self._repository.read(self._backup):
             self._compare(chunk)
             self._sha256.update(chunk)
             self._object_bytes += len(chunk)

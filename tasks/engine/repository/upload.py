@@ -13,10 +13,10 @@ from io import BytesIO
 from typing import IO, cast
 
 from blocks.errors import NoSpaceLeft, PgRoundtripError, StorageError
-from blocks.s3.client import ObjectStore
 from blocks.s3.errors import UPLOAD
 from blocks.s3.providers import MIB, next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
+from tasks.engine.repository.store import Store
 
 _PARALLEL_PARTS = 2
 # A run that is told to stop has a few seconds: then whoever told it kills it.
@@ -34,7 +34,7 @@ class Upload:
     request; a larger one in parts of which `_PARALLEL_PARTS` are under way at most, so memory stays bounded.
     """
 
-    def __init__(self, storage: ObjectStore, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
+    def __init__(self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
         self._storage = storage
         self._key = key
         self._provider = storage.provider
