@@ -1,0 +1,200 @@
+"""A repository keeps its promises on every storage that there is, and on the one in memory that other tests use."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from blocks.errors import EmptyBackup, ObjectMissing, StorageError
+from flows.demo.services import Storage
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.store import Store
+from tests.integration.s3_servers import running_moto, running_rclone
+from tests.memory_store import MemoryStore
+from tests.unit.test_catalog import FIRST, SECOND, THIRD, manifest, report
+
+_numbers = itertools.count(1)
+SERVERS = ["seaweedfs", "rclone", "moto", "memory"]
+# `rclone serve s3` keeps no metadata of an object, so half a backup is a foreign object there: it is kept for longer.
+KEEPS_NO_MARK = "rclone"
+# moto dates each upload to the same day of 2010.
+DATES_NO_UPLOAD = "moto"
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(
+    request: pytest.FixtureRequest, storage_server: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Storage | None]:
+    """Each S3 server in turn; None for the storage in memory."""
+    if request.param in ("rclone", "moto"):
+        start = running_rclone if request.param == "rclone" else running_moto
+        with start(tmp_path_factory.mktemp(request.param)) as running:
+            yield running
+    else:
+        yield storage_server if request.param == "seaweedfs" else None
+
+
+@pytest.fixture
+def store(server: Storage | None) -> Store:
+    """A folder of its own."""
+    folder = f"repository/{next(_numbers)}"
+    return server.store(folder) if server else MemoryStore(folder)
+
+
+@pytest.fixture
+def repository(store: Store) -> Repository:
+    """A repository that is empty."""
+    return Repository(store)
+
+
+def keep(repository: Repository, name: str, data: bytes = b"an object") -> None:
+    """Make a backup of these bytes."""
+    upload = repository.begin(name, len(data))
+    upload.write(data)
+    upload.complete()
+    repository.commit(manifest(name, object_bytes=len(data)))
+
+
+def files(store: Store) -> list[str]:
+    """What is in the folder."""
+    return sorted(found.key.removeprefix(store.key("")) for found in store.list_objects())
+
+
+def test_a_backup_begins_with_its_manifest(
+    repository: Repository, store: Store, request: pytest.FixtureRequest
+) -> None:
+    """Nothing is listed while the object is on its way, a foreign object before the manifest, and then a backup."""
+    assert repository.backups() == []
+    upload = repository.begin(FIRST, 100)
+    upload.write(b"an object")
+    assert repository.backups() == []
+    upload.complete()
+    (half,) = repository.looked_into(repository.backups())
+    marked = KEEPS_NO_MARK not in request.node.callspec.id
+    assert (half.has_manifest, half.unfinished) == (False, marked)
+    made = repository.commit(manifest(FIRST, object_bytes=9))
+    (listed,) = repository.backups()
+    assert (listed.name, listed.key, listed.object_bytes, listed.has_manifest) == (FIRST, made.key, 9, True)
+    assert repository.manifest(listed) == manifest(FIRST, object_bytes=9)
+    assert files(store) == [FIRST + MANIFEST, FIRST + OBJECT]
+
+
+def test_what_did_not_arrive_is_not_committed(repository: Repository, store: Store) -> None:
+    """An object that is missing, empty or of another size gets no manifest."""
+    with pytest.raises(EmptyBackup):
+        repository.commit(manifest(FIRST))
+    store.put(store.key(SECOND + OBJECT), b"")
+    with pytest.raises(EmptyBackup):
+        repository.commit(manifest(SECOND))
+    store.put(store.key(THIRD + OBJECT), b"short")
+    with pytest.raises(StorageError, match="9 bytes were sent, 5 are there"):
+        repository.commit(manifest(THIRD, object_bytes=9))
+    assert not [file for file in files(store) if file.endswith(MANIFEST)]
+
+
+def test_an_object_of_many_parts(repository: Repository, store: Store) -> None:
+    """A large object comes back byte for byte, whole and in ranges, and is invisible until it is complete."""
+    data = bytes(range(256)) * 4096 * 20
+    upload = repository.begin(FIRST, 0)
+    for start in range(0, len(data), 1 << 20):
+        upload.write(data[start : start + (1 << 20)])
+    assert files(store) == []
+    upload.complete()
+    repository.commit(manifest(FIRST, object_bytes=len(data)))
+    (backup,) = repository.backups()
+    assert b"".join(repository.read(backup)) == data
+    assert b"".join(repository.read(backup, 7 << 20, 300)) == data[7 << 20 :][:300]
+    assert b"".join(repository.read(backup, len(data) - 5)) == data[-5:]
+
+
+def test_an_upload_that_is_given_up(repository: Repository, store: Store) -> None:
+    """Neither an object nor parts stay."""
+    upload = repository.begin(FIRST, 0)
+    upload.write(b"x" * (20 << 20))
+    upload.abort()
+    assert files(store) == []
+    assert list(repository.sweep(datetime.now(UTC) + timedelta(days=3))) == []
+
+
+def test_stale_uploads_are_swept(repository: Repository, store: Store, request: pytest.FixtureRequest) -> None:
+    """What a killed run left is removed after a day, and no other tool's upload."""
+    killed = repository.key(FIRST)
+    store.begin_upload(killed)
+    store.begin_upload(store.key("of another tool"))
+    now = datetime.now(UTC)
+    if DATES_NO_UPLOAD not in request.node.callspec.id:
+        assert list(repository.sweep(now)) == []
+    assert list(repository.sweep(now + timedelta(days=2))) == [killed]
+    assert list(repository.sweep(now + timedelta(days=2))) == []
+
+
+def test_reports(repository: Repository) -> None:
+    """The newest conclusive report stays; one that came to no verdict does not replace it."""
+    keep(repository, FIRST)
+    (backup,) = repository.backups()
+    assert repository.report(backup) is None
+    assert repository.store_report(report(FIRST))
+    (backup,) = repository.backups()
+    assert repository.report(backup) == report(FIRST)
+    assert repository.store_report(report(FIRST, Verdict.FAILED))
+    assert not repository.store_report(report(FIRST, Verdict.INCONCLUSIVE))
+    assert [b.verdict for b in repository.looked_into(repository.backups())] == ["FAILED"]
+    assert repository.newest_proven(repository.backups()) is None
+
+
+def test_what_is_removed(repository: Repository, store: Store) -> None:
+    """All three files go, of this backup alone; what is gone already is no fault."""
+    for name in (FIRST, SECOND):
+        keep(repository, name)
+        repository.store_report(report(name))
+    first, second = repository.looked_into(repository.backups())
+    repository.remove(first)
+    repository.remove(first)
+    assert files(store) == [second.name + kind for kind in (REPORT, MANIFEST, OBJECT)]
+    with pytest.raises(ObjectMissing):
+        repository.manifest(first)
+
+
+def test_names_that_are_taken(repository: Repository) -> None:
+    """A backup never takes the name of another one."""
+    moment = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
+    assert repository.free_name(moment) == name_at(moment)
+    keep(repository, name_at(moment))
+    assert repository.free_name(moment) == name_at(moment + timedelta(seconds=1))
+    again = repository.begin(name_at(moment), 10)
+    again.write(b"another object")
+    with pytest.raises(StorageError, match="another backup took this name"):
+        again.complete()
+
+
+def test_neighbours_are_left_alone(server: Storage | None) -> None:
+    """A folder's name is matched whole, and what is in folders below it is not listed."""
+    number = next(_numbers)
+    shared: dict[str, bytes] = {}
+    stores = [server.store(f) if server else MemoryStore(f, shared)
+              for f in (f"near/{number}", f"near/{number}0", f"near/{number}/below")]  # fmt: skip
+    for store, name in zip(stores, (FIRST, SECOND, THIRD), strict=True):
+        keep(Repository(store), name)
+    assert [b.name for b in Repository(stores[0]).backups()] == [FIRST]
+
+
+@pytest.mark.parametrize("kind", [MANIFEST, REPORT, OBJECT])
+def test_the_order_of_writing_and_removing(kind: str) -> None:
+    """Object before manifest on the way in; report, manifest, object on the way out, also where a removal breaks off."""
+    store = MemoryStore()
+    repository = Repository(store)
+    keep(repository, FIRST)
+    repository.store_report(report(FIRST))
+    written = [key.removeprefix(store.key(FIRST)) for call, key in store.calls if call == "put"]
+    assert written == [OBJECT, MANIFEST, REPORT]
+    (backup,) = repository.looked_into(repository.backups())
+    store.calls.clear()
+    repository.remove(backup)
+    removed = [key.removeprefix(store.key(FIRST)) for call, key in store.calls if call == "remove"]
+    assert removed == [REPORT, MANIFEST, OBJECT]
+    assert removed.index(kind) <= removed.index(OBJECT)

@@ -1,0 +1,108 @@
+"""Keep objects in memory, as a storage does that never fails: for tests of what stands above the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+from blocks.errors import BackupDamaged, ObjectMissing
+from blocks.s3.client import DOCUMENT_BYTES, StoredObject
+from blocks.s3.providers import OTHER, Provider
+
+
+@dataclass
+class MemoryStore:
+    """A folder of objects, and the uploads that are under way. `foreign` objects do not bear our mark."""
+
+    folder: str = "backups"
+    objects: dict[str, bytes] = field(default_factory=dict)
+    moments: dict[str, datetime] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    uploads: dict[str, tuple[str, datetime, dict[int, bytes]]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    endpoint: str = "memory:"
+    bucket: str = "memory"
+    provider: Provider = OTHER
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return f"{self.bucket}/{self.folder}"
+
+    def key(self, name: str) -> str:
+        """The key of a file in the folder."""
+        return f"{self.folder}/{name}"
+
+    def list_objects(self, what: str = "") -> Iterator[StoredObject]:
+        """Everything in the folder, in S3's order."""
+        self.calls.append(("list", what))
+        found = sorted(k for k in self.objects if k.startswith(self.key("")))
+        return (StoredObject(k, len(self.objects[k]), self._moment(k)) for k in found)
+
+    def stat(self, key: str, what: str = "") -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)
+        """One object."""
+        self.calls.append(("stat", key))
+        if key not in self.objects:
+            return None
+        return StoredObject(key, len(self.objects[key]), self._moment(key), key not in self.foreign)
+
+    def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
+        """A small object."""
+        self.calls.append(("get", key))
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        if len(self.objects[key]) > limit_bytes:
+            raise BackupDamaged(f"{key} is larger than {limit_bytes:,} bytes", check="manifest")
+        return self.objects[key]
+
+    def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """A part of an object, in small pieces."""
+        self.calls.append(("read", key))
+        if key not in self.objects:
+            raise ObjectMissing(key)
+        data = BytesIO(self.objects[key][start : None if length is None else start + length])
+        while piece := data.read(1 << 16):
+            yield piece
+
+    def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:  # noqa: ARG002
+        """Store an object."""
+        self.calls.append(("put", key))
+        self.objects[key], self.moments[key] = data, datetime.now(UTC)
+        self.foreign.discard(key)
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        self.calls.append(("remove", key))
+        self.objects.pop(key, None)
+
+    def begin_upload(self, key: str) -> str:
+        """Start an upload."""
+        upload_id = f"upload {len(self.uploads)}"
+        self.uploads[upload_id] = (key, datetime.now(UTC), {})
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:  # noqa: ARG002
+        """Take one part."""
+        data = body if isinstance(body, bytes) else body.read()
+        self.uploads[upload_id][2][number] = data
+        return str(len(data))
+
+    def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Make the parts one object."""
+        parts = self.uploads.pop(upload_id)[2]
+        assert [str(len(parts[n])) for n in sorted(parts)] == list(tags)
+        self.put(key, b"".join(parts[n] for n in sorted(parts)))
+
+    def abort_upload(self, key: str, upload_id: str) -> None:  # noqa: ARG002
+        """Give an upload up."""
+        self.uploads.pop(upload_id, None)
+
+    def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
+        """The uploads that nobody completed."""
+        return [(key, i) for i, (key, begun, _) in self.uploads.items() if begun < now - older_than]
+
+    def _moment(self, key: str) -> datetime:
+        return self.moments.get(key, datetime(2026, 1, 1, tzinfo=UTC))
