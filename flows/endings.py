@@ -9,16 +9,18 @@ from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.schemas import State
+from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.states import Failed
 
-from blocks.errors import PgRoundtripError
+from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, code_in, family
 from blocks.saved import translated
 from flows import end_with_the_service
 from tasks.wording import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
+CAUSE_OF_CODE = {cls.code: cls.cause for cls in family()} | {op.code: op.cause for op in (UPLOAD, DOWNLOAD, REQUEST)}
 _newest_end: dict[UUID, State[Any]] = {}
 
 
@@ -65,5 +67,12 @@ def outcome(state: State[R]) -> R | BaseException:
 
 
 def sentence_and_hint(error: PgRoundtripError) -> str:
-    """An error in one line: `Cannot connect to database [db:5432/app] HINT: check …`."""
+    """An error in one line: `Cannot connect to database [db:5432/app] (PGR-DB-UNREACHABLE) HINT: check …`."""
     return visible(" ".join(error.lines()).removeprefix("ERROR: "))
+
+
+def cause_of(state: State[Any]) -> str:
+    """The label that metrics count a failed run by: that of its error's code; `killed` for one that did not end by itself."""
+    if state.type is StateType.CRASHED:
+        return "killed"
+    return CAUSE_OF_CODE.get(code_in(state.message or ""), PgRoundtripError.cause)

@@ -111,4 +111,5 @@ def _unknown(error: PgRoundtripError) -> DrillReport:
 def _final_state(report: DrillReport) -> State[DrillReport]:
     """The run's state carries the verdict, so that the history reads at a glance."""
     end = Completed if report.verdict is Verdict.PROVEN else Failed
-    return end(name=report.verdict.value, message=drill_sentence(report), data=report)
+    code = f" ({report.code})" if report.code else ""
+    return end(name=report.verdict.value, message=drill_sentence(report) + code, data=report)

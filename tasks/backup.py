@@ -8,8 +8,7 @@ from datetime import datetime
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, DatabaseError, Fault, PgRoundtripError
-from blocks.s3.errors import REQUEST
+from blocks.errors import REQUEST, ConfigurationError, DatabaseError, Fault, PgRoundtripError
 from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from blocks.config.environment import ignored_tmpdir
 from blocks.config.plan import Plan
 from blocks.config.settings import misspelled
-from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
+from blocks.errors import REQUEST, DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.s3.client import ObjectStore
-from blocks.s3.errors import REQUEST
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
 from tasks.clock import utc_now
@@ -165,9 +164,7 @@ def check_storage(plan: Plan) -> list[Finding]:
 
     def read() -> str:
         if storage.get(key) != content:
-            raise StorageError(
-                key, message="S3 request failed", hint="the storage returned other bytes than it was given"
-            )
+            raise StorageError(key, hint="the storage returned other bytes than it was given")
         return "an object reads back as it was written"
 
     def listed() -> str:

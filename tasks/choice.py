@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger
 
 from blocks.config.plan import Plan
-from blocks.errors import BackupError, NoBackups
+from blocks.errors import NoBackups, SeveralDatabases
 from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import Folder, apart, databases_in
@@ -18,7 +18,7 @@ from tasks.whose import folder_of, said_of_others
 def choose(plan: Plan, repository: Repository, name: str | None, *, in_turn: bool = False) -> Backup:
     """Take the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
 
-    Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises BackupError.
+    Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises SeveralDatabases.
     """
     folder, now = folder_of(plan, backups=repository.backups()), utc_now()
     if name:
@@ -32,11 +32,7 @@ def choose(plan: Plan, repository: Repository, name: str | None, *, in_turn: boo
     if len(newest_of_each) == 1:
         return newest_of_each[0]
     if not in_turn:
-        raise BackupError(
-            f"the newest are {_named(newest_of_each)}",
-            message="Several databases keep their backups in this folder",
-            hint="restore one by its name, or say with BACKUPS_OF which database is meant",
-        )
+        raise SeveralDatabases(f"the newest are {_named(newest_of_each)}")
     found = min(newest_of_each, key=lambda b: _last_drill(repository, next(g for g in groups if b in g)))
     get_run_logger().warning(
         "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",

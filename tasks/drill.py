@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import BackupDamaged, BackupError, EmptyBackup, PgRoundtripError
+from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, VerificationFailed
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.engine.drill import verdict
@@ -109,7 +109,7 @@ def report_on(
     checks, age = [*seen.checks, *_check_end(seen)], _check_age(started - backup.taken_at, max_age_s)
     judged, cause = _judge(checks, seen.error) if seen.error else _judge([*checks, age], None)
     summary = seen.summary
-    return DrillReport(
+    report = DrillReport(
         tool_version=tool_version(), backup=backup.name, verdict=judged, cause=cause,
         checks=checklist.completed([*checks, age], "the drill ended before"), place=seen.place, target_version=seen.target_version,
         started_at=started, age_seconds=round(max(0.0, (started - backup.taken_at).total_seconds()), 3),
@@ -117,6 +117,8 @@ def report_on(
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
         compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
     )  # fmt: skip
+    complaint = complaint_of(report, seen.error)
+    return report.model_copy(update={"code": complaint.code}) if complaint else report
 
 
 def _check_end(seen: Rehearsal) -> list[Check]:
@@ -152,8 +154,7 @@ def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRound
     failed = {c.name for c in report.checks if c.result == "failed"}
     if failed & (set(checklist.ALL) - {checklist.AGE}):
         return BackupDamaged(report.cause) if failed & _CONTENTS else BackupDamaged(report.cause, hint=_OTHER_SCHEMA)
-    hint = "the backup is what was dumped; look at what was dumped, and when"
-    return BackupError(report.cause, message="Verification failed", hint=hint)
+    return VerificationFailed(report.cause)
 
 
 @task(**called("store the report"), **QUICK)

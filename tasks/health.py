@@ -9,8 +9,7 @@ from typing import Any
 
 from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
-from blocks.errors import PgRoundtripError
-from blocks.s3.errors import REQUEST
+from blocks.errors import REQUEST, PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.engine.repository.repository import Repository

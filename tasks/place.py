@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from blocks.config.plan import Plan
-from blocks.errors import BackupDamaged, ClientMissing, EmptyBackup
+from blocks.errors import BackupDamaged, EmptyBackup, ServerProgramsMissing
 from blocks.sql.server import Server
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.catalog import Backup
@@ -52,7 +52,7 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
     """Choose the place for a backup of a major version (0 when that is not known).
 
     `auto` is the server that the plan names for drills, else a sandbox when server programs are installed, else
-    the database's own server. Raises ClientMissing when a sandbox was asked for and cannot be made, ConfigurationError
+    the database's own server. Raises ServerProgramsMissing when a sandbox was asked for and cannot be made, ConfigurationError
     when no server is named either.
     """
     if plan.drill.target == "database" or (plan.drill.target == "auto" and plan.drill.server):
@@ -62,9 +62,8 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
         return Place("sandbox", client=fitting)
     if plan.drill.target == "auto" and plan.server:
         return Place("database", server=plan.source)
-    raise ClientMissing(
+    raise ServerProgramsMissing(
         f"no server programs of PostgreSQL{f' {major} or newer' if major else ''} are installed",
-        message="The throwaway server could not be made",
         hint=f"apt-get install postgresql-{major or 18}, or set VERIFY_DATABASE_URL to a server for drills",
     )
 

@@ -7,7 +7,7 @@ import contextlib
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import DumpFailed, PgRoundtripError, RestoreError
+from blocks.errors import DumpFailed, NotCompared, OtherRows, PgRoundtripError
 from blocks.sql.server import Server
 from tasks.choice import choose
 from tasks.clock import utc_now
@@ -130,21 +130,15 @@ def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, clien
     except DumpFailed as error:
         if error.transient:
             raise
-        raise RestoreError(
+        raise NotCompared(
             error.context,
-            message="The restored rows could not be read, to compare them",
             hint="restore as a superuser, or pass --no-verify (RESTORE_VERIFY=false): the role may not read all that it restores",
         ) from None
     differences = [c.evidence for c in check_contents(manifest, flow.summary, seen) if c.result == "failed"]
     if differences:
-        hint = "nothing was changed in the target; restore with the server's settings and version as they were on the source"
         with restored.connect() as connection:
             money = not monetary and bool(tables_with_money(connection))
-        raise RestoreError(
-            "; ".join(differences),
-            message="The restored rows are not those of the backup",
-            hint=f"it may be money: {MONEY_HINT}" if money else hint,
-        )
+        raise OtherRows("; ".join(differences), hint=f"it may be money: {MONEY_HINT}" if money else None)
 
 
 def _tell_of_money(manifest: Manifest | None, restored: Server) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from blocks.errors import (
+    DOWNLOAD,
     BackupDamaged,
     EmptyBackup,
     PgRoundtripError,
@@ -14,7 +15,7 @@ from blocks.errors import (
     StatementRefused,
     StorageUnreachable,
 )
-from blocks.s3.errors import DOWNLOAD
+from blocks.sql import sqlstate
 from blocks.sql.server import Server
 from tasks.engine.drill.conditions import Conditions, explain, names_left_over
 from tasks.engine.dump.roles import left_over_roles
@@ -27,10 +28,6 @@ from tasks.engine.restore.cluster_objects import lacking_of
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.servers.programs import major_of
 from tasks.place import Ground
-
-# What a server says of a role or a tablespace that it has not; the words are in its own language.
-_UNDEFINED = ("42704", "22023")
-_OUT_OF_MEMORY = "53200"
 
 
 def confirm_damage(
@@ -54,7 +51,7 @@ def confirm_damage(
                 continue
         if damaged or not again.agrees:
             hint = "the network or the storage gave other bytes the second time; try again"
-            raise StorageUnreachable(backup.key, message=DOWNLOAD, hint=hint) from None
+            raise StorageUnreachable(backup.key, during=DOWNLOAD, hint=hint) from None
         return flow
 
 
@@ -111,7 +108,7 @@ def explain_refusal(
         return RestoreError(f"{versions}: {error.context}", hint=hint)
     if role := names_left_over(error.sqlstate, error.context, conditions):
         return _left_over(error, role, known=conditions.roles_known)
-    lacking = lacking_of(ground.server, reader.seen) if error.sqlstate in _UNDEFINED else ""
+    lacking = lacking_of(ground.server, reader.seen) if error.sqlstate in sqlstate.UNKNOWN_AROUND_A_DATABASE else ""
     if lacking:
         hint = "make them there, or drill in a sandbox, where they are made"
         return RestoreError(
@@ -119,7 +116,7 @@ def explain_refusal(
         )
     if reason := explain(error.sqlstate, error.context, conditions):
         return RestoreError(f"{error.context}; {reason}", hint="drill where this is as it is on the source")
-    if error.sqlstate == _OUT_OF_MEMORY:
+    if error.sqlstate == sqlstate.OUT_OF_MEMORY:
         error.hint = "raise max_locks_per_transaction on the server, or give it more memory"
     return error
 

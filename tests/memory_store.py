@@ -36,13 +36,14 @@ class MemoryStore:
         """The key of a file in the folder."""
         return f"{self.folder}/{name}"
 
-    def list_objects(self, what: str = "") -> Iterator[StoredObject]:
+    def list_objects(self, during: object = None) -> Iterator[StoredObject]:
         """Everything in the folder, in S3's order."""
-        self.calls.append(("list", what))
+        del during
+        self.calls.append(("list", ""))
         found = sorted(k for k in self.objects if k.startswith(self.key("")))
         return (StoredObject(k, len(self.objects[k]), self._moment(k)) for k in found)
 
-    def stat(self, key: str, what: str = "") -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)
+    def stat(self, key: str, during: object = None) -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)
         """One object."""
         self.calls.append(("stat", key))
         if key not in self.objects:

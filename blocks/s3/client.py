@@ -17,8 +17,8 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from blocks.errors import BackupDamaged, ObjectMissing, StorageError
-from blocks.s3.errors import DOWNLOAD, REQUEST, UPLOAD, EmptyRange, translated
+from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, BackupDamaged, ObjectMissing, Operation, StorageError
+from blocks.s3.errors import EmptyRange, translated
 from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.s3.retry_after import heed_retry_after
 
@@ -144,10 +144,10 @@ class ObjectStore:
             raise BackupDamaged(f"{key} is larger than {limit_bytes:,} bytes", check="manifest")
         return bytes(data)
 
-    def stat(self, key: str, what: str = REQUEST) -> StoredObject | None:
-        """Look whether an object is there, and how large it is; `what` is the sentence for it when that fails."""
+    def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
+        """Look whether an object is there, and how large it is; `during` is what a failure says was asked."""
         try:
-            with translated(what, key):
+            with translated(during, key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)
         except ObjectMissing:
             return None
@@ -178,13 +178,13 @@ class ObjectStore:
             except EmptyRange:
                 return
 
-    def list_objects(self, what: str = REQUEST) -> Iterator[StoredObject]:
+    def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
         """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix.
 
-        `what` is the sentence for it when that fails.
+        `during` is what a failure says was asked.
         """
         pages = self.client.get_paginator("list_objects_v2")
-        with translated(what, self.address):
+        with translated(during, self.address):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])

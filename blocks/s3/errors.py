@@ -10,15 +10,12 @@ from botocore import exceptions as boto
 from blocks.errors import (
     BucketMissing,
     ObjectMissing,
+    Operation,
     StorageDenied,
     StorageError,
     StorageTimeout,
     StorageUnreachable,
 )
-
-UPLOAD = "S3 upload failed"
-DOWNLOAD = "Failed to download backup from S3"
-REQUEST = "S3 request failed"
 
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
@@ -38,41 +35,41 @@ class EmptyRange(Exception):
 
 
 @contextmanager
-def translated(what: str, context: str) -> Iterator[None]:
-    """Turn botocore's errors into ours; `what` is the specification's sentence for the operation."""
+def translated(during: Operation, context: str) -> Iterator[None]:
+    """Turn botocore's errors into ours; `during` is what was asked."""
     try:
         yield
     except boto.ClientError as error:
-        raise _translate_answer(error, what, context) from None
+        raise _translate_answer(error, during, context) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError):
-        raise StorageTimeout(f"{what}: {context}") from None
+        raise StorageTimeout(f"{during.message}: {context}") from None
     except boto.SSLError as error:
-        raise _translate_tls(str(error), what, context) from None
+        raise _translate_tls(str(error), during, context) from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
-        raise StorageUnreachable(f"{context}: {type(error).__name__}", message=what) from None
+        raise StorageUnreachable(f"{context}: {type(error).__name__}", during=during) from None
     except boto.BotoCoreError as error:
-        raise StorageError(f"{context}: {type(error).__name__}", message=what) from None
+        raise StorageError(f"{context}: {type(error).__name__}", during=during) from None
 
 
-def _translate_tls(said: str, what: str, context: str) -> StorageError:
+def _translate_tls(said: str, during: Operation, context: str) -> StorageError:
     """A certificate that is not accepted will not be the next time; whatever else befalls TLS is a broken connection."""
     if "certificate" not in said.lower():
-        return StorageUnreachable(f"{context}: SSLError", message=what)
+        return StorageUnreachable(f"{context}: SSLError", during=during)
     hint = "check S3_ENDPOINT; for an authority of your own, name the file with its certificate in AWS_CA_BUNDLE"
-    return StorageError(f"{context}: its certificate is not accepted", message=what, hint=hint)
+    return StorageError(f"{context}: its certificate is not accepted", during=during, hint=hint)
 
 
-def _translate_answer(error: boto.ClientError, what: str, context: str) -> Exception:
+def _translate_answer(error: boto.ClientError, during: Operation, context: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in ("InvalidRange", "416"):
         return EmptyRange()
     if code == "NoSuchBucket":
-        return BucketMissing(f"{context}: the bucket does not exist", message=what)
+        return BucketMissing(f"{context}: the bucket does not exist", during=during)
     if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
         return ObjectMissing(context)
     if code in _DENIED or status == 403:
-        return StorageDenied(f"{what}: {context}: {code}", hint=_OTHER_REASONS.get(code))
+        return StorageDenied(f"{during.message}: {context}: {code}", hint=_OTHER_REASONS.get(code))
     if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):
-        return StorageUnreachable(f"{context}: {code}", message=what)
-    return StorageError(f"{context}: {code}", message=what, hint="the storage refused the request with this code")
+        return StorageUnreachable(f"{context}: {code}", during=during)
+    return StorageError(f"{context}: {code}", during=during, hint="the storage refused the request with this code")

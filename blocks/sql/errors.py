@@ -17,6 +17,7 @@ from blocks.errors import (
     NoSpaceLeft,
     PgRoundtripError,
 )
+from blocks.sql import sqlstate
 
 # What a server says when it lets nobody of this name in; a refused connection carries no code.
 _REFUSALS = (
@@ -41,7 +42,6 @@ _TLS_HINT = (
 # What libpq, psycopg and the server say of a parameter that cannot be; "connect_timeout" alone is no timeout.
 _PARAMETER = re.compile(r"invalid (\w+ )?value|bad value for")
 _PARAMETER_HINT = "correct the parameter after the question mark in DATABASE_URL"
-_BUSY = ("53300", "57P03", "57P01", "57P02", "08")
 
 
 @contextmanager
@@ -62,13 +62,13 @@ def _translate(error: psycopg.Error, address: str) -> PgRoundtripError:
     code = error.sqlstate or ""
     said = _plain(error.diag.message_primary or str(error))
     context, lowered = f"{address}: {said}", said.lower()
-    if code == "42501" and "create database" in lowered:
+    if code == sqlstate.INSUFFICIENT_PRIVILEGE and "create database" in lowered:
         return CreateDatabaseDenied(address)
-    if code == "53100" or "no space left" in lowered:
+    if code == sqlstate.DISK_FULL or "no space left" in lowered:
         return NoSpaceLeft(context)
     if not code and (refused := _refusal(context, lowered)):
         return refused
-    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(_BUSY)):
+    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(sqlstate.MAY_PASS)):
         return DatabaseUnreachable(context)
     return DatabaseError(context)
 

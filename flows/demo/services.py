@@ -23,7 +23,7 @@ from prefect.logging.handlers import APILogWorker
 from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
-from blocks.errors import PgRoundtripError
+from blocks.errors import DemoFailed, PgRoundtripError
 from blocks.s3.client import ObjectStore
 from tasks.engine.process import Child, start_detached
 
@@ -177,9 +177,7 @@ def _await(name: str, running: Callable[[], bool], ready: Callable[[], bool]) ->
         if ready():
             return
         time.sleep(0.1)
-    raise PgRoundtripError(
-        name, message="A server for the demo did not start", hint="run it again; a port may have been taken"
-    )
+    raise DemoFailed(name)
 
 
 def _stop(child: Child) -> None:

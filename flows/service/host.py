@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from blocks.config.environment import environment_of_ours
-from blocks.errors import PortTaken, ServiceError
+from blocks.errors import PortTaken, PrefectDatabaseUnusable, ServiceError
 from flows.service.connections import (
     CONNECTIONS,
     HEAD_BYTES,
@@ -90,7 +90,4 @@ def migrate() -> None:
     if code:
         lines = said.strip().splitlines()
         raised = [found[1] for line in lines if (found := _RAISED.fullmatch(line))]
-        raise ServiceError(
-            (raised or lines or [f"exit status {code}"])[-1], message="Prefect's database cannot be used",
-            hint="give PREFECT_HOME an empty folder: backups and verdicts are in the bucket, only the history of runs is lost",
-        )  # fmt: skip
+        raise PrefectDatabaseUnusable((raised or lines or [f"exit status {code}"])[-1])

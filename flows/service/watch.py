@@ -15,9 +15,9 @@ from prefect.exceptions import PrefectException
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from blocks.causes import cause_of
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
+from flows.endings import cause_of
 from flows.service.attempts import Attempts
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
@@ -104,7 +104,5 @@ class Watch:
             waiting = await next_runs(self._client, self._deployments)
         except (httpx.HTTPError, PrefectException):
             return {}, {}
-        said = [
-            (names[run.deployment_id], run.state.message or "") for run in failed if run.state and run.deployment_id
-        ]
-        return count_failures([(flow, cause_of(text)) for flow, text in said]), waiting
+        causes = [(names[run.deployment_id], cause_of(run.state)) for run in failed if run.state and run.deployment_id]
+        return count_failures(causes), waiting

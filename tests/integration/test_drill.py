@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 import flows.restore_drill as drill_flow
 from blocks.config.environment import child_environment
-from blocks.errors import PgRoundtripError, StorageUnreachable
+from blocks.errors import DOWNLOAD, PgRoundtripError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
@@ -157,7 +157,7 @@ def test_a_storage_that_breaks_off_is_inconclusive(
     """A download that fails is a fault of the network, not of the backup."""
 
     def broken(*_: Any) -> Iterator[bytes]:
-        raise StorageUnreachable(message="Failed to download backup from S3")
+        raise StorageUnreachable(during=DOWNLOAD)
 
     monkeypatch.setattr(ObjectStore, "open_range", broken)
     report = drilled(library)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from blocks.config.plan import Plan
-from blocks.errors import DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
+from blocks.errors import UPLOAD, DatabaseUnreachable, DumpFailed, PgRoundtripError, StorageError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import BackupResult
@@ -229,7 +229,7 @@ class Full:
 @pytest.mark.parametrize("limit", [0, 20_000_000])
 def test_a_sink_that_fails_stops_the_dump(limit: int, big: Server, clients: dict[int, Client]) -> None:
     """When the storage takes no more, its error surfaces, the sink is told to abort and pg_dump is killed."""
-    sink = Full(limit, StorageUnreachable("SlowDown", message="S3 upload failed"))
+    sink = Full(limit, StorageUnreachable("SlowDown", during=UPLOAD))
     with running_dump(big, clients[16]) as dump, pytest.raises(StorageUnreachable) as raised:
         stream_dump(dump, sink, 1)
     assert raised.value is sink.error
@@ -283,7 +283,7 @@ def test_a_manifest_that_cannot_be_written_fails_the_backup(
 
     def refusing(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
         if key.endswith(".manifest.json"):
-            raise StorageError(key, message="S3 upload failed")
+            raise StorageError(key, during=UPLOAD)
         put(self, key, data, content_type)
 
     monkeypatch.setattr(ObjectStore, "put", refusing)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from blocks.errors import PgRoundtripError, StorageError, StorageUnreachable
+from blocks.errors import UPLOAD, PgRoundtripError, StorageError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import MIB, Provider
 from flows.demo.services import Storage
@@ -188,7 +188,7 @@ def test_a_failing_part_surfaces(storage: ObjectStore, monkeypatch: pytest.Monke
 
     def failing(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
         if number == 2:
-            raise StorageUnreachable(f"{key}: SlowDown", message="S3 upload failed")
+            raise StorageUnreachable(f"{key}: SlowDown", during=UPLOAD)
         return put_part(self, key, upload_id, number, body)
 
     monkeypatch.setattr(ObjectStore, "put_part", failing)

@@ -41,7 +41,7 @@ class FakeStorage(ObjectStore):
     fetched: list[str] = field(default_factory=list)
     foreign: bool = False
 
-    def list_objects(self, what: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
+    def list_objects(self, during: object = None) -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
         return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
 
     def get(self, key: str, limit_bytes: int = 0) -> bytes:  # noqa: ARG002
@@ -50,7 +50,7 @@ class FakeStorage(ObjectStore):
             raise ObjectMissing(key)
         return self.objects[key]
 
-    def stat(self, key: str, what: str = "") -> StoredObject | None:  # noqa: ARG002
+    def stat(self, key: str, during: object = None) -> StoredObject | None:  # noqa: ARG002
         there = key in self.objects
         return StoredObject(key, len(self.objects[key]), NOW, ours=not self.foreign) if there else None
 

@@ -8,60 +8,51 @@ import httpx
 import pytest
 from prefect.client.schemas import State
 from prefect.logging import disable_run_logger
-from prefect.states import Completed
+from prefect.states import Completed, Crashed, Failed
 
 from blocks import errors
-from blocks.causes import CAUSES, OTHER_CAUSE, cause_of
-from blocks.errors import ConfigurationError, Fault, PgRoundtripError, StorageError
-from flows.endings import in_words, sentence_and_hint
-from tests.unit.test_errors import ERRORS
-
-# Classes without a sentence of their own, which are raised with one, or not at all.
-ABSTRACT = {"PgRoundtripError", "BackupError", "RestoreError"}
-LABELS = {
-    "DatabaseUnreachable": "database_unreachable", "DatabaseRefused": "database_unreachable", "DatabaseError": "database_error",
-    "PooledSessions": "database_error",
-    "DatabaseTimeout": "timeout", "StorageTimeout": "timeout", "CreateDatabaseDenied": "create_database_denied",
-    "ClientMissing": "dump_failed", "DumpFailed": "dump_failed", "StorageError": "s3_request_failed",
-    "StorageUnreachable": "s3_request_failed", "BucketMissing": "s3_request_failed", "StorageDenied": "s3_access_denied",
-    "ObjectMissing": "backup_empty_or_missing", "EmptyBackup": "backup_empty_or_missing", "NoBackups": "no_backups",
-    "BackupDamaged": "restore_failed", "RestoreFailed": "restore_failed",
-    "StatementRefused": "restore_failed", "TargetNotEmpty": "restore_refused",
-    "DrillTimedOut": "drill_timed_out", "NoSpaceLeft": "disk_full",
-    "ServiceError": "service", "PortTaken": "service", "PrefectUnreachable": "service",
-}  # fmt: skip
+from blocks.errors import (
+    DOWNLOAD,
+    UPLOAD,
+    ConfigurationError,
+    Fault,
+    PgRoundtripError,
+    StorageError,
+    StorageUnreachable,
+    family,
+)
+from flows.endings import cause_of, in_words, sentence_and_hint
 
 
-@pytest.mark.parametrize("cls", ERRORS)
+def ended_with(error: PgRoundtripError) -> State[None]:
+    return Failed(message=sentence_and_hint(error))
+
+
+@pytest.mark.parametrize("cls", [cls for cls in family() if cls is not ConfigurationError])
 def test_every_error_has_a_cause(cls: type[PgRoundtripError]) -> None:
-    """Whatever the context quotes, the whole family maps back to its labels."""
-    if cls.__name__ in ABSTRACT:
-        return
-    for context in ("", "here", "S3 upload failed: pg_dump failed"):
-        assert cause_of(sentence_and_hint(cls(context))) == LABELS[cls.__name__]
-    assert LABELS[cls.__name__] in CAUSES
+    """Whatever the context quotes, a run that failed is counted by its error's own label."""
+    for context in ("", "here", "S3 upload failed: pg_dump failed (PGR-DUMP-FAILED)"):
+        assert cause_of(ended_with(cls(context))) == cls.cause
 
 
-@pytest.mark.parametrize(("message", "cause"), [
-    (sentence_and_hint(StorageError("key", message="S3 upload failed")), "s3_upload_failed"),
-    (sentence_and_hint(StorageError("key", message="Failed to download backup from S3")), "s3_download_failed"),
-    (sentence_and_hint(ConfigurationError([Fault("Required environment variable S3_BUCKET is not set", "set it"),
-                                           Fault("Invalid DATABASE_URL format")])), "configuration"),
-    (sentence_and_hint(ConfigurationError([Fault("There is no plan named x")])), "configuration"),
-    ("backup_20240207_143022 is not what it should be: Restore failed [the gzip stream is damaged]", "restore_failed"),
-    ("backup_20240207_143022 could not be drilled, which says nothing about it: Cannot connect to database", "database_unreachable"),
-    ("Flow run encountered an exception: KeyError: 'x'", OTHER_CAUSE), ("", OTHER_CAUSE),
+@pytest.mark.parametrize(("state", "cause"), [
+    (ended_with(StorageError("key", during=UPLOAD)), "s3_upload_failed"),
+    (ended_with(StorageUnreachable("key", during=DOWNLOAD)), "s3_download_failed"),
+    (ended_with(ConfigurationError([Fault("Required environment variable S3_BUCKET is not set", "set it"),
+                                    Fault("Invalid DATABASE_URL format")])), "configuration"),
+    (Failed(name="FAILED", message="backup_20240207_143022 is not what it should be: … (PGR-BACKUP-DAMAGED)"), "restore_failed"),
+    (Failed(message="Flow run encountered an exception: KeyError: 'x'"), "other"), (Failed(message=""), "other"),
+    (Crashed(message="Flow run process exited with non-zero status code 137."), "killed"),
 ])  # fmt: skip
-def test_what_messages_say(message: str, cause: str) -> None:
-    """Sentences that are said where an error is raised, those of drills, and Prefect's own."""
-    assert cause_of(message) == cause
-    assert cause in CAUSES
+def test_what_states_say(state: State[None], cause: str) -> None:
+    """By what was asked of the storage; of drills and of Prefect's own ends as well."""
+    assert cause_of(state) == cause
 
 
 def test_a_message_is_one_line_with_the_hint() -> None:
     """The run's history shows it as it is."""
     assert sentence_and_hint(errors.NoSpaceLeft("a disk\nof mine")) == (
-        "No space left on device [a disk of mine] HINT: free some space, then run it again"
+        "No space left on device [a disk of mine] (PGR-DISK-FULL) HINT: free some space, then run it again"
     )
 
 

@@ -54,14 +54,14 @@ def test_there_are_three_levels(level: int, name: str) -> None:
 def test_every_line_has_its_time() -> None:
     """Collectors read lines: a hint, a second fault, and an unforeseen traceback each stand on lines of their own."""
     assert written(logging.ERROR, "%s", StorageDenied("here")) == [
-        f"{STAMP} ERROR: Access Denied [here]",
+        f"{STAMP} ERROR: Access Denied [here] (PGR-S3-DENIED)",
         f"{STAMP} ERROR: HINT: {StorageDenied.hint}",
     ]
     two = ConfigurationError([Fault("A is not set", "set it"), Fault("B is not set")])
     assert written(logging.ERROR, "failed", error=two) == [
-        f"{STAMP} ERROR: A is not set",
+        f"{STAMP} ERROR: A is not set (PGR-CONFIG)",
         f"{STAMP} ERROR: HINT: set it",
-        f"{STAMP} ERROR: B is not set",
+        f"{STAMP} ERROR: B is not set (PGR-CONFIG)",
     ]
     assert written(logging.ERROR, "went wrong", error=KeyError("a\nb")) == [
         f"{STAMP} ERROR: went wrong",

@@ -112,7 +112,7 @@ def test_each_variable_that_is_missing(environment: pytest.MonkeyPatch, name: st
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
     lines = caught.value.lines()
-    assert lines[0] == f"ERROR: Required environment variable {name} is not set"
+    assert lines[0] == f"ERROR: Required environment variable {name} is not set (PGR-CONFIG)"
     assert lines[1].startswith("HINT: ")
     assert (len(lines), caught.value.exit_status) == (2, 2)
 
@@ -137,7 +137,7 @@ def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str,
     environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
-    assert caught.value.lines() == [f"ERROR: Invalid {name} format", f"HINT: {WHEN_MALFORMED[name]}"]
+    assert caught.value.lines() == [f"ERROR: Invalid {name} format (PGR-CONFIG)", f"HINT: {WHEN_MALFORMED[name]}"]
     assert value not in str(caught.value)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from blocks.errors import BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
-from blocks.s3.errors import UPLOAD, translated
+from blocks.errors import UPLOAD, BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
+from blocks.s3.errors import translated
 
 ANSWERS: dict[tuple[int, str], tuple[type[StorageError], str]] = {
     (500, "InternalError"): (StorageUnreachable, "the next interval"),

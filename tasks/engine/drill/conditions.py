@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from blocks.sql import sqlstate
+
 _SETTING = re.compile(r'"([A-Za-z_]\w*\.[\w.]+)"')
 _MONEY = re.compile(r"\bmoney\b")  # the name of a type, which no server translates
 _LIBRARIES = "shared_preload_libraries"  # the name of a setting, which no server translates
-# What text sorts before other text, and which characters are letters, decides over these.
-_BY_LOCALE = ("22000", "23505", "23514", "23P01", "42P17")
-# What a check or a query makes of a row. Not a doubled key: an index is seldom over what a setting decides, and often corrupt.
-_BY_SETTINGS = ("22007", "22008", "23514")
-# What an extension or a server has in one version and not in another.
-_BY_VERSION = ("42703", "42704", "42883", "42P01", "42P13", "42804", "42809")
 
 
 @dataclass(frozen=True)
@@ -30,38 +26,42 @@ class Conditions:
     roles_known: bool = False  # whether the backup says what the source's roles were
 
 
-def explain(sqlstate: str, message: str, conditions: Conditions) -> str:
+def explain(code: str, message: str, conditions: Conditions) -> str:
     """The condition that can explain an error, in words; empty when none can, and the backup has to answer for it."""
-    if sqlstate in ("55000", "0A000", "22023", "42704", "XX000") and _LIBRARIES in message:
+    if code in sqlstate.NOT_PRELOADED and _LIBRARIES in message:
         return "a library of an extension is not preloaded here"
-    if sqlstate == "42704" and (setting := _SETTING.search(message)) and "configuration parameter" in message:
+    if (
+        code == sqlstate.UNDEFINED_OBJECT
+        and (setting := _SETTING.search(message))
+        and "configuration parameter" in message
+    ):
         return f"the setting {setting[1]} is not known here: its library is not preloaded, or nobody set it"
     if (
-        sqlstate == "P0001"
+        code == sqlstate.RAISE_EXCEPTION
         and "pg_cron" in conditions.extensions
         and "can only create extension in database" in message
     ):
         return "pg_cron works in one database of a server only, the one that cron.database_name names"
-    return _explain_text(sqlstate, message, conditions)
+    return _explain_text(code, message, conditions)
 
 
-def _explain_text(sqlstate: str, message: str, conditions: Conditions) -> str:
+def _explain_text(code: str, message: str, conditions: Conditions) -> str:
     """The conditions of how text is read and ordered, and of versions."""
-    if conditions.locale and sqlstate in _BY_LOCALE:
+    if conditions.locale and code in sqlstate.BY_LOCALE:
         return f"the locale {conditions.locale} is not installed here, and the copy has another"
-    if sqlstate == "22P02" and conditions.money_unknown and _MONEY.search(message):
+    if code == sqlstate.INVALID_TEXT_REPRESENTATION and conditions.money_unknown and _MONEY.search(message):
         return "the backup does not say under which lc_monetary its money was written, and this server has another"
-    if conditions.settings_unknown and sqlstate in _BY_SETTINGS:
+    if conditions.settings_unknown and code in sqlstate.BY_SETTINGS:
         return "the backup does not say under which settings (TimeZone, DateStyle and others) its values were computed"
-    if conditions.monetary and sqlstate == "22P02" and _MONEY.search(message):
+    if conditions.monetary and code == sqlstate.INVALID_TEXT_REPRESENTATION and _MONEY.search(message):
         return f"the source shows money under the lc_monetary {conditions.monetary}, and the copy is made under another"
-    if conditions.versions and sqlstate in _BY_VERSION:
+    if conditions.versions and code in sqlstate.BY_VERSION:
         return "other versions are here: " + ", ".join(conditions.versions)
     return ""
 
 
-def names_left_over(sqlstate: str, message: str, conditions: Conditions) -> str:
+def names_left_over(code: str, message: str, conditions: Conditions) -> str:
     """The number of a dropped role that an error names; empty when it names none."""
-    if sqlstate != "42704":
+    if code != sqlstate.UNDEFINED_OBJECT:
         return ""
     return next((role for role in conditions.left_over_roles if re.search(rf"\W{role}\W", message)), "")

@@ -158,6 +158,7 @@ class DrillReport(_Document):
     backup: str
     verdict: Verdict
     cause: str = Field(description="Why the verdict is not PROVEN; empty when it is.")
+    code: str = Field(default="", max_length=40, description="The stable code of that cause; reports of 1.0 have none.")
     checks: tuple[Check, ...]
     place: str = Field(default="", description="Where it was restored: sandbox or database.")
     target_version: str = ""

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from blocks.errors import BackupDamaged, EmptyBackup, ObjectMissing, StorageError
-from blocks.s3.errors import DOWNLOAD, UPLOAD
+from blocks.errors import DOWNLOAD, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
@@ -43,9 +42,9 @@ class Repository:
 
     # What there is
 
-    def backups(self, what: str = DOWNLOAD) -> list[Backup]:
-        """List the backups, oldest first; `what` is the sentence for it when that fails."""
-        return list(backups_in(self.store.key(""), self.store.list_objects(what)))
+    def backups(self, during: Operation = DOWNLOAD) -> list[Backup]:
+        """List the backups, oldest first; `during` is what a failure says was asked."""
+        return list(backups_in(self.store.key(""), self.store.list_objects(during)))
 
     def manifest(self, backup: Backup) -> Manifest | None:
         """Fetch a backup's manifest; None for a foreign backup. Raises BackupDamaged for one that cannot be read."""
@@ -135,7 +134,7 @@ class Repository:
         if found.size_bytes != manifest.object_bytes:
             raise StorageError(
                 f"{key}: {manifest.object_bytes} bytes were sent, {found.size_bytes} are there",
-                message="S3 upload failed",
+                during=UPLOAD,
                 hint="the storage lost part of the upload; the next backup tries again",
             )
         self.store.put(self.store.key(manifest.name + MANIFEST), manifest.encode())

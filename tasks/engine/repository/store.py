@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from blocks.errors import REQUEST, Operation
 from blocks.s3.client import DOCUMENT_BYTES, StoredObject
-from blocks.s3.errors import REQUEST
 from blocks.s3.providers import Provider
 
 
@@ -36,10 +36,10 @@ class Store(Protocol):
     def key(self, name: str) -> str:
         """The key of a file in the folder."""
 
-    def list_objects(self, what: str = REQUEST) -> Iterator[StoredObject]:
-        """Everything in the folder; `what` is the sentence for a failure."""
+    def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
+        """Everything in the folder; `during` is what a failure says was asked."""
 
-    def stat(self, key: str, what: str = REQUEST) -> StoredObject | None:
+    def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
         """One object, with its mark; None when it is not there."""
 
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, cast
 
-from blocks.errors import NoSpaceLeft, PgRoundtripError, StorageError
-from blocks.s3.errors import UPLOAD
+from blocks.errors import UPLOAD, NoSpaceLeft, StorageError, TemporaryFileFailed
 from blocks.s3.providers import MIB, next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
 from tasks.engine.repository.store import Store
@@ -65,7 +64,7 @@ class Upload:
             hint = (
                 "two backups began in the same second; give each database a BACKUP_PREFIX of its own, and run it again"
             )
-            raise StorageError(f"{self._key}: another backup took this name", message="S3 upload failed", hint=hint)
+            raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint)
         if self._upload_id and self._filled:
             self._send()
         tags = [sent.result() for sent in self._sent]
@@ -128,7 +127,7 @@ class Upload:
         if number > self._provider.max_parts:
             raise StorageError(
                 f"{self._key}: more than {self._provider.max_parts} parts",
-                message="S3 upload failed",
+                during=UPLOAD,
                 hint="the database grew far beyond the server's own estimate; run the backup again",
             )
         self._places.acquire()
@@ -174,6 +173,4 @@ def _disk() -> Iterator[None]:
             raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None
         # Where every folder for such files is full or closed, none is found at all.
         hint = f"set TMPDIR to a folder that can be written, with space in it; {wait_there}"
-        raise PgRoundtripError(
-            error.strerror or str(error), message="A temporary file could not be written", hint=hint
-        ) from None
+        raise TemporaryFileFailed(error.strerror or str(error), hint=hint) from None

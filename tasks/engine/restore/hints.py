@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from blocks.sql import sqlstate
+
 _LONGEST, _DEEPEST = 200, 5
-_UNKNOWN_NAME = ("42883", "42P01", "42704", "42703", "42P02", "3F000")
 # `SQL function "slug" during inlining`, `PL/pgSQL function public.slug(text) line 1 at RETURN`: inside of a function's body.
 _FUNCTION = re.compile(
     r'SQL function "(?P<sql>.+?)"(?= during | statement \d|$)|PL/\w+ function (?P<other>.+?)(?= line \d| during | while |$)'
@@ -16,23 +17,22 @@ _COPY = re.compile(r"COPY ([^,:]+), line (\d+)(?:, column ([^:]+))?")
 _QUOTES = re.compile(r"^(?:SQL statement|SQL expression|PL/\w+ expression|unnamed portal|portal |JSON data)")
 _DEFAULT = "the text in brackets is the server's own"
 _HINTS = {
-    "23505": "the source has rows twice under one key, most often because an index of it is corrupt: find them with SET enable_indexscan = off, then REINDEX there",
-    "23503": "rows of the source refer to rows that are not there, because a trigger or constraint was switched off; mend them there",
-    "23": "rows of the source break a constraint of theirs; mend them there and take a new backup",
-    "22023": "the server does not know an option that the source's server has; install the newest minor release of PostgreSQL here",
-    "22": "the server does not take a value that the source has; look whether a function or type behind the column works differently here",
-    "42501": "the role may not do what the dump asks for; restore as a superuser, or as the role that owns the tables",
-    "42P07": "restore into an empty database",
-    "53100": "free some space on the server, then run it again",
-    "53200": "give the server more memory, then run it again",
-    "53300": "the server has no connection left; raise max_connections or end others",
-    "54": "the server has a limit that this backup passes; compare its settings with those of the source",
-    "58P01": "the server lacks a file, most often the library of an extension: install the package that the source's server has",
-    "0A000": "install the package of the extension on this server, or restore to one that has it",
-    "55P03": "somebody holds a lock there; try again later",
+    sqlstate.UNIQUE_VIOLATION: "the source has rows twice under one key, most often because an index of it is corrupt: find them with SET enable_indexscan = off, then REINDEX there",
+    sqlstate.FOREIGN_KEY_VIOLATION: "rows of the source refer to rows that are not there, because a trigger or constraint was switched off; mend them there",
+    sqlstate.CLASS_INTEGRITY: "rows of the source break a constraint of theirs; mend them there and take a new backup",
+    sqlstate.INVALID_PARAMETER_VALUE: "the server does not know an option that the source's server has; install the newest minor release of PostgreSQL here",
+    sqlstate.CLASS_DATA: "the server does not take a value that the source has; look whether a function or type behind the column works differently here",
+    sqlstate.INSUFFICIENT_PRIVILEGE: "the role may not do what the dump asks for; restore as a superuser, or as the role that owns the tables",
+    sqlstate.DUPLICATE_TABLE: "restore into an empty database",
+    sqlstate.DISK_FULL: "free some space on the server, then run it again",
+    sqlstate.OUT_OF_MEMORY: "give the server more memory, then run it again",
+    sqlstate.TOO_MANY_CONNECTIONS: "the server has no connection left; raise max_connections or end others",
+    sqlstate.CLASS_LIMIT: "the server has a limit that this backup passes; compare its settings with those of the source",
+    sqlstate.UNDEFINED_FILE: "the server lacks a file, most often the library of an extension: install the package that the source's server has",
+    sqlstate.FEATURE_NOT_SUPPORTED: "install the package of the extension on this server, or restore to one that has it",
+    sqlstate.LOCK_NOT_AVAILABLE: "somebody holds a lock there; try again later",
 }
 
-_UNKNOWN_OBJECT = "42704"
 # The rights of an extension may still hold the number of a dropped role, which then stands for its name.
 _DROPPED_ROLE = re.compile(r'role "\d+" does not exist')
 
@@ -54,21 +54,21 @@ def place_of(context: Sequence[str]) -> str:
     return "; ".join(_shown(place) for place in places[:_DEEPEST])
 
 
-def hint_for(sqlstate: str, context: Sequence[str] = (), message: str = "") -> str:
+def hint_for(code: str, context: Sequence[str] = (), message: str = "") -> str:
     """What to do next; the code's own hint, else that of its class."""
-    if sqlstate == _UNKNOWN_OBJECT and _DROPPED_ROLE.match(message):
+    if code == sqlstate.UNDEFINED_OBJECT and _DROPPED_ROLE.match(message):
         return "that is the number of a dropped role: create a role of that name, or create the extension anew on the source and take a new backup"
-    if sqlstate == _UNKNOWN_OBJECT and message.startswith('role "'):
+    if code == sqlstate.UNDEFINED_OBJECT and message.startswith('role "'):
         return "create the role on the server first, with CREATE ROLE: no backup of a database brings roles"
     named = next((found[found.lastgroup or 0] for line in context if (found := _FUNCTION.match(line))), "")
-    if named and sqlstate in _UNKNOWN_NAME:
+    if named and code in sqlstate.UNKNOWN_NAME:
         return (
             f"a dump is restored with an empty search_path; the function {_shown(named)} needs SET search_path or qualified"
             " names: ALTER FUNCTION … SET search_path on the source, then take a new backup"
         )
-    if sqlstate in _UNKNOWN_NAME:
+    if code in sqlstate.UNKNOWN_NAME:
         return "the backup needs what it does not hold; an expression of it may rely on search_path, which is empty in a restore"
-    return _HINTS.get(sqlstate) or _HINTS.get(sqlstate[:2]) or _DEFAULT
+    return _HINTS.get(code) or _HINTS.get(code[:2]) or _DEFAULT
 
 
 def _shown(text: str) -> str:

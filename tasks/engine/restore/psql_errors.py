@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, NoSpaceLeft, RestoreFailed
+from blocks.sql import sqlstate
 from tasks.engine.process import Child
 from tasks.engine.restore.hints import hint_for, place_of
 
@@ -12,11 +13,7 @@ from tasks.engine.restore.hints import hint_for, place_of
 # A code has a digit, which ERROR, FATAL and PANIC have not.
 _CODED = re.compile(r"psql:.*?:\s+((?=[A-Z]*[0-9])[0-9A-Z]{5}): (.*)")
 _UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
-# With these a server may say why it goes away.
-_LAST_WORDS = ("53", "57P", "58", "XX")
 _FIELD = re.compile(r"[A-Z][A-Z ]+:  ")
-_SYNTAX_ERROR = "42601"
-_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 
 
 def complaint_of(psql: Child) -> Exception:
@@ -26,10 +23,10 @@ def complaint_of(psql: Child) -> Exception:
     lines = psql.stderr_lines()
     code, text = _last_error(lines)
     if any("backslash commands are restricted" in line for line in lines):
-        return RestoreFailed("a psql command hides in it", sqlstate=_SYNTAX_ERROR)
-    if code == "53100":
+        return RestoreFailed("a psql command hides in it", sqlstate=sqlstate.SYNTAX_ERROR)
+    if code == sqlstate.DISK_FULL:
         return NoSpaceLeft(text)
-    if code.startswith(_CONNECTION_LOST):
+    if code.startswith(sqlstate.CONNECTION_LOST):
         return DatabaseUnreachable(text)
     if code:
         context = _context(lines)
@@ -44,7 +41,7 @@ def _last_error(lines: list[str]) -> tuple[str, str]:
     """The code and sentence that psql stopped at: the last one, for those before it are warnings."""
     said = [line for line in lines if line.startswith("psql:")]
     coded = [found for line in said if (found := _CODED.match(line))]
-    if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(_LAST_WORDS)):
+    if not coded or (not _CODED.match(said[-1]) and not coded[-1][1].startswith(sqlstate.LAST_WORDS)):
         return "", ""
     return coded[-1][1], coded[-1][2]
 

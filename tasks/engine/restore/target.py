@@ -12,9 +12,10 @@ from blocks.errors import (
     DatabaseError,
     DatabaseRefused,
     PgRoundtripError,
-    RestoreError,
     TargetNotEmpty,
+    TargetRefused,
 )
+from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server, ServerFacts
 from tasks.engine.servers.sandbox_settings import ONE_DATABASE
@@ -44,7 +45,6 @@ _SETTINGS = """
 SELECT coalesce(r.rolname, ''), split_part(s.setting, '=', 1), substr(s.setting, strpos(s.setting, '=') + 1)
 FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
 unnest(x.setconfig) AS s(setting) WHERE d.datname = %s"""
-_IN_USE = "55006"  # object_in_use
 _SWAPS = 5  # each waits five seconds for a database to be left, as the server has it
 # The settings that hold a list of names; every other value is one, whatever commas it has. As in pg_dump.
 _LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
@@ -96,9 +96,8 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
     if objects and not replace:
         raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
     if tied and (objects or not found):
-        raise RestoreError(
+        raise TargetRefused(
             f"{tied} works in one database of a server only, so nothing is swapped",
-            message="Restore refused",
             hint=f"make {ONE_DATABASE[tied]} name the target, create it empty, and restore into it without --replace",
         )
     if target.in_place and (objects or not found):
@@ -148,7 +147,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
                 if replacing:  # else it is looked at first: what is marked is dropped by the next run if this one dies
                     mark(connection, aside)
         except DatabaseError as error:
-            if not left or error.sqlstate != _IN_USE:
+            if not left or error.sqlstate != sqlstate.OBJECT_IN_USE:
                 raise
         else:
             return
@@ -164,7 +163,7 @@ def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
     try:
         connection.execute("ALTER DATABASE {} RENAME TO {}", wanted, aside)
     except DatabaseError as error:
-        if error.sqlstate == _IN_USE:
+        if error.sqlstate == sqlstate.OBJECT_IN_USE:
             error.hint = "close the connections to the database, or pass --replace to have them closed"
         raise
 

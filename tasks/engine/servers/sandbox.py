@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from blocks.config.environment import child_environment
-from blocks.errors import DatabaseError, DatabaseUnreachable, NoSpaceLeft, PgRoundtripError
+from blocks.errors import DatabaseUnreachable, NoSpaceLeft, PgRoundtripError, SandboxFailed
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine import process
@@ -116,7 +116,7 @@ def _making() -> Iterator[None]:
 def _not_made(said: str) -> PgRoundtripError:
     if full := next((line.strip() for line in said.splitlines() if _FULL in line), ""):
         return NoSpaceLeft(full[-300:], hint=_MORE_SPACE)
-    return DatabaseError(said.strip()[-300:], message="The throwaway server could not be made")
+    return SandboxFailed(said.strip()[-300:])
 
 
 def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
@@ -172,14 +172,14 @@ def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError
     try:
         code = child.wait(_DEATH_TIMEOUT_S)
     except TimeoutError:
-        return DatabaseError(error.context, message="The throwaway server does not answer", hint="", transient=True)
+        return SandboxFailed(error.context, message="The throwaway server does not answer", hint="", transient=True)
     lines = child.stderr_lines()
     if any(_FULL in line for line in lines):
         return _not_made("\n".join(lines))
     said = [found[1] or found[2] for found in map(_LAST_WORDS.search, lines) if found]
     how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
     hint = "look into the system's log; it may have run out of memory"
-    return DatabaseError(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
+    return SandboxFailed(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
 
 
 def _await_answer(child: process.Child, server: Server) -> None:
@@ -197,7 +197,7 @@ def _await_answer(child: process.Child, server: Server) -> None:
     lines = child.stderr_lines()
     if any(_FULL in line for line in lines):
         raise _not_made("\n".join(lines))
-    raise DatabaseError(child.complaint(), message="The throwaway server did not start")
+    raise SandboxFailed(child.complaint(), message="The throwaway server did not start")
 
 
 def _unprivileged() -> process.User | None:
@@ -210,9 +210,8 @@ def _unprivileged() -> process.User | None:
         except KeyError:
             continue
         return process.User(entry.pw_uid, entry.pw_gid)
-    raise DatabaseError(
+    raise SandboxFailed(
         "we are root, and PostgreSQL refuses to run as root",
-        message="The throwaway server could not be made",
         hint="run as another user, or add one named postgres",
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from blocks.errors import DatabaseError, PgRoundtripError
+from blocks.errors import DatabaseError, NoFreeName, PgRoundtripError
 from blocks.sql.connection import Connection
 from blocks.sql.server import APPLICATION_NAME, Server
 from tasks.engine.deadline import within
@@ -107,7 +107,7 @@ def _reserve(guard: Connection, wanted: str) -> str:
         taken = guard.query("SELECT 1 FROM pg_database WHERE datname = %s", name)
         if not taken and _lock(guard, name):
             return name
-    raise DatabaseError(wanted, message="No free name for a temp database")
+    raise NoFreeName(wanted, hint="drop the verify_ and restore_ databases that nobody uses")
 
 
 def _lock(connection: Connection, name: str) -> bool:

@@ -1,0 +1,83 @@
+"""What the object storage does not let us do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blocks.errors.base import PgRoundtripError
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What was asked of the storage: the specification has a sentence of its own for the failure of each."""
+
+    message: str
+    code: str
+    cause: str
+
+
+UPLOAD = Operation("S3 upload failed", "PGR-S3-UPLOAD", "s3_upload_failed")
+DOWNLOAD = Operation("Failed to download backup from S3", "PGR-S3-DOWNLOAD", "s3_download_failed")
+REQUEST = Operation("S3 request failed", "PGR-S3-REQUEST", "s3_request_failed")
+
+
+class StorageError(PgRoundtripError):
+    """Anything the object storage does not let us do; `during` says what was asked of it."""
+
+    message = REQUEST.message
+    code = REQUEST.code
+    cause = REQUEST.cause
+
+    def __init__(
+        self,
+        context: str = "",
+        *,
+        during: Operation | None = None,
+        hint: str | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(context, message=during.message if during else None, hint=hint, transient=transient)
+        if during and self.code == REQUEST.code:
+            self.code, self.cause = during.code, during.cause
+
+
+class StorageUnreachable(StorageError):
+    """The storage cannot be reached or is overloaded; it may answer in a minute."""
+
+    hint = "check S3_ENDPOINT and the network; the next interval tries again"
+    transient = True
+
+
+class StorageTimeout(StorageError):
+    """The storage did not answer in time."""
+
+    message = "Connection timed out"
+    code = "PGR-S3-TIMEOUT"
+    cause = "timeout"
+    hint = "check S3_ENDPOINT and the network; the next interval tries again"
+    transient = True
+
+
+class StorageDenied(StorageError):
+    """The keys are wrong, or do not allow this."""
+
+    message = "Access Denied"
+    code = "PGR-S3-DENIED"
+    cause = "s3_access_denied"
+    hint = "check S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY and what they allow on the bucket (read, write, list, delete)"
+
+
+class BucketMissing(StorageError):
+    """There is no such bucket."""
+
+    code = "PGR-S3-BUCKET-MISSING"
+    hint = "create the bucket, or correct S3_BUCKET and S3_REGION"
+
+
+class ObjectMissing(StorageError):
+    """There is no such object."""
+
+    message = "Backup file is empty or does not exist"
+    code = "PGR-S3-OBJECT-MISSING"
+    cause = "backup_empty_or_missing"
+    hint = "run pg-roundtrip list to see the backups there are"
