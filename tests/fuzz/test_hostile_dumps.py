@@ -21,6 +21,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.servers.programs import Client
 from tests.conftest import HARD_SQL, MAJORS, psql
 from tests.fuzz import fuzzed
+from tests.integration.objects import told
 from tests.integration.test_healthy_backups import EVERY_KIND_SQL, ROLES
 from tests.unit.sql import HEAD, TAIL, scan, statements
 
@@ -50,6 +51,10 @@ PAYLOADS = [text.encode() for text in (
     f"COPY pg_catalog.pg_authid (oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) FROM stdin;\n99998\t{MARK}\tt\tt\tt\tt\tt\tt\tt\t-1\n\\.\n",
     f"ALTER TABLE t ALTER a TYPE int USING pg_catalog.lo_export(1, '{PROOF}');", f"ALTER TABLE t ADD b int DEFAULT pg_catalog.lo_export(1, '{PROOF}');",
     f"CREATE MATERIALIZED VIEW m AS SELECT pg_catalog.lo_export(1, '{PROOF}');",
+    "CREATE USER mapping SUPERUSER;", "CREATE SCHEMA x GRANT CREATE ON DATABASE postgres TO PUBLIC;", "CREATE SCHEMA x GRANT ALTER SYSTEM ON PARAMETER archive_command TO PUBLIC;",
+    f"CREATE VIEW w AS SELECT * FROM pg_catalog.pg_authid;\nINSERT INTO w {ROLE};", f'CREATE VIEW public.w AS SELECT * FROM pg_catalog.pg_authid;\nINSERT INTO "public" . w {ROLE};',
+    f"CREATE VIEW w AS SELECT * FROM pg_catalog.pg_authid; ALTER VIEW w RENAME TO v; INSERT INTO v {ROLE};", f"INSERT INTO prey.pg_catalog.pg_authid {ROLE};",
+    f"CREATE RULE r AS ON INSERT TO t DO INSTEAD INSERT INTO pg_catalog.pg_authid {ROLE}; ALTER TABLE t ENABLE ALWAYS RULE r; INSERT INTO t VALUES ('x');",
     f"SELECT 1 \\g {PROOF}\n", f"SELECT 'CREATE ROLE {MARK}' \\gexec\n", f"\\w {PROOF}\n",
 )]  # fmt: skip
 QUOTES = [
@@ -82,8 +87,9 @@ _BEFORE = re.compile(rb"(?:\s+|--[^\r\n]*[\r\n])*")
 _numbers = count()
 # All that lies outside of a database, as one row.
 BEYOND_SQL = """
-SELECT (SELECT string_agg(r::text, ';' ORDER BY r.oid) FROM pg_authid r), (SELECT string_agg(d.datname, ';' ORDER BY d.oid) FROM pg_database d),
-  (SELECT count(*) FROM pg_file_settings), (SELECT count(*) FROM pg_shdescription), (SELECT count(*) FROM pg_db_role_setting), (SELECT count(*) FROM pg_auth_members)
+SELECT (SELECT string_agg(r::text, ';' ORDER BY r.oid) FROM pg_authid r),
+  (SELECT string_agg(d.datname || coalesce(d.datacl::text, ''), ';' ORDER BY d.oid) FROM pg_database d),
+  (SELECT string_agg(p::text, ';' ORDER BY p.oid) FROM pg_parameter_acl p), (SELECT count(*) FROM pg_file_settings), (SELECT count(*) FROM pg_shdescription), (SELECT count(*) FROM pg_db_role_setting), (SELECT count(*) FROM pg_auth_members)
 """
 
 
@@ -137,6 +143,8 @@ def test_nothing_that_passes_reaches_beyond_its_database(
         command, env=child_environment(prey.child_environment()), input=attack, capture_output=True, check=False
     )
     assert beyond(prey) == before
+    # What an attack left in the database is there for no other one: each dump meets a new database.
+    told(prey, "DROP VIEW IF EXISTS public.w, public.v", "DROP RULE IF EXISTS r ON public.t", "DROP SCHEMA IF EXISTS x")
     assert not proof.exists()
 
 

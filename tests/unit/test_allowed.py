@@ -11,6 +11,10 @@ from tasks.engine.dump.allowed import refused
 from tasks.engine.dump.scanner import DumpScanner
 
 OF_PG_DUMP = [
+    "CREATE SCHEMA s;", 'CREATE SCHEMA "odd ""s";', "CREATE SCHEMA IF NOT EXISTS s;", "CREATE SCHEMA s AUTHORIZATION joe;", "CREATE SCHEMA AUTHORIZATION joe;", "ALTER SCHEMA s OWNER TO joe;",
+    "CREATE USER MAPPING IF NOT EXISTS FOR joe SERVER far;", "ALTER TABLE public.t ALTER COLUMN rename SET DEFAULT 1;", "ALTER VIEW public.v ALTER COLUMN schema SET DEFAULT 1;", "ALTER SEQUENCE public.s OWNED BY public.t.id;",
+    "ALTER TABLE ONLY public.p ATTACH PARTITION public.c FOR VALUES FROM (1) TO (2);", "ALTER INDEX public.i ATTACH PARTITION public.j;", "ALTER TABLE public.t ENABLE ALWAYS TRIGGER x;", "ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;",
+    "ALTER TABLE ONLY public.t ALTER COLUMN a SET STATISTICS 10;", "ALTER MATERIALIZED VIEW public.m CLUSTER ON i;", "ALTER TABLE public.t SET (autovacuum_enabled='off');", "ALTER FOREIGN TABLE ONLY public.f ALTER COLUMN a OPTIONS (x 'y');",
     "SET statement_timeout = 0;", "SET client_encoding = 'UTF8';", "SET standard_conforming_strings = on;", "SET xmloption = content;",
     "SELECT pg_catalog.set_config('search_path', '', false);", "SET search_path = public, pg_catalog;", "SET default_tablespace = '';",
     "SET default_table_access_method = heap;", "SET SESSION AUTHORIZATION 'joe';", "RESET SESSION AUTHORIZATION;", "SET row_security = off;",
@@ -43,6 +47,10 @@ OF_PG_DUMP = [
     "COMMENT ON LARGE OBJECT 4711 IS 'x';", "CREATE OPERATOR CLASS public.o DEFAULT FOR TYPE int USING btree AS OPERATOR 1 <;", "CREATE CAST (text AS public.x) WITHOUT FUNCTION;",
 ]  # fmt: skip
 NOT_OF_PG_DUMP = [
+    "CREATE USER mapping SUPERUSER;", "ALTER USER mapping SUPERUSER;", "DROP USER mapping;", "CREATE USER MAPPING;", "INSERT INTO shop.pg_catalog.pg_authid VALUES (1);",
+    "COPY shop.pg_catalog.pg_authid (a) FROM stdin;", "CREATE SCHEMA s GRANT CREATE ON DATABASE postgres TO PUBLIC;", "CREATE SCHEMA s AUTHORIZATION x GRANT ALTER SYSTEM ON PARAMETER archive_command TO PUBLIC;",
+    "CREATE SCHEMA AUTHORIZATION x CREATE TABLE t AS SELECT 1;", "ALTER FOREIGN TABLE public.f RENAME TO t;", "ALTER VIEW public.v RENAME TO t;", "ALTER TABLE public.v SET SCHEMA s;", "ALTER SCHEMA s RENAME TO t;",
+    "ALTER TABLE t /**/ RENAME TO u;", "ALTER EXTENSION e ADD TABLE t;",
     "INSERT INTO pg_catalog.pg_authid VALUES (1);", "INSERT INTO pg_authid VALUES (1);", 'INSERT INTO "pg_catalog".pg_authid VALUES (1);', 'INSERT INTO U&"pg\\005fcatalog".pg_authid VALUES (1);',
     "insert into PG_CATALOG.pg_authid values (1);", "INSERT INTO information_schema.sql_features VALUES (1);", "INSERT INTO pg_toast.pg_toast_1260 VALUES (1);",
     "ALTER TABLE t ALTER a TYPE int USING pg_catalog.lo_export(1, 'x');", "ALTER TABLE t ALTER COLUMN a SET DATA TYPE int;", "ALTER TABLE ONLY public.t ADD COLUMN a int DEFAULT f();", "ALTER TABLE t ADD a int DEFAULT f();",
@@ -173,3 +181,44 @@ def test_a_body_that_psql_misreads_is_named() -> None:
     problem = scanner.finish().problem
     assert "CREATE FUNCTION public.starts" in problem
     assert "begin" in problem
+
+
+def restored(*statements: str) -> str:
+    """Why a dump of these statements is refused."""
+    scanner = DumpScanner()
+    scanner.feed("".join(f"{s}\n" for s in statements).encode())
+    return scanner.finish().refused
+
+
+FOREIGN = "CREATE FOREIGN TABLE public.far (a int) SERVER s;"
+ROWS = "COPY {} (a) FROM stdin;\n1\n\\."
+
+
+@pytest.mark.parametrize("statements", [
+    ("CREATE VIEW public.v AS SELECT * FROM pg_authid;", "INSERT INTO public.v VALUES (1);"),
+    ("CREATE VIEW public.v AS SELECT * FROM pg_authid;", ROWS.format("public.v")),
+    ("CREATE OR REPLACE VIEW public.v AS SELECT 1;", ROWS.format("v")), ("CREATE RECURSIVE VIEW v (a) AS SELECT 1;", ROWS.format("public.v")),
+    ("CREATE TABLE public.t (a int);", "CREATE RULE r AS ON INSERT TO public.t DO INSTEAD INSERT INTO pg_catalog.pg_authid VALUES (1);", "INSERT INTO public.t VALUES (1);"),
+    ("CREATE TABLE public.t (a int);", 'CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO public."t" DO INSTEAD SELECT 1;', ROWS.format("public.t")),
+    (FOREIGN, ROWS.format("public.far")), (FOREIGN, ROWS.format('"public"."far"')), (FOREIGN, ROWS.format("PUBLIC.FAR")), (FOREIGN, ROWS.format('public.U&"f\\0061r"')),
+    ("CREATE /* x */ FOREIGN TABLE IF NOT EXISTS far (a int) SERVER s;", "insert into public . far values (1);"),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", FOREIGN, "ALTER TABLE ONLY public.p ATTACH PARTITION public.far DEFAULT;", ROWS.format("public.p")),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE FOREIGN TABLE public.c PARTITION OF public.p DEFAULT SERVER s;", ROWS.format("public.p")),
+    (f"CREATE FOREIGN TABLE public.{'f' * 70} (a int) SERVER s;", ROWS.format(f"public.{'f' * 63}")),
+    ("CREATE TABLE public.t (a int);", ROWS.format(f"public.{'ä' * 40}")),
+], ids=range(15))  # fmt: skip
+def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
+    """Through a view, a rule or a foreign table they would reach the server's tables, or another database."""
+    assert restored(*statements) != ""
+
+
+@pytest.mark.parametrize("statements", [
+    ("CREATE VIEW app.orders AS SELECT 1;", "CREATE TABLE public.orders (a int);", ROWS.format("public.orders"), "INSERT INTO public.orders VALUES (1);"),
+    (FOREIGN, "CREATE TABLE public.t (a int);", ROWS.format("public.t")), ("CREATE EXTENSION x;", ROWS.format("public.of_the_extension")),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE TABLE public.c PARTITION OF public.p DEFAULT;", ROWS.format("public.p")),
+    ("CREATE TABLE public.t (a int);", ROWS.format("public.t"), "CREATE RULE r AS ON INSERT TO public.t DO ALSO SELECT 1;"),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", FOREIGN, "CREATE TABLE public.c (a int);", ROWS.format("public.c"), "ALTER TABLE ONLY public.p ATTACH PARTITION public.far DEFAULT;"),
+], ids=range(6))  # fmt: skip
+def test_rows_of_good_dumps(statements: tuple[str, ...]) -> None:
+    """What pg_dump writes is let through, also beside views and foreign tables."""
+    assert restored(*statements) == ""

@@ -10,11 +10,12 @@ Code that a statement makes a server run by nature is beyond this: functions beh
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 
+from tasks.engine.dump.allowed_objects import BEGINNINGS, of_object
 from tasks.engine.dump.inserted_rows import literals, of_rows
+from tasks.engine.dump.relations import Relations
 from tasks.engine.dump.sql_tokens import Token, Unreadable, all_of, of_the_system, tokens
 
 _SHOWN, _HEAD = 60, 12
@@ -27,16 +28,6 @@ _SETTINGS = {
     "STANDARD_CONFORMING_STRINGS", "CHECK_FUNCTION_BODIES", "XMLOPTION", "CLIENT_MIN_MESSAGES", "ROW_SECURITY", "DEFAULT_TABLESPACE",
     "DEFAULT_TABLE_ACCESS_METHOD", "DEFAULT_WITH_OIDS", "ESCAPE_STRING_WARNING", "SEARCH_PATH", "DEFAULT_TOAST_COMPRESSION",
 }  # fmt: skip
-# What is in a database; the longest name counts.
-_KINDS = {
-    "ACCESS METHOD", "AGGREGATE", "CAST", "COLLATION", "COLUMN", "CONSTRAINT", "CONSTRAINT TRIGGER", "CONVERSION", "DEFAULT CONVERSION",
-    "DEFAULT PRIVILEGES", "DOMAIN", "EVENT TRIGGER", "EXTENSION", "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "FOREIGN SERVER", "FUNCTION",
-    "INDEX", "UNIQUE INDEX", "LANGUAGE", "PROCEDURAL LANGUAGE", "TRUSTED LANGUAGE", "TRUSTED PROCEDURAL LANGUAGE", "LARGE OBJECT",
-    "MATERIALIZED VIEW", "OPERATOR", "POLICY", "PROCEDURE", "PUBLICATION", "ROUTINE", "RULE", "SCHEMA", "SEQUENCE", "UNLOGGED SEQUENCE",
-    "SERVER", "STATISTICS", "SUBSCRIPTION", "TABLE", "UNLOGGED TABLE", "TEXT SEARCH", "TRANSFORM", "TRIGGER", "TYPE", "USER MAPPING",
-    "VIEW", "RECURSIVE VIEW",
-}  # fmt: skip
-_BEGINNINGS = {tuple(kind.split()) for kind in _KINDS}
 _BEYOND = {"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"}
 _NEVER_GRANTED_ON = {"DATABASE", "TABLESPACE", "PARAMETER"}
 _TRANSACTIONS = (("BEGIN",), ("COMMIT",), ("START", "TRANSACTION"), ("BEGIN", "TRANSACTION"), ("COMMIT", "TRANSACTION"))
@@ -55,15 +46,14 @@ _END_OF_PIECE = b"');"
 # What is let through by its first words, where no comment stands between them; and a table's definition that holds no query.
 _BY_FIRST_WORDS = re.compile(
     rb"(?:(?:ALTER|DROP) (?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|INDEX|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|LARGE OBJECT)"
-    rb"|CREATE (?:SEQUENCE|VIEW|INDEX|UNIQUE INDEX|TRIGGER|TYPE|DOMAIN|SCHEMA|POLICY|STATISTICS)"
+    rb"|CREATE (?:SEQUENCE|VIEW|INDEX|UNIQUE INDEX|TRIGGER|TYPE|DOMAIN|POLICY|STATISTICS)"
     rb"|COMMENT ON (?:TABLE|COLUMN|FUNCTION|INDEX|CONSTRAINT|VIEW|TYPE|SEQUENCE|LARGE OBJECT)) [A-Za-z0-9_\"]"
 )
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
 _QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT)\b", re.IGNORECASE)
-# What an ALTER TABLE may add at most without being looked at more closely.
-_ACTION = re.compile(rb"\b(?:TYPE|ADD(?! (?:CONSTRAINT|GENERATED) ))\b", re.IGNORECASE)
-_ALTERED_TABLE = re.compile(rb"ALTER TABLE ")
-_ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
+# What an ALTER may say at most without being looked at more closely.
+_ACTION = re.compile(rb"\b(?:TYPE|RENAME|SCHEMA|ADD(?! (?:CONSTRAINT|GENERATED) ))\b", re.IGNORECASE)
+_ALTERED = re.compile(rb"ALTER ")
 # Settings whose text must be sure, because what follows is read by it.
 _SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '[^'\\]*', false\);\Z")
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
@@ -93,13 +83,23 @@ def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
     return f"{why}: {_shown(head)}"
 
 
-def copied_beyond(table: bytes) -> str:
+def copied_beyond(table: bytes, relations: Relations) -> str:
     """Why the rows of a table may not be restored, by its name as it is written; empty when they may."""
     try:
         name = list(tokens(table, backslash_escapes=False))
+        if of_the_system(name):
+            return f"it would change more than its database: COPY {_shown(name)}"
+        return relations.why_not(name)
     except Unreadable as error:
         return str(error)
-    return f"it would change more than its database: COPY {_shown(name)}" if of_the_system(name) else ""
+
+
+def sent_elsewhere(statement: bytes, relations: Relations, *, backslash_escapes: bool) -> str:
+    """Why a statement that is allowed by itself may not follow those before it; empty when it may."""
+    try:
+        return relations.see(statement, backslash_escapes=backslash_escapes)
+    except Unreadable as error:
+        return str(error)
 
 
 def _plainly_allowed(statement: bytes) -> bool:
@@ -107,7 +107,7 @@ def _plainly_allowed(statement: bytes) -> bool:
     if piece := _PIECE_OF_LARGE_OBJECT.match(statement):
         return statement.endswith(_END_OF_PIECE) and statement[piece.end() : -len(_END_OF_PIECE)].isalnum()
     if _BY_FIRST_WORDS.match(statement) or _SEARCH_PATH.match(statement):
-        return not (_ALTERED_TABLE.match(statement) and _ACTION.search(statement))
+        return not (_ALTERED.match(statement) and _ACTION.search(statement))
     return bool(_TABLE.match(statement)) and not _QUERY.search(statement)
 
 
@@ -130,7 +130,7 @@ def _allowed(words: Sequence[str], head: Sequence[Token], rest: Iterator[Token])
     verb = words[0] if words else ";"
     match verb:
         case "CREATE" | "ALTER" | "DROP":
-            known = _of_object(verb, words, head, rest)
+            known = of_object(verb, words, head, rest)
         case "COMMENT" | "SECURITY":
             known = _labelled(words)
         case "REFRESH":
@@ -149,100 +149,12 @@ def _allowed(words: Sequence[str], head: Sequence[Token], rest: Iterator[Token])
     return known
 
 
-def _of_object(verb: str, words: Sequence[str], head: Sequence[Token], rest: Iterator[Token]) -> bool:
-    """CREATE, ALTER or DROP of something that is in the database."""
-    begun = list(words[1:])
-    if begun[:2] == ["OR", "REPLACE"]:
-        begun = begun[2:]
-    kind = next((tuple(begun[:n]) for n in (3, 2, 1) if tuple(begun[:n]) in _BEGINNINGS), ())
-    if not kind:
-        return False
-    match verb, *kind:
-        case _, "SUBSCRIPTION":
-            known = _subscribed(verb, all_of(head, rest))
-        case ("CREATE", "TABLE") | ("CREATE", "UNLOGGED", "TABLE"):
-            known = not _has_query(chain(head, rest))
-        case "CREATE", "MATERIALIZED", "VIEW":
-            known = [t.text for t in deque(chain(head, rest), 4)] == ["WITH", "NO", "DATA", ";"]
-        case ("CREATE", "FUNCTION") | ("CREATE", "PROCEDURE"):
-            known = _one_routine(all_of(head, rest))
-        case ("ALTER", "TABLE") | ("ALTER", "FOREIGN", "TABLE"):
-            known = _plainly_altered(all_of(head, rest))
-        case _:
-            known = True
-    return known
-
-
-def _plainly_altered(statement: Sequence[Token]) -> bool:
-    """Whether no column is added to a table, or gets another type: both compute values at once, and pg_dump does neither."""
-    said = [t.text if t.kind in ("word", "sign") else "" for t in statement]
-    begun = 3 if said[1] == "FOREIGN" else 2
-    while said[begun : begun + 1] in (["IF"], ["EXISTS"], ["ONLY"]):
-        begun += 1
-    begun += 1
-    while said[begun : begun + 1] == ["."]:  # the table's name
-        begun += 2
-    starts, depth = [begun], 0
-    for place in range(begun, len(said)):
-        depth += {"(": 1, ")": -1}.get(said[place], 0)
-        if not depth and said[place] == ",":
-            starts.append(place + 1)
-    return all(_plain_action(said[start : start + 8]) for start in starts)
-
-
-def _plain_action(said: Sequence[str]) -> bool:
-    if said[:1] == ["ADD"]:
-        return said[1] in _ADDED
-    if said[:1] != ["ALTER"]:
-        return True
-    behind = list(said[3:] if said[1:2] == ["COLUMN"] else said[2:])
-    return behind[:1] != ["TYPE"] and behind[:3] != ["SET", "DATA", "TYPE"]
-
-
-def _subscribed(verb: str, statement: Sequence[Token]) -> bool:
-    """A subscription is made without a connection, and given to its owner; anything more reaches another server."""
-    said = [t.text.upper() for t in statement]
-    if verb == "ALTER":
-        return said[3:5] == ["OWNER", "TO"]
-    return verb == "CREATE" and any(said[i : i + 3] == ["CONNECT", "=", "FALSE"] for i in range(len(said)))
-
-
-def _has_query(statement: Iterable[Token]) -> bool:
-    """Whether it is CREATE TABLE … AS: a query that is carried out at once, and that pg_dump never writes."""
-    depth = 0
-    for token in statement:
-        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
-        if not depth and token.kind == "word" and token.text in ("AS", "EXECUTE", "SELECT"):
-            return True
-    return False
-
-
-def _one_routine(statement: Sequence[Token]) -> bool:
-    """Whether a routine's definition is the only thing in it.
-
-    psql counts BEGIN, CASE and END to find where a body ends; a server has it end at the END that follows a semicolon.
-    Where the two differ, what comes after is a statement of its own to the server.
-    """
-    depth, before, within = 0, "", False
-    for place, token in enumerate(statement):
-        text = token.text if token.kind in ("word", "sign") else ""
-        depth += {"(": 1, ")": -1}.get(text, 0)
-        if not depth and not within and text == ";":
-            return place == len(statement) - 1
-        if not depth and before == "BEGIN" and text == "ATOMIC":
-            within = True
-        elif not depth and within and text == "END" and before in (";", "ATOMIC"):
-            return [t.text for t in statement[place + 1 :]] == [";"]
-        before = text
-    return False
-
-
 def _labelled(words: Sequence[str]) -> bool:
     """COMMENT ON or SECURITY LABEL of something that is in the database."""
     if "ON" not in words[:6]:
         return False
     begun = words[list(words).index("ON") + 1 :]
-    return any(tuple(begun[:n]) in _BEGINNINGS for n in (3, 2, 1))
+    return any(tuple(begun[:n]) in BEGINNINGS for n in (3, 2, 1))
 
 
 def _of_rights(statement: Iterable[Token]) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from blocks.errors import BackupDamaged
 from tasks.engine.dump import schema_text as schema
-from tasks.engine.dump.allowed import copied_beyond, refused
+from tasks.engine.dump.allowed import copied_beyond, refused, sent_elsewhere
+from tasks.engine.dump.relations import Relations
 from tasks.engine.dump.schema_parts import part_of
 from tasks.engine.dump.splitter import Piece, StatementSplitter
 from tasks.engine.dump.summary import DumpSummary, PartCount, TableCount
@@ -49,6 +50,7 @@ class DumpScanner:
         self._columns = columns or {}
         self._keep_bytes = _KEPT_SCHEMA_BYTES if keep_schema else 0
         self._splitter = StatementSplitter()
+        self._relations = Relations()
         self._normaliser = schema.SchemaNormaliser()
         self._rows: TableRows | None = None  # of the table that is being scanned
         self._codec = "utf-8"
@@ -175,7 +177,7 @@ class DumpScanner:
         self._ended = False
         text = piece.text
         copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
-        if why := copied_beyond(copy[1]) if copy else refused(text, backslash_escapes=self._splitter.backslash_escapes):
+        if why := copied_beyond(copy[1], self._relations) if copy else self._judged(text):
             self._refuse(why)
         if text.startswith(b"COPY "):
             if copy:
@@ -192,6 +194,15 @@ class DumpScanner:
             self._codec = schema.codec_of(self.summary.encoding)
         self._on_schema(text)
         return False
+
+    def _judged(self, text: bytes) -> str:
+        """Why a statement may not be restored, by itself and after those before it."""
+        escapes, known_bytes = self._splitter.backslash_escapes, self._relations.size_bytes
+        why = refused(text, backslash_escapes=escapes) or sent_elsewhere(
+            text, self._relations, backslash_escapes=escapes
+        )
+        self._collect(self._relations.size_bytes - known_bytes)
+        return why
 
     def _on_schema(self, text: bytes) -> None:
         if tablespace := schema.TABLESPACE.match(text):

@@ -19,7 +19,8 @@ _ESCAPED = re.compile(rb"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'", re.DOTALL)
 _STANDARD = re.compile(rb"[^']*+(?:''[^']*+)*+'")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _SHOWN = 60
-# Servers cut names at 63 bytes. A statement that is looked at as a whole has far fewer words; rows have no such limit.
+_LONGEST_KEPT = 63  # bytes, of which the server cuts names
+# A statement that is looked at as a whole has far fewer words; rows have no such limit.
 _LONGEST_NAME, MOST_WORDS = 1024, 200_000
 
 
@@ -101,14 +102,27 @@ def of_the_system(name: Sequence[Token]) -> bool:
 
     No user's schema begins with `pg_`; and a name without a schema is looked for among the server's own first.
     """
-    parts = (
-        [_plain(token) for token in name[:3:2]]
-        if [t.text for t in name[1:2]] == ["."]
-        else [_plain(name[0])]
-        if name
-        else [""]
-    )
-    return any(not part for part in parts) or parts[0].startswith("pg_") or parts[0] == "information_schema"
+    try:
+        schema, relation = relation_name(name)
+    except Unreadable:
+        return True
+    return (schema or relation).startswith("pg_") or "information_schema" in (schema, relation)
+
+
+def relation_name(written: Sequence[Token]) -> tuple[str, str]:
+    """A relation's schema (empty where none is written) and name, as the server takes them, of the tokens that begin with it.
+
+    Raises Unreadable for a name that is written by numbers, names a database, or would be cut by the server.
+    """
+    dots = [t.text == "." for t in written[1:4:2]]
+    if dots == [True, True]:
+        raise Unreadable("a name with the name of a database")
+    parts = [_plain(token) for token in written[: 3 if dots[:1] == [True] else 1 : 2]]
+    if not all(parts) or not parts:
+        raise Unreadable("a name that is not written plainly")
+    if any(len(part.encode()) > _LONGEST_KEPT for part in parts):
+        raise Unreadable("a name that a server would cut")
+    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
 
 
 def _plain(token: Token) -> str:

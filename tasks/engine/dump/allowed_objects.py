@@ -1,0 +1,147 @@
+"""Let only such CREATE, ALTER and DROP of a dump through as pg_dump writes: of something in the database, and doing nothing at once.
+
+Some statements hold others within them, compute values when they are carried out, or mean a role when one word less is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from tasks.engine.dump.sql_tokens import Token, all_of
+
+# What is in a database; the longest name counts.
+_KINDS = {
+    "ACCESS METHOD", "AGGREGATE", "CAST", "COLLATION", "COLUMN", "CONSTRAINT", "CONSTRAINT TRIGGER", "CONVERSION", "DEFAULT CONVERSION",
+    "DEFAULT PRIVILEGES", "DOMAIN", "EVENT TRIGGER", "EXTENSION", "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "FOREIGN SERVER", "FUNCTION",
+    "INDEX", "UNIQUE INDEX", "LANGUAGE", "PROCEDURAL LANGUAGE", "TRUSTED LANGUAGE", "TRUSTED PROCEDURAL LANGUAGE", "LARGE OBJECT",
+    "MATERIALIZED VIEW", "OPERATOR", "POLICY", "PROCEDURE", "PUBLICATION", "ROUTINE", "RULE", "SCHEMA", "SEQUENCE", "UNLOGGED SEQUENCE",
+    "SERVER", "STATISTICS", "SUBSCRIPTION", "TABLE", "UNLOGGED TABLE", "TEXT SEARCH", "TRANSFORM", "TRIGGER", "TYPE", "USER MAPPING",
+    "VIEW", "RECURSIVE VIEW",
+}  # fmt: skip
+BEGINNINGS = {tuple(kind.split()) for kind in _KINDS}
+_RELATIONS = {"TABLE", "FOREIGN TABLE", "VIEW", "MATERIALIZED VIEW", "SEQUENCE", "INDEX", "SCHEMA"}
+_ACTIONS = {
+    "OWNER", "CLUSTER", "REPLICA", "ENABLE", "DISABLE", "FORCE", "NO", "NOT", "INHERIT", "OF", "ATTACH", "DETACH", "SET", "RESET",
+    "DROP", "VALIDATE", "OPTIONS", "DEPENDS", "OWNED", "AS", "START", "RESTART", "INCREMENT", "MINVALUE", "MAXVALUE", "CACHE", "CYCLE",
+}  # fmt: skip
+_ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
+
+
+def of_object(verb: str, words: Sequence[str], head: Sequence[Token], rest: Iterator[Token]) -> bool:
+    """CREATE, ALTER or DROP of something that is in the database."""
+    begun = list(words[1:])
+    if begun[:2] == ["OR", "REPLACE"]:
+        begun = begun[2:]
+    kind = next((" ".join(begun[:n]) for n in (3, 2, 1) if tuple(begun[:n]) in BEGINNINGS), "")
+    if kind == "USER MAPPING":  # else it is a role of this name
+        return begun[2:3] in (["FOR"], ["IF"])
+    match verb:
+        case "CREATE":
+            return bool(kind) and _created(kind, head, rest)
+        case "ALTER":
+            return bool(kind) and _altered(kind, head, rest)
+        case _:
+            return bool(kind) and kind != "SUBSCRIPTION"
+
+
+def _created(kind: str, head: Sequence[Token], rest: Iterator[Token]) -> bool:
+    match kind:
+        case "SUBSCRIPTION":
+            known = _without_connection(all_of(head, rest))
+        case "SCHEMA":
+            known = _plain_schema(head)
+        case "TABLE" | "UNLOGGED TABLE":
+            known = not _has_query(chain(head, rest))
+        case "MATERIALIZED VIEW":
+            known = [t.text for t in deque(chain(head, rest), 4)] == ["WITH", "NO", "DATA", ";"]
+        case "FUNCTION" | "PROCEDURE":
+            known = _one_routine(all_of(head, rest))
+        case _:
+            known = True
+    return known
+
+
+def _altered(kind: str, head: Sequence[Token], rest: Iterator[Token]) -> bool:
+    if kind in _RELATIONS:
+        return _plainly_altered(all_of(head, rest), len(kind.split()))
+    if kind == "SUBSCRIPTION":
+        return [t.text for t in head[3:5]] == ["OWNER", "TO"]
+    return kind != "EXTENSION"
+
+
+def _plain_schema(head: Sequence[Token]) -> bool:
+    """Whether a schema is made, and nothing within the same statement: it may hold grants on all of the server."""
+    said = [t.text if t.kind in ("word", "sign") else "" for t in head]
+    begun = 5 if said[2:5] == ["IF", "NOT", "EXISTS"] else 2
+    if said[begun : begun + 1] != ["AUTHORIZATION"]:
+        begun += 1
+    if said[begun : begun + 1] == ["AUTHORIZATION"]:
+        begun += 2
+    return said[begun:] == [";"]
+
+
+def _plainly_altered(statement: Sequence[Token], begun: int) -> bool:
+    """Whether all actions on a relation, whose kind has so many words, are some that pg_dump writes.
+
+    It adds no column and gives none another type, for both compute values at once; and it renames nothing.
+    """
+    said = [t.text if t.kind in ("word", "sign") else "" for t in statement]
+    begun += 1
+    while said[begun : begun + 1] in (["IF"], ["EXISTS"], ["ONLY"]):
+        begun += 1
+    begun += 1
+    while said[begun : begun + 1] == ["."]:  # the table's name
+        begun += 2
+    starts, depth = [begun], 0
+    for place in range(begun, len(said)):
+        depth += {"(": 1, ")": -1}.get(said[place], 0)
+        if not depth and said[place] == ",":
+            starts.append(place + 1)
+    return all(_plain_action(said[start : start + 8]) for start in starts)
+
+
+def _plain_action(said: Sequence[str]) -> bool:
+    if said[:1] == ["ADD"]:
+        return said[1] in _ADDED
+    if said[:1] != ["ALTER"]:
+        return said[:1] != [] and said[0] in _ACTIONS and said[:2] != ["SET", "SCHEMA"]
+    behind = list(said[3:] if said[1:2] == ["COLUMN"] else said[2:])
+    return behind[:1] != ["TYPE"] and behind[:3] != ["SET", "DATA", "TYPE"]
+
+
+def _without_connection(statement: Sequence[Token]) -> bool:
+    """Whether a subscription is made without a connection: anything more reaches another server."""
+    said = [t.text.upper() for t in statement]
+    return any(said[i : i + 3] == ["CONNECT", "=", "FALSE"] for i in range(len(said)))
+
+
+def _has_query(statement: Iterable[Token]) -> bool:
+    """Whether it is CREATE TABLE … AS: a query that is carried out at once, and that pg_dump never writes."""
+    depth = 0
+    for token in statement:
+        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
+        if not depth and token.kind == "word" and token.text in ("AS", "EXECUTE", "SELECT"):
+            return True
+    return False
+
+
+def _one_routine(statement: Sequence[Token]) -> bool:
+    """Whether a routine's definition is the only thing in it.
+
+    psql counts BEGIN, CASE and END to find where a body ends; a server has it end at the END that follows a semicolon.
+    Where the two differ, what comes after is a statement of its own to the server.
+    """
+    depth, before, within = 0, "", False
+    for place, token in enumerate(statement):
+        text = token.text if token.kind in ("word", "sign") else ""
+        depth += {"(": 1, ")": -1}.get(text, 0)
+        if not depth and not within and text == ";":
+            return place == len(statement) - 1
+        if not depth and before == "BEGIN" and text == "ATOMIC":
+            within = True
+        elif not depth and within and text == "END" and before in (";", "ATOMIC"):
+            return [t.text for t in statement[place + 1 :]] == [";"]
+        before = text
+    return False
