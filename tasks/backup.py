@@ -15,7 +15,7 @@ from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
 from tasks.engine.dump.schema_text import RULES
-from tasks.engine.dump.source_settings import read_settings
+from tasks.engine.dump.source_settings import SourceSettings, read_settings
 from tasks.engine.dump.text_settings import MONETARY
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.catalog import Backup, Listing
@@ -48,7 +48,7 @@ class Source:
     roles: tuple[RoleRecord, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     database: Database = field(default_factory=lambda: Database(""))
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: SourceSettings = field(default_factory=SourceSettings)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,8 @@ def _manifest(plan: Plan, source: Source, name: str, started: datetime, result: 
         schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
         tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
-        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=source.settings,
+        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
+        settings_left_out=source.settings.left_out,
     )  # fmt: skip
 
 

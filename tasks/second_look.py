@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from blocks.errors import (
     DOWNLOAD,
@@ -17,7 +18,7 @@ from blocks.errors import (
 )
 from blocks.sql import sqlstate
 from blocks.sql.server import Server
-from tasks.engine.drill.conditions import Conditions, explain, names_left_over
+from tasks.engine.drill.conditions import Conditions, asked_by, explain, names_left_over
 from tasks.engine.dump.roles import left_over_roles
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import monetary_of
@@ -92,6 +93,7 @@ def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) ->
         money_unknown=not monetary_of(manifest),
         monetary=manifest.source_lc_monetary if facts.lc_monetary != manifest.source_lc_monetary else "",
         settings_unknown=not manifest.source_settings,
+        settings_left_out=manifest.settings_left_out,
     )
 
 
@@ -114,7 +116,8 @@ def explain_refusal(
         return RestoreError(
             f"{error.context}; no backup of a database brings what is missing there: {lacking}", hint=hint
         )
-    if reason := explain(error.sqlstate, error.context, conditions):
+    asked = asked_by(error.context, reader.seen.schema_kept.values())
+    if reason := explain(error.sqlstate, error.context, replace(conditions, asked=asked)):
         return RestoreError(f"{error.context}; {reason}", hint="drill where this is as it is on the source")
     if error.sqlstate == sqlstate.OUT_OF_MEMORY:
         error.hint = "raise max_locks_per_transaction on the server, or give it more memory"

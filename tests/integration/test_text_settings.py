@@ -301,3 +301,65 @@ def test_settings_of_an_extension_print_the_copy_as_well(
     done = flow_run(restore, to=copy, backup="latest")
     assert done.state == "Completed", done.error
     told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+def test_an_abbreviation_of_a_time_zone(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """IST is another zone where the source says so, for a generated column and a check."""
+    script = """
+    CREATE FUNCTION moment(t text) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS 'SELECT t::timestamptz';
+    CREATE TABLE g (t text CHECK (t::timestamptz < '2024-01-01 08:00+00'), at timestamptz GENERATED ALWAYS AS (moment(t)) STORED);
+    INSERT INTO g VALUES ('2024-01-01 12:00 IST')"""
+    source = with_settings(new_database, 15, script, timezone_abbreviations="India")
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
+    copy = source.on(f"{source.database}_copy")
+    done = flow_run(restore, to=copy, backup="latest")
+    assert done.state == "Completed", done.error
+    try:
+        query = "SET timezone = UTC; SELECT at FROM g"
+        assert psql(clients[15], copy, query) == psql(clients[15], source, query)
+    finally:
+        told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+@pytest.mark.parametrize(("check", "named"), [
+    ("t = coalesce(current_setting('platform.region', true), '')", "the setting platform.region"),
+    ("t = region()", "the setting platform.region"),
+    ("d = current_database()", "current_database"),
+])  # fmt: skip
+def test_a_check_that_asks_its_place(
+    check: str, named: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
+) -> None:
+    """The copy has another name, and not every setting of the source: that says nothing about the backup."""
+    script = f"""
+    CREATE FUNCTION region() RETURNS text LANGUAGE sql AS $$ SELECT coalesce(current_setting('platform.region', true), '') $$;
+    CREATE TABLE c (t text, d text, CHECK ({check})); INSERT INTO c VALUES ('eu', current_database())"""
+    source = with_settings(new_database, 15, script, **{"platform.region": "eu"})
+    take_backup(storage, source, clients[15])
+    report = rehearsed(storage, Place("sandbox", client=clients[15]))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert named in report.cause
+
+
+def test_another_check_is_the_backups_own(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
+    """A setting that nothing asks for explains no row that breaks a check."""
+    script = """
+    CREATE TABLE c (a int); INSERT INTO c VALUES (-1); ALTER TABLE c ADD CONSTRAINT positive CHECK (a > 0) NOT VALID;
+    UPDATE pg_constraint SET convalidated = true WHERE conname = 'positive'"""
+    source = with_settings(new_database, 15, script, **{"platform.region": "eu"})
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.FAILED
+
+
+def test_no_value_of_the_users_own_settings_is_stored(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
+) -> None:
+    """A key in a setting is in no dump, so it is in no manifest either; only the setting's name is."""
+    source = with_settings(
+        new_database, 15, "CREATE TABLE t (a int)", **{"app.jwt_secret": "s3cr3t-key", "work_mem": "5MB"}
+    )
+    manifest = take_backup(storage, source, clients[15])
+    assert b"s3cr3t-key" not in manifest.encode()
+    assert manifest.settings_left_out == ("app.jwt_secret",)

@@ -68,6 +68,30 @@ def test_a_former_name_that_another_database_took() -> None:
     assert Folder(backups, Whose(replace(old, oid=77), former)).own == list(backups)
 
 
+def listed(*databases: Database) -> tuple[Backup, ...]:
+    """A backup of each, one a day."""
+    return tuple(
+        of(Backup(f"backup_2026112{n}_020713", NOW + timedelta(days=n), "k", 1, has_manifest=True, has_report=False), d)
+        for n, d in enumerate(databases)
+    )
+
+
+def test_a_renamed_database_that_was_restored_keeps_its_backups() -> None:
+    """A restore gives a database another number; those it had under its name are its own as well."""
+    renamed = replace(SHOP, name="shop2")
+    now = replace(renamed, oid=99)
+    backups = listed(SHOP, renamed, now)
+    assert Folder(backups, Whose(now, databases_named(SHOP.as_setting()))).own == list(backups)
+
+
+def test_a_database_that_took_another_ones_place() -> None:
+    """`shop_v2` says that it was `shop_v1`: what that one had before is its own, and what it has since is not."""
+    first, second = replace(SHOP, name="shop_v1"), replace(SHOP, name="shop_v2", oid=99)
+    backups = listed(first, first, second, first)
+    whose = Whose(second, databases_named(first.as_setting()))
+    assert Folder(backups, whose).own == list(backups[:3])
+
+
 @pytest.mark.parametrize("name", ["shop", "sh,op@12", "100%", "a b", "%2C", "ü@-5"])
 @pytest.mark.parametrize("server", ["", "7712734137005552605"])
 def test_every_name_can_be_set(name: str, server: str) -> None:

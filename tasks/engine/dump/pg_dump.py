@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from blocks.config.environment import child_environment
-from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft
+from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft, RestoreError
 from blocks.sql.server import SAFE_OPTION, Server
-from tasks.engine.dump.source_settings import as_options
+from tasks.engine.dump.source_settings import as_options, settable
 from tasks.engine.dump.text_settings import forced_for_dump
 from tasks.engine.dump.warnings import bounded, warnings_in
 from tasks.engine.process import Child
@@ -24,6 +24,7 @@ _IN_PASSING = re.compile(
     r"|deadlock detected|tuple concurrently|conflict with recovery"
 )
 _LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
+_DIRECT = "use the address of the server itself"
 # With a server that is gone, libpq has many words: an answer that never comes is another one than a reset, and TLS has its own.
 _CONNECTION_LOST = re.compile(
     "connection to (?:the )?server|server closed the connection|terminating connection"
@@ -73,12 +74,21 @@ class DumpSource:
         raise DumpFailed(complaint)
 
 
-def _forced_settings(server: Server, *, monetary: bool) -> str:
-    """The libpq options that undo what a role or database has set and pg_dump does not undo by itself."""
+def _session_options(server: Server, *, monetary: bool, settings: Mapping[str, str]) -> str:
+    """The libpq options of pg_dump's session: they undo what a role or database has set and pg_dump does not undo by itself.
+
+    Raises RestoreError where `settings` are wanted and a pooler takes no options.
+    """
     with server.connect() as connection:
         forced = forced_for_dump(connection, monetary=monetary)
         safe = [SAFE_OPTION] if connection.takes_options else []
-    return " ".join([*safe, *(f"-c {name}={value}" for name, value in forced.items())])
+        wanted = settable(connection, settings)
+    if wanted and not safe:
+        names = ", ".join(wanted)
+        raise RestoreError(
+            f"values are printed under {names}, and a pooler takes no settings of a session", hint=_DIRECT
+        )
+    return " ".join([*safe, *(f"-c {name}={value}" for name, value in forced.items()), as_options(wanted)]).strip()
 
 
 @contextmanager
@@ -102,7 +112,7 @@ def running_dump(
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()
-    options = (environ.get("PGOPTIONS", ""), _forced_settings(server, monetary=monetary), as_options(settings or {}))
+    options = (environ.get("PGOPTIONS", ""), _session_options(server, monetary=monetary, settings=settings or {}))
     if forced := " ".join(filter(None, options)):
         environ["PGOPTIONS"] = forced
     with Child(command, child_environment(environ), read=True) as child:

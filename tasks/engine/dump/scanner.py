@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from blocks.errors import BackupDamaged
 from tasks.engine.dump import schema_text as schema
@@ -26,6 +27,8 @@ _DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
 # Statements are looked at in pieces of this size, so that little is looked at in vain when rows follow.
 _SQL_BYTES = 1 << 16
 _SHOWN = 80
+# From here on it would fire for what a restore does itself, refreshes above all.
+_FIRES_IN_A_RESTORE = re.compile(rb"ALTER EVENT TRIGGER [^;]{1,200} ENABLE (?:ALWAYS|REPLICA);\Z")
 _KEPT_SCHEMA_BYTES = 32 << 20
 # Far more than a view or a function ever has, and than memory that a small container has to spare.
 _LONGEST_STATEMENT_BYTES = 64 << 20
@@ -35,6 +38,15 @@ _LONGEST_COPY_BYTES = 1 << 20
 _COLLECTED_BYTES = 128 << 20
 _MENTION_BYTES = 64
 _COMMANDS = 64
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a restore writes over a place of the SQL, and what it has psql read at the end instead."""
+
+    start: int
+    over: bytes
+    late: bytes = b""
 
 
 class DumpScanner:
@@ -59,7 +71,7 @@ class DumpScanner:
         self._ended = False
         self._fed = 0  # the offset of the block that is being scanned
         self._starts: list[int] = []
-        self._restrictions: list[int] = []
+        self._edits: list[Edit] = []
         self._restricted = 0
         self._collected_bytes = 0
 
@@ -73,10 +85,10 @@ class DumpScanner:
         starts, self._starts = self._starts, []
         return starts
 
-    def take_restrictions(self) -> list[int]:
-        """The offsets of the commands that restrict psql, and end that, seen since the last call."""
-        offsets, self._restrictions = self._restrictions, []
-        return offsets
+    def take_edits(self) -> list[Edit]:
+        """What a restore has to change in what was scanned since the last call."""
+        edits, self._edits = self._edits, []
+        return edits
 
     def feed(self, block: bytes) -> None:
         """Scan the next bytes of the dump."""
@@ -165,7 +177,7 @@ class DumpScanner:
 
     def _on_meta(self, piece: Piece) -> None:
         if schema.RESTRICTION.match(piece.text):  # of the whole line: psql takes several commands on one
-            self._restrictions.append(piece.start)
+            self._edits.append(Edit(piece.start, b"--"))  # a comment: our own restriction is in force
             self._restricted += 1
             if self._restricted > _COMMANDS:
                 self._refuse("it restricts psql again and again")
@@ -192,6 +204,8 @@ class DumpScanner:
         elif encoding := schema.ENCODING.match(text):
             self.summary.encoding = encoding[1].decode()
             self._codec = schema.codec_of(self.summary.encoding)
+        if _FIRES_IN_A_RESTORE.match(text):
+            self._edits.append(Edit(piece.start, bytes(b if b == 0x0A else 0x20 for b in text), late=text))
         self._on_schema(text)
         return False
 

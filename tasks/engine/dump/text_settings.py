@@ -29,6 +29,8 @@ READ_UNDER = {
     "transform_null_equals": "off",
     "xmloption": "content",
 }
+# Of these, what a source may have otherwise, and compute values by: a cast to an array or to xml.
+FORCED_VALUES = {name: READ_UNDER[name] for name in ("array_nulls", "xmloption")}
 MONEY_HINT = "take a new backup, which is written under one lc_monetary everywhere; or use a server with the source's"
 _CURRENT = "SELECT pg_catalog.current_setting(%s)"
 # Two amounts in which locales differ: the sign and its place, the symbol, the groups and the number of digits.

@@ -58,7 +58,21 @@ class Folder:
         """
         owned = [b for b in self.backups if self.whose.owns(b.origin)]
         sure = any(b.origin and self.whose.made(b.origin) for b in owned)
-        return {b.name for b in owned if not (sure and b.origin and self.whose.took_a_former_name(b.origin))}
+        return {b.name for b in owned if not (sure and self._is_successors(b, owned))}
+
+    def _is_successors(self, backup: Backup, owned: Sequence[Backup]) -> bool:
+        """Whether a backup is of the database that got a former name of this one, which has had several numbers if it was restored."""
+        ours, origin = self.whose.database, backup.origin
+        if ours is None or origin is None or not self.whose.has_former_name(origin):
+            return False
+        known = [(b, b.origin.database) for b in owned if b.origin]
+        numbers = {ours.oid, *(d.oid for _, d in known if d.name == ours.name)}
+        if origin.database.oid in numbers:
+            return False
+        if any(d.name == origin.database.name and d.oid in numbers for _, d in known):
+            return True
+        first = min((b.taken_at for b, d in known if d.name == ours.name), default=backup.taken_at)
+        return backup.taken_at > first
 
     @property
     def made_here(self) -> list[Backup]:

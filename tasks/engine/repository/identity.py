@@ -74,12 +74,12 @@ class Whose:
             return False
         return (ours.system_identifier, ours.oid) == (theirs.system_identifier, theirs.oid)
 
-    def took_a_former_name(self, origin: Origin) -> bool:
-        """Whether a backup is of another database of the same server, under a name that this one has no more."""
+    def has_former_name(self, origin: Origin) -> bool:
+        """Whether a backup is of a database of the same server, under a name that this one has no more."""
         ours, theirs = self.database, origin.database
         if ours is None or not theirs.oid or ours.name == theirs.name:
             return False
-        return ours.system_identifier == theirs.system_identifier and ours.oid != theirs.oid
+        return ours.system_identifier == theirs.system_identifier
 
     def may_own(self, origin: Origin | None) -> bool:
         """Whether it may be this database's from before it was moved or renamed."""

@@ -103,6 +103,9 @@ class Manifest(_Document):
     lc_monetary: str = Field(default="", description="Under which money was written; empty: as the source showed it.")
     source_lc_monetary: str = Field(default="", description="Under which the source showed money.")
     source_settings: dict[str, str] = Field(default={}, description="By which the source computed values.")
+    settings_left_out: tuple[str, ...] = Field(
+        default=(), description="Names of settings that a restore will not have."
+    )
     collation: str
     character_type: str
     locale_provider: str = "c"

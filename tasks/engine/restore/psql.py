@@ -10,11 +10,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blocks.config.environment import child_environment
 from blocks.sql.server import NO_LIMITS, SAFE_OPTION, SAFE_SESSION, Server
+from tasks.engine.dump.scanner import Edit
 from tasks.engine.dump.source_settings import as_statements, settable
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import read_preamble
@@ -117,18 +118,25 @@ def _held_back(reader: BackupReader, manner: RestoreOptions) -> Iterator[bytes]:
     """Yield a backup's blocks, the last ones only when all of it is known to be right."""
     held: deque[bytes] = deque()
     held_bytes, first, told = 0, 0, time.monotonic()
-    restrictions: set[int] = set()
+    edits: list[Edit] = []
+    late: list[bytes] = []
 
     def release() -> bytes:
-        nonlocal held_bytes, first
-        block = _unrestricted(held.popleft(), first, restrictions)
+        nonlocal held_bytes, first, edits
+        block = _edited(held.popleft(), first, edits)
         held_bytes, first = held_bytes - len(block), first + len(block)
+        edits = [edit for edit in edits if edit.start + len(edit.over) > first]
         return block
 
-    for block in reader.blocks():
+    def look() -> None:
         if manner.prepare:
             manner.prepare(reader.seen)
-        restrictions.update(reader.take_restrictions())
+        found = reader.take_edits()
+        edits.extend(found)
+        late.extend(edit.late for edit in found if edit.late)
+
+    for block in reader.blocks():
+        look()
         held.append(block)
         held_bytes += len(block)
         while held_bytes - len(held[0]) >= _HELD_BYTES:
@@ -137,19 +145,18 @@ def _held_back(reader: BackupReader, manner: RestoreOptions) -> Iterator[bytes]:
             told = time.monotonic()
             manner.progress(reader.object_bytes)
     reader.check()
-    restrictions.update(reader.take_restrictions())
-    if manner.prepare:
-        manner.prepare(reader.seen)
+    look()
     while held:
         yield release()
+    if late:
+        yield b"\n".join([b"\nRESET SESSION AUTHORIZATION;", *late, b""])
 
 
-def _unrestricted(block: bytes, first: int, restrictions: set[int]) -> bytes:
-    """Make comments of the dump's own restrictions, for ours is in force; `first` is the block's offset in the SQL."""
-    places = [at + n - first for at in restrictions for n in (0, 1) if 0 <= at + n - first < len(block)]
-    if not places:
-        return block
+def _edited(block: bytes, first: int, edits: Sequence[Edit]) -> bytes:
+    """A block with its edits; `first` is its offset in the SQL, and an edit may go on in the next one."""
     changed = bytearray(block)
-    for place in places:
-        changed[place : place + 1] = b"-"
-    return bytes(changed)
+    for edit in edits:
+        begin, end = max(edit.start, first), min(edit.start + len(edit.over), first + len(block))
+        if begin < end:
+            changed[begin - first : end - first] = edit.over[begin - edit.start : end - edit.start]
+    return bytes(changed) if edits else block

@@ -17,7 +17,7 @@ from blocks.errors import (
     RestoreError,
     StatementRefused,
 )
-from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.scanner import DumpScanner, Edit
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
@@ -95,9 +95,9 @@ class BackupReader:
                 raise StatementRefused(self._scanner.summary.refused)
             yield block
 
-    def take_restrictions(self) -> list[int]:
-        """Where in the SQL the dump's own restrictions of psql stand, since the last call."""
-        return self._scanner.take_restrictions()
+    def take_edits(self) -> list[Edit]:
+        """What has to be changed in the SQL that was read since the last call."""
+        return self._scanner.take_edits()
 
     def check(self) -> ReadResult:
         """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
