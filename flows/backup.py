@@ -6,21 +6,19 @@ import time
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.client.schemas import State
-from prefect.states import Completed
 from pydantic import BaseModel
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
 from blocks.saved import translated
-from flows.endings import in_words, outcome
-from flows.logs import log_plainly
-from flows.missed import newest_slot_only
-from flows.next_run import say_when_next
-from flows.parameters import PlanName
 from flows.prune import continuing, prune
-from flows.run_names import named
+from flows.runs.final_state import result_of, with_final_state
+from flows.runs.logs import log_plainly
+from flows.runs.missed_slots import newest_slot_only
+from flows.runs.names import named
+from flows.runs.next_run import say_when_next
+from flows.runs.parameters import PlanName
 from tasks.backup import (
     commit_backup,
     dump_to_storage,
@@ -32,6 +30,7 @@ from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
+from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
 from tasks.sweep import sweep_stale_uploads
 
@@ -54,8 +53,8 @@ class BackupResult(BaseModel):
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
 @newest_slot_only
-@in_words
-def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
+@with_final_state
+def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     """Back up a plan's database to its storage, then apply its retention policy.
 
     Args:
@@ -74,9 +73,11 @@ def backup(plan: PlanName = DEFAULT) -> State[BackupResult]:
     publish_backup(plan, repository, manifest, before.manifest, seconds)
     pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
     say_when_next("backup")
-    return Completed(
-        message=f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
-        data=BackupResult(**_result(manifest, made.key, seconds)),
+    return Outcome(
+        "backup",
+        plan,
+        f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
+        BackupResult(**_result(manifest, made.key, seconds)),
     )
 
 
@@ -84,7 +85,7 @@ def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> 
     """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
     try:
         with translated(), continuing(listing):
-            pruned = outcome(prune(plan, return_state=True))
+            pruned = result_of(prune(plan, return_state=True))
         if isinstance(pruned, BaseException):
             raise pruned
         return f"{counted(len(pruned.removals), 'old one')} removed"

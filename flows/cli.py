@@ -20,7 +20,7 @@ from blocks.config import DEFAULT
 from blocks.errors import PgRoundtripError
 from flows import plans
 from flows.lines import complain, say
-from flows.logs import log_plainly
+from flows.runs.logs import log_plainly
 from tasks.wording import tool_version
 
 if TYPE_CHECKING:
@@ -199,13 +199,13 @@ def _take_target_url(url: str | None) -> None:
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
     """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
     from blocks.saved import translated
-    from flows.endings import outcome
+    from flows.runs.final_state import result_of
     from flows.temporary_server import start_out_of_reach
 
     log_plainly()  # Prefect has made handlers of its own
     with translated():
         start_out_of_reach()
-        result = outcome(flow(**parameters, return_state=True))
+        result = result_of(flow(**parameters, return_state=True))
     if isinstance(result, OSError):
         # Nobody foresaw it, and `main` would take it for a result that could not be printed.
         raise PgRoundtripError(str(result), hint="the log above says where it happened") from result

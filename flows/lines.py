@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from flows.logs import log_lines
+from flows.runs.logs import log_lines
 from tasks.wording import visible
 
 

@@ -17,7 +17,7 @@ from blocks.errors import ConfigurationError, Fault
 from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows.lines import complain, say
-from flows.parameters import BLOCK_NAME
+from flows.runs.parameters import BLOCK_NAME
 from tasks.plans import plan_exists, save_plan
 from tasks.whose import refused_folder
 

@@ -8,19 +8,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from prefect import flow
-from prefect.client.schemas import State
-from prefect.states import Completed
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
-from flows.endings import in_words
-from flows.logs import log_plainly
-from flows.missed import newest_slot_only
-from flows.parameters import PlanName
-from flows.run_names import named
+from flows.runs.final_state import with_final_state
+from flows.runs.logs import log_plainly
+from flows.runs.missed_slots import newest_slot_only
+from flows.runs.names import named
+from flows.runs.parameters import PlanName
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
+from tasks.outcome import Outcome
 from tasks.prune import plan_retention, remove_all
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
 from tasks.sweep import sweep_stale_uploads
@@ -51,8 +50,8 @@ def continuing(listing: Listing | None) -> Iterator[None]:
 
 @flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
 @newest_slot_only
-@in_words
-def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool = False) -> State[PrunePlan]:
+@with_final_state
+def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool = False) -> Outcome[PrunePlan]:
     """Remove the backups that a plan's retention policy no longer keeps.
 
     The newest backup and the newest PROVEN one stay, however old; nothing goes while backups have stopped.
@@ -71,4 +70,4 @@ def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool =
         decided = remove_all(repository, decided)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
-    return Completed(message=retention_sentence(decided, dry_run=dry_run), data=decided)
+    return Outcome("prune", plan, retention_sentence(decided, dry_run=dry_run), decided)

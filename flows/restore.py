@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.client.schemas import State
-from prefect.states import Completed
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan, resolve_target
-from flows.endings import in_words
-from flows.logs import log_plainly
-from flows.parameters import BackupName, PlanName, ServerName
-from flows.run_names import named
+from flows.runs.final_state import with_final_state
+from flows.runs.logs import log_plainly
+from flows.runs.names import named
+from flows.runs.parameters import BackupName, PlanName, ServerName
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.repository import Repository
+from tasks.outcome import Outcome
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 from tasks.wording import human_seconds
 
@@ -22,14 +21,14 @@ log_plainly()
 
 
 @flow(name="restore", flow_run_name=named("restore"), validate_parameters=False)
-@in_words
+@with_final_state
 def restore(
     backup: BackupName,
     plan: PlanName = DEFAULT,
     target: ServerName = DEFAULT,
     replace: bool = False,
     verify: bool = True,
-) -> State[int]:
+) -> Outcome[int]:
     """Restore a backup; nothing becomes visible before all of it was checked. Returns the number of rows.
 
     Args:
@@ -50,4 +49,4 @@ def restore(
     restored = how(repository, chosen, manifest, place, verify=verify and chosen_plan.restore_verify)
     what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
-    return Completed(message=message, data=restored.summary.rows)
+    return Outcome("restore", plan, message, restored.summary.rows)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 
 from prefect import flow, get_run_logger
-from prefect.client.schemas import State
-from prefect.states import Completed, Failed
 
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
-from flows.endings import in_words
-from flows.logs import log_plainly
-from flows.missed import newest_slot_only
-from flows.parameters import BackupOrEmpty, PlanName
-from flows.run_names import named
+from flows.runs.final_state import with_final_state
+from flows.runs.logs import log_plainly
+from flows.runs.missed_slots import newest_slot_only
+from flows.runs.names import named
+from flows.runs.parameters import BackupOrEmpty, PlanName
 from tasks.clock import utc_now
 from tasks.drill import (
     choose_backup,
@@ -32,9 +30,10 @@ from tasks.engine.drill.query_file import Query
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.outcome import Outcome
 from tasks.rehearsal import Rehearsal
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
@@ -43,8 +42,8 @@ log_plainly()
 
 @flow(name="restore-drill", flow_run_name=named("restore-drill"), validate_parameters=False)
 @newest_slot_only
-@in_words
-def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State[DrillReport]:
+@with_final_state
+def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outcome[DrillReport]:
     """Restore a backup into a place of its own, dump that again, and compare it with what was stored.
 
     Args:
@@ -61,7 +60,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
             raise
         if not error.logged:
             get_run_logger().error("%s", error)
-        return _final_state(_unknown(error))
+        return _outcome(plan, _unknown(error))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(chosen_plan, repository, chosen, queries, begun)
     # An older backup that was asked for by its name is not late.
@@ -75,7 +74,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> State
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
     _keep(plan, repository, report)
-    return _final_state(report)
+    return _outcome(plan, report)
 
 
 def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
@@ -108,8 +107,6 @@ def _unknown(error: PgRoundtripError) -> DrillReport:
     return report_on(none, Rehearsal(checks=checks, error=error), utc_now(), 0.0)
 
 
-def _final_state(report: DrillReport) -> State[DrillReport]:
-    """The run's state carries the verdict, so that the history reads at a glance."""
-    end = Completed if report.verdict is Verdict.PROVEN else Failed
-    code = f" ({report.code})" if report.code else ""
-    return end(name=report.verdict.value, message=drill_sentence(report) + code, data=report)
+def _outcome(plan: str, report: DrillReport) -> Outcome[DrillReport]:
+    sentence = drill_sentence(report)
+    return Outcome("restore-drill", plan, sentence, report, verdict=report.verdict, code=report.code)

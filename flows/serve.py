@@ -25,7 +25,7 @@ from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows import lines
 from flows.deployments import deployments_of
-from flows.logs import log_plainly
+from flows.runs.logs import log_plainly
 from flows.service import host
 from flows.service.announce import announce
 from flows.service.environment import MADE, OWN_SERVER, Login

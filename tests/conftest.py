@@ -26,7 +26,7 @@ from blocks.errors import PgRoundtripError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports, running_prefect, running_storage
-from flows.endings import outcome
+from flows.runs.final_state import result_of
 from tasks.engine.servers.programs import Client, installed_clients
 from tasks.engine.servers.sandbox import running_server
 from tests.plans import plan_of
@@ -249,7 +249,7 @@ def flow_run(
             for name, value in environ.items():
                 patched.setenv(name, value)
             state = flow(**parameters, return_state=True)
-            result = outcome(state)
+            result = result_of(state)
         assert not isinstance(result, BaseException) or isinstance(result, PgRoundtripError), repr(result)
         error = result if isinstance(result, PgRoundtripError) else None
         return Ran(None if error else result, error, state.name, str(state.state_details.flow_run_id))

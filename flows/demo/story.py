@@ -18,9 +18,9 @@ from flows import lines, terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample
 from flows.demo.services import free_ports, leave_prefect_running, running_prefect, running_storage
-from flows.endings import outcome
 from flows.prune import prune
 from flows.restore_drill import restore_drill
+from flows.runs.final_state import result_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.servers.programs import installed_clients
 from tasks.engine.servers.sandbox import running_server
@@ -66,7 +66,7 @@ def _round_trip() -> dict[str, str]:
     begun = time.monotonic()
     made = backup()
     backed_up = time.monotonic() - begun
-    report = outcome(restore_drill(return_state=True))
+    report = result_of(restore_drill(return_state=True))
     assert isinstance(report, DrillReport)
     decided = prune()
     terminal.show_report(report)

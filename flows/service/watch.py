@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
-from flows.endings import cause_of
+from flows.runs.final_state import cause_of
 from flows.service.attempts import Attempts
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import ConfigurationError, Fault, StorageDenied
-from flows.logs import PlainFormatter, Plainly, log_lines, log_plainly
+from flows.runs.logs import PlainFormatter, Plainly, log_lines, log_plainly
 from tasks.clock import utc_now
 
 MOMENT = 1707316222.5  # 2024-02-07T14:30:22Z
@@ -143,7 +143,7 @@ def test_everybody_logs_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 UNHANDLED = """
 import threading
-from flows.logs import log_plainly
+from flows.runs.logs import log_plainly
 log_plainly()
 
 class Ends:
@@ -180,7 +180,7 @@ UNSENT = """
 import asyncio
 from types import SimpleNamespace
 from prefect.logging.handlers import APILogWorker
-from flows.logs import log_plainly
+from flows.runs.logs import log_plainly
 log_plainly()
 
 class Away:

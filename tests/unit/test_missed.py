@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prefect.client.schemas import FlowRun, State
 from prefect.client.schemas.objects import StateType
 
-from flows.missed import stand_in
+from flows.runs.missed_slots import stand_in
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 GIVEN_UP = {StateType.CANCELLED, StateType.CANCELLING, StateType.CRASHED}

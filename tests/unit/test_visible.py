@@ -7,13 +7,12 @@ import logging
 from typing import Any
 
 import pytest
-from prefect.client.schemas import State
-from prefect.states import Completed
 
 from blocks.errors import DatabaseRefused
 from flows import lines, terminal
-from flows.endings import in_words
-from flows.logs import PlainFormatter, Plainly
+from flows.runs.final_state import with_final_state
+from flows.runs.logs import PlainFormatter, Plainly
+from tasks.outcome import Outcome
 from tasks.reports import publish
 from tasks.wording import visible, visible_json
 
@@ -109,13 +108,13 @@ def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_in_the_history() -> None:
     """How a run ended is shown by the UI and by `prefect flow-run ls`, at a terminal."""
-    good: State[Any] = in_words(lambda: Completed(message=EVIL))()
+    good: Any = with_final_state(lambda: Outcome("backup", "default", EVIL, 1))()
 
-    def refused() -> State[Any]:
+    def refused() -> Outcome[int]:
         error = DatabaseRefused(EVIL)
         error.logged = True
         raise error
 
-    bad: State[Any] = in_words(refused)()
+    bad: Any = with_final_state(refused)()
     assert not unseen_in(f"{good.message}{bad.message}")
     assert "\n" not in f"{good.message}{bad.message}"

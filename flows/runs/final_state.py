@@ -1,4 +1,4 @@
-"""End a run with a sentence that people understand in its history: what was made, or what went wrong and what to do."""
+"""End a run with a state that people understand in its history: what was made, or what went wrong and what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from prefect import get_run_logger
 from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
+from blocks.config import DEFAULT
 from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, code_in, family
 from blocks.saved import translated
 from flows import end_with_the_service
+from tasks.outcome import Outcome, failed
 from tasks.wording import visible
 
 P = ParamSpec("P")
@@ -24,38 +26,48 @@ CAUSE_OF_CODE = {cls.code: cls.cause for cls in family()} | {op.code: op.cause f
 _newest_end: dict[UUID, State[Any]] = {}
 
 
-def in_words(run: Callable[P, State[R]]) -> Callable[P, R]:
-    """Let a flow's function return its final state, and end with our own words when it raises one of our errors.
+def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
+    """Let a flow's function return its outcome, and make the run's state of that, or of one of our errors.
 
-    Prefect gives the state to the run's history, and what is in it to the caller of the flow: its result, or
+    Prefect gives the state to the run's history, and what is in it to the caller of the flow: its facts, or
     the error, which is raised there. What we did not foresee is left to Prefect.
     """
 
     @wraps(run)
-    def told(*args: P.args, **kwargs: P.kwargs) -> State[R]:
+    def ended(*args: P.args, **kwargs: P.kwargs) -> State[R]:
         end_with_the_service()
         try:
             with translated():
-                end = run(*args, **kwargs)
+                outcome = run(*args, **kwargs)
         except PgRoundtripError as error:
             if not error.logged:
                 get_run_logger().error("%s", error)
-            end = Failed(message=sentence_and_hint(error), data=error)
-        end.message = visible(end.message) if end.message else end.message
-        _keep_end(end)
-        return end
+            verb = run.__name__.replace("_", "-")
+            outcome = failed(verb, str(kwargs.get("plan", DEFAULT)), error)
+        state = state_of(outcome)
+        _keep(state)
+        return state
 
-    return cast(Callable[P, R], told)
+    return cast(Callable[P, R], ended)
 
 
-def _keep_end(end: State[Any]) -> None:
+def state_of(outcome: Outcome[R]) -> State[R]:
+    """The state of a run; a drill's is named for its verdict, so that the history reads at a glance."""
+    end = Completed if outcome.good else Failed
+    state: State[R] = end(message=visible(outcome.message), data=outcome.error or outcome.facts)
+    if outcome.verdict:
+        state.name = outcome.verdict.value
+    return state
+
+
+def _keep(state: State[Any]) -> None:
     context = FlowRunContext.get()
     if context and context.flow_run:
         _newest_end.clear()  # one is enough: who runs a flow looks at once
-        _newest_end[context.flow_run.id] = end
+        _newest_end[context.flow_run.id] = state
 
 
-def outcome(state: State[R]) -> R | BaseException:
+def result_of(state: State[R]) -> R | BaseException:
     """What a run returned, or the error that it ended with, of the state that Prefect returned.
 
     When the answer to a run's end is lost, Prefect tells its server again, and is answered with what the server has: a state with
@@ -64,11 +76,6 @@ def outcome(state: State[R]) -> R | BaseException:
     own = _newest_end.get(cast(UUID, state.state_details.flow_run_id))
     found = own if own and own.type == state.type else state
     return cast("R | BaseException", found.result(raise_on_failure=False))
-
-
-def sentence_and_hint(error: PgRoundtripError) -> str:
-    """An error in one line: `Cannot connect to database [db:5432/app] (PGR-DB-UNREACHABLE) HINT: check …`."""
-    return visible(" ".join(error.lines()).removeprefix("ERROR: "))
 
 
 def cause_of(state: State[Any]) -> str:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prefect.client.schemas import State
 from prefect.logging import disable_run_logger
-from prefect.states import Completed, Crashed, Failed
+from prefect.states import Crashed, Failed
 
 from blocks import errors
 from blocks.errors import (
@@ -21,11 +21,12 @@ from blocks.errors import (
     StorageUnreachable,
     family,
 )
-from flows.endings import cause_of, in_words, sentence_and_hint
+from flows.runs.final_state import cause_of, state_of, with_final_state
+from tasks.outcome import Outcome, failed
 
 
 def ended_with(error: PgRoundtripError) -> State[None]:
-    return Failed(message=sentence_and_hint(error))
+    return state_of(failed("backup", "default", error))
 
 
 @pytest.mark.parametrize("cls", [cls for cls in family() if cls is not ConfigurationError])
@@ -51,7 +52,7 @@ def test_what_states_say(state: State[None], cause: str) -> None:
 
 def test_a_message_is_one_line_with_the_hint() -> None:
     """The run's history shows it as it is."""
-    assert sentence_and_hint(errors.NoSpaceLeft("a disk\nof mine")) == (
+    assert failed("backup", "default", errors.NoSpaceLeft("a disk\nof mine")).message == (
         "No space left on device [a disk of mine] (PGR-DISK-FULL) HINT: free some space, then run it again"
     )
 
@@ -60,20 +61,20 @@ def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
     """A foreseen error becomes a failed state that holds it; another is Prefect's, and a good end is left alone."""
 
     def ended(error: Exception | None) -> object:
-        @in_words
-        def run() -> State[int]:
+        @with_final_state
+        def run() -> Outcome[int]:
             if error:
                 raise error
-            return Completed(data=7)
+            return Outcome("backup", "default", "done", 7)
 
         with disable_run_logger(), caplog.at_level(logging.ERROR):
             return run()
 
-    failed = ended(errors.NoBackups("here"))
-    assert isinstance(failed, State)
-    assert (failed.is_failed(), failed.name) == (True, "Failed")
-    assert failed.message == sentence_and_hint(errors.NoBackups("here"))
-    assert isinstance(failed.data, errors.NoBackups)
+    bad = ended(errors.NoBackups("here"))
+    assert isinstance(bad, State)
+    assert (bad.is_failed(), bad.name) == (True, "Failed")
+    assert bad.message == f"No backups found in S3 [here] (PGR-NO-BACKUPS) HINT: {errors.NoBackups.hint}"
+    assert isinstance(bad.data, errors.NoBackups)
     with pytest.raises(KeyError):
         ended(KeyError("x"))
     good = ended(None)
@@ -84,8 +85,8 @@ def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_prefect_server_that_goes_away_is_a_sentence() -> None:
     """It may go while a run goes on; forty lines of its client's traceback would hide that."""
 
-    @in_words
-    def run() -> State[int]:
+    @with_final_state
+    def run() -> Outcome[int]:
         raise httpx.ConnectError("All connection attempts failed")
 
     with disable_run_logger():
