@@ -55,9 +55,10 @@ image: ## Build the container image (needs a Docker engine)
 image-test: setup-tools ## Build the container image, run the compose file, and test both (needs a Docker engine)
 	@$(BIN)/python -m pytest -s tests/image
 
-lint: setup-tools ## Look at Python, shell, Dockerfiles, workflows and what else a machine reads
+lint: setup-tools ## Look at Python, documents, shell, Dockerfiles, workflows and what else a machine reads
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/rumdl check --quiet .
 	@find . -name '*Dockerfile' -not -path './.*' -exec $(BIN)/hadolint {} +
 	@grep -rlE '^#!/bin/(ba)?sh' .ci tests flows tasks blocks | xargs $(BIN)/shellcheck
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
