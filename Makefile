@@ -10,7 +10,7 @@ TAG ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links \
-	bench bench-memory screenshots lock release-notes clean
+	bench bench-memory docs screenshots lock release-notes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -77,6 +77,9 @@ bench: setup-dev ## Measure against the shell pipeline on a database of about 1 
 
 bench-memory: setup-dev ## Measure what the whole service needs during a backup and a drill of such a database
 	@$(BIN)/python -m tests.bench.memory
+
+docs: setup-tools ## Write what documents have of the code: tables of settings and providers, .env.example
+	@$(BIN)/python -m tests.generated
 
 screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images anew
 	@$(BIN)/python -m tests.screenshots

@@ -11,7 +11,7 @@ import httpx
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
-from blocks.config.hints import WHEN_INVALID
+from blocks.config.says import WHEN_INVALID
 from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
 
 B = TypeVar("B", bound=Block)

@@ -24,7 +24,7 @@ from flows.runs.logs import log_plainly
 from tasks.wording import tool_version
 
 if TYPE_CHECKING:
-    from blocks.config.settings import Need
+    from blocks.config.load import Need
 
 FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(
@@ -101,7 +101,7 @@ def drill(
     """Restore a backup elsewhere and prove that it is what was dumped."""
     _require(plan, "drill", "storage")
     if plan == DEFAULT:
-        from blocks.config.settings import load_settings
+        from blocks.config.load import load_settings
         from tasks.engine.drill.query_file import load_queries
 
         load_queries(load_settings(frozenset()).verify_queries_file)
@@ -177,7 +177,7 @@ def demo(
 def _require(plan: str, *needs: Need) -> None:
     """Report every fault of the configuration before anything is started, contacted or recorded."""
     if plan == DEFAULT:
-        from blocks.config.settings import load_settings
+        from blocks.config.load import load_settings
 
         load_settings(frozenset(needs))
 

@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from blocks.config.load import load_settings
 from blocks.config.plan import Plan
-from blocks.config.settings import load_settings
 from blocks.errors import ConfigurationError, Fault
 from blocks.plan import BackupPlan
 from blocks.saved import translated

@@ -18,8 +18,9 @@ from prefect.logging import get_logger
 from starlette.applications import Starlette
 
 from blocks.config import DEFAULT
+from blocks.config.load import load_service_settings
 from blocks.config.plan import Plan
-from blocks.config.settings import Settings, load_service_settings
+from blocks.config.settings import Settings
 from blocks.errors import PgRoundtripError, PrefectUnreachable
 from blocks.plan import BackupPlan
 from blocks.saved import translated

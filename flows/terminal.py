@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blocks.config.hints import WHEN_INVALID
+from blocks.config.says import WHEN_INVALID
 from flows.lines import complain, say
 from tasks.check import Finding
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted

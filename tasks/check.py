@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from blocks.config.environment import ignored_tmpdir
+from blocks.config.load import misspelled
 from blocks.config.plan import Plan
-from blocks.config.settings import misspelled
 from blocks.errors import REQUEST, DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, provider_of, region_in

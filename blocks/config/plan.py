@@ -9,9 +9,9 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
-from blocks.config.hints import WHEN_MALFORMED
 from blocks.config.schedule import Schedule
 from blocks.config.settings import Settings
+from blocks.config.values import URL_RULE
 from blocks.errors import ConfigurationError, Fault
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
@@ -167,7 +167,5 @@ def readable(server: Server, what: str) -> Server:
     try:
         server.parameters()
     except ValueError as error:
-        raise ConfigurationError(
-            [Fault(f"Invalid URL of the {what} [{error}]", WHEN_MALFORMED["DATABASE_URL"])]
-        ) from None
+        raise ConfigurationError([Fault(f"Invalid URL of the {what} [{error}]", URL_RULE)]) from None
     return server

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from blocks.config import DEFAULT
+from blocks.config.load import Need, describes_a_plan, load_settings
 from blocks.config.plan import Plan, readable
-from blocks.config.settings import Need, describes_a_plan, load_settings
 from blocks.errors import ConfigurationError, Fault
 from blocks.sql.server import Server
 

@@ -1,17 +1,17 @@
-"""Read the environment once into one frozen object, and say everything that is wrong with it at the same time."""
+"""Name every setting that the environment may have, with its type, its default and what it means.
+
+`docs/configuration.md`, `.env.example` and the hints of errors are made of this: `make docs`.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.says import Rule, Says
 from blocks.config.values import (
     FLOWS,
     BackupFile,
@@ -24,24 +24,186 @@ from blocks.config.values import (
     Folder,
     HostName,
     HttpAddress,
+    Level,
     Port,
+    RetentionDays,
     Seconds,
     TimeZone,
     UserName,
     host_in_url,
 )
-from blocks.errors import ConfigurationError, Fault
-from blocks.s3.providers import ProviderKey
+from blocks.s3.providers import KEYS, ProviderKey
 
-# Without one of these a default holds, and nobody is told.
-_OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
-Need = Literal["database", "storage", "drill", "target"]
-# A container that drills only need not know the production database.
-_NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
-             "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
+_URL = "postgresql://user:password@host:5432/database"
+_WITH_HOST = "POSTGRES_HOST is set, so this one is needed too"
+_PROVIDERS = ", ".join(f"`{key}`" for key in KEYS[:-1])
 
 
-class Settings(BaseSettings):
+class DatabaseSettings(BaseModel):
+    """The database to back up."""
+
+    database_url: Annotated[DatabaseUrl | None, Says(
+        "Its URL. Write special characters in user and password as `%XX`. Parameters of PostgreSQL's clients may follow a `?` "
+        "(`sslmode=require`, `sslrootcert=/path`, `connect_timeout=30`). Others (`pgbouncer=true`, `schema=public`) are left out with a warning.",
+        _URL, missing=f"set it to {_URL}, or set POSTGRES_HOST and the others",
+    )] = None  # fmt: skip
+    postgres_host: Annotated[HostName | None, Says(
+        "The server, when `DATABASE_URL` is not set. Give its name or address alone.", "db.internal"
+    )] = None  # fmt: skip
+    postgres_port: Annotated[Port, Says("Its port.", "6432")] = 5432
+    postgres_user: Annotated[str | None, Says("The role.", "backup", missing=_WITH_HOST)] = None
+    postgres_password: Annotated[SecretStr, Says("Its password, as it is, without `%XX`.", "p@ss/word")] = SecretStr("")
+    postgres_db: Annotated[str | None, Says("The database's name, as it is.", "shop", missing=_WITH_HOST)] = None
+
+
+class StorageSettings(BaseModel):
+    """Where backups are kept."""
+
+    s3_endpoint: Annotated[HttpAddress | None, Says(
+        "The storage's address, without the bucket. See [each provider](providers.md).", "https://s3.eu-central-1.amazonaws.com",
+        missing="set it to the storage's address, for example https://s3.amazonaws.com",
+    )] = None  # fmt: skip
+    s3_bucket: Annotated[BucketName | None, Says(
+        "The bucket that keeps the backups; it must exist. `BUCKET_NAME` is read when this is not set.", "my-postgres-backups",
+        missing="set it to the name of the bucket that keeps the backups",
+    )] = Field(default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME"))  # fmt: skip
+    s3_access_key_id: Annotated[str | None, Says(
+        "The access key.", "AKIAIOSFODNN7EXAMPLE", missing="set it to the access key of the storage"
+    )] = None  # fmt: skip
+    s3_secret_access_key: Annotated[SecretStr | None, Says(
+        "The secret that belongs to the key.", "wJalrXUtnFEMI/K7MDENG", missing="set it to the secret that belongs to the access key"
+    )] = None  # fmt: skip
+    s3_region: Annotated[str | None, Says(
+        "The region. When it is not set, it is the one that the endpoint names, else the provider's usual one (mostly `us-east-1`).", "eu-central-1"
+    )] = None  # fmt: skip
+    s3_provider: Annotated[ProviderKey | None, Rule(f"it must be one of {', '.join(KEYS)}"), Says(
+        f"Whose storage it is, where the endpoint does not tell: {_PROVIDERS} or `{KEYS[-1]}`.", "minio"
+    )] = None  # fmt: skip
+    backup_prefix: Annotated[Folder, Says(
+        "The folder in the bucket. Give each database its own.", "production/shop"
+    )] = "postgres-backups"  # fmt: skip
+    allow_shared_prefix: Annotated[bool, Says(
+        "Whether other databases may keep their backups in that folder too, without a refusal or a warning. "
+        "They are [told apart](retention.md#one-folder-one-database) either way.", "true"
+    )] = False  # fmt: skip
+    backups_of: Annotated[str | None, Says(
+        "What else counts as this database: what it was [before it was moved or renamed](runbooks/shared-folder.md), as `name` or `name@server`, with "
+        "commas between several. Write a comma, `@` or `%` in a name as `%2C`, `%40`, `%25`. Without `DATABASE_URL`, it says which database is meant.",
+        "shop@7712734137005552605",
+    )] = None  # fmt: skip
+
+
+class BackupSettings(BaseModel):
+    """When and how backups are made."""
+
+    backup_interval_s: Annotated[Seconds, Says(
+        "Seconds between backups of `pg-roundtrip serve`, 60 or more. After two intervals without a backup, retention knows that backups have stopped.", "21600"
+    )] = Field(default=3600, validation_alias="BACKUP_INTERVAL")  # fmt: skip
+    backup_schedule: Annotated[Cron | None, Says(
+        "A cron expression with five fields, instead of the interval.", "0 3 * * *"
+    )] = None  # fmt: skip
+    tz: Annotated[TimeZone, Says(
+        "The time zone of cron expressions. Names, logs and retention are in UTC.", "Europe/Berlin"
+    )] = "UTC"  # fmt: skip
+    compression_level: Annotated[Level, Says(
+        "From 1 (fastest) to 9 (smallest): [what they cost](../README.md#speed).", "9"
+    )] = 6  # fmt: skip
+
+
+class RetentionSettings(BaseModel):
+    """A backup is kept when any of these keeps it; a rule that is not set keeps nothing."""
+
+    backup_retention_days: Annotated[RetentionDays, Says("Every backup of so many days.", "90")] = 7
+    backup_keep_last: Annotated[Count, Says("So many newest backups, however old.", "3")] = None
+    backup_keep_daily: Annotated[Count, Says("One backup for each of so many days.", "7")] = None
+    backup_keep_weekly: Annotated[Count, Says("One for each of so many weeks.", "4")] = None
+    backup_keep_monthly: Annotated[Count, Says("One for each of so many months.", "12")] = None
+    backup_keep_yearly: Annotated[Count, Says("One for each of so many years.", "7")] = None
+
+
+class DrillSettings(BaseModel):
+    """When, where and how drills are made."""
+
+    verify_interval_s: Annotated[Seconds, Says(
+        "Seconds between drills of `pg-roundtrip serve`, 60 or more.", "43200"
+    )] = Field(default=86400, validation_alias="VERIFY_INTERVAL")  # fmt: skip
+    verify_schedule: Annotated[Cron | None, Says("A cron expression, instead of the interval.", "0 4 * * SUN")] = None
+    verify_latest: Annotated[bool, Says("Whether the newest backup is drilled.", "false")] = True
+    verify_backup_file: Annotated[BackupFile | None, Says(
+        "With `VERIFY_LATEST=false`, the backup to drill.", "backup_20240207_143022.sql.gz",
+        missing="VERIFY_LATEST is false, so name the backup: backup_YYYYMMDD_HHMMSS.sql.gz",
+    )] = None  # fmt: skip
+    verify_target: Annotated[Literal["auto", "database", "sandbox"], Rule("it must be auto, database or sandbox"), Says(
+        "[Where drills run](drills.md#where-it-runs): `sandbox` (a throwaway server started for the drill), `database` (a scratch database on a server of yours), "
+        "or `auto` (`database` when `VERIFY_DATABASE_URL` is set or no server programs are installed, else `sandbox`).", "sandbox"
+    )] = "auto"  # fmt: skip
+    verify_database_url: Annotated[DatabaseUrl | None, Says(
+        "The server for drills in `database`; that of `DATABASE_URL` when it is not set. The role needs `CREATEDB`.",
+        "postgresql://drill:password@spare:5432/postgres",
+    )] = None  # fmt: skip
+    verify_max_age_s: Annotated[Seconds | None, Says(
+        "Seconds that the newest backup may be old, 60 or more. An older one fails its drill. No limit when it is not set.", "90000"
+    )] = Field(default=None, validation_alias="VERIFY_MAX_AGE")  # fmt: skip
+    verify_timeout_s: Annotated[Seconds, Says(
+        "Seconds after which a drill is given up, 60 or more.", "43200"
+    )] = Field(default=21600, validation_alias="VERIFY_TIMEOUT")  # fmt: skip
+    verify_queries_file: Annotated[str | None, Says(
+        "[Queries of your own](drills.md#queries-of-your-own). When it is not set: `test-queries.sql` in the working directory, if it is there.", "/data/test-queries.sql"
+    )] = None  # fmt: skip
+    verify_query_timeout_s: Annotated[int, Field(ge=1), Rule("it must be a whole number of seconds, 1 or more"), Says(
+        "Seconds that one of the queries may take.", "300"
+    )] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")  # fmt: skip
+    verify_strict: Annotated[bool, Says("Whether a query that cannot be run fails the drill.", "true")] = False
+
+
+class RestoreSettings(BaseModel):
+    """Where restores go, and what they compare."""
+
+    restore_database_url: Annotated[DatabaseUrl | None, Says(
+        "Where `pg-roundtrip restore` restores to when `--to` is not given.", "postgresql://app:password@host:5432/shop",
+        missing=f"pass --to {_URL}, or set the variable",
+    )] = None  # fmt: skip
+    restore_verify: Annotated[bool, Says(
+        "Whether a restore reads the restored rows again and compares them before they become visible ([what it costs](restore.md#what-a-restore-compares)). "
+        "`--no-verify` skips it once.", "false"
+    )] = True  # fmt: skip
+
+
+class ServiceSettings(BaseModel):
+    """For `pg-roundtrip serve`, the container's command."""
+
+    serve_flows: Annotated[FlowNames, Says(
+        "Which flows it serves. A container for backups and another for drills need not have each other's credentials.", "restore-drill"
+    )] = ",".join(FLOWS)  # fmt: skip
+    port: Annotated[Port, Says(
+        "The port of the Prefect UI and API (with a login) and of `/health` (without one). In the compose file it is published on this machine.", "3000"
+    )] = 8080  # fmt: skip
+    ui_username: Annotated[UserName, Says("The login's name, without a colon.", "ops")] = "admin"
+    ui_password: Annotated[SecretStr | None, Says(
+        "The login's password. When it is not set, one is made at each start and logged once.", "correct-horse"
+    )] = None  # fmt: skip
+    metrics_enabled: Annotated[bool, Says(
+        "Whether there is `/metrics` for Prometheus, without a login, on `PORT` and alone on `METRICS_PORT`.", "true"
+    )] = False  # fmt: skip
+    metrics_port: Annotated[Port, Says("That second port.", "9091")] = 9090
+
+
+# In the order of the documents, in which faults are told as well; pydantic takes the last base first.
+SECTIONS: dict[str, type[BaseModel]] = {
+    "The database": DatabaseSettings,
+    "The storage": StorageSettings,
+    "Backups": BackupSettings,
+    "Retention": RetentionSettings,
+    "Drills": DrillSettings,
+    "Restores": RestoreSettings,
+    "The service": ServiceSettings,
+}
+
+
+class Settings(
+    ServiceSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings, StorageSettings, DatabaseSettings,
+    BaseSettings,
+):  # fmt: skip
     """Everything the environment says about the plan `default` and about the service; the specification names the variables.
 
     A field is read from the variable of the same name in capitals, unless it names another. Nothing is
@@ -50,50 +212,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
 
-    database_url: DatabaseUrl | None = None
-    verify_database_url: DatabaseUrl | None = None
-    restore_database_url: DatabaseUrl | None = None
-    postgres_host: HostName | None = None
-    postgres_port: Port = 5432
-    postgres_user: str | None = None
-    postgres_password: SecretStr = SecretStr("")
-    postgres_db: str | None = None
-    s3_endpoint: HttpAddress | None = None
-    s3_bucket: BucketName | None = Field(default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME"))
-    s3_access_key_id: str | None = None
-    s3_secret_access_key: SecretStr | None = None
-    s3_region: str | None = None
-    s3_provider: ProviderKey | None = None
-    backup_prefix: Folder = "postgres-backups"
-    allow_shared_prefix: bool = False
-    backups_of: str | None = None
-    backup_interval_s: Seconds = Field(default=3600, validation_alias="BACKUP_INTERVAL")
-    backup_schedule: Cron | None = None
-    backup_retention_days: Annotated[int, Field(ge=1, le=36500)] = 7
-    backup_keep_last: Count = None
-    backup_keep_daily: Count = None
-    backup_keep_weekly: Count = None
-    backup_keep_monthly: Count = None
-    backup_keep_yearly: Count = None
-    compression_level: Annotated[int, Field(ge=1, le=9)] = 6
-    verify_interval_s: Seconds = Field(default=86400, validation_alias="VERIFY_INTERVAL")
-    verify_schedule: Cron | None = None
-    verify_latest: bool = True
-    verify_backup_file: BackupFile | None = None
-    verify_target: Literal["auto", "database", "sandbox"] = "auto"
-    verify_max_age_s: Seconds | None = Field(default=None, validation_alias="VERIFY_MAX_AGE")
-    verify_timeout_s: Seconds = Field(default=21600, validation_alias="VERIFY_TIMEOUT")
-    verify_queries_file: str | None = None
-    verify_query_timeout_s: Annotated[int, Field(ge=1)] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")
-    verify_strict: bool = False
-    restore_verify: bool = True
-    tz: TimeZone = "UTC"
-    serve_flows: FlowNames = ",".join(FLOWS)
-    port: Port = 8080
-    ui_username: UserName = "admin"
-    ui_password: SecretStr | None = None
-    metrics_enabled: bool = False
-    metrics_port: Port = 9090
     # Prefect reads it by itself, and of one that is none it says no more than "400" when a block is saved.
     prefect_server_encryption_key: EncryptionKey | None = None
 
@@ -117,76 +235,3 @@ class Settings(BaseSettings):
         return SecretStr(
             f"postgresql://{login}@{host_in_url(self.postgres_host)}:{self.postgres_port}/{quote(self.postgres_db, safe='')}"
         )
-
-
-def load_settings(needs: frozenset[Need]) -> Settings:
-    """Turn the environment into settings for a command that uses `needs`.
-
-    Raises ConfigurationError with every fault at once: each variable that is needed and not set, and each
-    that is set and cannot be what it should be, needed or not.
-    """
-    try:
-        settings, malformed = Settings(), []
-    except ValidationError as error:
-        malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
-        settings = Settings.model_construct(**_as_set())
-    faults = [
-        Fault(f"Required environment variable {name} is not set", WHEN_MISSING[name])
-        for name in _missing(settings, needs)
-    ]
-    faults += [Fault(f"Invalid {name} format", WHEN_MALFORMED.get(name, "")) for name in malformed]
-    if faults:
-        raise ConfigurationError(faults)
-    return settings
-
-
-def load_service_settings() -> Settings:
-    """Turn the environment into settings for `serve`: what the flows need that SERVE_FLOWS names; raises as above."""
-    named = [name.strip() for name in os.environ.get("SERVE_FLOWS", "").split(",")]
-    served = [flow for flow in FLOWS if flow in named] or FLOWS
-    return load_settings(frozenset().union(*(_NEEDS_OF[flow] for flow in served)))
-
-
-def _variable(location: str) -> str:
-    """The variable that a faulty field was read from."""
-    return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
-
-
-def _as_set() -> dict[str, Any]:
-    """The raw values that are set, malformed or not, by field, to see what is missing among the rest."""
-    raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
-    raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
-    return {field: value.strip() for field, value in raw.items() if value and value.strip()}
-
-
-def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
-    """Name every variable that is needed and not set, in the order of the documentation."""
-    drills_there = "drill" in needs and settings.verify_target == "database" and not settings.verify_database_url
-    if "database" in needs or drills_there:
-        if not settings.database_url and not settings.postgres_host:
-            yield "DATABASE_URL"
-        elif not settings.database_url:
-            yield from (f"POSTGRES_{n}" for n in ("USER", "DB") if not getattr(settings, f"postgres_{n.lower()}"))
-    if "target" in needs and not settings.restore_database_url:
-        yield "RESTORE_DATABASE_URL"
-    if "storage" in needs:
-        for field in ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key"):
-            if not getattr(settings, field):
-                yield field.upper()
-    latest = str(settings.verify_latest).lower() not in ("false", "0", "no", "off")
-    if "drill" in needs and not latest and not settings.verify_backup_file:
-        yield "VERIFY_BACKUP_FILE"
-
-
-def misspelled() -> dict[str, str]:
-    """Variables that nothing reads, each with the one it nearly is: BACKUP_RETENTION_DAY would leave seven days."""
-    known = {_variable(field) for field in Settings.model_fields}
-    optional = [name for name in known if name.startswith(_OPTIONAL)]
-    nearly = {name: get_close_matches(name, optional, 1, 0.85) for name in sorted(set(os.environ) - known)}
-    return {name: like[0] for name, like in nearly.items() if like}
-
-
-def describes_a_plan() -> bool:
-    """Whether the environment sets any of the variables that make the plan `default`."""
-    names = ("DATABASE_URL", "POSTGRES_HOST", "S3_ENDPOINT", "S3_BUCKET", "BUCKET_NAME", "S3_ACCESS_KEY_ID")
-    return any(os.environ.get(name, "").strip() for name in names)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from blocks.config.says import Rule
 from blocks.config.schedule import check_cron, check_timezone
 from blocks.sql.url import parse_database_url
 
@@ -78,18 +79,40 @@ def _encryption_key(value: SecretStr) -> SecretStr:
     return value
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-Seconds = Annotated[int, Field(ge=60)]
+URL_RULE = "it looks like postgresql://user:password@host:5432/database; write special characters as %XX"
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url), Rule(URL_RULE)]
+Seconds = Annotated[int, Field(ge=60), Rule("it must be a whole number of seconds, 60 or more")]
+RetentionDays = Annotated[int, Field(ge=1, le=36500), Rule("it must be a whole number of days, 1 or more")]
 # Not set is no rule; nobody who writes 0 means to have everything removed.
-Count = Annotated[int, Field(ge=1, le=100_000)] | None
-Port = Annotated[int, Field(ge=1, le=65535)]
-Cron = Annotated[str, AfterValidator(check_cron)]
-HostName = Annotated[str, AfterValidator(_host_name)]
-HttpAddress = Annotated[str, AfterValidator(_http_address)]
-BucketName = Annotated[str, AfterValidator(_bucket_name)]
-BackupFile = Annotated[str, AfterValidator(_backup_file)]
-Folder = Annotated[str, AfterValidator(_folder)]
-UserName = Annotated[str, AfterValidator(_user_name)]
-FlowNames = Annotated[str, AfterValidator(_flow_names)]
-TimeZone = Annotated[str, AfterValidator(check_timezone)]
-EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key)]
+Count = (
+    Annotated[
+        int, Field(ge=1, le=100_000), Rule("it must be a whole number, 1 or more; leave it unset to have no such rule")
+    ]
+    | None
+)
+Level = Annotated[int, Field(ge=1, le=9), Rule("it must be a whole number from 1 to 9")]
+Port = Annotated[int, Field(ge=1, le=65535), Rule("it must be a whole number from 1 to 65535")]
+Cron = Annotated[str, AfterValidator(check_cron), Rule(
+    "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"
+)]  # fmt: skip
+HostName = Annotated[str, AfterValidator(_host_name), Rule(
+    "give the name or address of the host alone, without a port and without brackets"
+)]  # fmt: skip
+HttpAddress = Annotated[str, AfterValidator(_http_address), Rule(
+    "it begins with https:// or http://, names a host and holds no keys"
+)]  # fmt: skip
+BucketName = Annotated[str, AfterValidator(_bucket_name), Rule(
+    "give the bucket's name alone, without s3:// and without a path"
+)]  # fmt: skip
+BackupFile = Annotated[str, AfterValidator(_backup_file), Rule("it looks like backup_20240207_143022.sql.gz")]
+Folder = Annotated[str, AfterValidator(_folder), Rule(
+    "it looks like production/backups, without empty parts and without dots alone"
+)]  # fmt: skip
+UserName = Annotated[str, AfterValidator(_user_name), Rule("it must not be empty and not hold a colon")]
+FlowNames = Annotated[str, AfterValidator(_flow_names), Rule(
+    "it names one or more of backup, prune, restore-drill and restore, with commas between them"
+)]  # fmt: skip
+TimeZone = Annotated[str, AfterValidator(check_timezone), Rule("it must name a time zone, as Europe/Berlin or UTC do")]
+EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key), Rule(
+    "it must be 32 bytes in URL-safe base64: 43 characters and an equals sign"
+)]  # fmt: skip

@@ -11,7 +11,8 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from blocks.config.environment import default_in_environment, reach_ourselves_directly, set_in_environment
-from blocks.config.settings import Settings, load_service_settings
+from blocks.config.load import load_service_settings
+from blocks.config.settings import Settings
 from flows import SERVED, lines
 from tasks.engine.drill.query_file import load_queries
 

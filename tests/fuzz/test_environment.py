@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from blocks.config.load import Need, load_service_settings, load_settings
 from blocks.config.plan import Plan
-from blocks.config.settings import Need, load_service_settings, load_settings
 from blocks.errors import ConfigurationError
 from blocks.postgres import PostgresServer
 from blocks.sql.server import Server

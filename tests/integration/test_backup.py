@@ -20,7 +20,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from blocks.config.settings import load_settings
+from blocks.config.load import load_settings
 from blocks.plan import BackupPlan
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server

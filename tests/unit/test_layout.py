@@ -134,8 +134,9 @@ LIBRARIES = ("prefect", "boto3", "botocore", "psycopg", "pydantic", "rich")
 # What must not be loaded by the modules whose names begin so; the first that fits counts.
 NOT_LOADED = {
     "blocks.errors": LIBRARIES,
-    "blocks.config.hints": LIBRARIES,
+    "blocks.config.says": LIBRARIES,
     "blocks.config.settings": ("prefect", "boto3", "botocore"),
+    "blocks.config.load": ("prefect", "boto3", "botocore"),
     "blocks.config": ("prefect",),
     "blocks.s3": ("prefect", "psycopg"),
     "blocks.sql": ("prefect", "boto3", "botocore"),

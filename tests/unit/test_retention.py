@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.config.load import load_settings
 from blocks.config.plan import KEEP_RULES
-from blocks.config.settings import load_settings
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import name_at

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from blocks.config.load import load_service_settings
 from blocks.config.plan import Plan
-from blocks.config.settings import Settings, load_service_settings
+from blocks.config.settings import Settings
 from flows.serve import _ports
 from flows.service.announce import announce
 from flows.service.watch import Watch

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.config.environment import child_environment, ignored_tmpdir
-from blocks.config.hints import WHEN_MALFORMED, WHEN_MISSING
+from blocks.config.load import Need, load_settings, misspelled, variable_of, when_malformed, when_missing
 from blocks.config.plan import Plan
-from blocks.config.settings import Need, Settings, load_settings, misspelled
+from blocks.config.settings import Settings
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.sql.server import Server
@@ -137,7 +137,7 @@ def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str,
     environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
-    assert caught.value.lines() == [f"ERROR: Invalid {name} format (PGR-CONFIG)", f"HINT: {WHEN_MALFORMED[name]}"]
+    assert caught.value.lines() == [f"ERROR: Invalid {name} format (PGR-CONFIG)", f"HINT: {when_malformed(name)}"]
     assert value not in str(caught.value)
 
 
@@ -179,8 +179,9 @@ def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> 
 
 def test_every_rule_is_tried() -> None:
     """No variable that has a rule is left out above."""
-    assert set(WRONG) == set(WHEN_MALFORMED)
-    assert set(COMPLETE) <= set(WHEN_MISSING)
+    ruled = {variable_of(field) for field in Settings.model_fields if when_malformed(variable_of(field))}
+    assert set(WRONG) == ruled
+    assert all(when_missing(name) for name in COMPLETE)
 
 
 @pytest.mark.parametrize(

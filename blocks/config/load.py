@@ -1,0 +1,117 @@
+"""Read the environment once into one frozen object, and say everything that is wrong with it at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from pydantic import AliasChoices, ValidationError
+
+from blocks.config.says import Says, rule_in
+from blocks.config.settings import Settings
+from blocks.config.values import FLOWS
+from blocks.errors import ConfigurationError, Fault
+
+# Without one of these a default holds, and nobody is told.
+_OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
+Need = Literal["database", "storage", "drill", "target"]
+# A container that drills only need not know the production database.
+_NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
+             "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
+
+
+def load_settings(needs: frozenset[Need]) -> Settings:
+    """Turn the environment into settings for a command that uses `needs`.
+
+    Raises ConfigurationError with every fault at once: each variable that is needed and not set, and each
+    that is set and cannot be what it should be, needed or not.
+    """
+    try:
+        settings, malformed = Settings(), []
+    except ValidationError as error:
+        malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
+        settings = Settings.model_construct(**_as_set())
+    faults = [
+        Fault(f"Required environment variable {name} is not set", when_missing(name))
+        for name in _missing(settings, needs)
+    ]
+    faults += [Fault(f"Invalid {name} format", when_malformed(name)) for name in malformed]
+    if faults:
+        raise ConfigurationError(faults)
+    return settings
+
+
+def load_service_settings() -> Settings:
+    """Turn the environment into settings for `serve`: what the flows need that SERVE_FLOWS names; raises as above."""
+    named = [name.strip() for name in os.environ.get("SERVE_FLOWS", "").split(",")]
+    served = [flow for flow in FLOWS if flow in named] or FLOWS
+    return load_settings(frozenset().union(*(_NEEDS_OF[flow] for flow in served)))
+
+
+def variable_of(field: str) -> str:
+    """The variable that a field is read from."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else str(alias or field.upper())
+
+
+def _field_of(variable: str) -> str:
+    return next(field for field in Settings.model_fields if variable_of(field) == variable)
+
+
+def when_missing(variable: str) -> str:
+    """What to set a variable to that is needed and not set."""
+    said = (m for m in Settings.model_fields[_field_of(variable)].metadata if isinstance(m, Says))
+    return next(said).missing
+
+
+def when_malformed(variable: str) -> str:
+    """What a variable's value must be."""
+    field = Settings.model_fields[_field_of(variable)]
+    return rule_in(field.annotation, field.metadata)
+
+
+def _variable(location: str) -> str:
+    """The variable that a faulty field was read from."""
+    return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
+
+
+def _as_set() -> dict[str, Any]:
+    """The raw values that are set, malformed or not, by field, to see what is missing among the rest."""
+    raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
+    raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
+    return {field: value.strip() for field, value in raw.items() if value and value.strip()}
+
+
+def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
+    """Name every variable that is needed and not set, in the order of the documentation."""
+    drills_there = "drill" in needs and settings.verify_target == "database" and not settings.verify_database_url
+    if "database" in needs or drills_there:
+        if not settings.database_url and not settings.postgres_host:
+            yield "DATABASE_URL"
+        elif not settings.database_url:
+            yield from (f"POSTGRES_{n}" for n in ("USER", "DB") if not getattr(settings, f"postgres_{n.lower()}"))
+    if "target" in needs and not settings.restore_database_url:
+        yield "RESTORE_DATABASE_URL"
+    if "storage" in needs:
+        for field in ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key"):
+            if not getattr(settings, field):
+                yield field.upper()
+    latest = str(settings.verify_latest).lower() not in ("false", "0", "no", "off")
+    if "drill" in needs and not latest and not settings.verify_backup_file:
+        yield "VERIFY_BACKUP_FILE"
+
+
+def misspelled() -> dict[str, str]:
+    """Variables that nothing reads, each with the one it nearly is: BACKUP_RETENTION_DAY would leave seven days."""
+    known = {_variable(field) for field in Settings.model_fields}
+    optional = [name for name in known if name.startswith(_OPTIONAL)]
+    nearly = {name: get_close_matches(name, optional, 1, 0.85) for name in sorted(set(os.environ) - known)}
+    return {name: like[0] for name, like in nearly.items() if like}
+
+
+def describes_a_plan() -> bool:
+    """Whether the environment sets any of the variables that make the plan `default`."""
+    names = ("DATABASE_URL", "POSTGRES_HOST", "S3_ENDPOINT", "S3_BUCKET", "BUCKET_NAME", "S3_ACCESS_KEY_ID")
+    return any(os.environ.get(name, "").strip() for name in names)
