@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import queue
 import threading
 import time
@@ -25,6 +24,7 @@ from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import major_of
 from tasks.engine.stream.gzip_members import decompress
+from tasks.engine.stream.stages import Count, Sha256, Stage, rest, through
 
 _QUEUED_CHUNKS = 8
 
@@ -60,20 +60,20 @@ class BackupReader:
         self._backup = backup
         self._manifest = manifest
         self._scanner = DumpScanner(keep_schema=keep_schema)
-        self._sha256 = hashlib.sha256()
-        self._object_bytes = 0
+        self._count, self._sha256 = Count(), Sha256()
+        self._stages: list[Stage] = [self._count, self._sha256]
         self._started = time.monotonic()
         self._flow: ReadResult | None = None
 
     @property
     def object_bytes(self) -> int:
         """How much was read of the object so far."""
-        return self._object_bytes
+        return self._count.size_bytes
 
     @property
     def digest(self) -> bytes:
         """The SHA-256 of what was read of the object so far."""
-        return self._sha256.digest()
+        return self._sha256.digest
 
     @property
     def seen(self) -> DumpSummary:
@@ -104,7 +104,7 @@ class BackupReader:
         if self._flow:
             return self._flow
         summary = self._scanner.finish()
-        flow = ReadResult(summary, self._object_bytes, self._sha256.hexdigest(), time.monotonic() - self._started)
+        flow = ReadResult(summary, self.object_bytes, self._sha256.hexdigest, time.monotonic() - self._started)
         if self._manifest:
             if flow.object_bytes != self._manifest.object_bytes:
                 raise BackupDamaged(
@@ -123,17 +123,15 @@ class BackupReader:
     def _object(self) -> Iterator[bytes]:
         for chunk in self._repository.read(self._backup):
             self._compare(chunk)
-            self._sha256.update(chunk)
-            self._object_bytes += len(chunk)
-            yield chunk
+            yield through(self._stages, chunk)
+        if last := rest(self._stages):
+            yield last
 
     def _compare(self, chunk: bytes) -> None:
         """See, where the earlier reading ended, whether it read the same."""
-        rest = self._reached - self._object_bytes
-        if 0 < rest <= len(chunk):
-            here = self._sha256.copy()
-            here.update(memoryview(chunk)[:rest])
-            self.agrees = here.digest() == self._there
+        missing = self._reached - self.object_bytes
+        if 0 < missing <= len(chunk):
+            self.agrees = self._sha256.digest_with(memoryview(chunk)[:missing]) == self._there
 
 
 def _refusal(command: str) -> PgRoundtripError:

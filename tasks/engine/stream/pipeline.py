@@ -1,6 +1,6 @@
 """Move a dump from its source to the storage in one pass: scan, compress, hash, upload, all at the same time.
 
-    source ──► scan ──► compress (all cores) ──► SHA-256 ──► parts ──► storage
+    source ──► scan ──► compress (all cores) ──► stages ──► parts ──► storage
     reading thread      worker threads           writing thread        upload threads
 
 Every arrow is a bounded queue, so memory does not grow with the database, and the slowest stage alone
@@ -10,7 +10,6 @@ decides the speed. The heavy calls (read, compress, hash, send) all free the int
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import queue
 import select
@@ -25,13 +24,13 @@ from blocks.errors import BackupDamaged, DatabaseTimeout, DumpFailed, EmptyBacku
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
+from tasks.engine.stream.member_index import MemberIndex
+from tasks.engine.stream.stages import Count, Sha256, Stage, rest, through
 
 _PROGRESS_EVERY_S = 5.0
 _END_S = 1.0
 # A dump that says nothing for this long never will: it waits five minutes for a lock at most, and no query of its takes so long.
 _SILENCE_S = 3600.0
-# A COPY statement may begin this many blocks before the one that it ends in, and is still indexed.
-_RECENT = 64
 _MISREAD = "write that routine's body as a string ($$ … $$), or rename the column: psql cannot read this dump either"
 
 
@@ -66,12 +65,11 @@ class StreamResult:
     summary: DumpSummary
     object_bytes: int = 0
     sha256: str = ""
-    # Where members begin in the object, for the blocks that a table begins in.
-    member_offsets: dict[int, int] = field(default_factory=dict)
+    index: MemberIndex = field(default_factory=MemberIndex)
 
     def locate(self, start: int) -> tuple[int, int]:
         """Where a table stands that begins at `start` of the SQL: the gzip member's offset in the object, and the bytes to skip in it."""
-        return self.member_offsets[start // BLOCK_BYTES], start % BLOCK_BYTES
+        return self.index.locate(start)
 
 
 def stream_dump(
@@ -101,7 +99,7 @@ def stream_dump(
             if isinstance(error, BackupDamaged):  # by what the scanner bears
                 raise DumpFailed(error.context, hint=_MISREAD if scanner.in_body else "") from None
             raise
-    return StreamResult(summary, writer.object_bytes, writer.sha256.hexdigest(), writer.offsets)
+    return StreamResult(summary, writer.count.size_bytes, writer.sha256.hexdigest, writer.index)
 
 
 def _insist_on_whole(summary: DumpSummary, *, in_body: bool) -> None:
@@ -131,12 +129,11 @@ def _read_blocks(source: Source, scanner: DumpScanner, pool: ThreadPoolExecutor,
     while block := _read_block(source.output):
         member = pool.submit(compress, block)
         scanner.feed(block)
-        starts = [start // BLOCK_BYTES for start in scanner.take_table_starts()]
-        writer.put(member, number, starts)
+        writer.put(member, number, scanner.take_table_starts())
         number, raw_bytes = number + 1, raw_bytes + len(block)
         if progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
-            progress(raw_bytes, writer.object_bytes)
+            progress(raw_bytes, writer.count.size_bytes)
 
 
 def _read_block(descriptor: int) -> bytes:
@@ -157,14 +154,12 @@ def _read_soon(descriptor: int, limit: int) -> bytes:
 
 
 class _Writer:
-    """Write members in their order, however they finish, in a thread of its own."""
+    """Send members through the stages and into the sink, in their order, however they finish, in a thread of its own."""
 
     def __init__(self, sink: Sink, limit: int) -> None:
-        self.sha256 = hashlib.sha256()
-        self.object_bytes = 0
-        self.offsets: dict[int, int] = {}
+        self.count, self.sha256, self.index = Count(), Sha256(), MemberIndex()
+        self._stages: list[Stage] = [self.count, self.sha256]
         self._sink = sink
-        self._recent: dict[int, int] = {}
         self._error: BaseException | None = None
         self._given_up = False
         self._queue: queue.Queue[tuple[Future[bytes], int, list[int]] | None] = queue.Queue(limit)
@@ -172,7 +167,7 @@ class _Writer:
         self._thread.start()
 
     def put(self, member: Future[bytes], number: int, starts: list[int]) -> None:
-        """Queue a member; `starts` are the numbers of members, this one or just before, that tables begin in."""
+        """Queue a member; `starts` are where tables begin in the SQL, in this member or one just before."""
         self._queue.put((member, number, starts))
         if self._error:
             raise self._error
@@ -183,6 +178,8 @@ class _Writer:
         self._thread.join()
         if self._error:
             raise self._error
+        if last := rest(self._stages):
+            self._sink.write(last)
 
     def give_up(self) -> None:
         """Write no more of what is queued."""
@@ -204,10 +201,5 @@ class _Writer:
                     self._error = error
 
     def _write(self, member: Future[bytes], number: int, starts: list[int]) -> None:
-        data = member.result()
-        self._recent[number] = self.object_bytes
-        self._recent.pop(number - _RECENT, None)
-        self.offsets.update({n: self._recent[n] for n in starts if n in self._recent})
-        self.sha256.update(data)
-        self.object_bytes += len(data)
-        self._sink.write(data)
+        self.index.begin(number, self.count.size_bytes, starts)
+        self._sink.write(through(self._stages, member.result()))
