@@ -21,7 +21,7 @@ from blocks.errors import PgRoundtripError
 from flows import plans
 from flows.lines import complain, say
 from flows.runs.logs import log_plainly
-from tasks.wording import tool_version
+from tasks.engine.wording import tool_version
 
 if TYPE_CHECKING:
     from blocks.config.load import Need
@@ -59,7 +59,7 @@ def check(plan: PlanName = DEFAULT) -> None:
     _require(plan, "database", "storage", "drill")
     from blocks.config.resolve import resolve_plan
     from flows import terminal
-    from tasks.check import check_plan, check_variables
+    from tasks.status.check import check_plan, check_variables
 
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     if plan == DEFAULT:
@@ -86,7 +86,7 @@ def list_backups(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
     _require(plan, "storage")
     from blocks.config.resolve import resolve_plan
     from flows import terminal
-    from tasks.listing import list_catalog
+    from tasks.status.listing import list_catalog
 
     found = list_catalog(resolve_plan(plan, frozenset({"storage"})))
     terminal.show_json(found) if as_json else terminal.show_catalog(found)

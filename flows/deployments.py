@@ -20,7 +20,7 @@ from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
-from tasks.wording import tool_version
+from tasks.engine.wording import tool_version
 
 TAG = "pg-roundtrip"
 _FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}

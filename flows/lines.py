@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from flows.runs.logs import log_lines
-from tasks.wording import visible
+from tasks.engine.wording import visible
 
 
 def say(text: str) -> None:

@@ -18,8 +18,8 @@ from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows.lines import complain, say
 from flows.runs.parameters import BLOCK_NAME
+from tasks.engine.repository.whose import refused_folder
 from tasks.plans import plan_exists, save_plan
-from tasks.whose import refused_folder
 
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:

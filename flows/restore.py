@@ -13,9 +13,9 @@ from flows.runs.parameters import BackupName, PlanName, ServerName
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import human_seconds
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
-from tasks.wording import human_seconds
 
 log_plainly()
 

@@ -16,17 +16,10 @@ from flows.runs.missed_slots import newest_slot_only
 from flows.runs.names import named
 from flows.runs.parameters import BackupOrEmpty, PlanName
 from tasks.clock import utc_now
-from tasks.drill import (
-    choose_backup,
-    choose_ground,
-    complaint_of,
-    read_own_queries,
-    rehearse_restore,
-    report_on,
-    store_report,
-    sweep_place,
-)
+from tasks.drill import choose_backup, choose_ground, read_own_queries, rehearse_restore, store_report, sweep_place
 from tasks.engine.drill.query_file import Query
+from tasks.engine.drill.rehearsal import Rehearsal
+from tasks.engine.drill.report import complaint_of, report_on
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible
@@ -34,7 +27,6 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.outcome import Outcome
-from tasks.rehearsal import Rehearsal
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
 log_plainly()

@@ -13,13 +13,13 @@ from rich.text import Text
 
 from blocks.config.says import WHEN_INVALID
 from flows.lines import complain, say
-from tasks.check import Finding
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.retention import PrunePlan
-from tasks.listing import databases_shown
+from tasks.engine.wording import human_bytes, visible, visible_json
 from tasks.reports import coverage, retention_table, timings, verdict_line
-from tasks.wording import human_bytes, visible, visible_json
+from tasks.status.check import Finding
+from tasks.status.listing import databases_shown
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
 _RESULTS = {

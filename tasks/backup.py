@@ -2,53 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
 from blocks.errors import REQUEST, ConfigurationError, DatabaseError, Fault, PgRoundtripError
-from blocks.sql.server import ServerFacts
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
-from tasks.engine.dump.schema_text import RULES
-from tasks.engine.dump.source_settings import SourceSettings, read_settings
-from tasks.engine.dump.text_settings import MONETARY
+from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.folder import Folder
-from tasks.engine.repository.identity import Database, read_identity
-from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.identity import read_identity
+from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, told_of_future
 from tasks.engine.repository.repository import Repository
-from tasks.engine.servers.programs import Client, match_client
+from tasks.engine.repository.whose import folder_of, refusal, sharing
+from tasks.engine.servers.programs import match_client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
-from tasks.policy import LONG, ONCE, QUICK, called
+from tasks.engine.stream.record import Source, manifest_of_dump
+from tasks.engine.wording import human_bytes, iso
 from tasks.reports.progress import DumpProgress
-from tasks.whose import folder_of, refusal, sharing
-from tasks.wording import human_bytes, iso, tool_version
+from tasks.retries import LONG, ONCE, QUICK, called
 
 # Whoever runs many plans limits how many dumps run at once by a Prefect concurrency limit for this tag.
 DUMP_TAG = "pg-roundtrip-dump"
 # Text and hexadecimal swell in a dump and shrink in gzip; together they stay well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the dump will read, and the programs that read it."""
-
-    facts: ServerFacts
-    client: Client
-    extensions: dict[str, str]
-    roles: tuple[RoleRecord, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    database: Database = field(default_factory=lambda: Database(""))
-    settings: SourceSettings = field(default_factory=SourceSettings)
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ def dump_to_storage(
         logger.warning(
             "%s\nHINT: restore it by hand, with psql; and report it, if the database is a sound one", warning
         )
-    manifest = _manifest(plan, source, name, started, result)
+    manifest = manifest_of_dump(plan, source, name, started, utc_now(), result)
     return manifest.model_copy(update={"warnings": _warnings(source, (*dump.warnings, *refused))})
 
 
@@ -187,37 +172,3 @@ def commit_backup(repository: Repository, manifest: Manifest) -> Backup:
     made = repository.commit(manifest)
     get_run_logger().info("Backup completed successfully: %s", made.key)
     return made
-
-
-def _manifest(plan: Plan, source: Source, name: str, started: datetime, result: StreamResult) -> Manifest:
-    summary, facts = result.summary, source.facts
-    sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
-    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
-    return Manifest(
-        tool_version=tool_version(), plan=plan.name, name=name, database=facts.database,
-        system_identifier=source.database.system_identifier, database_oid=source.database.oid,
-        server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
-        collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
-        locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=utc_now(), raw_bytes=summary.raw_bytes,
-        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.dump.compression_level}",
-        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
-        tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
-        extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
-        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
-        settings_left_out=source.settings.left_out,
-    )  # fmt: skip
-
-
-def _tables(result: StreamResult) -> tuple[TableRecord, ...]:
-    return tuple(
-        TableRecord(
-            name=t.name,
-            columns=t.columns,
-            rows=t.rows,
-            digest=t.digest,
-            raw_bytes=t.raw_bytes,
-            member_offset=result.locate(t.start)[0],
-            skip_bytes=result.locate(t.start)[1],
-        )
-        for t in result.summary.tables.values()
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from prefect import get_run_logger, task
 
@@ -13,10 +12,11 @@ from tasks.clock import utc_now
 from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.folder import Folder, apart, databases_in, look_into
+from tasks.engine.repository.folder import look_into
+from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
-from tasks.policy import QUICK, called
-from tasks.whose import HINT_SHARED, whose
+from tasks.engine.repository.whose import HINT_SHARED, whose
+from tasks.retries import QUICK, called
 
 _REFUSED = "give the keys the right to delete; what a lock on the bucket or the object holds is removed when that ends"
 
@@ -29,60 +29,14 @@ def plan_retention(
     listed = listing.backups if listing and listing.is_fresh(utc_now()) else repository.backups()
     backups, now = repository.looked_into(listed), utc_now()
     folder = look_into(repository, whose(plan), backups)
-    policy = policy_of(plan, now, even_if_stale=even_if_stale)
-    mine = [b for b in folder.backups if _is_mine(folder, plan.name, b)]
-    decided = retention.decide_apart(_by_database(folder, mine), policy, now)
+    decided = decide_for(plan, folder, now, even_if_stale=even_if_stale)
     if decided.warning:
         get_run_logger().warning(decided.warning)
-    return _sparing_others(plan, folder, decided, mine)
-
-
-def _is_mine(folder: Folder, plan_name: str, backup: Backup) -> bool:
-    """Whether this plan may remove it; what cannot be read is nobody's, and goes by its age."""
-    made = backup.origin
-    return made is None or (made.plan == plan_name and folder.whose.owns(made))
-
-
-def _by_database(folder: Folder, mine: list[Backup]) -> list[list[Backup]]:
-    database = folder.whose.database
-    return [mine] if folder.whose.others or (database and database.system_identifier) else apart(mine)
-
-
-def _sparing_others(
-    plan: Plan, folder: Folder, decided: retention.PrunePlan, mine: list[Backup]
-) -> retention.PrunePlan:
-    """Keep what was made of another database, or for another plan: that plan has a policy of its own.
-
-    Where the server does not say now which of two databases of one name it is, neither loses anything.
-    """
-    database = folder.whose.database
-    unsure = bool(database and not database.system_identifier and not folder.whose.others
-                  and len(databases_in(_of_known_servers(mine))) > 1)  # fmt: skip
-    names = {b.name for b in mine if not (unsure and b.origin)}
-    spared = [b for b in folder.backups if b.name not in names and b.origin]
-    if spared and not plan.shared:
-        get_run_logger().warning(
-            "%s of another plan or database in %s stay\nHINT: %s",
-            counted(len(spared), "backup"), folder.address, HINT_SHARED,
-        )  # fmt: skip
-    kept = [d for d in decided.decisions if d.backup.name in names]
-    kept += [
-        retention.Decision(b, keep=True, reasons=(f"of the plan {b.origin.plan}, database {b.origin.database}",))
-        for b in spared if b.origin
-    ]  # fmt: skip
-    return replace(decided, decisions=tuple(sorted(kept, key=lambda d: (d.backup.taken_at, d.backup.name))))
-
-
-def _of_known_servers(mine: list[Backup]) -> list[Backup]:
-    """Those whose server is known."""
-    return [b for b in mine if b.origin and b.origin.database.system_identifier]
-
-
-def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> retention.Policy:
-    """What a plan says about what is kept."""
-    rules = {f"keep_{rule}": count for rule, count in plan.retention.keep.items()}
-    interval_s = int(plan.schedules.backups.gap(now).total_seconds())
-    return retention.Policy(plan.retention.days, interval_s, **rules, even_if_stale=even_if_stale)
+    if decided.spared and not plan.shared:
+        spared = counted(decided.spared, "backup")
+        text = "%s of another plan or database in %s stay\nHINT: %s"
+        get_run_logger().warning(text, spared, folder.address, HINT_SHARED)
+    return decided
 
 
 @task(**called("remove a backup", "remove {backup.name}"), **QUICK)

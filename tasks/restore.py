@@ -9,33 +9,34 @@ from prefect import get_run_logger, task
 from blocks.config.plan import Plan
 from blocks.errors import DumpFailed, NotCompared, OtherRows, PgRoundtripError
 from blocks.sql.server import Server
-from tasks.choice import choose
 from tasks.clock import utc_now
+from tasks.engine.drill.rehearsal import locale_of
 from tasks.engine.drill.round_trip import check_contents
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.choice import choose
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.psql import RestoreOptions, feed_psql
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
+from tasks.engine.restore.reread import read_twice
 from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
-from tasks.policy import QUICK, READING, called
-from tasks.rehearsal import locale_of
+from tasks.engine.wording import human_bytes
 from tasks.reports.progress import RestoreProgress
-from tasks.second_look import read_twice
-from tasks.wording import human_bytes
+from tasks.retries import QUICK, READING, called
 
 
 @task(**called("choose the backup"), **QUICK)
 def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup, Manifest | None]:
     """Find the backup by its name, `latest` for the newest one, with its manifest."""
-    backup = choose(plan, repository, None if name == LATEST else name)
+    wanted = None if name == LATEST else name
+    backup = choose(plan, repository, wanted, utc_now(), get_run_logger().warning)
     _warn_of_failure(repository, backup)
     return backup, repository.manifest_even_unlisted(backup)
 

@@ -7,7 +7,7 @@ from prefect import get_run_logger, task
 from blocks.errors import StorageError
 from tasks.clock import utc_now
 from tasks.engine.repository.repository import Repository
-from tasks.policy import ONCE, called
+from tasks.retries import ONCE, called
 
 
 @task(**called("sweep stale uploads"), **ONCE)

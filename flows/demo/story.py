@@ -24,7 +24,7 @@ from flows.runs.final_state import result_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.servers.programs import installed_clients
 from tasks.engine.servers.sandbox import running_server
-from tasks.wording import human_bytes
+from tasks.engine.wording import human_bytes
 
 SAMPLE_MB = 100
 _DATABASE = "shop"

@@ -17,8 +17,8 @@ from blocks.config import DEFAULT
 from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, code_in, family
 from blocks.saved import translated
 from flows import end_with_the_service
+from tasks.engine.wording import visible
 from tasks.outcome import Outcome, failed
-from tasks.wording import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
-from tasks.wording import iso, visible
+from tasks.engine.wording import iso, visible
 
 _logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",

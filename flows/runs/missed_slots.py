@@ -23,7 +23,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 
 from tasks.clock import utc_now
-from tasks.wording import iso
+from tasks.engine.wording import iso
 
 P = ParamSpec("P")
 R = TypeVar("R")

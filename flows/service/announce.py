@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL
 from blocks.config.plan import Plan
 from blocks.config.settings import Settings
 from flows.service.environment import Login
-from tasks.check import check_variables
+from tasks.status.check import check_variables
 
 _logger = get_logger("serve")
 

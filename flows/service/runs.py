@@ -26,7 +26,7 @@ from blocks.errors import PgRoundtripError, PrefectUnreachable
 from tasks.clock import utc_now
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
-from tasks.whose import folder_of
+from tasks.engine.repository.whose import folder_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2

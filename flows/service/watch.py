@@ -21,8 +21,8 @@ from flows.runs.final_state import cause_of
 from flows.service.attempts import Attempts
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
-from tasks.health import Health, examine
-from tasks.metrics import Failures, Stock, count_failures, exposition, read_stock
+from tasks.status.health import Health, examine
+from tasks.status.metrics import Failures, Stock, count_failures, exposition, read_stock
 
 T = TypeVar("T")
 _FRESH_S = 5.0

@@ -8,9 +8,9 @@ from tasks.engine.repository.checks import counted, rows_of_tables, warnings_cou
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import OBJECT
 from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import change, human_bytes, human_seconds, iso
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
-from tasks.wording import change, human_bytes, human_seconds, iso
 
 _TABLES = 25
 

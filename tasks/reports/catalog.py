@@ -9,10 +9,10 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.repository import Repository
-from tasks.listing import databases_shown, read_entries
+from tasks.engine.wording import change, human_bytes
 from tasks.reports.markdown import cell, table
 from tasks.reports.publish import publish, warned_only
-from tasks.wording import change, human_bytes
+from tasks.status.listing import databases_shown, read_entries
 
 _SHOWN = 500
 # Names, dates and sizes come from the listing alone; rows and verdicts cost two requests a backup.

@@ -7,9 +7,9 @@ from datetime import timedelta
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.wording import human_age, human_bytes, human_seconds
 from tasks.reports.markdown import cell, fenced, table, warnings_shown
 from tasks.reports.publish import publish, warned_only
-from tasks.wording import human_age, human_bytes, human_seconds
 
 _MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible": "⚪"}
 _VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}

@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
-from tasks.wording import human_bytes, human_seconds
+from tasks.engine.wording import human_bytes, human_seconds
 
 # Prefect's API may be slow or gone: the end of a step waits no longer than this for its last word to be said.
 _LAST_WORD_S = 5.0

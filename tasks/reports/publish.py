@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from blocks.errors import PgRoundtripError
-from tasks.wording import visible
+from tasks.engine.wording import visible
 
 
 def publish(kind: str, plan: str, description: str, markdown: str) -> None:

@@ -21,7 +21,8 @@ from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
-from tasks.drill import choose_ground, rehearse_restore, report_on
+from tasks.drill import choose_ground, rehearse_restore
+from tasks.engine.drill.report import report_on
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.psql import feed_psql
 from tasks.engine.restore.reader import BackupReader

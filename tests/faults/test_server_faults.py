@@ -20,9 +20,9 @@ from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
+from tasks.engine.drill.place import Ground, Place, ready
 from tasks.engine.dump import pg_dump as dump
 from tasks.engine.repository.manifest import Manifest
-from tasks.place import Ground, Place, ready
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look
 from tests.faults.servers import (
@@ -122,7 +122,7 @@ def test_server_restarted_in_a_drill(
         return ready(place, manifest, database)
 
     monkeypatch.setattr(ObjectStore, "open_range", cut)
-    monkeypatch.setattr("tasks.rehearsal.ready", second_is_late)
+    monkeypatch.setattr("tasks.engine.drill.rehearsal.ready", second_is_late)
     drilled = flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"})
     assert (drilled.state, attempts[0]) == ("PROVEN", 2)
     assert flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"}).state == "PROVEN"

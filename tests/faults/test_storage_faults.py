@@ -35,7 +35,7 @@ from tasks.engine.repository.names import MANIFEST, OBJECT, name_at
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
-from tasks.listing import list_catalog
+from tasks.status.listing import list_catalog
 from tests.conftest import FlowRun, NewDatabase, Ran, command_environment
 from tests.faults.aftermath import Aftermath, pending
 from tests.faults.conftest import Look

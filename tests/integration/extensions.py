@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from blocks.errors import PgRoundtripError
 from blocks.s3.client import ObjectStore
 from flows.demo.services import running_storage
+from tasks.engine.drill.place import Place
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.servers.programs import Client, installed_clients
 from tasks.engine.servers.sandbox import running_server
-from tasks.place import Place
 from tests.integration.objects import take_backup, told
 from tests.integration.sandboxes import rehearsed
 

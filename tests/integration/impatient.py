@@ -10,7 +10,7 @@ from typing import Any
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.s3.client import ObjectStore
 from blocks.sql import server
-from tasks import policy
+from tasks import retries as policy
 
 WAIT_S = 2
 _at = ObjectStore.at

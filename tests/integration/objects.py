@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from tasks.backup import Source, _manifest
 from tasks.clock import utc_now
 from tasks.engine.drill.round_trip import contents_of
 from tasks.engine.dump.pg_dump import running_dump
@@ -26,6 +25,7 @@ from tasks.engine.repository.manifest import Manifest, read_manifest
 from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import scan_dump, stream_dump
+from tasks.engine.stream.record import Source, manifest_of_dump
 from tests.plans import plan_of
 
 NAME = "backup_20240207_143022"
@@ -55,7 +55,9 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
         roles, settings = read_roles(connection), read_settings(connection)
     plan = plan_of(storage, server, compression_level=level)
-    manifest = _manifest(plan, Source(facts, client, extensions, roles, settings=settings), name, started, result)
+    manifest = manifest_of_dump(
+        plan, Source(facts, client, extensions, roles, settings=settings), name, started, utc_now(), result
+    )
     put_manifest(storage, manifest)
     return manifest
 

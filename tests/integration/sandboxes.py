@@ -14,13 +14,13 @@ import psutil
 
 from blocks.s3.client import ObjectStore
 from tasks.clock import utc_now
-from tasks.drill import report_on
+from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import Query
+from tasks.engine.drill.rehearsal import DrillJob, rehearse
+from tasks.engine.drill.report import report_on
 from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.engine.repository.repository import Repository
-from tasks.place import Place
-from tasks.rehearsal import DrillJob, rehearse
 from tests.integration.objects import NAME
 from tests.plans import plan_of
 from tests.processes import command_of
@@ -35,7 +35,7 @@ def rehearsed(
     plan, repository = plan_of(storage, **fields), Repository(storage)
     backup = catalog.named(repository.backups(), name)
     started, begun = utc_now(), time.monotonic()
-    seen = rehearse(DrillJob(plan, repository, backup, place, queries, logging.getLogger("rehearsed")))
+    seen = rehearse(DrillJob(plan, repository, backup, place, queries, logging.getLogger("rehearsed"), utc_now()))
     return report_on(backup, seen, started, time.monotonic() - begun)
 
 

@@ -40,12 +40,7 @@ def test_they_are_read_as_they_were_meant(kept: Repository) -> None:
     assert [(b.name, b.verdict) for b in (first, second)] == [(FIRST, "PROVEN"), (SECOND, None)]
     manifest = kept.manifest(second)
     assert manifest
-    assert (manifest.tool_version, manifest.database, manifest.rows, manifest.large_objects) == (
-        "1.0.0",
-        "shop",
-        320,
-        1,
-    )
+    assert (manifest.schema_rules, manifest.database, manifest.rows, manifest.large_objects) == (1, "shop", 320, 1)
 
 
 def test_they_are_proven_and_restored(

@@ -13,11 +13,11 @@ from blocks.errors import DumpFailed
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
-from tasks.check import check_plan
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import scan_dump
+from tasks.status.check import check_plan
 from tests.conftest import Ended, NewDatabase
 
 

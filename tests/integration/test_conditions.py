@@ -11,11 +11,11 @@ from blocks.errors import RestoreError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore import restore
+from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
-from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import NAME, asked, manifest_of, put_manifest, take_backup, told, without_manifest
 from tests.integration.sandboxes import rehearsed, results

@@ -11,10 +11,10 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
+from tasks.engine.drill.place import Place
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.manifest import DrillReport, Manifest
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import HARD_SQL, psql
 from tests.integration.corpus import DAMAGES, DUMP_EDITS, MANIFEST_EDITS, MEDDLING, OTHER_OWNER, Case, Expected, meddled
 from tests.integration.objects import (

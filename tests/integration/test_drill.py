@@ -28,7 +28,7 @@ from tasks.engine.repository import names
 from tasks.engine.repository.manifest import DrillReport, read_report
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database
-from tasks.listing import list_catalog
+from tasks.status.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, databases_of
 from tests.integration.objects import (
     LARGE_OBJECTS,

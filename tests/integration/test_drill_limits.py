@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-import tasks.rehearsal
+import tasks.engine.drill.rehearsal
 from blocks.errors import DatabaseUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.restore_drill import restore_drill
+from tasks.engine.drill.place import Place
 from tasks.engine.dump.pg_dump import DumpSource, running_dump
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
-from tasks.listing import list_catalog
-from tasks.place import Place
+from tasks.status.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase, databases_of
 from tests.integration.objects import (
     LIBRARY,
@@ -114,11 +114,11 @@ def test_retries_do_not_prolong_a_drill(library: Server, flow_run: FlowRun, monk
     """Every attempt of a drill has the time that the ones before it left."""
     left = []
 
-    def failing(task: tasks.rehearsal.DrillJob, *_: object) -> None:
+    def failing(task: tasks.engine.drill.rehearsal.DrillJob, *_: object) -> None:
         left.append(task.remaining_s())
         raise DatabaseUnreachable("now and then")
 
-    monkeypatch.setattr(tasks.rehearsal, "_look_at_object", failing)
+    monkeypatch.setattr(tasks.engine.drill.rehearsal, "_look_at_object", failing)
     ran = flow_run(restore_drill, library, environ={"VERIFY_TIMEOUT": "600"})
     assert (ran.state, len(left)) == ("INCONCLUSIVE", 4)
     assert left == sorted(left, reverse=True)

@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
-import tasks.rehearsal
+import tasks.engine.drill.rehearsal
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
+from tasks.engine.drill.place import Place
 from tasks.engine.drill.sql_checks import look_at_copy
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import sweep_servers
 from tasks.engine.servers.scratch import sweep_scratch_databases
-from tasks.place import Place
 from tests.conftest import NewDatabase, command_environment, databases_of
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, copied, inserted, rewrite, take_backup, until
 from tests.integration.sandboxes import (
@@ -83,8 +83,8 @@ def test_drills_of_the_same_second(
         together.wait()
         return look_at_copy(scratch, *arguments)
 
-    monkeypatch.setattr(tasks.rehearsal, "look_at_copy", meet)
-    monkeypatch.setattr(tasks.rehearsal, "utc_now", lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    monkeypatch.setattr(tasks.engine.drill.rehearsal, "look_at_copy", meet)
+    monkeypatch.setattr(tasks.engine.drill.rehearsal, "utc_now", lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(rehearsed, storage, places[kind], name=n)

@@ -6,9 +6,9 @@ import pytest
 
 from blocks.s3.client import ObjectStore
 from flows.restore import restore
+from tasks.engine.drill.place import Place
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import MAJORS, FlowRun, NewDatabase
 from tests.integration.objects import asked, take_backup, told
 from tests.integration.sandboxes import rehearsed

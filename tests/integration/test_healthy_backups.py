@@ -14,10 +14,10 @@ from blocks.sql.server import Server
 from flows.backup import backup
 from flows.demo.services import Storage
 from flows.restore import restore
+from tasks.engine.drill.place import Place
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import HARD_SQL, MAJORS, FlowRun, NewDatabase, psql
 from tests.integration.objects import (
     LARGE_OBJECTS,

@@ -12,9 +12,9 @@ import pytest
 from blocks.config.environment import child_environment
 from blocks.s3.client import ObjectStore
 from flows.restore import restore
+from tasks.engine.drill.place import Place
 from tasks.engine.repository import checks as checklist
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase, databases_of
 from tests.integration.objects import (
     LIBRARY,

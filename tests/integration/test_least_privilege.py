@@ -13,9 +13,9 @@ from blocks.errors import DatabaseError
 from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
-from tasks.check import check_plan
+from tasks.engine.drill.place import Place
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
+from tasks.status.check import check_plan
 from tests.conftest import NewDatabase
 from tests.integration.objects import asked, take_backup, told
 from tests.integration.sandboxes import rehearsed

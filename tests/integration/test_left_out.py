@@ -11,8 +11,8 @@ from blocks.config.plan import Plan
 from blocks.sql.server import Server
 from flows.backup import backup
 from flows.restore_drill import restore_drill
-from tasks.check import check_plan
 from tasks.engine.dump.left_out import what_is_left_out
+from tasks.status.check import check_plan
 from tests.conftest import MAJORS, Ended, FlowRun, NewDatabase
 from tests.integration.objects import told
 from tests.integration.test_check import as_role

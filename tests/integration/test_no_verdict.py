@@ -15,11 +15,11 @@ from blocks.sql.server import Server
 from flows.demo.services import Storage, free_ports
 from flows.restore_drill import restore_drill
 from tasks.drill import choose_backup, rehearse_restore
+from tasks.engine.drill.place import Place
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.servers.programs import Client
-from tasks.listing import list_catalog
-from tasks.place import Place
+from tasks.status.listing import list_catalog
 from tests.conftest import FlowRun, NewDatabase, databases_of
 from tests.integration.objects import (
     LARGE_OBJECTS,

@@ -24,7 +24,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.repository.upload import Upload
 from tasks.engine.servers.programs import Client
-from tasks.listing import list_catalog
+from tasks.status.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, copied, manifest_of, object_of, put_object, take_backup, without_manifest
 from tests.plans import plan_of

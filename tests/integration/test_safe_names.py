@@ -8,7 +8,7 @@ import pytest
 
 from blocks.config.plan import Plan
 from blocks.sql.server import Server
-from tasks.check import check_plan
+from tasks.status.check import check_plan
 from tests.conftest import Ended, NewDatabase
 
 # Functions and operators that our statements use, in the way of those of the system: whoever runs one as a superuser hands

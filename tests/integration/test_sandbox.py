@@ -20,13 +20,13 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill
+from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.process import Child
 from tasks.engine.servers import sandbox_dir as folders_module
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server, sweep_servers
 from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
-from tasks.place import Place
 from tests.conftest import MAJORS, Ended, FlowRun, NewDatabase, StartedCommand
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, asked, inserted, rewrite, take_backup, told, until
 from tests.integration.sandboxes import (

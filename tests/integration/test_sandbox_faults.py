@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+import tasks.engine.drill.rehearsal
 import tasks.engine.drill.second_dump
-import tasks.rehearsal
 from blocks.errors import DatabaseError
 from blocks.s3.client import ObjectStore
 from flows.restore_drill import restore_drill
+from tasks.engine.drill.place import Place
 from tasks.engine.restore.cluster_objects import Surroundings
 from tasks.engine.servers import sandbox
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import LARGE_OBJECTS, LIBRARY, inserted, rewrite, take_backup, until
 from tests.integration.sandboxes import assert_nothing_is_left, postmasters, processes, rehearsed, results
@@ -150,7 +150,7 @@ def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[in
 MOMENTS = {
     "while restoring": (Surroundings, "prepare"),
     "before the copy is dumped": (tasks.engine.drill.second_dump, "running_dump"),
-    "while the copy is looked at": (tasks.rehearsal, "look_at_copy"),
+    "while the copy is looked at": (tasks.engine.drill.rehearsal, "look_at_copy"),
 }
 
 

@@ -20,7 +20,7 @@ from blocks.sql.url import conninfo_url
 from flows.demo.services import Storage, free_ports
 from tasks.clock import utc_now
 from tasks.engine.servers.programs import Client
-from tasks.health import examine
+from tasks.status.health import examine
 from tests.conftest import Ended, NewDatabase, command_environment
 from tests.integration.objects import LIBRARY, take_backup
 from tests.integration.services import running_service

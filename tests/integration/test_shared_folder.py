@@ -15,11 +15,11 @@ from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from flows.service.runs import backup_due, last_backup
-from tasks.check import check_folder
 from tasks.engine.repository import names
-from tasks.listing import list_catalog
-from tasks.metrics import read_stock
-from tasks.whose import refused_folder
+from tasks.engine.repository.whose import refused_folder
+from tasks.status.check import check_folder
+from tasks.status.listing import list_catalog
+from tasks.status.metrics import read_stock
 from tests.conftest import FlowRun, NewDatabase
 from tests.integration.objects import manifest_of, put_manifest
 

@@ -10,10 +10,10 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore import restore
+from tasks.engine.drill.place import Place
 from tasks.engine.dump.text_settings import READ_UNDER, WRITTEN_UNDER
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.servers.programs import Client
-from tasks.place import Place
 from tests.conftest import MAJORS, FlowRun, NewDatabase, databases_of, psql
 from tests.integration.objects import (
     asked,

@@ -36,8 +36,8 @@ from flows.deployments import ONE_AT_A_TIME, deployments_of
 from tasks.backup import DUMP_TAG
 from tasks.clock import utc_now
 from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import iso
 from tasks.plans import save_plan
-from tasks.wording import iso
 from tests.conftest import NewDatabase, command_environment
 from tests.plans import block_of
 from tests.processes import children_of, ended, name_of

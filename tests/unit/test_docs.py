@@ -18,7 +18,7 @@ from pydantic import AliasChoices
 
 from blocks.config.settings import Settings
 from flows.deployments import _FLOWS
-from tasks.wording import tool_version
+from tasks.engine.wording import tool_version
 from tests.markdown import ROOT, Document, Piece, documents
 
 DOCUMENTS = documents()
@@ -112,7 +112,8 @@ def test_the_version_is_in_one_place() -> None:
     stated = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)")
     history = {ROOT / "pyproject.toml", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", Path(__file__)}
     texts = {**sources(), **{d.path: d.text for d in DOCUMENTS}}
-    repeated = {p: stated.findall(text) for p, text in texts.items() if p not in history}
+    kept = ROOT / "tests" / "data"  # what older versions made
+    repeated = {p: stated.findall(text) for p, text in texts.items() if p not in history and kept not in p.parents}
     # docs/specification.md names the versions of what it maps, which are not ours.
     assert [str(p.relative_to(ROOT)) for p, found in repeated.items() if found and p.name != "specification.md"] == []
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from blocks import errors
 from blocks.config.plan import DrillOptions
 from blocks.errors import BackupDamaged, DrillTimedOut, EmptyBackup, PgRoundtripError, RestoreError, RestoreFailed
-from tasks.drill import report_on
+from tasks.engine.drill.rehearsal import DrillJob, Rehearsal
+from tasks.engine.drill.report import report_on
 from tasks.engine.drill.verdict import blame, judge
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import completed, failed, not_possible, passed, timed, warned
 from tasks.engine.repository.manifest import Check, DrillReport
-from tasks.rehearsal import DrillJob, Rehearsal
 from tests.unit.test_catalog import FIRST, NOW
 from tests.unit.test_place import backup, plan
 
@@ -205,6 +205,7 @@ def test_the_time_that_is_left() -> None:
         "place": None,
         "queries": (),
         "logger": None,
+        "now": NOW,
     }
     assert 599 < DrillJob(**task).remaining_s() <= 600
     assert 0 < DrillJob(**task, begun=time.monotonic() - 599).remaining_s() <= 1

@@ -16,7 +16,7 @@ from blocks.config.schedule import Schedule
 from flows.service.watch import Watch
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole
-from tasks.health import Health, overdue
+from tasks.status.health import Health, overdue
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOURLY = Schedule(3600)

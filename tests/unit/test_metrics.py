@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.engine.repository.catalog import Backup
-from tasks.metrics import Stock, exposition
+from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import FIRST, manifest, report
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

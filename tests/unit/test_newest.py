@@ -14,8 +14,8 @@ from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER, from_future, in_reach, newest, newest_whole, told_of_future
-from tasks.health import Health, overdue
-from tasks.metrics import Stock, exposition
+from tasks.status.health import Health, overdue
+from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import manifest, report
 from tests.unit.test_metrics import values
 

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-import tasks.place
+import tasks.engine.drill.place
 from blocks.config.plan import Plan
 from blocks.errors import ClientMissing, ConfigurationError, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from tasks.engine.drill.place import Place, choose_place, version_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.names import MANIFEST, OBJECT
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
-from tasks.place import Place, choose_place, version_of
 from tests.plans import plan_of
 from tests.unit.test_catalog import FIRST, NOW, manifest
 
@@ -153,7 +153,7 @@ def test_nothing_at_all_is_installed() -> None:
 
 def test_a_place_says_itself(folders: dict[bool, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without user and password; the programs that are looked at are the installed ones."""
-    monkeypatch.setattr(tasks.place, "installed_clients", lambda: clients_of(folders, (17, 2, True)))
+    monkeypatch.setattr(tasks.engine.drill.place, "installed_clients", lambda: clients_of(folders, (17, 2, True)))
     assert str(choose_place(plan(), 0)) == "a throwaway server, PostgreSQL 17.2"
     assert str(choose_place(plan("auto", OWN, OTHER), 0)) == "drills:5432/postgres"
     assert str(choose_place(plan(), 18)) == "own:5432/shop"

@@ -22,8 +22,8 @@ from blocks.s3.providers import (
     provider_of,
     region_in,
 )
-from tasks.check import Finding, check_provider
 from tasks.engine.repository.upload import _MEMORY_PART_BYTES, Upload
+from tasks.status.check import Finding, check_provider
 from tests.unit.test_requests import storage_of
 
 TB = 10**12

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.check import _unrestricted
 from tasks.engine.restore.psql import can_be_restricted
 from tasks.engine.servers.programs import Client
+from tasks.status.check import _unrestricted
 
 
 @pytest.mark.parametrize(("major", "minor", "can"), [(15, 13, False), (15, 14, True), (16, 9, False), (17, 6, True), (18, 0, True), (12, 22, False)])  # fmt: skip

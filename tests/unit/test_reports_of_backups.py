@@ -20,12 +20,12 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest, TableRecord
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import change, human_seconds
 from tasks.reports import progress
 from tasks.reports.backup import backup_markdown, backup_sentence
 from tasks.reports.catalog import catalog_markdown
 from tasks.reports.progress import DumpProgress, Progress, RestoreProgress
 from tasks.reports.publish import artifact_key, warned_only
-from tasks.wording import change, human_seconds
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 REPOSITORY = Repository(ObjectStore.at(

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from blocks.s3 import client
 from blocks.s3.client import ObjectStore
 from blocks.s3.retry_after import LONGEST_S, seconds_to_wait
-from tasks import policy
+from tasks import retries as policy
 
 DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
 

@@ -12,9 +12,9 @@ from blocks.errors import DatabaseRefused
 from flows import lines, terminal
 from flows.runs.final_state import with_final_state
 from flows.runs.logs import PlainFormatter, Plainly
+from tasks.engine.wording import visible, visible_json
 from tasks.outcome import Outcome
 from tasks.reports import publish
-from tasks.wording import visible, visible_json
 
 # One of every kind: C0, DEL, C1, bidirectional, zero width, separators, half a pair, a tag.
 UNSEEN = ["\0", "\x07", "\b", "\t", "\n", "\v", "\r", "\x1b", "\x1c", "\x7f", "\x85", "\x9b", "\xad", "\u061c", "\u200b", "\u200d",

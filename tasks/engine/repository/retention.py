@@ -78,12 +78,13 @@ class Decision:
 class PrunePlan:
     """The decision on every backup, oldest first, and a warning when the policy was not applied.
 
-    `failed` is how many were to go and could not be deleted.
+    `failed` is how many were to go and could not be deleted; `spared` is how many of the kept ones are of others.
     """
 
     decisions: tuple[Decision, ...]
     warning: str = ""
     failed: int = 0
+    spared: int = 0
 
     @property
     def removals(self) -> list[Backup]:

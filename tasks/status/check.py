@@ -18,16 +18,16 @@ from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
 from tasks.clock import utc_now
 from tasks.engine.confinement import holds
+from tasks.engine.drill.place import choose_place
 from tasks.engine.drill.query_file import load_queries
 from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.restore.psql import can_be_restricted
 from tasks.engine.servers.programs import Client, match_client
-from tasks.place import choose_place
-from tasks.whose import folder_of, refusal, sharing
-from tasks.wording import human_bytes
+from tasks.engine.wording import human_bytes
 
 T = TypeVar("T")
 

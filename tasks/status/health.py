@@ -13,8 +13,8 @@ from blocks.errors import REQUEST, PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.engine.repository.repository import Repository
-from tasks.whose import folder_of
-from tasks.wording import human_age, iso
+from tasks.engine.repository.whose import folder_of
+from tasks.engine.wording import human_age, iso
 
 OK = "ok"
 

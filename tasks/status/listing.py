@@ -14,7 +14,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Database
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
-from tasks.wording import iso
+from tasks.engine.wording import iso
 
 _AT_ONCE = 16
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
 
 from blocks.config.plan import Plan
 from blocks.errors import (
@@ -19,9 +22,10 @@ from blocks.errors import (
     StatementRefused,
 )
 from blocks.sql.server import Server
-from tasks.clock import utc_now
+from tasks.engine.drill.place import Ground, Place, ready
 from tasks.engine.drill.query_checks import ask_queries
 from tasks.engine.drill.query_file import Query
+from tasks.engine.drill.refusal import conditions_of, explain_refusal
 from tasks.engine.drill.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import look_at_copy
@@ -36,12 +40,10 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
 from tasks.engine.restore.psql import RestoreOptions, feed_psql
 from tasks.engine.restore.reader import BackupReader
+from tasks.engine.restore.reread import confirm_damage
 from tasks.engine.servers.sandbox_settings import fits_one_transaction
 from tasks.engine.servers.scratch import Locale, scratch_database, scratch_name
-from tasks.place import Ground, Place, ready
-from tasks.reports.progress import RestoreProgress
-from tasks.second_look import conditions_of, confirm_damage, explain_refusal
-from tasks.wording import human_bytes
+from tasks.engine.wording import human_bytes
 
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -60,6 +62,16 @@ class Rehearsal:
     warnings: tuple[str, ...] = ()
 
 
+class Watch(Protocol):
+    """Somebody who shows how far a restore is."""
+
+    def tell(self, read_bytes: int) -> None:
+        """So many bytes of the object were read."""
+
+    def done(self) -> None:
+        """All of it was restored."""
+
+
 @dataclass(frozen=True)
 class DrillJob:
     """What is to be rehearsed, and how."""
@@ -70,6 +82,8 @@ class DrillJob:
     place: Place
     queries: Sequence[Query]
     logger: Logger
+    now: datetime
+    watched: Callable[[], AbstractContextManager[Watch | None]] = contextlib.nullcontext
     begun: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:
@@ -85,12 +99,11 @@ def rehearse(task: DrillJob) -> Rehearsal:
     seen = Rehearsal(place=task.place.kind)
     try:
         manifest = _look_at_object(task, seen)
-        now = utc_now()
-        with ready(task.place, manifest, scratch_name("verify", now)) as ground:
+        with ready(task.place, manifest, scratch_name("verify", task.now)) as ground:
             seen.target_version = ground.version
             # A throwaway server takes the database along, however it ends.
             warn = task.logger.warning if task.place.server else None
-            with scratch_database(ground.server, "verify", _locale(task, manifest), now, warn) as scratch:
+            with scratch_database(ground.server, "verify", _locale(task, manifest), task.now, warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
                 _compare(task, manifest, stored, ground, scratch, seen)
     except PgRoundtripError as error:
@@ -132,9 +145,10 @@ def _restore(
         **read_under(manifest),
     )  # fmt: skip
     try:
-        with RestoreProgress(task.backup.name, task.backup.object_bytes, logger.info) as progress:
-            flow = feed_psql(reader, scratch, ground.client, replace(manner, progress=progress.tell))
-            progress.done()
+        with task.watched() as watch:
+            flow = feed_psql(reader, scratch, ground.client, replace(manner, progress=watch.tell if watch else None))
+            if watch:
+                watch.done()
     except (BackupDamaged, EmptyBackup):
         confirm_damage(task.repository, task.backup, manifest, reader, damaged=True)
         raise

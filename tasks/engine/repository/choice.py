@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger
+from collections.abc import Callable
+from datetime import datetime
 
 from blocks.config.plan import Plan
 from blocks.errors import NoBackups, SeveralDatabases
-from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import Folder, apart, databases_in
 from tasks.engine.repository.identity import in_words
 from tasks.engine.repository.newest import WHEN_FUTURE, newest, told_of_future
 from tasks.engine.repository.repository import Repository
-from tasks.whose import folder_of, said_of_others
+from tasks.engine.repository.whose import folder_of, said_of_others
+
+Warn = Callable[..., None]  # a logger's, for what is odd about a choice
 
 
-def choose(plan: Plan, repository: Repository, name: str | None, *, in_turn: bool = False) -> Backup:
+def choose(
+    plan: Plan, repository: Repository, name: str | None, now: datetime, warn: Warn, *, in_turn: bool = False
+) -> Backup:
     """Take the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
 
     Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises SeveralDatabases.
     """
-    folder, now = folder_of(plan, backups=repository.backups()), utc_now()
+    folder = folder_of(plan, backups=repository.backups())
     if name:
-        return _noted(folder, named(folder.backups, name))
+        return _noted(folder, named(folder.backups, name), warn)
     if odd := told_of_future(folder.backups, now):
-        get_run_logger().warning("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
-    groups = _candidates(folder)
+        warn("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
+    groups = _candidates(folder, warn)
     newest_of_each = [found for found in (newest(group, now) for group in groups) if found]
     if not newest_of_each:
         raise NoBackups
@@ -34,14 +38,14 @@ def choose(plan: Plan, repository: Repository, name: str | None, *, in_turn: boo
     if not in_turn:
         raise SeveralDatabases(f"the newest are {_named(newest_of_each)}")
     found = min(newest_of_each, key=lambda b: _last_drill(repository, next(g for g in groups if b in g)))
-    get_run_logger().warning(
+    warn(
         "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",
         folder.address, _named([found]), "say with BACKUPS_OF or DATABASE_URL which database is meant",
     )  # fmt: skip
     return found
 
 
-def _candidates(folder: Folder) -> list[list[Backup]]:
+def _candidates(folder: Folder, warn: Warn) -> list[list[Backup]]:
     """The plan's own backups, else what may be its own from before a move; by database where it is not known which is meant."""
     database, own = folder.whose.database, folder.own
     if own or not folder.others:
@@ -51,16 +55,16 @@ def _candidates(folder: Folder) -> list[list[Backup]]:
         raise NoBackups(
             said_of_others(folder), hint="restore or drill one of them by its name, or look at BACKUP_PREFIX"
         )
-    get_run_logger().warning(
+    warn(
         "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to it if it is the same database",
         database, in_words(databases_in(folder.moved)),
     )  # fmt: skip
     return apart(folder.moved)
 
 
-def _noted(folder: Folder, found: Backup) -> Backup:
+def _noted(folder: Folder, found: Backup, warn: Warn) -> Backup:
     if not folder.whose.owns(found.origin) and found.origin:
-        get_run_logger().warning("%s is a backup of another database: %s", found.name, found.origin.database)
+        warn("%s is a backup of another database: %s", found.name, found.origin.database)
     return found
 
 

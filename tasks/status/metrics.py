@@ -21,8 +21,8 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
 from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
-from tasks.whose import folder_of
-from tasks.wording import tool_version
+from tasks.engine.repository.whose import folder_of
+from tasks.engine.wording import tool_version
 
 # Each one that was drilled costs a request a scrape, until one is found that is PROVEN.
 _LOOKED_AT = 100

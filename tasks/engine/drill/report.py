@@ -1,0 +1,77 @@
+"""Turn what a drill saw into its report, with a verdict and a row for every check."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, VerificationFailed
+from tasks.engine.drill import verdict
+from tasks.engine.drill.rehearsal import Rehearsal
+from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Check, DrillReport, Verdict
+from tasks.engine.wording import human_age, tool_version
+
+# When one of these fails, rows are missing or others.
+_CONTENTS = {
+    checklist.OBJECT, checklist.MANIFEST, checklist.SIZE, checklist.GZIP, checklist.COMPLETE, checklist.TABLES, checklist.ROWS,
+    checklist.DIGESTS, checklist.LARGE_OBJECTS, checklist.SEQUENCES, checklist.TABLE_QUERY, checklist.ROW_QUERY,
+}  # fmt: skip
+_OTHER_SCHEMA = (
+    "all rows came back, but into another schema than the one that was dumped; the report has the differences"
+)
+
+
+def report_on(
+    backup: Backup, seen: Rehearsal, started: datetime, seconds: float, max_age_s: int | None = None
+) -> DrillReport:
+    """Turn what was seen into a report with a verdict and a row for every check; pure."""
+    checks, age = [*seen.checks, *_check_end(seen)], _check_age(started - backup.taken_at, max_age_s)
+    judged, cause = _judge(checks, seen.error) if seen.error else _judge([*checks, age], None)
+    summary = seen.summary
+    report = DrillReport(
+        tool_version=tool_version(), backup=backup.name, verdict=judged, cause=cause,
+        checks=checklist.completed([*checks, age], "the drill ended before"), place=seen.place, target_version=seen.target_version,
+        started_at=started, age_seconds=round(max(0.0, (started - backup.taken_at).total_seconds()), 3),
+        tables=len(summary.tables) if summary else 0, rows=summary.rows if summary else 0,
+        raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
+        compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
+    )  # fmt: skip
+    complaint = complaint_of(report, seen.error)
+    return report.model_copy(update={"code": complaint.code}) if complaint else report
+
+
+def _check_end(seen: Rehearsal) -> list[Check]:
+    """The row of an error that ended the drill; after the restore it says nothing about that, and has none."""
+    error = seen.error
+    if error is None or checklist.RESTORED in {c.name for c in seen.checks}:
+        return []
+    name = error.check if isinstance(error, BackupDamaged | EmptyBackup) else checklist.RESTORED
+    how = checklist.failed if verdict.blame(error) is Verdict.FAILED else checklist.not_possible
+    return [how(name, error.sentence)]
+
+
+def _judge(checks: list[Check], error: PgRoundtripError | None) -> tuple[Verdict, str]:
+    """The verdict and its cause. What was found before an error ended the drill stands; what was not is not guessed."""
+    judged = verdict.judge(checks)
+    if error and (judged is Verdict.PROVEN or verdict.blame(error) is Verdict.FAILED):
+        return verdict.blame(error), error.sentence
+    return judged, "; ".join(f"{c.name}: {c.evidence.partition(chr(10))[0]}" for c in checks if c.result == "failed")
+
+
+def _check_age(age: timedelta, max_age_s: int | None) -> Check:
+    said = f"{human_age(age)} old"
+    if max_age_s is None:
+        return checklist.passed(checklist.AGE, f"{said}; VERIFY_MAX_AGE sets no limit")
+    limit = f"{said}, the limit is {human_age(timedelta(seconds=max_age_s))}"
+    return (checklist.failed if age > timedelta(seconds=max_age_s) else checklist.passed)(checklist.AGE, limit)
+
+
+def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtripError | None:
+    """What a drill that did not prove its backup has to say in the log; None when it proved it."""
+    if error or report.verdict is Verdict.PROVEN:
+        return error
+    failed = {c.name for c in report.checks if c.result == "failed"}
+    if failed & (set(checklist.ALL) - {checklist.AGE}):
+        return BackupDamaged(report.cause) if failed & _CONTENTS else BackupDamaged(report.cause, hint=_OTHER_SCHEMA)
+    return VerificationFailed(report.cause)

@@ -1,0 +1,68 @@
+"""Record what a dump was made of, and what went into its object: the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from blocks.config.plan import Plan
+from blocks.sql.server import ServerFacts
+from tasks.engine.dump.left_out import LeftOut
+from tasks.engine.dump.schema_text import RULES
+from tasks.engine.dump.source_settings import SourceSettings
+from tasks.engine.dump.text_settings import MONETARY
+from tasks.engine.repository.identity import Database
+from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.servers.programs import Client
+from tasks.engine.stream.pipeline import StreamResult
+from tasks.engine.wording import tool_version
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the dump will read, and the programs that read it."""
+
+    facts: ServerFacts
+    client: Client
+    extensions: dict[str, str]
+    roles: tuple[RoleRecord, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    database: Database = field(default_factory=lambda: Database(""))
+    settings: SourceSettings = field(default_factory=SourceSettings)
+
+
+def manifest_of_dump(
+    plan: Plan, source: Source, name: str, started: datetime, ended: datetime, result: StreamResult
+) -> Manifest:
+    """Write down what a dump held and where its tables stand in the object."""
+    summary, facts = result.summary, source.facts
+    sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
+    parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}
+    return Manifest(
+        tool_version=tool_version(), plan=plan.name, name=name, database=facts.database,
+        system_identifier=source.database.system_identifier, database_oid=source.database.oid,
+        server_version=facts.version, client_version=source.client.version, encoding=facts.encoding,
+        collation=facts.collation, character_type=facts.character_type, locale_provider=facts.locale_provider,
+        locale=facts.locale, collation_version=facts.collation_version, started_at=started, ended_at=ended, raw_bytes=summary.raw_bytes,
+        object_bytes=result.object_bytes, sha256=result.sha256, compression=f"gzip, level {plan.dump.compression_level}",
+        schema_digest=summary.schema_digest, schema_statements=summary.schema_statements, schema_rules=RULES, schema_parts=parts,
+        tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
+        extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
+        role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
+        settings_left_out=source.settings.left_out,
+    )  # fmt: skip
+
+
+def _tables(result: StreamResult) -> tuple[TableRecord, ...]:
+    return tuple(
+        TableRecord(
+            name=t.name,
+            columns=t.columns,
+            rows=t.rows,
+            digest=t.digest,
+            raw_bytes=t.raw_bytes,
+            member_offset=result.locate(t.start)[0],
+            skip_bytes=result.locate(t.start)[1],
+        )
+        for t in result.summary.tables.values()
+    )
