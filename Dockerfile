@@ -13,26 +13,23 @@ RUN apt-get update \
 
 
 FROM base AS build
-# hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-pip python3-venv \
     # Debian carries the key of the PostgreSQL project's repository, so Debian's signature vouches for it. Releases have it in
     # one of these two packages.
     && apt-get download postgresql-common postgresql-client-common \
     && for package in postgresql-*common_*.deb; do dpkg -x "$package" /postgresql-common; done
-# The environment gets no pip: the build's own installs into it.
-RUN python3 -m venv --without-pip /opt/pg-roundtrip
 # An index of your own: --build-arg PIP_INDEX_URL=https://…
 ARG PIP_INDEX_URL
-ARG PIP_TRUSTED_HOST
-COPY requirements-image.lock /src/
-RUN python3 -m pip --python /opt/pg-roundtrip/bin/python install --no-cache-dir --no-deps --require-hashes \
-        --only-binary :all: -r /src/requirements-image.lock
-COPY pyproject.toml README.md LICENSE /src/
-COPY blocks /src/blocks
-COPY tasks /src/tasks
-COPY flows /src/flows
-RUN python3 -m pip --python /opt/pg-roundtrip/bin/python install --no-cache-dir --no-deps --no-build-isolation /src
+WORKDIR /src
+COPY .ci/bootstrap.py .ci/
+COPY requirements.lock pyproject.toml ./
+# Compiled once, here: who runs it cannot write there.
+RUN python3 .ci/bootstrap.py /opt/pg-roundtrip --no-cache --compile-bytecode --only-binary :all: -r pyproject.toml
+COPY README.md LICENSE ./
+COPY blocks blocks
+COPY tasks tasks
+COPY flows flows
+RUN python3 .ci/bootstrap.py /opt/pg-roundtrip --no-cache --compile-bytecode --no-deps .
 
 
 FROM base

@@ -15,11 +15,14 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-setup: ## Make .venv with the project, the demo's servers and nothing else
-	@$(PYTHON) .ci/bootstrap.py demo
+setup: .venv/.demo ## Make .venv with the project, the demo's servers and nothing else
 
-setup-tools: ## Make .venv with every tool of development, and nothing outside of it
-	@$(PYTHON) .ci/bootstrap.py dev
+setup-tools: .venv/.dev ## Make .venv with every tool of development, and nothing outside of it
+
+# Which of the project's extras .venv has, as the lock was then.
+.venv/.%: pyproject.toml requirements.lock
+	@$(PYTHON) .ci/bootstrap.py .venv -e '.[$*]'
+	@touch $@
 
 setup-dev: setup-tools ## Make .venv with what tests and benchmarks need as well
 	@.ci/install-postgresql
@@ -84,11 +87,10 @@ docs: setup-tools ## Write what documents have of the code: tables of settings a
 screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images anew
 	@$(BIN)/python -m tests.screenshots
 
-COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock: ## Resolve the dependencies anew; UPGRADE=1 takes newer versions of all (needs uv)
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra demo --extra build pyproject.toml -o requirements.lock
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra build -c requirements.lock pyproject.toml -o requirements-image.lock
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
+lock: ## Resolve the dependencies anew; UPGRADE=1 takes newer versions of all
+	@$(PYTHON) .ci/bootstrap.py .venv
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--all-extras $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 
 release-notes: ## Print what CHANGELOG.md says of a release, TAG=v1.2.3; fails when the tag is not the version in pyproject.toml
 	@$(PYTHON) .ci/release_notes.py "$(TAG)"

@@ -18,10 +18,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
           "--disable-component-update", "--disable-sync"]  # fmt: skip
 _PATIENCE_MS = 15_000
-# Prefect 3.8 asks for an icon named after a state that it does not know yet.
-_PREFECTS_OWN = ("/ico/",)
+# Prefect asks for an icon named after a state that it does not know yet, and browsers for one that it does not have.
+_NO_ICONS = ("/ico/undefined.svg", "/favicon.ico")
 # What would make an app of the UI is asked for without the login, whatever server this is.
-_MANIFEST = "site.webmanifest"
+_MANIFEST = "/ico/site.webmanifest"
 # What a browser says when the page's policy forbids an address.
 _BLOCKED = re.compile(r"'(https?://[^']+)'.* Content Security Policy")
 
@@ -92,7 +92,7 @@ class Browser:
     def _excused(self, url: str) -> bool:
         """Logos of other people's blocks are on other people's servers, and some icons are not there."""
         elsewhere = urlsplit(url).netloc != urlsplit(self.site.address).netloc
-        return elsewhere or urlsplit(url).path.startswith(_PREFECTS_OWN) or url.endswith("/favicon.ico")
+        return elsewhere or urlsplit(url).path in (*_NO_ICONS, _MANIFEST)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class ServiceRunner(Runner):
         super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Leave the signal to the service; Prefect's way would leave runs behind."""
+        """Leave the signal to the service; Prefect's way would end it in the middle of that when it is told twice."""
 
     async def cancel_all(self) -> None:
         """Cancel every run at the same time: one after the other would take longer than a platform waits."""

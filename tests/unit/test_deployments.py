@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.server.schemas import schedules as of_the_server
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.values import FLOWS
 from blocks.s3.client import ObjectStore
 from flows.deployments import deployments_of
+from tasks.clock import utc_now
 from tests.plans import plan_of
 
 POOL = "pg-roundtrip"
@@ -80,6 +83,17 @@ def test_a_plan_says_when_its_flows_run() -> None:
     assert (interval_of(intervals["backup"]), interval_of(intervals["restore-drill"])) == (600, 7200)
     assert not cron["prune"].schedules
     assert not cron["restore"].schedules
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin", "Asia/Tokyo"])
+@pytest.mark.parametrize("due", [{"schedule": "0 3 * * *"}, {"interval_s": 3600}], ids=["cron", "interval"])
+def test_the_server_finds_the_slots_of_a_schedule(due: dict[str, Any], timezone: str) -> None:
+    """Prefect's scheduler logs an error and goes on when it cannot: nothing would ever run, and all would look healthy."""
+    (schedule,) = (s.schedule for s in made(**due, timezone=timezone)["backup"].schedules or ())
+    theirs = getattr(of_the_server, type(schedule).__name__).model_validate(schedule, from_attributes=True)
+    now = utc_now()
+    first, second = asyncio.run(theirs.get_dates(n=2, start=now))
+    assert now < first < second <= now + timedelta(days=2)
 
 
 def test_no_secret_is_a_parameter() -> None:
