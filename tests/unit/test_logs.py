@@ -128,6 +128,8 @@ def test_everybody_logs_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
         logger = logging.getLogger(name)
         monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(console)])
         monkeypatch.setattr(logger, "propagate", False)
+        monkeypatch.setattr(logger, "level", logging.ERROR)
+        monkeypatch.setattr(logger, "disabled", False)  # whatever other tests have done to it
     logging.getLogger("uvicorn.error").handlers[0].setFormatter(logging.Formatter("%(levelname)-9s %(message)s"))
     log_plainly()
     log_plainly()
