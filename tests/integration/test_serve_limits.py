@@ -35,12 +35,12 @@ def test_every_fault_of_the_settings_at_once(command_line: Callable[..., Ended])
     )
     assert ended.status == 2
     assert [line.partition("Z ")[2] for line in ended.err.splitlines() if "HINT" not in line] == [
-        "ERROR: Required environment variable DATABASE_URL is not set",
-        "ERROR: Required environment variable S3_BUCKET is not set",
-        "ERROR: Invalid BACKUP_SCHEDULE format",
-        "ERROR: Invalid TZ format",
-        "ERROR: Invalid SERVE_FLOWS format",
-        "ERROR: Invalid PORT format",
+        "ERROR: Required environment variable DATABASE_URL is not set (PGR-CONFIG)",
+        "ERROR: Required environment variable S3_BUCKET is not set (PGR-CONFIG)",
+        "ERROR: Invalid BACKUP_SCHEDULE format (PGR-CONFIG)",
+        "ERROR: Invalid TZ format (PGR-CONFIG)",
+        "ERROR: Invalid SERVE_FLOWS format (PGR-CONFIG)",
+        "ERROR: Invalid PORT format (PGR-CONFIG)",
     ]
 
 

@@ -169,7 +169,7 @@ def test_a_url_that_cannot_be_read_is_said_in_words(kept: BackupStorage) -> None
 
 def errors(ended: Ended) -> list[str]:
     """The errors that a command printed, without their hints."""
-    return re.findall(r"^\S+ ERROR: (?!HINT)(.*)$", ended.err, re.MULTILINE)
+    return re.findall(r"^\S+ ERROR: (?!HINT)(.*) \(PGR-[A-Z-]+\)$", ended.err, re.MULTILINE)
 
 
 def test_a_plan_is_added_once(
