@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import REQUEST, ConfigurationError, DatabaseError, Fault, PgRoundtripError
+from blocks.errors import ConfigurationError, DatabaseError, Fault, PgRoundtripError
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.pg_dump import running_dump
@@ -96,7 +96,7 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
     """
     now, listing = utc_now(), None
     try:
-        listing = Listing(tuple(repository.backups(REQUEST)), now)
+        listing = Listing(tuple(repository.backups()), now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
         last = newest_whole(folder.own, now)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from blocks.config.environment import ignored_tmpdir
 from blocks.config.load import misspelled
 from blocks.config.plan import Plan
-from blocks.errors import REQUEST, DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
+from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
@@ -76,7 +76,7 @@ def check_folder(plan: Plan) -> list[Finding]:
     """Whether another database keeps its backups in the folder, and whether a clock was wrong."""
     findings: list[Finding] = []
     repository = Repository(plan.storage)
-    folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups(REQUEST)))
+    folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups()))
     if folder is None:
         return findings
     found = Finding("folder", "ok", "no other database's backups are in it")

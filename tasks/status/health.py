@@ -9,7 +9,7 @@ from typing import Any
 
 from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
-from blocks.errors import REQUEST, PgRoundtripError
+from blocks.errors import PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.engine.repository.repository import Repository
@@ -50,7 +50,7 @@ def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) 
     if backs_up:
         parts["database"] = _said(plan.source.ask)
     repository, backups = Repository(plan.storage), list[Backup]()
-    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, backups=repository.backups(REQUEST)).own))
+    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, backups=repository.backups()).own))
     newest, odd = newest_whole(backups, now), told_of_future(backups, now)
     # Who only drills does not know how often another one backs up.
     if parts["storage"] == OK and backs_up:

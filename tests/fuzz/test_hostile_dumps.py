@@ -51,6 +51,8 @@ PAYLOADS = [text.encode() for text in (
     f"COPY pg_catalog.pg_authid (oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) FROM stdin;\n99998\t{MARK}\tt\tt\tt\tt\tt\tt\tt\t-1\n\\.\n",
     f"ALTER TABLE t ALTER a TYPE int USING pg_catalog.lo_export(1, '{PROOF}');", f"ALTER TABLE t ADD b int DEFAULT pg_catalog.lo_export(1, '{PROOF}');",
     f"CREATE MATERIALIZED VIEW m AS SELECT pg_catalog.lo_export(1, '{PROOF}');",
+    f'CREATE VIEW public.Ä AS SELECT * FROM pg_catalog.pg_authid;\nINSERT INTO public."Ä" {ROLE};', f"CREATE VIEW no AS SELECT * FROM pg_catalog.pg_authid;\nALTER TABLE ONLY (no) RENAME TO v;\nINSERT INTO v {ROLE};",
+    f"CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE q PARTITION OF p FOR VALUES IN (pg_catalog.lo_export(1, '{PROOF}'));", f"ALTER TABLE t ADD generated int DEFAULT pg_catalog.lo_export(1, '{PROOF}');", f"ALTER TABLE t ADD exclude int DEFAULT pg_catalog.lo_export(1, '{PROOF}');",
     "CREATE USER mapping SUPERUSER;", "CREATE SCHEMA x GRANT CREATE ON DATABASE postgres TO PUBLIC;", "CREATE SCHEMA x GRANT ALTER SYSTEM ON PARAMETER archive_command TO PUBLIC;",
     f"CREATE VIEW w AS SELECT * FROM pg_catalog.pg_authid;\nINSERT INTO w {ROLE};", f'CREATE VIEW public.w AS SELECT * FROM pg_catalog.pg_authid;\nINSERT INTO "public" . w {ROLE};',
     f"CREATE VIEW w AS SELECT * FROM pg_catalog.pg_authid; ALTER VIEW w RENAME TO v; INSERT INTO v {ROLE};", f"INSERT INTO prey.pg_catalog.pg_authid {ROLE};",
@@ -144,7 +146,13 @@ def test_nothing_that_passes_reaches_beyond_its_database(
     )
     assert beyond(prey) == before
     # What an attack left in the database is there for no other one: each dump meets a new database.
-    told(prey, "DROP VIEW IF EXISTS public.w, public.v", "DROP RULE IF EXISTS r ON public.t", "DROP SCHEMA IF EXISTS x")
+    told(
+        prey,
+        "DROP VIEW IF EXISTS public.w, public.v, public.no, public.Ä",
+        "DROP TABLE IF EXISTS public.p",
+        "DROP RULE IF EXISTS r ON public.t",
+        "DROP SCHEMA IF EXISTS x",
+    )
     assert not proof.exists()
 
 

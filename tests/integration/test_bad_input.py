@@ -143,8 +143,8 @@ def test_nothing_is_contacted_before_the_settings_are_right(listener: Listener, 
         "Required environment variable S3_BUCKET is not set",
         "Required environment variable S3_SECRET_ACCESS_KEY is not set",
         "Invalid BACKUP_INTERVAL format",
-        "Invalid BACKUP_RETENTION_DAYS format",
         "Invalid COMPRESSION_LEVEL format",
+        "Invalid BACKUP_RETENTION_DAYS format",
         hints=5,
     )
     assert "hidden-word" not in ended.out + ended.err
@@ -295,7 +295,7 @@ def test_a_client_that_is_too_old(
     ran = flow_run(backup_flow, new_database(17))
     assert isinstance(ran.error, ClientMissing)
     assert ran.error.lines() == [
-        f"ERROR: pg_dump failed [the server is version 17; the newest installed client is {clients[15].version}]",
+        f"ERROR: pg_dump failed [the server is version 17; the newest installed client is {clients[15].version}] (PGR-CLIENT-MISSING)",
         "HINT: install the client of version 17 or newer: apt-get install postgresql-client-17",
     ]
     assert (ran.error.exit_status, list(storage.list_objects())) == (1, [])

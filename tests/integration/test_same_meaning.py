@@ -56,3 +56,10 @@ def test_another_child_is_another_schema(damage: str, new_database: NewDatabase,
     """What the child had itself, and what its parent has not, still counts."""
     found = wrong(taken_round(new_database(16, INHERITED), new_database(16), clients[16], damage))
     assert checklist.SCHEMA in found
+
+
+@pytest.mark.parametrize("major", [MAJORS[0], MAJORS[-1]])
+def test_a_table_that_was_made_like_another(major: int, new_database: NewDatabase, clients: Clients) -> None:
+    """Both have a constraint of one name on the source; a restore makes them in another order, and numbers the other one."""
+    script = "CREATE TABLE orders (id int PRIMARY KEY, v text NOT NULL); CREATE TABLE archive (LIKE orders); CREATE TABLE all_of (LIKE orders INCLUDING ALL)"
+    assert wrong(taken_round(new_database(major, script), new_database(major), clients[major])) == {}

@@ -11,6 +11,9 @@ from tasks.engine.dump.allowed import refused
 from tasks.engine.dump.scanner import DumpScanner
 
 OF_PG_DUMP = [
+    "CREATE TABLE p1 PARTITION OF public.p FOR VALUES FROM ('2020-01-01', MINVALUE) TO ('2021-01-01', MAXVALUE);", "CREATE TABLE p1 PARTITION OF p FOR VALUES WITH (modulus 2, remainder 0) PARTITION BY LIST (lower(a));", "ALTER TABLE ONLY p ATTACH PARTITION p1 FOR VALUES IN ('a', NULL, '1'::numeric);",
+    "ALTER TABLE ONLY p ATTACH PARTITION p1 DEFAULT;", "CREATE FOREIGN TABLE f PARTITION OF p FOR VALUES IN (1) SERVER s OPTIONS (a 'b');", "ALTER TABLE ONLY public.u ALTER COLUMN type SET DEFAULT ARRAY['a'::text, 'b'::text];", "ALTER TABLE ONLY u ALTER COLUMN kinds SET DEFAULT ARRAY['type'::text, 'y'];",
+    "ALTER TABLE t ADD CONSTRAINT e EXCLUDE USING gist (c WITH &&);", "ALTER TABLE t ADD EXCLUDE USING gist (c WITH &&);", "ALTER TABLE if OWNER TO x;", "ALTER TABLE IF EXISTS ONLY t DROP CONSTRAINT c;", "ALTER TABLE public.t ALTER COLUMN id DROP IDENTITY;", "ALTER TABLE ONLY t ALTER COLUMN a SET (n_distinct=5);",
     "CREATE SCHEMA s;", 'CREATE SCHEMA "odd ""s";', "CREATE SCHEMA IF NOT EXISTS s;", "CREATE SCHEMA s AUTHORIZATION joe;", "CREATE SCHEMA AUTHORIZATION joe;", "ALTER SCHEMA s OWNER TO joe;",
     "CREATE USER MAPPING IF NOT EXISTS FOR joe SERVER far;", "ALTER TABLE public.t ALTER COLUMN rename SET DEFAULT 1;", "ALTER VIEW public.v ALTER COLUMN schema SET DEFAULT 1;", "ALTER SEQUENCE public.s OWNED BY public.t.id;",
     "ALTER TABLE ONLY public.p ATTACH PARTITION public.c FOR VALUES FROM (1) TO (2);", "ALTER INDEX public.i ATTACH PARTITION public.j;", "ALTER TABLE public.t ENABLE ALWAYS TRIGGER x;", "ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;",
@@ -47,6 +50,10 @@ OF_PG_DUMP = [
     "COMMENT ON LARGE OBJECT 4711 IS 'x';", "CREATE OPERATOR CLASS public.o DEFAULT FOR TYPE int USING btree AS OPERATOR 1 <;", "CREATE CAST (text AS public.x) WITHOUT FUNCTION;",
 ]  # fmt: skip
 NOT_OF_PG_DUMP = [
+    "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (pg_catalog.lo_export(1, 'x'));", "CREATE TABLE p1 PARTITION OF p FOR /**/ VALUES FROM (0) TO (lo_export(1, 'x') + 1);", "CREATE FOREIGN TABLE f PARTITION OF p FOR VALUES IN (f()) SERVER s;",
+    "ALTER TABLE ONLY p ATTACH PARTITION p1 FOR VALUES IN (lo_export(1, 'x'));", "ALTER TABLE ONLY p ATTACH PARTITION p1 FOR VALUES WITH (MODULUS f(), REMAINDER 0);", "CREATE TABLE p1 PARTITION OF p FOR VALUES IN ((SELECT 1));",
+    "ALTER TABLE t ADD generated int DEFAULT f();", "ALTER TABLE t ADD exclude int DEFAULT f();", "ALTER TABLE if ADD cache int DEFAULT f();", "ALTER TABLE ONLY (no) RENAME TO v;", "ALTER TABLE no * RENAME TO v;", "ALTER TABLE t.exists ADD cycle int;",
+    "ALTER TABLE t ALTER COLUMN a SET EXPRESSION AS (f());", "ALTER TABLE t ALTER a SET DATA TYPE int USING f();", "ALTER TABLE t ALTER CONSTRAINT c DEFERRABLE;", "ALTER TABLE t ALTER COLUMN a SET DEFAULT ARRAY[1, 2], ADD b int DEFAULT f();",
     "CREATE USER mapping SUPERUSER;", "ALTER USER mapping SUPERUSER;", "DROP USER mapping;", "CREATE USER MAPPING;", "INSERT INTO shop.pg_catalog.pg_authid VALUES (1);",
     "COPY shop.pg_catalog.pg_authid (a) FROM stdin;", "CREATE SCHEMA s GRANT CREATE ON DATABASE postgres TO PUBLIC;", "CREATE SCHEMA s AUTHORIZATION x GRANT ALTER SYSTEM ON PARAMETER archive_command TO PUBLIC;",
     "CREATE SCHEMA AUTHORIZATION x CREATE TABLE t AS SELECT 1;", "ALTER FOREIGN TABLE public.f RENAME TO t;", "ALTER VIEW public.v RENAME TO t;", "ALTER TABLE public.v SET SCHEMA s;", "ALTER SCHEMA s RENAME TO t;",
@@ -183,14 +190,15 @@ def test_a_body_that_psql_misreads_is_named() -> None:
     assert "begin" in problem
 
 
-def restored(*statements: str) -> str:
+def restored(*statements: str, encoding: str = "utf-8") -> str:
     """Why a dump of these statements is refused."""
     scanner = DumpScanner()
-    scanner.feed("".join(f"{s}\n" for s in statements).encode())
+    scanner.feed("".join(f"{s}\n" for s in statements).encode(encoding, "surrogateescape"))
     return scanner.finish().refused
 
 
 FOREIGN = "CREATE FOREIGN TABLE public.far (a int) SERVER s;"
+LATIN = "\udce4"  # the byte of a letter in LATIN1
 ROWS = "COPY {} (a) FROM stdin;\n1\n\\."
 
 
@@ -206,7 +214,15 @@ ROWS = "COPY {} (a) FROM stdin;\n1\n\\."
     ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE FOREIGN TABLE public.c PARTITION OF public.p DEFAULT SERVER s;", ROWS.format("public.p")),
     (f"CREATE FOREIGN TABLE public.{'f' * 70} (a int) SERVER s;", ROWS.format(f"public.{'f' * 63}")),
     ("CREATE TABLE public.t (a int);", ROWS.format(f"public.{'ä' * 40}")),
-], ids=range(15))  # fmt: skip
+    ("CREATE VIEW public.Ä AS SELECT 1;", 'INSERT INTO public."Ä" VALUES (1);'), ('CREATE VIEW public."ä" AS SELECT 1;', "INSERT INTO public.ä VALUES (1);"),
+    ("SET client_encoding = 'UTF8';", 'CREATE VIEW public."ä" AS SELECT 1;', "SET client_encoding = 'LATIN1';", 'INSERT INTO public."\udce4" VALUES (1);'),
+    ('CREATE VIEW public."ä" AS SELECT 1;', "SET client_encoding = 'LATIN1';"),
+    ("SET client_encoding = 'LATIN1';", f'CREATE VIEW public."{LATIN * 40}" AS SELECT 1;', f'INSERT INTO public."{LATIN * 31}" VALUES (1);'),
+    ("CREATE TABLE partition (a int) PARTITION BY LIST (a);", FOREIGN, "ALTER TABLE partition ATTACH PARTITION public.far FOR VALUES IN (42);", "INSERT INTO partition VALUES (42);"),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE TABLE public.q PARTITION OF public.p DEFAULT PARTITION BY LIST (a);", "CREATE FOREIGN TABLE public.c PARTITION OF public.q DEFAULT SERVER s;", ROWS.format("public.p")),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE TABLE public.q (a int) PARTITION BY LIST (a);", FOREIGN, "ALTER TABLE public.q ATTACH PARTITION public.far DEFAULT;", "ALTER TABLE ONLY public.p ATTACH PARTITION public.q DEFAULT;", "INSERT INTO public.p VALUES (1);"),
+    ("SET search_path = a, b;", "CREATE VIEW orders AS SELECT 1;", ROWS.format("orders")), ("SET search_path = a;", "CREATE VIEW orders AS SELECT 1;", "SET search_path = b;", ROWS.format("a.orders")),
+], ids=range(25))  # fmt: skip
 def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
     """Through a view, a rule or a foreign table they would reach the server's tables, or another database."""
     assert restored(*statements) != ""
@@ -218,7 +234,22 @@ def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
     ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE TABLE public.c PARTITION OF public.p DEFAULT;", ROWS.format("public.p")),
     ("CREATE TABLE public.t (a int);", ROWS.format("public.t"), "CREATE RULE r AS ON INSERT TO public.t DO ALSO SELECT 1;"),
     ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", FOREIGN, "CREATE TABLE public.c (a int);", ROWS.format("public.c"), "ALTER TABLE ONLY public.p ATTACH PARTITION public.far DEFAULT;"),
-], ids=range(6))  # fmt: skip
+    ("SET client_encoding = 'UTF8';", "CREATE VIEW v AS SELECT 1;", "SET client_encoding = 'UTF8';"),
+    ("SET search_path = a, pg_catalog;", "CREATE VIEW orders AS SELECT 1;", "SET search_path = b, pg_catalog;", "CREATE TABLE orders (a int);", ROWS.format("orders")),
+    ("CREATE TABLE public.t (a int);", "CREATE RULE r AS ON DELETE TO public.t DO ALSO SELECT 1;", "INSERT INTO public.t VALUES (1);", ROWS.format("public.t")),
+    ("CREATE TABLE public.t (a int);", "CREATE RULE r AS ON INSERT TO public.t DO ALSO SELECT 1;", ROWS.format("public.t")),
+    ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE FOREIGN TABLE public.c PARTITION OF public.p DEFAULT SERVER s;", "CREATE TABLE public.h (a int) PARTITION BY HASH (a);", ROWS.format("public.h")),
+], ids=range(11))  # fmt: skip
 def test_rows_of_good_dumps(statements: tuple[str, ...]) -> None:
     """What pg_dump writes is let through, also beside views and foreign tables."""
     assert restored(*statements) == ""
+
+
+def test_names_in_an_encoding_of_one_byte() -> None:
+    """Every letter counts, and as many bytes as the server keeps."""
+    names = ("заказы", "отчеты", "платежи_по_контрагентам_за_период")
+    dump = ["SET client_encoding = 'WIN1251';", f"CREATE VIEW public.{names[1]} AS SELECT 1;"]
+    for name in (names[0], names[2]):
+        dump += [f"CREATE TABLE public.{name} (a int);", ROWS.format(f"public.{name}")]
+    assert restored(*dump, encoding="cp1251") == ""
+    assert restored(*dump, ROWS.format(f"public.{names[1]}"), encoding="cp1251") != ""

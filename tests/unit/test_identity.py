@@ -84,6 +84,14 @@ def test_a_renamed_database_that_was_restored_keeps_its_backups() -> None:
     assert Folder(backups, Whose(now, databases_named(SHOP.as_setting()))).own == list(backups)
 
 
+def test_a_restored_database_that_was_renamed_then() -> None:
+    """What it had under its former name and number is its own; what the successor has under it is not."""
+    restored = replace(SHOP, oid=6)
+    renamed, successor = replace(restored, name="shop_old"), replace(SHOP, oid=9)
+    backups = listed(SHOP, restored, renamed, successor)
+    assert Folder(backups, Whose(renamed, databases_named(SHOP.as_setting()))).own == list(backups[:3])
+
+
 def test_a_database_that_took_another_ones_place() -> None:
     """`shop_v2` says that it was `shop_v1`: what that one had before is its own, and what it has since is not."""
     first, second = replace(SHOP, name="shop_v1"), replace(SHOP, name="shop_v2", oid=99)

@@ -45,15 +45,15 @@ _PIECE_OF_LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lowrite\(0, '\\\\?x")
 _END_OF_PIECE = b"');"
 # What is let through by its first words, where no comment stands between them; and a table's definition that holds no query.
 _BY_FIRST_WORDS = re.compile(
-    rb"(?:(?:ALTER|DROP) (?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|INDEX|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|LARGE OBJECT)"
+    rb"(?:DROP (?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|INDEX|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|LARGE OBJECT)"
     rb"|CREATE (?:SEQUENCE|VIEW|INDEX|UNIQUE INDEX|TRIGGER|TYPE|DOMAIN|POLICY|STATISTICS)"
     rb"|COMMENT ON (?:TABLE|COLUMN|FUNCTION|INDEX|CONSTRAINT|VIEW|TYPE|SEQUENCE|LARGE OBJECT)) [A-Za-z0-9_\"]"
 )
+_OWNED = re.compile(
+    rb"ALTER (?:TABLE|SEQUENCE|VIEW|INDEX|FUNCTION|TYPE|DOMAIN|SCHEMA|LARGE OBJECT|AGGREGATE) [a-z0-9_.]+(?:\([a-z0-9_., ]*\))? OWNER TO [a-z0-9_]+;\Z"
+)
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
-_QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT)\b", re.IGNORECASE)
-# What an ALTER may say at most without being looked at more closely.
-_ACTION = re.compile(rb"\b(?:TYPE|RENAME|SCHEMA|ADD(?! (?:CONSTRAINT|GENERATED) ))\b", re.IGNORECASE)
-_ALTERED = re.compile(rb"ALTER ")
+_QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT|VALUES)\b", re.IGNORECASE)
 # Settings whose text must be sure, because what follows is read by it.
 _SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '[^'\\]*', false\);\Z")
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
@@ -106,8 +106,8 @@ def _plainly_allowed(statement: bytes) -> bool:
     """Whether the bytes of a statement show at once that it is pg_dump's: most are."""
     if piece := _PIECE_OF_LARGE_OBJECT.match(statement):
         return statement.endswith(_END_OF_PIECE) and statement[piece.end() : -len(_END_OF_PIECE)].isalnum()
-    if _BY_FIRST_WORDS.match(statement) or _SEARCH_PATH.match(statement):
-        return not (_ALTERED.match(statement) and _ACTION.search(statement))
+    if _BY_FIRST_WORDS.match(statement) or _SEARCH_PATH.match(statement) or _OWNED.match(statement):
+        return True
     return bool(_TABLE.match(statement)) and not _QUERY.search(statement)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
-from tasks.engine.dump.sql_tokens import Token, all_of
+from tasks.engine.dump.inserted_rows import literals
+from tasks.engine.dump.sql_tokens import MOST_WORDS, Token, all_of, past, relation_at
 
 # What is in a database; the longest name counts.
 _KINDS = {
@@ -26,6 +27,13 @@ _ACTIONS = {
     "OWNER", "CLUSTER", "REPLICA", "ENABLE", "DISABLE", "FORCE", "NO", "NOT", "INHERIT", "OF", "ATTACH", "DETACH", "SET", "RESET",
     "DROP", "VALIDATE", "OPTIONS", "DEPENDS", "OWNED", "AS", "START", "RESTART", "INCREMENT", "MINVALUE", "MAXVALUE", "CACHE", "CYCLE",
 }  # fmt: skip
+# What an ALTER of a column may do.
+_OF_COLUMN = {
+    ("SET", "DEFAULT"), ("SET", "NOT"), ("SET", "STATISTICS"), ("SET", "STORAGE"), ("SET", "COMPRESSION"), ("SET", "("),
+    ("SET", "GENERATED"), ("RESET", "("), ("DROP", "DEFAULT"), ("DROP", "NOT"), ("DROP", "IDENTITY"), ("ADD", "GENERATED"),
+}  # fmt: skip
+_BOUNDS = {Token("word", "MINVALUE"), Token("word", "MAXVALUE")}
+_OF_HASH = {Token("word", "MODULUS"), Token("word", "REMAINDER")}
 _ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
 
 
@@ -53,7 +61,10 @@ def _created(kind: str, head: Sequence[Token], rest: Iterator[Token]) -> bool:
         case "SCHEMA":
             known = _plain_schema(head)
         case "TABLE" | "UNLOGGED TABLE":
-            known = not _has_query(chain(head, rest))
+            whole = all_of(head, rest)
+            known = not _has_query(whole) and bounds_are_literals(whole)
+        case "FOREIGN TABLE":
+            known = bounds_are_literals(all_of(head, rest))
         case "MATERIALIZED VIEW":
             known = [t.text for t in deque(chain(head, rest), 4)] == ["WITH", "NO", "DATA", ";"]
         case "FUNCTION" | "PROCEDURE":
@@ -85,30 +96,57 @@ def _plain_schema(head: Sequence[Token]) -> bool:
 def _plainly_altered(statement: Sequence[Token], begun: int) -> bool:
     """Whether all actions on a relation, whose kind has so many words, are some that pg_dump writes.
 
-    It adds no column and gives none another type, for both compute values at once; and it renames nothing.
+    It adds no column, gives none another type, and sets no bound but literals, for all that computes values at once; and it
+    renames nothing. The name is read by the grammar: any word that is no reserved one may be a table's name.
     """
-    said = [t.text if t.kind in ("word", "sign") else "" for t in statement]
-    begun += 1
-    while said[begun : begun + 1] in (["IF"], ["EXISTS"], ["ONLY"]):
-        begun += 1
-    begun += 1
-    while said[begun : begun + 1] == ["."]:  # the table's name
-        begun += 2
+    at = past(statement, past(statement, begun + 1, "IF", "EXISTS"), "ONLY")
+    _, begun = relation_at(statement, at)
     starts, depth = [begun], 0
-    for place in range(begun, len(said)):
-        depth += {"(": 1, ")": -1}.get(said[place], 0)
-        if not depth and said[place] == ",":
+    for place in range(begun, len(statement)):
+        text = statement[place].text if statement[place].kind == "sign" else ""
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(text, 0)
+        if not depth and text == ",":
             starts.append(place + 1)
-    return all(_plain_action(said[start : start + 8]) for start in starts)
+    return all(_plain_action(statement[start:]) for start in starts) and bounds_are_literals(statement)
 
 
-def _plain_action(said: Sequence[str]) -> bool:
-    if said[:1] == ["ADD"]:
-        return said[1] in _ADDED
-    if said[:1] != ["ALTER"]:
-        return said[:1] != [] and said[0] in _ACTIONS and said[:2] != ["SET", "SCHEMA"]
-    behind = list(said[3:] if said[1:2] == ["COLUMN"] else said[2:])
-    return behind[:1] != ["TYPE"] and behind[:3] != ["SET", "DATA", "TYPE"]
+def _plain_action(action: Sequence[Token]) -> bool:
+    said = [t.text if t.kind in ("word", "sign") else "" for t in action[:6]]
+    match said[:1]:
+        case ["ADD"]:
+            return said[1] in _ADDED and (said[1] != "EXCLUDE" or said[2] in ("USING", "("))
+        case ["ALTER"]:
+            behind = said[3:] if said[1] == "COLUMN" else said[2:]
+            return tuple(behind[:2]) in _OF_COLUMN or behind[:1] == ["OPTIONS"]
+        case _:
+            return bool(said) and said[0] in _ACTIONS and said[:2] != ["SET", "SCHEMA"]
+
+
+def bounds_are_literals(statement: Iterable[Token]) -> bool:
+    """Whether the bounds of a partition, where a statement has any, are constants: an expression there is computed at once."""
+    stream, depth, before = iter(statement), 0, ""
+    for token in stream:
+        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
+        said = token.text if token.kind == "word" and not depth else ""
+        if (before, said) == ("FOR", "VALUES"):
+            return _literal_bounds(list(islice(stream, MOST_WORDS)))
+        before = said
+    return True
+
+
+def _literal_bounds(behind: Sequence[Token]) -> bool:
+    """`IN (…)`, `FROM (…) TO (…)` or `WITH (MODULUS n, REMAINDER n)`, with what stands behind it."""
+    at, words = 0, ("FROM", "TO") if past(behind, 0, "FROM") else ("IN",) if past(behind, 0, "IN") else ("WITH",)
+    for word in words:
+        begin = past(behind, at, word)
+        end = next((n for n in range(begin, len(behind)) if behind[n].text == ")" and behind[n].kind == "sign"), -1)
+        if begin == at or end < 0 or behind[begin].text != "(":
+            return False
+        inside = [Token("word", "NULL") if t in _BOUNDS else t for t in behind[begin + 1 : end] if t not in _OF_HASH]
+        if not literals(inside):
+            return False
+        at = end + 1
+    return True
 
 
 def _without_connection(statement: Sequence[Token]) -> bool:

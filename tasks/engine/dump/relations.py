@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import islice
 
-from tasks.engine.dump.sql_tokens import Token, Unreadable, relation_name, tokens
+from tasks.engine.dump.schema_text import codec_of
+from tasks.engine.dump.sql_tokens import Name, Token, Unreadable, past, relation_at, tokens
 
 # What such a statement says somewhere; all others are passed by.
-_OF_INTEREST = re.compile(rb"\b(?:VIEW|RULE|FOREIGN|PARTITION|INSERT)\b", re.IGNORECASE)
-_HEAD = 16
+_OF_INTEREST = re.compile(rb"\b(?:VIEW|RULE|FOREIGN|PARTITION|INSERT|SEARCH_PATH|CLIENT_ENCODING)\b", re.IGNORECASE)
+_PATH_CALL = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '([^']*)', false\);\Z")
+_ENCODING = re.compile(rb"SET client_encoding = '([^']*)';\Z")
+_KEPT_BYTES = 63  # of a name, in UTF-8 as most servers have it
+_HEAD = 24
 _MENTION_BYTES = 64
-_CONDITIONS = (("IF", "NOT", "EXISTS"), ("IF", "EXISTS"), ("ONLY",))
-
-Name = tuple[str, str]  # schema (empty where none is written) and relation
 
 
 class Relations:
@@ -26,83 +27,141 @@ class Relations:
 
     def __init__(self) -> None:
         self.size_bytes = 0  # of what is remembered
-        self._elsewhere: set[Name] = set()  # views, foreign tables, and what has a rule
-        self._foreign: set[Name] = set()
-        self._partitioned: set[Name] = set()
-        self._foreign_partition = False
+        self._elsewhere: set[Name] = set()  # views and foreign tables, and what a rule makes a view
+        self._on_insert: set[Name] = set()  # with a rule for INSERT, which COPY does not follow
+        self._parent: dict[Name, Name] = {}  # of each partition
+        self._encoding, self._codec = b"", "utf-8"
+        self._unqualified = False  # whether a name is remembered whose schema nobody knows
+        self._path = ""  # the one schema that names without any are of; empty where nobody knows
 
     def see(self, statement: bytes, *, backslash_escapes: bool) -> str:
-        """Take in a statement; returns why it may not be restored, when it is an INSERT that ends elsewhere. Raises Unreadable."""
+        """Take in a statement; returns why it may not be restored after those before it. Raises Unreadable."""
         if not _OF_INTEREST.search(statement):
             return ""
+        if called := _PATH_CALL.match(statement):
+            self._path = (
+                _only_schema([Token("word", called[1].decode("latin-1"))]) if re.fullmatch(rb"\w+", called[1]) else ""
+            )
+            return ""
+        if named := _ENCODING.match(statement):
+            return self._encoded(named[1].upper())
         stream = tokens(statement, backslash_escapes=backslash_escapes)
         head = list(islice(stream, _HEAD))
         words = [t.text if t.kind == "word" else "" for t in head]
-        match [word for word in words[:4] if word not in ("OR", "REPLACE", "UNLOGGED", "RECURSIVE")][:3]:
-            case ["INSERT", "INTO", *_]:
-                return self.why_not(head[2:])
-            case ["CREATE", "VIEW", *_]:
-                self._remember(self._elsewhere, _behind(head, "VIEW"))
-            case ["CREATE", "MATERIALIZED", *_]:
-                self._remember(self._elsewhere, _behind(head, "VIEW"))
-            case ["CREATE", "RULE", *_]:
-                self._remember(self._elsewhere, _behind(head, "TO"))
-            case ["CREATE", "FOREIGN", "TABLE"]:
-                self._see_foreign_table(head, words, stream)
-            case ["CREATE", "TABLE", *_] if _says(chain(head, stream), "PARTITION", "BY"):
-                self._remember(self._partitioned, _behind(head, "TABLE"))
-            case ["ALTER", "TABLE", *_] if "ATTACH" in words:
-                self._foreign_partition |= _in(self._foreign, _behind(head, "PARTITION"))
+        at = past(head, 1, "OR", "REPLACE")
+        match words[0], words[at : at + 2]:
+            case "INSERT", ["INTO", *_]:
+                return self._told(self._named(head, 2), self._elsewhere | self._on_insert)
+            case "SET", ["SEARCH_PATH", *_]:
+                self._path = _only_schema(head[3:-1])
+            case "CREATE", _:
+                self._made(head, words, at)
+            case "ALTER", ["TABLE", *_]:
+                self._attached(head)
         return ""
 
     def why_not(self, name: Sequence[Token]) -> str:
-        """Why rows may not go to the relation that a statement names; empty when they may. Raises Unreadable."""
-        wanted = relation_name(name)
-        elsewhere = _in(self._elsewhere, wanted)
-        if elsewhere or (self._foreign_partition and _in(self._partitioned, wanted)):
-            return f"its rows would end in another relation: {'.'.join(filter(None, wanted))}"
+        """Why rows may not be copied to the relation that a statement names; empty when they may. Raises Unreadable."""
+        return self._told(self._named(name, 0), self._elsewhere)
+
+    def _told(self, wanted: Name, elsewhere: set[Name]) -> str:
+        vague = self._unqualified or not wanted[0]
+        if any(_same(wanted, known) for known in elsewhere) if vague else wanted in elsewhere:
+            shown = ".".join(filter(None, wanted)).encode("latin-1").decode(errors="replace")
+            return f"its rows would end in another relation: {shown}"
         return ""
 
-    def _see_foreign_table(self, head: Sequence[Token], words: Sequence[str], rest: Iterable[Token]) -> None:
-        name = _behind(head, "TABLE")
-        self._remember(self._elsewhere, name)
-        self._remember(self._foreign, name)
-        if "PARTITION" in words or _says(rest, "PARTITION", "OF"):
-            self._foreign_partition = True
+    def _encoded(self, encoding: bytes) -> str:
+        """One encoding holds for all of a dump: in another one the same bytes are other names."""
+        if encoding == self._encoding:
+            return ""
+        if self._encoding or self.size_bytes:
+            return "it changes the encoding of its names"
+        self._encoding, self._codec = encoding, codec_of(encoding.decode("latin-1"))
+        return ""
+
+    def _named(self, statement: Sequence[Token], at: int) -> Name:
+        """A name as a server keeps it, which has no more than 63 bytes of it in its own encoding."""
+        (schema, relation), _ = relation_at(statement, at)
+        return (self._kept(schema or self._path), self._kept(relation))
+
+    def _kept(self, name: str) -> str:
+        kept = name.encode("latin-1").decode(self._codec, "surrogateescape").encode(errors="surrogateescape")
+        if len(kept) > _KEPT_BYTES:
+            kept = kept[:_KEPT_BYTES].decode(errors="ignore").encode()  # whole letters
+        return kept.decode("latin-1")
+
+    def _made(self, head: Sequence[Token], words: Sequence[str], at: int) -> None:
+        """Remember a view, a rule, a foreign table or a partition."""
+        at = past(head, past(head, at, "RECURSIVE"), "UNLOGGED")
+        match words[at : at + 2]:
+            case ["VIEW", *_]:
+                self._remember(self._elsewhere, self._named(head, at + 1))
+            case ["MATERIALIZED", "VIEW"]:
+                self._remember(self._elsewhere, self._named(head, past(head, at + 2, "IF", "NOT", "EXISTS")))
+            case ["RULE", _]:
+                self._ruled(head, words)
+            case ["FOREIGN", "TABLE"]:
+                begin = past(head, at + 2, "IF", "NOT", "EXISTS")
+                name = self._named(head, begin)
+                self._remember(self._elsewhere, name)
+                self._parted(name, head, begin)
+            case ["TABLE", _]:
+                begin = past(head, at + 1, "IF", "NOT", "EXISTS")
+                self._parted(self._named(head, begin), head, begin)
+
+    def _ruled(self, head: Sequence[Token], words: Sequence[str]) -> None:
+        """`CREATE RULE name AS ON event TO relation`: on SELECT it makes the relation a view."""
+        if words[-1:] == [] or "TO" not in words:
+            raise Unreadable("a rule without what it is for")
+        event, to = words[words.index("TO") - 1], words.index("TO") + 1
+        if event in ("SELECT", "INSERT"):
+            self._remember(self._elsewhere if event == "SELECT" else self._on_insert, self._named(head, to))
+
+    def _parted(self, name: Name, head: Sequence[Token], begin: int) -> None:
+        _, end = relation_at(head, begin)
+        behind = past(head, end, "PARTITION", "OF")
+        if behind > end:
+            self._is_partition(name, self._named(head, behind))
+
+    def _attached(self, head: Sequence[Token]) -> None:
+        at = past(head, past(head, 2, "IF", "EXISTS"), "ONLY")
+        _, end = relation_at(head, at)
+        behind = past(head, end, "ATTACH", "PARTITION")
+        if behind > end:
+            self._is_partition(self._named(head, behind), self._named(head, at))
+
+    def _is_partition(self, child: Name, parent: Name) -> None:
+        self._parent[child] = parent
+        self.size_bytes += 2 * (_MENTION_BYTES + len(child[0]) + len(child[1]))
+        vague = self._unqualified or not child[0]
+        away = any(_same(child, known) for known in self._elsewhere) if vague else child in self._elsewhere
+        seen: set[Name] = set()
+        while away and parent and parent not in seen:
+            seen.add(parent)
+            self._remember(self._elsewhere, parent)
+            parent = self._parent.get(parent, ("", ""))
+            away = parent != ("", "")
 
     def _remember(self, names: set[Name], name: Name) -> None:
         if name not in names:
             names.add(name)
+            self._unqualified |= not name[0]
             self.size_bytes += _MENTION_BYTES + len(name[0]) + len(name[1])
 
 
-def _in(names: set[Name], wanted: Name) -> bool:
-    """Whether a name may be one of these: where a schema is left out, it may be any."""
-    schema, relation = wanted
-    if wanted in names or ("", relation) in names:
-        return True
-    return not schema and any(relation == known for _, known in names)
+def _same(one: Name, other: Name) -> bool:
+    """Whether two names may mean one relation: where a schema is left out it may be any."""
+    return one[1] == other[1] and (not one[0] or not other[0] or one[0] == other[0])
 
 
-def _says(statement: Iterable[Token], *words: str) -> bool:
-    """Whether these words stand in a row outside of parentheses."""
-    depth, before = 0, ""
-    for token in statement:
-        depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
-        said = token.text if token.kind == "word" and not depth else ""
-        if (before, said) == words:
-            return True
-        before = said
-    return False
-
-
-def _behind(head: Sequence[Token], word: str) -> Name:
-    """The name behind the first such word, with `IF NOT EXISTS` and the like between; raises Unreadable without one."""
-    said = [t.text if t.kind == "word" else "" for t in head]
-    if word not in said:
-        raise Unreadable("a statement without the name of what it makes")
-    at = said.index(word) + 1
-    for condition in _CONDITIONS:
-        if tuple(said[at : at + len(condition)]) == condition:
-            at += len(condition)
-    return relation_name(head[at:])
+def _only_schema(path: Iterable[Token]) -> str:
+    """The schema of a search path that has one beside pg_catalog; empty for any other."""
+    names = []
+    for token in path:
+        if token.text == "," or (token.kind == "word" and token.text in ("PG_CATALOG", "PG_TEMP")):
+            continue
+        if token.kind != "word" or token.text in ("DEFAULT", "TO"):
+            return ""
+        names.append(token.text.encode("latin-1").lower().decode("latin-1"))
+    return names[0] if len(names) == 1 else ""

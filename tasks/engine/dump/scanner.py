@@ -28,7 +28,9 @@ _DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
 _SQL_BYTES = 1 << 16
 _SHOWN = 80
 # From here on it would fire for what a restore does itself, refreshes above all.
-_FIRES_IN_A_RESTORE = re.compile(rb"ALTER EVENT TRIGGER [^;]{1,200} ENABLE (?:ALWAYS|REPLICA);\Z")
+_FIRES_IN_A_RESTORE = re.compile(
+    rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) ENABLE (?:ALWAYS|REPLICA);\Z"
+)
 _KEPT_SCHEMA_BYTES = 32 << 20
 # Far more than a view or a function ever has, and than memory that a small container has to spare.
 _LONGEST_STATEMENT_BYTES = 64 << 20
@@ -205,6 +207,7 @@ class DumpScanner:
             self.summary.encoding = encoding[1].decode()
             self._codec = schema.codec_of(self.summary.encoding)
         if _FIRES_IN_A_RESTORE.match(text):
+            self._collect(2 * (_MENTION_BYTES + len(text)))
             self._edits.append(Edit(piece.start, bytes(b if b == 0x0A else 0x20 for b in text), late=text))
         self._on_schema(text)
         return False

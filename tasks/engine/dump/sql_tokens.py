@@ -24,14 +24,21 @@ _LONGEST_KEPT = 63  # bytes, of which the server cuts names
 _LONGEST_NAME, MOST_WORDS = 1024, 200_000
 
 
+Name = tuple[str, str]  # schema (empty where none is written) and relation
+
+
 class Token(NamedTuple):
-    """A piece of a statement: `word` in capitals, `ident`, `string`, `number` or `sign`, with its text."""
+    """A piece of a statement: `word` in capitals, `ident`, `string`, `number` or `sign`.
+
+    `text` has a character for each byte, whatever the encoding: names are the same when their bytes are. A server folds the
+    letters of ASCII alone, so nothing else is made a capital either.
+    """
 
     kind: str
     text: str
 
     def __str__(self) -> str:
-        return "'…'" if self.kind == "string" else self.text
+        return "'…'" if self.kind == "string" else self.text.encode("latin-1").decode(errors="replace")
 
 
 class Unreadable(Exception):
@@ -68,8 +75,7 @@ def _text(kind: str, raw: bytes) -> str:
         raw = raw[:_SHOWN]
     elif len(raw) > _LONGEST_NAME:
         raise Unreadable("a name is too long")
-    text = raw.decode(errors="replace")
-    return text.upper() if kind == "word" else text
+    return (raw.upper() if kind == "word" else raw).decode("latin-1")
 
 
 def _after(string: re.Pattern[bytes], statement: bytes, at: int) -> int:
@@ -103,30 +109,37 @@ def of_the_system(name: Sequence[Token]) -> bool:
     No user's schema begins with `pg_`; and a name without a schema is looked for among the server's own first.
     """
     try:
-        schema, relation = relation_name(name)
+        (schema, relation), _ = relation_at(name, 0)
     except Unreadable:
         return True
     return (schema or relation).startswith("pg_") or "information_schema" in (schema, relation)
 
 
-def relation_name(written: Sequence[Token]) -> tuple[str, str]:
-    """A relation's schema (empty where none is written) and name, as the server takes them, of the tokens that begin with it.
+def relation_at(statement: Sequence[Token], at: int) -> tuple[Name, int]:
+    """A relation's schema (empty where none is written) and name, as the server takes them, and where what follows begins.
 
-    Raises Unreadable for a name that is written by numbers, names a database, or would be cut by the server.
+    Raises Unreadable for what is no name, for one that is written by numbers, names a database, or would be cut by a server.
     """
-    dots = [t.text == "." for t in written[1:4:2]]
-    if dots == [True, True]:
+    dotted = [t.text == "." for t in statement[at + 1 : at + 4 : 2]]
+    if dotted == [True, True]:
         raise Unreadable("a name with the name of a database")
-    parts = [_plain(token) for token in written[: 3 if dots[:1] == [True] else 1 : 2]]
-    if not all(parts) or not parts:
+    end = at + 3 if dotted[:1] == [True] else at + 1
+    parts = [_plain(token) for token in statement[at:end:2]]
+    if not parts or not all(parts):
         raise Unreadable("a name that is not written plainly")
-    if any(len(part.encode()) > _LONGEST_KEPT for part in parts):
+    if any(len(part) > _LONGEST_KEPT for part in parts):
         raise Unreadable("a name that a server would cut")
-    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0]), end
+
+
+def past(statement: Sequence[Token], at: int, *words: str) -> int:
+    """Where a statement goes on behind these words, if they stand there; else the same place."""
+    said = [t.text if t.kind == "word" else "" for t in statement[at : at + len(words)]]
+    return at + len(words) if said == list(words) else at
 
 
 def _plain(token: Token) -> str:
     """A name as the server takes it; empty for one that is written by numbers, and for what is no name."""
     if token.kind == "word":
-        return token.text.lower()
+        return token.text.encode("latin-1").lower().decode("latin-1")
     return token.text[1:-1].replace('""', '"') if token.kind == "ident" and token.text.startswith('"') else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from blocks.config.plan import Plan
-from blocks.errors import NoBackups, SeveralDatabases
+from blocks.errors import DOWNLOAD, NoBackups, SeveralDatabases
 from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import Folder, apart, databases_in
 from tasks.engine.repository.identity import in_words
@@ -24,7 +24,7 @@ def choose(
 
     Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises SeveralDatabases.
     """
-    folder = folder_of(plan, backups=repository.backups())
+    folder = folder_of(plan, backups=repository.backups(DOWNLOAD))
     if name:
         return _noted(folder, named(folder.backups, name), warn)
     if odd := told_of_future(folder.backups, now):

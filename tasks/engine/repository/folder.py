@@ -69,8 +69,9 @@ class Folder:
         numbers = {ours.oid, *(d.oid for _, d in known if d.name == ours.name)}
         if origin.database.oid in numbers:
             return False
-        if any(d.name == origin.database.name and d.oid in numbers for _, d in known):
-            return True
+        own = [b.taken_at for b, d in known if d.name == origin.database.name and d.oid in numbers]
+        if own:  # it had this name itself, until then; a number from before is that of before a restore
+            return backup.taken_at >= max(own)
         first = min((b.taken_at for b, d in known if d.name == ours.name), default=backup.taken_at)
         return backup.taken_at > first
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from blocks.errors import DOWNLOAD, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
+from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
@@ -42,7 +42,7 @@ class Repository:
 
     # What there is
 
-    def backups(self, during: Operation = DOWNLOAD) -> list[Backup]:
+    def backups(self, during: Operation = REQUEST) -> list[Backup]:
         """List the backups, oldest first; `during` is what a failure says was asked."""
         return list(backups_in(self.store.key(""), self.store.list_objects(during)))
 
