@@ -84,7 +84,7 @@ def assert_row(process: subprocess.Popen[str], message: str, status: int, contex
     lines = done.err.splitlines()
     assert [line for line in lines if not LINE.fullmatch(line)] == []
     said = [line.partition(" ")[2] for line in lines if " INFO: " not in line and "; trying again" not in line]
-    assert re.fullmatch(re.escape(message) + r"( \[.+\])?", said[0]), done.err
+    assert re.fullmatch(re.escape(message) + r"( \[.+\])?( \(PGR-[A-Z0-9-]+\))?", said[0]), done.err
     assert context in said[0]
     level = message.partition(":")[0]
     assert [line.startswith(f"{level}: HINT: ") for line in said[1:]] == [True] * len(said[1:]), done.err
