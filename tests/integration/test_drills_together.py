@@ -84,7 +84,7 @@ def test_drills_of_the_same_second(
         return look_at_copy(scratch, *arguments)
 
     monkeypatch.setattr(tasks.engine.drill.rehearsal, "look_at_copy", meet)
-    monkeypatch.setattr("tasks.drill.utc_now", lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    monkeypatch.setattr("tests.integration.sandboxes.utc_now", lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     with ThreadPoolExecutor(2) as pool:
         runs = [
             pool.submit(rehearsed, storage, places[kind], name=n)
