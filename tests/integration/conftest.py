@@ -39,6 +39,7 @@ def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) ->
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that a test puts into a backup stand for what a server may do, and are not looked at."""
     monkeypatch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
+    monkeypatch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
 
 
 @pytest.fixture

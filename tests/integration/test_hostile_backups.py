@@ -74,6 +74,7 @@ def test_a_hidden_command_is_not_carried_out(
     assert rehearsed(storage, Place("sandbox", client=clients[major])).verdict != "PROVEN"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
+        patch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
         for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
             report = rehearsed(storage, place)
             assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")
