@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from blocks.sql.server import Server
+from blocks.sql.url import conninfo_url
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
 from tests.faults.aftermath import await_that
@@ -83,6 +86,12 @@ def restartable_server(client: Client, port: int) -> Iterator[Restartable]:
             yield made
         finally:
             made.stop("immediate")
+
+
+def at(server: Server, port: int | str = "", **parameters: str) -> Server:
+    """The same database by another way."""
+    given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
+    return Server(url=SecretStr(conninfo_url(given)))
 
 
 @contextmanager

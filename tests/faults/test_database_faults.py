@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable, DumpFailed
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
-from blocks.sql.url import conninfo_url
 from flows.backup import BackupResult
 from flows.backup import backup as backup_flow
 from flows.demo.services import free_ports
@@ -27,6 +25,7 @@ from tasks.engine.stream import pipeline
 from tests.conftest import FlowRun, NewDatabase
 from tests.faults.aftermath import Aftermath, await_that
 from tests.faults.conftest import Look
+from tests.faults.servers import at
 from tests.integration.objects import LIBRARY, asked, new_role, take_backup, told
 from tests.integration.proxy import Proxy, proxy_to
 
@@ -64,12 +63,6 @@ def network(server_of: Callable[[int], Server]) -> Iterator[Proxy]:
     """The way to the server of version 16."""
     with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
         yield proxy
-
-
-def at(server: Server, port: int | str = "", **parameters: str) -> Server:
-    """The same database by another way."""
-    given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
-    return Server(url=SecretStr(conninfo_url(given)))
 
 
 def retries(caplog: pytest.LogCaptureFixture) -> int:

@@ -27,13 +27,14 @@ from tests.conftest import FlowRun, NewDatabase
 from tests.faults.conftest import Look
 from tests.faults.servers import (
     Restartable,
+    at,
     make_certificate,
     open_folder,
     pooler,
     restartable_server,
     tls_server,
 )
-from tests.faults.test_database_faults import BIG, Clients, Midway, assert_backed_up, at, retries, stored
+from tests.faults.test_database_faults import BIG, Clients, Midway, assert_backed_up, retries, stored
 from tests.integration.objects import LIBRARY, asked, told
 
 pytestmark = pytest.mark.usefixtures("hurried")

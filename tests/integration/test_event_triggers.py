@@ -19,12 +19,16 @@ CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN INSER
 CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN RAISE EXCEPTION 'no DDL'; END $f$;
 CREATE MATERIALIZED VIEW mz AS SELECT * FROM z;
 """
-TRIGGERS = """
-CREATE EVENT TRIGGER "odd
-name" ON ddl_command_end EXECUTE FUNCTION note(); ALTER EVENT TRIGGER "odd
-name" ENABLE {how};
-CREATE EVENT TRIGGER strict ON ddl_command_start EXECUTE FUNCTION forbid(); ALTER EVENT TRIGGER strict ENABLE {how};
-"""
+TRIGGERS = (
+    """CREATE EVENT TRIGGER "odd
+name" ON ddl_command_end EXECUTE FUNCTION note()""",
+    """ALTER EVENT TRIGGER "odd
+name" ENABLE {how}""",
+    'CREATE EVENT TRIGGER "a;b ""c" ON ddl_command_end EXECUTE FUNCTION note()',
+    'ALTER EVENT TRIGGER "a;b ""c" ENABLE {how}',
+    "CREATE EVENT TRIGGER strict ON ddl_command_start EXECUTE FUNCTION forbid()",
+    "ALTER EVENT TRIGGER strict ENABLE {how}",
+)
 
 
 @pytest.mark.parametrize("major", MAJORS)
@@ -34,7 +38,7 @@ def test_event_triggers_that_fire_always(
 ) -> None:
     """A refresh comes after them in a dump, and would write rows that were not dumped, or be forbidden."""
     source = new_database(major, SCRIPT)
-    told(source, *(s + ";" for s in TRIGGERS.format(how=how).split(";")[:-1]))
+    told(source, *(statement.format(how=how) for statement in TRIGGERS))
     take_backup(storage, source, clients[major])
     report = rehearsed(storage, Place("sandbox", client=clients[major]))
     assert (report.verdict, report.cause) == (Verdict.PROVEN, "")
@@ -43,6 +47,6 @@ def test_event_triggers_that_fire_always(
     assert done.state == "Completed", done.error
     try:
         enabled = "SELECT string_agg(evtenabled::text, '' ORDER BY evtname) FROM pg_event_trigger"
-        assert asked(copy, enabled) == asked(source, enabled) == [("AA" if how == "ALWAYS" else "RR",)]
+        assert asked(copy, enabled) == asked(source, enabled) == [("AAA" if how == "ALWAYS" else "RRR",)]
     finally:
         told(source.on("postgres"), f"DROP DATABASE {copy.database}")

@@ -105,6 +105,33 @@ def test_what_reaches_beyond_the_database_is_refused(
     assert databases_of(server) == before
 
 
+FOREIGN = """
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER victim FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '{port}', dbname '{database}');
+CREATE USER MAPPING FOR {user} SERVER victim OPTIONS (user '{user}', password '{password}');
+CREATE FOREIGN TABLE remote (id int, name text) SERVER victim OPTIONS (table_name 'authors');
+CREATE TABLE parts (id int, name text) PARTITION BY LIST (id);
+CREATE FOREIGN TABLE first PARTITION OF parts FOR VALUES IN (777) SERVER victim OPTIONS (table_name 'authors');
+"""
+
+
+@pytest.mark.parametrize("rows", ["COPY public.{} (id, name) FROM stdin;\n777\tx\n\\.\n", "INSERT INTO public.{} VALUES (777, 'x');"],
+                         ids=["COPY", "INSERT"])  # fmt: skip
+@pytest.mark.parametrize("table", ["remote", "parts"])
+def test_no_rows_go_to_another_database(
+    table: str, rows: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """A foreign table is a way out, by itself and as a partition: it is restored, and given no rows."""
+    victim, source, target = new_database(15, LIBRARY), new_database(15), new_database(15)
+    told(source, FOREIGN.format(database=victim.database, **victim.parameters()))
+    take_backup(storage, source, clients[15])
+    assert rehearsed(storage, Place("database", server=source)).verdict == "PROVEN"
+    rewrite(storage, inserted(rows.format(table)), forge=True)
+    assert rehearsed(storage, Place("database", server=source)).verdict == "INCONCLUSIVE"
+    assert flow_run(restore, to=target, backup="latest").error is not None
+    assert asked(victim, "SELECT count(*) FROM authors WHERE id = 777") == [(0,)]
+
+
 AUDITED = """
 CREATE TABLE log (at timestamptz DEFAULT now(), tag text);
 CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM log;

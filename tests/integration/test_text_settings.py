@@ -9,12 +9,15 @@ import pytest
 
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from flows.demo.services import free_ports
 from flows.restore import restore
 from tasks.engine.drill.place import Place
 from tasks.engine.dump.text_settings import READ_UNDER, WRITTEN_UNDER
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
 from tests.conftest import MAJORS, FlowRun, NewDatabase, databases_of, psql
+from tests.faults.servers import at, pooler
 from tests.integration.objects import (
     asked,
     manifest_of,
@@ -289,18 +292,41 @@ def test_amounts_that_no_column_holds(
         told(source.on("postgres"), f"DROP DATABASE {copy.database}")
 
 
+_UNITS = "CREATE EXTENSION unit; CREATE TABLE u (v unit); INSERT INTO u VALUES ('5 m/s^2'), ('90 min'), ('5000 B')"
+
+
 def test_settings_of_an_extension_print_the_copy_as_well(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
     """Extensions have settings of their own, by which they print their values."""
-    script = "CREATE EXTENSION unit; CREATE TABLE u (v unit); INSERT INTO u VALUES ('5 m/s^2'), ('90 min'), ('5000 B')"
-    source = with_settings(new_database, 15, script, **{"unit.output_superscript": "on", "unit.byte_output_iec": "on"})
+    source = with_settings(new_database, 15, _UNITS, **{"unit.output_superscript": "on", "unit.byte_output_iec": "on"})
     take_backup(storage, source, clients[15])
     assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
     copy = source.on(f"{source.database}_copy")
     done = flow_run(restore, to=copy, backup="latest")
     assert done.state == "Completed", done.error
     told(source.on("postgres"), f"DROP DATABASE {copy.database}")
+
+
+def test_settings_of_an_extension_in_the_servers_own_file(clients: Clients, storage: ObjectStore) -> None:
+    """What postgresql.conf says of an extension is carried as well."""
+    with running_server(clients[15], port=free_ports(1)[0], settings={"unit.output_superscript": "on"}) as source:
+        told(source, _UNITS)
+        assert take_backup(storage, source, clients[15]).source_settings["unit.output_superscript"] == "on"
+    assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
+
+
+def test_settings_of_an_extension_and_a_pooler(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
+) -> None:
+    """A drill whose server refuses a session's settings says so, and nothing about the backup."""
+    source = with_settings(new_database, 15, _UNITS, **{"unit.output_superscript": "on"})
+    take_backup(storage, source, clients[15])
+    port = free_ports(1)[0]
+    with pooler(source, port, "session"):
+        report = rehearsed(storage, Place("database", server=at(source, port)))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "unit.output_superscript, and a pooler takes no settings of a session" in report.cause
 
 
 def test_an_abbreviation_of_a_time_zone(

@@ -161,7 +161,8 @@ def test_a_statement_without_an_end_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("flood", ["COPY t{n} (a) FROM stdin;\n\\.\n", "COPY t (a) FROM stdin;\n\\.\n", "ALTER TABLE t OWNER TO r{n};\n",
-                                   "SELECT pg_catalog.setval('s{n}', 1, true);\n"])  # fmt: skip
+                                   "SELECT pg_catalog.setval('s{n}', 1, true);\n",
+                                   "ALTER EVENT TRIGGER e{n} ENABLE ALWAYS;\n"])  # fmt: skip
 def test_names_are_not_collected_without_a_bound(flood: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump that names more than any database has is given up before memory is."""
     monkeypatch.setattr("tasks.engine.dump.scanner._COLLECTED_BYTES", 1 << 16)
