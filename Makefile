@@ -78,7 +78,7 @@ links: setup-tools ## Ask every address in the documents whether it is there (ne
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
 	@$(BIN)/python -m tests.bench
 
-bench-memory: setup-dev ## Measure what the whole service needs during a backup and a drill of such a database
+bench-memory: setup-dev ## Measure what the service needs during a backup and a drill of such a database, and what single commands cost
 	@$(BIN)/python -m tests.bench.memory
 
 docs: setup-tools ## Write what documents have of the code: tables of settings and providers, .env.example

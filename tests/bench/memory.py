@@ -1,7 +1,8 @@
 """Measure what the whole container needs: `python -m tests.bench.memory [--size-mb N] [--major N]`.
 
 One `pg-roundtrip serve` backs up the sample and drills the backup in a sandbox; the sum of the proportional set
-sizes of all its processes is sampled, and the CPU time that it uses when it has nothing to do.
+sizes of all its processes is sampled, and the CPU time that it uses when it has nothing to do. Then single commands
+run against the same database and storage.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import httpx
 from blocks.config.environment import child_environment
 from flows.demo.services import free_ports
 from tasks.engine.process import Child
+from tests.bench.commands import measure_commands
 from tests.bench.measure import BenchFailed, MemoryWatch, tree
 from tests.bench.stage import Stage, running_stage
 
@@ -35,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with running_stage(options.major, options.size_mb, _say) as stage:
         try:
-            measured = _measure(stage)
+            measured = {**_measure(stage), **measure_commands(_environment(stage), stage.home)}
         except BenchFailed as error:
             print(f"ERROR: {error}", file=sys.stderr)
             return 1
@@ -48,12 +50,7 @@ def main() -> int:
 def _measure(stage: Stage) -> dict[str, str]:
     port = free_ports(1)[0]
     metrics = f"http://127.0.0.1:{port}/metrics"
-    environ = child_environment({
-        **stage.storage.environment(),
-        "DATABASE_URL": stage.database.url.get_secret_value(), "BACKUP_PREFIX": "memory", "VERIFY_TARGET": "sandbox",
-        "PORT": str(port), "METRICS_ENABLED": "true", "METRICS_PORT": str(port), "UI_PASSWORD": "memory",
-        "PREFECT_HOME": str(stage.home / "prefect"), "HOME": str(stage.home),
-    })  # fmt: skip
+    environ = _environment(stage) | {"PORT": str(port), "METRICS_ENABLED": "true", "METRICS_PORT": str(port)}
     measured = {}
     with Child([str(Path(sys.prefix) / "bin" / "pg-roundtrip"), "serve"], environ, read=True, cwd=stage.home) as child:
         with MemoryWatch(child.pid) as memory:
@@ -72,6 +69,14 @@ def _measure(stage: Stage) -> dict[str, str]:
         child.send(signal.SIGTERM)
         child.wait(30)
     return measured
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    return child_environment({
+        **stage.storage.environment(),
+        "DATABASE_URL": stage.database.url.get_secret_value(), "BACKUP_PREFIX": "memory", "VERIFY_TARGET": "sandbox",
+        "UI_PASSWORD": "memory", "PREFECT_HOME": str(stage.home / "prefect"), "HOME": str(stage.home),
+    })  # fmt: skip
 
 
 def _await(child: Child, done: Callable[[], bool]) -> None:
