@@ -24,11 +24,13 @@ from tasks.plans import plan_exists, save_plan
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
-    faults = [*_faults(name, pool, replace=replace)]
+    faults = [*_invalid_name(name)]
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:
         raise ConfigurationError([*faults, *error.faults]) from None
+    # Only now: a Prefect server may have to be started for the answer, which takes seconds.
+    faults = faults or [*_taken(name, pool, replace=replace)]
     if faults:
         raise ConfigurationError(faults)
     plan = dataclasses.replace(Plan.from_settings(settings), name=name)
@@ -51,13 +53,16 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
         )
 
 
-def _faults(name: str, pool: str | None, *, replace: bool) -> Iterator[Fault]:
-    """What is wrong with the arguments, before anything is saved."""
+def _invalid_name(name: str) -> Iterator[Fault]:
     if not re.fullmatch(BLOCK_NAME, name) or len(name) > 100:
         yield Fault(
             f"Invalid plan name {name}", "use lowercase letters, digits and single dashes between them, as in shop-eu"
         )
-    elif not replace and plan_exists(name):
+
+
+def _taken(name: str, pool: str | None, *, replace: bool) -> Iterator[Fault]:
+    """What the Prefect server has against the plan, before anything is saved."""
+    if not replace and plan_exists(name):
         yield Fault(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
     if pool and not _pool_exists(pool):
         yield Fault(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")
