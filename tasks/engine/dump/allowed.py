@@ -14,15 +14,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 
 from tasks.engine.dump.allowed_objects import BEGINNINGS, of_object
-from tasks.engine.dump.inserted_rows import literals, of_rows
+from tasks.engine.dump.inserted_rows import of_rows
+from tasks.engine.dump.literals import literals
 from tasks.engine.dump.relations import Relations
 from tasks.engine.dump.sql_tokens import Token, Unreadable, all_of, of_the_system, tokens
 
 _SHOWN, _HEAD = 60, 12
 
-# Encodings of servers: in those of clients alone, a byte of a character can be a quote or a backslash.
-_CLIENTS_ENCODINGS = {"BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFTJIS2004", "UHC", "MSKANJI", "SHIFTJIS", "WIN932", "WIN936",
-                      "WIN949", "WIN950", "WINDOWS932", "WINDOWS936", "WINDOWS949", "WINDOWS950"}  # fmt: skip
+# The servers' encodings, as pg_dump writes them (`pg_enc2name_tbl` in PostgreSQL's encnames.c). In those of clients alone a byte of a
+# character can be a quote or a backslash; and by another spelling it would be another one to us than to the server.
+_ENCODINGS = re.compile(
+    r"UTF8|SQL_ASCII|EUC_(?:JP|CN|KR|TW|JIS_2004)|MULE_INTERNAL|LATIN(?:[1-9]|10)|WIN(?:125[0-8]|866|874)|ISO_8859_[5-8]|KOI8[RU]"
+)
 _SETTINGS = {
     "STATEMENT_TIMEOUT", "LOCK_TIMEOUT", "IDLE_IN_TRANSACTION_SESSION_TIMEOUT", "TRANSACTION_TIMEOUT", "CLIENT_ENCODING",
     "STANDARD_CONFORMING_STRINGS", "CHECK_FUNCTION_BODIES", "XMLOPTION", "CLIENT_MIN_MESSAGES", "ROW_SECURITY", "DEFAULT_TABLESPACE",
@@ -55,8 +58,16 @@ _OWNED = re.compile(
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
 _QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT|VALUES)\b", re.IGNORECASE)
 # Settings whose text must be sure, because what follows is read by it.
-_SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '[^'\\]*', false\);\Z")
+# Objects in `pg_temp` are found before all others, where that is not said as well.
+_SEARCH_PATH = re.compile(
+    rb"SELECT pg_catalog\.set_config\('search_path', '(?![^']*pg_temp)[^'\\]*', false\);\Z", re.IGNORECASE
+)
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
+# A restore enables one last when it would fire before, and has to know it.
+_EVENT_TRIGGER = re.compile(
+    rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) (?:OWNER TO .*|DISABLE|ENABLE(?: ALWAYS| REPLICA)?);\Z",
+    re.DOTALL,
+)
 _ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_-]+)';\Z")
 
 
@@ -112,12 +123,14 @@ def _plainly_allowed(statement: bytes) -> bool:
 
 
 def _surely_read(words: Sequence[str], statement: bytes) -> bool:
-    """Whether a setting that decides how the rest is read is written as pg_dump writes it."""
+    """Whether a statement that decides how the rest is read, or when code runs, is written as pg_dump writes it."""
     if words[:2] == ["SET", "STANDARD_CONFORMING_STRINGS"]:
         return bool(_STRINGS.match(statement))
+    if words[:3] == ["ALTER", "EVENT", "TRIGGER"]:
+        return bool(_EVENT_TRIGGER.match(statement))
     if words[:2] == ["SET", "CLIENT_ENCODING"]:
         named = _ENCODING.match(statement)
-        return named is not None and re.sub(rb"[^A-Z0-9]", b"", named[1].upper()).decode() not in _CLIENTS_ENCODINGS
+        return named is not None and bool(_ENCODINGS.fullmatch(named[1].decode()))
     return True
 
 
@@ -174,9 +187,16 @@ def _of_session(words: Sequence[str], head: Sequence[Token]) -> bool:
     if words[0] == "RESET":
         return [t.text for t in head] == ["RESET", "SESSION", "AUTHORIZATION", ";"]
     said = [t.text for t in head]
-    if len(said) < 4 or words[1] not in _SETTINGS or said[2].upper() not in ("=", "TO") or said[-1] != ";":
-        return words[:2] == ["SET", "SEARCH_PATH"] and len(said) == _HEAD
-    return words[1] == "SEARCH_PATH" or len(said) == 5
+    if words[1:2] == ["SEARCH_PATH"]:
+        return said[2].upper() in ("=", "TO") and not any(map(_temporary, head)) and said[-1] == ";"
+    if len(said) != 5 or words[1] not in _SETTINGS or said[2].upper() not in ("=", "TO"):
+        return False
+    return said[-1] == ";"
+
+
+def _temporary(token: Token) -> bool:
+    """Whether a search path could name temporary objects by it: what a string holds is not known here."""
+    return token.kind == "string" or "PG_TEMP" in token.text.upper()
 
 
 def _of_functions(statement: Sequence[Token]) -> bool:

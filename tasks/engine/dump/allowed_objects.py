@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
-from tasks.engine.dump.inserted_rows import literals
+from tasks.engine.dump.literals import literals
 from tasks.engine.dump.sql_tokens import MOST_WORDS, Token, all_of, past, relation_at
 
 # What is in a database; the longest name counts.
@@ -139,14 +139,24 @@ def _literal_bounds(behind: Sequence[Token]) -> bool:
     at, words = 0, ("FROM", "TO") if past(behind, 0, "FROM") else ("IN",) if past(behind, 0, "IN") else ("WITH",)
     for word in words:
         begin = past(behind, at, word)
-        end = next((n for n in range(begin, len(behind)) if behind[n].text == ")" and behind[n].kind == "sign"), -1)
-        if begin == at or end < 0 or behind[begin].text != "(":
+        end = _closing(behind, begin)
+        if begin == at or end < 0:
             return False
         inside = [Token("word", "NULL") if t in _BOUNDS else t for t in behind[begin + 1 : end] if t not in _OF_HASH]
         if not literals(inside):
             return False
         at = end + 1
     return True
+
+
+def _closing(statement: Sequence[Token], begin: int) -> int:
+    """Where the parenthesis ends that opens at a place; -1 where none does."""
+    depth = 0
+    for place in range(begin, len(statement)):
+        depth += {"(": 1, ")": -1}.get(statement[place].text, 0) if statement[place].kind == "sign" else 0
+        if depth < 1:
+            return place if place > begin else -1
+    return -1
 
 
 def _without_connection(statement: Sequence[Token]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice, pairwise, takewhile
+from collections.abc import Iterator
+from itertools import islice, takewhile
 
+from tasks.engine.dump.literals import literals
 from tasks.engine.dump.sql_tokens import MOST_WORDS, Token, of_the_system
 
-_LITERALS = {"NULL", "TRUE", "FALSE", "DEFAULT"}
 _OF_TARGET = ("", "INSERT", "INTO", "(", ")", ",", ".", "OVERRIDING", "SYSTEM", "USER", "VALUE")
 
 
@@ -35,27 +35,3 @@ def _until_end(values: Iterator[Token], end: list[Token]) -> Iterator[Token]:
             return
         before = token.text
         yield token
-
-
-def literals(values: Iterable[Token]) -> bool:
-    """Whether there are only literals, names of types behind `::`, and what stands between them."""
-    # Whether the name of a type goes on, and whether we are in what modifies it: `numeric(10, 2)`.
-    cast = modified = False
-    for before, token in pairwise(chain([Token("sign", ",")], values)):
-        named = before.kind in ("word", "ident")
-        if token.kind in ("word", "ident"):
-            of_type = cast and not modified and (named or before.text in ("::", ".", ")"))
-            if not of_type and (token.text not in _LITERALS or named or modified):
-                return False
-        elif token.text == "(":
-            if modified or (named and not cast):
-                return False
-            modified = cast
-        elif token.text == "::":
-            cast = True
-        elif token.text in (")", ","):
-            cast = cast and modified
-            modified = modified and token.text == ","
-        elif token.kind == "sign" and token.text not in "-+.[]":
-            return False
-    return True

@@ -14,7 +14,9 @@ from tasks.engine.dump.schema_text import codec_of
 from tasks.engine.dump.sql_tokens import Name, Token, Unreadable, past, relation_at, tokens
 
 # What such a statement says somewhere; all others are passed by.
-_OF_INTEREST = re.compile(rb"\b(?:VIEW|RULE|FOREIGN|PARTITION|INSERT|SEARCH_PATH|CLIENT_ENCODING)\b", re.IGNORECASE)
+_OF_INTEREST = re.compile(
+    rb"\b(?:VIEW|RULE|FOREIGN|PARTITION|TRIGGER|INSERT|SEARCH_PATH|CLIENT_ENCODING)\b", re.IGNORECASE
+)
 _PATH_CALL = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '([^']*)', false\);\Z")
 _ENCODING = re.compile(rb"SET client_encoding = '([^']*)';\Z")
 _KEPT_BYTES = 63  # of a name, in UTF-8 as most servers have it
@@ -31,6 +33,7 @@ class Relations:
         self._on_insert: set[Name] = set()  # with a rule for INSERT, which COPY does not follow
         self._parent: dict[Name, Name] = {}  # of each partition
         self._encoding, self._codec = b"", "utf-8"
+        self._triggers = False  # whether one was made, which rows would fire
         self._unqualified = False  # whether a name is remembered whose schema nobody knows
         self._path = ""  # the one schema that names without any are of; empty where nobody knows
 
@@ -65,6 +68,8 @@ class Relations:
         return self._told(self._named(name, 0), self._elsewhere)
 
     def _told(self, wanted: Name, elsewhere: set[Name]) -> str:
+        if self._triggers:
+            return "rows come behind a trigger, which they could fire"
         vague = self._unqualified or not wanted[0]
         if any(_same(wanted, known) for known in elsewhere) if vague else wanted in elsewhere:
             shown = ".".join(filter(None, wanted)).encode("latin-1").decode(errors="replace")
@@ -86,10 +91,22 @@ class Relations:
         return (self._kept(schema or self._path), self._kept(relation))
 
     def _kept(self, name: str) -> str:
+        if not name.isascii() and self._encoding not in (b"", b"UTF8", b"SQL_ASCII"):
+            self._require_one_spelling(name.encode("latin-1"))
         kept = name.encode("latin-1").decode(self._codec, "surrogateescape").encode(errors="surrogateescape")
         if len(kept) > _KEPT_BYTES:
             kept = kept[:_KEPT_BYTES].decode(errors="ignore").encode()  # whole letters
         return kept.decode("latin-1")
+
+    def _require_one_spelling(self, name: bytes) -> None:
+        """Raise Unreadable for a name that a server could take for the same as another one: some encodings have letters twice."""
+        codec = "" if self._codec == "utf-8" else self._codec  # nobody here knows the encoding
+        try:
+            same = bool(codec) and name.decode(codec).encode(codec) == name
+        except UnicodeError:
+            same = False
+        if not same:
+            raise Unreadable(f"a name that is not plain text in {self._encoding.decode(errors='replace')}")
 
     def _made(self, head: Sequence[Token], words: Sequence[str], at: int) -> None:
         """Remember a view, a rule, a foreign table or a partition."""
@@ -99,6 +116,8 @@ class Relations:
                 self._remember(self._elsewhere, self._named(head, at + 1))
             case ["MATERIALIZED", "VIEW"]:
                 self._remember(self._elsewhere, self._named(head, past(head, at + 2, "IF", "NOT", "EXISTS")))
+            case ["TRIGGER", _] | ["CONSTRAINT", "TRIGGER"]:
+                self._triggers = True
             case ["RULE", _]:
                 self._ruled(head, words)
             case ["FOREIGN", "TABLE"]:

@@ -16,7 +16,7 @@ Kind = Literal["statement", "comment", "meta"]
 
 # Everything that can change what the next semicolon means. Words count only in function definitions.
 _TOKEN = re.compile(
-    rb"""(?P<quote>')|(?P<ident>")|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:\{|['"]?(?-i:[A-Z])))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
     rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
@@ -123,6 +123,9 @@ class StatementSplitter:
             self._at = start + 1
         elif group in ("ident", "dollar"):
             self._inside, self._at = bytes(self._buffer[start:end]), end
+        elif group == "variable":
+            # Outside of quotes psql puts a variable's value there; those that it has by itself have names in capitals.
+            self.doubtful, self._at = self.doubtful or "a colon with a variable of psql behind it", end
         elif group == "block":
             self._inside, self._depth, self._at = b"*/", 1, end
         elif group in ("line", "meta"):
@@ -177,6 +180,8 @@ class StatementSplitter:
         text = bytes(self._buffer[start:newline])
         if group == "meta" and start == self._begin:
             self._begin = newline
+        elif group == "meta":
+            self.doubtful = self.doubtful or "a psql command inside of a statement"
         return Piece("comment" if group == "line" else "meta", text, self._offset + start)
 
     def _line_end(self, group: str, start: int) -> int:

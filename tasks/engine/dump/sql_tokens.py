@@ -112,7 +112,7 @@ def of_the_system(name: Sequence[Token]) -> bool:
         (schema, relation), _ = relation_at(name, 0)
     except Unreadable:
         return True
-    return (schema or relation).startswith("pg_") or "information_schema" in (schema, relation)
+    return (schema or relation).startswith("pg_") or schema == "information_schema"
 
 
 def relation_at(statement: Sequence[Token], at: int) -> tuple[Name, int]:
@@ -127,6 +127,8 @@ def relation_at(statement: Sequence[Token], at: int) -> tuple[Name, int]:
     parts = [_plain(token) for token in statement[at:end:2]]
     if not parts or not all(parts):
         raise Unreadable("a name that is not written plainly")
+    if len(parts) > 1 and parts[0].startswith("pg_temp"):
+        raise Unreadable("a temporary relation")
     if any(len(part) > _LONGEST_KEPT for part in parts):
         raise Unreadable("a name that a server would cut")
     return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0]), end
@@ -139,7 +141,10 @@ def past(statement: Sequence[Token], at: int, *words: str) -> int:
 
 
 def _plain(token: Token) -> str:
-    """A name as the server takes it; empty for one that is written by numbers, and for what is no name."""
-    if token.kind == "word":
+    """A name as the server takes it; empty for one that is written by numbers, and for what is no name.
+
+    How a server folds letters beyond ASCII goes by its locale. pg_dump quotes them.
+    """
+    if token.kind == "word" and token.text.isascii():
         return token.text.encode("latin-1").lower().decode("latin-1")
     return token.text[1:-1].replace('""', '"') if token.kind == "ident" and token.text.startswith('"') else ""

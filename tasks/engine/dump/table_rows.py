@@ -11,6 +11,7 @@ from io import BytesIO
 
 from xxhash import xxh3_128, xxh3_128_intdigest
 
+from blocks.errors import RestoreError
 from tasks.engine.dump.summary import TableCount
 
 _END_OF_ROWS = b"\\.\n"
@@ -19,6 +20,8 @@ _OTHER_END_OF_ROWS = b"\\.\r\n"
 _LAST_ROWS = re.compile(rb"\n\\\.\r?\n")
 # A row longer than this is hashed as it comes: a single value may have a gigabyte.
 _LONG_ROW_BYTES = 1 << 20
+# One whose values have to be put in another order is held whole.
+_LONGEST_ORDERED_BYTES = 256 << 20
 
 
 class TableRows:
@@ -34,7 +37,7 @@ class TableRows:
         self._order = order
         self._refuse = refuse
         self._skip_line = True  # the rest of the line that the COPY statement stands on
-        self._carry = b""
+        self._carry = bytearray()
         self._long_row: xxh3_128 | None = None
 
     def scan(self, block: bytes, at: int) -> int:
@@ -82,7 +85,12 @@ class TableRows:
             return
         self._carry += begun
         if len(self._carry) > _LONG_ROW_BYTES and not self._order:
-            self._long_row, self._carry = xxh3_128(self._carry), b""
+            self._long_row, self._carry = xxh3_128(self._carry), bytearray()
+        if len(self._carry) > _LONGEST_ORDERED_BYTES:
+            limit = f"{_LONGEST_ORDERED_BYTES >> 20} MiB"
+            raise RestoreError(
+                f"a row of {self.table.name} is longer than {limit}, and its columns come in another order"
+            )
 
     def _end_begun_row(self, end: bytes) -> None:
         """Finish what `_hold` kept with the end of its line, which may be the end of the rows."""
@@ -96,7 +104,7 @@ class TableRows:
             self.table.total += self._long_row.intdigest()
             self._long_row = None
             return
-        row, self._carry = self._carry + end, b""
+        row, self._carry = bytes(self._carry + end), bytearray()
         if row in (_END_OF_ROWS, _OTHER_END_OF_ROWS):
             self._end(row)
         else:
