@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
+
 from blocks.sql.server import Server
+from tasks.clock import utc_now
+from tasks.engine.drill.rewording import Copy, in_the_backups_words
 from tasks.engine.drill.round_trip import check_round_trip
 from tasks.engine.drill.sql_checks import look_at_copy
 from tasks.engine.dump.pg_dump import running_dump
@@ -13,7 +18,9 @@ from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_text import RULES
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.manifest import Check, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.restore.psql import RestoreOptions
 from tasks.engine.servers.programs import Client
+from tasks.engine.servers.scratch import Locale, scratch_database
 from tests.conftest import psql
 
 
@@ -61,7 +68,13 @@ def taken_round(source: Server, copy: Server, client: Client, damage: str = "") 
         psql(client, copy, damage)
     restored = scanned_dump(copy, client, stored)[1]
     manifest = manifest_for(stored)
-    return [*check_round_trip(manifest, stored, restored), *look_at_copy(copy, manifest, stored)]
+
+    def another() -> AbstractContextManager[Server]:
+        return scratch_database(copy, "verify", Locale(), utc_now(), pytest.fail)
+
+    reading = in_the_backups_words(Copy(copy, client, another, RestoreOptions(), lambda: 600.0), stored, restored)
+    checks = check_round_trip(manifest, stored, reading.summary, unread=reading.unread)
+    return [*checks, *look_at_copy(copy, manifest, stored)]
 
 
 def wrong(checks: list[Check]) -> dict[str, str]:

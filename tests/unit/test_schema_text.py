@@ -25,49 +25,6 @@ def normal(*statements: bytes) -> list[bytes]:
     return [text for text in map(normaliser.normalise, statements) if text is not None]
 
 
-def test_a_cast_array_is_written_in_one_way() -> None:
-    """The server prints the same condition differently once it was restored from its own text."""
-    first = b"CHECK (((a)::text = ANY ((ARRAY['x'::character varying, 'it''s; (b)'::character varying])::text[])))"
-    again = (
-        b"CHECK (((a)::text = ANY (ARRAY[('x'::character varying)::text, ('it''s; (b)'::character varying)::text])))"
-    )
-    assert normal(b"ALTER TABLE t ADD CONSTRAINT c " + first) == normal(b"ALTER TABLE t ADD CONSTRAINT c " + again)
-
-
-def test_a_cast_with_a_length() -> None:
-    """The length of a type is kept: another length is another condition."""
-    first = b"(ARRAY['x'::character varying(5)])::text[]"
-    assert normal(first) == [b"ARRAY[('x'::character varying(5))::text]"]
-    assert normal(first) != normal(first.replace(b"(5)", b"(6)"))
-
-
-@pytest.mark.parametrize(("one", "other"), [
-    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['y'::text])::text[]"),
-    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::text, 'x'::text])::text[]"),
-    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::text])::varchar[]"),
-    (b"(ARRAY['x'::text])::text[]", b"(ARRAY['x'::bpchar])::text[]"),
-])  # fmt: skip
-def test_other_arrays_stay_other(one: bytes, other: bytes) -> None:
-    """Values, their number and their types still count."""
-    assert normal(one) != normal(other)
-
-
-def test_the_alias_of_a_literal_in_an_atomic_body() -> None:
-    """A nameless literal gets the name of its cast when its body is parsed again."""
-    body = b"CREATE FUNCTION f() RETURNS record BEGIN ATOMIC SELECT 'a;b'::text%s, 2%s;END;"
-    assert normal(body % (b' AS "text"', b"")) == normal(body % (b"", b""))
-    assert normal(body % (b" AS text", b"")) == normal(body % (b"", b""))
-    assert normal(body % (b" AS title", b"")) != normal(body % (b"", b""))
-    assert normal(body % (b" AS text_of", b"")) != normal(body % (b"", b""))
-
-
-def test_the_alias_of_a_literal_in_a_sub_select() -> None:
-    """Views, policies and rules have them too; any other name of a column is part of the schema."""
-    view = b"CREATE VIEW v AS SELECT ( SELECT 'a'::text%s) AS s;"
-    assert normal(view % b" AS text") == normal(view % b"")
-    assert normal(view % b" AS title") != normal(view % b"")
-
-
 @pytest.mark.parametrize("statement", [
     b"SET statement_timeout = 0;", b"SET default_tablespace = '';", b"RESET SESSION AUTHORIZATION;",
     b"SELECT pg_catalog.set_config('search_path', '', false);", b"BEGIN;", b"COMMIT;",

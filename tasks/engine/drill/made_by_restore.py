@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
-from tasks.engine.dump.schema_parts import part_of, title_of
+from tasks.engine.dump.schema_parts import title_of
 from tasks.engine.dump.schema_text import plain_name, text_of
-from tasks.engine.dump.summary import DumpSummary, PartCount
+from tasks.engine.dump.summary import DumpSummary
 
 _ID = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _ID + rb"(?:\." + _ID + rb")?"
@@ -50,7 +49,7 @@ def without_taken_over(stored: DumpSummary, restored: DumpSummary) -> tuple[Dump
         known |= {waiting.pop(d) for d in new}
     if not taken:
         return restored, []
-    return _without(restored, taken), sorted(title_of(restored.schema_kept[d]) for d in taken)
+    return restored.exchanged(taken, {}), sorted(title_of(restored.schema_kept[d]) for d in taken)
 
 
 def _settings(kept: Mapping[int, bytes]) -> Iterator[tuple[int, _Setting]]:
@@ -70,17 +69,3 @@ def _parents_of(kept: Mapping[int, bytes]) -> dict[bytes, list[bytes]]:
         if (table := _CREATED.match(text)) and (parents := _PARENTS.search(text)):
             found[table[1]] = _EACH.findall(parents[1])
     return found
-
-
-def _without(dump: DumpSummary, digests: list[int]) -> DumpSummary:
-    parts = {name: PartCount(part.statements, part.total) for name, part in dump.parts.items()}
-    for digest in digests:
-        part = parts[part_of(dump.schema_kept[digest])]
-        part.statements, part.total = part.statements - 1, part.total - digest
-    return replace(
-        dump,
-        schema_kept={d: text for d, text in dump.schema_kept.items() if d not in digests},
-        schema_total=dump.schema_total - sum(digests),
-        schema_statements=dump.schema_statements - len(digests),
-        parts=parts,
-    )

@@ -26,6 +26,7 @@ from tasks.engine.drill.place import Ground, Place, ready
 from tasks.engine.drill.query_checks import ask_queries
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.refusal import conditions_of, explain_refusal
+from tasks.engine.drill.rewording import Copy, Reading, in_the_backups_words
 from tasks.engine.drill.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import look_at_copy
@@ -175,9 +176,12 @@ def _compare(
     restored = dump_again(
         scratch, ground.client, stored, **read_under(manifest), keep_schema=True, timeout_s=task.remaining_s()
     )
+    reading = _in_the_backups_words(task, manifest, stored, restored, ground, scratch)
     seen.compare_seconds = round(time.monotonic() - begun, 3)
     unsure = frozenset() if monetary else _unsure(scratch)
-    seen.checks += timed(check_round_trip(manifest, stored, restored, unsure), seen.compare_seconds)
+    seen.checks += timed(
+        check_round_trip(manifest, stored, reading.summary, unsure, reading.unread), seen.compare_seconds
+    )
     if others := read_otherwise(stored, restored, unsure):
         raise RestoreError(in_doubt(others), hint=MONEY_HINT)
     seen.checks += look_at_copy(scratch, manifest, stored, task.remaining_s)
@@ -191,6 +195,22 @@ def _compare(
         remaining_s=task.remaining_s,
     )
     task.remaining_s()
+
+
+def _in_the_backups_words(
+    task: DrillJob, manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, ground: Ground, scratch: Server
+) -> Reading:  # fmt: skip
+    """Let the server say whether what the copy words differently means the same; of foreign backups nothing is known."""
+    if manifest is None or stored.schema_digest == restored.schema_digest:
+        return Reading(restored)
+    warn = task.logger.warning if task.place.server else None
+    options = RestoreOptions(gentle=warn is not None, **read_under(manifest))
+
+    def another() -> AbstractContextManager[Server]:
+        return scratch_database(ground.server, "verify", _locale(task, manifest), task.now, warn)
+
+    copy = Copy(scratch, ground.client, another, options, task.remaining_s)
+    return in_the_backups_words(copy, stored, restored)
 
 
 def _unsure(scratch: Server) -> frozenset[str]:

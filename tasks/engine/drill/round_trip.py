@@ -63,16 +63,18 @@ def check_object(manifest: Manifest | None, flow: ReadResult) -> list[Check]:
 
 
 def check_round_trip(
-    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset()
-) -> list[Check]:
+    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset(),
+    unread: str = "",
+) -> list[Check]:  # fmt: skip
     """Compare the manifest with the object, and the object with a dump of its restored copy.
 
     A foreign backup, without a manifest, may have been dumped with other options than ours (`--inserts`, `--no-owner`,
     `--clean`): what a dump of ours then has more of, or prints otherwise, is no damage and cannot be compared.
+    `unread` says why nobody could tell whether statements that are worded differently mean the same.
     """
     return [
         *check_contents(manifest, stored, restored, unsure),
-        *_check_schema(manifest, stored, restored),
+        *_check_schema(manifest, stored, restored, unread),
         _check_sequences(_pairs(manifest, stored, restored)),
     ]
 
@@ -180,9 +182,11 @@ def _position(stand: tuple[int, bool] | None) -> str:
     return f"{stand[0]}" if stand[1] else f"{stand[0]}, which it has not given out yet,"
 
 
-def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> Iterator[Check]:
+def _check_schema(
+    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unread: str
+) -> Iterator[Check]:
     """A row for the whole schema, and one for each part that has its own."""
-    exact = _majors(stored) == _majors(restored)
+    exact = _majors(stored) == _majors(restored) and not unread
     found, taken = Differences(), list[str]()
     if stored.schema_digest != restored.schema_digest:
         restored, taken = without_taken_over(stored, restored)
@@ -191,6 +195,8 @@ def _check_schema(manifest: Manifest | None, stored: DumpSummary, restored: Dump
     lost = _lost_parts(manifest, stored) if manifest and manifest.schema_rules == schema.RULES else {}
     cut = stored.schema_cut or restored.schema_cut
     whole = _whole_schema(stored, restored, found, exact=exact, lost=lost.get(checklist.SCHEMA))
+    if unread and whole.result == "passed":
+        whole = not_possible(checklist.SCHEMA, f"{whole.evidence}; {unread}")
     if taken and whole.result == "passed":
         whole = warned(checklist.SCHEMA, "; ".join([whole.evidence, "taken over from a parent", *shortened(taken)]))
     yield whole if manifest and (exact or not cut) else _incomparable(whole)

@@ -100,15 +100,19 @@ def running_dump(
     *,
     monetary: bool = True,
     settings: Mapping[str, str] | None = None,
+    schema_only: bool = False,
 ) -> Iterator[DumpSource]:
     """Start pg_dump of a database; on leaving it is gone, whatever happened.
 
     The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
     `timeout_s` it is killed when it takes longer than this. Money is written as under MONETARY, and without `monetary` as
-    the database shows it. `settings` are those by which extensions print their values.
+    the database shows it. `settings` are those by which extensions print their values. With `schema_only` no rows, values
+    of sequences and large objects are written.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
     command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
+    if schema_only:
+        command.append("--schema-only")
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from tasks.engine.dump import schema_text as schema
+from tasks.engine.dump.schema_parts import part_of
 
 
 @dataclass
@@ -81,3 +83,15 @@ class DumpSummary:
     def large_object_digest(self) -> str:
         """The sum of the hashes of the large objects' pieces."""
         return schema.hex_digest(self.large_object_total)
+
+    def exchanged(self, gone: Iterable[int], come: Mapping[int, bytes]) -> DumpSummary:
+        """The same dump with other statements: without those of some digests, and with others, by digest, instead."""
+        parts = {name: PartCount(part.statements, part.total) for name, part in self.parts.items()}
+        kept, total, statements = dict(self.schema_kept), self.schema_total, self.schema_statements
+        changes = [*((digest, kept.pop(digest), -1) for digest in gone), *((d, text, 1) for d, text in come.items())]
+        for digest, text, sign in changes:
+            part = parts.setdefault(part_of(text), PartCount())
+            part.statements, part.total = part.statements + sign, part.total + sign * digest
+            total, statements = total + sign * digest, statements + sign
+        kept.update(come)
+        return replace(self, schema_kept=kept, schema_total=total, schema_statements=statements, parts=parts)

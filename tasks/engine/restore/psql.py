@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from blocks.config.environment import child_environment
 from blocks.sql.server import NO_LIMITS, SAFE_OPTION, SAFE_SESSION, Server
@@ -21,7 +22,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import read_preamble
 from tasks.engine.process import Child
 from tasks.engine.restore.psql_errors import complaint_of
-from tasks.engine.restore.reader import BackupReader, ReadResult
+from tasks.engine.restore.reader import ReadResult
 from tasks.engine.servers.programs import Client
 
 _HELD_BYTES = 1 << 20
@@ -61,8 +62,29 @@ class RestoreOptions:
     progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
 
 
+class SqlStream(Protocol):
+    """SQL that was scanned before psql gets it."""
+
+    @property
+    def object_bytes(self) -> int:
+        """How much was read so far of what the SQL comes from."""
+
+    @property
+    def seen(self) -> DumpSummary:
+        """What the scanner has seen so far."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the SQL, scanned already; raises when psql must not see it."""
+
+    def take_edits(self) -> list[Edit]:
+        """What has to be changed in the SQL that was read since the last call."""
+
+    def check(self) -> ReadResult:
+        """Say what went by, after the last block; raises unless it is whole."""
+
+
 def feed_psql(
-    reader: BackupReader, target: Server, client: Client, manner: RestoreOptions = RestoreOptions()
+    reader: SqlStream, target: Server, client: Client, manner: RestoreOptions = RestoreOptions()
 ) -> ReadResult:
     """Restore a backup into a database; returns when all of it is in.
 
@@ -114,7 +136,7 @@ def can_be_restricted(client: Client) -> bool:
     return client.minor >= since
 
 
-def _held_back(reader: BackupReader, manner: RestoreOptions) -> Iterator[bytes]:
+def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
     """Yield a backup's blocks, the last ones only when all of it is known to be right."""
     held: deque[bytes] = deque()
     held_bytes, first, told = 0, 0, time.monotonic()

@@ -1,0 +1,47 @@
+"""Feed SQL to psql that is in memory already, past the same guard as a backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from blocks.errors import RestoreError
+from tasks.engine.dump.scanner import DumpScanner, Edit
+from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.restore.reader import ReadResult
+
+_BLOCK_BYTES = 1 << 20
+
+
+class SchemaStream:
+    """A schema as the stream of SQL that a restore reads."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._scanner = DumpScanner()
+        self.object_bytes = 0
+
+    @property
+    def seen(self) -> DumpSummary:
+        """What the scanner has seen so far."""
+        return self._scanner.summary
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the SQL, scanned already; raises RestoreError for what a restore refuses."""
+        for at in range(0, len(self._text), _BLOCK_BYTES):
+            block = self._text[at : at + _BLOCK_BYTES]
+            self._scanner.feed(block)
+            self.object_bytes += len(block)
+            if refused := self.seen.refused or next(iter(self.seen.unknown_commands), ""):
+                raise RestoreError(f"the schema of the restored copy is refused: {refused}")
+            yield block
+
+    def take_edits(self) -> list[Edit]:
+        """What has to be changed in the SQL that was read since the last call."""
+        return self._scanner.take_edits()
+
+    def check(self) -> ReadResult:
+        """Say what went by; raises RestoreError unless it is whole."""
+        summary = self._scanner.finish()
+        if summary.problem:
+            raise RestoreError(f"the schema of the restored copy is not whole: {summary.problem}")
+        return ReadResult(summary, self.object_bytes, "", 0.0)
