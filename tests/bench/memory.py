@@ -1,7 +1,7 @@
 """Measure what the whole container needs: `python -m tests.bench.memory [--size-mb N] [--major N]`.
 
-One `pg-roundtrip serve` backs up the sample and drills the backup in a sandbox; the sum of the proportional set
-sizes of all its processes is sampled, and the CPU time that it uses when it has nothing to do.
+One `pg-roundtrip serve` backs up the sample database and drills the backup in a sandbox. We sample the sum of the
+proportional set sizes of all its processes, and the CPU time it uses while idle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SETTLE_S, _IDLE_S = 20, 60
 
 
 def main() -> int:
-    """Measure and print a table; returns the exit status."""
+    """Measure and print a table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
     parser.add_argument("--size-mb", type=int, default=1000)
     parser.add_argument("--major", type=int)
@@ -90,7 +90,7 @@ def _read(url: str) -> str:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its descendants."""
+    """Return the user plus system time of a process and its descendants."""
     used = 0
     for each in tree(pid):
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
