@@ -1,4 +1,4 @@
-"""Databases that use extensions come through a round trip as docs/compatibility.md says."""
+"""Databases that use extensions survive a round trip as documented in docs/compatibility.md."""
 
 from __future__ import annotations
 
