@@ -180,7 +180,7 @@ def test_psql_cuts_where_the_scanner_does(
     major: int, server_of: Callable[[int], Server], clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory,
     made: list[bytes], escapes: bool,
 ) -> None:  # fmt: skip
-    """psql and the scanner split at the same places, in both readings of strings; a doubtful dump is refused anyway."""
+    """The scanner and psql split at the same places, in both readings of strings; a doubtful dump is refused anyway."""
     setting = b"SET standard_conforming_strings = %s;" % (b"off" if escapes else b"on")
     text = b"\n".join([setting, *made, b""])
     splitter = StatementSplitter()

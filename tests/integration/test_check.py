@@ -125,7 +125,7 @@ def test_check_says_what_pg_dump_would_say(
     major: int, script: str, readable: bool, new_database: NewDatabase, plan_for: Callable[..., Plan],
     clients: dict[int, Client],
 ) -> None:  # fmt: skip
-    """check and pg_dump agree on whether a role can read everything, on the oldest and the newest server."""
+    """On the oldest and the newest server, check and pg_dump agree on whether a role can read everything."""
     server = new_database(major)
     with server.connect(own_names=True) as connection:
         connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="word")

@@ -148,7 +148,7 @@ def test_restore_by_hand_and_one_table(
     at_hand: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """gunzip and psql restore everything; one table comes from the restored copy, the file, or a ranged read."""
+    """With gunzip and psql everything is restored; one table comes from the copy, the file, or a ranged read."""
     source, restored, shop = new_database(MAJOR, SHOP), elsewhere.on("restored"), elsewhere.on("shop")
     manifest = take_backup(storage, source, clients[MAJOR])
     (orders,) = [table for table in manifest.tables if table.name == "public.orders"]

@@ -123,6 +123,7 @@ def test_a_server_that_counts_the_versions_of_its_columns(
     new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
     """A pg_dump older than the server's minor release dumps its pg_attver counts.
+
     A server of the older minor release doesn't know them, and is what gets the blame.
     """
     server = new_database(15, LIBRARY + "ALTER TABLE authors ALTER COLUMN id SET (n_distinct = 5);")

@@ -37,7 +37,7 @@ def _unrestricted(dump: bytes) -> bytes:
 
 
 def _other_escapes(command: str) -> Edit:
-    """psql sees the end of a string where the scanner doesn't: pg_dump never writes lower case."""
+    """Use lower case, which pg_dump never writes: psql sees the end of a string where the scanner doesn't."""
     return inserted(f"set standard_conforming_strings = off;\nSELECT '\\' ';\n{command}\n--';\n")
 
 
@@ -65,7 +65,7 @@ def test_a_hidden_command_is_not_carried_out(
     major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: ObjectStore,
     tmp_path: Path, flow_run: FlowRun,
 ) -> None:  # fmt: skip
-    """psql runs as our user, so its commands are disabled in drills and restores, even if the scanner missed one."""
+    """A restore's psql runs as our user, so its commands are disabled, even for one that the scanner missed."""
     server = new_database(major, LIBRARY)
     take_backup(storage, server, clients[major])
     proof = tmp_path / "proof"

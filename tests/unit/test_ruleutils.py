@@ -1,4 +1,4 @@
-"""An expression that a server prints in two ways before and after a restore is one expression."""
+"""An expression that a server prints differently before and after a restore counts as the same expression."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_two_ways_of_one_expression(before: str, after: str) -> None:
     ("CREATE STATISTICS s ON '(a)' FROM t;", "CREATE STATISTICS s ON 'a' FROM t;"),
 ])  # fmt: skip
 def test_other_expressions_stay_others(one: str, other: str) -> None:
-    """What means something else, or is quoted, is left alone."""
+    """What means something else, or is quoted, is left unchanged."""
     assert even_out(one.encode()) != even_out(other.encode())
 
 
@@ -45,7 +45,7 @@ def test_other_expressions_stay_others(one: str, other: str) -> None:
     ],
 )
 def test_hostile_text_takes_no_time(text: bytes) -> None:
-    """A backup may hold anything; the limit is far above what it takes."""
+    """A backup can hold anything; the limit is far above the time needed."""
     begun = time.process_time()
     assert len(even_out(text)) <= 4 * len(text)
     assert time.process_time() - begun < 60
