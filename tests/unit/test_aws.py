@@ -11,7 +11,7 @@ def test_no_worker_of_another_kind_is_imported() -> None:
     script = """if True:
         import sys
         import blocks.storage
-        assert "aiohttp" not in sys.modules and "aiobotocore" not in sys.modules, "imported for nothing"
+        assert "aiohttp" not in sys.modules and "aiobotocore" not in sys.modules, "imported needlessly"
         from prefect_aws.workers import ECSWorker
         assert ECSWorker.type == "ecs"
     """

@@ -90,7 +90,7 @@ def test_the_place_of_any_plan(
     server: Server | None,
     verify: Server | None,
 ) -> None:
-    """`database` is the drill server, else the source; `auto` prefers the drill server, then a sandbox, then the source."""
+    """`database` is the drill server, else the source; `auto` prefers a drill server, then a sandbox, then the source."""
     enough = [(m, n) for m, n, has_server in wanted if has_server and m >= major]
     sandbox = target == "sandbox" or (target == "auto" and verify is None and enough)
     try:

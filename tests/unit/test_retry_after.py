@@ -36,7 +36,7 @@ def test_the_wait(status: int, headers: Mapping[str, str], attempts: int, least:
     """As long as requested, up to a minute, plus jitter; otherwise growing with each attempt."""
     waits = [seconds_to_wait(status, headers, attempts) for _ in range(50)]
     assert all(wait is not None and least <= wait <= most for wait in waits), waits
-    assert len(set(waits)) > 1, "everybody would come back together"
+    assert len(set(waits)) > 1, "all clients would come back at once"
 
 
 @pytest.mark.parametrize(("status", "headers"), [(200, {"Retry-After": "7"}), (500, {"Retry-After": "7"}), (503, {}), (403, {}),

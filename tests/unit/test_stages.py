@@ -41,7 +41,7 @@ def test_what_went_in_comes_out(pieces: list[bytes], size: int) -> None:
 
 
 def test_a_hash_that_looks_ahead() -> None:
-    """Reading the digest early gives the final value of the data so far and doesn't disturb the hash."""
+    """Looking ahead gives the digest as if more data had followed, without changing the hash."""
     stage = Sha256()
     stage.write(b"a")
     assert stage.digest_with(b"b") == hashlib.sha256(b"ab").digest()
