@@ -187,7 +187,7 @@ PASSING: dict[str, Deed] = {
 def test_an_upload_that_stumbles(
     fault: str, s3: S3Proxy, run: Run, big: Server, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each part is retried by itself, after a wait; the dump continues and does not start over."""
+    """An upload retries each part by itself, after a wait; the dump continues and does not start over."""
     after = look(big)
     first = s3.on("PUT", PARTS, PASSING[fault], times=2)
     last = s3.on("POST", WHOLE_UPLOAD, PASSING[fault], times=1)
@@ -201,7 +201,7 @@ def test_an_upload_that_stumbles(
 def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
     s3: S3Proxy, run: Run, big: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Some storages answer the retried completion with NoSuchUpload: look for the object before reporting an error."""
+    """Some storages answer a retried completion with NoSuchUpload: the object is looked up before failing."""
     after = look(big)
     s3.on("POST", WHOLE_UPLOAD, lost, times=1)
     again = s3.on("POST", WHOLE_UPLOAD, error(404, "NoSuchUpload"), times=1)
@@ -308,7 +308,7 @@ def test_a_prune_that_stumbles(
     clients: dict[int, Client],
     look: Look,
 ) -> None:
-    """Each request is retried, and what was already deleted stays deleted."""
+    """A prune retries each request, and what was already deleted stays deleted."""
     old = two_old_backups(storage, small, clients)
     after = look(small)
     listed, deleted = s3.on("GET", "list-type=2", PASSING[fault], times=1), s3.on("DELETE", "", PASSING[fault], times=2)
@@ -486,7 +486,7 @@ def test_a_download_that_cannot_be_ended(
 def test_a_bit_that_is_always_changed(
     what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """Two readings agree that the object differs from what was stored: it is never PROVEN and never restored."""
+    """Two readings agree that the object isn't what was stored: it is never PROVEN and never restored."""
     target = new_database(16)
     after = look(stored)
     rule = s3.on("GET", OBJECTS, flipped(9_000_000))

@@ -114,7 +114,7 @@ SAID = st.lists(
 @given(st.lists(SAID, max_size=5), st.booleans())
 @example(["psql:" + ":  " * 3000], False)
 def test_whatever_psql_said(lines: list[str], timed_out: bool) -> None:
-    """Any psql output becomes one of our errors, with a one-line sentence, and the blame can be decided."""
+    """Any psql output becomes one of our errors, with a one-line sentence, from which a verdict can be derived."""
     error = complaint_of(cast("Any", Ended(lines, timed_out=timed_out)))
     assert isinstance(error, PgRoundtripError)
     assert len(error.sentence.splitlines()) == 1

@@ -289,7 +289,7 @@ def test_a_client_that_is_too_old(
     clients: dict[int, Client],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before anything is written: the installed version, the server's, and how to install the missing one."""
+    """A client that is too old is reported first, with both versions and how to install the right one."""
     installed: Any = lambda: (clients[15],)  # noqa: E731
     monkeypatch.setattr("tasks.engine.servers.programs.installed_clients", installed)
     ran = flow_run(backup_flow, new_database(17))

@@ -153,7 +153,7 @@ def test_what_no_condition_explains_is_the_backups_fault(
 def test_an_extension_that_is_tied_to_a_database_is_restored_in_place(
     storage: ObjectStore, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """It restores into the empty database of that name; a missing or used one is refused, and nothing is touched."""
+    """A restore fills the empty database of that name; a missing or used one is refused, and nothing is touched."""
     settings = {"shared_preload_libraries": "pg_cron", "cron__database_name": "shop", "cron__launch_active_jobs": "off"}
     with _source(clients[15], CRON, **settings) as source:
         take_backup(storage, source, clients[15])

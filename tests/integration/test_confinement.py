@@ -63,7 +63,7 @@ def test_a_confined_program_keeps_to_its_folder(tmp_path_factory: pytest.TempPat
 
 
 def test_a_confined_program_has_no_network() -> None:
-    """It can create only local sockets."""
+    """A confined program can create only local sockets."""
     script = (
         "perl -e 'use Socket; print socket(S, AF_INET, SOCK_STREAM, 0) ? qq(made) : qq(refused), q( ),"
         " socket(S, AF_UNIX, SOCK_STREAM, 0) ? qq(local) : qq(nothing)'"

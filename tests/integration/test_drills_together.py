@@ -69,7 +69,7 @@ def test_drills_of_the_same_second(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each has its own place, and one drill's sweep doesn't touch another's."""
+    """Drills of the same second have separate places, and one drill's sweep doesn't touch another's."""
     copied(storage, "backup_20240301_000000")
     places = {"sandbox": Place("sandbox", client=clients[16]), "database": Place("database", server=library)}
     together, names = threading.Barrier(2, timeout=60), list[str]()

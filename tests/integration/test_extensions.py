@@ -18,5 +18,5 @@ CASES = [pytest.param(use, id=f"{use.name}-{use.major}", marks=() if use.often e
 def test_a_use_of_an_extension_is_proven_as_the_table_says(
     use: Use, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """The verdict and its reason are those of the table."""
+    """The drill's verdict and its reason are those of the table."""
     assert row(use, drilled(use, storage, clients[use.major])) in DOCUMENT

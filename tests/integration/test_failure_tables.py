@@ -142,12 +142,12 @@ def test_invalid_database_url(started: Run) -> None:
 
 
 def test_s3_unreachable(started: Run, tables: Server, nowhere: str) -> None:
-    """S3_ENDPOINT refuses connections."""
+    """A storage that refuses connections is reported."""
     assert_row(started("backup", server=tables, S3_ENDPOINT=nowhere), BACKUP["S3 unreachable"], 1)
 
 
 def test_s3_authentication_failure(started: Run, tables: Server) -> None:
-    """The storage refuses the keys; retrying would not help."""
+    """Keys that the storage refuses are reported without retries, which would not help."""
     process = started("backup", server=tables, S3_SECRET_ACCESS_KEY="hidden-word")
     assert_row(process, BACKUP["S3 authentication failure"], 1)
 
@@ -190,7 +190,7 @@ def test_backup_file_empty(
 
 @pytest.mark.parametrize("silence", ["database", "storage"])
 def test_network_timeout(silence: str, started: Run, tables: Server, silent: int) -> None:
-    """A server, of either kind, that accepts and never answers."""
+    """A database or a storage that accepts and never answers is reported as a timeout."""
     process = (
         started("backup", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{silent}/d")
         if silence == "database"
@@ -203,7 +203,7 @@ def test_network_timeout(silence: str, started: Run, tables: Server, silent: int
 
 
 def test_no_backups_in_s3(started: Run, tables: Server) -> None:
-    """There is nothing to drill yet."""
+    """An empty bucket is reported: there is nothing to drill yet."""
     assert_row(started("drill", server=tables), VERIFY["No backups in S3"], 1)
 
 

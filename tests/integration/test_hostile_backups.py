@@ -198,7 +198,7 @@ def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, stor
 def test_names_in_needless_quotes_are_the_same_names(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """`pg_dump --quote-all-identifiers` is a matter of style."""
+    """Needlessly quoted names equal unquoted ones: `pg_dump --quote-all-identifiers` is a matter of style."""
     server = new_database(16, LIBRARY + 'CREATE TABLE "Odd ""name" (a int);')
     command = [clients[16].program("pg_dump"), "--quote-all-identifiers"]
     _foreign(storage, command, child_environment(server.child_environment()))

@@ -63,7 +63,7 @@ def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[S
 def test_the_role_for_backups_reads_everything_and_writes_nothing(
     app: Server, plan_for: Callable[..., Plan], storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """It makes a whole backup and passes `check`, but can't change anything, even without its read-only default."""
+    """The role backs up everything and passes `check`, but can't write, even without its read-only default."""
     told(app, *FOR_BACKUPS)
     role = as_role(app, "backup", PASSWORD)
     looked = {f.name: f.result for f in check_plan(plan_for(role))}
@@ -101,7 +101,7 @@ def test_the_first_block_alone_is_not_enough_for_everything(app: Server, plan_fo
 def test_the_role_for_drills(
     app: Server, new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """On another server it proves a backup if it has the owner's name; under another name it can't, and says so."""
+    """Named like the owner, the role proves a backup on another server; under another name it reports that it can't."""
     take_backup(storage, app, clients[15])
     there = new_database(16)
     told(there, FOR_DRILLS, FOR_DRILLS.replace("app", "drill"), "GRANT app TO drill")

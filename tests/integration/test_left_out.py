@@ -82,7 +82,7 @@ def test_what_a_role_cannot_dump(
 def test_rows_of_an_extensions_table(
     major: int, new_database: NewDatabase, flow_run: FlowRun, plan_for: Callable[..., Plan]
 ) -> None:
-    """No dump has them, as `check`, the backup and the drill report; an empty table is not reported."""
+    """`check`, the backup and the drill report an extension table whose rows no dump has, unless it is empty."""
     name = EXTENSIONS[major]
     server = new_database(major, f"CREATE EXTENSION {name}")
     told(
@@ -139,7 +139,7 @@ def test_changed_rows_of_an_extension(new_database: NewDatabase) -> None:
 
 
 def test_objects_in_the_servers_own_schema(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> None:
-    """pg_dump leaves them out, whatever their kind."""
+    """Objects in pg_catalog are reported, whatever their kind: pg_dump leaves them out."""
     server = new_database(
         16,
         "CREATE TEXT SEARCH CONFIGURATION pg_catalog.mine (COPY = english); CREATE COLLATION pg_catalog.mycol (locale = 'C')",

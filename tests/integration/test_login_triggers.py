@@ -22,7 +22,7 @@ ALTER EVENT TRIGGER note_login ENABLE ALWAYS;
 def test_logins_of_a_drill_write_no_rows(
     new_database: NewDatabase, command_line: Callable[..., Ended], place: str
 ) -> None:
-    """Otherwise each session of a drill would add a row to the copy, and the backup would be FAILED."""
+    """A drill's sessions don't fire login triggers: the added rows would make a good backup FAILED."""
     source = new_database(17, AUDIT)
     assert command_line("backup", server=source).status == 0
     assert command_line("drill", server=source, VERIFY_TARGET=place).status == 0

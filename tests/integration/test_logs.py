@@ -69,7 +69,7 @@ def test_a_run_of_a_runner(new_database: NewDatabase, children: Children) -> Non
 
 
 def test_a_run_of_a_runner_that_fails(new_database: NewDatabase, children: Children) -> None:
-    """One error with its hint: no traceback, and no second sentence from Prefect about it."""
+    """A failed run logs one error with its hint: no traceback, and no second sentence from Prefect about it."""
     url = new_database(16).url.get_secret_value()
     child = children.start("backup", DATABASE_URL=url, S3_SECRET_ACCESS_KEY="hidden-word")
     child.wait(120)
@@ -102,7 +102,7 @@ def end_of(run: UUID, api: str) -> str:
 def test_a_worker(
     new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> None:
-    """With the documented variables, a worker's own lines look the same; and a failed run doesn't stop the next."""
+    """With the documented variables, a worker's own lines have our format; and a failed run doesn't stop the next."""
     server = new_database(16, LIBRARY)
     missing = server.on("comes later")
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)

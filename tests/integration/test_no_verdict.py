@@ -147,7 +147,7 @@ def test_an_older_server(
 def test_a_role_that_may_not_create_databases(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """The drill didn't even start, and the server is unchanged."""
+    """A drill without CREATEDB doesn't even start, and the server is unchanged."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
     before = databases_of(source)

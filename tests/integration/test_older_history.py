@@ -38,7 +38,7 @@ def left(tmp_path: Path) -> Path:
 def test_what_1_0_left(
     left: Path, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage, tmp_path: Path
 ) -> None:
-    """Its runs with logs and reports and its saved plan are still there, next to today's runs."""
+    """The runs of 1.0 with their logs and reports, and its saved plan, are still there, next to today's runs."""
     before = revision(left)
     environ = command_environment(storage_server, storage, "", tmp_path)
     url = new_database(16, LIBRARY).url.get_secret_value()

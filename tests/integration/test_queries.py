@@ -76,7 +76,7 @@ def test_each_expectation_met_and_not_met(major: int, new_database: NewDatabase)
 
 
 def test_a_query_without_an_expectation_need_only_end(library: Server) -> None:
-    """It passes if it runs; a short single value is shown, anything else is only counted."""
+    """A query without an expectation passes if it runs; a short single value is shown, anything else only counted."""
     long, two = f"SELECT '{'x' * 41}'", "SELECT 1, 'secret'"
     checks, warnings = ask(library, f"SELECT 42; {long}; {two}; SELECT E'a\\nb'; EXPLAIN SELECT count(*) FROM books")
     assert [c.result for c in checks] == ["passed"] * 5
@@ -127,7 +127,7 @@ def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, libr
 
 
 def test_a_long_query_is_cut_in_its_warning(library: Server) -> None:
-    """One line of at most 200 characters, without its comments."""
+    """A warning quotes a query on one line of at most 200 characters, without its comments."""
     _, (warning,) = ask(library, "SELECT nothing, -- that\n" + ",\n".join(str(n) for n in range(200)))
     assert warning.startswith("Query failed: SELECT nothing, 0, 1, 2, ")
     assert len(warning) == len("Query failed: ") + 200

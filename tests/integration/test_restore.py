@@ -120,7 +120,7 @@ def test_a_backup_that_a_drill_failed(
 def test_a_target_that_refuses_the_password(
     library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is reported in the server's words, without the password, before anything is downloaded."""
+    """A refused password is reported in the server's words, without showing it, before anything is downloaded."""
     real = ObjectStore.open_range
 
     def manifests_alone(self: ObjectStore, key: str, *rest: Any) -> Any:

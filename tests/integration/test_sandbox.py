@@ -61,7 +61,7 @@ def sleeping(new_database: NewDatabase, storage: ObjectStore, clients: Clients) 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path) -> None:
-    """It listens only on a socket in a private folder, doesn't run as root, skips fsync, and is gone afterwards."""
+    """The server listens only on a private socket, doesn't run as root, skips fsync, and is gone afterwards."""
     with running_server(clients[major]) as server:
         (folder,), (pid,) = folders(home), postmasters(home)
         postmaster = psutil.Process(pid)

@@ -90,7 +90,7 @@ def test_no_space_for_the_programs_is_inconclusive(
 def test_a_folder_that_is_not_there_is_inconclusive(
     storage: ObjectStore, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Any other system error is reported in its own words."""
+    """A system error such as a missing folder is reported in its own words."""
     monkeypatch.setattr(tempfile, "tempdir", str(home / "missing"))
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
     assert report.verdict == "INCONCLUSIVE"
@@ -191,7 +191,7 @@ def test_a_drill_whose_server_is_killed_is_tried_again(
     home: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It starts over with a new server, and gives up after four attempts."""
+    """The drill starts over with a new server, and gives up after four attempts."""
     killed = murder(MOMENTS["while restoring"], kill_backend, times)
     ran = flow_run(restore_drill, environ={"VERIFY_TARGET": "sandbox"})
     assert (ran.state, len(killed)) == (verdict, min(times, 4))

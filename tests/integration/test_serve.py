@@ -123,7 +123,7 @@ def _socket(service: Service, headers: dict[str, str], token: str | None = None)
 
 
 def test_web_sockets_want_the_login_too(service: Service) -> None:
-    """They accept a header, as browsers send, or a first message, as Prefect's clients do; else they stay silent."""
+    """Web sockets need the login, in a browser's header or a Prefect client's first message, and else stay silent."""
     assert _socket(service, {"Authorization": service.header()}) == "auth_success"
     assert _socket(service, {}, token=":".join(service.login)) == "auth_success"
     for token in (None, "", "admin:wrong", service.password, "\ud800"):
@@ -134,7 +134,7 @@ def test_web_sockets_want_the_login_too(service: Service) -> None:
 
 
 def test_health_is_for_everybody(service: Service) -> None:
-    """It answers without a login over IPv4 and IPv6, and reveals no addresses."""
+    """/health answers without a login over IPv4 and IPv6, and reveals no addresses."""
     for host in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
         answer = httpx.get(f"http://{host}:{service.port}/health", timeout=20)
         assert answer.status_code == 200, answer.text
@@ -216,6 +216,6 @@ def _by_itself(service: Service, flow: str) -> dict[str, object] | None:
 
 
 def test_every_line_of_its_log(service: Service) -> None:
-    """Its own lines and those of its runs have the specified format, and none is an error."""
+    """The service's own lines and those of its runs have the specified format, and none is an error."""
     assert [line for line in service.lines() if not LINE.fullmatch(line)] == []
     assert [line for line in service.lines() if "Z ERROR: " in line] == []

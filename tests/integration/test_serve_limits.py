@@ -45,7 +45,7 @@ def test_every_fault_of_the_settings_at_once(command_line: Callable[..., Ended])
 
 
 def test_a_port_that_is_taken(command_line: Callable[..., Ended], storage_server: Storage) -> None:
-    """It exits with a sentence and a hint rather than serve only part of what it should."""
+    """The service exits with a sentence and a hint rather than serve only part of what it should."""
     taken = str(urlsplit(storage_server.endpoint).port)
     ended = command_line("serve", **COMPLETE, PORT=taken)
     assert ended.status == 1

@@ -89,7 +89,7 @@ def test_a_database_that_moved(
     shop: Server, storage: ObjectStore, plan_for: Callable[..., Plan], flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """On another server it counts as another database until BACKUPS_OF says otherwise; backups and drills continue."""
+    """A moved database counts as another one until BACKUPS_OF says otherwise; backups and drills continue."""
     old = flow_run(backup, shop).result.name
     made = manifest_of(storage, old)
     assert made.system_identifier

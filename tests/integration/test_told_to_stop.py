@@ -92,7 +92,7 @@ def busy(server: Server) -> bool:
 
 
 def test_a_backup_whose_storage_never_answered(s3: Proxy, big: Server, started_command: StartedCommand) -> None:
-    """The first request to the storage hangs."""
+    """A run stops in time even when its first request to the storage hangs."""
     s3.stall()
     command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), S3_ENDPOINT=at(s3))
     until(lambda: s3.visits > 0 or command.poll() is not None)
@@ -119,7 +119,7 @@ def test_a_backup_whose_storage_hangs(
 def test_a_backup_whose_database_hangs(
     postgres: Proxy, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
-    """No more rows arrive: the upload is aborted."""
+    """When no more rows arrive, the upload is aborted."""
     postgres.stall_after_down = 25 * MIB
     command = started_command("backup", DATABASE_URL=through(postgres, big), COMPRESSION_LEVEL="1")
     until(lambda: (postgres.stalled and bool(pending(storage))) or command.poll() is not None)

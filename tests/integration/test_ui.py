@@ -101,7 +101,7 @@ def test_an_end_explains_itself(browser: Browser, site: Site, flow: str, state: 
 
 
 def test_a_dump_shows_its_progress(browser: Browser, site: Site) -> None:
-    """It shows how much was read and stored, how fast, and when it is done."""
+    """Progress shows how much was read and stored, how fast, and when it is done."""
     browser.open("/artifacts/key/dump-progress", "dump-progress", "of SQL read")
     found = site.ask("artifacts", artifacts={"type": {"any_": ["progress"]}})
     said = [(float(str(a["data"])), str(a["description"])) for a in found]
@@ -119,7 +119,7 @@ def test_the_list_of_artifacts(browser: Browser) -> None:
 
 
 def test_the_report_of_a_backup(browser: Browser, site: Site) -> None:
-    """It shows the contents, a comparison, how to restore by hand, and no secret."""
+    """A backup's report shows its contents, a comparison, how to restore by hand, and no secret."""
     shown = browser.open(artifact_page(site, "backup-default", ""), "Restore it", "public.articles")
     for text in (
         "this backup",
@@ -136,7 +136,7 @@ def test_the_report_of_a_backup(browser: Browser, site: Site) -> None:
 
 
 def test_the_catalog(browser: Browser, site: Site) -> None:
-    """All backups with size, trend and verdict; foreign ones are marked; the removed one is gone."""
+    """The catalog lists all backups with size, trend and verdict, marks foreign ones, and omits the removed one."""
     shown = browser.open(artifact_page(site, "catalog-default", ""), "Backups of default")
     for text in ("✅ PROVEN", "❌ FAILED", "not drilled", "foreign", "↗ +", "8 backups"):
         assert text in shown
@@ -148,14 +148,14 @@ def test_the_catalog(browser: Browser, site: Site) -> None:
     ("INCONCLUSIVE", ["it says nothing about the backup", "not restored"]),
 ])  # fmt: skip
 def test_the_report_of_a_drill(browser: Browser, site: Site, verdict: str, expected: list[str]) -> None:
-    """Verdict, coverage and timings come before the individual checks."""
+    """A drill's report shows verdict, coverage and timings before the individual checks."""
     shown = browser.open(artifact_page(site, "drill-default", verdict), "Every check")
     for text in (f"{verdict}: backup_", *expected):
         assert text in shown
 
 
 def test_the_table_of_a_prune(browser: Browser, site: Site) -> None:
-    """Every backup with its decision and the reason."""
+    """A prune's table lists every backup with the decision and the reason."""
     shown = browser.open(artifact_page(site, "prune-default", "Removed 1 of"), "30 days old, limit 7")
     assert "the newest backup" in shown
 

@@ -127,7 +127,7 @@ def test_a_part_that_waits_on_disk_arrives(
 def test_a_folder_for_parts_that_is_not_there(
     storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It raises one of our errors with a hint, not a bare OSError."""
+    """A missing folder for parts raises one of our errors with a hint, not a bare OSError."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(PgRoundtripError, match=r"A temporary file could not be written \[No such file") as raised:
         Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)

@@ -156,7 +156,7 @@ def test_a_plan_whose_storage_was_deleted_is_said_in_words(kept: BackupStorage) 
 
 
 def test_a_url_that_cannot_be_read_is_said_in_words(kept: BackupStorage) -> None:
-    """It says what is wrong with the URL, without repeating the password in it."""
+    """The error says what is wrong with the URL, without repeating the password in it."""
     url = f"mysql://someone:{PASSWORD}@db.example.com/a"
     save_plan("no-url", BackupPlan(server=PostgresServer(url=SecretStr(url)), storage=kept))
     why = "[it does not begin with postgresql://]"
@@ -175,7 +175,7 @@ def errors(ended: Ended) -> list[str]:
 def test_a_plan_is_added_once(
     command_line: Callable[..., Ended], new_database: NewDatabase, storage_server: Storage
 ) -> None:
-    """From the variables of the plan `default`; an existing name is kept unless it is to be replaced."""
+    """`plan add` saves the variables of the plan `default`; an existing name is kept unless told to replace it."""
     database = new_database(16)
     first = command_line("plan", "add", "added", server=database, BACKUP_INTERVAL="600")
     assert (first.status, first.err) == (0, "")
@@ -197,7 +197,7 @@ def test_a_plan_is_added_once(
 
 
 def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Callable[..., Ended]) -> None:
-    """Its name, the pool and all missing or malformed variables are reported together, for one round of fixes."""
+    """A bad name, a bad pool and all missing or malformed variables are reported together, for one round of fixes."""
     ended = command_line("plan", "add", "Shop_1", "--pool", "nowhere", S3_BUCKET="", BACKUP_INTERVAL="often")
     assert ended.status == 2
     assert errors(ended) == [

@@ -225,7 +225,7 @@ ROWS = "COPY {} (a) FROM stdin;\n1\n\\."
     ("SET search_path = a, b;", "CREATE VIEW orders AS SELECT 1;", ROWS.format("orders")), ("SET search_path = a;", "CREATE VIEW orders AS SELECT 1;", "SET search_path = b;", ROWS.format("a.orders")),
 ], ids=range(25))  # fmt: skip
 def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
-    """Through a view, a rule or a foreign table, rows would reach system tables or another database."""
+    """Rows go only to tables: a view, a rule or a foreign table could pass them to catalogs or another database."""
     assert restored(*statements) != ""
 
 
@@ -247,7 +247,7 @@ def test_rows_of_good_dumps(statements: tuple[str, ...]) -> None:
 
 
 def test_names_in_an_encoding_of_one_byte() -> None:
-    """Every letter counts, and only as many bytes as the server keeps."""
+    """Every letter of a name counts, and only as many bytes as the server keeps."""
     names = ("заказы", "отчеты", "платежи_по_контрагентам_за_период")
     dump = ["SET client_encoding = 'WIN1251';", f"CREATE VIEW public.{names[1]} AS SELECT 1;"]
     for name in (names[0], names[2]):

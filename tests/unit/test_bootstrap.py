@@ -89,7 +89,7 @@ def locked(name: str, version: str, content: bytes) -> str:
 def test_a_machine_with_nothing_gets_uv_from_its_index(
     told_by: str, index: str, bootstrap: Bootstrap, tmp_path: Path
 ) -> None:
-    """It fetches the wheel for this machine, once, from pip's configured index, then installs under the lock."""
+    """The script fetches this machine's wheel once from pip's configured index, then installs under the lock."""
     settings = tmp_path / ".config" / "pip" / "pip.conf"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[global]\nindex-url = {index if told_by == 'its file' else 'http://127.0.0.1:1'}\n")
@@ -104,14 +104,14 @@ def test_a_machine_with_nothing_gets_uv_from_its_index(
 
 
 def test_another_uv_than_the_locked_one_is_refused(index: str, bootstrap: Bootstrap) -> None:
-    """It would be trusted with everything else."""
+    """Any other uv is refused: it would be trusted with everything else."""
     ended = bootstrap(locked("uv", VERSION, b"another"), "anything", PIP_INDEX_URL=index)
     assert ended.returncode == 1
     assert "ERROR: uv could not be fetched [its checksum is not the locked one]" in ended.stderr
 
 
 def test_an_index_without_it_is_told(index: str, bootstrap: Bootstrap) -> None:
-    """The error says what to do instead."""
+    """The error for an index without uv says what to do instead."""
     ended = bootstrap(locked("uv", "1.2.3", UV), PIP_INDEX_URL=index)
     assert (ended.returncode, "no wheel of 1.2.3" in ended.stderr, "HINT: " in ended.stderr) == (1, True, True)
 

@@ -251,7 +251,7 @@ def proofs(**reports: bytes) -> FakeStorage:
 
 
 def test_the_newest_proven_backup() -> None:
-    """It is the newest backup whose own last drill proved it, and no older report is fetched."""
+    """The newest PROVEN backup is the one whose own last drill proved it; older reports aren't fetched."""
     bucket = proofs(**{
         FIRST: report(FIRST).encode(), SECOND: report(SECOND).encode(), THIRD: report(THIRD, Verdict.INCONCLUSIVE).encode(),
     })  # fmt: skip
@@ -269,7 +269,7 @@ LOST = Check(name="row counts", result="failed", evidence="19 rows, not 20")
     ("INCONCLUSIVE", (AGED,), False), ("PROVEN", (), True),
 ])  # fmt: skip
 def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Check, ...], proven: bool) -> None:
-    """Its contents were restored correctly: prune must keep it even though it FAILED for its age."""
+    """A backup FAILED only for its age was restored correctly, so prune must keep it as the newest PROVEN."""
     drilled = report(THIRD).model_copy(update={"verdict": Verdict(verdict), "checks": checks})
     assert drilled.contents_hold is proven
     bucket = proofs(**{FIRST: report(FIRST).encode(), THIRD: drilled.encode()})

@@ -41,7 +41,7 @@ def test_every_documented_variable_reaches_the_container() -> None:
 
 
 def test_the_container_for_drills_knows_nothing_of_the_database() -> None:
-    """It gets all variables except the database's address and those that concern only backups."""
+    """The drill-only container gets all variables except the database's address and those only for backups."""
     kept_back = _documented() - _handed_on("verify") - _NOT_THE_CONTAINERS
     assert {name for name in kept_back if not re.match("BACKUP_|POSTGRES_", name)} == _OF_THE_DATABASE
     assert not {name for name in _handed_on("verify") if name in _OF_THE_DATABASE or name.startswith("POSTGRES_")}

@@ -57,7 +57,7 @@ def wrong_runs(document: Document) -> Faults:
 
 @each_document
 def test_every_run_by_hand_can_be_made(document: Document) -> None:
-    """The flow is one of ours and accepts the parameters."""
+    """Every documented `prefect deployment run` names one of our flows and parameters that it accepts."""
     assert [*wrong_runs(document)] == []
 
 
@@ -106,7 +106,7 @@ def test_every_variable_is_read_by_somebody(document: Document) -> None:
 
 
 def test_the_version_is_in_one_place() -> None:
-    """Only pyproject.toml has it; the program reads it from the installed metadata, and nothing repeats it."""
+    """Only pyproject.toml has the version; the program reads the installed metadata, and nothing repeats it."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert tool_version() == version
     stated = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)")

@@ -29,7 +29,7 @@ def rows(heading: str) -> dict[str, str]:
     [("The manifest", Manifest, PARTS_OF_A_MANIFEST), ("The drill report", DrillReport, {"checks": Check})],
 )
 def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:
-    """All fields of the documents and of their nested records, and no others."""
+    """The document describes all fields of the documents and their nested records, and no others."""
     described = rows(heading)
     assert set(described) == set(document.model_fields)
     for name, part in parts.items():

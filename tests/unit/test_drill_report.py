@@ -63,14 +63,14 @@ def test_a_report_has_a_row_for_every_check(made: list[Check]) -> None:
     (["not possible", "failed"], "failed", "1"), (["failed", "warning", "failed"], "failed", "0; 2"),
 ])  # fmt: skip
 def test_what_was_found_in_several_ways(results: list[Result], result: str, evidence: str) -> None:
-    """The worst result with its evidence, and the total time."""
+    """Several findings of one check merge into the worst result with its evidence, and the total time."""
     made = [Check(name=checklist.ROWS, result=r, evidence=str(n), seconds=1.5) for n, r in enumerate(results)]
     row = next(c for c in completed(made, "") if c.name == checklist.ROWS)
     assert (row.result, row.evidence, row.seconds) == (result, evidence, 1.5 * len(results))
 
 
 def test_checks_of_one_pass_share_its_time() -> None:
-    """The time is rounded to a useful precision."""
+    """Checks of one pass share its time, rounded to a useful precision."""
     assert {c.seconds for c in timed([passed("a", ""), failed("b", "")], 1.23456)} == {1.235}
 
 
@@ -105,7 +105,7 @@ def test_who_is_to_blame_for_an_error(error: PgRoundtripError, verdict: str) -> 
     "StorageTimeout", "StorageDenied", "BucketMissing", "ObjectMissing", "NoSpaceLeft", "DumpFailed", "TargetNotEmpty",
 ])  # fmt: skip
 def test_faults_of_ours_and_of_the_network_blame_no_backup(name: str) -> None:
-    """Whichever of these ends a drill, it says nothing about the backup."""
+    """None of these errors says anything about the backup."""
     assert blame(getattr(errors, name)()) == "INCONCLUSIVE"
 
 
@@ -160,12 +160,12 @@ def test_the_verdict_and_its_cause(
     (WHOLE, DrillTimedOut(), not_possible(checklist.SCHEMA, "the drill ended before")),
 ])  # fmt: skip
 def test_the_row_of_an_error(checks: Sequence[Check], error: PgRoundtripError, row: Check) -> None:
-    """It is attached to the right check; an error after the restore doesn't undo the restore's result."""
+    """An error is attached to the check it belongs to; one after the restore doesn't undo the restore's result."""
     assert row in reported(checks, error).checks
 
 
 def test_the_figures_of_a_report() -> None:
-    """What was restored, where, how old it was and how long it took."""
+    """A report says what was restored, where, how old it was and how long it took."""
     summary = DumpSummary(raw_bytes=1234)
     report = reported(
         WHOLE,
@@ -196,7 +196,7 @@ def test_the_limit_of_the_age(max_age_s: int | None, age_s: int, result: str) ->
 
 
 def test_the_time_that_is_left() -> None:
-    """It counts from the drill's start, whichever attempt this is; when it is over, nothing more is started."""
+    """The limit counts from the drill's start, whichever attempt this is; when it is over, nothing more is started."""
     the_plan = dataclasses.replace(plan(), drill=DrillOptions(timeout_s=600))
     task: Any = {
         "plan": the_plan,

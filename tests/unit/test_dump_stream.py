@@ -164,7 +164,7 @@ def test_why_a_dump_is_not_whole() -> None:
 
 
 def test_rows_in_any_order_have_one_digest() -> None:
-    """A restored table can return its rows in another order."""
+    """The digest doesn't depend on row order: a restored table can return its rows in another one."""
     rows = [b"%d\t%s\n" % (n, b"x" * (n % 7)) for n in range(500)]
     shuffled = random.Random(1).sample(rows, len(rows))
     assert digest(rows) == digest(shuffled)

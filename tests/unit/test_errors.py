@@ -102,7 +102,7 @@ def test_restore_failed_carries_the_servers_code() -> None:
 
 
 def test_a_configuration_error_lists_every_fault() -> None:
-    """All problems at once, each with its hint where it has one, and exit status 2."""
+    """A configuration error lists all problems, each with its hint where it has one, and exits with 2."""
     error = ConfigurationError([Fault("first", "mend it"), Fault("second")])
     assert error.lines() == ["ERROR: first (PGR-CONFIG)", "HINT: mend it", "ERROR: second (PGR-CONFIG)"]
     assert str(error) == "first; second"

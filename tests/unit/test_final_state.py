@@ -51,7 +51,7 @@ def test_what_states_say(state: State[None], cause: str) -> None:
 
 
 def test_a_message_is_one_line_with_the_hint() -> None:
-    """The run's history shows it unchanged."""
+    """The final message is one line with the hint: the run's history shows it unchanged."""
     assert failed("backup", "default", errors.NoSpaceLeft("a disk\nof mine")).message == (
         "No space left on device [a disk of mine] (PGR-DISK-FULL) HINT: free some space, then run it again"
     )
@@ -83,7 +83,7 @@ def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_prefect_server_that_goes_away_is_a_sentence() -> None:
-    """It can go away during a run; forty lines of its client's traceback would hide that."""
+    """Losing the Prefect server during a run is one sentence, not hidden in forty lines of traceback."""
 
     @with_final_state
     def run() -> Outcome[int]:

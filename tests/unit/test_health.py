@@ -44,7 +44,7 @@ def test_a_start_has_grace(due: Schedule, age: timedelta) -> None:
 
 
 def test_what_is_overdue() -> None:
-    """After two intervals; the sentence says how old the backup is and how often they should run."""
+    """Backups are overdue after two intervals; the sentence says how old the newest is, and how often they run."""
     assert overdue(NOW - timedelta(hours=2), HOURLY, LONG_AGO, NOW) == ""
     late = overdue(NOW - timedelta(hours=2, seconds=1), HOURLY, LONG_AGO, NOW)
     assert late == "the newest backup is 2 h old, and one is due every 60 min"
@@ -60,7 +60,7 @@ def test_half_a_backup_is_no_backup() -> None:
 
 
 def test_the_document_says_what_is_wrong() -> None:
-    """All reasons at once, each part also by itself."""
+    """The health document has all reasons at once, and each part by itself."""
     sick = Health({"database": "Cannot connect to database", "storage": "ok", "backups": "late"}, None)
     assert not sick.good
     assert sick.document() == {

@@ -31,12 +31,12 @@ def of(backup: Backup, database: Database) -> Backup:
     [(SHOP, True), (UNKNOWN, True), (replace(SHOP, oid=9), True), (ELSEWHERE, False), (BIG, False)],
 )
 def test_which_database_is_the_same(other: Database, same: bool) -> None:
-    """Name and server identify it; 1.0's manifests have only the name, and a restore changes the OID."""
+    """Name and server identify a database; 1.0's manifests have only the name, and a restore changes the OID."""
     assert SHOP.is_same(other) is other.is_same(SHOP) is same
 
 
 def test_what_may_have_moved() -> None:
-    """The same name on another server, or the same OID under another name on the same server."""
+    """A database may have moved if its name is on another server, or its OID has another name on the same server."""
     assert SHOP.may_be(ELSEWHERE)
     assert SHOP.may_be(replace(SHOP, name="old"))
     assert not SHOP.may_be(BIG)
@@ -120,7 +120,7 @@ def test_mixing_databases_changes_nothing(mixed: list[tuple[Backup, Database]], 
 
 @given(CATALOGS)
 def test_what_counts_for_one(mixed: list[tuple[Backup, Database]]) -> None:
-    """Only its own; an object without a manifest could be anybody's, so it counts only without other databases."""
+    """A database owns only its own backups, and those without a manifest only while no other database is there."""
     backups = [of(b, d) for b, d in mixed]
     stranger = replace(of(backups[0], SHOP) if backups else _one(), name="backup_20200101_000000", has_manifest=False,
                        origin=None)  # fmt: skip

@@ -71,7 +71,7 @@ def test_every_line_has_its_time() -> None:
 
 
 def test_a_fault_is_said_once() -> None:
-    """The task logs it; its flow gets the same error and doesn't log it again."""
+    """A task logs its error; the flow gets the same error and doesn't log it again."""
     error = StorageDenied("here")
     assert (
         written(logging.ERROR, "Task run failed with exception: %r - Retries are exhausted", error, error=error) != []
@@ -80,7 +80,7 @@ def test_a_fault_is_said_once() -> None:
 
 
 def test_an_attempt_that_is_repeated_is_a_warning() -> None:
-    """What can still succeed is not an error."""
+    """A failed attempt that will be retried is a warning, because it can still succeed."""
     message = "Task run failed with exception: %r - Retry %s/%s will start %s second(s) from now"
     assert written(logging.ERROR, message, StorageDenied("here"), 1, 3, 5) == [
         f"{STAMP} WARNING: Access Denied [here]; trying again"
@@ -88,7 +88,7 @@ def test_an_attempt_that_is_repeated_is_a_warning() -> None:
 
 
 def test_a_busy_history_is_a_line_and_no_traceback() -> None:
-    """Prefect's server retries, so there is nothing to do."""
+    """A busy history database is one warning: Prefect's server retries, so there is nothing to do."""
     busy = sqlite3.OperationalError("database is locked")
     name = "prefect.server.services.task_run_recorder"
     assert written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) == [
@@ -97,7 +97,7 @@ def test_a_busy_history_is_a_line_and_no_traceback() -> None:
 
 
 def test_a_run_that_was_told_to_stop_says_so_once() -> None:
-    """Prefect reports it as a crash, for both the task and the flow."""
+    """A stopped run logs one warning, although Prefect reports a crash for both the task and the flow."""
     message = "Crash detected! Execution was aborted by a termination signal."
     assert written(logging.ERROR, message, name="prefect.task_runs") == []
     assert written(logging.ERROR, message, name="prefect.flow_runs") == [
@@ -194,7 +194,7 @@ asyncio.run(APILogWorker._handle_batch(SimpleNamespace(_client=Away()), [{}]))
 
 
 def test_lines_that_the_server_does_not_take(tmp_path: Path) -> None:
-    """They are already on the console, so nothing without time and level is printed about the failed upload."""
+    """Lines that fail to upload are already on the console: no complaint without time and level is added."""
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", UNSENT], env=environ, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
@@ -208,7 +208,7 @@ def test_lines_of_a_command_look_the_same() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
-    """The service continues without its history, and logs it with a single level."""
+    """With an unwritable folder the service continues without its history, and logs it with a single level."""
     environ = {"PREFECT_HOME": "/proc/nowhere", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "SERVE_FLOWS": "prune",
                "S3_ENDPOINT": "http://s3", "S3_BUCKET": "backups", "S3_ACCESS_KEY_ID": "a", "S3_SECRET_ACCESS_KEY": "b"}  # fmt: skip
     command = [sys.executable, "-c", "from flows.service.environment import prepare; prepare()"]
@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:
-    """It is logged line by line, although Typer would print it bare; the command fails."""
+    """An unexpected error is logged line by line, although Typer would print it bare; the command fails."""
     program = "from unittest import mock; from flows import cli; mock.patch.object(cli, 'app', lambda: 1 // 0).start(); cli.main()"
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
@@ -230,5 +230,5 @@ def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:
 
 
 def test_a_faulty_call_of_a_library_is_written_as_it_is() -> None:
-    """Too few arguments for a format string are no reason to end a run."""
+    """A library's log call with too few arguments must not end a run."""
     assert written(logging.WARNING, "%d of %d done", 1) == [f"{STAMP} WARNING: %d of %d done (1,)"]

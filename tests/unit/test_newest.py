@@ -38,7 +38,7 @@ AHEAD = st.integers(1, 10**9).map(lambda s: backup(-CLOCKS_DIFFER - timedelta(se
 
 @given(BACKUPS, AHEAD)
 def test_one_from_the_future_changes_nothing(backups: list[Backup], ahead: Backup) -> None:
-    """Whatever its name, the newest backup without it is still the newest with it."""
+    """A backup from the future never replaces the newest one, whatever its name."""
     before = newest(backups, NOW)
     if before and before not in from_future(backups, NOW):
         assert newest([*backups, ahead], NOW) == before
@@ -89,7 +89,7 @@ def test_no_age_is_negative(started: timedelta) -> None:
 
 
 def test_metrics_count_what_is_from_the_future() -> None:
-    """Alerts can use the count, and a drill dated in the future doesn't hide that drills have stopped."""
+    """Metrics count backups from the future, and a drill dated in the future doesn't hide that drills have stopped."""
     ahead = backup(timedelta(days=-365))
     drilled = report(ahead.name).model_copy(update={"started_at": NOW + timedelta(days=365)})
     found = values(exposition("shop", Stock(readable=True, backups=(ahead,), report=drilled), {}, {}, NOW))
@@ -100,7 +100,7 @@ def test_metrics_count_what_is_from_the_future() -> None:
 
 
 def test_health_says_it() -> None:
-    """It is a warning, not unhealthy: that would restart a container forever."""
+    """Backups from the future are a warning, not unhealthy: that would restart a container forever."""
     found = Health({"storage": "ok"}, NOW, ["1 of 2 backups are named for the future"])
     assert found.good
     assert found.document()["warnings"] == ["1 of 2 backups are named for the future"]

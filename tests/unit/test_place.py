@@ -152,7 +152,7 @@ def test_nothing_at_all_is_installed() -> None:
 
 
 def test_a_place_says_itself(folders: dict[bool, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no user and password; the programs used are the installed ones."""
+    """A place's description has no user and password; the programs used are the installed ones."""
     monkeypatch.setattr(tasks.engine.drill.place, "installed_clients", lambda: clients_of(folders, (17, 2, True)))
     assert str(choose_place(plan(), 0)) == "a throwaway server, PostgreSQL 17.2"
     assert str(choose_place(plan("auto", OWN, OTHER), 0)) == "drills:5432/postgres"
@@ -171,7 +171,7 @@ def backup(*, foreign: bool) -> Backup:
     ("sixteen", "16.6", 0),
 ])  # fmt: skip
 def test_the_version_of_our_own_backups(server: str, client: str, expected: int) -> None:
-    """The manifest says it; a pg_dump newer than its server may write what only a server as new as itself can read."""
+    """The manifest says the version; a pg_dump newer than its server may need a server as new as pg_dump."""
     document = manifest(server_version=server, client_version=client).encode()
     assert version_of(Repository(bucket(document=document)), backup(foreign=False)) == expected
 
@@ -184,7 +184,7 @@ HEADER = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version
 ])  # fmt: skip
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_version_of_foreign_backups(server: str, client: str, expected: int, members: int) -> None:
-    """The first lines of a dump say it, in one gzip member or several."""
+    """The first lines of a dump say its version, in one gzip member or several."""
     rest = b"".join(gzip.compress(b"-- Dumped by pg_dump version 99\n") for _ in range(members - 1))
     data = gzip.compress(HEADER.format(server, client).encode()) + rest
     assert version_of(Repository(bucket(data)), backup(foreign=True)) == expected
@@ -200,7 +200,7 @@ def test_the_version_stands_in_the_part_that_is_read() -> None:
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress))
 def test_rubbish_has_no_version(data: bytes) -> None:
-    """Damage is reported when the object is read; here it merely means an unknown version."""
+    """A damaged object has an unknown version; the damage is reported when it is read."""
     assert version_of(Repository(bucket(data)), backup(foreign=True)) == 0
     assert version_of(Repository(bucket(document=data)), backup(foreign=False)) == 0
 

@@ -30,7 +30,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_program_may_clear_up(tmp_path: Path) -> None:
-    """Killed at once, initdb would leave shared memory behind."""
+    """An interrupted program gets time to clean up: killed at once, initdb would leave shared memory behind."""
     with pytest.raises(KeyboardInterrupt):
         process.run(["sh", "-c", PATIENT], {"PATH": os.environ["PATH"]}, cwd=tmp_path)
     assert (tmp_path / "cleared").exists()

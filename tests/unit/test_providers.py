@@ -95,7 +95,7 @@ def test_memory_is_bounded(provider: Provider, size: int, monkeypatch: pytest.Mo
 
 
 def test_small_objects_have_small_parts() -> None:
-    """Memory isn't spent on parts larger than needed."""
+    """Small objects have small parts, so no memory is wasted."""
     assert part_size_bytes(OTHER, 0) == part_size_bytes(OTHER, 40_000 * MIB) == 8 * MIB
     assert part_size_bytes(OTHER, 40_001 * MIB) == 9 * MIB
     assert part_size_bytes(provider_of("https://s3.fr-par.scw.cloud"), 40_000 * MIB) == 80 * MIB
@@ -163,7 +163,7 @@ def warnings(provider: Provider, **settings: str) -> list[Finding]:
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.key)
 def test_check_says_which_provider_it_is(provider: Provider) -> None:
-    """It names the provider and the region, warns of kept versions, and warns of nothing when nothing is wrong."""
+    """`check` names the provider and the region, warns of kept versions, and has no warnings when nothing is wrong."""
     storage = storage_of(provider)
     first = next(check_provider(storage))
     assert (first.name, first.result, first.text) == ("provider", "ok", f"{provider.name}, region {storage.region}")
@@ -171,7 +171,7 @@ def test_check_says_which_provider_it_is(provider: Provider) -> None:
 
 
 def test_check_warns_of_settings_that_contradict_each_other() -> None:
-    """A region or provider that differs from the endpoint's, and a bucket named twice."""
+    """`check` warns of a region or provider that differs from the endpoint's, and of a bucket named twice."""
     aws, r2 = provider_of("https://s3.amazonaws.com"), provider_of("https://a.r2.cloudflarestorage.com")
     wrong = warnings(aws, region="us-east-1")
     assert [found.text for found in wrong] == ["S3_REGION is us-east-1, but the endpoint is that of eu-central-1"]

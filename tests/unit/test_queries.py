@@ -110,7 +110,7 @@ def test_comments_inside_are_left_out() -> None:
 
 
 def test_a_query_has_its_name_and_expectation() -> None:
-    """From the comment lines before it, in any case and spacing, mixed with other comments."""
+    """A query's name and expectation are the comments before it, in any case and spacing, mixed with others."""
     text = (
         "\ufeff/* a file */\n  --NAME :  books   have authors \n-- about: nothing\r\n---Expect:>=  3\n-- end\nSELECT 1;"
     )
@@ -142,7 +142,7 @@ def test_quoted_text_comes_back(text: str) -> None:
 
 
 def test_a_query_without_a_name_is_called_by_its_text() -> None:
-    """On one line, shortened and without comments."""
+    """An unnamed query is named by its text, on one line, shortened and without comments."""
     assert one("SELECT  1,\n\t2 -- two\n").name == "SELECT 1, 2"
     long = one("SELECT " + ", ".join(map(str, range(100)))).name
     assert (len(long), long[:16], long[-1]) == (60, "SELECT 0, 1, 2, ", "…")
@@ -191,7 +191,7 @@ def test_names_stay_distinct() -> None:
     ],
 )
 def test_what_writes_or_cannot_be_read_is_refused(text: str, reason: str) -> None:
-    """Refused before it runs, with the reason and the query's name."""
+    """A query that writes or can't be read is refused before it runs, with the reason and its name."""
     (message,) = faults(f"-- name: the query\n{text}")
     assert message.startswith(f"A query is refused: {reason}")
     assert message.endswith("[the query]")
@@ -201,12 +201,12 @@ def test_what_writes_or_cannot_be_read_is_refused(text: str, reason: str) -> Non
     "text", ["SELECT 1\n-- expect: > 0", "SELECT 1 -- expect: > 0\n;", "SELECT 1\n-- expect: > 0\nSELECT 2;"]
 )
 def test_an_expectation_that_a_missing_semicolon_swallows_is_told(text: str) -> None:
-    """As a plain comment it would be ignored, and a drill would be PROVEN without the expectation."""
+    """An expectation after its query is an error: taken for a plain comment, it would be ignored by a PROVEN drill."""
     assert "A name or an expectation stands behind a query [expect: > 0]" in faults(text)
 
 
 def test_every_fault_is_said_at_once() -> None:
-    """One round of fixes is enough, and nothing is quoted at length."""
+    """All problems are reported together, for one round of fixes, and nothing is quoted at length."""
     found = faults(
         "-- name: first\n-- expect: many\nSELECT 1; -- expect: > 1\nSELECT 2;\n-- expect: > 0\n-- expect: < 5\nSELECT 3;"
         f"DROP TABLE {'x' * 500};\n-- expect: = 1"
@@ -271,7 +271,7 @@ def test_what_meets_an_expectation(expectation: str, met: list[object], not_met:
 
 
 def test_answers_without_a_first_value() -> None:
-    """No rows, rows without columns, and a value that comes after NULLs."""
+    """Expectations handle no rows, rows without columns, and a value that comes after NULLs."""
     kinds = ["> 0", "= x", "!= x", "true", "false", "not empty", "rows > 0"]
     for found in (NOTHING, Answer(0, None, filled=False)):
         assert [k for k in kinds if meets(read_expectation(k), found)] == []
@@ -298,7 +298,7 @@ def test_any_value_can_be_compared(sign: str, number: int, value: object) -> Non
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """The named file, or test-queries.sql if it exists, or none."""
+    """The named file is read, else test-queries.sql if it exists, else none."""
     assert load_queries(None, tmp_path) == []
     (tmp_path / "test-queries.sql").write_bytes(b"\xef\xbb\xbfSELECT 1;\r\n")
     (tmp_path / "other.sql").write_text("-- expect: empty\nSELECT 'ä'", encoding="utf-8")
@@ -320,7 +320,7 @@ def test_the_working_directory_is_looked_in(tmp_path: Path, monkeypatch: pytest.
     [(None, "No such file or directory"), (b"SELECT '\xe4'", "it is not UTF-8"), (b" " * (1024 * 1024 + 1), "it is larger than 1 MiB")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read(content: bytes | None, reason: str, tmp_path: Path) -> None:
-    """The variable, the file and the reason are named, with what to do."""
+    """The error names the variable, the file and the reason, with what to do."""
     if content is not None:
         (tmp_path / "q.sql").write_bytes(content)
     with pytest.raises(ConfigurationError) as raised:
@@ -333,7 +333,7 @@ def test_a_file_that_cannot_be_read(content: bytes | None, reason: str, tmp_path
 
 
 def test_the_largest_file_is_read(tmp_path: Path) -> None:
-    """1 MiB is not too much, and a UTF-16 file is named as such."""
+    """A file of 1 MiB is not too large, and a UTF-16 file is reported as such."""
     (tmp_path / "test-queries.sql").write_bytes(b"SELECT 1".ljust(1024 * 1024))
     assert load_queries(None, tmp_path) == [Query("SELECT 1", "SELECT 1")]
     assert faults("S\0E\0L\0") == ["The queries hold a NUL character"]

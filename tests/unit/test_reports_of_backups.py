@@ -57,7 +57,7 @@ def backups(count: int) -> list[Backup]:
 
 
 def test_a_backup_is_compared_with_the_one_before() -> None:
-    """Size, rows and tables with their change; the first backup says that there is nothing to compare with."""
+    """Size, rows and tables are shown with their change; the first backup says that it has no predecessor."""
     before = manifest(rows=800, object_bytes=5 << 20, name="backup_20261120_030000")
     text = backup_markdown("default", REPOSITORY, manifest(), before, 2.0)
     assert "| object | 4.0M | 5.0M | ↘ -20.0 % |" in text
@@ -68,7 +68,7 @@ def test_a_backup_is_compared_with_the_one_before() -> None:
 
 
 def test_how_to_restore_by_hand() -> None:
-    """Shell commands to paste, without secrets."""
+    """The report has shell commands to paste, without secrets."""
     text = backup_markdown("orders-eu", REPOSITORY, manifest(), None, 2.0)
     assert 'pg-roundtrip restore backup_20261121_030000 --to "$TARGET_URL" --plan orders-eu\n' in text
     assert "aws s3 cp --endpoint-url https://s3.example.com" in text
@@ -79,7 +79,7 @@ def test_how_to_restore_by_hand() -> None:
 
 
 def test_the_tables_of_a_backup() -> None:
-    """The largest of many; names can't break the table."""
+    """The report has only the largest of many tables, and names can't break its layout."""
     text = backup_markdown("default", REPOSITORY, manifest(40), None, 2.0)
     rows = [line for line in text.splitlines() if line.startswith("| public.")]
     assert len(rows) == 25
@@ -88,7 +88,7 @@ def test_the_tables_of_a_backup() -> None:
 
 
 def test_the_catalog_is_bounded_and_newest_first() -> None:
-    """500 rows at most, with the number left out; what wasn't looked into isn't guessed."""
+    """The catalog has at most 500 rows and says how many are left out; what wasn't looked into isn't guessed."""
     all_of_them = backups(600)
     entries: dict[str, dict[str, object]] = {b.name: {"rows": 7, "verdict": None} for b in all_of_them[-50:]}
     entries[all_of_them[-1].name]["verdict"] = "FAILED"
@@ -203,7 +203,7 @@ def test_progress_is_an_estimate_until_it_is_done(api: Api, monkeypatch: pytest.
 
 
 def test_progress_that_ends_with_an_error_is_not_done(api: Api) -> None:
-    """An aborted step says so, and the error is passed on."""
+    """The progress of an aborted step says so, and the error is passed on."""
 
     def fail(restore: RestoreProgress) -> None:
         with restore:
@@ -236,7 +236,7 @@ def test_progress_never_waits_for_prefect(api: Api, monkeypatch: pytest.MonkeyPa
 def test_progress_that_cannot_be_shown_is_a_warning(
     api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step continues without it."""
+    """A step continues without its progress when that can't be shown."""
 
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("http://user:secret@prefect/api")

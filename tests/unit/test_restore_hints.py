@@ -32,7 +32,7 @@ def refused(*lines: str) -> RestoreFailed:
     ],
 )
 def test_a_function_that_relies_on_search_path(code: str, context: str, function: str) -> None:
-    """Its name is in the sentence and in the hint, which names the cause."""
+    """The function is named in the sentence and in the hint, which names the cause."""
     error = refused(
         f"psql:<stdin>:7: ERROR:  {code}: nothing there", "QUERY:  SELECT 'a secret'", f"CONTEXT:  {context}",
         'COPY article, line 1, column title: "a secret"', "LOCATION:  ParseFuncOrColumn, parse_func.c:629",

@@ -213,7 +213,7 @@ def recommended() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("set_to", "number"), recommended())
 def test_the_policies_that_are_recommended(set_to: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is a valid configuration, and keeps as many backups as the table says once all its rules are filled."""
+    """Each documented policy is a valid configuration, and eventually keeps as many backups as the table says."""
     for name, value in re.findall(r"([A-Z_]+)=(\d+)", set_to):
         monkeypatch.setenv(name, value)
     settings = load_settings(frozenset())

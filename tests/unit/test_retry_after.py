@@ -33,7 +33,7 @@ DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
     ],
 )
 def test_the_wait(status: int, headers: Mapping[str, str], attempts: int, least: float, most: float) -> None:
-    """As long as requested, up to a minute, plus jitter; otherwise growing with each attempt."""
+    """Wait as long as requested, up to a minute, plus jitter; otherwise longer with each attempt."""
     waits = [seconds_to_wait(status, headers, attempts) for _ in range(50)]
     assert all(wait is not None and least <= wait <= most for wait in waits), waits
     assert len(set(waits)) > 1, "all clients would come back at once"

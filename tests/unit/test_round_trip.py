@@ -70,7 +70,7 @@ def test_one_version_words_one_thing_in_one_way() -> None:
     ids=["pg_dump", "server"],
 )
 def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], restored: tuple[str, str]) -> None:
-    """A difference can't be judged then: it is shown as a warning, and doesn't fail the backup."""
+    """A difference between minor versions can't be judged: it is shown as a warning, and doesn't fail the backup."""
     before = scanned(stored[0], TABLE, INDEX, server=stored[1])
     after = scanned(restored[0], TABLE, INDEX.replace("(a)", "(a int4_ops)"), server=restored[1])
     checks = compared(before, after)
@@ -81,14 +81,14 @@ def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], re
 
 @pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
 def test_what_is_not_there_is_missing_in_every_version(restored: str) -> None:
-    """No version leaves an index out."""
+    """A missing index is found across all versions: none leaves it out."""
     checks = compared(scanned("16.4", TABLE, INDEX), scanned(restored, TABLE))
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
     assert "not restored: CREATE INDEX i ON public.t" in checks[checklist.INDEXES].evidence
 
 
 def test_another_major_version_is_asked_only_whether_it_is_there() -> None:
-    """Only presence is compared, and the report says how many were worded differently."""
+    """Across major versions only presence is compared, and the report says how many were worded differently."""
     checks = compared(scanned("15.4", FUNCTION.format(1)), scanned("18.1", FUNCTION.format("1 AS one")))
     assert found(checks) == {}
     assert "1 of them are worded differently by pg_dump 15.4 and pg_dump 18.1" in checks[checklist.SCHEMA].evidence
@@ -96,7 +96,7 @@ def test_another_major_version_is_asked_only_whether_it_is_there() -> None:
 
 @pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
 def test_what_the_manifest_says_is_compared_whatever_the_versions(restored: str) -> None:
-    """The object isn't what was dumped, even though it restores faithfully."""
+    """An object that differs from its manifest is found even though it restores faithfully."""
     manifest = manifest_of(scanned("16.4", TABLE, INDEX))
     checks = compared(scanned("16.4", TABLE), scanned(restored, TABLE), manifest)
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}

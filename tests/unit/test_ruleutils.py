@@ -19,7 +19,7 @@ from tasks.engine.dump.ruleutils import even_out
     ("SELECT CASE WHEN a THEN 'x'::text ELSE ( SELECT 'x'::text) END AS text", "SELECT CASE WHEN a THEN 'x'::text ELSE ( SELECT 'x'::text) END"),
 ])  # fmt: skip
 def test_two_ways_of_one_expression(before: str, after: str) -> None:
-    """Nested lists, casts of arrays, and names that a cast gives."""
+    """Nested lists, casts of arrays, and names that a cast gives don't make expressions different."""
     assert even_out(before.encode()) == even_out(after.encode())
 
 

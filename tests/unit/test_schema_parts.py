@@ -245,7 +245,7 @@ def test_statements_of_one_title_are_counted() -> None:
 
 
 def test_a_column_without_nulls_may_be_said_in_two_places() -> None:
-    """What PostgreSQL 18 moved into CREATE TABLE isn't missing just because it used to be a separate statement."""
+    """NOT NULL that PostgreSQL 18 moved into CREATE TABLE isn't missing because it used to be a separate statement."""
     alter = "ALTER TABLE ONLY s.t ALTER COLUMN {} SET NOT NULL;"
     old = schema("CREATE TABLE s.t (\n)\nINHERITS (s.p);", alter.format("a"), alter.format('"b c"'))
     new = schema('CREATE TABLE s.t (\n    NOT NULL a,\n    CONSTRAINT n NOT NULL "b c"\n)\nINHERITS (s.p);')

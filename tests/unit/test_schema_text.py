@@ -26,7 +26,7 @@ def normal(*statements: bytes) -> list[bytes]:
 
 
 def test_a_cast_array_is_written_in_one_way() -> None:
-    """The server prints the same condition differently once it was restored from its own text."""
+    """A condition printed differently after being restored from its own text is the same condition."""
     first = b"CHECK (((a)::text = ANY ((ARRAY['x'::character varying, 'it''s; (b)'::character varying])::text[])))"
     again = (
         b"CHECK (((a)::text = ANY (ARRAY[('x'::character varying)::text, ('it''s; (b)'::character varying)::text])))"
@@ -53,7 +53,7 @@ def test_other_arrays_stay_other(one: bytes, other: bytes) -> None:
 
 
 def test_the_alias_of_a_literal_in_an_atomic_body() -> None:
-    """An unnamed literal gets the name of its cast when its body is parsed again."""
+    """A name that a literal got from its cast is ignored: PostgreSQL adds it when the body is parsed again."""
     body = b"CREATE FUNCTION f() RETURNS record BEGIN ATOMIC SELECT 'a;b'::text%s, 2%s;END;"
     assert normal(body % (b' AS "text"', b"")) == normal(body % (b"", b""))
     assert normal(body % (b" AS text", b"")) == normal(body % (b"", b""))
@@ -78,7 +78,7 @@ def test_a_session_is_no_schema(statement: bytes) -> None:
 
 
 def test_a_policy_is_for_the_same_roles_in_any_order() -> None:
-    """pg_dump lists them in the order in which the server created them; only the names count."""
+    """The order of a policy's roles doesn't matter: pg_dump lists them in order of creation."""
     one = b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO zoe, \"a, b\" USING ((owner = 'zoe, amy'::text));"
     other = (
         b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO \"a, b\", zoe USING ((owner = 'zoe, amy'::text));"
@@ -220,5 +220,5 @@ def test_digests_have_one_form() -> None:
     ],
 )  # fmt: skip
 def test_a_servers_count_of_a_columns_versions_is_no_part_of_the_schema(statement: bytes, kept: bytes | None) -> None:
-    """Each server sets its own, so a faithful restore has other values."""
+    """Each server sets its own attribute version counts, so a faithful restore has other values."""
     assert SchemaNormaliser().normalise(statement) == kept

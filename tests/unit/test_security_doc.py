@@ -56,7 +56,7 @@ def test_rights_on_objects_are_on_objects() -> None:
 
 
 def test_the_providers_page_says_the_same() -> None:
-    """Its policy for Amazon allows the same as ours for a single container."""
+    """The Amazon policy on the providers page allows the same as ours for a single container."""
     (there,) = policies((ROOT / "docs" / "providers.md").read_text())
     assert actions(there) == actions(policies(DOCUMENT)[0])
 

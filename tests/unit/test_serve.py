@@ -42,7 +42,7 @@ def said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> l
 def test_a_schedule_is_said_in_place_of_an_interval(
     configured: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It includes the time zone: three o'clock isn't the same everywhere."""
+    """A schedule is shown with its time zone: three o'clock isn't the same everywhere."""
     usual = said_at_the_start(configured(), caplog)
     assert {"Backup interval: 3600s", "Verify interval: 86400s", "Backup retention: 7 days"} <= {*usual}
     chosen = said_at_the_start(configured(BACKUP_SCHEDULE="0 3 * * *", TZ="Europe/Berlin"), caplog)
@@ -85,7 +85,7 @@ def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list
 def test_metrics_are_there_when_they_are_asked_for(
     configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are off by default; when enabled, they are on the service's port, or alone on a separate one."""
+    """Metrics are off by default; when enabled, they are on the service's port, or alone on a separate one."""
     assert pages(configured(), monkeypatch) == {8080: ["/health"]}
     wanted = {"METRICS_ENABLED": "true"}
     assert pages(configured(**wanted), monkeypatch) == {8080: ["/health", "/metrics"], 9090: ["/metrics"]}

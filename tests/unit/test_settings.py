@@ -199,7 +199,7 @@ def test_a_backups_name_is_exact(environment: pytest.MonkeyPatch, value: str) ->
     ["ftp://host", "https://", "https://key:secret@host", "https://host:port", "https://host:0", "https://[::1"],
 )
 def test_an_endpoint_is_an_address_without_keys(environment: pytest.MonkeyPatch, value: str) -> None:
-    """Keys in the endpoint would be shown wherever it is shown."""
+    """Keys in an endpoint are refused, because they would be shown wherever it is shown."""
     environment.setenv("S3_ENDPOINT", value)
     assert faults() == ["Invalid S3_ENDPOINT format"]
 
@@ -217,7 +217,7 @@ def test_what_a_command_does_not_need_may_be_missing() -> None:
 
 @pytest.mark.parametrize("target", ["database", "sandbox", "auto"])
 def test_only_a_drill_on_a_database_server_needs_one(environment: pytest.MonkeyPatch, target: str) -> None:
-    """A sandbox needs nothing from production."""
+    """A sandbox drill needs no database settings: it needs nothing from production."""
     environment.delenv("DATABASE_URL")
     environment.setenv("VERIFY_TARGET", target)
     needs: frozenset[Need] = frozenset({"drill", "storage"})

@@ -95,7 +95,7 @@ def said(*lines: str, timed_out: bool = False) -> Any:
     ],
 )  # fmt: skip
 def test_the_code_that_psql_stopped_at(lines: list[str], code: str) -> None:
-    """Warnings precede it, and rows may be quoted after it."""
+    """The last error's code is used: warnings precede it, and rows may be quoted after it."""
     error = said(*lines)
     assert isinstance(error, RestoreFailed)
     assert error.sqlstate == code

@@ -30,7 +30,7 @@ def unseen_in(text: str) -> set[str]:
 
 @pytest.mark.parametrize("character", UNSEEN, ids=ascii)
 def test_what_cannot_be_seen_is_shown(character: str) -> None:
-    """Each is shown as an escape, and escaping twice changes nothing."""
+    """Every invisible character is shown as an escape, and escaping twice changes nothing."""
     shown = visible(f"a{character}b")
     assert shown == "a" + ascii(character)[1:-1] + "b"
     assert visible(shown) == shown
@@ -97,7 +97,7 @@ def test_json_keeps_its_meaning() -> None:
 
 
 def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Artifacts keep only their line breaks unescaped, wherever on a page the name occurs."""
+    """Artifacts keep only their own line breaks, wherever on a page the name occurs."""
     seen: dict[str, str] = {}
     monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", lambda **given: seen.update(given))
     publish.publish("drill", "default", FORGED + EVIL, f"# {EVIL}\n\ntext")
@@ -107,7 +107,7 @@ def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_in_the_history() -> None:
-    """The UI and `prefect flow-run ls` show a run's final message, the latter at a terminal."""
+    """A run's final message is safe in the UI, and in `prefect flow-run ls` at a terminal."""
     good: Any = with_final_state(lambda: Outcome("backup", "default", EVIL, 1))()
 
     def refused() -> Outcome[int]:

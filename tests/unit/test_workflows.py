@@ -98,7 +98,7 @@ def test_a_release_is_tested_and_says_where_it_comes_from() -> None:
 
 
 def test_the_notes_of_a_release_are_those_of_the_changelog(tmp_path: Path) -> None:
-    """The complete section of that version, and nothing else."""
+    """The notes are the complete section of that version, and nothing else."""
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     log = tmp_path / "CHANGELOG.md"
     log.write_text(
