@@ -73,7 +73,7 @@ class Aftermath:
         for server, before in self._databases:
             assert databases_of(server) - before == set(), "scratch databases were left behind"
         assert sorted(self.folder.iterdir()) == []
-        await_that(lambda: not set(_children()) - self._children, "child processes go")
+        await_that(lambda: not set(_children()) - self._children, "child processes exit")
 
 
 def exit_status(ran: Ran) -> int:

@@ -57,7 +57,7 @@ PARTS = st.one_of(
 Dumps = dict[str, bytes]
 # A real dump takes tens of milliseconds.
 sparsely = settings(fuzzed, max_examples=fuzzed.max_examples // 12)
-EVERY = sparsely.max_examples // 5  # cut at every so many lines
+EVERY = sparsely.max_examples // 5  # lines to cut at
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable the guard on statements, which would refuse those that a test injects into a backup."""
+    """Disable the guard on statements: those that a test injects into a backup simulate what a server does."""
     monkeypatch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
     monkeypatch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
 

@@ -225,7 +225,7 @@ def test_only_the_newest_missed_slot_runs(
 
     deployment = asyncio.run(deploy(2))
     eventually(lambda: len(due(runs_of(deployment))) >= 4)
-    asyncio.run(deploy(86400))  # slots due by now stay; later ones are removed
+    asyncio.run(deploy(86400))  # keeps the slots due by now, removes the later ones
     missed = due(runs_of(deployment))
     workplace.start_worker()
     eventually(lambda: all(run.state and run.state.is_final() for run in due(runs_of(deployment))), timeout_s=300)

@@ -88,7 +88,7 @@ def test_a_plan_says_when_its_flows_run() -> None:
 @pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin", "Asia/Tokyo"])
 @pytest.mark.parametrize("due", [{"schedule": "0 3 * * *"}, {"interval_s": 3600}], ids=["cron", "interval"])
 def test_the_server_finds_the_slots_of_a_schedule(due: dict[str, Any], timezone: str) -> None:
-    """Prefect can compute every schedule: if not, it only logs an error, and nothing ever runs though all looks well."""
+    """Prefect can compute every schedule: otherwise it only logs an error, and nothing runs though all looks well."""
     (schedule,) = (s.schedule for s in made(**due, timezone=timezone)["backup"].schedules or ())
     theirs = getattr(of_the_server, type(schedule).__name__).model_validate(schedule, from_attributes=True)
     now = utc_now()

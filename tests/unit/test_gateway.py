@@ -105,7 +105,7 @@ def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_files_left_is_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let asyncio accept one connection at a time, while the system's backlog keeps its length."""
+    """Running out of files logs no flood: asyncio accepts one connection at a time; the backlog keeps its length."""
     seen: list[int] = []
 
     async def look() -> None:

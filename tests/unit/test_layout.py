@@ -126,7 +126,7 @@ def test_the_measure_measures() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
-    """Every module begins with a docstring."""
+    """Every module begins with a docstring that gives its reason."""
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
