@@ -16,12 +16,12 @@ from tests.bench.stage import Stage
 _MB = 1_000_000
 _HEADINGS = ("what", "wall s", "min to max", "x floor", "speed-up", "object bytes", "size", "peak MB", "engine MB")
 _NOTES = f"""\
-wall s     the median; of ours the step itself, without the start of Python and Prefect (with it: process_seconds in --json)
+wall s     the median; for ours only the step, without starting Python and Prefect (with it: process_seconds in --json)
 x floor    the time as a multiple of `{FLOOR}`
-speed-up   how many times as fast as `{AWS}`; of restores: as the usual way
-size       the object's, as a part of the one that `{AWS}` stores
+speed-up   how many times as fast as `{AWS}`; for restores, as the usual way
+size       the object's size relative to the one that `{AWS}` stores
 peak MB    the largest sum of proportional set sizes of all its processes, the interpreter and Prefect's modules included
-engine MB  the most that our process held beyond what it held after its imports"""
+engine MB  our process's peak beyond what it held after its imports"""
 
 
 @dataclass(frozen=True)

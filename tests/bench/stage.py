@@ -74,7 +74,7 @@ class Stage:
         """Raise BenchFailed unless all rows came back: a fast restore of half a database is not a result."""
         rows = count_rows(self.restored)
         if rows != self.rows:
-            raise BenchFailed(f"{name}: {rows} rows came back of {self.rows}")
+            raise BenchFailed(f"{name}: restored {rows} of {self.rows} rows")
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def choose_client(major: int | None) -> Client:
     if not servers:
         raise BenchFailed("no PostgreSQL server is installed; `make setup-dev` installs some")
     if major is not None and major not in servers:
-        raise BenchFailed(f"PostgreSQL {major} is not installed; these are: {sorted(servers)}")
+        raise BenchFailed(f"PostgreSQL {major} is not installed; installed are: {sorted(servers)}")
     return servers[major or (USUAL_MAJOR if USUAL_MAJOR in servers else max(servers))]
 
 

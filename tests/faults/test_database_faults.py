@@ -184,7 +184,7 @@ def test_server_that_falls_silent(
     network.stall_after_down = 10 * MIB
 
     def mend() -> None:
-        await_that(lambda: retries(caplog), "it is noticed")
+        await_that(lambda: retries(caplog), "a retry is logged")
         network.resume()
 
     mending = threading.Thread(target=mend)
@@ -199,7 +199,7 @@ def test_network_that_is_gone_without_a_word(big: Server, network: Proxy, client
     """pg_dump sends keepalives to a silent server every minute; the system defaults would wait two hours."""
     network.stall_after_down = MIB // 4  # less than the pipe behind pg_dump holds
     with dump.running_dump(at(big, network.port), clients[16]):
-        await_that(lambda: network.stalled, "the dump is in its middle")
+        await_that(lambda: network.stalled, "the dump is under way")
         timers = [timer for timer in keepalive_timers(network.port) if timer]
     assert timers
     assert max(timers) <= 60

@@ -75,7 +75,7 @@ class Stage:
         if children_file(journal).exists():
             for pid in map(int, children_file(journal).read_text().split()):
                 await_that(lambda pid=pid: ended(pid), f"child {pid} ends")  # type: ignore[misc]
-        await_that(lambda: not asked(self.superuser, BUSY), "the server is rid of us")
+        await_that(lambda: not asked(self.superuser, BUSY), "the server has ended our sessions")
 
     def clear(self) -> None:
         """Remove what the last run made, so that every step starts from the same state."""

@@ -128,7 +128,7 @@ def test_a_dump_that_dies_in_the_middle_leaves_nothing(
         dump_and(lambda: murder(big), big, storage, clients[16])
     assert raised.value.transient
     assert_nothing_is_left(storage)
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_a_dump_that_dies_once_is_tried_again(
@@ -166,7 +166,7 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
     assert command.wait(10) != 0
     assert [child for child in children if child.is_running()] == []
     assert_nothing_is_left(storage, command.pid)
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 @pytest.mark.long
@@ -199,7 +199,7 @@ def test_a_command_that_is_killed_leaves_no_backup(
     os.kill(command.pid, signal.SIGKILL)
     command.wait(60)
     await_that(lambda: not any(child.is_running() for child in children), "pg_dump dies")
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
     assert list(storage.list_objects()) == []
     ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
     assert isinstance(ran.result, BackupResult), ran.error
@@ -235,7 +235,7 @@ def test_a_sink_that_fails_stops_the_dump(limit: int, big: Server, clients: dict
     assert raised.value is sink.error
     assert (sink.aborted, sink.completed) == (True, False)
     assert dumps_of() == []
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: dict[int, Client]) -> None:
@@ -252,7 +252,7 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: d
             dump_and(weed[0].kill, big, storage, clients[16])
     assert raised.value.transient
     assert dumps_of() == []
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_an_object_that_lost_bytes_is_not_committed(

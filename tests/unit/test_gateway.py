@@ -105,7 +105,7 @@ def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_files_left_is_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Running out of files logs no flood: asyncio accepts one connection at a time; the backlog keeps its length."""
+    """Without free files, asyncio accepts once per wake-up, so no flood of errors; the backlog keeps its length."""
     seen: list[int] = []
 
     async def look() -> None:
