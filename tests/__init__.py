@@ -1,1 +1,1 @@
-"""Tests state promises; they use real servers and fail, never skip, when one is missing."""
+"""The test suite: real servers only; a missing one fails the test, never skips it."""

@@ -1,4 +1,4 @@
-"""Look at the Prefect UI in a real Chromium, and note what the pages complained about."""
+"""Open the Prefect UI in a real Chromium and record what its pages complained about."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
           "--disable-component-update", "--disable-sync"]  # fmt: skip
 _PATIENCE_MS = 15_000
-# Prefect asks for an icon named after a state that it does not know yet, and browsers for one that it does not have.
+# Prefect requests an icon for states it doesn't know yet, and browsers request a favicon it doesn't have.
 _NO_ICONS = ("/ico/undefined.svg", "/favicon.ico")
-# What would make an app of the UI is asked for without the login, whatever server this is.
+# The UI's web app manifest is requested without credentials, whatever the server.
 _MANIFEST = "/ico/site.webmanifest"
-# What a browser says when the page's policy forbids an address.
+# What a browser logs when the page's policy blocks an address.
 _BLOCKED = re.compile(r"'(https?://[^']+)'.* Content Security Policy")
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the UI is, and the login for it where there is one."""
+    """The UI's address, and its login if it has one."""
 
     address: str
     user: str = ""
     password: str = ""
 
     def ask(self, path: str, **filters: object) -> list[dict[str, object]]:
-        """What the API answers to a query, to find the addresses of pages."""
+        """Query the API, to find the addresses of pages."""
         login = (self.user, self.password) if self.user else None
         answer = httpx.post(f"{self.address}/api/{path}/filter", json=filters, auth=login, timeout=30)
         answer.raise_for_status()
@@ -44,14 +44,14 @@ class Site:
 
 @dataclass
 class Browser:
-    """One window on a site, with everything that went wrong in it."""
+    """One browser window on a site, and everything that went wrong in it."""
 
     page: Page
     site: Site
     complaints: list[str] = field(default_factory=list)
 
     def open(self, path: str, *expected: str) -> str:
-        """Open a page and wait until it shows what is expected; returns all of its text."""
+        """Open a page, wait until it shows the expected text, and return all of its text."""
         self.page.goto(self.site.address + path)
         for text in expected:
             expect(self.page.get_by_text(text).first).to_be_visible()
@@ -60,7 +60,7 @@ class Browser:
     def choose(self, tab: str, *expected: str) -> str:
         """Choose a tab of a run's page."""
         self.page.get_by_text(tab, exact=True).first.click()
-        # A long message of a state is cut short until it is asked for.
+        # A long state message is truncated until it is expanded.
         if (more := self.page.get_by_text("See More", exact=True)).count():
             more.first.click()
         for text in expected:
@@ -68,11 +68,11 @@ class Browser:
         return self.text()
 
     def text(self) -> str:
-        """What can be read on the page."""
+        """Return the visible text of the page."""
         return self.page.inner_text("body")
 
     def heard(self, message: ConsoleMessage) -> None:
-        """Note an error on the page's console; that it was kept from asking others is none."""
+        """Record an error on the page's console; requests to other hosts that the policy blocked don't count."""
         if message.type != "error" or self._excused(message.location["url"]) or _MANIFEST in message.text:
             return
         asked = _BLOCKED.search(message.text)
@@ -80,26 +80,26 @@ class Browser:
             self.complaints.append(message.text)
 
     def answered(self, response: Response) -> None:
-        """Note an answer that is an error."""
+        """Record an error response."""
         if response.status >= 400 and not self._excused(response.url):
             self.complaints.append(f"{response.status} {response.url}")
 
     def failed(self, request: Request) -> None:
-        """Note a request that got no answer; one that a page gave up, because it was left, is none."""
+        """Record a request without a response; one aborted because we left the page doesn't count."""
         if request.failure != "net::ERR_ABORTED" and not self._excused(request.url):
             self.complaints.append(f"{request.failure} {request.url}")
 
     def _excused(self, url: str) -> bool:
-        """Logos of other people's blocks are on other people's servers, and some icons are not there."""
+        """Excuse logos of third-party blocks, which live on third-party servers, and icons known to be missing."""
         elsewhere = urlsplit(url).netloc != urlsplit(self.site.address).netloc
         return elsewhere or urlsplit(url).path in (*_NO_ICONS, _MANIFEST)
 
 
 @contextmanager
 def opened(site: Site) -> Iterator[Browser]:
-    """A browser with an empty profile, which is closed afterwards."""
+    """Open a browser with an empty profile, and close it afterwards."""
     if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is not there; `make setup-dev` installs it")
+        pytest.fail(f"{CHROMIUM} is not installed; `make setup-dev` installs it")
     login = {"http_credentials": {"username": site.user, "password": site.password}} if site.user else {}
     with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         context = playwright.chromium.launch_persistent_context(

@@ -1,4 +1,4 @@
-"""Start real servers once a session, and give every test a database and a folder in a bucket of its own."""
+"""Start real servers once a session, and give every test its own database and its own folder in a bucket."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MAJORS = (15, 16, 17, 18)
 HARD_SQL = Path(__file__).parent / "data" / "hard.sql"
 _numbers = itertools.count(1)
 
-# A shell that starts us in the background has it ignored, and what is ignored stays so in every child.
+# A shell that starts us in the background ignores it, and every child inherits ignored signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# On GitHub, and where these ask for it, Typer colours what it prints, wherever that goes: no word is found in it then.
+# On GitHub, and where these are set, Typer colours all output, and no word is found in coloured text.
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
     os.environ.pop(_name, None)
-# The same examples each time, however slow the machine is; `make test-all` looks for others.
+# The same examples each time, however slow the machine is; `make test-all` looks for new ones.
 settings.register_profile("suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random")
 settings.load_profile("suite")
 
@@ -50,7 +50,7 @@ NewDatabase = Callable[..., Server]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer's shell has set must not reach a test."""
+    """Nothing set in the developer's shell reaches a test."""
     for name in list(os.environ):
         if re.match(
             r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|UI_|METRICS_|PORT$|TZ$)",
@@ -61,7 +61,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def clients() -> dict[int, Client]:
-    """The programs of every major version that the project promises to work with."""
+    """The client programs of every supported major version."""
     found = {c.major: c for c in installed_clients() if c.has_server}
     missing = [major for major in MAJORS if major not in found]
     assert not missing, f"PostgreSQL {missing} is not installed; `make setup-dev` installs all of {MAJORS}"
@@ -84,7 +84,7 @@ def server_of(clients: dict[int, Client]) -> Iterator[Callable[[int], Server]]:
 
 @pytest.fixture
 def new_database(server_of: Callable[[int], Server]) -> Iterator[NewDatabase]:
-    """A function that makes a database (empty, or from a script) on a server; they are dropped after the test."""
+    """A function that creates a database on a server, empty or from a script, and drops it after the test."""
     made: list[tuple[Server, str]] = []
 
     def create(major: int = 16, script: str = "", name: str | None = None) -> Server:
@@ -120,7 +120,7 @@ def hard_database(new_database: NewDatabase, clients: dict[int, Client]) -> Call
 
 
 def psql(client: Client, server: Server, script: str, *options: str) -> str:
-    """Run a script with psql; fails the test when psql does."""
+    """Run a script with psql; fail the test when psql fails."""
     command = [client.program("psql"), "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *options]
     environ = child_environment(server.child_environment())
     done = subprocess.run(command, env=environ, input=script, capture_output=True, text=True, check=False)
@@ -129,7 +129,7 @@ def psql(client: Client, server: Server, script: str, *options: str) -> str:
 
 
 def databases_of(server: Server) -> set[str]:
-    """The names of a server's databases."""
+    """Return the names of a server's databases."""
     with server.connect() as connection:
         return {str(row[0]) for row in connection.query("SELECT datname FROM pg_database")}
 
@@ -159,14 +159,14 @@ def plan_for(storage: ObjectStore) -> Callable[..., Plan]:
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Prefect server, so that commands need not start one each."""
+    """The address of a real Prefect server, so that commands don't each have to start one."""
     with running_prefect(tmp_path_factory.mktemp("prefect")) as url:
         yield url
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The outcome of a command."""
 
     status: int
     out: str
@@ -177,7 +177,7 @@ class Ended:
 def command_line(
     storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> Callable[..., Ended]:
-    """A function that runs `pg-roundtrip` in a process of its own, with this test's storage in its environment."""
+    """A function that runs `pg-roundtrip` in its own process, with this test's storage in its environment."""
 
     def call(*arguments: str, server: Server | None = None, timeout_s: float = 240, **environ: str) -> Ended:
         given = command_environment(storage_server, storage, prefect_api, tmp_path)
@@ -193,10 +193,10 @@ def command_line(
 
 
 def command_environment(storage_server: Storage, storage: ObjectStore, prefect_api: str, home: Path) -> dict[str, str]:
-    """The environment of a `pg-roundtrip` that a test runs; a variable set to nothing is left out."""
+    """Return the environment for a `pg-roundtrip` that a test runs; variables set to an empty string are left out."""
     return {
         **storage_server.environment(),
-        # `make coverage` counts what runs in processes of their own, too.
+        # `make coverage` also counts what runs in child processes.
         **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS_")},
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -211,7 +211,7 @@ FlowRun = Callable[..., "Ran"]
 
 @dataclass(frozen=True)
 class Ran:
-    """How a flow ended that ran in this process: what it returned, or its error, and the name of its state."""
+    """The outcome of a flow run in this process: its result or its error, and the name of its state."""
 
     result: Any
     error: PgRoundtripError | None
@@ -227,9 +227,9 @@ def flow_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FlowRun:
-    """A function that runs a flow in this process, as the command would in one of its own but quicker.
+    """A function that runs a flow in this process, as the command would in its own but faster.
 
-    The plan `default` is this test's storage with the server given; the real Prefect server records the run.
+    The plan `default` is this test's storage with the given server; the real Prefect server records the run.
     """
     for name, value in command_environment(storage_server, storage, prefect_api, tmp_path).items():
         if name.startswith(("S3_", "BACKUP_")):
@@ -264,7 +264,7 @@ StartedCommand = Callable[..., "subprocess.Popen[bytes]"]
 def started_command(
     storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> Iterator[StartedCommand]:
-    """A function that starts `pg-roundtrip` and does not wait for its end; what still runs is killed after the test."""
+    """A function that starts `pg-roundtrip` without waiting for it, and kills it after the test."""
     started = []
 
     def start(*arguments: str, **environ: str) -> subprocess.Popen[bytes]:

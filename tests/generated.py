@@ -1,6 +1,6 @@
-"""Write the parts of documents that are made of code: `make docs` writes them, and a test holds them to be up to date.
+"""Generate the parts of documents that come from code: `make docs` writes them, and a test checks they are current.
 
-A part begins with `<!-- generated: NAME -->` and ends with `<!-- end -->`; `.env.example` is marked by its headings.
+A part begins with `<!-- generated: NAME -->` and ends with `<!-- end -->`; in `.env.example`, headings mark the parts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blocks.errors import ConfigurationError
 from blocks.s3.providers import GB, GIB, MIB, PROVIDERS, Provider
 
 ROOT = Path(__file__).parents[1]
-# What each command asks for before it begins; a test of the command line holds it to that.
+# What each command requires at startup; a test of the command line keeps this accurate.
 NEEDS: dict[str, tuple[Need, ...]] = {
     "check": ("database", "storage", "drill"), "backup": ("database", "storage"), "list": ("storage",), "drill": ("drill", "storage"),
     "prune": ("storage",), "restore": ("storage", "target"), "serve": ("database", "storage"), "plan add": ("database", "storage"),
@@ -30,7 +30,7 @@ _WIDTH = 120
 
 
 def documented(section: type[BaseModel]) -> Iterator[tuple[str, str, Says]]:
-    """The variables of a section: name, default as one writes it, and what is said of it."""
+    """Return the variables of a section: name, default as written in a shell, and description."""
     for field, info in section.model_fields.items():
         default: Any = info.default
         text = default.get_secret_value() if hasattr(default, "get_secret_value") else default
@@ -39,7 +39,7 @@ def documented(section: type[BaseModel]) -> Iterator[tuple[str, str, Says]]:
 
 
 def variables(section: type[BaseModel]) -> str:
-    """The table of a section in docs/configuration.md."""
+    """Return the table for a section in docs/configuration.md."""
     rows = [
         f"| `{name}` | {f'`{default}` ' if default else ''}| `{says.example}` | {says.meaning} |"
         for name, default, says in documented(section)
@@ -48,7 +48,7 @@ def variables(section: type[BaseModel]) -> str:
 
 
 def example(section: type[BaseModel]) -> str:
-    """A section of .env.example: what is needed is there to be filled in, what is optional shows its default."""
+    """Return a section of .env.example: required variables are blank to fill in, optional ones show their default."""
     lines = [f"# {(section.__doc__ or '').strip()}"]
     for name, default, says in documented(section):
         needed = bool(says.missing) and name.startswith(("DATABASE", "S3_"))
@@ -64,7 +64,7 @@ def _first_sentence(markdown: str) -> str:
 
 
 def commands() -> str:
-    """Which variables each command needs."""
+    """Return which variables each command requires."""
     rows = [
         f"| `pg-roundtrip {name}` | {', '.join(f'`{v}`' for v in missing(needs))} |" for name, needs in NEEDS.items()
     ]
@@ -72,7 +72,7 @@ def commands() -> str:
 
 
 def missing(needs: tuple[Need, ...]) -> list[str]:
-    """What an empty environment lacks for some needs."""
+    """Return what an empty environment lacks for these needs."""
     try:
         load_settings(frozenset(needs))
     except ConfigurationError as error:
@@ -81,7 +81,7 @@ def missing(needs: tuple[Need, ...]) -> list[str]:
 
 
 def providers() -> str:
-    """The table of docs/providers.md."""
+    """Return the table for docs/providers.md."""
     head = ["`S3_PROVIDER`", "provider", "recognised by", "bucket in the", "most parts", "size of a part", "equal parts", "digests",
             "region", "deleted backups"]  # fmt: skip
     rows = [head, ["---"] * len(head), *map(_provider, PROVIDERS)]
@@ -100,13 +100,13 @@ def _provider(one: Provider) -> list[str]:
 
 
 def parts() -> dict[str, str]:
-    """Every generated part, by its name."""
+    """Return every generated part by name."""
     made = {title: variables(section) for title, section in SECTIONS.items()}
     return {**made, "commands": commands(), "providers": providers()}
 
 
 def written(path: Path) -> str:
-    """A document with its parts as they are to be."""
+    """Return a document with its generated parts up to date."""
     text = path.read_text()
     if path.name == ".env.example":
         for title, section in SECTIONS.items():
@@ -124,7 +124,7 @@ DOCUMENTS = [ROOT / "docs" / "configuration.md", ROOT / "docs" / "providers.md",
 
 
 def main() -> None:
-    """Write all of them; says which changed."""
+    """Write all of them, and print which changed."""
     for path in DOCUMENTS:
         new = written(path)
         if new != path.read_text():

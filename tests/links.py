@@ -1,4 +1,4 @@
-"""Ask every address in the documents whether it is there: `make links`; what is inside the repository, unit tests look for."""
+"""Check every address in the documents: `make links`; unit tests check the links inside the repository."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.markdown import documents
 _TRIES, _WAIT_S = 3, 5
 _GONE = (404, 410)
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]`\"'|…$]+")
-# What anybody could open: a host with a name of several parts, of which the last is not a private network's.
+# Public addresses: a host with several labels, not ending in a private network's domain.
 _PUBLIC = re.compile(r"https?://(?:[\w-]+\.)+(?!internal\b)[a-z]{2,}(?:[:/?#]|$)")
-# Examples, and the providers' endpoints, which answer to nobody without a key.
+# Examples, and the providers' endpoints, which answer nobody without a key.
 _EXAMPLE = re.compile(
     r"https?://[^/]*\b(?:example\.(?:com|org)|r2\.cloudflarestorage\.com|amazonaws\.com|backblazeb2\.com"
     r"|digitaloceanspaces\.com|wasabisys\.com|scw\.cloud|your-objectstorage\.com)"
@@ -24,13 +24,13 @@ _EXAMPLE = re.compile(
 
 
 def addresses(text: str) -> set[str]:
-    """The addresses of a document that anybody could open."""
+    """Return the public addresses in a document."""
     found = {match.rstrip(".,;:*") for match in _ADDRESS.findall(text)}
     return {address for address in found if _PUBLIC.match(address) and not _EXAMPLE.match(address)}
 
 
 def fault_of(address: str) -> str:
-    """What is wrong with an address; nothing when it is there, or its server only does not want us now."""
+    """Return what is wrong with an address; nothing when it exists or its server merely refuses us now."""
     problem = ""
     for attempt in range(_TRIES):
         if attempt:
@@ -47,7 +47,7 @@ def fault_of(address: str) -> str:
 
 
 def main() -> None:
-    """Say every address that is not there, with where it stands; exit status 1 when there is one."""
+    """Print every broken address with its location; return 1 when there is one."""
     places: dict[str, list[str]] = {}
     for document in documents():
         for address in addresses(document.text):

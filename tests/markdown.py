@@ -1,4 +1,4 @@
-"""Read the project's documents as a renderer does, so that tests can hold what they say to what there is."""
+"""Parse the project's documents as a renderer does, so that tests can check them against the code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Document:
         return _PARSER.parse(self.text)
 
     def _inline(self) -> Iterator[tuple[int, Token]]:
-        """Everything inside of paragraphs, headings and cells, with the line that it begins in or near."""
+        """Yield everything inside paragraphs, headings and cells, with its approximate line."""
         for token in self._tokens:
             for child in token.children or ():
                 yield (token.map or (0,))[0] + 1, child
@@ -56,7 +56,7 @@ class Document:
         return [Piece(line, str(target)) for line, target in found if target is not None]
 
     def spans(self) -> list[Piece]:
-        """What stands between backticks in the text."""
+        """The text of the code spans."""
         return [Piece(line, " ".join(t.content.split())) for line, t in self._inline() if t.type == "code_inline"]
 
     def fences(self) -> list[Piece]:
@@ -65,7 +65,7 @@ class Document:
         return [Piece((t.map or (0,))[0] + 1, t.content, t.info.strip()) for t in blocks]
 
     def anchors(self) -> set[str]:
-        """The anchors that a renderer gives the headings: small letters, no punctuation, dashes for spaces, numbers for doubles."""
+        """The headings' anchors: lower case, no punctuation, dashes for spaces, numbers for duplicates."""
         made, found = Counter[str](), set()
         for opened, inside in zip(self._tokens, self._tokens[1:], strict=False):
             if opened.type == "heading_open":
@@ -76,7 +76,7 @@ class Document:
         return found
 
     def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """Each table's heading (of the section that it stands in) and its rows, as Markdown, the head first."""
+        """Each table's section heading and its rows, as Markdown, header row first."""
         found: list[tuple[str, list[list[str]]]] = []
         section, before = "", ""
         for token in self._tokens:
@@ -93,6 +93,6 @@ class Document:
 
 
 def documents() -> list[Document]:
-    """Every document of the project."""
+    """Return every document of the project."""
     folders = (ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md"), (ROOT / ".github").rglob("*.md"))
     return [Document.read(path) for path in sorted({path for folder in folders for path in folder})]

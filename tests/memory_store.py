@@ -1,4 +1,4 @@
-"""Keep objects in memory, as a storage does that never fails: for tests of what stands above the storage."""
+"""An in-memory storage that never fails, for tests of what is built on top of the storage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from blocks.s3.providers import OTHER, Provider
 
 @dataclass
 class MemoryStore:
-    """A folder of objects, and the uploads that are under way. `foreign` objects do not bear our mark."""
+    """A folder of objects, and the uploads in progress. `foreign` objects lack our mark."""
 
     folder: str = "backups"
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -29,29 +29,29 @@ class MemoryStore:
 
     @property
     def address(self) -> str:
-        """Where it is, for people."""
+        """The address shown to people."""
         return f"{self.bucket}/{self.folder}"
 
     def key(self, name: str) -> str:
-        """The key of a file in the folder."""
+        """Return the key of a file in the folder."""
         return f"{self.folder}/{name}"
 
     def list_objects(self, during: object = None) -> Iterator[StoredObject]:
-        """Everything in the folder, in S3's order."""
+        """Return everything in the folder, in S3's order."""
         del during
         self.calls.append(("list", ""))
         found = sorted(k for k in self.objects if k.startswith(self.key("")))
         return (StoredObject(k, len(self.objects[k]), self._moment(k)) for k in found)
 
     def stat(self, key: str, during: object = None) -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)
-        """One object."""
+        """Return one object's metadata."""
         self.calls.append(("stat", key))
         if key not in self.objects:
             return None
         return StoredObject(key, len(self.objects[key]), self._moment(key), key not in self.foreign)
 
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
-        """A small object."""
+        """Return a small object."""
         self.calls.append(("get", key))
         if key not in self.objects:
             raise ObjectMissing(key)
@@ -60,7 +60,7 @@ class MemoryStore:
         return self.objects[key]
 
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """A part of an object, in small pieces."""
+        """Yield a range of an object, in small chunks."""
         self.calls.append(("read", key))
         if key not in self.objects:
             raise ObjectMissing(key)
@@ -86,23 +86,23 @@ class MemoryStore:
         return upload_id
 
     def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:  # noqa: ARG002
-        """Take one part."""
+        """Accept one part."""
         data = body if isinstance(body, bytes) else body.read()
         self.uploads[upload_id][2][number] = data
         return str(len(data))
 
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Make the parts one object."""
+        """Assemble the parts into one object."""
         parts = self.uploads.pop(upload_id)[2]
         assert [str(len(parts[n])) for n in sorted(parts)] == list(tags)
         self.put(key, b"".join(parts[n] for n in sorted(parts)))
 
     def abort_upload(self, key: str, upload_id: str) -> None:  # noqa: ARG002
-        """Give an upload up."""
+        """Abort an upload."""
         self.uploads.pop(upload_id, None)
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
-        """The uploads that nobody completed."""
+        """Return the incomplete uploads."""
         return [(key, i) for i, (key, begun, _) in self.uploads.items() if begun < now - older_than]
 
     def _moment(self, key: str) -> datetime:

@@ -1,4 +1,4 @@
-"""Plans for tests, by the fields of a saved block."""
+"""Plans for tests, built from the fields of a saved block."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def plan_of(
     storage: ObjectStore, server: Server | None = None, verify_server: Server | None = None, /, name: str = DEFAULT,
     **fields: Any,
 ) -> Plan:  # fmt: skip
-    """A plan with some fields of its block set, and the defaults of the others."""
+    """Return a plan with some fields of its block set, and defaults for the rest."""
     return Plan.of(name, storage, server, verify_server, **fields)
 
 
 def block_of(storage: Storage, folder: str, server: Server, /, **fields: Any) -> BackupPlan:
-    """The block of a plan whose backups are in a folder of a storage server's bucket."""
+    """Return the block of a plan whose backups are in a folder of a storage server's bucket."""
     kept = BackupStorage.at(**storage.fields(folder))
     return BackupPlan(server=PostgresServer(url=server.url), storage=kept, **fields)

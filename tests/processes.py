@@ -1,4 +1,4 @@
-"""Look at processes that come and go: one that ends between two looks is gone, and no failure of a test."""
+"""Inspect processes that come and go: one that exits during inspection counts as gone and doesn't fail a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 def ended(process: psutil.Process | int) -> bool:
-    """Whether a process is over; a zombie is, and waits only for its parent to look."""
+    """Return whether a process has ended; a zombie has, and only waits for its parent to reap it."""
     try:
         found = psutil.Process(process) if isinstance(process, int) else process
         return not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
@@ -17,7 +17,7 @@ def ended(process: psutil.Process | int) -> bool:
 
 
 def children_of(parent: int | None = None, *names: str) -> list[psutil.Process]:
-    """What a process has started, this one when none is named, and what those have: all that live, or those with a name."""
+    """Return the live descendants of a process, by default this one, optionally only those with given names."""
     with contextlib.suppress(psutil.NoSuchProcess):
         started = psutil.Process(parent).children(recursive=True)
         return [child for child in started if not ended(child) and (not names or name_of(child) in names)]
@@ -25,14 +25,14 @@ def children_of(parent: int | None = None, *names: str) -> list[psutil.Process]:
 
 
 def name_of(process: psutil.Process) -> str:
-    """The program that a process runs; nothing when it has ended."""
+    """Return the program that a process runs; nothing when it has exited."""
     with contextlib.suppress(psutil.Error):
         return str(process.name())
     return ""
 
 
 def command_of(process: psutil.Process) -> str:
-    """A process's whole command line, for a server's process its title; nothing when it has ended."""
+    """Return a process's command line, or a server process's title; nothing when it has exited."""
     with contextlib.suppress(psutil.Error, OSError):
         return " ".join(process.cmdline()).rstrip()
     return ""

@@ -1,4 +1,4 @@
-"""Take the pictures of the Prefect UI that the documentation shows: `make screenshots`."""
+"""Take the screenshots of the Prefect UI for the documentation: `make screenshots`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SAMPLE_MB = 40
 
 def take(browser: Browser, name: str) -> None:
     """Save what the window shows."""
-    browser.page.wait_for_timeout(1500)  # until nothing moves any more
+    browser.page.wait_for_timeout(1500)  # until animations have finished
     browser.page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
 
 
 def main() -> None:
-    """Play everything once on servers of our own, and take a picture of each page."""
+    """Run everything once on our own servers, and take a screenshot of each page."""
     IMAGES.mkdir(exist_ok=True)
     client = [c for c in installed_clients() if c.has_server][-1]
     with ExitStack() as stack:

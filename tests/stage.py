@@ -1,4 +1,4 @@
-"""Give the Prefect UI something to show: backups of some days, and one run of every kind and end."""
+"""Give the Prefect UI something to show: backups of several days, and one run of every kind and outcome."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ SELECT happened_at, gen_random_uuid(), payload FROM events WHERE id % {} = 0"""
 
 @contextmanager
 def played(storage: Storage, database: Server, client: Client, folder: Path, sample_mb: int) -> Iterator[Site]:
-    """Fill an empty database, take backups of it, and run everything once under a service; yields its UI."""
+    """Fill an empty database, back it up, and run everything once under a service; yield its UI."""
     environ = {
         **command_environment(storage, storage.store(PREFIX), "", folder),
         "DATABASE_URL": database.url.get_secret_value(),
         "RESTORE_DATABASE_URL": database.on(f"{database.database}_copy").url.get_secret_value(),
-        # Nothing is due while somebody looks.
+        # No scheduled run starts while the UI is open.
         "BACKUP_INTERVAL": _LONG_S, "VERIFY_INTERVAL": _LONG_S,
     }  # fmt: skip
     load_sample(database, sample_mb)
@@ -57,16 +57,16 @@ def played(storage: Storage, database: Server, client: Client, folder: Path, sam
             for name, value in environ.items():
                 if not name.startswith("PREFECT_"):
                     patched.setenv(name, value)
-            # What tells a server of runs is one a process, and stays with the server that it told first.
+            # Each process has a single event sender, which keeps the first server it used: flush it first.
             send_what_waits()
             _present(storage.store(PREFIX), database, patched)
-            # What was said is there to be seen, and nothing is said to a server that is gone.
+            # Flush again, so that everything is visible and nothing is sent to a server that is gone.
             send_what_waits()
         yield site
 
 
 def _past(bucket: ObjectStore, database: Server, client: Client) -> None:
-    """A backup a day, of a database that grows; the oldest is another tool's, and one is older than is kept."""
+    """Make one backup a day of a growing database; the oldest is foreign, and one is past its retention."""
     for days in range(_DAYS, 0, -1):
         told(database, _GROW.replace("{}", str(3 + days % 3)))
         take_backup(bucket, database, client, _ago(days, hours=2), level=6)
@@ -74,12 +74,12 @@ def _past(bucket: ObjectStore, database: Server, client: Client) -> None:
     without_manifest(bucket, _ago(_DAYS, hours=2))
     drilled = DrillReport(tool_version="1", backup=_ago(1, hours=2), verdict=Verdict.INCONCLUSIVE, cause="nobody knows", checks=(),
                           started_at=utc_now(), restore_seconds=0, seconds=0)  # fmt: skip
-    # Else the service would drill it while others do.
+    # Otherwise the service would drill it at the same time as others.
     bucket.put(bucket.key(drilled.backup + names.REPORT), drilled.encode())
 
 
 def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch) -> None:
-    """Every flow with every end; the newest backup is a good one that was proven."""
+    """Run every flow to every outcome; the newest backup is good and PROVEN."""
     bad = backup()
     flipped_bit(bucket, bad.name)
     assert restore_drill(return_state=True).name == "FAILED"

@@ -1,1 +1,1 @@
-"""Measure backups and restores against the shell pipelines that they replace: `make bench`."""
+"""Benchmark backups and restores against the shell pipelines they replace: `make bench`."""

@@ -1,4 +1,4 @@
-"""Run the measurements: `python -m tests.bench [--size-mb N] [--runs N] [--major N] [--json FILE]`."""
+"""Run the benchmarks: `python -m tests.bench [--size-mb N] [--runs N] [--major N] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.bench.stage import USUAL_MAJOR, Stage, running_stage
 
 
 def main() -> int:
-    """Measure, print the table, and leave nothing behind; returns the exit status."""
+    """Measure, print the table and clean up; return the exit status."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go away then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # run the cleanup on SIGTERM too
     try:
         with running_stage(options.major, options.size_mb, _say) as stage:
             everyone = contenders(stage)
@@ -55,7 +55,7 @@ def _count(text: str) -> int:
 
 
 def _measure_all(stage: Stage, everyone: Sequence[Contender], rounds: int) -> dict[str, list[Run]]:
-    """Measure everyone in turn, round by round, so that a slow minute of the machine does not fall on one alone."""
+    """Measure the contenders round-robin, so that a slow minute on the machine doesn't penalise just one."""
     runs: dict[str, list[Run]] = {contender.name: [] for contender in everyone}
     for number in range(1, rounds + 1):
         for contender in everyone:

@@ -1,4 +1,4 @@
-"""Say what is measured: the shell pipelines that people run today, and ours."""
+"""Define the contenders: the shell pipelines people use today, and ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUR_DRILL_THERE = "ours: drill on the same server"
 LEVELS = (1, 6, 9)
 _DEFAULT_LEVEL = 6
 
-# Whatever is particular to a run comes from the environment, so that no key is ever in a command line.
+# Everything specific to a run comes from the environment, so that no key ever appears on a command line.
 _SCRIPTS = {
     FLOOR: '"$PG_DUMP" > /dev/null',
     AWS: '"$PG_DUMP" | gzip -6 | "$AWS" s3 cp --only-show-errors - "s3://$S3_BUCKET/$FOLDER/dump.sql.gz"',
@@ -32,24 +32,24 @@ _SCRIPTS = {
 
 @dataclass(frozen=True)
 class Contender:
-    """One thing that is measured."""
+    """One thing to measure."""
 
     name: str
     argv: list[str]
     environ: Mapping[str, str] = field(repr=False)
-    reference: str  # whose time it is compared with
-    stores_in: str = ""  # the folder of the bucket that its object goes to
-    restores: bool = False  # whether it fills the database for restores
+    reference: str  # the contender whose time this one is compared with
+    stores_in: str = ""  # the bucket folder its object goes to
+    restores: bool = False  # whether it fills the restore database
     ours: bool = False
 
 
 def our_backup(level: int) -> str:
-    """The name of our backup at a COMPRESSION_LEVEL."""
+    """Return the name of our backup contender at a COMPRESSION_LEVEL."""
     return f"ours: backup, level {level}"
 
 
 def contenders(stage: Stage) -> list[Contender]:
-    """Everything that is measured, in its order: a restore reads what the backup before it stored."""
+    """Return every contender in run order: a restore reads what the backup before it stored."""
     stored = f"level-{_DEFAULT_LEVEL}"
     target = {"RESTORE_DATABASE_URL": stage.restored.url.get_secret_value()}
     return [
@@ -92,7 +92,7 @@ def _runner(step: str) -> list[str]:
 
 
 def _shell_environment(stage: Stage, folder: str) -> dict[str, str]:
-    """What the programs of a pipeline need: which they are, what they read, and the keys of the storage."""
+    """Return the environment of a pipeline's programs: which binaries, what they connect to, and the storage keys."""
     storage, programs = stage.storage, Path(sys.prefix) / "bin"
     return child_environment({
         **stage.database.child_environment(),

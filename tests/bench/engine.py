@@ -1,7 +1,7 @@
-"""Run one step of ours without Prefect around it, and print what it took as one JSON document.
+"""Run one step of our engine without Prefect and print its measurements as one JSON document.
 
-The step is the product's own; only the orchestration is left out, because the promise excludes Prefect's own
-time. The environment says what to work on, as it does for `pg-roundtrip`.
+The step is the product's own code. Only orchestration is left out, because the performance promise excludes
+Prefect's own time. The environment configures the step, as it does for `pg-roundtrip`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def backup(plan: Plan) -> Figures:
 
 
 def restore(plan: Plan) -> Figures:
-    """Restore the newest backup into the fresh database that RESTORE_DATABASE_URL names, checking it on the way."""
+    """Restore the newest backup into the fresh database at RESTORE_DATABASE_URL, verifying it on the way."""
     begun = time.monotonic()
     target = resolve_target(DEFAULT)
     repository = Repository(plan.storage)
@@ -54,7 +54,7 @@ def restore(plan: Plan) -> Figures:
 
 
 def drill(plan: Plan) -> Figures:
-    """Restore the newest backup where VERIFY_TARGET says, dump that again, compare, and make every other check."""
+    """Restore the newest backup to VERIFY_TARGET, dump it again, compare, and run every other check."""
     begun, started = time.monotonic(), utc_now()
     repository = Repository(plan.storage)
     chosen = repository.backups()[-1]
@@ -72,9 +72,9 @@ STEPS: dict[str, Callable[[Plan], Figures]] = {"backup": backup, "restore": rest
 
 
 def resident_bytes(field: str) -> int:
-    """What the kernel says of this process: `VmRSS`, memory now, or `VmHWM`, the most it ever was.
+    """Return this process's memory from the kernel: `VmRSS` is current memory, `VmHWM` the peak.
 
-    `getrusage` would say the most that the process was before it became this program, too.
+    `getrusage` would also count the peak from before this process exec'ed the program.
     """
     found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found
@@ -82,8 +82,8 @@ def resident_bytes(field: str) -> int:
 
 
 def main() -> None:
-    """Run the step that the only argument names."""
-    Path("/proc/self/clear_refs").write_text("5")  # what importing took at its peak is not the engine's
+    """Run the step named by the only argument."""
+    Path("/proc/self/clear_refs").write_text("5")  # don't count the peak from importing
     imported = resident_bytes("VmRSS")
     with disable_run_logger():
         figures = STEPS[sys.argv[1]](resolve_plan(DEFAULT, frozenset({"database", "storage"})))

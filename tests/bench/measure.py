@@ -1,4 +1,4 @@
-"""Run one program with everything it starts, and measure how long it took and how much memory it had."""
+"""Run a program and everything it starts, and measure its time and memory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Self
 from tasks.engine.process import Child
 
 _SAMPLE_EVERY_S = 0.05
-# A sample walks page tables and holds up what it measures: it may cost this part of the time at most.
+# A sample walks page tables and stalls the measured processes: it may cost at most this share of the time.
 _SAMPLE_COST = 0.04
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 class BenchFailed(Exception):
-    """What was to be measured did not work."""
+    """The measured program failed."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How one run went."""
+    """The measurements of one run."""
 
     seconds: float
     peak_bytes: int
@@ -35,7 +35,7 @@ class Measured:
 
 
 def run_measured(name: str, argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Measured:
-    """Run a program to its end; raises BenchFailed with what it said unless its exit code is 0."""
+    """Run a program to its end; raise BenchFailed with its output unless it exits with 0."""
     begun = time.monotonic()
     with Child(argv, environ, read=True, cwd=folder) as child:
         with MemoryWatch(child.pid) as memory:
@@ -47,7 +47,7 @@ def run_measured(name: str, argv: Sequence[str], environ: Mapping[str, str], fol
 
 
 def _all_of(descriptor: int) -> str:
-    """What a program printed that has ended; it must have fitted into the pipe."""
+    """Return all output of a program that has exited; the output must have fitted into the pipe."""
     parts = []
     while part := os.read(descriptor, 65_536):
         parts.append(part)
@@ -55,10 +55,10 @@ def _all_of(descriptor: int) -> str:
 
 
 class MemoryWatch:
-    """Sample the memory of a process and its descendants, in a thread, and keep the largest sum.
+    """Sample the memory of a process and its descendants in a thread, and keep the largest sum.
 
-    The sum is of proportional set sizes: pages that processes share are counted once. A peak between two
-    samples is missed.
+    The sum is of proportional set sizes, so pages shared between processes are counted once. Peaks between two
+    samples are missed.
     """
 
     def __init__(self, pid: int) -> None:
@@ -86,10 +86,10 @@ class MemoryWatch:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     yield pid
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # it exited in the meantime
             for child in listing.read_text().split():
                 yield from tree(int(child))
 

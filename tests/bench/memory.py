@@ -29,7 +29,7 @@ _SETTLE_S, _IDLE_S = 20, 60
 
 
 def main() -> int:
-    """Measure and print a table; returns the exit status."""
+    """Measure and print a table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
     parser.add_argument("--size-mb", type=int, default=1000)
     parser.add_argument("--major", type=int)
@@ -83,7 +83,7 @@ def _await(child: Child, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _STEP_LIMIT_S
     while not done():
         if not child.running or time.monotonic() > deadline:
-            raise BenchFailed(f"serve: {child.complaint() or 'what is measured did not happen'}")
+            raise BenchFailed(f"serve: {child.complaint() or 'the expected event did not happen'}")
         time.sleep(_STEP_S)
 
 
@@ -95,7 +95,7 @@ def _read(url: str) -> str:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its descendants."""
+    """Return the user plus system time of a process and its descendants."""
     used = 0
     for each in tree(pid):
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()

@@ -16,12 +16,12 @@ from tests.bench.stage import Stage
 _MB = 1_000_000
 _HEADINGS = ("what", "wall s", "min to max", "x floor", "speed-up", "object bytes", "size", "peak MB", "engine MB")
 _NOTES = f"""\
-wall s     the median; of ours the step itself, without the start of Python and Prefect (with it: process_seconds in --json)
+wall s     the median; for ours only the step, without starting Python and Prefect (with it: process_seconds in --json)
 x floor    the time as a multiple of `{FLOOR}`
-speed-up   how many times as fast as `{AWS}`; of restores: as the usual way
-size       the object's, as a part of the one that `{AWS}` stores
+speed-up   how many times as fast as `{AWS}`; for restores, as the usual way
+size       the object's size relative to the one that `{AWS}` stores
 peak MB    the largest sum of proportional set sizes of all its processes, the interpreter and Prefect's modules included
-engine MB  the most that our process held beyond what it held after its imports"""
+engine MB  our process's peak beyond what it held after its imports"""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Run:
     process_seconds: float
     peak_bytes: int
     object_bytes: int
-    figures: Mapping[str, Any] = field(default_factory=dict)  # what our runner says itself
+    figures: Mapping[str, Any] = field(default_factory=dict)  # what our own engine reports
 
 
 def facts_of(stage: Stage, size_mb: int, runs: int) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the facts about the machine and the database that were measured."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": len(os.sched_getaffinity(0)),
@@ -52,7 +52,7 @@ def facts_of(stage: Stage, size_mb: int, runs: int) -> dict[str, Any]:
 
 
 def results_of(contenders: Sequence[Contender], runs: Mapping[str, list[Run]]) -> list[dict[str, Any]]:
-    """One row for each contender: medians of times, maxima of memory, and the ratios between them."""
+    """Return one row for each contender: median times, maximum memory, and ratios."""
     wall = {name: median(run.seconds for run in made) for name, made in runs.items()}
     size = {name: made[-1].object_bytes for name, made in runs.items()}
     return [
@@ -74,12 +74,12 @@ def results_of(contenders: Sequence[Contender], runs: Mapping[str, list[Run]]) -
 
 
 def sql_bytes(runs: Mapping[str, list[Run]]) -> int:
-    """The size of the dump before compression, as our scanner counted it."""
+    """Return the size of the dump before compression, as counted by our scanner."""
     return max(int(run.figures.get("raw_bytes", 0)) for made in runs.values() for run in made)
 
 
 def table(facts: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """The figures for people, as a table that Markdown shows as one too."""
+    """Return the figures as a Markdown table that is also readable as plain text."""
     rows = [_HEADINGS, *map(_cells, results)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(_HEADINGS))]
     lines = ["| " + " | ".join(_pad(row, widths)) + " |" for row in rows]

@@ -1,4 +1,4 @@
-"""Start what the measurements need: a PostgreSQL server as in production, a storage, and a database to dump."""
+"""Start what the benchmarks need: a production-like PostgreSQL server, a storage, and a database to dump."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.measure import BenchFailed
 
 # The version that the recorded figures were measured with.
 USUAL_MAJOR = 15
-# What a server does by default, where the throwaway server does otherwise: measured is what users have.
+# Server defaults that the throwaway server overrides: measure what users actually run.
 _AS_IN_PRODUCTION = {
     "fsync": "on",
     "full_page_writes": "on",
@@ -40,7 +40,7 @@ _TABLES = "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND reln
 
 @dataclass(frozen=True)
 class Stage:
-    """The servers that are measured on, and the database that is dumped."""
+    """The servers to measure on, and the database to dump."""
 
     database: Server
     facts: ServerFacts
@@ -55,7 +55,7 @@ class Stage:
         return self.database.on("restored")
 
     def reset(self, folder: str) -> None:
-        """Make the next measurement begin like every other: no old object, no old restore, nothing left to write."""
+        """Give every measurement the same start: no old object, no old restore, nothing left to flush."""
         if folder:
             block = self.storage.store(folder)
             for found in list(block.list_objects()):
@@ -67,19 +67,19 @@ class Stage:
         os.sync()
 
     def object_bytes(self, folder: str) -> int:
-        """The size of the dump that was stored in a folder."""
+        """Return the size of the dump stored in a folder."""
         return sum(o.size_bytes for o in self.storage.store(folder).list_objects() if o.key.endswith(".sql.gz"))
 
     def check_restored(self, name: str) -> None:
-        """Raise BenchFailed unless all rows came back: a fast restore of half a database is no result."""
+        """Raise BenchFailed unless all rows came back: a fast restore of half a database is not a result."""
         rows = count_rows(self.restored)
         if rows != self.rows:
-            raise BenchFailed(f"{name}: {rows} rows came back of {self.rows}")
+            raise BenchFailed(f"{name}: restored {rows} of {self.rows} rows")
 
 
 @contextmanager
 def running_stage(major: int | None, size_mb: int, say: Callable[[str], None]) -> Iterator[Stage]:
-    """Run the servers while the context lasts, and fill a database with about `size_mb` of data."""
+    """Run the servers while the context lasts, with a database of about `size_mb` of data."""
     client = choose_client(major)
     with (
         tempfile.TemporaryDirectory(prefix="pg-roundtrip-bench-") as home,
@@ -92,18 +92,18 @@ def running_stage(major: int | None, size_mb: int, say: Callable[[str], None]) -
         database = server.on("sample")
         load_sample(database, size_mb, say)
         with database.connect() as connection:
-            connection.execute("VACUUM")  # else the first dump would be the one to mark what is visible
+            connection.execute("VACUUM")  # else the first dump would have to set the hint bits
         facts = database.inspect()
         yield Stage(database, facts, count_rows(database), match_client(facts.major), storage, Path(home))
 
 
 def choose_client(major: int | None) -> Client:
-    """Choose the server: of the wanted major version, else of the usual one, else the newest that is installed."""
+    """Choose the server version: the requested major, else the usual one, else the newest installed."""
     servers = {c.major: c for c in installed_clients() if c.has_server}
     if not servers:
         raise BenchFailed("no PostgreSQL server is installed; `make setup-dev` installs some")
     if major is not None and major not in servers:
-        raise BenchFailed(f"PostgreSQL {major} is not installed; these are: {sorted(servers)}")
+        raise BenchFailed(f"PostgreSQL {major} is not installed; installed are: {sorted(servers)}")
     return servers[major or (USUAL_MAJOR if USUAL_MAJOR in servers else max(servers))]
 
 

@@ -1,1 +1,1 @@
-"""The round trip on a server and a storage that somebody else runs: `make test-compat` names them."""
+"""The round trip on a server and a storage that you provide: `make test-compat` names them."""

@@ -1,4 +1,4 @@
-"""A backup goes out, comes back and is proven, on the server of TEST_DATABASE_URL and the storage of the S3_ variables."""
+"""A backup is made, proven and restored on the server at TEST_DATABASE_URL and the storage of the S3_ variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.objects import copied
 
 WAIT_S = 60
 OLD = "backup_20240301_030000"
-# Larger than a part of an upload, and hard to compress.
+# Larger than one part of an upload, and hard to compress.
 SCRIPT = """
 CREATE TABLE events (id bigserial PRIMARY KEY, token text NOT NULL);
 INSERT INTO events (token) SELECT md5(n::text) || md5((n + 1)::text) FROM generate_series(1, 400000) n;
@@ -33,19 +33,19 @@ CREATE FUNCTION double(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * 
 SELECT lo_from_bytea(0, 'a large object');
 """
 COUNTS = 'SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM "odd names"), (SELECT id FROM newest), double(21)'
-# Read when this module is: what the shell has set does not reach the tests themselves.
+# Read at import time: tests themselves don't see what the shell has set.
 GIVEN = {name: value for name, value in os.environ.items() if name.startswith("S3_") or name == "TEST_DATABASE_URL"}
 
 
 def given(name: str) -> str:
-    """A variable that `make test-compat` needs."""
+    """Return a variable that `make test-compat` requires."""
     if not GIVEN.get(name):
-        pytest.fail(f"{name} is not set: this tests servers that you give it (CONTRIBUTING.md)")
+        pytest.fail(f"{name} is not set: this suite tests servers that you provide (CONTRIBUTING.md)")
     return GIVEN[name]
 
 
 def until_there(look: Callable[[], object]) -> None:
-    """Wait for a server that starts at the same time as we do; raises its error when it does not come."""
+    """Wait for a server that starts at the same time as we do; raise its error when it doesn't come up."""
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
@@ -60,7 +60,7 @@ def until_there(look: Callable[[], object]) -> None:
 
 @pytest.fixture(scope="session")
 def storage_server() -> Storage:
-    """The storage that was given; its bucket is made when it is not there."""
+    """The storage under test; its bucket is created if it doesn't exist."""
     found = Storage(given("S3_ENDPOINT"), given("S3_BUCKET"), given("S3_ACCESS_KEY_ID"), given("S3_SECRET_ACCESS_KEY"))
     client = found.store("").client
 
@@ -80,7 +80,7 @@ def storage_server() -> Storage:
 
 @pytest.fixture(scope="session")
 def server() -> Server:
-    """The server that was given."""
+    """The server under test."""
     found = Server(url=SecretStr(given("TEST_DATABASE_URL")))
     until_there(found.ask)
     return found
@@ -88,7 +88,7 @@ def server() -> Server:
 
 @pytest.fixture
 def storage(storage_server: Storage) -> Iterator[ObjectStore]:
-    """A folder of its own in the bucket, which is empty again afterwards."""
+    """A folder of its own in the bucket, emptied again afterwards."""
     folder = storage_server.store(f"compat/{secrets.token_hex(8)}")
     yield folder
     for found in list(folder.list_objects()):
@@ -97,7 +97,7 @@ def storage(storage_server: Storage) -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def databases(server: Server) -> Iterator[tuple[Server, Server]]:
-    """A database with something in it, and an empty one."""
+    """A database with some content, and an empty one."""
     names = [f"compat_{kind}_{secrets.token_hex(4)}" for kind in ("source", "target")]
     with server.connect(own_names=True) as connection:
         for name in names:
@@ -117,7 +117,7 @@ def test_the_round_trip(
     command_line: Callable[..., Ended],
     storage: ObjectStore,
 ) -> None:
-    """Check, backup, list, drill on that very server, restore and prune, each by its command, one after the other."""
+    """Check, backup, list, drill on the same server, restore and prune succeed, each run by its command."""
     source, target = databases
     before = databases_of(server)
 
@@ -132,7 +132,7 @@ def test_the_round_trip(
     assert re.search("ok +bucket delete", checked), checked
     made = json.loads(run("backup", "--json").out)
     assert (made["rows"], made["tables"]) == (400003, 2)
-    assert made["object_bytes"] > 8 << 20, "the upload had one part only"
+    assert made["object_bytes"] > 8 << 20, "the upload had only one part"
     report = json.loads(run("drill", "--json").out)
     assert (report["verdict"], report["backup"]) == ("PROVEN", made["name"])
     assert {check["result"] for check in report["checks"]} == {"passed"}

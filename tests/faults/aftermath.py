@@ -1,4 +1,4 @@
-"""Look at everything after a fault: what was said, that no backup was lost, and that nothing was left lying about."""
+"""Check everything after a fault: the message, that no backup was lost, and that nothing was left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.objects import manifest_of, object_of
 from tests.processes import children_of
 
 PROGRAMS = ("pg_dump", "psql", "postgres")
-# What a sentence's hint names, whatever else it says.
+# A phrase that must occur in each sentence's hint.
 _HINTS = {
     "Cannot connect to database": "DATABASE_URL",
     "The database is behind a pooler in transaction mode": "address of the server itself",
@@ -39,7 +39,7 @@ _SETTLE_S = 30  # a server takes a moment to notice that its client is gone
 
 
 class Aftermath:
-    """A look before a fault, to compare with after it; `folder` is where temporary files go."""
+    """A snapshot from before a fault, to compare with afterwards; `folder` is where temporary files go."""
 
     def __init__(self, storage: ObjectStore, folder: Path, caplog: pytest.LogCaptureFixture, *servers: Server) -> None:
         self.storage, self.folder, self._caplog = storage, folder, caplog
@@ -48,9 +48,9 @@ class Aftermath:
         self._backups = _whole_backups(storage)
 
     def assert_said(self, ran: Ran, sentence: str, state: str = "Failed", hint: str = "") -> None:
-        """The run ended in a state and its command in the status of that; the log has the specification's sentence and a hint.
+        """Check the run's final state, the command's exit status, and the specified sentence and a hint in the log.
 
-        `hint` is a part of it, where it is another than usual.
+        `hint` is a phrase in the hint when it differs from the usual one.
         """
         said = ran.result.cause if isinstance(ran.result, DrillReport) else getattr(ran.error, "sentence", "")
         assert said.startswith(sentence), said
@@ -61,23 +61,23 @@ class Aftermath:
         assert all((hint or _HINTS[sentence]) in given for given in hints), hints
 
     def assert_nothing_lost(self, *, uploads_may_stay: bool = False, removed: frozenset[str] = frozenset()) -> None:
-        """No backup is gone but those that were to be `removed`, each that is listed is whole, and nothing is left over.
+        """Check that only `removed` backups are gone, that each listed backup is intact, and that nothing is left over.
 
-        `uploads_may_stay` is for faults after which nobody could abort them: the next run must sweep them then.
+        `uploads_may_stay` is for faults that prevent aborting an upload: the next run must sweep it then.
         """
         backups = _whole_backups(self.storage)
-        assert set(self._backups) - set(backups) <= removed, "a backup was lost"
+        assert set(self._backups) - set(backups) <= removed, "a listed backup is gone"
         for name in backups:
             assert_restorable(self.storage, name)
         assert uploads_may_stay or pending(self.storage) == []
         for server, before in self._databases:
-            assert databases_of(server) - before == set(), "scratch databases"
+            assert databases_of(server) - before == set(), "scratch databases were left behind"
         assert sorted(self.folder.iterdir()) == []
-        await_that(lambda: not set(_children()) - self._children, "child processes go")
+        await_that(lambda: not set(_children()) - self._children, "child processes exit")
 
 
 def exit_status(ran: Ran) -> int:
-    """What `pg-roundtrip` ends with when its flow ended so."""
+    """Return the exit status of `pg-roundtrip` for a flow with this outcome."""
 
     def ended(*_: object, **__: object) -> object:
         if ran.error:
@@ -96,18 +96,18 @@ def exit_status(ran: Ran) -> int:
 
 
 def assert_restorable(storage: ObjectStore, name: str) -> None:
-    """A listed backup's object is the one that its manifest speaks of, to the byte."""
+    """Check that a listed backup's object matches its manifest, byte for byte."""
     data, manifest = object_of(storage, name), manifest_of(storage, name)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (manifest.object_bytes, manifest.sha256), name
 
 
 def pending(storage: ObjectStore) -> list[tuple[str, str]]:
-    """All multipart uploads in the test's folder, with their ids."""
+    """Return all multipart uploads in the test's folder, with their ids."""
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that must come about; fails the test when it never does."""
+    """Wait for a condition that must become true; fail the test when it never does."""
     deadline = time.monotonic() + _SETTLE_S
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
@@ -119,5 +119,5 @@ def _whole_backups(storage: ObjectStore) -> list[str]:
 
 
 def _children() -> list[psutil.Process]:
-    """Our programs among the children of this process."""
+    """Return our programs among the children of this process."""
     return children_of(None, *PROGRAMS)

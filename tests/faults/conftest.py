@@ -1,4 +1,4 @@
-"""What the modules of fault tests share: a look at everything before a fault, and waits that are short."""
+"""Shared by the fault tests: a snapshot taken before a fault, and short waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Look = Callable[..., Aftermath]
 
 @pytest.fixture
 def look(storage: ObjectStore, home: Path, caplog: pytest.LogCaptureFixture) -> Look:
-    """A function that looks at everything before a fault: call it with the servers that the test uses."""
+    """A function that takes a snapshot before a fault: call it with the servers that the test uses."""
 
     def before(*servers: Server) -> Aftermath:
         return Aftermath(storage, home, caplog, *servers)
@@ -31,7 +31,7 @@ def look(storage: ObjectStore, home: Path, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are tried again as often as ever, but at once."""
+    """Tasks retry as often as in production, but without waiting."""
     for room in (backup, drill, prune, restore, sweep):
         for task in vars(room).values():
             if isinstance(task, Task):

@@ -1,6 +1,7 @@
-"""Stand between us and an S3 server as a provider that misbehaves: every request passes unchanged, unless a rule says otherwise.
+"""Imitate a misbehaving provider in front of a real S3 server: requests pass unchanged unless a rule says otherwise.
 
-The client signs the proxy's address; the Host header is passed on as it came, so the signature holds at the real server.
+The client signs the proxy's address. The Host header is passed on unchanged, so the signature is valid at the real
+server.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with a reset
 
 @dataclass
 class Answer:
-    """What the client gets; `sent` is how much of the body really comes before the connection breaks."""
+    """The response to the client; `sent` is how much of the body is sent before the connection breaks."""
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
     sent: int | None = None
-    pause_s: float = 0.0  # between pieces of the body
+    pause_s: float = 0.0  # between chunks of the body
 
 
 class Request:
-    """One request of the client; its body is read when somebody wants it."""
+    """A client's request; its body is read on demand."""
 
     def __init__(self, handler: BaseHTTPRequestHandler, port: int) -> None:
         self.method, self.target, self.headers = handler.command, handler.path, handler.headers
@@ -43,13 +44,13 @@ class Request:
         self._body: bytes | None = None
 
     def read(self, count: int | None = None) -> bytes:
-        """The body, or its beginning."""
+        """Return the body, or its first bytes."""
         if self._body is None:
             self._body = self._input.read(self._length if count is None else min(count, self._length))
         return self._body
 
     def forward(self) -> Answer:
-        """Let the real server answer."""
+        """Forward the request to the real server."""
         upstream = http.client.HTTPConnection("127.0.0.1", self._port)
         with contextlib.closing(upstream):
             upstream.putrequest(self.method, self.target, skip_host=True, skip_accept_encoding=True)
@@ -62,7 +63,7 @@ class Request:
 
 
 class Broken(Exception):
-    """The connection is reset, without an answer."""
+    """Raised to reset the connection without a response."""
 
 
 Deed = Callable[[Request], Answer]
@@ -70,18 +71,18 @@ Deed = Callable[[Request], Answer]
 
 @dataclass
 class Rule:
-    """What happens to requests of a kind: let `after` of them pass, then do it `times` times (for ever when None)."""
+    """What happens to matching requests: let `after` of them pass, then act `times` times (forever when None)."""
 
     method: str
     target: str
     deed: Deed
     after: int = 0
     times: int | None = None
-    seen: int = 0  # requests of the kind
-    done: int = 0  # those that it happened to
+    seen: int = 0  # matching requests
+    done: int = 0  # requests that the rule acted on
 
     def counts(self, request: Request) -> bool:
-        """Count a request; whether it may be this one's turn."""
+        """Count a request; return whether the rule can act on it."""
         if not (re.fullmatch(self.method, request.method) and re.search(self.target, request.target)):
             return False
         self.seen += 1
@@ -105,7 +106,7 @@ class S3Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def on(self, method: str, target: str, deed: Deed, *, after: int = 0, times: int | None = None) -> Rule:
-        """Add a rule; of several that fit a request, the first whose turn it is has it."""
+        """Add a rule; of several matching rules, the first that can act wins."""
         self._rules.append(Rule(method, target, deed, after, times))
         return self._rules[-1]
 
@@ -114,7 +115,7 @@ class S3Proxy:
         self._rules.clear()
 
     def listen(self) -> None:
-        """Take connections, on the same port as ever."""
+        """Accept connections, always on the same port."""
         proxy = self
 
         class Handler(_Handler):
@@ -126,7 +127,7 @@ class S3Proxy:
         threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True).start()
 
     def refuse(self) -> None:
-        """Take no connections any more, and reset those that there are."""
+        """Stop accepting connections, and reset the open ones."""
         self._listener.shutdown()
         self._listener.server_close()
         for each in self._open:
@@ -134,7 +135,7 @@ class S3Proxy:
         self._open.clear()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> Answer:
-        """Decide about one request and have it answered."""
+        """Choose the rule for a request and produce its response."""
         request = Request(handler, self._server_port)
         with self._lock:
             self.requests.append((request.method, request.target))
@@ -143,7 +144,7 @@ class S3Proxy:
             if turns:
                 turns[0].done += 1
         answer = turns[0].deed(request) if turns else request.forward()
-        request.read()  # what is left of it would be taken for the next request
+        request.read()  # an unread body would be parsed as the next request
         return answer
 
     def opened(self, connection: socket.socket) -> None:
@@ -183,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + _PIECE_BYTES])
             time.sleep(answer.pause_s)
         if answer.sent is not None:
-            # An end without a reset: a short read. The client sees fewer bytes than were promised.
+            # An end without a reset: a short read. The client gets fewer bytes than Content-Length promised.
             self.close_connection = True
 
     def _break(self) -> None:
@@ -191,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _reset(connection: socket.socket) -> None:
@@ -201,18 +202,18 @@ def _reset(connection: socket.socket) -> None:
         connection.close()
 
 
-# --- what may happen to a request -------------------------------------------------------------------------------------
+# --- what can happen to a request -------------------------------------------------------------------------------------
 
 
 def error(status: int, code: str, **headers: str) -> Deed:
-    """Answer with an error of S3's own form; `Retry_After="3"` is a header."""
+    """Respond with an S3 error; `Retry_After="3"` adds a header."""
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
     given = [("Content-Type", "application/xml"), *((n.replace("_", "-"), v) for n, v in headers.items())]
     return lambda _: Answer(status, given, body.encode())
 
 
 def reset(at: int = 0) -> Deed:
-    """Reset the connection when this much of the request's body has come."""
+    """Reset the connection after this much of the request's body has arrived."""
 
     def deed(request: Request) -> Answer:
         request.read(at)
@@ -222,13 +223,13 @@ def reset(at: int = 0) -> Deed:
 
 
 def lost(request: Request) -> Answer:
-    """Have the request done, and reset the connection instead of answering."""
+    """Execute the request, but reset the connection instead of responding."""
     request.forward()
     raise Broken
 
 
 def short(at: int) -> Deed:
-    """Answer with the full length, and end after this much of the body."""
+    """Announce the full length, but end after this much of the body."""
 
     def deed(request: Request) -> Answer:
         answer = request.forward()
@@ -239,7 +240,7 @@ def short(at: int) -> Deed:
 
 
 def flipped(at: int) -> Deed:
-    """Change one bit of the answer's body."""
+    """Flip one bit of the response's body."""
 
     def deed(request: Request) -> Answer:
         answer = request.forward()
@@ -252,7 +253,7 @@ def flipped(at: int) -> Deed:
 
 
 def slow(pause_s: float) -> Deed:
-    """Wait before the request, and between pieces of the answer."""
+    """Wait before the request, and between chunks of the response."""
 
     def deed(request: Request) -> Answer:
         time.sleep(pause_s)
@@ -264,7 +265,7 @@ def slow(pause_s: float) -> Deed:
 
 
 def lagging(since: datetime) -> Deed:
-    """Leave out of a listing what is younger than this."""
+    """Omit from a listing everything newer than this."""
 
     def deed(request: Request) -> Answer:
         answer = request.forward()
@@ -283,7 +284,7 @@ def _modified(entry: str) -> datetime:
 
 
 def at_most_parts(limit: int) -> Deed:
-    """Refuse part numbers beyond a limit, as a provider with fewer parts does."""
+    """Refuse part numbers above a limit, like a provider that allows fewer parts."""
 
     def deed(request: Request) -> Answer:
         found = re.search(r"partNumber=(\d+)", request.target)
@@ -295,7 +296,7 @@ def at_most_parts(limit: int) -> Deed:
 
 
 def without_checksums(request: Request) -> Answer:
-    """Refuse the headers of newer SDKs' checksums, as several providers do."""
+    """Refuse the checksum headers of newer SDKs, as several providers do."""
     headers = {name.lower() for name in request.headers}
     known = ("x-amz-checksum-", "x-amz-sdk-checksum-", "x-amz-trailer")
     if any(name.startswith(known) for name in headers) or "aws-chunked" in request.headers.get("Content-Encoding", ""):
@@ -304,7 +305,7 @@ def without_checksums(request: Request) -> Answer:
 
 
 def by_path_only(bucket: str) -> Deed:
-    """Know buckets by the path alone: a request for a host of the bucket's name is for a bucket that is not there."""
+    """Support path-style addressing only: virtual-hosted requests get NoSuchBucket."""
 
     def deed(request: Request) -> Answer:
         if not re.match(rf"/{re.escape(bucket)}[/?]|/{re.escape(bucket)}$", request.target):

@@ -1,4 +1,4 @@
-"""Servers of a test's own for what no shared one can be made to do: to restart, to want TLS, to stand behind a pooler."""
+"""Dedicated servers for tests that a shared one can't serve: restarts, TLS, a pooler in front."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tests.faults.aftermath import await_that
 from tests.integration.objects import asked
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
-_PLACE = tempfile.gettempdir()  # when a test has not changed it yet
+_PLACE = tempfile.gettempdir()  # evaluated before any test changes it
 
 
 def owner() -> tuple[int, int] | None:
-    """Whom servers run as when we are root; None when we are not."""
+    """The user that servers run as when we are root; None when we aren't."""
     return pwd.getpwnam("postgres")[2:4] if os.geteuid() == 0 else None
 
 
 def as_owner() -> dict[str, int]:
-    """How a process is started as that user."""
+    """Return the options that start a process as that user."""
     return dict(zip(("user", "group"), user, strict=True)) if (user := owner()) else {}
 
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that the servers' user may go into."""
-    # Elsewhere than what is made from now on, because tests look whether anything of that stays.
+    """Create a folder that the servers' user can enter."""
+    # Not in the current temporary folder, because tests check that nothing is left there.
     folder = Path(tempfile.mkdtemp(prefix="server-", dir=_PLACE))
     try:
         folder.chmod(0o711)
@@ -48,7 +48,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def give(path: Path) -> Path:
-    """Let the servers' user alone read a file; PostgreSQL insists on that for a key."""
+    """Make a file readable by the servers' user only; PostgreSQL insists on that for a key."""
     path.chmod(0o600)
     if user := owner():
         os.chown(path, *user)
@@ -56,7 +56,7 @@ def give(path: Path) -> Path:
 
 
 class Restartable:
-    """A server that is stopped and started again on its data, as by its administrator or after a crash."""
+    """A server that can be stopped and started again on its data, as by an administrator or after a crash."""
 
     def __init__(self, server: Server, client: Client) -> None:
         self.server = server
@@ -64,11 +64,11 @@ class Restartable:
         self._data = asked(server, "SHOW data_directory")[0][0]
 
     def stop(self, mode: str) -> None:
-        """Stop it: `fast` as its administrator does, `immediate` as a crash is."""
+        """Stop it: `fast` as an administrator would, `immediate` as in a crash."""
         self._control("stop", f"--mode={mode}")
 
     def start(self) -> None:
-        """Start it as it was started before."""
+        """Start it with the same options as before."""
         options = (Path(self._data) / "postmaster.opts").read_text().partition(" ")[2]
         self._control("start", f"--options={options}", "--log=/dev/null")
 
@@ -79,7 +79,7 @@ class Restartable:
 
 @contextmanager
 def restartable_server(client: Client, port: int) -> Iterator[Restartable]:
-    """Run a server that may be restarted while the context lasts."""
+    """Run a restartable server while the context lasts."""
     with running_server(client, port=port) as server:
         made = Restartable(server, client)
         try:
@@ -89,14 +89,14 @@ def restartable_server(client: Client, port: int) -> Iterator[Restartable]:
 
 
 def at(server: Server, port: int | str = "", **parameters: str) -> Server:
-    """The same database by another way."""
+    """Return the same database by another route."""
     given = {**server.parameters(), **({"port": str(port)} if port else {}), **parameters}
     return Server(url=SecretStr(conninfo_url(given)))
 
 
 @contextmanager
 def pooler(server: Server, port: int, mode: str) -> Iterator[None]:
-    """Run PgBouncer in front of a server, giving its connections away for a session, transaction or statement."""
+    """Run PgBouncer in front of a server, pooling by session, transaction or statement."""
     known = server.parameters()
     with open_folder() as folder:
         users, settings = folder / "users", folder / "settings"
@@ -116,13 +116,13 @@ def pooler(server: Server, port: int, mode: str) -> Iterator[None]:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on a port."""
+    """Return whether something listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a self-signed certificate for a host name; returns it and its key."""
+    """Make a self-signed certificate for a host name; return it and its key."""
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
                "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(certificate)]  # fmt: skip
@@ -132,7 +132,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 @contextmanager
 def tls_server(client: Client, port: int, folder: Path) -> Iterator[Server]:
-    """Run a server that takes nobody in without TLS; its certificate is `localhost.crt` in the folder."""
+    """Run a server that accepts only TLS connections; its certificate is `localhost.crt` in the folder."""
     certificate, key = make_certificate(folder, "localhost")
     rules = folder / "rules"
     rules.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")

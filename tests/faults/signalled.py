@@ -1,9 +1,9 @@
-"""Run `pg-roundtrip` as it is, write down every step that it comes to, and send it a signal at one of them.
+"""Run the real `pg-roundtrip`, record every step it reaches, and send it a signal at one of them.
 
-    python -m tests.faults.signalled JOURNAL SIGTERM "before dump to storage" backup
+  python -m tests.faults.signalled JOURNAL SIGTERM "before dump to storage" backup
 
-A step is a task of a flow, a program that is started, a request that changes the storage or a statement that changes a
-server. Signals come before each, and right after each task. With an empty step there is no signal.
+A step is a task of a flow, a program start, a request that changes the storage or a statement that changes a
+server. Signals come before each step, and also right after each task. An empty step sends no signal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abo
 
 
 class Journal:
-    """What was come to so far, in a file that outlives us; the children's process ids are in one beside it."""
+    """The steps reached so far, in a file that outlives the process; a file beside it has the children's ids."""
 
     def __init__(self, path: Path, number: signal.Signals, moment: str) -> None:
         self._path, self._number, self._moment = path, number, moment
@@ -37,7 +37,7 @@ class Journal:
         self._sent = False
 
     def reach(self, what: str) -> None:
-        """Note a moment, and send the signal when it is the one."""
+        """Record a moment, and send the signal when it is the chosen one."""
         with self._lock:
             self._seen[what] += 1
             name = what if self._seen[what] == 1 else f"{what}, {self._seen[what]}"
@@ -49,12 +49,12 @@ class Journal:
             os.kill(os.getpid(), self._number)
 
     def note_child(self, pid: int) -> None:
-        """Note a program that was started."""
+        """Record a program that was started."""
         with children_file(self._path).open("a") as file:
             file.write(f"{pid}\n")
 
     def watch(self, owner: type, method: str, name: Callable[..., str], *, after: bool = False) -> None:
-        """Have calls of a method noted; those that have no name are no steps."""
+        """Record calls of a method; calls without a name are not steps."""
         usual = getattr(owner, method)
 
         def watched(*arguments: Any, **options: Any) -> Any:
@@ -70,22 +70,22 @@ class Journal:
 
 
 def children_file(journal: Path) -> Path:
-    """Where the process ids of children are noted."""
+    """Return the file that records the children's process ids."""
     return journal.with_suffix(".children")
 
 
 def changing(_: Connection, statement: str, *names: object) -> str:
-    """The beginning of a statement that changes something."""
+    """Return the beginning of a statement that changes something."""
     return "" if statement.startswith("SET ") else "SQL " + " ".join(statement.split()[:2])
 
 
 def working(_: Child, argv: Sequence[str], *__: object) -> str:
-    """The name of a program that is started to do something."""
+    """Return the name of a program that is started to do work."""
     return "" if "--version" in argv else f"program {Path(argv[0]).name}"
 
 
 def watch(journal: Journal) -> None:
-    """Have every step noted."""
+    """Record every step."""
     journal.watch(Task, "__call__", lambda task, *_: task.name, after=True)
     for request in REQUESTS:
         journal.watch(ObjectStore, request, lambda *_, request=request: f"request {request}")

@@ -1,4 +1,4 @@
-"""What a database and the way to it do to a backup, a drill and a restore: each fault happens for real, to real servers."""
+"""What the database and the network do to a backup, a drill and a restore: real faults on real servers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("hurried")
 
 MIB = 1 << 20
 FAST = {"COMPRESSION_LEVEL": "1"}
-# About 25 MB that no compressor makes small: far more than what is under way at a time.
+# About 25 MB that no compressor shrinks: far more than fits into the buffers along the way.
 BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 180000) n"""
 
@@ -41,14 +41,14 @@ Clients = dict[int, Client]
 
 
 def stored(storage: ObjectStore, server: Server, client: Client) -> Server:
-    """The database, with a backup of a minute ago in the storage."""
+    """Return the database, with a backup from a minute ago in the storage."""
     take_backup(storage, server, client, name_at(utc_now().replace(minute=0, second=0)))
     return server
 
 
 @pytest.fixture
 def big(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
-    """A database whose dump has a middle, with a backup."""
+    """A database whose dump is big enough to be interrupted midway, with a backup."""
     return stored(storage, new_database(16, BIG), clients[16])
 
 
@@ -60,25 +60,25 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 
 @pytest.fixture
 def network(server_of: Callable[[int], Server]) -> Iterator[Proxy]:
-    """The way to the server of version 16."""
+    """The network path to the server of version 16."""
     with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
         yield proxy
 
 
 def retries(caplog: pytest.LogCaptureFixture) -> int:
-    """How often something was tried again."""
+    """Count the retries in the log."""
     return sum("trying again" in r.getMessage() or " - Retry " in r.getMessage() for r in caplog.records)
 
 
 def assert_backed_up(flow_run: FlowRun, server: Server, after: Aftermath, **environ: str) -> None:
-    """A backup succeeds, and nothing is lost or left."""
+    """A backup succeeds, and nothing is lost or left over."""
     ran = flow_run(backup_flow, server, environ={**FAST, **environ})
     assert isinstance(ran.result, BackupResult), ran.error
     after.assert_nothing_lost()
 
 
 class Midway:
-    """Something that happens in the middle of the next dump, as often as it is said."""
+    """Inject an event in the middle of the next dumps, `times` times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, happening: Callable[[], object], times: int = 1) -> None:
         self.happened = 0
@@ -93,14 +93,14 @@ class Midway:
         monkeypatch.setattr(Upload, "write", wrapped)
 
 
-# --- the way to the server --------------------------------------------------------------------------------------------
+# --- the network ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("what", "tries"), [("backup", 2), ("drill", 3), ("restore", 2)])
 def test_connection_refused(
     what: str, tries: int, library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody listens: tried again, then said."""
+    """A refused connection is retried, then reported."""
     after, nowhere = look(library), at(library, free_ports(1)[0])
     if what == "backup":
         ran = flow_run(backup_flow, nowhere)
@@ -119,9 +119,9 @@ def test_connection_refused(
 def test_connection_reset_in_a_dump(
     resets: int, big: Server, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A dump that is cut costs one attempt; when all of them are, none of them looks like a backup."""
+    """A dump that is cut off costs one attempt; if every attempt fails, none of them is mistaken for a backup."""
     after = look(big)
-    network.reset_after_down, network.resets_left = 20 * MIB, resets  # when a part of the upload is under way
+    network.reset_after_down, network.resets_left = 20 * MIB, resets  # when part of the upload is under way
     if resets == 1:
         assert_backed_up(flow_run, at(big, network.port), after)
         assert (network.resets_left, retries(caplog)) == (0, 1)
@@ -137,7 +137,7 @@ def test_connection_reset_in_a_dump(
 def test_connection_reset_in_a_drill(
     big: Server, network: Proxy, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It says nothing about the backup: the drill begins again, and proves it."""
+    """A reset says nothing about the backup: the drill starts over and proves it."""
     after = look(big)
     network.reset_after_up, network.resets_left = 10 * MIB, 1
     ran = flow_run(restore_drill, at(big, network.port), environ={"VERIFY_TARGET": "database"})
@@ -149,7 +149,7 @@ def test_connection_reset_in_a_drill(
 def test_connection_reset_in_a_restore(
     big: Server, new_database: NewDatabase, network: Proxy, look: Look, flow_run: FlowRun
 ) -> None:
-    """A restore is not tried again by itself; its target is as it was, and the next one succeeds."""
+    """A failed restore is not retried automatically; its target is unchanged, and the next restore succeeds."""
     target = new_database(16)
     after = look(big)
     network.reset_after_up, network.resets_left = 10 * MIB, 1
@@ -163,7 +163,7 @@ def test_connection_reset_in_a_restore(
 
 @pytest.mark.long
 def test_slow_network(big: Server, network: Proxy, look: Look, flow_run: FlowRun) -> None:
-    """Slowness is no fault."""
+    """A slow network is not an error."""
     after = look(big)
     network.pause_s = 0.005
     assert_backed_up(flow_run, at(big, network.port), after)
@@ -178,13 +178,13 @@ def test_server_that_falls_silent(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A dump that says nothing any more is given up after an hour (here two seconds), and begun again."""
+    """A dump that falls silent is abandoned after an hour (here two seconds) and started over."""
     after = look(big)
     monkeypatch.setattr(pipeline, "_SILENCE_S", 2.0)
     network.stall_after_down = 10 * MIB
 
     def mend() -> None:
-        await_that(lambda: retries(caplog), "it is noticed")
+        await_that(lambda: retries(caplog), "a retry is logged")
         network.resume()
 
     mending = threading.Thread(target=mend)
@@ -196,17 +196,17 @@ def test_server_that_falls_silent(
 
 
 def test_network_that_is_gone_without_a_word(big: Server, network: Proxy, clients: Clients) -> None:
-    """pg_dump asks a silent server every minute whether it is still there; the system by itself would after two hours."""
-    network.stall_after_down = MIB // 4  # less than what the pipe behind pg_dump holds
+    """pg_dump sends keepalives to a silent server every minute; the system defaults would wait two hours."""
+    network.stall_after_down = MIB // 4  # less than the pipe behind pg_dump holds
     with dump.running_dump(at(big, network.port), clients[16]):
-        await_that(lambda: network.stalled, "the dump is in its middle")
+        await_that(lambda: network.stalled, "the dump is under way")
         timers = [timer for timer in keepalive_timers(network.port) if timer]
     assert timers
     assert max(timers) <= 60
 
 
 def keepalive_timers(port: int) -> Iterator[float]:
-    """In how many seconds our connections to a port ask whether the other side is still there; 0 when they never do."""
+    """Return the keepalive timers, in seconds, of our connections to a port; 0 for a connection without keepalives."""
     with open("/proc/net/tcp") as table:  # noqa: PTH123
         for line in list(table)[1:]:
             fields = line.split()
@@ -215,7 +215,7 @@ def keepalive_timers(port: int) -> Iterator[float]:
                 yield int(when, 16) / 100 if kind == "02" else 0.0
 
 
-# --- what happens to tables meanwhile ---------------------------------------------------------------------------------
+# --- concurrent changes to tables -------------------------------------------------------------------------------------
 
 
 def waits_for_a_lock(server: Server) -> bool:
@@ -225,7 +225,7 @@ def waits_for_a_lock(server: Server) -> bool:
 def test_table_dropped_in_a_dump(
     library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Between pg_dump's listing and its locks a table goes: the dump begins again, without the table."""
+    """A table dropped between pg_dump's listing and its locks makes the dump start over, without the table."""
     told(library, "CREATE TABLE doomed (a int)")
     after = look(library)
 
@@ -253,7 +253,7 @@ def test_table_locked_by_somebody(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lock that is never released costs five minutes an attempt (here one second), and the hint says what holds it."""
+    """A lock that is never released costs five minutes an attempt (here one second), and the hint names locks."""
     after = look(library)
     monkeypatch.setattr(dump, "_LOCK_WAIT_MS", 1000)
     with library.connect(own_names=True) as migration, migration.transaction():
@@ -280,7 +280,7 @@ LIMITS = (
 
 @pytest.fixture
 def limited(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Server:
-    """A database of a role that may do nothing for longer than half a second, with a backup."""
+    """A database whose role has every timeout set to half a second, with a backup."""
     server = new_database(17)
     role = new_role(server, "CREATEDB")
     name = role.parameters()["user"]
@@ -293,7 +293,7 @@ def limited(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 
 @pytest.fixture
 def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A storage that lets a restore wait for longer than the role may, at its beginning and in its middle."""
+    """A storage so slow that a restore waits longer than the role's timeouts, at its start and midway."""
     read = ObjectStore.open_range
 
     def slowly(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -306,7 +306,7 @@ def slow_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 def test_limits_of_a_role_in_a_backup(limited: Server, look: Look, flow_run: FlowRun) -> None:
-    """They are meant for applications, and cut no dump short, however slow the way is."""
+    """A role's timeouts are meant for applications: they don't interrupt a dump, however slow the network."""
     after = look(limited)
     with proxy_to(int(limited.parameters()["port"])) as proxy:
         proxy.pause_s = 0.02
@@ -318,7 +318,7 @@ def test_limits_of_a_role_in_a_backup(limited: Server, look: Look, flow_run: Flo
 @pytest.mark.long
 @pytest.mark.usefixtures("slow_storage")
 def test_limits_of_a_role_in_a_drill(limited: Server, look: Look, flow_run: FlowRun) -> None:
-    """Neither a drill: not its restore, not the connection that guards the scratch database meanwhile."""
+    """A role's timeouts interrupt neither a drill's restore nor the connection that guards the scratch database."""
     after = look(limited)
     ran = flow_run(restore_drill, limited, environ={"VERIFY_TARGET": "database"})
     assert (ran.state, ran.result.cause) == ("PROVEN", "")
@@ -331,7 +331,7 @@ def test_limits_of_a_role_in_a_drill(limited: Server, look: Look, flow_run: Flow
 def test_limits_of_a_role_in_a_restore(
     how: str, limited: Server, server_of: Callable[[int], Server], look: Look, flow_run: FlowRun
 ) -> None:
-    """Neither a restore, whether into a new database or within one transaction in the one that is there."""
+    """A role's timeouts don't interrupt a restore, neither into a new database nor in place in one transaction."""
     name, superuser = limited.parameters()["user"], server_of(17)
     told(superuser, f"CREATE DATABASE wanted OWNER {name}")
     if how == "in place":

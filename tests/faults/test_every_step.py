@@ -1,7 +1,7 @@
-"""SIGTERM and SIGKILL at every step of every flow: nothing is lost, and nothing stays.
+"""SIGTERM and SIGKILL at every step of every flow: nothing is lost, and nothing is left behind.
 
-The steps are read from a whole run of each flow, so none can be forgotten. A few of them run always, all of them in
-`make test-all`.
+The steps are recorded from a complete run of each flow, so none can be forgotten. A few of them always run; all of
+them run in `make test-all`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
 BY = (signal.SIGTERM, signal.SIGKILL)
-# About 25 MB that no compressor makes small: an upload of several parts.
+# About 25 MB that no compressor shrinks: an upload of several parts.
 SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 180000) n"""
 ROWS = 180_000
@@ -58,16 +58,16 @@ class Stage:
     folder: Path
     given: Mapping[str, str]
     kept: set[str]
-    login: Server  # whoever restores
+    login: Server  # the role that restores
     numbers: Any = field(default_factory=itertools.count)
 
     def run(self, arguments: tuple[str, ...], moment: str, by: signal.Signals) -> tuple[int, list[str]]:
-        """Run a command with a signal at a moment; returns its status and the moments that it came to."""
+        """Run a command with a signal at a moment; return its status and the moments it reached."""
         journal = self.folder / f"journal-{next(self.numbers)}"
         command = [sys.executable, "-m", "tests.faults.signalled", str(journal), by.name, moment, *arguments]
         done = subprocess.run(command, env=dict(self.given), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
         reached = journal.read_text().splitlines()
-        assert not moment or moment in reached, f"{moment} was not come to: {reached} {done.stderr}"
+        assert not moment or moment in reached, f"{moment} was not reached: {reached} {done.stderr}"
         self._assert_no_child(journal)
         return done.returncode, reached
 
@@ -75,10 +75,10 @@ class Stage:
         if children_file(journal).exists():
             for pid in map(int, children_file(journal).read_text().split()):
                 await_that(lambda pid=pid: ended(pid), f"child {pid} ends")  # type: ignore[misc]
-        await_that(lambda: not asked(self.superuser, BUSY), "the server is rid of us")
+        await_that(lambda: not asked(self.superuser, BUSY), "the server has ended our sessions")
 
     def clear(self) -> None:
-        """Take away what the last run made, so that every step finds the same."""
+        """Remove what the last run made, so that every step starts from the same state."""
         for found in list(self.storage.list_objects()):
             if found.key not in self.kept:
                 self.storage.remove(found.key)
@@ -109,29 +109,29 @@ def stage(  # noqa: PLR0917  (pytest gives each by its name)
 
 
 class Act:
-    """One flow on the stage: what is there before it, what may be after a signal, and how it is run again."""
+    """One flow on the stage: its preconditions, what a signal may leave, and how to run it again."""
 
     arguments: tuple[str, ...] = ()
     environ: Mapping[str, str] = {}
-    sample = ""  # the moment that is always tried,
-    sample_by = signal.SIGTERM  # by this
+    sample = ""  # the moment that every test run tries,
+    sample_by = signal.SIGTERM  # with this signal
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         stage.given = {**stage.given, **self.environ}
 
     def prepare(self) -> None:
-        """Make what the flow finds."""
+        """Set up what the flow needs."""
 
     def check(self) -> None:
-        """Look at what the flow works on, after a signal."""
+        """Check what the flow works on, after a signal."""
 
     def again(self) -> None:
-        """Run the flow in peace: it succeeds, and clears up what a killed one left."""
+        """Run the flow without a signal: it succeeds, and cleans up after a killed run."""
         raise NotImplementedError
 
     def may_go(self) -> frozenset[str]:
-        """The backups that the flow was to remove."""
+        """The backups that the flow was meant to remove."""
         return frozenset()
 
 
@@ -180,7 +180,7 @@ class DrillOnServer(DrillInSandbox):
 
 
 class Restore(Act):
-    """Into a database that has tables, which are replaced all at once or not at all."""
+    """Restore into a database that has tables, which are replaced all at once or not at all."""
 
     arguments: tuple[str, ...] = ("restore", "latest", "--replace")
     sample = "before SQL ALTER DATABASE"
@@ -215,7 +215,7 @@ class Restore(Act):
 
 
 class RestoreInPlace(Restore):
-    """By a role that may not create databases, in one transaction."""
+    """Restore with a role that can't create databases, in one transaction."""
 
     arguments, sample = ("restore", "latest"), "before program psql"
     sample_by = signal.SIGTERM
@@ -231,7 +231,7 @@ ACTS = [Backup, Prune, DrillInSandbox, DrillOnServer, Restore, RestoreInPlace]
 
 
 def strike(act: Act, moment: str, by: signal.Signals) -> None:
-    """Run a flow that gets a signal at a moment, and look at everything after it."""
+    """Run a flow that gets a signal at a moment, and check everything afterwards."""
     stage = act.stage
     stage.clear()
     act.prepare()
@@ -245,7 +245,7 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
         if backup.has_manifest:
             assert_restorable(stage.storage, backup.name)
     left = pending(stage.storage)
-    assert stage.storage.list_uploads(UNFINISHED, utc_now() + 2 * UNFINISHED) == left, "a later sweep finds them"
+    assert stage.storage.list_uploads(UNFINISHED, utc_now() + 2 * UNFINISHED) == left, "a later sweep must find them"
     act.again()
     after.assert_nothing_lost(removed=act.may_go(), uploads_may_stay=bool(left))
 
@@ -259,12 +259,12 @@ def _no_target_stays(server_of: Callable[[int], Server]) -> Any:
 
 @pytest.mark.parametrize("kind", ACTS)
 def test_a_step_of_every_flow(kind: type[Act], stage: Stage) -> None:
-    """A delicate step of each, told to stop there or killed there."""
+    """Each flow survives SIGTERM or SIGKILL at one of its delicate steps."""
     strike(kind(stage), kind.sample, kind.sample_by)
 
 
 def distinct(moments: list[str]) -> list[str]:
-    """The moments without those right after which the next comes: nothing happens in between."""
+    """Return the moments without those directly followed by the next: nothing happens in between."""
     return [
         m for m, following in zip(moments, [*moments[1:], ""], strict=True) if m.startswith("before") or not following
     ]
@@ -275,7 +275,7 @@ def distinct(moments: list[str]) -> list[str]:
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("kind", ACTS)
 def test_every_step_of_every_flow(kind: type[Act], by: signal.Signals, stage: Stage) -> None:
-    """Wherever the signal comes: no backup is lost, none that is listed is broken, no target is half restored."""
+    """At whichever step the signal comes: no backup is lost, no listed backup is broken, no target is half restored."""
     act = kind(stage)
     act.prepare()
     status, moments = stage.run(act.arguments, "", by)

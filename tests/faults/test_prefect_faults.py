@@ -1,4 +1,4 @@
-"""A Prefect server that is hard to reach: what a run ended with is what the run says, not what an answer has left of it."""
+"""A run's outcome survives a Prefect server whose responses get lost."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.integration.objects import LIBRARY
 
 @pytest.fixture
 def heard() -> list[str]:
-    """What the server has heard of without being heard."""
+    """State changes that the server has received while the client got no response."""
     return []
 
 
 @pytest.fixture
 def prefect_api(prefect_api: str, heard: list[str]) -> Iterator[str]:
-    """The Prefect server behind a proxy that loses its first answer to each new state of a flow run."""
+    """The Prefect server behind a proxy that drops its first response to each new state of a flow run."""
 
     def once(request: Request) -> Answer:
         said = f"{request.target} {json.loads(request.read())['state']['type']}"
@@ -32,17 +32,17 @@ def prefect_api(prefect_api: str, heard: list[str]) -> Iterator[str]:
 
     with s3_proxy(urlsplit(prefect_api).port or 0) as proxy:
         proxy.on("POST", "/flow_runs/[^/]+/set_state", once)
-        proxy.on("GET", "/events/", error(404, "none"))  # a web socket, which it cannot pass on
+        proxy.on("GET", "/events/", error(404, "none"))  # a web socket, which the proxy can't forward
         yield f"{proxy.url}/api"
 
 
-# In processes of their own: Prefect's services keep the first address that a process used for as long as it lives.
+# In child processes: Prefect's services keep the first address that a process used for its whole life.
 
 
 def test_a_backup_whose_end_is_told_twice(
     heard: list[str], command_line: Callable[..., Ended], new_database: NewDatabase
 ) -> None:
-    """The server answers the second time with what it has, which is no result: the backup's and the prune's are kept."""
+    """The server answers the retry with its own copy, which has no result: the backup and prune results survive."""
     ended = command_line("backup", "--json", server=new_database(16, LIBRARY))
     assert [said.rpartition(" ")[2] for said in heard] == ["RUNNING", "RUNNING", "COMPLETED", "COMPLETED"]
     assert ended.status == 0, ended.err
@@ -53,7 +53,7 @@ def test_a_backup_whose_end_is_told_twice(
 def test_an_error_that_is_told_twice(
     heard: list[str], command_line: Callable[..., Ended], new_database: NewDatabase
 ) -> None:
-    """It stays one of ours, with its hint and its exit status."""
+    """An error whose final state is sent twice keeps its hint and its exit status."""
     ended = command_line("backup", server=new_database(16).on("nowhere"))
     assert [said.rpartition(" ")[2] for said in heard] == ["RUNNING", "FAILED"]
     assert ended.status == 1

@@ -1,4 +1,4 @@
-"""A server that restarts, one behind a pooler, and one that wants TLS: what becomes of a backup, a drill and a restore."""
+"""A backup, a drill and a restore on a server that restarts, is behind a pooler or requires TLS."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("hurried")
 
 @pytest.fixture
 def restartable(clients: Clients, storage: ObjectStore) -> Iterator[Restartable]:
-    """A server of the test's own with a database that has a backup."""
+    """A dedicated server with a database that has a backup."""
     with restartable_server(clients[15], free_ports(1)[0]) as made:
         told(made.server, BIG)
         stored(storage, made.server, clients[15])
@@ -60,7 +60,7 @@ def test_server_restarted_in_a_dump(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is down when the dump is tried again, and back at the next attempt: the run succeeds."""
+    """The server is down for the first retry of the dump and back for the next: the run succeeds."""
     after = look(restartable.server)
     midway = Midway(monkeypatch, lambda: restartable.stop(mode))
     attempts = [0]
@@ -82,7 +82,7 @@ def test_server_restarted_in_a_dump(
 def test_server_restarted_in_a_restore(
     restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restore that lost its server leaves what it made marked; the next one drops that, and succeeds."""
+    """A restore that lost its server leaves its database marked as ours; the next one drops it and succeeds."""
     told(restartable.server, "CREATE DATABASE wanted")
     target, after = restartable.server.on("wanted"), look(restartable.server)
     read = ObjectStore.open_range
@@ -107,7 +107,7 @@ def test_server_restarted_in_a_restore(
 def test_server_restarted_in_a_drill(
     restartable: Restartable, look: Look, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drill begins again when the server is back, and proves the backup; the next one drops what was begun before."""
+    """The drill starts over when the server is back, and proves the backup; the next one drops the leftovers."""
     after, read, attempts = look(restartable.server), ObjectStore.open_range, [0]
 
     def cut(self: ObjectStore, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 def test_pooler_that_shares_sessions(
     mode: str, library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What pg_dump sets would be lost between two statements, or be another's: it is said, and not tried again."""
+    """pg_dump's session settings would be lost or leak to other clients: the pooler is reported, without retries."""
     after, sentence, port = look(library), "The database is behind a pooler in transaction mode", free_ports(1)[0]
     with pooler(library, port, mode):
         through = at(library, port)
@@ -159,7 +159,7 @@ def test_pooler_that_shares_sessions(
 
 
 def test_pooler_that_is_busy(library: Server) -> None:
-    """Others take the session that was ours a moment ago, so two of ours never meet in it: it is noticed all the same."""
+    """Transaction pooling is detected even when other clients keep taking the session we just used."""
     port, over = free_ports(1)[0], threading.Event()
 
     def work() -> None:
@@ -181,7 +181,7 @@ def test_pooler_that_is_busy(library: Server) -> None:
 
 @pytest.mark.long
 def test_pooler_that_keeps_sessions(library: Server, look: Look, flow_run: FlowRun) -> None:
-    """In session mode nothing is shared, and a backup is as any other."""
+    """In session mode nothing is shared, and backups work as usual."""
     after, port = look(library), free_ports(1)[0]
     with pooler(library, port, "session"):
         ran = flow_run(backup_flow, at(library, port))
@@ -202,13 +202,13 @@ def certificates() -> Iterator[Path]:
 
 @pytest.fixture
 def tls(certificates: Path, clients: Clients, storage: ObjectStore) -> Iterator[Server]:
-    """A server that wants TLS, with a database that has a backup."""
+    """A server that requires TLS, with a database that has a backup."""
     with tls_server(clients[15], free_ports(1)[0], certificates) as server:
         told(server, LIBRARY)
         yield stored(storage, server, clients[15])
 
 
-# What is asked of the connection, and what the server or libpq says about it; None where it is granted.
+# The connection's parameters, and what the server or libpq says about them; None if they are accepted.
 WISHES: dict[str, tuple[dict[str, str], str | None]] = {
     "encrypted": ({"sslmode": "require"}, None),
     "the right authority": ({"sslmode": "verify-full", "sslrootcert": "localhost.crt", "host": "localhost"}, None),
@@ -230,7 +230,7 @@ def test_tls(
     flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A certificate that is wrong, or TLS that one side wants and the other does not, is said and not tried again."""
+    """A wrong certificate, or TLS that only one side wants, is reported without retries."""
     given, said = WISHES[wish]
     if "sslrootcert" in given:
         given = {**given, "sslrootcert": str(certificates / given["sslrootcert"])}
@@ -251,7 +251,7 @@ def test_tls(
 def test_tls_that_the_server_has_not(
     library: Server, look: Look, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server without TLS does not get it by trying again."""
+    """A server without TLS is reported without retries."""
     after = look(library)
     ran = flow_run(backup_flow, at(library, sslmode="require"))
     after.assert_said(ran, "Cannot connect to database")

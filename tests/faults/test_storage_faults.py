@@ -1,4 +1,4 @@
-"""Faults of the storage and of the way to it, while the real flows run."""
+"""Faults of the storage and of the network to it, while the real flows run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ from tests.plans import plan_of
 
 pytestmark = pytest.mark.usefixtures("hurried")
 
-# About 40 MB that no compressor makes small: three parts, and a download with a middle.
+# About 40 MB that no compressor shrinks: three parts, and a download that can be interrupted midway.
 BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 300000) n"""
 ROWS = 300_000
@@ -84,7 +84,7 @@ Waits = list[float]
 
 
 def some(names: Iterable[str], soon: str) -> list[Any]:
-    """Parameters of which all but some (a pattern) are only run by who has the time."""
+    """Return parameters of which only those that match the pattern run by default; the rest are marked `long`."""
     return [name if re.fullmatch(soon, name) else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
@@ -93,7 +93,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """How long the client would have waited, each time; here it does not."""
+    """Record how long the client would have waited, each time, without waiting."""
     waited = Waits()
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=waited.append))
     monkeypatch.setattr(s3_client, "_wait_after", waited.append)
@@ -102,14 +102,14 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 
 @pytest.fixture
 def s3(storage_server: Storage) -> Iterator[S3Proxy]:
-    """The way to the storage."""
+    """The network path to the storage."""
     with s3_proxy(urlsplit(storage_server.endpoint).port or 0) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def run(s3: S3Proxy, flow_run: FlowRun) -> Run:
-    """A function that runs a flow by way of the proxy."""
+    """A function that runs a flow through the proxy."""
 
     def call(flow: Any, server: Server | None = None, environ: dict[str, str] | None = None, **more: Any) -> Ran:
         given = {"S3_ENDPOINT": s3.url, "COMPRESSION_LEVEL": "1", "VERIFY_TARGET": "database", **(environ or {})}
@@ -120,13 +120,13 @@ def run(s3: S3Proxy, flow_run: FlowRun) -> Run:
 
 @pytest.fixture
 def small(new_database: NewDatabase) -> Server:
-    """A database whose backup goes in one request."""
+    """A database whose backup fits into one request."""
     return new_database(16, LIBRARY)
 
 
 @pytest.fixture(scope="module")
 def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
-    """A database whose backup goes in parts."""
+    """A database whose backup is uploaded in parts."""
     server, name = server_of(16), "big for faults of the storage"
     with server.connect() as connection:
         connection.execute("CREATE DATABASE {}", name)
@@ -139,14 +139,14 @@ def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
 
 @pytest.fixture
 def stored(big: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
-    """The same with a backup in the storage."""
+    """The big database, with a backup in the storage."""
     take_backup(storage, big, clients[16], name_at(datetime.now(UTC) - timedelta(minutes=5)))
     return big
 
 
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uploads that nobody completed are stale at once, not after a day."""
+    """Incomplete uploads count as stale at once, not after a day."""
     monkeypatch.setattr("tasks.engine.repository.repository.STALE_UPLOAD", timedelta(0))
 
 
@@ -157,7 +157,7 @@ def assert_backup(ran: Ran, storage: ObjectStore) -> None:
 
 
 def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: Server, after: Aftermath) -> None:
-    """Without the fault a backup is made and proven, and nothing is left of what was before."""
+    """Without the fault a backup is made and proven, and nothing is left over from before."""
     s3.heal()
     assert_backup(run(backup_flow, server), after.storage)
     drilled = run(restore_drill, server)
@@ -166,11 +166,11 @@ def assert_the_next_succeeds(run: Run, s3: S3Proxy, server: Server, after: After
 
 
 def dumps(caplog: pytest.LogCaptureFixture) -> int:
-    """How often a dump was begun."""
+    """Count how often a dump was started."""
     return [record.getMessage() for record in caplog.records].count("Dumping database...")
 
 
-# --- faults that pass: they are tried again inside the run ------------------------------------------------------------
+# --- transient faults: they are retried inside the run ----------------------------------------------------------------
 
 PASSING: dict[str, Deed] = {
     "500": error(500, "InternalError"),
@@ -187,7 +187,7 @@ PASSING: dict[str, Deed] = {
 def test_an_upload_that_stumbles(
     fault: str, s3: S3Proxy, run: Run, big: Server, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each part is tried again by itself, with a wait; the dump goes on and is not begun anew."""
+    """An upload retries each part by itself, after a wait; the dump continues and does not start over."""
     after = look(big)
     first = s3.on("PUT", PARTS, PASSING[fault], times=2)
     last = s3.on("POST", WHOLE_UPLOAD, PASSING[fault], times=1)
@@ -201,7 +201,7 @@ def test_an_upload_that_stumbles(
 def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
     s3: S3Proxy, run: Run, big: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asked again, some storages know nothing more of an upload that they completed: the object is looked for."""
+    """Some storages answer a retried completion with NoSuchUpload: the object is looked up before failing."""
     after = look(big)
     s3.on("POST", WHOLE_UPLOAD, lost, times=1)
     again = s3.on("POST", WHOLE_UPLOAD, error(404, "NoSuchUpload"), times=1)
@@ -211,7 +211,7 @@ def test_an_upload_that_is_forgotten_when_its_answer_is_lost(
 
 
 def test_a_storage_that_says_when_to_come_back(s3: S3Proxy, run: Run, small: Server, look: Look, waits: Waits) -> None:
-    """Retry-After is heeded, within reason, whichever status it comes with."""
+    """Retry-After is honoured, within reason, whatever the status."""
     after = look(small)
     s3.on("PUT", OBJECTS, error(429, "TooManyRequests", Retry_After="7"), times=1)
     s3.on("PUT", OBJECTS, error(503, "SlowDown", Retry_After="86400"), times=1)
@@ -223,12 +223,12 @@ def test_a_storage_that_says_when_to_come_back(s3: S3Proxy, run: Run, small: Ser
 def test_an_answer_that_is_lost_for_good(
     s3: S3Proxy, run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The object is there, and nobody can say so: the next attempt takes another name, and is the backup."""
+    """The object was stored but no response says so: the next attempt takes another name, and becomes the backup."""
     after = look(small)
     s3.on("PUT", OBJECTS, lost, times=6)
     s3.on(
         "HEAD", OBJECTS, OVERLOADED, after=2, times=6
-    )  # to name the backup, to name the dump, before the object; then it is gone
+    )  # HEADs: to name the backup, to name the dump, before the object; then the fault is gone
     ran = run(backup_flow, small)
     assert_backup(ran, after.storage)
     assert dumps(caplog) == 2
@@ -242,7 +242,7 @@ def test_an_answer_that_is_lost_for_good(
 def test_a_download_that_stumbles(
     what: str, fault: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """It goes on where it broke off; a changed bit is noticed, and all of it read again."""
+    """A download resumes where it broke off; after a flipped bit the whole object is read again."""
     target = new_database(16)
     after = look(stored)
     deeds = {**PASSING, "short": short(9_000_000), "flipped": flipped(9_000_000)}
@@ -260,7 +260,7 @@ def test_a_download_that_stumbles(
 def in_place(
     new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client]
 ) -> Callable[[str], tuple[Server, Server]]:
-    """A function that backs up a database of a role that may make no other; returns that, and an empty one of the role."""
+    """A function that backs up a database whose role can't create others, and adds an empty one of that role."""
 
     def make(script: str) -> tuple[Server, Server]:
         source, target = new_database(16), new_database(16)
@@ -285,7 +285,7 @@ def test_a_restore_in_place_that_stumbles(
     in_place: Callable[[str], tuple[Server, Server]],
     look: Look,
 ) -> None:
-    """It begins again, unless a part may be in already: then it says what is left, and what was the matter."""
+    """A restore in place starts over unless part of it may be committed: then it reports what is left and the cause."""
     source, target = in_place(LIBRARY + objects)
     after = look(source)
     s3.on("GET", OBJECTS, flipped(1000), after=0 if reading == "first" else 1, times=1)
@@ -308,7 +308,7 @@ def test_a_prune_that_stumbles(
     clients: dict[int, Client],
     look: Look,
 ) -> None:
-    """Each request is tried again, and what was deleted already stays deleted."""
+    """A prune retries each request, and what was already deleted stays deleted."""
     old = two_old_backups(storage, small, clients)
     after = look(small)
     listed, deleted = s3.on("GET", "list-type=2", PASSING[fault], times=1), s3.on("DELETE", "", PASSING[fault], times=2)
@@ -319,7 +319,7 @@ def test_a_prune_that_stumbles(
 
 
 def two_old_backups(storage: ObjectStore, server: Server, clients: dict[int, Client]) -> set[str]:
-    """Store two backups that are due to go, and one of just now."""
+    """Store two backups that are due for removal, and a recent one."""
     take_backup(storage, server, clients[16])
     copied(storage, "backup_20240208_143022")
     copied(storage, name_at(datetime.now(UTC) - timedelta(minutes=5)))
@@ -328,20 +328,20 @@ def two_old_backups(storage: ObjectStore, server: Server, clients: dict[int, Cli
 
 @pytest.mark.long
 def test_a_slow_storage(s3: S3Proxy, run: Run, big: Server, look: Look) -> None:
-    """Slowness is no fault."""
+    """A slow storage is not an error."""
     after = look(big)
     s3.on("PUT|POST|GET|HEAD", "", slow(0.002))
     assert_the_next_succeeds(run, SimpleNamespace(heal=lambda: None), big, after)  # type: ignore[arg-type]
 
 
-# --- faults that stay -------------------------------------------------------------------------------------------------
+# --- persistent faults ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
 def test_a_storage_that_stays_overloaded(
     s3: S3Proxy, run: Run, big: Server, look: Look, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Requests and dumps are tried again, each a few times, and then it is said once."""
+    """Requests and dumps are each retried a few times, and then the error is reported once."""
     after = look(big)
     s3.on("PUT", PARTS, OVERLOADED)
     ran = run(backup_flow, big)
@@ -356,7 +356,7 @@ def test_a_storage_that_stays_overloaded(
 def test_a_connection_that_is_refused(
     moment: str, s3: S3Proxy, run: Run, big: Server, look: Look, sweeping: None
 ) -> None:
-    """Nobody listens, from the start or from the second part on."""
+    """The storage refuses connections, from the start or from the second part on."""
     after = look(big)
     if moment == "before":
         s3.refuse()
@@ -372,7 +372,7 @@ def test_a_connection_that_is_refused(
 def test_a_storage_with_a_strange_certificate(
     run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is told our keys who has not shown who they are, and it is said once: no second try would end otherwise."""
+    """An unverified server never gets our keys; the error is reported without retries, which could not help."""
     after = look(small)
     with strange_storage() as port:
         ran = run(backup_flow, small, environ={"S3_ENDPOINT": f"https://localhost:{port}"})
@@ -386,7 +386,7 @@ def test_a_storage_with_a_strange_certificate(
 
 @contextmanager
 def strange_storage() -> Iterator[int]:
-    """Listen with TLS and a certificate that nobody has signed; gives the port."""
+    """Listen with TLS and a certificate that nobody has signed; yield the port."""
     with open_folder() as folder, ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         certificate, key = make_certificate(folder, "localhost")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -398,7 +398,7 @@ def strange_storage() -> Iterator[int]:
 
 
 def refusing(s3: S3Proxy) -> Deed:
-    """Nobody listens any more from this request on."""
+    """Refuse connections from this request on."""
 
     def deed(request: Request) -> Answer:
         s3.refuse()
@@ -434,7 +434,7 @@ def test_keys_that_are_rotated_in_the_middle_of_an_upload(
     waits: Waits,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is tried again, nor can the upload be aborted; the next run sweeps it."""
+    """Nothing is retried, and the upload can't be aborted with the old keys; the next run sweeps it."""
     after = look(big)
     part = s3.on("PUT", PARTS, error(403, "AccessDenied"), after=1)
     s3.on("DELETE", "", error(403, "AccessDenied"))
@@ -447,7 +447,7 @@ def test_keys_that_are_rotated_in_the_middle_of_an_upload(
 
 
 def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
-    """The object is there, without its manifest: it is no backup of ours, and the run says that it failed."""
+    """An object stored without its manifest is not one of our backups, and the run reports failure."""
     after = look(small)
     rule = s3.on("PUT", re.escape(MANIFEST), error(403, "AccessDenied"))
     after.assert_said(run(backup_flow, small), DENIED)
@@ -462,7 +462,7 @@ def test_keys_that_are_rotated_before_the_manifest(s3: S3Proxy, run: Run, small:
 def test_a_download_that_cannot_be_ended(
     fault: str, what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """The drill says nothing about the backup, and the target of the restore is as it was."""
+    """The drill gives no verdict on the backup, and the restore's target is unchanged."""
     target = new_database(16)
     after = look(stored)
     deeds = {"403": error(403, "AccessDenied"), "503": OVERLOADED, "refused": refusing(s3), "short": short(0),
@@ -474,7 +474,7 @@ def test_a_download_that_cannot_be_ended(
         ran, DENIED if fault == "403" else DOWNLOAD_FAILED, "INCONCLUSIVE" if what == "drill" else "Failed"
     )
     if fault in ("403", "bucket gone"):
-        assert rule.done == 1, "a fault that stays is not tried again"
+        assert rule.done == 1, "a permanent error was retried"
     assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     if fault == "refused":
         s3.listen()
@@ -486,7 +486,7 @@ def test_a_download_that_cannot_be_ended(
 def test_a_bit_that_is_always_changed(
     what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """Two readings agree: what the storage gives is not what it was given. It is never PROVEN, and never restored."""
+    """Two readings agree that the object isn't what was stored: it is never PROVEN and never restored."""
     target = new_database(16)
     after = look(stored)
     rule = s3.on("GET", OBJECTS, flipped(9_000_000))
@@ -508,11 +508,11 @@ def test_a_prune_that_cannot_be_ended(
     clients: dict[int, Client],
     look: Look,
 ) -> None:
-    """What was not reached stays whole, and is counted; the next prune ends the work."""
+    """Backups that were not reached stay intact and are counted as failed; the next prune finishes the work."""
     first, second = sorted(two_old_backups(storage, small, clients))
     after = look(small)
     deeds = {"503": OVERLOADED, "refused": refusing(s3), "bucket gone": error(404, "NoSuchBucket")}
-    rule = s3.on("DELETE", "", deeds[fault], after=3)  # three objects are a backup
+    rule = s3.on("DELETE", "", deeds[fault], after=3)  # a backup has three objects
     ran = run(prune)
     assert (ran.state, [b.name for b in ran.result.removals], ran.result.failed) == ("Completed", [first], 1)
     assert rule.done == {"503": 18, "refused": 1, "bucket gone": 1}[fault]
@@ -528,7 +528,7 @@ def test_a_prune_that_cannot_be_ended(
 def test_a_storage_that_lists_no_uploads(
     fault: str, s3: S3Proxy, run: Run, small: Server, look: Look, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is not swept costs money, and no backup: it is warned about, and the run goes on."""
+    """Unswept uploads cost money but no backup: the run warns and continues."""
     after = look(small)
     deeds = {"501": error(501, "NotImplemented"), "503": OVERLOADED, "403": error(403, "AccessDenied")}
     rule = s3.on("GET", r"[?&]uploads", deeds[fault])
@@ -541,7 +541,7 @@ def test_a_storage_that_lists_no_uploads(
 def test_deleting_that_is_denied(
     s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look
 ) -> None:
-    """Keys that may not delete keep everything: a warning, not tried again, and the run is done."""
+    """Keys without delete permission keep everything: a warning, no retries, and the run completes."""
     old = two_old_backups(storage, small, clients)
     after = look(small)
     rule = s3.on("DELETE", "", error(403, "AccessDenied"))
@@ -550,14 +550,14 @@ def test_deleting_that_is_denied(
     after.assert_nothing_lost()
 
 
-# --- providers with ways of their own ---------------------------------------------------------------------------------
+# --- providers with their own quirks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", ["no checksums", "by path"])
 def test_a_provider_with_ways_of_its_own(
     way: str, s3: S3Proxy, run: Run, big: Server, storage: ObjectStore, new_database: NewDatabase, look: Look
 ) -> None:
-    """One rejects the checksum headers of newer SDKs, another knows buckets by path alone: nothing is noticed of either."""
+    """Providers that reject newer SDKs' checksum headers or allow only path-style addressing work without notice."""
     target = new_database(16)
     after = look(big)
     s3.on(
@@ -576,9 +576,9 @@ def test_a_provider_with_ways_of_its_own(
 def test_a_provider_of_few_parts(
     s3: S3Proxy, storage_server: Storage, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, look: Look
 ) -> None:
-    """Where it is known, a stream that grows far beyond what was expected is still one object: late parts are larger.
+    """When the limit is known, a stream far larger than expected still becomes one object: later parts are larger.
 
-    Some providers allow 1,000 parts; here it is eight, for a part has 5 MiB at least.
+    Some providers allow 1,000 parts; here it is eight, because a part has at least 5 MiB.
     """
     after = look()
     monkeypatch.setattr(providers, "OTHER", Provider("few parts", max_parts=8))
@@ -596,7 +596,7 @@ def test_a_provider_of_few_parts(
 
 @pytest.mark.long
 def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: Server, look: Look) -> None:
-    """A part number that is refused ends the backup with the storage's own code; nothing of it stays."""
+    """A refused part number ends the backup with the storage's own error code; nothing of it stays."""
     after = look(big)
     rule = s3.on("PUT", PARTS, at_most_parts(1))
     ran = run(backup_flow, big)
@@ -611,7 +611,7 @@ def test_a_provider_of_few_parts_that_nobody_knows(s3: S3Proxy, run: Run, big: S
 
 
 def test_a_listing_that_does_not_show_the_first_backup(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
-    """Backups are made beside it; a drill says that there is none, and nothing is pruned."""
+    """Another backup doesn't collide with the unlisted one, a drill reports no backups, and nothing is pruned."""
     after = look(small)
     s3.on("GET", "list-type=2", lagging(datetime.now(UTC) - timedelta(hours=1)))
     names = {run(backup_flow, small).result.name for _ in range(2)}
@@ -628,16 +628,14 @@ def test_a_listing_that_shows_old_backups_alone(
     s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The old ones are taken for the newest: they are kept and drilled, and none is removed."""
+    """Old backups are taken for the newest: they are kept and drilled, and none is removed."""
     take_backup(storage, small, clients[16])
     copied(storage, "backup_20240208_143022")
     after = look(small)
-    time.sleep(1.1)  # a listing knows seconds
+    time.sleep(1.1)  # listings have a resolution of one second
     s3.on("GET", "list-type=2", lagging(datetime.now(UTC) - timedelta(seconds=0.5)))
     with monkeypatch.context() as patient:
-        patient.setenv(
-            "BACKUP_RETENTION_DAYS", "36500"
-        )  # a backup knows itself, whatever is listed, and prunes by that
+        patient.setenv("BACKUP_RETENTION_DAYS", "36500")  # a backup's own prune counts it even when it isn't listed
         made = run(backup_flow, small)
     assert made.error is None
     drilled = run(restore_drill, small)
@@ -652,7 +650,7 @@ def test_a_listing_that_shows_what_is_gone(
     s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, storage_server: Storage,
     clients: dict[int, Client], look: Look,
 ) -> None:  # fmt: skip
-    """What was pruned a moment ago is still shown: it is listed without its rows, and nobody stumbles over it."""
+    """A backup pruned a moment ago is still listed, without its rows, and nothing fails because of it."""
     old = two_old_backups(storage, small, clients)
     gone, after = min(old), look(small)
     s3.on("GET", "list-type=2", remembering())
@@ -667,7 +665,7 @@ def test_a_listing_that_shows_what_is_gone(
 
 
 def remembering() -> Deed:
-    """Answer every listing as the first one."""
+    """Respond to every listing with the first one."""
     answers: list[Answer] = []
 
     def deed(request: Request) -> Answer:
@@ -681,7 +679,7 @@ def remembering() -> Deed:
 def test_a_listing_that_does_not_show_the_manifest_yet(
     what: str, s3: S3Proxy, run: Run, stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """It is asked for by its name, so that nothing is proven or restored by less than there is to compare with."""
+    """The manifest is requested by name, so that no proof or restore lacks something to compare with."""
     target, after = new_database(16), look(stored)
     asked_for = s3.on("GET", re.escape(MANIFEST), Request.forward)
     s3.on("GET", "list-type=2", without(r"\.manifest\.json"))
@@ -697,7 +695,7 @@ def test_a_listing_that_does_not_show_the_manifest_yet(
 def test_a_listing_that_does_not_show_the_report_yet(
     s3: S3Proxy, run: Run, small: Server, storage: ObjectStore, clients: dict[int, Client], look: Look
 ) -> None:
-    """It is asked for by its name, so that the newest PROVEN backup is not taken for one that was never drilled."""
+    """The report is requested by name, so that the newest PROVEN backup is not taken for one that was never drilled."""
     two_old_backups(storage, small, clients)
     assert run(restore_drill, small, backup=NAME).state == "PROVEN"
     after = look(small)
@@ -709,7 +707,7 @@ def test_a_listing_that_does_not_show_the_report_yet(
 
 
 def test_a_provider_that_lists_no_uploads(s3: S3Proxy, run: Run, small: Server, look: Look) -> None:
-    """What it does not know is not asked for twice, and costs no backup: stale uploads are left to the provider."""
+    """An unsupported listing is not requested twice and costs no backup: stale uploads are left to the provider."""
     after = look(small)
     asked_for = s3.on("GET", r"\?(.*&)?uploads", error(501, "NotImplemented"))
     assert run(backup_flow, small).error is None
@@ -719,7 +717,7 @@ def test_a_provider_that_lists_no_uploads(s3: S3Proxy, run: Run, small: Server, 
 
 
 def without(end: str) -> Deed:
-    """A listing that shows no keys of such an end."""
+    """Omit keys with this ending from a listing."""
 
     def deed(request: Request) -> Answer:
         answer = request.forward()
@@ -735,7 +733,7 @@ def without(end: str) -> Deed:
 
 
 def test_a_bucket_that_is_not_there(run: Run, small: Server, look: Look, new_database: NewDatabase) -> None:
-    """Every flow says so, and how to mend it."""
+    """Every flow reports the missing bucket, and how to fix it."""
     target, gone = new_database(16), {"S3_BUCKET": "nobody-made-it"}
     after = look(small)
     after.assert_said(run(backup_flow, small, gone), UPLOAD_FAILED)
@@ -758,7 +756,7 @@ def test_a_bucket_that_vanishes(
     sweeping: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In the middle of the upload, or after it: it is said as what it is, and not tried again."""
+    """A bucket that vanishes during or after the upload is reported as missing, without retries."""
     after, gone = look(big), error(404, "NoSuchBucket")
 
     def vanish(request: Request) -> Answer:
@@ -793,7 +791,7 @@ def environ(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp
 def test_the_exit_status_after_a_fault(
     s3: S3Proxy, environ: dict[str, str], stored: Server, new_database: NewDatabase, look: Look
 ) -> None:
-    """1 for what failed, 3 for a drill without a verdict, with the sentence and its hint in the log."""
+    """Exit with 1 for a failure and 3 for a drill without a verdict, with the sentence and its hint in the log."""
     target, after = new_database(16), look(stored)
     s3.on(".*", "", error(403, "AccessDenied"))
     places = {

@@ -1,4 +1,4 @@
-"""A manifest or a report comes back as it was written; whatever else stands in its place is refused, or does no harm."""
+"""A manifest or report comes back as it was written; anything else in its place is refused or does no harm."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ REPORTS = st.builds(
     **dict.fromkeys(("age_seconds", "restore_seconds", "compare_seconds", "seconds"), SECONDS),
 )  # fmt: skip
 
-# As JSON text, because Python cannot hold all of what somebody may write.
+# As JSON text, because Python objects can't express everything that can be stored.
 DEEP = "[" * 5000 + "]" * 5000
 VALUES = st.sampled_from([
     "null", "true", "0", "-1", "1.5", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "9" * 30, "9" * 4299, "9" * 5000, "1e4000", '""', '"x"', '"NaN"',
@@ -73,7 +73,7 @@ MARK = "the place of another value"
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a document."""
+    """Return every place in a document."""
     inside = (
         document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     )
@@ -81,7 +81,7 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The document with another value in a place."""
+    """Return the document with another value in a place."""
     if not path:
         return value
     changed: Any = dict(document) if isinstance(document, dict) else list(document)
@@ -91,7 +91,7 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """A document with a value, a key or some of its bytes exchanged, doubled or gone."""
+    """A document with a value, a key or some of its bytes exchanged, duplicated or removed."""
     document = json.loads(whole)
     kind = draw(st.sampled_from(["value", "value", "value", "key", "double", "bytes", "cut"]))
     if kind == "bytes":
@@ -117,14 +117,14 @@ REPORT = report(FIRST).encode()
 @fuzzed
 @given(MANIFESTS)
 def test_any_manifest_comes_back(stored: Manifest) -> None:
-    """Odd names, huge counts, moments of any zone and year."""
+    """Manifests with odd names, huge counts, and times of any zone and year survive a round trip."""
     assert read_manifest(stored.encode(), FIRST) == stored
 
 
 @fuzzed
 @given(REPORTS)
 def test_any_report_comes_back(stored: DrillReport) -> None:
-    """Whatever a check has as its evidence."""
+    """A report survives a round trip whatever its checks have as evidence."""
     assert read_report(stored.encode()) == stored
 
 
@@ -134,7 +134,7 @@ def test_any_report_comes_back(stored: DrillReport) -> None:
 @example(MANIFEST.replace(b'"rows": 3', b'"rows": ' + b"9" * 4299))
 @example(MANIFEST.replace(b'"citext": "1.6"', b'"' + b"x" * 100_000 + b'": 5'))
 def test_a_manifest_with_anything_in_it(data: bytes) -> None:
-    """What is read can be shown, reckoned with and written again; what is not is damage, said in a short sentence."""
+    """What is read can be shown, calculated with and rewritten; the rest is damage, reported in a short sentence."""
     try:
         read = read_manifest(data, FIRST)
     except BackupDamaged as error:
@@ -152,7 +152,7 @@ def test_a_manifest_with_anything_in_it(data: bytes) -> None:
 @example(REPORT.replace(b'"seconds": 2.5', b'"seconds": NaN'))
 @example(REPORT.replace(b'"2026-11-21T02:07:13Z"', b'"2026-11-21T02:07:13"'))
 def test_a_report_with_anything_in_it(data: bytes) -> None:
-    """What is read can be shown, reckoned with and written again; anything else is no report."""
+    """What is read can be shown, calculated with and rewritten; anything else is not a report."""
     read = read_report(data)
     if read:
         assert read_report(read.encode()) == read
@@ -163,7 +163,7 @@ def test_a_report_with_anything_in_it(data: bytes) -> None:
 
 @pytest.mark.parametrize("whole", [MANIFEST, REPORT], ids=["manifest", "report"])
 def test_a_document_that_was_cut(whole: bytes) -> None:
-    """No beginning of a document passes for a whole one."""
+    """A truncated document never passes for a complete one."""
     for length in range(len(whole.rstrip())):
         assert read_report(whole[:length]) is None
         with pytest.raises(BackupDamaged):
@@ -173,7 +173,7 @@ def test_a_document_that_was_cut(whole: bytes) -> None:
 @fuzzed
 @given(st.sampled_from([MANIFEST, REPORT]), st.text(max_size=9), st.data())
 def test_fields_of_a_later_version(whole: bytes, name: str, data: st.DataObject) -> None:
-    """As docs/format.md says: unknown fields are ignored wherever they stand, and another format is not read."""
+    """As docs/format.md says: unknown fields are ignored wherever they occur, and another format is not read."""
     document = json.loads(whole)
     objects = [place for place in places(document) if isinstance(_at(document, place), dict) and _has_fields(place)]
     place = data.draw(st.sampled_from(objects))
@@ -199,5 +199,5 @@ def _at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def _has_fields(place: tuple[Any, ...]) -> bool:
-    """Whether an object has fields, and is no map of names that may be any."""
+    """Return whether an object has fixed fields, rather than mapping arbitrary names."""
     return not place or place[-1] not in ("extensions", "schema_parts", "source_settings")

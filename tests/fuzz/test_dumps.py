@@ -1,4 +1,4 @@
-"""Nothing that a dump may hold upsets the scanner, no cut changes what it says, and what lost its end is never whole."""
+"""The scanner survives any dump, ignores how its input is chunked, and never calls a truncated dump whole."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = {
     "columns": ["--column-inserts", "--quote-all-identifiers"],
     "clean": ["--clean", "--if-exists", "--no-owner"],
 }
-# Whatever a dump is made of, and what is made to look like it.
+# The building blocks of a dump, and what imitates them.
 FRAGMENTS = st.sampled_from([
     b"COPY t (a, b) FROM stdin;\n", b'COPY "t;" FROM stdin;\n', b"\\.\n", b"\\.", b"1\t2\n", b"\\\\.\n", b"\\N\t\n", b"\n", b";", b"'", b'"', b"$$", b"$a$",
     b"--", b"/*", b"*/", b"(", b")", b" E'", b"\\'", b"SELECT 1;\n", b"INSERT INTO t VALUES ('\\.');\n", b"SET standard_conforming_strings = off;\n",
@@ -57,12 +57,12 @@ PARTS = st.one_of(
 Dumps = dict[str, bytes]
 # A real dump takes tens of milliseconds.
 sparsely = settings(fuzzed, max_examples=fuzzed.max_examples // 12)
-EVERY = sparsely.max_examples // 5  # lines of it
+EVERY = sparsely.max_examples // 5  # lines to cut at
 
 
 @pytest.fixture(scope="module")
 def real_dumps(server_of: Callable[[int], Server], clients: dict[int, Client]) -> Dumps:
-    """What the oldest and the newest pg_dump write of everything that is hard to dump, in rows and in statements."""
+    """Dumps of everything that is hard to dump, by the oldest and the newest pg_dump, as COPY and as INSERT."""
     made = {}
     for major in (MAJORS[0], MAJORS[-1]):
         server = server_of(major)
@@ -80,7 +80,7 @@ def real_dumps(server_of: Callable[[int], Server], clients: dict[int, Client]) -
 
 
 def storable(summary: DumpSummary) -> bool:
-    """Whether a manifest can hold what was learnt: text that JSON can have, and counts."""
+    """Return whether a manifest can hold the summary: text that is valid in JSON, and counts."""
     for t in summary.tables.values():
         TableRecord(
             name=t.name, columns=t.columns, rows=t.rows, digest=t.digest, raw_bytes=t.raw_bytes, member_offset=0, skip_bytes=t.start
@@ -94,7 +94,7 @@ def storable(summary: DumpSummary) -> bool:
 
 
 def test_real_dumps_are_whole(real_dumps: Dumps) -> None:
-    """What is cut and altered below is nothing but whole dumps, in which there is something of everything."""
+    """The dumps that the other tests cut and alter are whole, and contain something of everything."""
     for name, text in real_dumps.items():
         summary = scan(text)
         assert (summary.problem, summary.unknown_commands) == ("", []), name
@@ -106,7 +106,7 @@ def test_real_dumps_are_whole(real_dumps: Dumps) -> None:
 
 @pytest.mark.parametrize("kind", [f"{kind} {major}" for kind in KINDS for major in (MAJORS[0], MAJORS[-1])])
 def test_a_real_dump_cut_at_lines(kind: str, real_dumps: Dumps) -> None:
-    """Before, at and behind the ends of lines up to the completion comment: it is said not to be whole."""
+    """A dump cut before, at or after a line end, up to the completion comment, is reported as incomplete."""
     text = real_dumps[kind]
     end = text.rindex(COMPLETE) + len(COMPLETE)
     lines = [found.start() for found in re.finditer(b"\n", text[:end])]
@@ -118,7 +118,7 @@ def test_a_real_dump_cut_at_lines(kind: str, real_dumps: Dumps) -> None:
 @sparsely
 @given(st.data())
 def test_a_real_dump_cut_anywhere(real_dumps: Dumps, data: st.DataObject) -> None:
-    """At any byte at all."""
+    """A dump cut at any byte is reported as incomplete."""
     text = real_dumps[data.draw(st.sampled_from(sorted(real_dumps)))]
     assert scan(text[: data.draw(st.integers(0, text.rindex(COMPLETE) + len(COMPLETE) - 1))]).problem
 
@@ -126,7 +126,7 @@ def test_a_real_dump_cut_anywhere(real_dumps: Dumps, data: st.DataObject) -> Non
 @sparsely
 @given(st.data())
 def test_a_real_dump_in_any_pieces(real_dumps: Dumps, data: st.DataObject) -> None:
-    """However it is cut, it is the same dump."""
+    """The scanner reports the same however its input is chunked."""
     text = real_dumps[data.draw(st.sampled_from(sorted(real_dumps)))]
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=60))
     assert facts(scan(text, places, keep=True)) == facts(scan(text, keep=True))
@@ -135,7 +135,7 @@ def test_a_real_dump_in_any_pieces(real_dumps: Dumps, data: st.DataObject) -> No
 @sparsely
 @given(st.data())
 def test_a_real_dump_with_anything_in_it(real_dumps: Dumps, data: st.DataObject) -> None:
-    """Bytes exchanged, doubled, lost or put in: no exception, however it is cut the same facts, and a manifest can hold them."""
+    """A mutated dump raises no exception and yields the same facts in any chunks, and a manifest can hold them."""
     text = real_dumps[data.draw(st.sampled_from(sorted(real_dumps)))]
     for _ in range(data.draw(st.integers(1, 3))):
         begin = data.draw(st.integers(0, len(text)))
@@ -152,7 +152,7 @@ def test_a_real_dump_with_anything_in_it(real_dumps: Dumps, data: st.DataObject)
 @example(b"SET client_encoding = 'hex';\nCOPY t (a) FROM stdin;\n\\.\n", None)
 @example(b"SELECT pg_catalog.setval('s', " + b"9" * 5000 + b", true);\n", None)
 def test_a_dump_of_anything(soup: bytes, data: st.DataObject | None) -> None:
-    """The parts of a dump in any order, in halves and next to rubbish."""
+    """The parts of a dump in any order, cut in half or next to garbage, don't upset the scanner."""
     for text in (soup, dump(soup)):
         summary = scan(text)
         assert storable(summary)
@@ -164,7 +164,7 @@ def test_a_dump_of_anything(soup: bytes, data: st.DataObject | None) -> None:
 @sparsely
 @given(st.lists(PARTS, min_size=1, max_size=2))
 def test_a_small_dump_split_at_every_byte(parts: list[bytes]) -> None:
-    """In two, at every byte behind its head; and cut there it is not whole."""
+    """Splitting at any byte after the head changes nothing, and a dump cut there is incomplete."""
     text = dump(*parts)
     whole = facts(scan(text))
     assert whole["problem"] == ""
@@ -177,14 +177,14 @@ def test_a_small_dump_split_at_every_byte(parts: list[bytes]) -> None:
 @given(SOUP)
 @example(b"-- Dumped from database version " + b"9" * 5000)
 def test_the_beginning_of_anything(header: bytes) -> None:
-    """What another tool's dump says of itself is a version that there can be, and an encoding, or neither."""
+    """The head of another tool's dump yields a valid version and an encoding, or neither."""
     assert 0 <= major_in(header) < 1000
     assert encoding_in(header).isascii()
     assert b"\xe4\xff".decode(codec_of(encoding_in(header)), errors="backslashreplace")
 
 
 def test_what_is_normal_stays_normal(real_dumps: Dumps) -> None:
-    """A normalised statement is not changed again: a restored copy's own dump is normalised likewise."""
+    """Normalisation is idempotent: the dump of a restored copy is normalised too."""
     for text in real_dumps.values():
         splitter = StatementSplitter()
         splitter.feed(text)
@@ -207,7 +207,7 @@ def test_what_is_normal_stays_normal(real_dumps: Dumps) -> None:
     b"DROP" + b"\n" * 100_000 + b"x;", b"SELECT '" + b"x''" * 200_000 + b"';", b"SELECT 1 AS " + b"::a AS " * 50_000 + b";",
 ], ids=lambda statement: statement[:32].decode())  # fmt: skip
 def test_no_statement_takes_long(statement: bytes) -> None:
-    """The time for a statement does not grow with the square of its length, whatever somebody has put in a dump."""
+    """The time for a statement doesn't grow with the square of its length, whatever a dump contains."""
     assert scan(dump(statement + b"\n")).raw_bytes > len(statement)
     assert roles_of(statement) is not None
     SchemaNormaliser().normalise(statement)

@@ -1,4 +1,4 @@
-"""Whatever stands in a URL or in the environment, it is read or refused in our words, and no secret is shown."""
+"""Any URL or environment is either read or refused with our own message, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REASONS = {
     "it does not begin with postgresql://", "host, port or parameters cannot be read", "it names no host",
     "it names no database", "its port is no number", "a special character in it is not written as %XX",
 }  # fmt: skip
-# What the operating system hands over: any bytes but NUL, those that are no UTF-8 as lone surrogates.
+# What the operating system passes on: any bytes but NUL, with invalid UTF-8 as lone surrogates.
 ENVIRONMENT = st.binary(max_size=24).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
 ODD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 ESCAPED = ODD.map(lambda text: quote(text, safe=""))
@@ -81,14 +81,14 @@ NEEDS: frozenset[Need] = frozenset({"database", "storage", "drill", "target"})
 
 
 def told(error: BaseException) -> str:
-    """Everything that a log could ever say of an error: with its causes and the text of its traceback."""
+    """Return everything a log could say of an error, including its causes and its traceback."""
     return "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
 
 
 @fuzzed
 @given(URLS)
 def test_a_url_of_any_structure(url: str) -> None:
-    """It is read, and written again it says the same; or it is refused for one of our reasons, without its password."""
+    """A URL is read and survives a round trip, or is refused for one of our reasons without showing its password."""
     try:
         parameters, dropped = parse_database_url(url)
     except ValueError as error:
@@ -119,8 +119,8 @@ def test_a_url_of_any_structure(url: str) -> None:
     st.frozensets(st.sampled_from(sorted(NEEDS))),
 )
 def test_any_environment(given_values: dict[str, str], left_out: set[str], needs: frozenset[Need]) -> None:
-    """Settings that make a plan whose addresses can be shown, or every fault named by its variable and never by its value."""
-    # A password in a variable that is for none is shown like anything else there.
+    """Settings yield a plan without showing secrets, or every problem names its variable and never its value."""
+    # Don't put the secret into a variable that isn't meant for secrets: such values are shown.
     shown_anyway = {name: v if name in SECRETIVE else v.replace(SECRET, "x") for name, v in given_values.items()}
     environ = {name: value for name, value in GOOD.items() if name not in left_out} | shown_anyway
     with mock.patch.dict(os.environ, {name: value.replace("\0", "") for name, value in environ.items()}, clear=True):
@@ -146,7 +146,7 @@ def test_any_environment(given_values: dict[str, str], left_out: set[str], needs
 @example("postgresql://app:secret@db/shop", "", "app", "", "shop")
 @given(HOSTS | ENVIRONMENT, PORTS.map(lambda port: port[1:]), VALUES, VALUES, VALUES)
 def test_the_older_names_hold_anything(host: str, port: str, user: str, password: str, database: str) -> None:
-    """POSTGRES_* spell a server that can be named, or are refused; the password is what was given, whatever it is."""
+    """POSTGRES_* yield a server or are refused; the password is taken literally, whatever it is."""
     older = {"HOST": host, "PORT": port, "USER": user, "PASSWORD": password, "DB": database}
     environ = {f"POSTGRES_{name}": value.replace("\0", "") for name, value in older.items()}
     with mock.patch.dict(os.environ, {**GOOD, **environ}, clear=True):

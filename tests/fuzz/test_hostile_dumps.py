@@ -1,4 +1,4 @@
-"""What passes the scanner reaches no further than its database, and psql cuts a dump where the scanner does."""
+"""A dump that passes the scanner affects only its own database, and psql splits dumps where the scanner does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.integration.objects import told
 from tests.integration.test_healthy_backups import EVERY_KIND_SQL, ROLES
 from tests.unit.sql import HEAD, TAIL, scan, statements
 
-# What people have pg_dump write, each in one of both readings of strings.
+# Options that people use with pg_dump, each with one of the two settings of standard_conforming_strings.
 OPTIONS = {
     "rows": ("on", []),
     "rows, backslashes": ("off", []),
@@ -37,7 +37,7 @@ OPTIONS = {
 }
 PROOF, MARK = "/proof", "fuzz_mark"
 ROLE = f"(oid, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit) VALUES (99998, '{MARK}', true, true, true, true, true, true, true, -1)"
-# Each would leave something behind that the database does not hold.
+# Each would leave something behind outside the database.
 PAYLOADS = [text.encode() for text in (
     f"CREATE ROLE {MARK} SUPERUSER;", f"create/**/user {MARK};", f"CREATE -- x\nROLE {MARK};", f"COPY (SELECT 1) TO '{PROOF}';",
     f"COPY t TO PROGRAM 'touch {PROOF} # FROM stdin';", f"COPY t FROM PROGRAM 'touch {PROOF} # FROM stdin';\n\\.\n",
@@ -87,7 +87,7 @@ _LOGGED = re.compile(rb"\*{9} QUERY \*{10}\n(.*?)\n\*{26}\n\n", re.DOTALL)  # of
 _LOGGED_18 = re.compile(rb"/\*{8} QUERY \*{9}/\n(.*?)\n/\*{24}/\n\n", re.DOTALL)
 _BEFORE = re.compile(rb"(?:\s+|--[^\r\n]*[\r\n])*")
 _numbers = count()
-# All that lies outside of a database, as one row.
+# Everything outside the database, as one row.
 BEYOND_SQL = """
 SELECT (SELECT string_agg(r::text, ';' ORDER BY r.oid) FROM pg_authid r),
   (SELECT string_agg(d.datname || coalesce(d.datacl::text, ''), ';' ORDER BY d.oid) FROM pg_database d),
@@ -97,7 +97,7 @@ SELECT (SELECT string_agg(r::text, ';' ORDER BY r.oid) FROM pg_authid r),
 
 @pytest.fixture(scope="module")
 def prey(server_of: Callable[[int], Server]) -> Iterator[Server]:
-    """A database with the few things that the fragments name."""
+    """A database with the few objects that the fragments name."""
     server = server_of(MAJORS[-1])
     with server.connect() as connection:
         connection.execute("CREATE DATABASE prey")
@@ -111,7 +111,7 @@ def prey(server_of: Callable[[int], Server]) -> Iterator[Server]:
 
 
 def passes(dump: bytes) -> bool:
-    """Whether a restore would hand the dump to psql."""
+    """Return whether a restore would pass the dump to psql."""
     try:
         summary: DumpSummary = scan(dump)
     except BackupDamaged:
@@ -120,7 +120,7 @@ def passes(dump: bytes) -> bool:
 
 
 def beyond(server: Server) -> list[tuple[Any, ...]]:
-    """What there is outside of the database."""
+    """Return everything that exists outside the database."""
     with server.connect() as connection:
         return [tuple(row) for row in connection.query(BEYOND_SQL)]
 
@@ -130,7 +130,7 @@ def beyond(server: Server) -> list[tuple[Any, ...]]:
 def test_nothing_that_passes_reaches_beyond_its_database(
     prey: Server, clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory, parts: tuple[bytes, ...]
 ) -> None:
-    """As superuser, and with no stop at errors: no role, no file, no program, no other database."""
+    """Even as superuser and without ON_ERROR_STOP: no role, no file, no program, no other database is touched."""
     body = b"".join(parts)
     proof = Path(tmp_path_factory.getbasetemp()) / f"proof{next(_numbers)}"
     attack = (HEAD + b"SET search_path = public, pg_catalog;\n" + body + b"\n" + TAIL).replace(
@@ -145,7 +145,7 @@ def test_nothing_that_passes_reaches_beyond_its_database(
         command, env=child_environment(prey.child_environment()), input=attack, capture_output=True, check=False
     )
     assert beyond(prey) == before
-    # What an attack left in the database is there for no other one: each dump meets a new database.
+    # What an attack left inside the database can't affect another: each real dump gets a new database.
     told(
         prey,
         "DROP VIEW IF EXISTS public.w, public.v, public.no, public.Ä",
@@ -157,7 +157,7 @@ def test_nothing_that_passes_reaches_beyond_its_database(
 
 
 def cut_by_psql(client: Client, server: Server, text: bytes, log: Path) -> list[bytes]:
-    """The queries that psql sends, without what stands before each."""
+    """Return the queries that psql sends, without what precedes each."""
     log.unlink(missing_ok=True)
     command = [client.program("psql"), "-X", "-q", "-L", str(log), "-o", "/dev/null", "-f", "-"]
     subprocess.run(
@@ -168,7 +168,7 @@ def cut_by_psql(client: Client, server: Server, text: bytes, log: Path) -> list[
 
 
 def bare(query: bytes) -> bytes:
-    """A statement without the comments before it, and without space: psql leaves out empty lines."""
+    """Return a statement without leading comments and without whitespace: psql leaves out empty lines."""
     begun = _BEFORE.match(query)
     return b"".join(query[begun.end() if begun else 0 :].split())
 
@@ -180,7 +180,7 @@ def test_psql_cuts_where_the_scanner_does(
     major: int, server_of: Callable[[int], Server], clients: dict[int, Client], tmp_path_factory: pytest.TempPathFactory,
     made: list[bytes], escapes: bool,
 ) -> None:  # fmt: skip
-    """Statement by statement, in both readings of strings; where there is a doubt the dump is refused anyhow."""
+    """The scanner and psql split at the same places, in both readings of strings; a doubtful dump is refused anyway."""
     setting = b"SET standard_conforming_strings = %s;" % (b"off" if escapes else b"on")
     text = b"\n".join([setting, *made, b""])
     splitter = StatementSplitter()
@@ -197,7 +197,7 @@ def test_psql_cuts_where_the_scanner_does(
 
 @pytest.fixture(scope="module", params=MAJORS)
 def filled(request: pytest.FixtureRequest, server_of: Callable[[int], Server], clients: dict[int, Client]) -> Iterator[tuple[Client, Server]]:  # fmt: skip
-    """A database with everything that is hard to dump, of each version."""
+    """A database with everything that is hard to dump, for each version."""
     major: int = request.param
     server = server_of(major)
     with server.connect() as connection:
@@ -211,7 +211,7 @@ def filled(request: pytest.FixtureRequest, server_of: Callable[[int], Server], c
 
 @pytest.mark.parametrize(("strings", "options"), OPTIONS.values(), ids=OPTIONS.keys())
 def test_every_statement_of_pg_dump_passes(filled: tuple[Client, Server], strings: str, options: list[str]) -> None:
-    """Of each version, with the options that people use, whichever way strings are read."""
+    """No statement by any version's pg_dump is refused, with the options people use and in both readings of strings."""
     client, server = filled
     environ = child_environment(server.child_environment()) | {"PGOPTIONS": f"-c standard_conforming_strings={strings}"}
     dumped = subprocess.run([client.program("pg_dump"), *options], env=environ, capture_output=True, check=True).stdout

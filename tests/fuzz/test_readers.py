@@ -1,4 +1,4 @@
-"""A file of queries, a damaged object and what psql says: each is understood, or refused in our words."""
+"""A query file, a damaged object and psql's output are each understood, or refused with our own message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKENS = st.sampled_from([
 
 
 def pieces_of(text: str) -> tuple[list[Piece], bytes]:
-    """What psql would make of a text, by its own rules."""
+    """Split a text as psql would, by psql's own rules."""
     splitter = StatementSplitter()
     splitter.feed(text.encode())
     return list(splitter.pieces(final=True)), splitter.pending
@@ -37,7 +37,7 @@ def pieces_of(text: str) -> tuple[list[Piece], bytes]:
 @example("SELECT €E'\\'; DELETE FROM t; --'")
 @example("SELECT a€$$ ; DELETE FROM t; SELECT $$")
 def test_what_is_asked_is_one_statement(text: str) -> None:
-    """By psql's rules too, which another reader of ours has: nothing hides behind a query, and no psql command is in it."""
+    """Every query is one statement by psql's rules too: no second statement and no psql command hides in it."""
     try:
         queries = read_queries(text)
     except ConfigurationError:
@@ -46,7 +46,7 @@ def test_what_is_asked_is_one_statement(text: str) -> None:
     for query in queries:
         found, pending = pieces_of(query.text + ";")
         assert [p.kind for p in found] == ["statement"] * len(found)
-        assert [p.text for p in found] in ([(query.text + ";").encode()], [])  # nothing yet, when a parenthesis is open
+        assert [p.text for p in found] in ([(query.text + ";").encode()], [])  # none yet while a parenthesis is open
         assert pending in (b"", (query.text + ";").encode())
         for word in query.text.split():
             at = text.find(word[:3], at)  # a comment inside becomes a space
@@ -59,7 +59,7 @@ STORED = b"".join(map(compressor(6), PLAIN))
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """An object with bytes changed, lost, doubled or put in."""
+    """An object with bytes changed, lost, duplicated or inserted."""
     data = STORED
     for _ in range(draw(st.integers(1, 3))):
         begin = draw(st.integers(0, len(data)))
@@ -69,7 +69,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def read(data: bytes, places: list[int]) -> bytes | str:
-    """What comes out, or why nothing more does."""
+    """Return the decompressed data, or why reading stopped."""
     try:
         blocks = list(decompress(cut(data, places)))
     except (BackupDamaged, EmptyBackup) as error:
@@ -81,7 +81,7 @@ def read(data: bytes, places: list[int]) -> bytes | str:
 @fuzzed
 @given(damaged() | st.binary(max_size=40), st.lists(st.integers(0, 300), max_size=8))
 def test_a_damaged_object(data: bytes, places: list[int]) -> None:
-    """It is refused, or every gzip program reads the same from it; in whatever pieces it arrives."""
+    """A damaged object is refused, or every gzip program reads the same from it, in whatever chunks it arrives."""
     found = read(data, places)
     assert found == read(data, [])
     if isinstance(found, bytes):
@@ -92,13 +92,13 @@ def test_a_damaged_object(data: bytes, places: list[int]) -> None:
 
 
 class Ended:
-    """A psql that said something."""
+    """A psql that has exited with some output."""
 
     def __init__(self, lines: list[str], *, timed_out: bool) -> None:
         self._lines, self.timed_out = lines, timed_out
 
     def stderr_lines(self) -> list[str]:
-        """What it said last."""
+        """Return its last output."""
         return self._lines
 
 
@@ -114,7 +114,7 @@ SAID = st.lists(
 @given(st.lists(SAID, max_size=5), st.booleans())
 @example(["psql:" + ":  " * 3000], False)
 def test_whatever_psql_said(lines: list[str], timed_out: bool) -> None:
-    """It is one of our errors, with a sentence of one line, and it can be told whether the backup is to blame."""
+    """Any psql output becomes one of our errors, with a one-line sentence, from which a verdict can be derived."""
     error = complaint_of(cast("Any", Ended(lines, timed_out=timed_out)))
     assert isinstance(error, PgRoundtripError)
     assert len(error.sentence.splitlines()) == 1

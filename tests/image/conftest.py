@@ -14,9 +14,9 @@ from tests.image.engine import Engine, System, running_engine
 from tests.image.images import ROOT, Images, make_images
 
 UI_PASSWORD = "only for this test"
-# Two minutes are promised; a machine that is busy with other things takes longer.
+# The documented promise is two minutes; a busy machine takes longer.
 PROVEN_TIMEOUT_S = 360
-# Large enough to be caught in the middle of a dump.
+# Large enough to be interrupted in the middle of a dump.
 SAMPLE = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL);
 INSERT INTO customers SELECT i, 'Zoë ' || i FROM generate_series(1, 1000) i;
@@ -43,7 +43,7 @@ def port() -> int:
 
 @pytest.fixture(scope="session")
 def system(engine: Engine, images: Images, port: int) -> Iterator[System]:
-    """The compose file as it is, over a database with something in it, when its first backup is PROVEN."""
+    """The unmodified compose file, over a database with content, once its first backup is PROVEN."""
     environ = {
         "IMAGE": images.service, "POSTGRES_IMAGE": images.postgres, "S3_IMAGE": images.s3, "PORT": str(port),
         "VERIFY_PORT": str(free_ports(1)[0]), "UI_PASSWORD": UI_PASSWORD, "METRICS_ENABLED": "true",
@@ -66,7 +66,7 @@ def system(engine: Engine, images: Images, port: int) -> Iterator[System]:
 
 
 def until(true: Callable[[], bool], what: str, timeout_s: float) -> None:
-    """Wait for something to become true."""
+    """Wait until something becomes true."""
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, f"no {what} within {timeout_s} seconds"
@@ -74,7 +74,7 @@ def until(true: Callable[[], bool], what: str, timeout_s: float) -> None:
 
 
 def wait_for_line(system: System, service: str, words: str, timeout_s: float, *, since: str = "") -> None:
-    """Wait until a service writes a line with these words; fails at once when its container ends."""
+    """Wait until a service logs a line with these words; fail at once when its container exits."""
 
     def written() -> bool:
         lines = system.log(service, since=since)

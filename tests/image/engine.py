@@ -1,4 +1,4 @@
-"""Drive a Docker engine and its compose command: the one that runs here, or one of the tests' own."""
+"""Drive a Docker engine and its compose command: the one running here, or one started for the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _START_TIMEOUT_S = 60
 _BUILD_TIMEOUT_S = 1800
-# Images take minutes to build, so an engine of the tests' own finds them again the next time.
+# Images take minutes to build; an engine started for the tests finds them again next time.
 _OWN_STATE = Path(__file__).parents[2] / ".image-test"
 
 
@@ -25,11 +25,11 @@ class Engine:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, timeout_s: float = 120, check: bool = True) -> str:
-        """Run `docker …`; returns what it printed, errors too, and fails the test when it fails."""
+        """Run `docker …`; return its output including stderr, and fail the test when it fails."""
         return _run(["docker", *arguments], self.environ, timeout_s, check=check)
 
     def has_image(self, name: str) -> bool:
-        """Whether an image is there, or can be pulled from a registry."""
+        """Return whether an image exists locally or can be pulled."""
         if self.run("images", "-q", name).strip():
             return True
         try:
@@ -39,7 +39,7 @@ class Engine:
         return True
 
     def build(self, folder: Path, tag: str, **arguments: str) -> str:
-        """Build an image; returns its name."""
+        """Build an image; return its name."""
         flags = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
         self.run("build", "-t", tag, *flags, str(folder), timeout_s=_BUILD_TIMEOUT_S)
         return tag
@@ -61,7 +61,7 @@ class System:
         return _run(command, {**self.engine.environ, **self.environ}, timeout_s, check=check)
 
     def container(self, service: str) -> str:
-        """The id of a service's container, running or not."""
+        """Return the id of a service's container, running or not."""
         names = f"label=com.docker.compose.project={self.project}", f"label=com.docker.compose.service={service}"
         once = "label=com.docker.compose.oneoff=False"
         found = self.engine.run("ps", "-aq", *(part for name in (*names, once) for part in ("--filter", name))).split()
@@ -69,11 +69,11 @@ class System:
         return found[0]
 
     def state(self, service: str, wanted: str) -> str:
-        """A field of the container's state, as `docker inspect` names it."""
+        """Return a field of the container's state, as `docker inspect` names it."""
         return self.engine.run("inspect", "-f", "{{" + wanted + "}}", self.container(service)).strip()
 
     def log(self, service: str, *, since: str = "") -> list[str]:
-        """The lines that a service has written."""
+        """Return the log lines of a service."""
         return self.engine.run("logs", *(["--since", since] if since else []), self.container(service)).splitlines()
 
     def execute(self, service: str, *command: str, check: bool = True) -> str:
@@ -83,7 +83,7 @@ class System:
 
 @contextmanager
 def running_engine() -> Iterator[Engine]:
-    """The engine that runs here, else one of our own while the context lasts; fails loudly where there can be none."""
+    """Return the engine running here, else start one while the context lasts; fail loudly where neither is possible."""
     assert shutil.which("docker"), _missing("the program `docker`")
     assert _compose_command({}), _missing("`docker compose` or `docker-compose`")
     if _answers({}):

@@ -1,4 +1,4 @@
-"""Supply the images that the compose file names: from a registry, or stand-ins built here where none can be reached."""
+"""Supply the images that the compose file names: from a registry, or built here when none is reachable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRUST = "/etc/ssl/certs/ca-certificates.crt"
 
 @dataclass(frozen=True)
 class Images:
-    """The names of the three images, all of them there."""
+    """The names of the three images, all of which exist."""
 
     service: str
     postgres: str
@@ -32,7 +32,7 @@ class Images:
 
 
 def make_images(engine: Engine) -> Images:
-    """Build the image of this project, and whatever it needs that cannot be pulled."""
+    """Build the image of this project, and every base image that can't be pulled."""
     wanted = _default("Dockerfile", r"ARG BASE_IMAGE=(\S+)")
     base = wanted if engine.has_image(wanted) else _bootstrapped(engine, wanted)
     source = "pgdg" if _reachable(_default("Dockerfile", r"ARG PGDG_MIRROR=(\S+)")) else "debian"
@@ -71,7 +71,7 @@ def _stand_in_s3(engine: Engine, base: str) -> str:
 
 
 def _bootstrapped(engine: Engine, wanted: str) -> str:
-    """Make what `debian:SUITE-slim` would be from Debian's packages, with this machine's package settings in it."""
+    """Build an equivalent of `debian:SUITE-slim` from Debian's packages, with this machine's package settings in it."""
     name = f"pg-roundtrip-test-base:{wanted.rpartition(':')[2]}"
     if engine.run("images", "-q", name).strip():
         return name
@@ -91,14 +91,14 @@ def _bootstrapped(engine: Engine, wanted: str) -> str:
 
 
 def _debian_mirror() -> str:
-    """Where this machine's apt gets Debian's own packages."""
+    """Return the mirror that this machine's apt uses for Debian's own packages."""
     listing = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     known = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
     return next((uri for uri in known if "security" not in uri), "https://deb.debian.org/debian")
 
 
 def _make_slim(root: Path) -> None:
-    """Leave out what Debian's slim images leave out, and keep apt from caching, as they do."""
+    """Leave out what Debian's slim images leave out, and disable apt's cache, as they do."""
     for folder in ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt"):
         shutil.rmtree(root / folder, ignore_errors=True)
     excluded = "".join(f"path-exclude /usr/share/{name}/*\n" for name in ("doc", "man", "locale"))
@@ -110,7 +110,7 @@ def _make_slim(root: Path) -> None:
 
 
 def _hand_on_settings(root: Path) -> None:
-    """Give the image what this machine's apt and pip are told, so that builds in it reach the same indexes."""
+    """Copy this machine's apt and pip settings into the image, so that builds in it reach the same indexes."""
     for folder in ("apt.conf.d", "auth.conf.d"):
         shutil.copytree(f"/etc/apt/{folder}", root / "etc/apt" / folder, dirs_exist_ok=True)
     shutil.copy(_TRUST, root / "etc/machine-ca.pem")

@@ -26,7 +26,7 @@ def url(port: int, path: str) -> str:
 
 
 def api(port: int, path: str, body: dict[str, Any]) -> Any:
-    """Ask Prefect's API, with the login."""
+    """Query Prefect's API, with the login."""
     answer = httpx.post(url(port, f"/api{path}"), json=body, auth=("admin", UI_PASSWORD), timeout=30)
     return answer.raise_for_status().json()
 
@@ -36,7 +36,7 @@ def now() -> str:
 
 
 def begin_backup(system: System, port: int) -> str:
-    """Wait until no run is in flight, start a backup of the deployment, and return its run's id in the middle of its dump."""
+    """Start a backup of the deployment once no run is in flight, and return its run id in the middle of the dump."""
     system.engine.run("start", system.container("backup"))
     until_answering(port)
     in_flight = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
@@ -55,7 +55,7 @@ def state_of(port: int, run: str) -> str:
 
 
 def test_the_image_holds_what_runs_and_nothing_that_builds(engine: Engine, images: Images) -> None:
-    """No compiler, no pip, no uv, no cluster, no private key, no root."""
+    """The image has no compiler, no pip, no uv, no cluster and no private key, and doesn't run as root."""
     script = """
         id -u
         for tool in cc gcc g++ ld make pip pip3 uv; do command -v $tool; done
@@ -67,26 +67,26 @@ def test_the_image_holds_what_runs_and_nothing_that_builds(engine: Engine, image
 
 
 def test_the_programs_of_postgresql_are_there(engine: Engine, images: Images) -> None:
-    """The checklist's `pg_dump --version` answers, and there are server programs for drills."""
+    """The checklist's `pg_dump --version` works, and the server programs for drills are there."""
     assert "pg_dump (PostgreSQL)" in engine.run("run", "--rm", images.service, "pg_dump", "--version")
     engine.run("run", "--rm", images.service, "sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb")
 
 
 def test_without_settings_it_ends_at_once_with_all_faults(engine: Engine, images: Images) -> None:
-    """A container that cannot work does not pretend to."""
+    """A misconfigured container exits at once and lists every problem."""
     printed = engine.run("run", "--rm", images.service, check=False, timeout_s=60)
     for name in ("DATABASE_URL", "S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"):
         assert f"Required environment variable {name} is not set" in printed
 
 
 def test_it_needs_no_volume_and_no_rights(engine: Engine, images: Images) -> None:
-    """It runs where its folder cannot be written, with a file system that cannot be, and as anybody."""
+    """The image runs without a volume, on a read-only file system, and as any user."""
     read_only = ["--read-only", "--tmpfs", "/tmp", "--user", "12345:12345"]  # noqa: S108
     assert "Usage" in engine.run("run", "--rm", *read_only, images.service, "pg-roundtrip", "--help")
 
 
 def test_health_metrics_and_the_login(system: System, port: int) -> None:
-    """Health and metrics are for everybody; the UI and the API for who has the password."""
+    """Health and metrics are public; the UI and the API require the password."""
     assert httpx.get(url(port, "/health"), timeout=30).status_code == 200
     assert "pg_roundtrip" in httpx.get(url(port, "/metrics"), timeout=30).text
     for path in ("/", "/api/health", "/api/admin/version"):
@@ -98,7 +98,7 @@ def test_health_metrics_and_the_login(system: System, port: int) -> None:
 
 
 def test_the_commands_of_the_checklist(system: System) -> None:
-    """`docker compose run backup …` backs up, lists, and restores into a database that was made by hand."""
+    """`docker compose run backup …` backs up, lists, and restores into a database created by hand."""
     system.run("exec", "-T", "postgres", "psql", "-c", "CREATE DATABASE testdb")
     assert "events" in system.run("exec", "-T", "postgres", "psql", "-c", "\\dt")
     run = ("run", "--rm", "-T", "backup", "pg-roundtrip")
@@ -111,7 +111,7 @@ def test_the_commands_of_the_checklist(system: System) -> None:
 
 
 def test_drills_in_a_container_of_their_own(system: System) -> None:
-    """The second container knows no database, waits for the next drill that is due, and proves the same backups."""
+    """A drill-only container knows no database, waits for its next scheduled drill, and proves the same backups."""
     system.run("--profile", "verify", "up", "-d", "--no-build", "verify")
     until(lambda: system.state("verify", ".State.Health.Status") == "healthy", "healthy container", 180)
     assert not re.search("DATABASE_URL=.|POSTGRES_", system.state("verify", ".Config.Env"))
@@ -120,7 +120,7 @@ def test_drills_in_a_container_of_their_own(system: System) -> None:
 
 
 def test_the_memory_that_the_specification_allows_was_enough(system: System) -> None:
-    """The container had 512 MB for all of the above: nothing in it was killed for want of more."""
+    """All of the above ran within the specified 512 MB: nothing in the container was OOM-killed."""
     assert system.state("backup", ".HostConfig.Memory") == str(512 << 20)
     assert system.state("backup", ".State.OOMKilled") == "false"
     assert system.state("backup", ".RestartCount") == "0"
@@ -134,7 +134,7 @@ def test_it_stops_within_ten_seconds_in_mid_backup(system: System, port: int) ->
     took = time.monotonic() - began
     print(f"stopped in {took:.1f} s")
     assert system.state("backup", ".State.ExitCode") == "0"
-    # What others do on this machine at the same time is not the container's fault.
+    # Other load on this machine must not fail the container.
     assert took < STOP_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     uploads = (
         "wget",
@@ -152,7 +152,7 @@ def test_it_stops_within_ten_seconds_in_mid_backup(system: System, port: int) ->
 
 
 def test_it_recovers_from_a_kill_in_mid_backup(system: System, port: int) -> None:
-    """After SIGKILL and a restart the run is Crashed, its slot is free, and the next backup comes by itself."""
+    """After SIGKILL and a restart the run is Crashed, its slot is free, and the next backup starts by itself."""
     run = begin_backup(system, port)
     system.engine.run("kill", system.container("backup"))
     since = now()
@@ -164,12 +164,12 @@ def test_it_recovers_from_a_kill_in_mid_backup(system: System, port: int) -> Non
 
 
 def test_the_log_names_the_address_of_the_ui(system: System, port: int) -> None:
-    """The port is the one that the compose file publishes, whichever was chosen."""
+    """The log shows the port that the compose file publishes, whichever was chosen."""
     assert any(line.endswith(f"Prefect UI: http://localhost:{port}, user admin") for line in system.log("backup"))
 
 
 def test_every_line_is_a_log_line(system: System) -> None:
-    """What the container printed through all of the above is what the specification shows, and holds no secret."""
+    """Everything the container printed above has the specified log format and contains no secret."""
     lines = system.log("backup")
     assert [line for line in lines if not LINE.match(line)] == []
     for secret in ("change-me", "change-me-too", UI_PASSWORD):

@@ -1,4 +1,4 @@
-"""Run flows as a worker or a runner does: in a process that imports Prefect first, and our flows when it knows which."""
+"""Run flows as a worker or a runner does: in a process that imports Prefect first, then the flow it is to run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOWS = {flow.name: flow for flow in (backup, restore_drill)}
 
 
 def schedule_run(api: str, flow: str, pool: str | None = None) -> UUID:
-    """Have a deployment of a flow, and a run of it that is due now."""
+    """Create a deployment of a flow, and schedule a run of it for now."""
 
     async def schedule() -> UUID:
         made = await FLOWS[flow].ato_deployment(
@@ -36,7 +36,7 @@ def schedule_run(api: str, flow: str, pool: str | None = None) -> UUID:
 
 @dataclass
 class Children:
-    """Processes that each carry out one run, and what they wrote to the console."""
+    """Processes that each execute one run, and their console output."""
 
     api: str
     environ: Mapping[str, str]
@@ -44,7 +44,7 @@ class Children:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, flow: str, **environ: str) -> subprocess.Popen[bytes]:
-        """Start a process for one run of a flow; the time zone of the machine is not UTC."""
+        """Start a process for one run of a flow; its machine's time zone is not UTC."""
         given = {
             **self.environ,
             **environ,
@@ -60,14 +60,14 @@ class Children:
         return self.started[-1]
 
     def lines(self, process: subprocess.Popen[bytes]) -> list[str]:
-        """What a process wrote."""
+        """Return the output lines of a process."""
         return self._console(self.started.index(process)).read_text().splitlines()
 
     def _console(self, number: int) -> Path:
         return self.folder / f"console-{number}"
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes still running."""
         for process in self.started:
             process.kill()
             process.wait()

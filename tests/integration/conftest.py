@@ -1,4 +1,4 @@
-"""What several modules of integration tests need."""
+"""Fixtures shared by several modules of integration tests."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.integration.children import Children
 
 @pytest.fixture
 def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of its own for the throwaway servers of a test; commands get it as TMPDIR."""
+    """A separate folder for a test's throwaway servers; commands get it as TMPDIR."""
     for major in MAJORS:
         server_of(major)  # they outlive the test
-    # Not in pytest's own folder, which is closed to the user that servers run as.
+    # Not in pytest's own folder, which the user that servers run as can't enter.
     folder = Path(tempfile.mkdtemp(prefix="home-"))
     folder.chmod(0o711)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -37,20 +37,20 @@ def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statements that a test puts into a backup stand for what a server may do, and are not looked at."""
+    """Disable the guard on statements: those that a test injects into a backup simulate what a server does."""
     monkeypatch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
     monkeypatch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transient faults of a rehearsal are retried as ever, but at once."""
+    """Retry a rehearsal's transient errors as often as in production, but without waiting."""
     monkeypatch.setattr(restore_drill, "rehearse_restore", rehearse_restore.with_options(retry_delay_seconds=0))
 
 
 @pytest.fixture
 def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
-    """A function that mounts a small disk of its own to make throwaway servers on; `options` are those of a tmpfs."""
+    """A function that mounts a small disk for throwaway servers; `options` are those of a tmpfs."""
     made = []
 
     def mount(options: str) -> Path:
@@ -71,7 +71,7 @@ def disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str]
 
 @pytest.fixture
 def children(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Iterator[Children]:
-    """Processes that carry out runs as those of a worker or a runner do."""
+    """Processes that execute runs as a worker or a runner does."""
     made = Children(prefect_api, command_environment(storage_server, storage, prefect_api, tmp_path), tmp_path)
     yield made
     made.end()
@@ -79,7 +79,7 @@ def children(storage_server: Storage, storage: ObjectStore, prefect_api: str, tm
 
 @pytest.fixture
 def quick_saves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prefect computes the schemas of blocks anew hundreds of times for each plan that is saved; here it does so once."""
+    """Prefect recomputes the schemas of blocks hundreds of times for each saved plan; compute them once."""
     compute, known = Block.model_json_schema.__func__, dict[Any, Any]()  # type: ignore[attr-defined]
 
     def schema(cls: type[Block], *args: Any, **options: Any) -> Any:

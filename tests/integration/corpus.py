@@ -1,4 +1,4 @@
-"""What the corpus of bad backups does to a sound backup of corpus.sql, and which checks must find it."""
+"""The ways to damage a sound backup of corpus.sql, and which checks must find each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tasks.engine.repository.manifest import Manifest
 from tests.integration.objects import inserted
 
 Edit = Callable[[bytes], bytes]
-Expected = Mapping[str, str]  # the checks that fail, and a pattern for what each says
+Expected = Mapping[str, str]  # the failing checks, and a pattern for the evidence of each
 
 SIZE: Expected = {checklist.SIZE: r"it has \d+ bytes, the manifest says \d+"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A damage, and what finds it: with the manifest kept, with its size and checksum made to fit, and without one."""
+    """A damage and what finds it: with the manifest kept, with size and checksum forged to match, and without one."""
 
     damage: Edit
     forged: Expected
@@ -26,17 +26,17 @@ class Case:
     kept: Expected = field(default_factory=lambda: SIZE)
 
     def expected(self, how: str) -> Expected:
-        """What is found in one of the three ways."""
+        """Return the expected findings for one of the three ways."""
         return {"kept": self.kept, "forged": self.forged, "foreign": self.foreign}[how]
 
 
 def damaged(edit: Edit, check: str, evidence: str, kept: Expected = SIZE) -> Case:
-    """A damage that is found also without a manifest, by the same check."""
+    """Return a damage that the same check finds without a manifest too."""
     return Case(edit, {check: evidence}, {check: evidence}, kept)
 
 
 def changed(edit: Edit, foreign: Expected | None = None, **found: str) -> Case:
-    """An edit that only a manifest tells of; checks are named by their constants."""
+    """Return an edit that only a manifest reveals; checks are named by their constants."""
     return Case(edit, {getattr(checklist, name): evidence for name, evidence in found.items()}, foreign or {})
 
 
@@ -118,7 +118,7 @@ def with_a_psql_command(data: bytes) -> bytes:
 
 
 def error_in_the_middle(data: bytes) -> bytes:
-    """What `pg_dump 2>&1` leaves in a file when it fails, followed by a dump that went well."""
+    """Imitate a file from `pg_dump 2>&1` that failed and was followed by a successful dump."""
     return gzip.compress(b"pg_dump: error: connection lost\n" + gzip.decompress(data))
 
 
@@ -149,7 +149,7 @@ DAMAGES = [
 
 
 def without(start: str, end: str = ";\n") -> Edit:
-    """An edit that leaves out the statement that begins so."""
+    """Return an edit that removes the statement that begins with this."""
 
     def edit(dump: bytes) -> bytes:
         begin = dump.index(b"\n" + start.encode()) + 1
@@ -160,7 +160,7 @@ def without(start: str, end: str = ";\n") -> Edit:
 
 
 def with_other(old: str, new: str) -> Edit:
-    """An edit that replaces what is there once."""
+    """Return an edit that replaces the only occurrence."""
 
     def edit(dump: bytes) -> bytes:
         assert dump.count(old.encode()) == 1
@@ -189,7 +189,7 @@ def row_with_a_key_doubled(dump: bytes) -> bytes:
 
 
 def rows_of_another_table(dump: bytes) -> bytes:
-    """The rows of two tables changed places."""
+    """Swap the rows of two tables."""
     return dump.replace(b"COPY public.empty (a)", b"COPY public.points (a)").replace(
         b"COPY public.points_to_large_objects (content)", b"COPY public.empty (a)"
     ).replace(b"COPY public.points (a)", b"COPY public.points_to_large_objects (content)")  # fmt: skip
@@ -229,7 +229,7 @@ DUMP_EDITS = [
     changed(without("SELECT pg_catalog.lowrite(0, '\\x73686f7274')"), LARGE_OBJECTS="^the 2 in the object are not those in the manifest$"),
     changed(without("SELECT pg_catalog.lo_create('4712')"), OBJECT_GONE, RESTORED=OBJECT_GONE[checklist.RESTORED]),
 ]  # fmt: skip
-# A role that nobody has is made in a sandbox; that it is another one is seen all the same.
+# A sandbox creates unknown roles; the changed owner is noticed all the same.
 OTHER_OWNER = changed(
     with_other("OWNER TO corpus_reader", "OWNER TO nobody_knows"), SCHEMA=STATEMENTS, RIGHTS=STATEMENTS
 )
@@ -312,13 +312,13 @@ MANIFEST_EDITS: list[tuple[Callable[[Manifest], bytes], Expected]] = [
 
 
 def meddled(statement: str) -> Edit:
-    """An edit by which a statement changes the copy, though the object holds no statement more: nobody's settings are schema."""
+    """Return an edit that changes the copy by way of a setting: settings aren't schema, so no statement is added."""
     quoted = statement.replace("'", "''")
     return inserted(f"SELECT pg_catalog.set_config('corpus.meddled', public.meddle('{quoted}'), false);")
 
 
 def lost(part: str, *titles: str, schema: str = "", **more: str) -> Expected:
-    """The rows of a schema that lost something: its own, and the part's."""
+    """Return the findings for a schema that lost statements: the schema check's own, and the part's."""
     found = {checklist.SCHEMA: schema or f"^differs in {part}; printed by pg_dump 15", part: "; ".join(f"not restored: {t}" for t in titles)}  # fmt: skip
     return {**found, **{getattr(checklist, name): evidence for name, evidence in more.items()}}
 

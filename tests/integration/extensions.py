@@ -1,4 +1,4 @@
-"""Databases that use extensions as applications do, to find out whether each comes through a round trip.
+"""Databases that use extensions as applications do, to find out whether each survives a round trip.
 
 `python -m tests.integration.extensions` prints the table of docs/compatibility.md.
 """
@@ -23,24 +23,24 @@ _REPLICATING = {"wal_level": "logical", "max_wal_senders": "2", "max_worker_proc
 
 @dataclass(frozen=True)
 class Use:
-    """How an extension is used: what a database holds that needs it."""
+    """How an extension is used: the content of a database that needs it."""
 
     name: str
     script: str
-    needs: str = ""  # other extensions, made before it
+    needs: str = ""  # other extensions, created before it
     major: int = 15
     preloaded: str = ""
-    often: bool = False  # tried in every run of the suite
+    often: bool = False  # tested in every run of the suite
 
     @property
     def statements(self) -> str:
-        """Everything that makes the database."""
+        """Everything that creates the database."""
         made = "".join(f'CREATE EXTENSION "{name}"; ' for name in (*self.needs.split(), self.name))
         return f"{made}\n{self.script}"
 
 
 def _column(kind: str, value: str, index: str = "") -> str:
-    """A table with a column of a type, filled, and perhaps indexed."""
+    """Return a table with a column of a type, filled, and optionally indexed."""
     made = f"CREATE TABLE used (id int PRIMARY KEY, v {kind}); INSERT INTO used SELECT i, {value} FROM generate_series(1, 50) i;"
     return made + (f" CREATE INDEX ON used USING {index};" if index else "")
 
@@ -140,7 +140,7 @@ _USES = (
     Use("vector", _column("vector(3)", "format('[%s,1,2]', i)::vector", "hnsw (v vector_l2_ops)"), major=16, often=True),
     Use("vector", _column("vector(3)", "format('[%s,1,2]', i)::vector", "ivfflat (v vector_l2_ops)"), major=18),
 )  # fmt: skip
-# Those of PostgreSQL itself that the servers for tests of another version have.
+# PostgreSQL's own, which the servers for tests of another version have.
 _ALSO_17 = [
     "hstore",
     "citext",
@@ -167,19 +167,19 @@ USES = (*_USES, *(replace(use, major=17, often=False) for use in _USES if use.na
 
 
 def drilled(use: Use, storage: ObjectStore, client: Client) -> DrillReport:
-    """Make the database on a server that preloads what the extension wants, back it up, and drill the backup elsewhere."""
+    """Create the database on a server with the extension preloaded, back it up, and drill the backup elsewhere."""
     settings = _REPLICATING | ({"shared_preload_libraries": use.preloaded} if use.preloaded else {})
     settings |= {"cron.database_name": "used", "cron.launch_active_jobs": "off"} if use.preloaded == "pg_cron" else {}
     with running_server(client, settings=settings) as server:
         told(server, "CREATE DATABASE used")
-        # A script may do in one transaction what it cannot in several, and the other way round.
+        # Some scripts work only in a single transaction, others only in several.
         told(server.on("used"), *(s for s in use.statements.split(";\n") if s.strip()))
         take_backup(storage, server.on("used"), client)
     return rehearsed(storage, Place("sandbox", client=client))
 
 
 def row(use: Use, report: DrillReport) -> str:
-    """The extension's row in the table of docs/compatibility.md."""
+    """Return the extension's row in the table of docs/compatibility.md."""
     why = report.cause.replace("\n", " ").replace("|", "\\|")[:200]
     return f"| `{use.name}` | {use.major} | {report.verdict.value} | {why} |"
 

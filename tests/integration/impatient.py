@@ -1,4 +1,4 @@
-"""Run `pg-roundtrip` as it is, but with short waits: for tests that look at what it says in the end.
+"""Run the real `pg-roundtrip` with short waits, for tests of its final output.
 
 python -m tests.integration.impatient backup
 """
@@ -25,7 +25,7 @@ def _impatient_at(**fields: Any) -> ObjectStore:
 
 
 def hurry() -> None:
-    """Shorten every wait, before the tasks are imported that have them."""
+    """Shorten every wait, before the tasks that use them are imported."""
     policy.QUICK["retry_delay_seconds"] = policy.LONG["retry_delay_seconds"] = 0
     server.CONNECT_TIMEOUT_S = WAIT_S
     ObjectStore.at = _impatient_at  # type: ignore[method-assign]

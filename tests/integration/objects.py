@@ -1,4 +1,4 @@
-"""Make backups without Prefect around them, damage them, and look at what databases hold."""
+"""Make backups without Prefect, damage them, and inspect the contents of databases."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _numbers = itertools.count(1)
 
 
 def take_backup(storage: ObjectStore, server: Server, client: Client, name: str = NAME, level: int = 1) -> Manifest:
-    """Back a database up by the engine alone."""
+    """Back up a database using the engine only."""
     started, facts = utc_now(), server.inspect()
     with running_dump(server, client) as dump:
         result = stream_dump(dump, Upload(storage, storage.key(name + names.OBJECT), facts.size_bytes), level)
@@ -63,12 +63,12 @@ def take_backup(storage: ObjectStore, server: Server, client: Client, name: str 
 
 
 def manifest_of(storage: ObjectStore, name: str = NAME) -> Manifest:
-    """A backup's manifest."""
+    """Return a backup's manifest."""
     return read_manifest(storage.get(storage.key(name + names.MANIFEST)), name)
 
 
 def put_manifest(storage: ObjectStore, manifest: Manifest, beside: str = "") -> None:
-    """Store a manifest beside its backup, or beside another."""
+    """Store a manifest for its backup, or for another."""
     storage.put(storage.key((beside or manifest.name) + names.MANIFEST), manifest.encode())
 
 
@@ -79,24 +79,24 @@ def without_manifest(storage: ObjectStore, name: str = NAME) -> None:
 
 
 def object_of(storage: ObjectStore, name: str = NAME) -> bytes:
-    """A backup's object."""
+    """Return a backup's object."""
     return storage.get(storage.key(name + names.OBJECT))
 
 
 def put_object(storage: ObjectStore, data: bytes, name: str = NAME) -> None:
-    """Replace a backup's object, as another tool would, and leave its manifest alone."""
+    """Replace a backup's object, as another tool would, and leave its manifest unchanged."""
     storage.client.put_object(Bucket=storage.bucket, Key=storage.key(name + names.OBJECT), Body=data)
 
 
 def put_forged(storage: ObjectStore, data: bytes, manifest: Manifest) -> None:
-    """Replace a backup's object, and make size and SHA-256 in its manifest fit."""
+    """Replace a backup's object, and make the size and SHA-256 in its manifest match."""
     put_object(storage, data, manifest.name)
     facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     put_manifest(storage, manifest.model_copy(update=facts))
 
 
 def rewrite(storage: ObjectStore, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
-    """Edit a backup's SQL and compress it again; `forge` makes size and SHA-256 in the manifest fit."""
+    """Edit a backup's SQL and recompress it; `forge` makes the size and SHA-256 in the manifest match."""
     before = gzip.decompress(object_of(storage, name))
     after = edit(before)
     assert after != before
@@ -108,7 +108,7 @@ def rewrite(storage: ObjectStore, edit: Callable[[bytes], bytes], *, forge: bool
 
 
 def inserted(statement: str) -> Callable[[bytes], bytes]:
-    """An edit that puts a statement in front of the completion comment: after the data, indexes and rights."""
+    """Return an edit that inserts a statement before the completion comment: after the data, indexes and rights."""
     mark = b"--\n-- PostgreSQL database dump complete"
     return lambda dump: dump.replace(mark, statement.encode() + b"\n\n" + mark)
 
@@ -120,9 +120,9 @@ def copied(storage: ObjectStore, new: str, name: str = NAME) -> None:
 
 
 def contents(server: Server, client: Client, like: Server | None = None) -> tuple[Any, ...]:
-    """What a database holds: rows and digests of its tables, schema, sequences and large objects.
+    """Return what a database holds: rows and digests of its tables, schema, sequences and large objects.
 
-    The columns are digested in the order that they have in `like`.
+    Columns are digested in the order they have in `like`.
     """
     orders = {}
     if like:
@@ -135,7 +135,7 @@ def contents(server: Server, client: Client, like: Server | None = None) -> tupl
 
 
 def new_role(server: Server, options: str = "") -> Server:
-    """Make a role that may log in, and return its login to the same database."""
+    """Create a role that can log in, and return its login to the same database."""
     role = f"role_{next(_numbers)}"
     with server.connect() as connection:
         connection.execute(f"CREATE ROLE {{}} LOGIN PASSWORD 'secret' {options}", role)
@@ -143,25 +143,25 @@ def new_role(server: Server, options: str = "") -> Server:
 
 
 def role_of(server: Server) -> str:
-    """The role that a login is of."""
+    """Return the role of a login."""
     return server.parameters()["user"]
 
 
 def asked(server: Server, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    """The answer to a query."""
+    """Return the result of a query."""
     with server.connect(own_names=True) as connection:
         return connection.query(statement, *values)
 
 
 def told(server: Server, *statements: str) -> None:
-    """Run statements, each in a transaction of its own."""
+    """Run statements, each in its own transaction."""
     with server.connect(own_names=True) as connection:
         for statement in statements:
             connection.execute(statement.replace("{", "{{").replace("}", "}}"))
 
 
 def until(ready: Callable[[], bool]) -> None:
-    """Wait for something that must happen; the limit is only there so that a failure ends."""
+    """Wait for something that must happen; the limit exists only so that a failing test ends."""
     deadline = time.monotonic() + 60
     while not ready():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Make expressions at random, wherever SQL has any: a server parses them, prints them, and parses what it printed."""
+"""Generate random expressions wherever SQL allows them: a server parses, prints and reparses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN = (
     "INSERT INTO t VALUES (1, 2, 'c', 'd', '2026-01-01', '2026-02-01', true, false, '{1,2}', 1.5, '2026-01-01 10:00', '{\"a\": 1}'), (NULL)",
     "CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
 )
-# Each with the types of what goes into its braces.
+# Each with the types of its placeholders.
 _FORMS: dict[str, tuple[tuple[str, str], ...]] = {
     "bool": (
         ("{} AND {}", "bool bool"), ("{} OR {}", "bool bool"), ("{} AND {} AND {}", "bool bool bool"), ("{} OR {} OR {}", "bool bool bool"),
@@ -50,13 +50,13 @@ _FORMS: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 class OddExpressions:
-    """Statements with random expressions: the same seed makes the same ones."""
+    """Statements with random expressions; the same seed generates the same ones."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def statements(self, count: int = 130) -> Iterator[str]:
-        """What makes a database of them; a server may refuse some."""
+        """Return the statements that create such a database; a server may refuse some."""
         yield from BEGIN
         for number in range(count):
             yield self._random.choice(_PLACES).format(
@@ -65,7 +65,7 @@ class OddExpressions:
             )  # fmt: skip
 
     def one(self, kind: str, depth: int = 4) -> str:
-        """An expression of a type."""
+        """Return an expression of a type."""
         if kind in _COLUMNS and (depth <= 0 or self._random.random() < 0.2):
             return self._random.choice(_COLUMNS[kind])
         form, inputs = self._random.choice(_FORMS[kind])

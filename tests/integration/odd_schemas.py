@@ -1,4 +1,4 @@
-"""Make odd schemas at random: statements that a server may refuse, for what it takes is what counts."""
+"""Generate odd schemas at random: a server may refuse statements, and only the accepted ones matter."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ ROLES = 'DO $$ BEGIN CREATE ROLE odd_one; CREATE ROLE "odd, two"; EXCEPTION WHEN
 
 
 def quoted(name: str) -> str:
-    """A name as SQL has it."""
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 class OddSchema:
-    """A random schema: the same seed makes the same one."""
+    """A random schema; the same seed generates the same one."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -66,7 +66,7 @@ class OddSchema:
         self._number = 0
 
     def statements(self, steps: int = 90) -> Iterator[str]:
-        """What makes it, one statement after the other."""
+        """Return the statements that create it, in order."""
         yield from _BEGIN
         makers = (self._table, self._child, self._partitioned)
         for _ in range(6):
@@ -88,7 +88,7 @@ class OddSchema:
         return f"{schema}.{quoted(f'{word} {self._number}{self._random.choice(_NAMES)}')}"
 
     def _any(self) -> tuple[str, str]:
-        """A table, and one of its columns."""
+        """Return a table and one of its columns."""
         table = self._random.choice(list(self._tables))
         return table, self._random.choice(list(self._tables[table]) or ['"none"'])
 
@@ -134,7 +134,7 @@ class OddSchema:
         own = {c: inherited.get(c, t) for c, t in own.items()}
         shuffled = dict(self._random.sample(list(own.items()), len(own)))
         if self._random.random() < 0.5:
-            # Its own first, and the parent's as they come: then it is attached.
+            # Create it with all columns in random order, then attach it to the parent.
             every = {**shuffled, **inherited}
             every = dict(self._random.sample(list(every.items()), len(every)))
             self._tables[name] = every

@@ -1,4 +1,4 @@
-"""Stand between us and a server as a bad network: one that hangs, is slow, or resets connections when a test wants it."""
+"""Imitate a bad network: hang, slow down or reset connections on a test's command."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CHUNK_BYTES = 65536
 class Proxy:
     """A loopback port in front of another one.
 
-    A stalled proxy still accepts and still keeps connections open, and passes nothing on in either direction.
+    A stalled proxy still accepts and keeps connections open, but passes nothing on in either direction.
     """
 
     def __init__(self, port: int) -> None:
-        self.up = 0  # bytes that went to the server
-        self.down = 0  # bytes that came from it
+        self.up = 0  # bytes sent to the server
+        self.down = 0  # bytes received from it
         self.visits = 0
         self.stall_after_up: int | None = None
         self.stall_after_down: int | None = None
@@ -39,20 +39,20 @@ class Proxy:
 
     @property
     def stalled(self) -> bool:
-        """Whether it lets nothing through."""
+        """Whether it is stalled."""
         return not self._flowing.is_set()
 
     def stall(self) -> None:
-        """Let nothing through from now on."""
+        """Stop forwarding anything."""
         self._flowing.clear()
 
     def resume(self) -> None:
-        """Let everything through again, what waited first."""
+        """Resume forwarding, starting with the data held back."""
         self.stall_after_up = self.stall_after_down = None
         self._flowing.set()
 
     def close(self) -> None:
-        """Cut all connections and listen no longer."""
+        """Cut all connections and stop listening."""
         self._closed = True
         self._flowing.set()
         for each in (self._socket, *self._open):
@@ -74,7 +74,7 @@ class Proxy:
             server = socket.create_connection(("127.0.0.1", self._server))
             self._open.append(server)
             for each in (client, server):
-                # Small buffers, so that what a test counts has nearly arrived.
+                # Small buffers, so that the byte counts are close to what has arrived.
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK_BYTES)
             threading.Thread(target=self._pass, args=(server, client, "down"), daemon=True).start()
             self._pass(client, server, "up")
@@ -97,7 +97,7 @@ class Proxy:
                     return
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            # One side is gone: the other must learn of it.
+            # One side is gone: tell the other.
             _reset(source)
             _reset(sink)
 
@@ -112,7 +112,7 @@ class Proxy:
 
 
 def _reset(connection: socket.socket) -> None:
-    """End a connection with a reset; who waits for something from it must be woken first, because he holds it open."""
+    """Reset a connection; first wake the thread waiting for data from it, which holds it open."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.shutdown(socket.SHUT_RD)

@@ -1,4 +1,4 @@
-"""Take a database through dump, restore and dump without storage, as a drill does, and say what it would."""
+"""Dump, restore and dump a database again without storage, as a drill does, and return the drill's findings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conftest import psql
 
 
 def scanned_dump(server: Server, client: Client, like: DumpSummary | None = None) -> tuple[str, DumpSummary]:
-    """A dump of a database, and what the scanner learnt from it; rows are digested in the column order of another dump."""
+    """Return a dump of a database and the scanner's summary; rows are digested in the column order of `like`."""
     columns = {t.name: t.columns for t in like.tables.values()} if like else None
     scanner, blocks = DumpScanner(columns, keep_schema=True), []
     with running_dump(server, client) as dump:
@@ -43,7 +43,7 @@ def _table(name: str, rows: int, digest: str) -> TableRecord:
 
 
 def manifest_for(stored: DumpSummary) -> Manifest:
-    """The manifest that belongs to a dump, as far as the comparison reads it."""
+    """Return the manifest of a dump, as far as the comparison reads it."""
     fields: dict[str, Any] = {
         "tables": tuple(
             _table(t.name, t.rows, t.digest) for t in stored.tables.values()
@@ -61,7 +61,7 @@ def manifest_for(stored: DumpSummary) -> Manifest:
 
 
 def taken_round(source: Server, copy: Server, client: Client, damage: str = "") -> list[Check]:
-    """Every check that a drill would make of this database after its restore into another; `damage` is done to the copy."""
+    """Restore the source into the copy, apply `damage` to the copy, and return every check a drill would make."""
     dump, stored = scanned_dump(source, client)
     psql(client, copy, dump)
     if damage:
@@ -78,5 +78,5 @@ def taken_round(source: Server, copy: Server, client: Client, damage: str = "") 
 
 
 def wrong(checks: list[Check]) -> dict[str, str]:
-    """What failed, and why."""
+    """Return what failed, and why."""
     return {c.name: c.evidence for c in checks if c.result == "failed"}

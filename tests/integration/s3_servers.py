@@ -1,4 +1,4 @@
-"""Start other S3 servers than the demo's, so that no promise rests on one implementation."""
+"""Start S3 servers other than the demo's, so that no promise depends on one implementation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BIN = Path(sys.prefix) / "bin"
 
 @contextmanager
 def running_rclone(folder: Path) -> Iterator[Storage]:
-    """`rclone serve s3` over a folder: keys as file names, uploads in parts of its own making."""
+    """Run `rclone serve s3` over a folder: it stores keys as file names and assembles parts in its own way."""
     (folder / "backups").mkdir()
     key_id, secret = secrets.token_hex(8), secrets.token_hex(16)
     (port,) = free_ports(1)
@@ -33,7 +33,7 @@ def running_rclone(folder: Path) -> Iterator[Storage]:
 
 @contextmanager
 def running_moto(folder: Path) -> Iterator[Storage]:
-    """Moto's server: written from Amazon's documentation, by others."""
+    """Run Moto's server, an independent implementation of Amazon's documentation."""
     (port,) = free_ports(1)
     storage = Storage(f"http://127.0.0.1:{port}", "backups", "testing", "testing")
     with _running([str(_BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], {}, folder, storage, make=True):
@@ -47,7 +47,7 @@ def _running(
     with Child(command, child_environment(given), cwd=folder) as child:
         deadline = time.monotonic() + 60
         while not _answers(storage, make=make):
-            assert child.running, f"{child.name} ended"
+            assert child.running, f"{child.name} exited"
             assert time.monotonic() < deadline, f"{child.name} does not answer"
             time.sleep(0.2)
         yield storage

@@ -1,4 +1,4 @@
-"""Rehearse restores without Prefect around them, and look at what throwaway servers run and leave."""
+"""Rehearse restores without Prefect, and inspect what throwaway servers run and leave behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FOREVER = "CREATE MATERIALIZED VIEW public.asleep AS SELECT pg_sleep(600)::text 
 def rehearsed(
     storage: ObjectStore, place: Place, queries: Sequence[Query] = (), name: str = NAME, **fields: Any
 ) -> DrillReport:
-    """The report of a rehearsal; raises what would be tried again. `fields` are the plan's, also beyond their bounds."""
+    """Return the report of a rehearsal; raise what would be retried. `fields` set the plan's, even out of bounds."""
     plan, repository = plan_of(storage, **fields), Repository(storage)
     backup = catalog.named(repository.backups(), name)
     started, begun = utc_now(), time.monotonic()
@@ -40,22 +40,22 @@ def rehearsed(
 
 
 def results(report: DrillReport) -> dict[str, str]:
-    """The result of each check."""
+    """Return the result of each check."""
     return {check.name: check.result for check in report.checks}
 
 
 def row(report: DrillReport, name: str) -> Check:
-    """The row of one check."""
+    """Return one check."""
     return next(check for check in report.checks if check.name == name)
 
 
 def folders(home: Path) -> list[Path]:
-    """The folders of the throwaway servers in a folder."""
+    """Return the folders of the throwaway servers in a folder."""
     return sorted(home.glob("pg-roundtrip-server-*"))
 
 
 def processes(home: Path, title: str = "") -> Iterator[psutil.Process]:
-    """The programs that work in a folder, those whose title matches alone when an expression is given."""
+    """Return the processes whose working directory is in a folder, optionally only those with a matching title."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if Path(process.cwd()).is_relative_to(home) and re.search(title, command_of(process)):
@@ -63,25 +63,25 @@ def processes(home: Path, title: str = "") -> Iterator[psutil.Process]:
 
 
 def postmasters(home: Path) -> list[int]:
-    """The process ids of the throwaway servers that were made in a folder, whether they live or not."""
+    """Return the process ids of the throwaway servers created in a folder, alive or not."""
     files = [folder / "data" / "postmaster.pid" for folder in folders(home)]
     return [int(file.read_text().splitlines()[0]) for file in files if file.exists()]
 
 
 def restoring(home: Path, doing: str = "REFRESH MATERIALIZED VIEW") -> list[psutil.Process]:
-    """The server's side of restores that are busy with a statement."""
+    """Return the server processes of restores that are executing a statement."""
     return list(processes(home, rf"\[local\].*{doing}$"))
 
 
 def segments_of(creators: Sequence[int]) -> list[str]:
-    """The System V shared memory that a process made; not that of an older one which had the same number."""
+    """Return the System V shared memory created by these processes, but not by older ones that had the same id."""
     begun = psutil.Process().create_time()
     lines = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
     return [" ".join(line) for line in lines if int(line[4]) in creators and int(line[13]) >= int(begun)]
 
 
 def assert_nothing_is_left(home: Path, creators: Sequence[int] = ()) -> None:
-    """No folder, no process, no shared memory of a server that was made in a folder."""
+    """Check that no folder, process or shared memory is left of any server created in a folder."""
     assert list(home.iterdir()) == []
     assert list(processes(home)) == []
     assert segments_of(creators) == []

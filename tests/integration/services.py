@@ -1,4 +1,4 @@
-"""Start `pg-roundtrip serve` as a platform does, and look at it from outside: its log, its port, and its Prefect server."""
+"""Start `pg-roundtrip serve` as a platform does, and observe it from outside: its log, port and Prefect server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import httpx
 
 from flows.demo.services import free_ports
 
-START_S = 150  # with everything else that a machine has to do meanwhile
+START_S = 150  # allows for a busy machine
 USER, PASSWORD = "admin", "a password: of ours"
 
 
 @dataclass
 class Service:
-    """A service that runs, or ran."""
+    """A service that is running or has exited."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -33,69 +33,69 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address it listens on."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def login(self) -> tuple[str, str]:
-        """Who may use the UI and the API."""
+        """The login for the UI and the API."""
         return USER, self.password
 
     def lines(self) -> list[str]:
-        """What it and its runs have logged."""
+        """Return the log lines of the service and its runs."""
         return self.log.read_text(errors="replace")[self.begun :].splitlines()
 
     def said(self, text: str) -> bool:
-        """Whether a line of the log has this in it."""
+        """Return whether a log line contains this."""
         return any(text in line for line in self.lines())
 
     def await_line(self, text: str, timeout_s: float = START_S) -> str:
-        """Wait until it says something, and return that line; fails when it ends before."""
+        """Wait for a log line and return it; fail when the service exits first."""
         return str(self.wait(lambda: next((line for line in self.lines() if text in line), ""), text, timeout_s))
 
     def wait(self, look: Callable[[], Any], what: str, timeout_s: float = START_S) -> Any:
-        """Wait until a look sees something."""
+        """Wait until a check returns something."""
         deadline = time.monotonic() + timeout_s
         while not (seen := _seen(look)):
-            assert self.process.poll() is None, "\n".join(["it ended:", *self.lines()[-30:]])
+            assert self.process.poll() is None, "\n".join(["it exited:", *self.lines()[-30:]])
             assert time.monotonic() < deadline, "\n".join([f"not seen: {what}", *self.lines()[-30:]])
             time.sleep(0.2)
         return seen
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Ask it as anybody may."""
+        """Make an unauthenticated request."""
         return httpx.get(self.url + path, timeout=20, **options)
 
     def answers(self) -> bool:
-        """Whether it listens."""
+        """Return whether it accepts connections."""
         try:
             return self.get("/health").status_code in (200, 503)
         except httpx.HTTPError:
             return False
 
     def runs(self, flow: str, **query: Any) -> list[dict[str, Any]]:
-        """The runs of a flow, as Prefect's API has them, newest first."""
+        """Return a flow's runs from Prefect's API, newest first."""
         wanted = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", **query}
         answer = httpx.post(f"{self.url}/api/flow_runs/filter", json=wanted, auth=self.login, timeout=20)
         answer.raise_for_status()
         return list(answer.json())
 
     def states(self, flow: str) -> list[str]:
-        """The names of the states that a flow's runs are in."""
+        """Return the state names of a flow's runs."""
         return [str(run["state_name"]) for run in self.runs(flow)]
 
     def clients(self) -> dict[str, str]:
-        """What Prefect's own programs need to use it."""
+        """Return the environment that Prefect's own programs need to use it."""
         return {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_API_AUTH_STRING": ":".join(self.login)}
 
     def header(self) -> str:
-        """The login as a browser sends it."""
+        """Return the login as the header a browser sends."""
         return "Basic " + base64.b64encode(":".join(self.login).encode()).decode()
 
 
 @contextmanager
 def running_service(environ: Mapping[str, str], folder: Path, **changes: str) -> Iterator[Service]:
-    """Run a service while the context lasts; a variable set to nothing is left out."""
+    """Run a service while the context lasts; variables set to an empty string are left out."""
     port, metrics_port = free_ports(2)
     given = {
         **environ, "PORT": str(port), "METRICS_ENABLED": "true", "METRICS_PORT": str(metrics_port), "UI_PASSWORD": PASSWORD,
@@ -119,7 +119,7 @@ def running_service(environ: Mapping[str, str], folder: Path, **changes: str) ->
 
 
 def _seen(look: Callable[[], Any]) -> Any:
-    """What a look sees; nothing while nobody listens yet."""
+    """Return a check's result; nothing while the service isn't listening yet."""
     try:
         return look()
     except httpx.TransportError:

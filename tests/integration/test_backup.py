@@ -1,4 +1,4 @@
-"""A backup on real servers: what the object and the manifest hold, and what the command says."""
+"""A backup on real servers: the contents of object and manifest, and the command's output."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S
 
 
 def names(storage: ObjectStore) -> list[str]:
-    """The objects in the test's folder, without the folder, in the order in which they sort."""
+    """Return the sorted names of the objects in the test's folder, without the folder."""
     return sorted(found.key.removeprefix(storage.key("")) for found in storage.list_objects())
 
 
 def fetch(storage: ObjectStore) -> tuple[Manifest, bytes]:
-    """The manifest and the object of the only backup in the test's folder."""
+    """Return the manifest and the object of the only backup in the test's folder."""
     manifest_file, object_file = names(storage)
     name = object_file.removesuffix(".sql.gz")
     assert manifest_file == f"{name}.manifest.json"
@@ -53,7 +53,7 @@ def fetch(storage: ObjectStore) -> tuple[Manifest, bytes]:
 def test_the_object_is_plain_gzip_sql_of_a_hard_database(
     hard_database: Callable[[int], Server], command_line: RUN, storage: ObjectStore
 ) -> None:
-    """The key, the object, the manifest and the JSON document of one backup all agree with each other."""
+    """The key, the object, the manifest and the JSON document of a backup all agree with each other."""
     server = hard_database(16)
     made = command_line("backup", "--json", server=server)
     assert made.status == 0, made.err
@@ -97,7 +97,7 @@ def test_the_level_that_is_set_is_the_one_that_packs(new_database: NewDatabase, 
 def test_every_table_can_be_fetched_by_a_range(
     new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
-    """A ranged read from a table's member, less the bytes to skip, begins with its COPY statement and holds its rows."""
+    """A ranged read of a table's member, minus the skipped bytes, begins with its COPY statement and has its rows."""
     script = "".join(
         f"CREATE TABLE t{n} (id int, t text);"
         f"INSERT INTO t{n} SELECT i, repeat(md5((i * {n})::text), 20) FROM generate_series(1, {n * 1500}) i;"
@@ -109,7 +109,7 @@ def test_every_table_can_be_fetched_by_a_range(
     assert {t.name: t.rows for t in manifest.tables} == {
         'public."ünd leer"': 0, "public.t1": 1500, "public.t2": 3000, "public.t3": 4500, "public.t4": 6000,
     }  # fmt: skip
-    assert len({t.member_offset for t in manifest.tables}) > 3  # so that the index is worth something
+    assert len({t.member_offset for t in manifest.tables}) > 3  # otherwise the index would be pointless
     for table in manifest.tables:
         ranged = b"".join(storage.open_range(storage.key(manifest.name + ".sql.gz"), table.member_offset))
         plain = gunzip_members(ranged, table.skip_bytes + table.raw_bytes)[table.skip_bytes :][: table.raw_bytes]
@@ -121,7 +121,7 @@ def test_every_table_can_be_fetched_by_a_range(
 
 
 def gunzip_members(data: bytes, wanted: int) -> bytes:
-    """Decompress gzip members, one after the other, until there is enough."""
+    """Decompress consecutive gzip members until there is enough data."""
     plain = b""
     while data and len(plain) < wanted:
         member = zlib.decompressobj(wbits=31)
@@ -134,7 +134,7 @@ def gunzip_members(data: bytes, wanted: int) -> bytes:
 def test_the_name_of_a_database_can_be_anything(
     name: str, new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
-    """A database is dumped whatever its name is, an empty table in it too, and no other is dumped in its place."""
+    """A database is dumped whatever its name, including its empty tables, and no other is dumped in its place."""
     server = new_database(16, "CREATE TABLE nothing (a int); COMMENT ON TABLE nothing IS 'here I am'", name=name)
     ran = flow_run(backup_flow, server)
     assert isinstance(ran.result, BackupResult), ran.error
@@ -147,7 +147,7 @@ def test_the_name_of_a_database_can_be_anything(
 def test_an_empty_database_is_backed_up(
     new_database: NewDatabase, command_line: RUN, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """A database without anything in it makes a whole backup of no tables, which restores."""
+    """An empty database yields a complete backup of no tables, which restores."""
     made = command_line("backup", server=new_database(16))
     assert made.status == 0, made.err
     assert "0 rows of 0 tables" in made.out
@@ -159,7 +159,7 @@ def test_an_empty_database_is_backed_up(
 def test_the_manifest_is_written_last(
     new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the manifest goes out, the object is there with all its bytes already."""
+    """The manifest is written only once the complete object is stored."""
     put, order = ObjectStore.put, []
 
     def watched(self: ObjectStore, key: str, *rest: Any) -> None:
@@ -174,7 +174,7 @@ def test_the_manifest_is_written_last(
 def test_the_older_names_of_the_settings_work(
     new_database: NewDatabase, command_line: RUN, storage: ObjectStore, storage_server: Storage
 ) -> None:
-    """POSTGRES_HOST and the others in place of DATABASE_URL, and BUCKET_NAME in place of S3_BUCKET, make a backup."""
+    """A backup works with POSTGRES_* instead of DATABASE_URL, and BUCKET_NAME instead of S3_BUCKET."""
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a", name="with p@ss/w?rd#: in %it")
     login = server.parameters()
     password = "p@ss/w?rd#:%41 &=+'\"\\ü"
@@ -194,7 +194,7 @@ def test_the_older_names_of_the_settings_work(
 def test_foreign_objects_are_left_alone(
     new_database: NewDatabase, command_line: RUN, flow_run: FlowRun, storage: ObjectStore
 ) -> None:
-    """A prefix that holds 2,000 objects of others is listed past its first page, and prune touches none of them."""
+    """A prefix with 2,000 foreign objects is listed beyond its first page, and prune touches none of them."""
     theirs = [f"backup_{n}.tar" for n in range(1990)]
     theirs += ["Backup_20200101_000000.sql.gz", "backup_20200101_000000.sql.gz.tmp", "backup_20201301_000000.sql.gz",
                "backup_2020010_000000.sql.gz", "x/backup_20200101_000000.sql.gz", "old_backup_20200101_000000.sql.gz",
@@ -205,7 +205,7 @@ def test_foreign_objects_are_left_alone(
     neighbour.put(neighbour.key(ours_old), b"a neighbour's")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: storage.put(storage.key(name), b"theirs"), theirs))
-    # By another tool, so without our mark: of the same naming, it ages as ours do.
+    # Made by another tool, so without our mark; it follows our naming, so it ages like our own.
     put_object(storage, b"theirs", "backup_20200101_000000")
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
     made = flow_run(backup_flow, server)
@@ -221,7 +221,7 @@ def test_foreign_objects_are_left_alone(
 def test_two_backups_in_one_second_get_two_names(
     new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that is taken is not written over."""
+    """An existing name is never overwritten."""
     now = datetime.now(UTC).replace(microsecond=0)
     monkeypatch.setattr("tasks.backup.utc_now", lambda: now)
     server = new_database(16)
@@ -233,7 +233,7 @@ def test_two_backups_in_one_second_get_two_names(
 def test_no_prefect_server_is_needed(
     new_database: NewDatabase, command_line: RUN, storage: ObjectStore, tmp_path: Path
 ) -> None:
-    """Without PREFECT_API_URL a backup runs all the same, and standard output still holds one JSON document alone."""
+    """Without PREFECT_API_URL a backup still runs, and standard output is a single JSON document."""
     made = command_line("backup", "--json", server=new_database(16), PREFECT_API_URL="")
     assert made.status == 0, made.err
     assert json.loads(made.out)["name"] == fetch(storage)[0].name
@@ -243,7 +243,7 @@ def test_no_prefect_server_is_needed(
 
 @pytest.fixture
 def api(prefect_api: str) -> Iterator[str]:
-    """The Prefect server for what this process itself does."""
+    """Use the Prefect server for what this process itself does."""
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         yield prefect_api
 
@@ -255,7 +255,7 @@ def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
     storage_server: Storage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A plan saved as a block runs by its name alone, and Prefect shows neither its password nor its key."""
+    """A plan saved as a block runs by name, and Prefect shows neither its password nor its key."""
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
     password = server.parameters()["password"]
     with monkeypatch.context() as patched:
@@ -286,7 +286,7 @@ def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
 
 
 def test_a_plan_that_nobody_saved_is_named(command_line: RUN) -> None:
-    """An unknown plan is a fault of the configuration: exit 2, its name, and what to do."""
+    """An unknown plan is a configuration error: exit status 2, its name, and what to do."""
     ended = command_line("backup", "--plan", "nowhere")
     assert ended.status == 2
     assert "ERROR: There is no plan named nowhere" in ended.err

@@ -1,6 +1,6 @@
-"""Backups that version 1.0 made are listed, drilled, restored and pruned by this one.
+"""Backups made by version 1.0 can be listed, drilled, restored and pruned by this one.
 
-The objects in tests/data/of_1_0 were made by version 1.0 of a database on PostgreSQL 15: the first was drilled by it, too.
+Version 1.0 made the objects in tests/data/of_1_0 from a database on PostgreSQL 15, and drilled the first of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def kept(storage: ObjectStore) -> Repository:
 
 
 def test_they_are_read_as_they_were_meant(kept: Repository) -> None:
-    """Names, rows and verdict are those that 1.0 gave."""
+    """Names, rows and verdict are those that 1.0 recorded."""
     first, second = kept.looked_into(kept.backups())
     assert [(b.name, b.verdict) for b in (first, second)] == [(FIRST, "PROVEN"), (SECOND, None)]
     manifest = kept.manifest(second)
@@ -46,7 +46,7 @@ def test_they_are_read_as_they_were_meant(kept: Repository) -> None:
 def test_they_are_proven_and_restored(
     kept: Repository, new_database: NewDatabase, command_line: Callable[..., Ended]
 ) -> None:
-    """By a drill in a sandbox; and a restore brings every row and large object."""
+    """A sandbox drill proves them, and a restore brings back every row and large object."""
     target = new_database(15)
     listed = command_line("list", server=target)
     assert FIRST in listed.out
@@ -61,7 +61,7 @@ def test_they_are_proven_and_restored(
 
 
 def test_they_are_pruned(kept: Repository) -> None:
-    """By the rules of today, a year later: the one that 1.0 proved stays, and so does the newest."""
+    """By today's rules, a year later, prune keeps the one that 1.0 proved, and the newest."""
     backups = kept.looked_into(kept.backups())
     later = backups[-1].taken_at + timedelta(days=365)
     newest = replace(backups[-1], name=name_at(later), taken_at=later, stored_at=later, manifest_at=later)

@@ -1,4 +1,4 @@
-"""What bad input gets: the specification's sentence, a hint, the exit status, and never a traceback."""
+"""Bad input gets the specified sentence, a hint and the exit status, and never a traceback."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STORAGE = ("S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY
 
 
 class Listener:
-    """A loopback port that accepts and counts, to see whether anybody comes."""
+    """A loopback port that accepts and counts connections, to see whether anything connects."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -63,14 +63,14 @@ def listener() -> Iterator[Listener]:
 
 
 def errors(ended: Ended) -> list[str]:
-    """The messages of all errors that a command wrote, without time stamps."""
+    """Return the error messages that a command wrote, without timestamps."""
     lines = ended.err.splitlines()
     said = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
     return [line for line in said if not line.startswith("HINT: ")]
 
 
 def assert_said(ended: Ended, status: int, *messages: str, hints: int = 1) -> None:
-    """The status, the messages in their order with nothing between, a hint for each, and no traceback."""
+    """Check the status, the messages in order with nothing between, a hint for each, and no traceback."""
     assert ended.status == status, ended.err
     found = errors(ended)
     assert len(found) == len(messages), ended.err
@@ -82,7 +82,7 @@ def assert_said(ended: Ended, status: int, *messages: str, hints: int = 1) -> No
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """A function that runs the command line in this process, for what ends before anything begins."""
+    """A function that runs the command line in this process, for commands that end before any work starts."""
     monkeypatch.setattr("flows.cli.signal.signal", lambda *_: None)
 
     def call(*arguments: str, **environ: str) -> Ended:
@@ -99,7 +99,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 
 def test_a_fault_of_the_system_is_no_success(in_process: RUN, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that the system did not let begin a program has failed; it is not taken for one whose result had nowhere to go."""
+    """A run that couldn't start a program has failed; it isn't mistaken for a success with unwritable output."""
     error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
     monkeypatch.setattr("flows.backup.backup", lambda **_: Failed(data=error))
     given = {
@@ -113,7 +113,7 @@ def test_a_fault_of_the_system_is_no_success(in_process: RUN, monkeypatch: pytes
 
 
 def needed(verb: str) -> list[str]:
-    """What a command cannot do without, in the order of the documentation."""
+    """Return the variables that a command requires, in the order of the documentation."""
     database = ["DATABASE_URL"] if verb in ("check", "backup") else []
     target = ["RESTORE_DATABASE_URL"] if verb == "restore" else []
     return [*database, *target, *STORAGE]
@@ -121,7 +121,7 @@ def needed(verb: str) -> list[str]:
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_everything_that_is_missing_is_said_at_once(verb: list[str], in_process: RUN) -> None:
-    """Every command names every variable that it needs and lacks, each with a hint, and ends with status 2."""
+    """Every command reports every required variable that is missing, each with a hint, and exits with 2."""
     ended = in_process(*verb)
     expected = [f"Required environment variable {name} is not set" for name in needed(verb[0])]
     assert_said(ended, 2, *expected, hints=len(expected))
@@ -130,7 +130,7 @@ def test_everything_that_is_missing_is_said_at_once(verb: list[str], in_process:
 
 
 def test_nothing_is_contacted_before_the_settings_are_right(listener: Listener, command_line: RUN) -> None:
-    """All faults, missing and malformed, come together with status 2, and nobody was called, Prefect neither."""
+    """All missing and malformed settings are reported at once with status 2, before anything is contacted."""
     here = f"127.0.0.1:{listener.port}"
     ended = command_line(
         "backup", DATABASE_URL=f"postgresql://u:hidden-word@{here}/d", S3_ENDPOINT=f"http://{here}", S3_BUCKET="",
@@ -179,7 +179,7 @@ def test_nothing_is_contacted_before_the_settings_are_right(listener: Listener, 
     ],
 )
 def test_a_malformed_setting_is_named(name: str, value: str, in_process: RUN) -> None:
-    """A value that cannot be what it should be: the variable's name, a rule, status 2, and not the value."""
+    """A malformed value is reported with the variable's name and the rule, status 2, and without the value."""
     sound = {
         "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", "S3_ENDPOINT": "http://127.0.0.1:1", "S3_BUCKET": "bucket",
         "S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "secret",
@@ -190,7 +190,7 @@ def test_a_malformed_setting_is_named(name: str, value: str, in_process: RUN) ->
 
 
 def test_the_older_names_are_asked_for_when_one_of_them_is_set(in_process: RUN) -> None:
-    """POSTGRES_HOST alone is not enough, and what goes with it is asked for by its own name."""
+    """POSTGRES_HOST alone is not enough; the missing variables that go with it are reported by name."""
     storage = {"S3_ENDPOINT": "http://127.0.0.1:1", "BUCKET_NAME": "b2", "S3_ACCESS_KEY_ID": "i",
                "S3_SECRET_ACCESS_KEY": "s"}  # fmt: skip
     expected = [f"Required environment variable POSTGRES_{name} is not set" for name in ("USER", "DB")]
@@ -198,7 +198,7 @@ def test_the_older_names_are_asked_for_when_one_of_them_is_set(in_process: RUN) 
 
 
 def test_a_drill_that_shall_not_take_the_newest_needs_a_name(in_process: RUN) -> None:
-    """VERIFY_LATEST=false without VERIFY_BACKUP_FILE is a fault of the configuration."""
+    """VERIFY_LATEST=false without VERIFY_BACKUP_FILE is a configuration error."""
     sound = dict.fromkeys(STORAGE, "x12") | {"S3_ENDPOINT": "http://127.0.0.1:1", "VERIFY_LATEST": "false"}
     ended = in_process("drill", DATABASE_URL="postgresql://u:p@127.0.0.1:1/d", **sound)
     assert_said(ended, 2, "Required environment variable VERIFY_BACKUP_FILE is not set")
@@ -208,7 +208,7 @@ def test_a_drill_that_shall_not_take_the_newest_needs_a_name(in_process: RUN) ->
     "arguments", [["backup", "--no-such-option"], ["no-such-verb"], ["restore"], ["drill", "a", "b"], ["backup", "x"]]
 )
 def test_wrong_usage_has_status_2(arguments: list[str], in_process: RUN) -> None:
-    """An option, a verb or an argument that is not there, or one that is missing: status 2 and how to get help."""
+    """An unknown option, verb or argument, or a missing one: status 2 and how to get help."""
     ended = in_process(*arguments)
     assert (ended.status, ended.out) == (2, "")
     assert "--help" in ended.err
@@ -220,7 +220,7 @@ def with_login(server: Server, **changes: str) -> Server:
 
 
 def test_a_wrong_password(new_database: NewDatabase, command_line: RUN) -> None:
-    """The server's own words, not tried again, whatever the name of the database suggests."""
+    """A wrong password is reported in the server's words without retries, whatever the database is called."""
     server = with_login(new_database(16, name="prod timeout"), password="hidden-word")
     ended = command_line("backup", server=server)
     assert_said(ended, 1, f"Cannot connect to database [{server.address}: password authentication failed")
@@ -247,7 +247,7 @@ def test_a_database_that_is_not_there(new_database: NewDatabase, command_line: R
 def test_a_storage_that_does_not_take_the_backup(
     changes: dict[str, str], message: str, hint: str, new_database: NewDatabase, command_line: RUN
 ) -> None:
-    """A missing bucket and wrong keys each have their sentence, and the sentence its hint."""
+    """A missing bucket and wrong keys each have their own sentence and hint."""
     server = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
     ended = command_line("backup", "--json", server=server, **changes)
     assert_said(ended, 1, message)
@@ -257,7 +257,7 @@ def test_a_storage_that_does_not_take_the_backup(
 
 
 def test_a_storage_that_is_not_there(command_line: RUN) -> None:
-    """Nobody listens at the storage's address: it is said once, with what to look at."""
+    """A storage that refuses connections is reported once, with what to check."""
     ended = command_line("list", "--json", S3_ENDPOINT=f"http://127.0.0.1:{free_ports(1)[0]}")
     assert_said(ended, 1, "S3 request failed [")
     assert "HINT: check S3_ENDPOINT" in ended.err
@@ -267,8 +267,8 @@ def test_a_storage_that_is_not_there(command_line: RUN) -> None:
 def test_each_flow_says_what_it_could_not_do(
     new_database: NewDatabase, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the storage a backup was not uploaded, and a drill and a restore could not download."""
-    # The client waits longer and longer between its attempts; that is not what is looked at here.
+    """Without the storage, a backup reports a failed upload, and a drill and a restore a failed download."""
+    # The client's backoff between attempts is not under test here.
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
     server, nowhere = new_database(16), {"S3_ENDPOINT": f"http://127.0.0.1:{free_ports(1)[0]}"}
     backed_up = flow_run(backup_flow, server, environ=nowhere)
@@ -289,7 +289,7 @@ def test_a_client_that_is_too_old(
     clients: dict[int, Client],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is installed, what the server is and how to install what is missing, before anything is written."""
+    """A client that is too old is reported first, with both versions and how to install the right one."""
     installed: Any = lambda: (clients[15],)  # noqa: E731
     monkeypatch.setattr("tasks.engine.servers.programs.installed_clients", installed)
     ran = flow_run(backup_flow, new_database(17))

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says it measures; how fast anything is, is not tested."""
+"""The benchmark measures what it claims to measure; speed itself is not tested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERYONE = {contenders.FLOOR, contenders.USUAL_RESTORE, *STORING, *OURS}
 
 
 def test_the_benchmark_measures_everyone(tmp_path: Path) -> None:
-    """Every row is there, every backup stored an object that its restore read, and the engine stays small."""
+    """Every contender has a row, every backup's object was read by its restore, and the engine's memory stays small."""
     figures = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tests.bench", "--size-mb", "20", "--runs", "1", "--json", str(figures)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)

@@ -1,4 +1,4 @@
-"""A document in the bucket takes a bounded part of the memory, whatever it holds, and says what is wrong with it."""
+"""Reading a document from the bucket takes bounded memory, whatever it holds, and reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> Plan:
     ids=["deep object", "deep array", "long number", "NaN twice", "half a pair", "hostile key", "large"],
 )
 def test_a_document_that_is_none(plan: Plan, document: bytes) -> None:
-    """A manifest is damaged, and a report proves nothing."""
+    """An invalid manifest is damage, and an invalid report proves nothing."""
     storage = plan.storage
     storage.put(storage.key(NAME + ".sql.gz"), b"")
     storage.put(storage.key(NAME + MANIFEST), document)
@@ -52,7 +52,7 @@ def test_a_document_that_is_none(plan: Plan, document: bytes) -> None:
 
 
 def test_no_more_is_read_than_may_be(plan: Plan) -> None:
-    """An object of 64 MB in the place of a report costs what a report may."""
+    """A 64 MB object in place of a report takes no more memory than a report can."""
     storage = plan.storage
     storage.put(storage.key(NAME + REPORT), b" " * (64 << 20))
     tracemalloc.start()
@@ -64,7 +64,7 @@ def test_no_more_is_read_than_may_be(plan: Plan) -> None:
 
 
 def test_other_objects_in_the_folder_are_not_remembered(plan: Plan) -> None:
-    """However many: only what bears a backup's name is."""
+    """However many objects there are, only those named like a backup are kept in memory."""
     storage, moment = plan.storage, datetime(2026, 1, 1, tzinfo=UTC)
     ours = storage.key(name_at(moment) + ".sql.gz")
     many = (StoredObject(storage.key(f"{n:0900d}.sql.gz"), 1, moment) for n in range(50_000))

@@ -1,4 +1,4 @@
-"""`check` finds out what a backup would find out too late."""
+"""`check` finds what a backup would find too late."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.conftest import Ended, NewDatabase
 
 
 def as_role(server: Server, role: str, password: str) -> Server:
-    """The same database, for another role."""
+    """Return the same database, as another role."""
     return Server(url=SecretStr(conninfo_url({**server.parameters(), "user": role, "password": password})))
 
 
 def test_a_sound_setup_passes_and_leaves_nothing(
     new_database: NewDatabase, command_line: Callable[..., Ended], storage: ObjectStore
 ) -> None:
-    """Server, rights, client and the four things a bucket must allow are each looked at."""
+    """The server, rights, client and the four permissions on the bucket are each checked."""
     done = command_line("check", server=new_database(17))
     assert done.status == 0, done.out + done.err
     for line in (
@@ -53,7 +53,7 @@ def test_a_sound_setup_passes_and_leaves_nothing(
 
 
 def test_a_role_that_may_not_read_is_found_out(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
-    """A table that pg_dump could not read is named before the first backup; no CREATEDB is a warning."""
+    """A table that pg_dump couldn't read is named before the first backup; a missing CREATEDB is a warning."""
     server = new_database(16, "CREATE TABLE closed (a int); CREATE TABLE open (a int)")
     with server.connect() as connection:
         connection.execute("DROP ROLE IF EXISTS half_blind")
@@ -75,7 +75,7 @@ def test_a_role_that_may_not_read_is_found_out(new_database: NewDatabase, comman
 def test_everything_is_looked_at_though_one_thing_fails(
     new_database: NewDatabase, command_line: Callable[..., Ended]
 ) -> None:
-    """A bucket that is not there does not hide that the server is well, and the other way round."""
+    """A missing bucket doesn't hide that the server is fine, nor the other way round."""
     done = command_line("check", server=new_database(16), S3_BUCKET="nowhere")
     assert done.status == 1
     assert "ok     drills run in" in done.out
@@ -89,7 +89,7 @@ def test_everything_is_looked_at_though_one_thing_fails(
 def test_what_drills_need_is_looked_at_where_they_run(
     new_database: NewDatabase, command_line: Callable[..., Ended], tmp_path: Path
 ) -> None:
-    """On a server that one is, with its rights; and queries that could not be asked are told before the first drill."""
+    """Drill requirements are checked on the drill's own server; refused queries are reported before the first drill."""
     server = new_database(16)
     there = new_database(18)
     queries = tmp_path / "queries.sql"
@@ -125,7 +125,7 @@ def test_check_says_what_pg_dump_would_say(
     major: int, script: str, readable: bool, new_database: NewDatabase, plan_for: Callable[..., Plan],
     clients: dict[int, Client],
 ) -> None:  # fmt: skip
-    """Whether a role may read everything: check and pg_dump agree, on the oldest and the newest server."""
+    """On the oldest and the newest server, check and pg_dump agree on whether a role can read everything."""
     server = new_database(major)
     with server.connect(own_names=True) as connection:
         connection.execute("CREATE ROLE half_blind LOGIN PASSWORD {password}", password="word")

@@ -1,4 +1,4 @@
-"""A throwaway server is like the source where a restore depends on it; where it is not, the place is named."""
+"""A throwaway server matches the source where a restore depends on it; otherwise the place is named as the cause."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ WHERE member = 'helper'::regrole;
 
 @pytest.mark.parametrize("major", [15, 16, 18])
 def test_roles_may_what_they_might(major: int, storage: ObjectStore, clients: Clients) -> None:
-    """What superusers alone may own, and views that row security would empty, are restored; and clerk stays a clerk."""
+    """Objects only superusers can own, and views that row security would empty, are restored; clerk gains no rights."""
     with _source(clients[major], OWNED) as source:
         take_backup(storage, source, clients[major])
     report = _drilled(storage, clients[major], ATTRIBUTES)
@@ -73,7 +73,7 @@ def test_roles_may_what_they_might(major: int, storage: ObjectStore, clients: Cl
 
 
 def test_a_role_that_only_a_row_names(storage: ObjectStore, clients: Clients) -> None:
-    """The roles of the source are made, and not only those of statements."""
+    """All roles of the source are created, not only those that statements name."""
     rows = "CREATE ROLE billing; CREATE TABLE duty (id int PRIMARY KEY, who regrole); INSERT INTO duty VALUES (1, 'billing')"
     with _source(clients[16], rows) as source:
         take_backup(storage, source, clients[16])
@@ -83,7 +83,7 @@ def test_a_role_that_only_a_row_names(storage: ObjectStore, clients: Clients) ->
 
 @pytest.mark.long
 def test_locks_follow_what_is_restored(storage: ObjectStore, clients: Clients) -> None:
-    """More large objects than the locks that a server has by default are restored in one transaction."""
+    """One transaction restores more large objects than a server's default number of locks."""
     with _source(clients[16], "CREATE TABLE t (a int)") as source:
         for _ in range(4):
             told(source, "SELECT count(lo_from_bytea(0, 'x')) FROM generate_series(1, 40000)")
@@ -110,7 +110,7 @@ SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'pg_cron%';
 def test_what_wants_to_be_preloaded(
     script: str, settings: dict[str, str], named: str, storage: ObjectStore, clients: Clients
 ) -> None:
-    """It is, without its workers; where nobody says what is wanted, the place is named, and the backup not blamed."""
+    """Libraries are preloaded without their workers; without a record of them, the place is blamed, not the backup."""
     with _source(clients[15], script, **settings) as source:
         take_backup(storage, source, clients[15])
     proven = _drilled(storage, clients[15], NO_WORKERS)
@@ -123,7 +123,7 @@ def test_what_wants_to_be_preloaded(
 
 @pytest.mark.parametrize("known", [True, False])
 def test_the_number_of_a_dropped_role(known: bool, storage: ObjectStore, clients: Clients) -> None:
-    """No server restores such a dump. The role is named; one whose source's roles nobody knows is not judged."""
+    """No server restores such a dump: the role is named, but there is no verdict if the source's roles are unknown."""
     with _source(clients[15], "CREATE ROLE oldboss SUPERUSER") as source, ExitStack() as stack:
         connection = stack.enter_context(source.connect(own_names=True))
         for statement in ("SET ROLE oldboss", "CREATE EXTENSION pg_stat_statements", "RESET ROLE",
@@ -142,7 +142,7 @@ def test_the_number_of_a_dropped_role(known: bool, storage: ObjectStore, clients
 def test_what_no_condition_explains_is_the_backups_fault(
     new_database: NewDatabase, storage: ObjectStore, clients: Clients
 ) -> None:
-    """A view's function that raises for its own reasons fails as before."""
+    """A view whose function raises for its own reasons still fails the backup."""
     script = """CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
       IF current_database() LIKE 'verify%' THEN RAISE 'not here'; END IF; RETURN 1; END $$;
       CREATE MATERIALIZED VIEW m AS SELECT f()"""
@@ -153,7 +153,7 @@ def test_what_no_condition_explains_is_the_backups_fault(
 def test_an_extension_that_is_tied_to_a_database_is_restored_in_place(
     storage: ObjectStore, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """Into the empty database that has the name; one that is missing or in use is refused, and nothing is touched."""
+    """A restore fills the empty database of that name; a missing or used one is refused, and nothing is touched."""
     settings = {"shared_preload_libraries": "pg_cron", "cron__database_name": "shop", "cron__launch_active_jobs": "off"}
     with _source(clients[15], CRON, **settings) as source:
         take_backup(storage, source, clients[15])

@@ -1,4 +1,4 @@
-"""A throwaway server, which runs code of the dumped database, reaches its own files and nothing else."""
+"""A throwaway server, which runs code from the dumped database, can reach its own files and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY = User(65534, 65534)
 
 @pytest.fixture
 def neighbour() -> Iterator[int]:
-    """The process of somebody with a secret in its environment; it has the same user."""
+    """Another process of the same user, with a secret in its environment."""
     user: dict[str, Any] = {"user": NOBODY.uid, "group": NOBODY.gid} if os.geteuid() == 0 else {}
     process = subprocess.Popen(["/bin/sleep", "600"], env={"SECRET": "beagle"}, **user)
     yield process.pid
@@ -31,7 +31,7 @@ def neighbour() -> Iterator[int]:
 
 
 def tried(script: str, confinement: Confinement | None) -> str:
-    """What a shell script prints."""
+    """Return what a shell script prints."""
     user = NOBODY if os.geteuid() == 0 else None
     with Child(
         ["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin"}, read=True, user=user, confinement=confinement
@@ -44,12 +44,12 @@ def tried(script: str, confinement: Confinement | None) -> str:
 
 
 def test_the_system_confines_here() -> None:
-    """What the other tests see is what the system does, not what it lacks."""
+    """The system supports confinement, so the other tests don't pass by accident."""
     assert holds() == ("files", "network")
 
 
 def test_a_confined_program_keeps_to_its_folder(tmp_path_factory: pytest.TempPathFactory, neighbour: int) -> None:
-    """It writes in its own folder alone, and neither reads nor kills other processes of its user."""
+    """A confined program can write only in its own folder, and can't read or kill other processes of its user."""
     own, other = (tmp_path_factory.mktemp(name) for name in ("own", "other"))
     for folder in (own, other, *own.parents[:-1]):
         folder.chmod(0o777 if folder in (own, other) else folder.stat().st_mode | 0o011)
@@ -63,7 +63,7 @@ def test_a_confined_program_keeps_to_its_folder(tmp_path_factory: pytest.TempPat
 
 
 def test_a_confined_program_has_no_network() -> None:
-    """It makes local sockets alone."""
+    """A confined program can create only local sockets."""
     script = (
         "perl -e 'use Socket; print socket(S, AF_INET, SOCK_STREAM, 0) ? qq(made) : qq(refused), q( ),"
         " socket(S, AF_UNIX, SOCK_STREAM, 0) ? qq(local) : qq(nothing)'"
@@ -73,7 +73,7 @@ def test_a_confined_program_has_no_network() -> None:
 
 
 def test_nothing_confined_stays_behind(tmp_path: Path) -> None:
-    """A process that has left its group, and whose parent is gone, ends with the program that began it."""
+    """A process that left its group and lost its parent still ends with the program that started it."""
     script = "setsid sh -c 'setsid sleep 97531 & sleep 97532' > /dev/null 2>&1 & echo begun; sleep 0.2"
     assert tried(script, Confinement()) == "begun\n"
     left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
@@ -83,7 +83,7 @@ def test_nothing_confined_stays_behind(tmp_path: Path) -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", ["fifo", "device", "link"])
 def test_a_folder_that_was_tampered_with_is_swept(kind: str, tmp_path: Path) -> None:
-    """What stands in the place of the server's own file is never waited for, and never read without an end."""
+    """Whatever replaces the server's own files can't block the sweep or make it read without end."""
     (tmp_path / "data").mkdir()
     place = tmp_path / "data" / "postmaster.pid"
     if kind == "fifo":
@@ -114,14 +114,14 @@ def test_what_a_backup_runs_in_a_drill_stays_in_the_sandbox(
     tmp_path_factory: pytest.TempPathFactory,
     neighbour: int,
 ) -> None:
-    """A materialized view whose function writes files, starts programs and reads the environment of others gets nowhere."""
+    """A materialized view's function that writes files, starts programs or reads others' environments gets nowhere."""
     folder = tmp_path_factory.mktemp("escape")
     for part in (folder, *folder.parents[:-1]):
         part.chmod(part.stat().st_mode | 0o011)
     folder.chmod(0o777)
     file = folder / "pwned"
     source = new_database(15, ESCAPE.replace("{file}", str(file)).replace("{process}", str(neighbour)))
-    file.unlink(missing_ok=True)  # the source's own server may write it
+    file.unlink(missing_ok=True)  # the source's own server is able to write it
     assert command_line("backup", server=source).status == 0
     assert command_line("drill", server=source, VERIFY_TARGET="sandbox").status == 0
     assert not file.exists()

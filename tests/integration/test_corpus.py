@@ -1,4 +1,4 @@
-"""The corpus of bad backups: each is FAILED, the checks that find it fail and no others, and what is at fault is named."""
+"""The corpus of bad backups: each is FAILED by exactly the expected checks, which name the cause."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("unguarded")
 
 MAJOR = 15
 CORPUS_SQL = HARD_SQL.with_name("corpus.sql")
-# Nothing is known of these without a manifest.
+# Invisible without a manifest.
 UNKNOWN = {checklist.MANIFEST, checklist.SIZE, checklist.COLLATIONS}
 
 
@@ -46,7 +46,7 @@ def server(server_of: Callable[[int], Server]) -> Server:
 
 @pytest.fixture(scope="module")
 def original(server: Server, clients: dict[int, Client], storage_server: Storage) -> tuple[bytes, bytes, Manifest]:
-    """A sound backup of one of every object that the corpus damages: its object, its SQL and its manifest."""
+    """A sound backup with one of every kind of object that the corpus damages: its object, SQL and manifest."""
     told(server, "CREATE ROLE corpus_reader", "CREATE DATABASE corpus")
     psql(clients[MAJOR], server.on("corpus"), CORPUS_SQL.read_text())
     storage = storage_server.store("corpus")
@@ -58,13 +58,13 @@ def original(server: Server, clients: dict[int, Client], storage_server: Storage
 
 @pytest.fixture
 def places(server: Server, clients: dict[int, Client]) -> tuple[Place, ...]:
-    """Where drills can run: to the verdict it makes no difference, and a sandbox takes a second to start."""
+    """Places for drills: the verdict doesn't depend on them, and a sandbox takes a second to start."""
     sandbox, database = Place("sandbox", client=clients[MAJOR]), Place("database", server=server)
     return (sandbox, database, database, database, database)
 
 
 def put(storage: ObjectStore, manifest: Manifest, data: bytes, how: str) -> None:
-    """Store an object with its manifest kept, with one whose size and checksum are made to fit, or without one."""
+    """Store an object with its manifest kept, with its size and checksum forged to match, or without one."""
     if how == "forged":
         put_forged(storage, data, manifest)
         return
@@ -75,7 +75,7 @@ def put(storage: ObjectStore, manifest: Manifest, data: bytes, how: str) -> None
 
 
 def assert_found(report: DrillReport, expected: Expected) -> None:
-    """Exactly these checks failed, each with its evidence, and the cause tells of them."""
+    """Exactly these checks failed, each with its evidence, and the report has a cause."""
     failed = {c.name: c.evidence for c in report.checks if c.result == "failed"}
     assert failed.keys() == expected.keys(), report.cause
     assert report.verdict == ("FAILED" if expected else "PROVEN")
@@ -86,7 +86,7 @@ def assert_found(report: DrillReport, expected: Expected) -> None:
 
 
 def cases_of(cases: list[Case], foreign: int) -> list[tuple[int, Case, str]]:
-    """Every case with each kind of manifest. Where none can be missed without one, every `foreign`-th is enough."""
+    """Return every case with each kind of manifest; of those invisible without one, every `foreign`-th is enough."""
     return [
         (number, case, how)
         for number, case in enumerate(cases)
@@ -96,7 +96,7 @@ def cases_of(cases: list[Case], foreign: int) -> list[tuple[int, Case, str]]:
 
 
 def name_of(value: object) -> str:
-    """What a case is called among the tests."""
+    """Return a case's id in the test's parameters."""
     return value.damage.__name__ if isinstance(value, Case) else str(value) if isinstance(value, str) else ""
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_object(
     storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
-    """A damaged object is FAILED: by its size or checksum, and where those were made to fit, by what is wrong in it."""
+    """A damaged object is FAILED by its size or checksum or, when those are forged, by the damage itself."""
     data, _, manifest = original
     put(storage, manifest, case.damage(data), how)
     assert_found(rehearsed(storage, places[number % 5]), case.expected(how))
@@ -124,7 +124,7 @@ def test_a_changed_dump(
     storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
-    """What is not in the object as the manifest says is found, part by part; without a manifest nobody can know."""
+    """Every deviation from the manifest is found, part by part; without a manifest nothing can tell."""
     _, dump, manifest = original
     changed = case.damage(dump)
     assert changed != dump
@@ -143,7 +143,7 @@ def test_a_changed_manifest(
     storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
-    """A manifest that is another's, cannot be read, or says what is not in the object, fails the backup."""
+    """A manifest that belongs to another backup, is unreadable, or doesn't match the object fails the backup."""
     data, _, manifest = original
     put_object(storage, data)
     storage.put(storage.key(NAME + ".manifest.json"), edit(manifest))
@@ -158,7 +158,7 @@ def test_a_copy_that_is_not_what_was_stored(
     storage: ObjectStore,
     places: tuple[Place, ...],
 ) -> None:
-    """The round trip finds whatever changes on the way into the copy, and names it."""
+    """The round trip finds and names whatever changes between the object and the copy."""
     _, dump, manifest = original
     put(storage, manifest, gzip.compress(meddled(statement)(dump), 1), "forged")
     assert_found(rehearsed(storage, places[number % 5]), MEDDLING[statement])
@@ -172,7 +172,7 @@ FOREIGN_COPIES: dict[str, Expected] = {
     "UPDATE public.authors SET name = 'x' WHERE id = 5": {checklist.DIGESTS: r"public\.authors"},
     "DROP TABLE public.empty": {checklist.TABLES: r"public\.empty", checklist.TABLE_QUERY: "4 tables, 5 in the backup"},
     "SELECT pg_catalog.lo_unlink(4711)": {checklist.LARGE_OBJECTS: "2 in the object, 1 in the restored copy"},
-    # It cannot be told from another way of dumping.
+    # Indistinguishable from a different way of dumping.
     "DROP INDEX public.books_by_title": {},
 }
 
@@ -181,7 +181,7 @@ FOREIGN_COPIES: dict[str, Expected] = {
 def test_a_foreign_copy_that_is_not_what_was_stored(
     statement: str, original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
-    """Without a manifest too the rows that were stored must come back."""
+    """Even without a manifest, every stored row must come back."""
     _, dump, manifest = original
     put(storage, manifest, gzip.compress(meddled(statement)(dump), 1), "foreign")
     assert_found(rehearsed(storage, places[1]), FOREIGN_COPIES[statement])
@@ -190,7 +190,7 @@ def test_a_foreign_copy_that_is_not_what_was_stored(
 def test_the_sound_one(
     original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
-    """What all of these were made of is PROVEN without a finding, in both places, and also compressed by others."""
+    """The undamaged backup is PROVEN without findings, in both places, and also when other tools compressed it."""
     data, dump, manifest = original
     for how, stored in (("kept", data), ("forged", gzip.compress(dump, 9)), ("forged", gzip.compress(dump, 0))):
         put(storage, manifest, stored, how)
@@ -208,7 +208,7 @@ def test_the_sound_one(
 def test_wherever_a_bit_is_flipped(
     at: int, check: str, original: tuple[bytes, bytes, Manifest], storage: ObjectStore, places: tuple[Place, ...]
 ) -> None:
-    """Where gzip itself does not look at a bit, the SHA-256 does."""
+    """The SHA-256 catches flipped bits that gzip itself ignores."""
     data, _, manifest = original
     flipped = bytearray(data)
     flipped[at] ^= 0x10

@@ -1,4 +1,4 @@
-"""What the documents tell a reader to paste is pasted here, into a shell, against real servers."""
+"""Paste what the documents tell readers to paste into a shell, against real servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DOCS, RUNBOOKS = ROOT / "docs", ROOT / "docs" / "runbooks"
 EMERGENCY, RESTORE, QUICKSTART = RUNBOOKS / "restore-without-prefect.md", DOCS / "restore.md", ROOT / "QUICKSTART.md"
 FAILED_DRILL, REFUSED_PRUNE = RUNBOOKS / "failed-drill.md", RUNBOOKS / "refused-prune.md"
 ROTATED_KEYS, LOST_PREFECT = RUNBOOKS / "rotated-keys.md", RUNBOOKS / "lost-prefect-database.md"
-# More than a megabyte stands before the table, so that its rows begin in the middle of the object.
+# More than a megabyte precedes the table, so that its rows begin in the middle of the object.
 SHOP = """
 CREATE TABLE customers AS SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS name FROM generate_series(1, 30000) n;
 CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL, note text, doubled int GENERATED ALWAYS AS (id * 2) STORED);
@@ -54,13 +54,13 @@ CREATE TABLE zones AS SELECT n AS id, md5(n::text) AS name FROM generate_series(
 
 @pytest.fixture(scope="module")
 def elsewhere(clients: dict[int, Client]) -> Iterator[Server]:
-    """A server that has none of the roles and databases of the one that was backed up."""
+    """A server without the roles and databases of the backed-up one."""
     with running_server(clients[MAJOR], port=free_ports(1)[0]) as server:
         yield server
 
 
 def paste(document: Path, given: Mapping[str, str], folder: Path, way: str = "") -> str:
-    """Run a document's marked blocks in bash; fails when one of them does, or when it asks for what is not given."""
+    """Run a document's marked blocks in bash; fail when one fails, or when it needs a variable that isn't given."""
     assert asked_for(document) <= given.keys()
     text = f"set -eu\n{script(document, way)}"
     done = subprocess.run(
@@ -78,7 +78,7 @@ def at_hand(
     storage: ObjectStore,
     tmp_path: Path,
 ) -> dict[str, str]:
-    """What a reader has who has none of our programs: psql, where his server is, and where the bucket is."""
+    """The environment of a reader without our programs: psql, a server, and the bucket."""
     p = elsewhere.parameters()
     return {
         "PATH": f"{clients[MAJOR].folder}:{PROGRAMS}", "HOME": str(tmp_path),
@@ -99,7 +99,7 @@ def library(new_database: NewDatabase) -> Server:
 def with_us(
     library: Server, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> dict[str, str]:
-    """What a reader has who uses pg-roundtrip: its programs, and the variables of a database and a bucket."""
+    """The environment of a pg-roundtrip user: its programs, and the variables of a database and a bucket."""
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
     return {**environ, "PATH": PROGRAMS, "COLUMNS": "200", "DATABASE_URL": library.url.get_secret_value()}
 
@@ -110,7 +110,7 @@ def dropped(server: Server, *names: str) -> None:
 
 
 def test_every_document_that_can_be_run_is_run() -> None:
-    """A mark in another document would promise what no test looks at."""
+    """A run mark in any other document would make a promise that no test checks."""
     runnable = {document for document in documents() if any(mark != "given" for mark, _ in marked_blocks(document))}
     assert runnable == {EMERGENCY, RESTORE, QUICKSTART, FAILED_DRILL, REFUSED_PRUNE, ROTATED_KEYS, LOST_PREFECT}
 
@@ -125,7 +125,7 @@ def test_the_emergency_restore(
     at_hand: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """The runbook brings all of a database back on a server that has nothing of it, with none of our programs."""
+    """The runbook restores the whole database to a blank server, without any of our programs."""
     source, restored = hard_database(MAJOR), elsewhere.on("restored")
     manifest = take_backup(storage, source, clients[MAJOR], name=name_at(utc_now()))
     try:
@@ -135,7 +135,7 @@ def test_the_emergency_restore(
         assert asked(restored, large) == asked(source, large)
         assert f"{manifest.name}{OBJECT}: OK" in said
         assert said.splitlines()[-1] == f"compared {len(manifest.tables)} tables, {manifest.rows} rows"
-        assert "|" not in said  # as a table would stand there that differs
+        assert "|" not in said  # a table that differs would show up as a row with a bar
     finally:
         dropped(elsewhere, "restored")
 
@@ -148,7 +148,7 @@ def test_restore_by_hand_and_one_table(
     at_hand: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """With gunzip and psql all comes back; one table comes from the restored copy, from the file, and by a ranged read."""
+    """With gunzip and psql everything is restored; one table comes from the copy, the file, or a ranged read."""
     source, restored, shop = new_database(MAJOR, SHOP), elsewhere.on("restored"), elsewhere.on("shop")
     manifest = take_backup(storage, source, clients[MAJOR])
     (orders,) = [table for table in manifest.tables if table.name == "public.orders"]
@@ -181,7 +181,7 @@ def test_restore_by_hand_and_one_table(
 
 @pytest.mark.long
 def test_the_quick_start(library: Server, with_us: dict[str, str], tmp_path: Path) -> None:
-    """From the variables to a backup that is proved and restored."""
+    """The quick start leads from the variables to a backup that is proven and restored."""
     target = library.on(f"{library.database}_restored")
     try:
         said = paste(QUICKSTART, {**with_us, "RESTORE_DATABASE_URL": target.url.get_secret_value()}, tmp_path)
@@ -199,7 +199,7 @@ def test_a_failed_drill(
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """A backup that went bad is told from the others, and in the end the newest one is proved."""
+    """The bad backup is identified, and in the end the newest one is proven."""
     bad = take_backup(storage, library, clients[16], name=name_at(utc_now() - timedelta(hours=1)))
     flipped_bit(storage, bad.name)
     said = paste(FAILED_DRILL, with_us, tmp_path)
@@ -217,7 +217,7 @@ def test_a_refused_prune(
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """While backups have stopped nothing goes; after the next one what is too old is removed."""
+    """While backups have stopped, prune removes nothing; after the next backup it removes what is too old."""
     take_backup(storage, library, clients[16])
     copied(storage, "backup_20240101_000000")
     said = paste(REFUSED_PRUNE, with_us, tmp_path)
@@ -227,7 +227,7 @@ def test_a_refused_prune(
 
 @pytest.mark.long
 def test_rotated_keys(with_us: dict[str, str], tmp_path: Path) -> None:
-    """New keys are looked at before anything uses them."""
+    """New keys are checked before anything uses them."""
     assert "PROVEN: backup_" in paste(ROTATED_KEYS, with_us, tmp_path)
 
 
@@ -239,7 +239,7 @@ def test_a_lost_prefect_database(
     with_us: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """On an empty server every deployment and plan comes back, and the bucket was never in doubt."""
+    """Every deployment and plan comes back on an empty Prefect server, and the bucket is unaffected."""
     take_backup(storage, library, clients[16])
     (tmp_path / "prefect.yaml").write_bytes((ROOT / "prefect.yaml").read_bytes())
     (tmp_path / "plans").mkdir()

@@ -1,4 +1,4 @@
-"""The drill: the right verdict for every backup, and no trace on the server, however it ends."""
+"""A drill gives every backup the right verdict, and leaves no trace on the server, however it ends."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 
 @pytest.fixture
 def drilled(flow_run: FlowRun, storage: ObjectStore) -> Callable[..., DrillReport]:
-    """A function that runs a drill and returns its report; the server has no database more or less afterwards."""
+    """A function that runs a drill and returns its report; the server has the same databases afterwards."""
 
     def call(server: Server, verify: Server | None = None, **environ: str) -> DrillReport:
         if verify:
@@ -83,7 +83,7 @@ def drilled(flow_run: FlowRun, storage: ObjectStore) -> Callable[..., DrillRepor
 def test_a_healthy_backup_is_proven_everywhere(
     library: Server, storage: ObjectStore, flow_run: FlowRun, prefect_api: str
 ) -> None:
-    """The verdict stands in the run's final state, in the report beside the backup, and in the list."""
+    """The verdict shows in the run's final state, in the report beside the backup, and in the list."""
     ran = flow_run(restore_drill, library)
     state = httpx.get(f"{prefect_api}/flow_runs/{ran.run_id}").json()["state"]
     assert (state["type"], state["name"]) == ("COMPLETED", "PROVEN")
@@ -100,7 +100,7 @@ def test_a_healthy_backup_is_proven_everywhere(
 def test_failed_is_the_state_and_exit_status_1(
     library: Server, storage: ObjectStore, command_line: Callable[..., Ended], prefect_api: str
 ) -> None:
-    """A bad backup is a failed run named FAILED, and exit status 1."""
+    """A bad backup makes the run fail with the state FAILED and exit status 1."""
     put_object(storage, b"")
     done = command_line("drill", NAME, "--json", server=library)
     assert (done.status, json.loads(done.out)["verdict"]) == (1, "FAILED")
@@ -124,7 +124,7 @@ def _newest_state(prefect_api: str) -> tuple[str, str]:
 def test_without_the_right_to_create_databases_nothing_is_concluded(
     library: Server, command_line: Callable[..., Ended], prefect_api: str
 ) -> None:
-    """A drill that may not create a database says so with exit status 3; that is not held against the backup."""
+    """A drill that can't create a database exits with 3 and says why, without blaming the backup."""
     role = new_role(library)
     done = command_line("drill", server=library, VERIFY_DATABASE_URL=role.url.get_secret_value())
     assert done.status == 3
@@ -136,14 +136,14 @@ def test_without_the_right_to_create_databases_nothing_is_concluded(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transient faults are retried as ever, but at once."""
+    """Transient errors are retried as often as in production, but without waiting."""
     task = rehearse_restore.with_options(retry_delay_seconds=0)
     monkeypatch.setattr(drill_flow, "rehearse_restore", task)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_unreachable_drill_server_is_inconclusive(library: Server, drilled: Callable[..., DrillReport]) -> None:
-    """Where nobody answers, nothing is concluded about the backup."""
+    """A drill whose server is unreachable says nothing about the backup."""
     nobody = {**library.parameters(), "port": str(free_ports(1)[0])}
     report = drilled(library, verify=Server(url=SecretStr(conninfo_url(nobody))))
     assert report.verdict == "INCONCLUSIVE"
@@ -154,7 +154,7 @@ def test_an_unreachable_drill_server_is_inconclusive(library: Server, drilled: C
 def test_a_storage_that_breaks_off_is_inconclusive(
     library: Server, drilled: Callable[..., DrillReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A download that fails is a fault of the network, not of the backup."""
+    """A failed download is a network error, not a bad backup."""
 
     def broken(*_: Any) -> Iterator[bytes]:
         raise StorageUnreachable(during=DOWNLOAD)
@@ -171,7 +171,7 @@ def test_what_is_known_of_a_backup_stays(
     storage: ObjectStore,
     drilled: Callable[..., DrillReport],
 ) -> None:
-    """A drill that came to no verdict, here for want of an extension, does not take the place of one that did."""
+    """An INCONCLUSIVE drill, here for want of an extension, doesn't replace an earlier verdict."""
     source = new_database(15, "CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1')")
     take_backup(storage, source, clients[15])
     assert drilled(source).verdict == "PROVEN"
@@ -200,7 +200,7 @@ def test_the_drill_uses_the_server_it_is_given(
 def test_a_backup_can_be_chosen(
     library: Server, storage: ObjectStore, drilled: Callable[..., DrillReport], flow_run: FlowRun
 ) -> None:
-    """VERIFY_LATEST=false with VERIFY_BACKUP_FILE names the backup to rehearse; a name in the call is stronger."""
+    """VERIFY_LATEST=false with VERIFY_BACKUP_FILE selects the backup to drill; a name in the call takes precedence."""
     copied(storage, "backup_20240301_000000")
     assert drilled(library).backup == "backup_20240301_000000"
     chosen = {"VERIFY_LATEST": "false", "VERIFY_BACKUP_FILE": NAME + ".sql.gz"}
@@ -225,7 +225,7 @@ def _foreign(storage: ObjectStore, server: Server, client: Client, *options: str
 def test_a_foreign_backup_is_drilled_with_fewer_checks(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, drilled: Callable[..., DrillReport]
 ) -> None:
-    """What `pg_dump | gzip` made has no manifest: the round trip is proven, and what could not be checked is named."""
+    """A `pg_dump | gzip` backup without a manifest is PROVEN by the round trip, and the skipped checks are named."""
     source = new_database(16, LIBRARY + LARGE_OBJECTS)
     _foreign(storage, source, clients[16])
     report = drilled(source)
@@ -239,7 +239,7 @@ def test_a_foreign_backup_is_drilled_with_fewer_checks(
 def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, drilled: Callable[..., DrillReport]
 ) -> None:
-    """`pg_dump --clean --create` would leave the scratch database for the real one: refused, and no verdict."""
+    """`pg_dump --clean --create` would switch from the scratch database to the real one: refused, without a verdict."""
     source = new_database(16, LIBRARY)
     before = contents(source, clients[16])
     _foreign(storage, source, clients[16], "--clean", "--create")
@@ -249,7 +249,7 @@ def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
     assert contents(source, clients[16]) == before
 
 
-# --- nothing is left, and nothing of anybody else's is touched ----------------------------------------------------------
+# --- nothing is left behind, and foreign databases stay untouched -----------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -289,7 +289,7 @@ def test_a_killed_drill_leaves_nothing_for_long(
 def test_only_what_is_ours_and_unused_is_swept(
     library: Server, new_database: NewDatabase, drilled: Callable[..., DrillReport]
 ) -> None:
-    """A database that is not marked, is in use, or whose maker lives is never dropped, whatever its name."""
+    """An unmarked database, one in use, or one whose drill is alive is never dropped, whatever its name."""
     unmarked = new_database(16, name="verify_20240101_000000")
     in_use = new_database(16, name="verify_20240101_000001")
     other_name = new_database(16, name="verify_20240101")
@@ -322,7 +322,7 @@ def _drill_only(drilled: Callable[..., DrillReport], server: Server, expected: s
 def test_the_restored_rows_are_compared_and_not_guessed(
     library: Server, storage: ObjectStore, clients: Clients
 ) -> None:
-    """The manifest's rows and digests are what the dump of the database itself gives."""
+    """The manifest's rows and digests match a dump of the database itself."""
     found, schema, _ = contents(library, clients[16])
     manifest = manifest_of(storage)
     assert (contents_of(manifest), manifest.schema_digest) == (found, schema)

@@ -1,4 +1,4 @@
-"""A drill keeps to its limits: of time, of connections to a server that others use, and of a backup's age."""
+"""A drill respects its limits: on time, on connections to a shared server, and on a backup's age."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 
 @pytest.fixture(params=["sandbox", "database"])
 def place(request: pytest.FixtureRequest, library: Server, clients: Clients, home: Path) -> Iterator[Place]:
-    """Either place to restore to; nothing is left in it, and no client of ours runs."""
+    """Either place to restore to; afterwards nothing is left in it, and none of our clients is running."""
     databases = databases_of(library)
     yield Place("sandbox", client=clients[16]) if request.param == "sandbox" else Place("database", server=library)
     assert_nothing_is_left(home)
@@ -67,7 +67,7 @@ def place(request: pytest.FixtureRequest, library: Server, clients: Clients, hom
 
 
 def assert_only_more_than_was_stored(report: DrillReport) -> None:
-    """The statement that a test inserted is found as one; everything was restored, and is the same."""
+    """Only the statement that the test inserted is reported; everything else was restored unchanged."""
     assert {name for name, result in results(report).items() if result == "failed"} == {"schema"}, report.cause
     assert results(report)["restored without error"] == results(report)["row digests"] == "passed"
 
@@ -76,7 +76,7 @@ def assert_only_more_than_was_stored(report: DrillReport) -> None:
 
 
 def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: ObjectStore) -> None:
-    """A restore that exceeds VERIFY_TIMEOUT is ended, on our side and on the server's, and nothing is concluded."""
+    """A restore that exceeds VERIFY_TIMEOUT is ended on the client and the server, without a verdict."""
     rewrite(storage, inserted(FOREVER), forge=True)
     report = rehearsed(storage, place, verify_timeout_s=4)
     assert (report.verdict, report.cause, report.place) == ("INCONCLUSIVE", TIMED_OUT, place.kind)
@@ -86,7 +86,7 @@ def test_a_restore_that_takes_too_long_is_given_up(place: Place, storage: Object
 def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
     place: Place, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit holds for the second half too; what was found before stays in the report."""
+    """The limit covers the second dump too; earlier findings stay in the report."""
 
     @contextmanager
     def behind_a_lock(server: Server, *arguments: Any, **named: Any) -> Iterator[DumpSource]:
@@ -104,14 +104,14 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
 
 
 def test_a_limit_that_is_over_before_the_restore(place: Place, storage: ObjectStore) -> None:
-    """Whatever took the time: no time is left, and nothing is begun."""
+    """If no time is left before the restore, whatever the reason, nothing is started."""
     report = rehearsed(storage, place, verify_timeout_s=0)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
 
 
 @pytest.mark.usefixtures("home", "impatient")
 def test_retries_do_not_prolong_a_drill(library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every attempt of a drill has the time that the ones before it left."""
+    """Each attempt of a drill gets only the time left by the attempts before it."""
     left = []
 
     def failing(task: tasks.engine.drill.rehearsal.DrillJob, *_: object) -> None:
@@ -125,9 +125,9 @@ def test_retries_do_not_prolong_a_drill(library: Server, flow_run: FlowRun, monk
     assert len(set(left)) == 4
 
 
-# --- a server that others use -----------------------------------------------------------------------------------------
+# --- a shared server --------------------------------------------------------------------------------------------------
 
-# A division by zero ends the restore when the settings are others.
+# Other settings cause a division by zero, which ends the restore.
 CHECKED = """SELECT 1 / (CASE WHEN (SELECT string_agg(current_setting(name), ',') FROM unnest('{{max_parallel_workers_per_gather,\
 max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transaction_session_timeout}}'::text[]) name)
 = '{}' THEN 1 ELSE 0 END);"""
@@ -137,14 +137,14 @@ max_parallel_maintenance_workers,statement_timeout,lock_timeout,idle_in_transact
 def test_a_restore_is_gentle_where_others_work(
     kind: str, settings: str, library: Server, storage: ObjectStore, clients: Clients, home: Path
 ) -> None:
-    """On a database server a restore takes one process at a time; in a sandbox it takes what there is."""
+    """On a database server a restore uses one process at a time; in a sandbox it uses what there is."""
     rewrite(storage, inserted(CHECKED.format(settings)), forge=True)
     place = Place("database", server=library) if kind == "database" else Place("sandbox", client=clients[16])
     assert_only_more_than_was_stored(rehearsed(storage, place))
 
 
 def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: ObjectStore) -> None:
-    """Also a server with few connections to give stands a drill."""
+    """A server with few connections available can take a drill too."""
     rewrite(storage, inserted("SELECT pg_sleep(1);"), forge=True)
     watcher = Server(url=SecretStr(conninfo_url({**library.parameters(), "application_name": "watcher"})))
     counts, done = list[int](), threading.Event()
@@ -169,7 +169,7 @@ def test_a_drill_takes_no_more_than_three_connections(library: Server, storage: 
 def test_a_roles_own_limits_do_not_cut_a_drill_short(
     new_database: NewDatabase, storage: ObjectStore, clients: Clients
 ) -> None:
-    """What a role has set for its applications would end every restore of some size."""
+    """A role's timeouts for its applications, which would end any sizeable restore, don't interrupt a drill."""
     source = new_database(17)
     role = new_role(source, "CREATEDB")
     name = role.parameters()["user"]
@@ -190,7 +190,7 @@ def test_a_roles_own_limits_do_not_cut_a_drill_short(
 def test_a_backup_that_is_too_old_fails_for_its_age_alone(
     library: Server, storage: ObjectStore, command_line: Callable[..., Ended], home: Path
 ) -> None:
-    """No newer backup came: exit status 1, and the contents are known to be good all the same."""
+    """With no newer backup the drill fails with exit status 1, though the contents are known to be good."""
     done = command_line("drill", "--json", server=library, VERIFY_MAX_AGE="3600", TMPDIR=str(home))
     said = json.loads(done.out)
     assert (done.status, said["verdict"]) == (1, "FAILED"), done.err
@@ -203,7 +203,7 @@ def test_a_backup_that_is_too_old_fails_for_its_age_alone(
 
 @pytest.mark.usefixtures("home")
 def test_an_old_backup_that_is_asked_for_is_not_late(library: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
-    """Who names a backup wants to know about that one; its age is told all the same."""
+    """A backup drilled by name is not failed for its age; the age is reported all the same."""
     limit = {"VERIFY_MAX_AGE": "3600"}
     copied(storage, "backup_20240301_000000")
     chosen = {**limit, "VERIFY_LATEST": "false", "VERIFY_BACKUP_FILE": NAME}

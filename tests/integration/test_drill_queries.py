@@ -1,4 +1,4 @@
-"""What a user asks of a restored database becomes part of the drill: rows in the report, a verdict, an exit status."""
+"""Queries on the restored database become part of the drill: checks in the report, a verdict, an exit status."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: dict[int, 
 
 @pytest.fixture
 def file_of(tmp_path: Path) -> Callable[[str], str]:
-    """A function that writes a file of queries, and returns its name."""
+    """A function that writes a query file and returns its name."""
 
     def write(text: str) -> str:
         path = tmp_path / "queries.sql"
@@ -57,7 +57,7 @@ def file_of(tmp_path: Path) -> Callable[[str], str]:
 def test_answers_that_are_expected_prove_a_backup(
     target: str, library: Server, flow_run: FlowRun, file_of: Callable[[str], str], storage: ObjectStore
 ) -> None:
-    """Every query has its row with what was expected and found, also in the report beside the backup."""
+    """Every query has a check with expected and actual result, also in the report beside the backup."""
     ran = flow_run(restore_drill, library, environ={"VERIFY_QUERIES_FILE": file_of(MET), "VERIFY_TARGET": target})
     assert (ran.state, ran.result.place) == ("PROVEN", target)
     rows = [(c.name, c.result, c.evidence) for c in ran.result.checks[-3:]]
@@ -72,7 +72,7 @@ def test_answers_that_are_expected_prove_a_backup(
 def test_queries_beside_the_working_directory(
     flow_run: FlowRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`test-queries.sql` where a drill is started is used without being named; another name must be given."""
+    """`test-queries.sql` in the working directory is used by default; any other file must be named."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.sql").write_text(WRITING)
     ran = flow_run(restore_drill, environ={"VERIFY_TARGET": "sandbox"})
@@ -85,7 +85,7 @@ def test_queries_beside_the_working_directory(
 def test_an_answer_that_is_not_expected_fails(
     command_line: Callable[..., Ended], file_of: Callable[[str], str], home: Path
 ) -> None:
-    """The command ends with status 1; the other queries were asked all the same."""
+    """The command exits with 1; the remaining queries still run."""
     queries = file_of(NOT_MET + MET)
     done = command_line("drill", "--json", VERIFY_QUERIES_FILE=queries, VERIFY_TARGET="sandbox", TMPDIR=str(home))
     said = json.loads(done.out)
@@ -107,7 +107,7 @@ def test_a_query_that_cannot_be_run(
     file_of: Callable[[str], str],
     home: Path,
 ) -> None:
-    """It is warned of in the log, and held against the backup only where that is asked for."""
+    """A failing query is warned about in the log, and fails the backup only when configured to."""
     environ = {"VERIFY_QUERIES_FILE": file_of(ERRING), "VERIFY_STRICT": strict, "VERIFY_TARGET": "sandbox"}
     done = command_line("drill", TMPDIR=str(home), **environ)
     assert (done.status, done.out.splitlines()[0]) == (status, f"{verdict}: {NAME}"), done.err
@@ -119,7 +119,7 @@ def test_a_query_that_cannot_be_run(
 
 
 def test_a_strict_drill_says_what_the_server_said(flow_run: FlowRun, file_of: Callable[[str], str]) -> None:
-    """The row of a query that failed the drill has the server's words, and no address of a server that is gone."""
+    """The check of the query that failed the drill has the server's error, and no address of a server that is gone."""
     environ = {"VERIFY_QUERIES_FILE": file_of(ERRING), "VERIFY_STRICT": "true", "VERIFY_TARGET": "sandbox"}
     report = flow_run(restore_drill, environ=environ).result
     assert (report.verdict, row(report, "query: misspelt").result) == ("FAILED", "failed")
@@ -127,7 +127,7 @@ def test_a_strict_drill_says_what_the_server_said(flow_run: FlowRun, file_of: Ca
 
 
 def test_a_query_that_takes_too_long_is_stopped(flow_run: FlowRun, file_of: Callable[[str], str]) -> None:
-    """VERIFY_QUERY_TIMEOUT limits each query; the next one is asked as usual."""
+    """VERIFY_QUERY_TIMEOUT limits each query; the next one runs as usual."""
     queries = file_of("-- name: slow\nSELECT pg_sleep(600);\n" + MET)
     environ = {"VERIFY_QUERIES_FILE": queries, "VERIFY_QUERY_TIMEOUT": "1", "VERIFY_TARGET": "sandbox"}
     report = flow_run(restore_drill, environ=environ).result
@@ -139,7 +139,7 @@ def test_a_query_that_takes_too_long_is_stopped(flow_run: FlowRun, file_of: Call
 def test_queries_that_may_not_be_asked_are_refused_first(
     command_line: Callable[..., Ended], file_of: Callable[[str], str], storage: ObjectStore, home: Path
 ) -> None:
-    """Every fault of the file is told at once, with exit status 2, before anything is downloaded or restored."""
+    """Every problem in the file is reported at once, with exit status 2, before anything is downloaded or restored."""
     environ = {"VERIFY_QUERIES_FILE": file_of(WRITING), "VERIFY_TARGET": "sandbox"}
     done = command_line("drill", "--json", TMPDIR=str(home), **environ)
     assert (done.status, done.out) == (2, "")
@@ -156,7 +156,7 @@ def test_queries_that_may_not_be_asked_are_refused_first(
 def test_a_file_that_cannot_be_read_is_a_fault_of_the_configuration(
     name: str, flow_run: FlowRun, tmp_path: Path
 ) -> None:
-    """A file that was named must be there, and be a file."""
+    """A configured file must exist and be a regular file."""
     (tmp_path / "folder").mkdir()
     ran = flow_run(restore_drill, environ={"VERIFY_QUERIES_FILE": str(tmp_path / name)})
     assert isinstance(ran.error, ConfigurationError)

@@ -1,4 +1,4 @@
-"""Drills at the same time do not disturb each other, and one that Prefect cancels takes everything along."""
+"""Concurrent drills don't disturb each other, and one cancelled in Prefect cleans up completely."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_drills_of_the_same_second(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each has a place of its own, and the sweep of one does not touch that of another."""
+    """Drills of the same second have separate places, and one drill's sweep doesn't touch another's."""
     copied(storage, "backup_20240301_000000")
     places = {"sandbox": Place("sandbox", client=clients[16]), "database": Place("database", server=library)}
     together, names = threading.Barrier(2, timeout=60), list[str]()
@@ -78,7 +78,7 @@ def test_drills_of_the_same_second(
     def meet(scratch: Server, *arguments: Any) -> Any:
         names.append(scratch.address)
         together.wait()
-        # Both are restored now; whoever looks for something to sweep finds nothing.
+        # Both are restored now; a sweep finds nothing to remove.
         assert (sweep_servers(), sweep_scratch_databases(library)) == ([], [])
         together.wait()
         return look_at_copy(scratch, *arguments)
@@ -102,7 +102,7 @@ def test_drills_of_the_same_second(
 def running_drills(
     storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, home: Path
 ) -> Iterator[Callable[[], str]]:
-    """A function that has a runner of Prefect's carry out one drill; returns the run's id."""
+    """A function that has a Prefect runner execute one drill, and returns the run's id."""
     environ = {
         **command_environment(storage_server, storage, prefect_api, tmp_path),
         "VERIFY_TARGET": "sandbox",
@@ -134,7 +134,7 @@ def running_drills(
 def test_a_drill_that_is_cancelled_leaves_nothing(
     running_drills: Callable[[], str], storage: ObjectStore, prefect_api: str, home: Path
 ) -> None:
-    """Cancelled in the middle of a restore: the run is Cancelled, and server, folder and memory are gone."""
+    """After cancelling in the middle of a restore the run is Cancelled, and server, folder and memory are gone."""
     rewrite(storage, inserted(FOREVER), forge=True)
     run = f"{prefect_api}/flow_runs/{running_drills()}"
     until(lambda: bool(restoring(home)))

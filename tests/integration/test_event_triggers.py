@@ -1,4 +1,4 @@
-"""An event trigger fires for nothing that a restore does, and is as it was when the restore is done."""
+"""Event triggers don't fire during a restore, and are unchanged when the restore is done."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ name" ENABLE {how}""",
 def test_event_triggers_that_fire_always(
     how: str, major: int, new_database: NewDatabase, clients: dict[int, Client], storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """A refresh comes after them in a dump, and would write rows that were not dumped, or be forbidden."""
+    """A dump creates them before its REFRESH; firing then would add rows that weren't dumped, or forbid the refresh."""
     source = new_database(major, SCRIPT)
     told(source, *(statement.format(how=how) for statement in TRIGGERS))
     take_backup(storage, source, clients[major])

@@ -1,4 +1,4 @@
-"""Databases that use extensions come through a round trip as docs/compatibility.md says."""
+"""Databases that use extensions survive a round trip as documented in docs/compatibility.md."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ CASES = [pytest.param(use, id=f"{use.name}-{use.major}", marks=() if use.often e
 def test_a_use_of_an_extension_is_proven_as_the_table_says(
     use: Use, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """The verdict and its reason are those of the table."""
+    """The drill's verdict and its reason are those of the table."""
     assert row(use, drilled(use, storage, clients[use.major])) in DOCUMENT

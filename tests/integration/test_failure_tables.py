@@ -1,6 +1,6 @@
-"""Both failure tables of the specification, row by row: each fault is provoked for real, and the console of the process read.
+"""Both failure tables of the specification, row by row: provoke each fault for real and read the process's console.
 
-A row's message stands in the log word for word, with its level, the time before it, and what to do after it.
+A row's message appears in the log word for word, with its level, preceded by the time and followed by what to do.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 
 def assert_row(process: subprocess.Popen[str], message: str, status: int, context: str = "") -> None:
-    """The message stands in the log once, on its own or followed by its context, and nothing else is complained about."""
+    """The message is logged once, alone or followed by its context, with no other warning or error."""
     done = ended(process)
     lines = done.err.splitlines()
     assert [line for line in lines if not LINE.fullmatch(line)] == []
@@ -101,7 +101,7 @@ def tables(new_database: NewDatabase) -> Server:
 
 @pytest.fixture
 def stored(tables: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
-    """The same, with a backup in the storage."""
+    """The database with tables, with a backup in the storage."""
     take_backup(storage, tables, clients[16])
     return tables
 
@@ -115,7 +115,7 @@ def silent() -> Iterator[int]:
 
 @pytest.fixture
 def nowhere() -> str:
-    """The address of a storage that is not there."""
+    """The address of a storage that doesn't exist."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
@@ -123,12 +123,12 @@ def nowhere() -> str:
 
 
 def test_missing_environment_variable(started: Run) -> None:
-    """It ends at once, with status 2."""
+    """The service exits at once, with status 2."""
     assert_row(started("backup"), BACKUP["Missing environment variable"], 2)
 
 
 def test_database_unreachable(started: Run, storage: ObjectStore) -> None:
-    """It is tried again, then said once; no secret is told."""
+    """The connection is retried, then the error is reported once without secrets."""
     port = free_ports(1)[0]
     process = started("backup", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{port}/d")
     assert_row(process, BACKUP["Database unreachable"], 1, f"[127.0.0.1:{port}/d: Connection refused]")
@@ -136,27 +136,27 @@ def test_database_unreachable(started: Run, storage: ObjectStore) -> None:
 
 
 def test_invalid_database_url(started: Run) -> None:
-    """It ends at once, with status 2, and does not repeat what it cannot read."""
+    """The service exits at once, with status 2, and doesn't echo the unreadable URL."""
     process = started("backup", DATABASE_URL="mysql://user:hidden-word@host/db")
     assert_row(process, BACKUP["Invalid DATABASE_URL"], 2)
 
 
 def test_s3_unreachable(started: Run, tables: Server, nowhere: str) -> None:
-    """Nobody listens at S3_ENDPOINT."""
+    """A storage that refuses connections is reported."""
     assert_row(started("backup", server=tables, S3_ENDPOINT=nowhere), BACKUP["S3 unreachable"], 1)
 
 
 def test_s3_authentication_failure(started: Run, tables: Server) -> None:
-    """The storage refuses the keys; trying again would not help."""
+    """Keys that the storage refuses are reported without retries, which would not help."""
     process = started("backup", server=tables, S3_SECRET_ACCESS_KEY="hidden-word")
     assert_row(process, BACKUP["S3 authentication failure"], 1)
 
 
 def test_disk_full(started: Run, new_database: NewDatabase, disk: Callable[[str], Path], storage: ObjectStore) -> None:
-    """Parts of very large backups wait on disk; when that is full, the backup ends and leaves nothing there."""
+    """Parts of very large backups are buffered on disk; when it is full, the backup fails and cleans up its files."""
     script = "CREATE TABLE t AS SELECT n, md5(n::text) || md5('x' || n) AS v FROM generate_series(1, 60000) n"
     server, folder = new_database(16, script), disk("size=1m")
-    # A file without contents lets the database look as large as it would have to be.
+    # A sparse file makes the database look as large as it would have to be.
     ((data, number),) = asked(
         server, "SELECT current_setting('data_directory'), oid FROM pg_database WHERE datname = current_database()"
     )
@@ -168,7 +168,7 @@ def test_disk_full(started: Run, new_database: NewDatabase, disk: Callable[[str]
 
 
 def test_pg_dump_failure(started: Run, tables: Server, storage: ObjectStore) -> None:
-    """One table that may not be read: pg_dump's own words, and nothing is stored of the others."""
+    """If one table can't be read, pg_dump's own words are logged, and nothing is stored of the others."""
     told(tables, "CREATE TABLE closed (a int)", "GRANT SELECT ON authors TO PUBLIC")
     process = started("backup", server=new_role(tables))
     assert_row(process, BACKUP["pg_dump failure"], 1, "permission denied for table")
@@ -178,7 +178,7 @@ def test_pg_dump_failure(started: Run, tables: Server, storage: ObjectStore) -> 
 def test_backup_file_empty(
     started: Run, tables: Server, storage: ObjectStore, clients: dict[int, Client], tmp_path: Path
 ) -> None:
-    """A pg_dump that says nothing and ends with 0: nothing is uploaded."""
+    """A pg_dump that outputs nothing and exits with 0: nothing is uploaded."""
     (folder := tmp_path / "programs").mkdir()
     (folder / "pg_dump").write_text('#!/bin/sh\n[ "$1" != --version ] || echo "pg_dump (PostgreSQL) 16.99"\n')
     (folder / "pg_dump").chmod(0o755)
@@ -190,7 +190,7 @@ def test_backup_file_empty(
 
 @pytest.mark.parametrize("silence", ["database", "storage"])
 def test_network_timeout(silence: str, started: Run, tables: Server, silent: int) -> None:
-    """A server that accepts and never answers, whichever it is."""
+    """A database or a storage that accepts and never answers is reported as a timeout."""
     process = (
         started("backup", DATABASE_URL=f"postgresql://u:hidden-word@127.0.0.1:{silent}/d")
         if silence == "database"
@@ -203,12 +203,12 @@ def test_network_timeout(silence: str, started: Run, tables: Server, silent: int
 
 
 def test_no_backups_in_s3(started: Run, tables: Server) -> None:
-    """There is nothing to drill yet."""
+    """An empty bucket is reported: there is nothing to drill yet."""
     assert_row(started("drill", server=tables), VERIFY["No backups in S3"], 1)
 
 
 def test_cannot_create_temp_database(started: Run, stored: Server) -> None:
-    """The role may not create databases: that says nothing about the backup."""
+    """The role can't create databases: that says nothing about the backup."""
     process = started("drill", server=new_role(stored), VERIFY_TARGET="database")
     assert_row(process, VERIFY["Cannot create temp database"], 3)
 
@@ -221,7 +221,7 @@ def test_restore_failure(started: Run, stored: Server, storage: ObjectStore) -> 
 
 
 def test_verification_query_failure(started: Run, stored: Server, tmp_path: Path) -> None:
-    """A query that cannot be run is warned about, and the drill goes on."""
+    """A failing query is warned about, and the drill continues."""
     queries = tmp_path / "test-queries.sql"
     queries.write_text("SELECT count(*) FROM bookz;\nSELECT count(*) FROM books;\n")
     process = started("drill", server=stored, VERIFY_TARGET="database", VERIFY_QUERIES_FILE=str(queries))
@@ -229,7 +229,7 @@ def test_verification_query_failure(started: Run, stored: Server, tmp_path: Path
 
 
 def test_temp_database_cleanup_failure(started: Run, stored: Server, tmp_path: Path) -> None:
-    """A database that somebody made his own meanwhile is not dropped; the verdict stands."""
+    """A scratch database that lost its mark meanwhile is not dropped; the verdict stays."""
     queries = tmp_path / "test-queries.sql"
     queries.write_text("SELECT pg_sleep(4);\n")
     before = databases_of(stored)
@@ -245,12 +245,12 @@ def test_temp_database_cleanup_failure(started: Run, stored: Server, tmp_path: P
 
 
 def test_download_failure(started: Run, stored: Server, nowhere: str) -> None:
-    """Nobody listens at S3_ENDPOINT: that says nothing about the backup."""
+    """S3_ENDPOINT refuses connections: that says nothing about the backup."""
     assert_row(started("drill", server=stored, S3_ENDPOINT=nowhere), VERIFY["Download failure"], 3)
 
 
 def test_corrupted_backup_file(started: Run, stored: Server, storage: ObjectStore) -> None:
-    """An object without bytes is no backup."""
+    """An empty object is not a backup."""
     put_object(storage, b"")
     assert_row(started("drill", server=stored), VERIFY["Corrupted backup file"], 1)
 

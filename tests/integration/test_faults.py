@@ -33,7 +33,7 @@ KEY = "backup_20240207_143022.sql.gz"
 
 @pytest.fixture(scope="module")
 def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
-    """A database of about 100 MB that no compressor makes small, so that a dump of it has a middle."""
+    """A database of about 100 MB that no compressor shrinks, so that its dump can be interrupted midway."""
     server, name = server_of(16), "big for faults"
     with server.connect(own_names=True) as connection:
         connection.execute("CREATE DATABASE {}", name)
@@ -47,24 +47,24 @@ def big(server_of: Callable[[int], Server]) -> Iterator[Server]:
 
 
 def pending(storage: ObjectStore) -> list[tuple[str, str]]:
-    """All multipart uploads in the test's folder, with their ids."""
+    """Return all multipart uploads in the test's folder, with their ids."""
     return storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))
 
 
 def assert_nothing_is_left(storage: ObjectStore, parent: int | None = None) -> None:
-    """No object, no multipart upload, no pg_dump."""
+    """No object, multipart upload or pg_dump is left."""
     assert [found.key for found in storage.list_objects()] == []
     assert pending(storage) == []
     assert dumps_of(parent) == []
 
 
 def dumps_of(parent: int | None = None) -> list[psutil.Process]:
-    """The pg_dump processes that a process started, this one when none is named."""
+    """Return the pg_dump processes started by a process, by default this one."""
     return children_of(parent, "pg_dump")
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that must come about; fails the test when it never does."""
+    """Wait for a condition that must become true; fail the test when it never does."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"never happened: {what}"
@@ -72,7 +72,7 @@ def await_that(condition: Callable[[], object], what: str) -> None:
 
 
 def dumping(server: Server) -> int:
-    """How many connections of a pg_dump the server has to a database."""
+    """Count a pg_dump's connections to a database."""
     with server.on("postgres").connect(own_names=True) as connection:
         return int(connection.query("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", server.database)[0][0])
 
@@ -88,7 +88,7 @@ def kill_pg_dump(_: Server) -> None:
 
 
 class Faulty(Upload):
-    """The real sink, with something that happens once, after the first part went out."""
+    """The real sink, with an event injected once, after the first part was uploaded."""
 
     def __init__(self, storage: ObjectStore, happening: Callable[[], object]) -> None:
         super().__init__(storage, storage.key(KEY), expected_bytes=0)
@@ -103,7 +103,7 @@ class Faulty(Upload):
 
 
 def dump_and(happening: Callable[[], object], server: Server, storage: ObjectStore, client: Client) -> StreamResult:
-    """Stream a dump into the storage by the engine alone, while something happens."""
+    """Stream a dump into the storage using the engine only, while something happens."""
     with running_dump(server, client) as dump:
         return stream_dump(dump, Faulty(storage, happening), 1)
 
@@ -123,18 +123,18 @@ def test_a_dump_that_dies_in_the_middle_leaves_nothing(
     storage: ObjectStore,
     clients: dict[int, Client],
 ) -> None:
-    """A dump cut short is an error that may be tried again, and never a smaller object that looks good."""
+    """A dump that dies midway raises a retryable error, and never leaves a smaller object that looks good."""
     with pytest.raises(expected, match=text) as raised:
         dump_and(lambda: murder(big), big, storage, clients[16])
     assert raised.value.transient
     assert_nothing_is_left(storage)
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_a_dump_that_dies_once_is_tried_again(
     big: Server, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection lost in the middle costs one attempt; the next begins from nothing and makes the whole backup."""
+    """A connection lost midway costs one attempt; the next starts over and makes the whole backup."""
     put_part, attempts = ObjectStore.put_part, list[str]()
 
     def once(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
@@ -156,7 +156,7 @@ def test_a_dump_that_dies_once_is_tried_again(
 def test_a_command_that_is_told_to_stop_leaves_nothing(
     number: signal.Signals, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
-    """SIGTERM and Ctrl-C in the middle of a dump: the upload is aborted, pg_dump is gone, the status is not 0."""
+    """After SIGTERM or Ctrl-C during a dump the upload is aborted, pg_dump is gone, and the status is not 0."""
     url = big.url.get_secret_value()
     command = started_command("backup", DATABASE_URL=url, COMPRESSION_LEVEL="9")
     await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
@@ -166,14 +166,14 @@ def test_a_command_that_is_told_to_stop_leaves_nothing(
     assert command.wait(10) != 0
     assert [child for child in children if child.is_running()] == []
     assert_nothing_is_left(storage, command.pid)
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 @pytest.mark.long
 def test_ctrl_c_in_a_terminal_ends_a_run_with_a_server_of_its_own(
     big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
-    """A terminal sends SIGINT to all processes of a command: Prefect's temporary server outlives the run, which waits for it else."""
+    """A terminal sends SIGINT to all processes; Prefect's temporary server must not keep the run waiting."""
     url = big.url.get_secret_value()
     command = started_command("backup", DATABASE_URL=url, COMPRESSION_LEVEL="9", PREFECT_API_URL="")
     await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
@@ -191,7 +191,7 @@ def test_a_command_that_is_killed_leaves_no_backup(
     flow_run: FlowRun,
     new_database: NewDatabase,
 ) -> None:
-    """After kill -9 pg_dump dies as well, no backup is listed, and the next backup is as any other."""
+    """After kill -9 pg_dump dies too, no backup is listed, and the next backup works as usual."""
     command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), COMPRESSION_LEVEL="9")
     await_that(lambda: pending(storage) or command.poll() is not None, "the upload begins")
     children = dumps_of(command.pid)
@@ -199,7 +199,7 @@ def test_a_command_that_is_killed_leaves_no_backup(
     os.kill(command.pid, signal.SIGKILL)
     command.wait(60)
     await_that(lambda: not any(child.is_running() for child in children), "pg_dump dies")
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
     assert list(storage.list_objects()) == []
     ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
     assert isinstance(ran.result, BackupResult), ran.error
@@ -209,7 +209,7 @@ def test_a_command_that_is_killed_leaves_no_backup(
 
 
 class Full:
-    """A sink that takes some bytes and then no more."""
+    """A sink that accepts some bytes and then no more."""
 
     def __init__(self, limit: int, error: Exception) -> None:
         self.left, self.error, self.aborted, self.completed = limit, error, False, False
@@ -228,21 +228,21 @@ class Full:
 
 @pytest.mark.parametrize("limit", [0, 20_000_000])
 def test_a_sink_that_fails_stops_the_dump(limit: int, big: Server, clients: dict[int, Client]) -> None:
-    """When the storage takes no more, its error surfaces, the sink is told to abort and pg_dump is killed."""
+    """When the storage accepts no more, its error is raised, the sink is aborted and pg_dump is killed."""
     sink = Full(limit, StorageUnreachable("SlowDown", during=UPLOAD))
     with running_dump(big, clients[16]) as dump, pytest.raises(StorageUnreachable) as raised:
         stream_dump(dump, sink, 1)
     assert raised.value is sink.error
     assert (sink.aborted, sink.completed) == (True, False)
     assert dumps_of() == []
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: dict[int, Client]) -> None:
-    """A storage server that dies during the upload ends the backup with its sentence, and pg_dump with it."""
+    """A storage server that dies during the upload ends the backup with the specified sentence, and pg_dump too."""
     with running_storage() as mine:
         storage = mine.store("going")
-        # The client tries five times, longer and longer apart; twice is enough to see what comes of it.
+        # The client makes five attempts with growing delays; two are enough to see the outcome.
         retries = {"mode": "standard", "max_attempts": 2}
         storage.config = {"retries": retries}
         port = mine.endpoint.rpartition(":")[2]
@@ -252,13 +252,13 @@ def test_a_storage_that_goes_away_in_the_middle_surfaces(big: Server, clients: d
             dump_and(weed[0].kill, big, storage, clients[16])
     assert raised.value.transient
     assert dumps_of() == []
-    await_that(lambda: not dumping(big), "the server is rid of the dump")
+    await_that(lambda: not dumping(big), "the server has ended the dump's sessions")
 
 
 def test_an_object_that_lost_bytes_is_not_committed(
     new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A storage that answers yes and keeps less than it was sent gets no manifest, so nothing claims to be a backup."""
+    """A storage that acknowledges more than it keeps gets no manifest, so nothing claims to be a backup."""
     put = ObjectStore.put
 
     def lossy(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
@@ -278,7 +278,7 @@ def test_a_manifest_that_cannot_be_written_fails_the_backup(
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without its manifest a dump is no finished backup of ours, and the run says that it failed."""
+    """A dump without its manifest is not a finished backup of ours, and the run reports failure."""
     put = ObjectStore.put
 
     def refusing(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:

@@ -1,4 +1,4 @@
-"""A backup that another tool made is drilled with the checks that remain, and is not called damaged for its style."""
+"""A backup made by another tool is drilled with the checks that remain, and isn't reported as damaged for its style."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE TABLE empty (a int); GRANT SELECT ON t TO PUBLIC;
 def test_usual_options_of_pg_dump_are_no_damage(
     options: str, new_database: NewDatabase, command_line: Callable[..., Ended], storage: ObjectStore, clients: dict[int, Client]
 ) -> None:  # fmt: skip
-    """What cannot be compared with such a dump is `not possible` in the report, and no check fails."""
+    """What can't be compared with such a dump is `not possible` in the report, and no check fails."""
     server = new_database(16, _SCRIPT)
     command = [clients[16].program("pg_dump"), *options.split()]
     dumped = subprocess.run(command, env=child_environment(server.child_environment()), capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""Healthy backups of every kind are PROVEN without a finding, wherever they are drilled."""
+"""Healthy backups of every kind are PROVEN without findings, wherever they are drilled."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ ROLES = """SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['read
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \\gexec
 """
 PAIRS = [(source, target) for source in MAJORS for target in MAJORS if source <= target]
-# What no foreign backup says.
+# Checks that need what no foreign backup has.
 UNKNOWN = {checklist.MANIFEST, checklist.SIZE, checklist.COLLATIONS}
 
 
 @pytest.fixture
 def places_on(server_of: ServerOf, clients: Clients) -> PlacesOn:
-    """A function that names both places of a major version."""
+    """A function that returns both places of a major version."""
     return lambda major: [Place("sandbox", client=clients[major]), Place("database", server=server_of(major))]
 
 
 def assert_proven(report: DrillReport, impossible: frozenset[str] | set[str] = frozenset()) -> None:
-    """Nothing was found, and nothing but this could not be looked at."""
+    """The backup is PROVEN without findings, and only these checks were not possible."""
     assert (report.verdict, report.cause) == ("PROVEN", "")
     found = {c.name: (c.result, c.evidence) for c in report.checks if c.result != "passed"}
     assert {name: result for name, (result, _) in found.items()} == dict.fromkeys(impossible, "not possible"), found
@@ -61,7 +61,7 @@ def assert_proven(report: DrillReport, impossible: frozenset[str] | set[str] = f
 
 @pytest.fixture(scope="module")
 def hard_backups(server_of: ServerOf, clients: Clients, storage_server: Storage) -> Callable[[int], ObjectStore]:
-    """A function that backs up, once, a database of a major version with every kind of object, and everything hard."""
+    """A function that backs up, once per major version, a database with every kind of object and everything hard."""
     made: dict[int, ObjectStore] = {}
 
     def make(major: int) -> ObjectStore:
@@ -87,10 +87,10 @@ def test_every_kind_of_object(
     server_of: ServerOf,
     clients: Clients,
 ) -> None:
-    """On its own version and on every newer one, in both places; across versions the report says what was compared."""
+    """Proven on its own and every newer version, in both places; across versions the report says what was compared."""
     sandbox, database = places_on(target)
     psql(clients[target], server_of(target), ROLES)
-    # A sandbox of a newer version is made where the backup's own is not installed; one such will do.
+    # A sandbox of a newer version is used where the backup's own isn't installed; one such pair will do.
     for place in (sandbox, database) if source == target or (source, target) == (15, 18) else (database,):
         report = rehearsed(hard_backups(source), place)
         assert_proven(report)
@@ -110,7 +110,7 @@ def test_an_older_server_is_never_the_backups_fault(
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:
-    """Whether or not the next older version understands a dump, it does not fail."""
+    """An older server may not understand the dump, but never makes it FAILED."""
     script = LIBRARY + LARGE_OBJECTS + "CREATE TABLE child (own int NOT NULL) INHERITS (authors);"
     take_backup(storage, new_database(source, script), clients[source])
     for stored in (storage, hard_backups(source)):
@@ -122,9 +122,9 @@ def test_an_older_server_is_never_the_backups_fault(
 def test_a_server_that_counts_the_versions_of_its_columns(
     new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """A pg_dump that is older than the server's minor release prints its counts.
+    """A pg_dump older than the server's minor release dumps its pg_attver counts.
 
-    A server that is as old does not know them, and is the one at fault.
+    A server of the older minor release doesn't know them, and is what gets the blame.
     """
     server = new_database(15, LIBRARY + "ALTER TABLE authors ALTER COLUMN id SET (n_distinct = 5);")
     take_backup(storage, server, clients[18])
@@ -140,7 +140,7 @@ def test_a_newer_pg_dump_than_the_server(
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:
-    """Where the newest programs alone are installed, the server of a dump words its views otherwise than a sandbox does."""
+    """With only the newest client programs installed, the source server words its views differently than a sandbox."""
     server = hard_database(source)
     psql(clients[source], server, EVERY_KIND_SQL.read_text())
     take_backup(storage, server, clients[18])
@@ -152,7 +152,7 @@ def test_a_newer_pg_dump_than_the_server(
 def test_a_foreign_backup(
     new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """Another tool's dump of everything that is usual has only rows that are passed, but for what it cannot say."""
+    """Another tool's ordinary dump passes every check except those that it lacks the facts for."""
     take_backup(storage, new_database(16, LIBRARY + LARGE_OBJECTS), clients[16])
     without_manifest(storage)
     for place in places_on(16):
@@ -179,7 +179,7 @@ KINDS = {
 def test_an_odd_database(
     number: int, kind: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """A database that has nothing, or nothing but one kind of thing, is PROVEN to have just that."""
+    """A database with nothing, or with only one kind of thing, is PROVEN."""
     take_backup(storage, new_database(15, KINDS[kind]), clients[15])
     assert_proven(rehearsed(storage, places_on(15)[number % 2]))
 
@@ -188,7 +188,7 @@ def test_an_odd_database(
 def test_an_extension(
     major: int, extension: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """An extension comes back, and its version is named."""
+    """An extension is restored, and its version is reported."""
     take_backup(storage, new_database(major, f"CREATE EXTENSION {extension}"), clients[major])
     report = rehearsed(storage, places_on(major)[major % 2])
     assert_proven(report)
@@ -199,7 +199,7 @@ def test_an_extension(
 def test_every_compression(
     level: int, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """Whatever compressed it, it is read."""
+    """A backup is readable whichever program compressed it."""
     take_backup(storage, new_database(15, LIBRARY + LARGE_OBJECTS), clients[15], level=level)
     assert_proven(rehearsed(storage, places_on(15)[0]))
 
@@ -231,7 +231,7 @@ BEHIND = {
 def test_a_sequence_that_the_source_left_behind(
     case: str, new_database: NewDatabase, storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """It is a warning, and no fault of the backup: the next value that it gives is taken already."""
+    """A sequence whose next value is already taken is a warning about the source, not an error in the backup."""
     take_backup(storage, new_database(15, f"CREATE TABLE t (id serial PRIMARY KEY); {BEHIND[case]}"), clients[15])
     report = rehearsed(storage, places_on(15)[0])
     assert (report.verdict, report.cause) == ("PROVEN", "")
@@ -254,7 +254,7 @@ WORDS = {"WIN1251": "Таблица", "SQL_ASCII": "tïble"}
 
 @pytest.fixture
 def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str], Server]]:
-    """A function that makes a database with one of LOCALES, with names and rows beyond ASCII in it."""
+    """A function that creates a database with one of LOCALES, with non-ASCII names and rows."""
     made: list[Server] = []
 
     def create(locale: str) -> Server:
@@ -265,7 +265,7 @@ def database_in(server_of: ServerOf, clients: Clients) -> Iterator[Callable[[str
         word = WORDS.get(locale, "täble")
         script = f"""CREATE TABLE "{word}" ("{word}" text PRIMARY KEY); CREATE SEQUENCE "{word} s";
         INSERT INTO "{word}" SELECT '{word} ' || n FROM generate_series(1, 200) n;"""
-        if locale == "SQL_ASCII":  # what is no text in any encoding
+        if locale == "SQL_ASCII":  # bytes that aren't text in any encoding
             script += f"""INSERT INTO "{word}" VALUES (E'\\xff\\xfe\\x80');"""
         psql(clients[major], server.on("localised"), "SET client_encoding = 'UTF8';" * (locale != "SQL_ASCII") + script)
         return server.on("localised")
@@ -283,7 +283,7 @@ def test_any_encoding_and_locale(
     flow_run: FlowRun,
     places_on: PlacesOn,
 ) -> None:
-    """A database comes back with its own encoding and locale; names in the manifest are readable text."""
+    """A database is restored with its own encoding and locale; names in the manifest are readable text."""
     source = database_in(locale)
     ran = flow_run(backup, source)
     assert ran.error is None
@@ -300,7 +300,7 @@ def test_any_encoding_and_locale(
 def test_a_locale_that_the_drill_server_lacks_is_replaced(
     database_in: Callable[[str], Server], storage: ObjectStore, places_on: PlacesOn, clients: Clients
 ) -> None:
-    """A server without ICU still proves the contents of a database that used it; by which rules it orders text, it cannot."""
+    """A server without ICU still proves the contents of a database that used it, but not its sort order."""
     take_backup(storage, database_in("ICU"), clients[15])
     for place in places_on(16):
         report = rehearsed(storage, place)
@@ -316,7 +316,7 @@ def test_a_foreign_backup_in_another_encoding(
     places_on: PlacesOn,
     clients: Clients,
 ) -> None:
-    """A foreign backup says its encoding itself; the restored copy has the same, for not all bytes are text in another."""
+    """A foreign dump states its encoding; the copy uses the same, because not all bytes are valid in another."""
     major, _ = LOCALES[locale]
     take_backup(storage, database_in(locale), clients[major])
     put_object(storage, gzip.compress(gzip.decompress(object_of(storage))))

@@ -1,4 +1,4 @@
-"""A backup may do nothing but fill its database: no command of psql, nothing beyond the database, nobody's rows in a report."""
+"""A backup can only fill its database: no psql commands, nothing outside the database, no rows leaked into a report."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def _unrestricted(dump: bytes) -> bytes:
 
 
 def _other_escapes(command: str) -> Edit:
-    """Psql sees a string end where the scanner does not: lower case is nothing that pg_dump writes."""
+    """Use lower case, which pg_dump never writes: psql sees the end of a string where the scanner doesn't."""
     return inserted(f"set standard_conforming_strings = off;\nSELECT '\\' ';\n{command}\n--';\n")
 
 
 def _other_encoding(command: str) -> Edit:
-    """Psql swallows the byte behind the first of a character in SJIS, and with it the beginning of a comment's end."""
+    """In SJIS, psql swallows the byte after a lead byte, and with it the start of a comment's end."""
     mark = b"--\n-- PostgreSQL database dump complete"
     hidden = b"SET client_encoding = 'SJIS';\n/* \x83/* */\n" + command.encode() + b"\n*/\nSELECT 1;\n\n"
     return lambda dump: dump.replace(mark, hidden + mark)
 
 
 def _after_its_own_key(command: str) -> Edit:
-    """The dump's own restriction ends with its own key."""
+    """The dump ends its own restriction with its own key."""
 
     def edit(dump: bytes) -> bytes:
         found = re.search(rb"\\restrict (\S+)", dump)
@@ -65,7 +65,7 @@ def test_a_hidden_command_is_not_carried_out(
     major: int, hide: Callable[[str], Edit], new_database: NewDatabase, clients: Clients, storage: ObjectStore,
     tmp_path: Path, flow_run: FlowRun,
 ) -> None:  # fmt: skip
-    """Psql runs as us: were the scanner to overlook it, psql has no commands while it reads a backup; restores neither."""
+    """A restore's psql runs as our user, so its commands are disabled, even for one that the scanner missed."""
     server = new_database(major, LIBRARY)
     take_backup(storage, server, clients[major])
     proof = tmp_path / "proof"
@@ -94,7 +94,7 @@ BEYOND = [
 def test_what_reaches_beyond_the_database_is_refused(
     statement: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """No dump of one database holds such a statement; it is not carried out, and nothing is said of the backup."""
+    """No dump of a single database contains such a statement; it isn't executed, and gives no verdict on the backup."""
     server = new_database(16, LIBRARY)
     take_backup(storage, server, clients[16])
     rewrite(storage, inserted(statement), forge=True)
@@ -121,7 +121,7 @@ CREATE FOREIGN TABLE first PARTITION OF parts FOR VALUES IN (777) SERVER victim 
 def test_no_rows_go_to_another_database(
     table: str, rows: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """A foreign table is a way out, by itself and as a partition: it is restored, and given no rows."""
+    """A foreign table can leak rows, directly or as a partition: it is restored but given no rows."""
     victim, source, target = new_database(15, LIBRARY), new_database(15), new_database(15)
     told(source, FOREIGN.format(database=victim.database, **victim.parameters()))
     take_backup(storage, source, clients[15])
@@ -145,7 +145,7 @@ CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION note();
 def test_an_audit_of_ddl_does_not_fire(
     major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """What fires at DDL would write rows that were not dumped, or forbid the restore; drills and restores are spared it."""
+    """DDL triggers would write rows that weren't dumped or forbid the restore; drills and restores disable them."""
     server = new_database(major, AUDITED)
     take_backup(storage, server, clients[major])
     for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
@@ -170,7 +170,7 @@ CREATE POLICY p ON t USING (a = (SELECT 'lit')); CREATE POLICY p2 ON t USING (EX
 def test_a_nameless_literal_is_no_difference(
     major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """PostgreSQL prints it in two ways, before and after a restore."""
+    """PostgreSQL prints such a literal differently before and after a restore."""
     server = new_database(major, LITERALS)
     take_backup(storage, server, clients[major])
     report = rehearsed(storage, Place("sandbox", client=clients[major]))
@@ -183,7 +183,7 @@ def _foreign(storage: ObjectStore, command: list[str], environ: dict[str, str]) 
 
 
 def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
-    """Another tool's dump may hold rows as statements: they are not compared, which is said, and not shown."""
+    """Rows in another tool's INSERT statements are not compared, which is reported, and not shown."""
     server = new_database(
         16, "CREATE TABLE t (a int, b text); INSERT INTO t SELECT n, 'secret ' || n FROM generate_series(1, 9) n"
     )
@@ -198,7 +198,7 @@ def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, stor
 def test_names_in_needless_quotes_are_the_same_names(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """`pg_dump --quote-all-identifiers` is a matter of style."""
+    """Needlessly quoted names equal unquoted ones: `pg_dump --quote-all-identifiers` is a matter of style."""
     server = new_database(16, LIBRARY + 'CREATE TABLE "Odd ""name" (a int);')
     command = [clients[16].program("pg_dump"), "--quote-all-identifiers"]
     _foreign(storage, command, child_environment(server.child_environment()))
@@ -208,7 +208,7 @@ def test_names_in_needless_quotes_are_the_same_names(
 
 
 def test_a_role_may_be_called_like_everybody(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
-    """In quotes PUBLIC is a name like any other, and is made in a throwaway server."""
+    """Quoted "PUBLIC" is an ordinary name, and the role is created in a throwaway server."""
     server = new_database(16, "CREATE TABLE t (a int)")
     told(server, 'CREATE ROLE "PUBLIC"', 'ALTER TABLE t OWNER TO "PUBLIC"')
     try:
@@ -222,7 +222,7 @@ def test_a_role_may_be_called_like_everybody(new_database: NewDatabase, clients:
 def test_what_a_server_refuses_may_be_a_sound_object(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """The report says of the object what is known of it, though the restore failed."""
+    """The report keeps what is known about the object even though the restore failed."""
     server = new_database(16, LIBRARY)
     take_backup(storage, server, clients[16])
     rewrite(storage, inserted("SELECT 1/0;"), forge=True)

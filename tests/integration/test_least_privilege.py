@@ -1,4 +1,4 @@
-"""The roles that SECURITY.md gives to paste can do what they are for, and nothing else."""
+"""The roles in SECURITY.md can do their job and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.test_check import as_role
 DOCUMENT = (Path(__file__).parents[2] / "SECURITY.md").read_text()
 *FOR_BACKUPS, FOR_DRILLS = re.findall(r"^```sql\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
 PASSWORD = "a-long-random-password"
-# A database as applications have them, its tables those of a role of its own.
+# A typical application database, with tables owned by a separate role.
 APP = """
 CREATE ROLE app LOGIN;
 GRANT CREATE ON SCHEMA public TO PUBLIC;
@@ -46,13 +46,13 @@ WRITING = [
     "SELECT lo_unlink(4711)", "SELECT lo_create(0)", "CREATE ROLE mine", "CREATE DATABASE mine", "ALTER ROLE app PASSWORD 'mine'",
     "GRANT app TO backup", "COPY public.orders TO PROGRAM 'true'", "SELECT pg_read_file('postgresql.conf')", "ALTER SYSTEM SET work_mem = '1MB'",
 ]  # fmt: skip
-# Everybody may make a large object of his own.
+# Every role can create large objects of its own.
 ALLOWED = {"SELECT lo_create(0)"}
 
 
 @pytest.fixture(params=[15, 18])
 def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[Server]:
-    """The database `app` of SECURITY.md, with its roles gone afterwards."""
+    """The database `app` of SECURITY.md; its roles are dropped afterwards."""
     server = new_database(request.param, APP, name="app")
     yield server
     for role in ("backup", "app"):
@@ -63,7 +63,7 @@ def app(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[S
 def test_the_role_for_backups_reads_everything_and_writes_nothing(
     app: Server, plan_for: Callable[..., Plan], storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """It takes a whole backup, `check` agrees, and no statement of it changes anything, though it lifts its own limit."""
+    """The role backs up everything and passes `check`, but can't write, even without its read-only default."""
     told(app, *FOR_BACKUPS)
     role = as_role(app, "backup", PASSWORD)
     looked = {f.name: f.result for f in check_plan(plan_for(role))}
@@ -80,7 +80,7 @@ def test_the_role_for_backups_reads_everything_and_writes_nothing(
 
 
 def refused(connection: Connection, statement: str) -> bool:
-    """Whether the server does not let a role do something."""
+    """Return whether the server denies a role a statement."""
     try:
         connection.execute(statement)
     except DatabaseError as error:
@@ -89,7 +89,7 @@ def refused(connection: Connection, statement: str) -> bool:
 
 
 def test_the_first_block_alone_is_not_enough_for_everything(app: Server, plan_for: Callable[..., Plan]) -> None:
-    """Row security and large objects are named by `check`, each with what it wants."""
+    """`check` names tables with row security and large objects that the role can't read, and what each needs."""
     told(app, FOR_BACKUPS[0])
     found = next(f for f in check_plan(plan_for(as_role(app, "backup", PASSWORD))) if f.name == "read every table")
     assert found.result == "error"
@@ -101,7 +101,7 @@ def test_the_first_block_alone_is_not_enough_for_everything(app: Server, plan_fo
 def test_the_role_for_drills(
     app: Server, new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client]
 ) -> None:
-    """On a server of its own it proves a backup when it is called like the owner; by another name it cannot, and says so."""
+    """Named like the owner, the role proves a backup on another server; under another name it reports that it can't."""
     take_backup(storage, app, clients[15])
     there = new_database(16)
     told(there, FOR_DRILLS, FOR_DRILLS.replace("app", "drill"), "GRANT app TO drill")

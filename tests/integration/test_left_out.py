@@ -1,4 +1,4 @@
-"""What a dump lacks without an error is told before the first backup, by every backup, and beside the verdict."""
+"""What a dump silently leaves out is reported before the first backup, by every backup, and beside the verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.objects import told
 from tests.integration.test_check import as_role
 
 EXTENSIONS = {15: "pgcrypto", 16: "vector", 17: "pgcrypto", 18: "vector"}
-# Filled and given away in one transaction, as a migration does it.
+# Filled and reassigned in one transaction, as a migration does it.
 QUEUE = """
 CREATE TABLE q_mail (id bigserial PRIMARY KEY, body text);
 INSERT INTO q_mail (body) SELECT 'm' || i FROM generate_series(1, 1000) i;
@@ -43,7 +43,7 @@ PASSWORD = "a password"
 
 @pytest.fixture(params=MAJORS)
 def far(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[tuple[Server, Server]]:
-    """A database that receives from another, and a role that may read everything in it and is no superuser."""
+    """A database with a subscription to another, and a role that can read everything but is not a superuser."""
     server = new_database(request.param)
     told(server, *(s for s in FAR.split(";\n") if s.strip()))
     told(
@@ -59,7 +59,7 @@ def far(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[t
 def test_what_a_role_cannot_dump(
     far: tuple[Server, Server], command_line: Callable[..., Ended], plan_for: Callable[..., Plan]
 ) -> None:
-    """Subscriptions and the options of user mappings: in `check`, log, JSON and manifest; a superuser dumps both."""
+    """`check`, log, JSON and manifest report missing subscriptions and user mapping options; a superuser dumps both."""
     server, role = far
     assert what_is_left_out(server) == []
     found = [f for f in check_plan(plan_for(role)) if f.name == "left out"]
@@ -82,7 +82,7 @@ def test_what_a_role_cannot_dump(
 def test_rows_of_an_extensions_table(
     major: int, new_database: NewDatabase, flow_run: FlowRun, plan_for: Callable[..., Plan]
 ) -> None:
-    """They are in no dump, which `check` says, the backup and the drill; an empty table is none of it."""
+    """`check`, the backup and the drill report an extension table whose rows no dump has, unless it is empty."""
     name = EXTENSIONS[major]
     server = new_database(major, f"CREATE EXTENSION {name}")
     told(
@@ -101,7 +101,7 @@ def test_rows_of_an_extensions_table(
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_fresh_extension_is_no_alarm(major: int, new_database: NewDatabase) -> None:
-    """What comes with an installation, in its own transaction, CREATE EXTENSION brings back; what is added to it later it does not."""
+    """CREATE EXTENSION restores the rows of its own transaction, but not rows added later."""
     name = EXTENSIONS[major]
     server = new_database(major)
     told(
@@ -115,7 +115,7 @@ def test_a_fresh_extension_is_no_alarm(major: int, new_database: NewDatabase) ->
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_what_no_dump_holds(major: int, new_database: NewDatabase) -> None:
-    """Invalid indexes, and what somebody made in a schema of the system."""
+    """Invalid indexes, and user objects in a system schema, are reported."""
     server = new_database(major, "CREATE TABLE t (i int); INSERT INTO t VALUES (1), (1)")
     told(
         server,
@@ -130,7 +130,7 @@ def test_what_no_dump_holds(major: int, new_database: NewDatabase) -> None:
 
 
 def test_changed_rows_of_an_extension(new_database: NewDatabase) -> None:
-    """What the extension's own script brings, a restore brings as it was: whoever changed it is told, and nobody else."""
+    """A restore brings back the extension script's original rows: changed ones are reported, and only those."""
     server = new_database(15, "CREATE EXTENSION postgis")
     assert what_is_left_out(server) == []
     told(server, "UPDATE spatial_ref_sys SET proj4text = '+proj=longlat +changed' WHERE srid = 4326")
@@ -139,7 +139,7 @@ def test_changed_rows_of_an_extension(new_database: NewDatabase) -> None:
 
 
 def test_objects_in_the_servers_own_schema(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> None:
-    """Whatever kind they are of: pg_dump leaves them out."""
+    """Objects in pg_catalog are reported, whatever their kind: pg_dump leaves them out."""
     server = new_database(
         16,
         "CREATE TEXT SEARCH CONFIGURATION pg_catalog.mine (COPY = english); CREATE COLLATION pg_catalog.mycol (locale = 'C')",

@@ -1,4 +1,4 @@
-"""A trigger that fires at a login changes no copy, and is there again after a restore."""
+"""A login trigger changes no copy, and is active again after a restore."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ALTER EVENT TRIGGER note_login ENABLE ALWAYS;
 def test_logins_of_a_drill_write_no_rows(
     new_database: NewDatabase, command_line: Callable[..., Ended], place: str
 ) -> None:
-    """Each session of a drill would add a row to the copy, and the backup be called FAILED for it."""
+    """A drill's sessions don't fire login triggers: the added rows would make a good backup FAILED."""
     source = new_database(17, AUDIT)
     assert command_line("backup", server=source).status == 0
     assert command_line("drill", server=source, VERIFY_TARGET=place).status == 0
 
 
 def test_triggers_fire_again_after_a_restore(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
-    """What kept them silent goes when the restored database gets its name."""
+    """The setting that silenced them is removed when the restored database gets its name."""
     source, target = new_database(17, AUDIT), new_database(17)
     assert command_line("backup", server=source).status == 0
     assert command_line("restore", "latest", "--to", target.url.get_secret_value(), server=source).status == 0
@@ -49,7 +49,7 @@ CREATE SCHEMA evil AUTHORIZATION {owner};
 def test_no_login_of_ours_finds_what_an_owner_made(
     new_database: NewDatabase, command_line: Callable[..., Ended]
 ) -> None:
-    """Code at a login looks names up where the session says: neither our sessions nor pg_dump's and psql's begin with the database's own path."""
+    """Login triggers use the session's search_path: our sessions, pg_dump and psql never start with the database's."""
     source = new_database(17)
     owner = new_role(source)
     name = role_of(owner)

@@ -1,4 +1,4 @@
-"""What runs write to the console, wherever they run: each line as the specification has it."""
+"""Console output of runs, wherever they run, follows the specified line format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.objects import LIBRARY, told, until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (ERROR|WARNING|INFO): \S.*")
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-# The specification's example, from the first line to the last that a run says itself.
+# The specification's example, from its first line to the last that the run itself logs.
 EXAMPLE = (
     r"INFO: Starting backup at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ",
     r"INFO: Dumping database\.\.\.",
@@ -41,7 +41,7 @@ def assert_format(lines: list[str]) -> None:
 
 
 def assert_example(lines: list[str]) -> None:
-    """The lines of the specification's example stand in the log, in their order."""
+    """The lines of the specification's example appear in the log, in order."""
     said = [line.partition(" ")[2] for line in lines]
     places = [next((n for n, line in enumerate(said) if re.fullmatch(wanted, line)), -1) for wanted in EXAMPLE]
     assert -1 not in places, said
@@ -49,7 +49,7 @@ def assert_example(lines: list[str]) -> None:
 
 
 def test_a_command(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
-    """The log goes to standard error; what the command made, to standard output."""
+    """The log goes to standard error; the command's result goes to standard output."""
     done = command_line("backup", server=new_database(16, LIBRARY))
     assert_format(done.err.splitlines())
     assert_example(done.err.splitlines())
@@ -58,7 +58,7 @@ def test_a_command(new_database: NewDatabase, command_line: Callable[..., Ended]
 
 
 def test_a_run_of_a_runner(new_database: NewDatabase, children: Children) -> None:
-    """There Prefect was imported, and had made its formats, before it knew our flows; and the machine's time is not UTC."""
+    """The format holds although Prefect set up logging before importing our flows, and the machine's time isn't UTC."""
     child = children.start("backup", DATABASE_URL=new_database(16, LIBRARY).url.get_secret_value())
     assert child.wait(120) == 0
     lines = children.lines(child)
@@ -69,7 +69,7 @@ def test_a_run_of_a_runner(new_database: NewDatabase, children: Children) -> Non
 
 
 def test_a_run_of_a_runner_that_fails(new_database: NewDatabase, children: Children) -> None:
-    """One error and its hint: no traceback, and no second sentence of Prefect's for the same."""
+    """A failed run logs one error with its hint: no traceback, and no second sentence from Prefect about it."""
     url = new_database(16).url.get_secret_value()
     child = children.start("backup", DATABASE_URL=url, S3_SECRET_ACCESS_KEY="hidden-word")
     child.wait(120)
@@ -81,13 +81,13 @@ def test_a_run_of_a_runner_that_fails(new_database: NewDatabase, children: Child
 
 
 def worker_variables() -> dict[str, str]:
-    """What docs/operations.md tells to set for a worker."""
+    """Return the variables that docs/operations.md says to set for a worker."""
     found = re.finditer(r'^export (PREFECT_LOGGING\w+|TZ)="?(.*?)"?$', OPERATIONS.read_text(), re.MULTILINE)
     return {variable[1]: variable[2] for variable in found}
 
 
 def end_of(run: UUID, api: str) -> str:
-    """The name of a run's last state, when it has come to it."""
+    """Return the name of a run's last state, once it has ended."""
 
     async def state() -> str:
         async with get_client() as client:
@@ -102,7 +102,7 @@ def end_of(run: UUID, api: str) -> str:
 def test_a_worker(
     new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
 ) -> None:
-    """With the variables that the documentation gives, its own lines look the same; and a run that failed does not stop the next."""
+    """With the documented variables, a worker's own lines have our format; and a failed run doesn't stop the next."""
     server = new_database(16, LIBRARY)
     missing = server.on("comes later")
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
@@ -118,12 +118,14 @@ def test_a_worker(
             first = end_of(schedule_run(prefect_api, "backup", "logs"), prefect_api)
             told(server, 'CREATE DATABASE "comes later"')
             second = end_of(schedule_run(prefect_api, "backup", "logs"), prefect_api)
-            lines = (tmp_path / "worker.log").read_text().splitlines()  # the end, too, is told to people
+            lines = (
+                (tmp_path / "worker.log").read_text().splitlines()
+            )  # read before the worker prints its shutdown banner
         finally:
             worker.terminate()
             worker.wait(60)
             told(server, 'DROP DATABASE IF EXISTS "comes later"')
-    log = lines[next(n for n, line in enumerate(lines) if LINE.fullmatch(line)) :]  # before it, a word for people
+    log = lines[next(n for n, line in enumerate(lines) if LINE.fullmatch(line)) :]  # skip Prefect's banner
     assert_format(log)
     assert_example(log)
     assert (first, second) == ("Failed", "Completed"), lines
@@ -137,7 +139,7 @@ def test_a_drill(
     command_line: Callable[..., Ended],
     children: Children,
 ) -> None:
-    """The log says what was proved, where nobody sees what the command prints."""
+    """The log says what was proven, where the command's output isn't visible."""
     assert command_line("backup", server=new_database(16, LIBRARY)).status == 0
     child = children.start("restore-drill", VERIFY_TARGET="sandbox")
     assert child.wait(120) == 0

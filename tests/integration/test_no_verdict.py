@@ -1,4 +1,4 @@
-"""What keeps a drill from being carried out is INCONCLUSIVE: the cause is named, and nothing is held against the backup."""
+"""Whatever prevents a drill makes it INCONCLUSIVE: the cause is named, and the backup isn't blamed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ServerOf = Callable[[int], Server]
 
 
 def assert_inconclusive(report: DrillReport, *causes: str) -> None:
-    """No check failed, and the cause says all of this."""
+    """No check failed, and the cause contains all of these."""
     assert report.verdict == "INCONCLUSIVE", report.cause
     assert [c for c in report.checks if c.result == "failed"] == []
     for cause in causes:
@@ -48,7 +48,7 @@ def assert_inconclusive(report: DrillReport, *causes: str) -> None:
     assert [c.name for c in report.checks] == list(checklist.ALL)
 
 
-# --- what a server has not --------------------------------------------------------------------------------------------
+# --- what a server lacks ----------------------------------------------------------------------------------------------
 
 ROLES = {
     "owner": "ALTER TABLE t OWNER TO only_here",
@@ -61,7 +61,7 @@ ROLES = {
 
 @pytest.fixture
 def only_here(server_of: ServerOf) -> Iterator[str]:
-    """A role that is on the server of version 16 alone; it goes with everything that it was given."""
+    """A role that exists only on the server of version 16; it is dropped afterwards."""
     told(server_of(16), "CREATE ROLE only_here SUPERUSER")
     yield "only_here"
     told(server_of(16), "DROP ROLE only_here")
@@ -71,7 +71,7 @@ def only_here(server_of: ServerOf) -> Iterator[str]:
 def test_a_missing_role(
     named: str, only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
-    """Roles belong to a server, so no backup of a database brings them; a sandbox has them made, and proves the backup."""
+    """Roles belong to the server, so no database backup brings them; a sandbox creates them and proves the backup."""
     script = f"CREATE TABLE t (a int); INSERT INTO t VALUES (1); SELECT lo_from_bytea(1, 'x'); {ROLES[named]}"
     source = new_database(16, script)
     take_backup(storage, source, clients[16])
@@ -84,7 +84,7 @@ def test_a_missing_role(
 def test_a_missing_tablespace(
     new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
-    """Tablespaces belong to a server too, and are made in a sandbox."""
+    """Tablespaces belong to the server too, and are created in a sandbox."""
     server = server_of(16)
     with server.connect(own_names=True) as connection:
         connection.execute("SET allow_in_place_tablespaces = on")
@@ -100,13 +100,13 @@ def test_a_missing_tablespace(
 @pytest.mark.parametrize("kind", ["database", "sandbox"])
 @pytest.mark.parametrize("script", [
     "CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1')",
-    # With large objects psql says other things before.
+    # With large objects psql prints other messages first.
     "CREATE EXTENSION hstore; SELECT lo_from_bytea(1, 'x'); CREATE PUBLICATION p FOR ALL TABLES",
 ])  # fmt: skip
 def test_a_missing_extension(
     script: str, kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
-    """An extension that is not installed where the drill is belongs to the programs there, and is named."""
+    """An extension that isn't installed where the drill runs is named as missing there."""
     take_backup(storage, new_database(15, script), clients[15])
     place = Place("database", server=server_of(18)) if kind == "database" else Place("sandbox", client=clients[18])
     assert_inconclusive(rehearsed(storage, place), 'extension "hstore" is not available')
@@ -127,7 +127,7 @@ NOT_BUILT_IN = {
 def test_what_a_server_was_built_without(
     what: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """What comes with the programs or the operating system is in no backup."""
+    """Features of the programs or the operating system are in no backup."""
     script, cause = NOT_BUILT_IN[what]
     take_backup(storage, new_database(15, script), clients[15])
     assert_inconclusive(rehearsed(storage, Place("sandbox", client=clients[16])), cause)
@@ -138,7 +138,7 @@ def test_what_a_server_was_built_without(
 def test_an_older_server(
     kind: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
-    """What an older server does not understand is no fault of the backup; the versions are named."""
+    """An older server that doesn't understand a dump doesn't make the backup bad; the versions are named."""
     take_backup(storage, new_database(18, LIBRARY + LARGE_OBJECTS), clients[18])
     place = Place("database", server=server_of(15)) if kind == "database" else Place("sandbox", client=clients[15])
     assert_inconclusive(rehearsed(storage, place), "pg_dump 18 wrote it, the server is 15", "transaction_timeout")
@@ -147,7 +147,7 @@ def test_an_older_server(
 def test_a_role_that_may_not_create_databases(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """The drill was not even begun, and the server is as it was."""
+    """A drill without CREATEDB doesn't even start, and the server is unchanged."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
     before = databases_of(source)
@@ -157,7 +157,7 @@ def test_a_role_that_may_not_create_databases(
 
 
 def test_a_role_that_may_not_restore(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
-    """A role that may create a database and not what is in the backup concludes nothing either."""
+    """A role that can create a database but not the backup's contents gives no verdict either."""
     source = new_database(16, LIBRARY)
     take_backup(storage, source, clients[16])
     before = databases_of(source)
@@ -169,7 +169,7 @@ def test_a_role_that_may_not_restore(new_database: NewDatabase, clients: Clients
 def test_a_missing_role_hides_no_damage(
     only_here: str, new_database: NewDatabase, server_of: ServerOf, clients: Clients, storage: ObjectStore
 ) -> None:
-    """A server that refuses the beginning does not keep the rest from being looked at: a damaged backup is FAILED."""
+    """A server that refuses the beginning doesn't end the checks: a damaged backup is FAILED."""
     script = "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 9) FROM generate_series(1, 12000) n; ALTER TABLE t OWNER TO only_here"
     source = new_database(16, script)
     take_backup(storage, source, clients[16])
@@ -188,15 +188,15 @@ def test_a_missing_role_hides_no_damage(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Transient faults are retried as ever, but at once."""
+    """Transient errors are retried as often as in production, but without waiting."""
     for task in (choose_backup, rehearse_restore):
         monkeypatch.setattr(drill_flow, task.fn.__name__, task.with_options(retry_delay_seconds=0))
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_bucket_that_cannot_be_reached(flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody answers nothing is known, not even which backups there are."""
-    # The client tries five times, longer and longer apart; once is enough to see what comes of it.
+    """While the storage is unreachable nothing is known, not even which backups exist."""
+    # The client makes five attempts with growing delays; one is enough to see the outcome.
     at = ObjectStore.at
 
     def once(**fields: object) -> ObjectStore:
@@ -214,7 +214,7 @@ def test_a_bucket_that_cannot_be_reached(flow_run: FlowRun, monkeypatch: pytest.
 def test_keys_that_are_wrong(
     flow_run: FlowRun, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """A storage that refuses us says nothing about what it keeps."""
+    """A storage that refuses our keys says nothing about what it keeps."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     ran = flow_run(restore_drill, environ={"S3_SECRET_ACCESS_KEY": "not the secret"})
     assert ran.state == "INCONCLUSIVE"
@@ -225,7 +225,7 @@ def test_keys_that_are_wrong(
 def test_keys_that_stop_being_right(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, storage_server: Storage
 ) -> None:
-    """The same in the middle of a drill."""
+    """Keys that are revoked in the middle of a drill say nothing about the backup either."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     place = Place("sandbox", client=clients[16])
     with pytest.MonkeyPatch.context() as patched:
@@ -238,14 +238,14 @@ def test_keys_that_stop_being_right(
         assert_inconclusive(rehearsed(storage, place), "Access Denied")
 
 
-# --- what comes damaged over the network ------------------------------------------------------------------------------
+# --- damage in transit ------------------------------------------------------------------------------------------------
 
-Flip = Callable[[int], int]  # which byte to change in a reading; the first is number 0
+Flip = Callable[[int], int]  # the byte to change in a reading, numbered from 0
 
 
 @pytest.fixture
 def flipping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Flip], list[int]]:
-    """A function that changes one bit in what readings of objects bring, not in the object: below 0 is nowhere."""
+    """A function that flips a bit in what is read from objects, not in the object; a negative position flips none."""
     read, readings = ObjectStore.open_range, list[int]()
 
     def start(which: Flip) -> list[int]:
@@ -278,7 +278,7 @@ def test_what_comes_damaged_once_is_read_again(
     flow_run: FlowRun,
     flipping: Callable[[Flip], list[int]],
 ) -> None:
-    """A bit that the network changed is not held against the backup: the drill begins again, and proves it."""
+    """A bit flipped in transit isn't held against the backup: the drill starts over and proves it."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     if not manifest:
         without_manifest(storage)
@@ -290,7 +290,7 @@ def test_what_comes_damaged_once_is_read_again(
 
 @pytest.fixture
 def refused_at(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> int:
-    """Where psql stumbles over a flipped bit, in a backup that is not compressed and so large that it does at once."""
+    """The position where psql fails on a flipped bit, in an uncompressed backup large enough that it does at once."""
     script = "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 9) AS v FROM generate_series(1, 12000) n"
     manifest = take_backup(storage, new_database(16, script), clients[16])
     data = gzip.compress(gzip.decompress(object_of(storage)), 0)
@@ -298,7 +298,7 @@ def refused_at(new_database: NewDatabase, clients: Clients, storage: ObjectStore
     return data.index(b"CREATE TABLE")
 
 
-# Readings with a bit changed, and what comes of it.
+# Which readings have a flipped bit, and whether the error is transient.
 NETWORKS: dict[str, tuple[Callable[[int, int], int], bool]] = {
     "the first reading": (lambda number, at: at if number == 0 else -1, True),
     "every reading elsewhere": (lambda number, at: at + 100_000 * number, True),
@@ -314,7 +314,7 @@ def test_a_server_that_refuses_what_came_damaged(
     storage: ObjectStore,
     flipping: Callable[[Flip], list[int]],
 ) -> None:
-    """Only what two readings agree on is held against a backup, whoever noticed it first."""
+    """Only damage that two readings agree on is held against a backup, whoever noticed it first."""
     which, transient = NETWORKS[network]
     flipping(lambda number: which(number, refused_at))
     place = Place("sandbox", client=clients[16])

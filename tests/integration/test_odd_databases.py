@@ -1,4 +1,4 @@
-"""What is odd about a database must not change what a drill says."""
+"""Oddities of a database don't change a drill's verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FROM generate_series(1, 200) n;
 def test_settings_of_the_database_do_not_read_as_corruption(
     new_database: NewDatabase, command_line: Callable[..., Ended], server_of: Callable[[int], Server]
 ) -> None:
-    """A scratch database has not the settings of the source; the same rows are compared as the same."""
+    """A scratch database lacks the source's settings; the rows still compare equal."""
     server = new_database(16, _SCRIPT)
     name = server.database
     with server_of(16).connect() as connection:
@@ -35,7 +35,7 @@ def test_settings_of_the_database_do_not_read_as_corruption(
 def test_a_restored_subscription_does_not_keep_the_scratch_database(
     new_database: NewDatabase, command_line: Callable[..., Ended]
 ) -> None:
-    """PostgreSQL refuses to drop a database that has a subscription; a drill cleans up all the same."""
+    """PostgreSQL refuses to drop a database with a subscription; a drill cleans up all the same."""
     server = new_database(16, "CREATE TABLE t (a int)")
     with server.connect(own_names=True) as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""Whatever schema a server takes comes back from its dump, and the drill's checks say so."""
+"""Any schema that a server accepts survives its dump, and the drill's checks confirm it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _proved(statements: Iterable[str], major: int, new_database: NewDatabase, cl
             try:
                 connection.execute(statement.replace("{", "{{").replace("}", "}}"))
                 taken += 1
-            except DatabaseError:  # it is odd, and not always possible
+            except DatabaseError:  # random statements aren't always possible
                 continue
     assert taken > 60
     return wrong(taken_round(source, new_database(major), client))
@@ -38,20 +38,20 @@ def _odd(seed: int) -> Iterable[str]:
 @pytest.mark.parametrize("seed", [101, 106, 109])
 @pytest.mark.parametrize("major", MAJORS)
 def test_an_odd_schema_is_proven(major: int, seed: int, new_database: NewDatabase, clients: dict[int, Client]) -> None:
-    """No check fails for what was restored faithfully."""
+    """No check fails for a faithful restore."""
     assert _proved(_odd(seed), major, new_database, clients[major]) == {}
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_odd_expressions_are_proven(major: int, new_database: NewDatabase, clients: dict[int, Client]) -> None:
-    """A server prints an expression nested in one way before a restore, and in another after it."""
+    """A server may nest a printed expression differently before and after a restore."""
     assert _proved(OddExpressions(7).statements(), major, new_database, clients[major]) == {}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("major", MAJORS)
 def test_many_odd_expressions_are_proven(major: int, new_database: NewDatabase, clients: dict[int, Client]) -> None:
-    """Others each time with EXAMPLES=random; a failure names its seed."""
+    """New ones each time with EXAMPLES=random; a failure prints its seed."""
     first = random.SystemRandom().randrange(10**9) if os.environ.get("EXAMPLES") == "random" else 2000
     found = {
         seed: _proved(OddExpressions(seed).statements(), major, new_database, clients[major])
@@ -63,7 +63,7 @@ def test_many_odd_expressions_are_proven(major: int, new_database: NewDatabase, 
 @pytest.mark.long
 @pytest.mark.parametrize("major", MAJORS)
 def test_many_odd_schemas_are_proven(major: int, new_database: NewDatabase, clients: dict[int, Client]) -> None:
-    """Other schemas each time with EXAMPLES=random; a failure names its seed."""
+    """New schemas each time with EXAMPLES=random; a failure prints its seed."""
     first = random.SystemRandom().randrange(10**9) if os.environ.get("EXAMPLES") == "random" else 1000
     found = {seed: _proved(_odd(seed), major, new_database, clients[major]) for seed in range(first, first + _WIDE)}
     assert {seed: checks for seed, checks in found.items() if checks} == {}

@@ -1,4 +1,4 @@
-"""A service of today goes on with the history that 1.0 left: its database is migrated, and nothing in it is lost."""
+"""Today's service continues with the history that 1.0 left: its database is migrated, and nothing in it is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.objects import LIBRARY
 from tests.integration.services import Service, running_service
 
 DATA = Path(__file__).parents[1] / "data"
-# What the runs of that database are named.
+# The names of the runs in that database.
 BACKUP, DRILL = "backup-default-20261130T032345Z", "restore-drill-default-20261130T032404Z"
 
 
@@ -38,7 +38,7 @@ def left(tmp_path: Path) -> Path:
 def test_what_1_0_left(
     left: Path, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage, tmp_path: Path
 ) -> None:
-    """Its runs, their logs and reports and its saved plan are there, and the runs of today stand beside them."""
+    """The runs of 1.0 with their logs and reports, and its saved plan, are still there, next to today's runs."""
     before = revision(left)
     environ = command_environment(storage_server, storage, "", tmp_path)
     url = new_database(16, LIBRARY).url.get_secret_value()
@@ -57,18 +57,18 @@ def test_what_1_0_left(
 
 
 def revision(database: Path) -> str:
-    """The version of a Prefect database's schema."""
+    """Return the schema version of a Prefect database."""
     with closing(sqlite3.connect(database)) as connection:
         return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
 def ended(service: Service, flow: str) -> dict[str, str]:
-    """The runs that ended, and how."""
+    """Return the finished runs and their states."""
     return {run["name"]: run["state_name"] for run in service.runs(flow) if run["state_type"] == "COMPLETED"}
 
 
 def asked(service: Service, what: str) -> list[dict[str, Any]]:
-    """All that Prefect's API has of something."""
+    """Return everything that Prefect's API has of something."""
     answer = httpx.post(f"{service.url}/api/{what}/filter", json={}, auth=service.login, timeout=20)
     answer.raise_for_status()
     return list(answer.json())

@@ -1,4 +1,4 @@
-"""A database of more than a gigabyte goes out and comes back, within the time that the specification allows."""
+"""A database of more than a gigabyte is backed up and restored within the specified time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKUP_LIMIT_S, DRILL_LIMIT_S = 10 * 60, 15 * 60
 @pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_a_database_of_a_gigabyte(new_database: NewDatabase, command_line: Callable[..., Ended]) -> None:
-    """It is backed up and PROVEN; a command that took longer than the specification allows would be killed here."""
+    """A database of a gigabyte is backed up and PROVEN; commands slower than specified would be killed here."""
     server = new_database(16)
     load_sample(server, 1200)
     assert server.inspect().size_bytes > 1 << 30

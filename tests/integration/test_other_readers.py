@@ -1,4 +1,4 @@
-"""A backup belongs to its owner: programs that know nothing of us restore it."""
+"""A backup belongs to its owner: programs that know nothing of us can restore it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RCLONE = '"$BIN/rclone" cat "x:$KEY"'
 
 @pytest.fixture
 def environ(storage_server: Storage, tmp_path: Path) -> dict[str, str]:
-    """What the readers need to find the storage."""
+    """The environment that the other programs need to find the storage."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -50,7 +50,7 @@ def test_other_programs_restore_a_backup(
     environ: dict[str, str],
     flow_run: FlowRun,
 ) -> None:
-    """`aws s3 cp … - | gunzip | psql` and `rclone cat … | gunzip | psql` bring everything back: owners and grants too."""
+    """`aws s3 cp … - | gunzip | psql` and `rclone cat … | gunzip | psql` restore everything, even owners and grants."""
     source, target = hard_database(17), new_database(17)
     made = flow_run(backup, source, environ={"COMPRESSION_LEVEL": level})
     assert made.error is None

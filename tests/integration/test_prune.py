@@ -1,4 +1,4 @@
-"""Prune: old backups go, and nothing that anybody could still need."""
+"""Prune removes old backups, and nothing that could still be needed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Clients = dict[int, Client]
 
 
 def ago(**age: float) -> str:
-    """The name of a backup that was taken so long ago."""
+    """Return the name of a backup taken this long ago."""
     return name_at(utc_now() - timedelta(**age))
 
 
@@ -46,7 +46,7 @@ def library(new_database: NewDatabase) -> Server:
 
 @pytest.fixture
 def taken(storage: ObjectStore, library: Server, clients: Clients) -> Callable[..., list[str]]:
-    """A function that puts backups of some names into the storage, the first one real and the others its copies."""
+    """A function that stores backups under these names, the first one real and the others copies of it."""
 
     def take(*names: str) -> list[str]:
         take_backup(storage, library, clients[16], name=names[0])
@@ -58,12 +58,12 @@ def taken(storage: ObjectStore, library: Server, clients: Clients) -> Callable[.
 
 
 def names_in(storage: ObjectStore) -> set[str]:
-    """The names of the backups that are listed."""
+    """Return the names of the listed backups."""
     return {b["name"] for b in list_catalog(plan_of(storage))}
 
 
 def reasons(ran: object) -> dict[str, str]:
-    """What was decided about each backup, and why."""
+    """Return the decision on each backup, and the reason."""
     assert isinstance(ran, PrunePlan)
     return {d.backup.name: ("keep" if d.keep else "remove") + ": " + d.reason for d in ran.decisions}
 
@@ -75,7 +75,7 @@ def test_old_backups_go_after_a_backup(
     flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS goes with all that belongs to it."""
+    """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS is removed with all its files."""
     ancient, old, young = taken(ago(days=30), ago(days=3.1), ago(days=2.9))
     storage.put(storage.key(old + REPORT), b"{}")
     storage.put(storage.key("backup_notes.txt"), b"somebody's own")
@@ -91,7 +91,7 @@ def test_old_backups_go_after_a_backup(
 def test_one_retention_leaves_another_databases_backups(
     taken: Callable[..., list[str]], storage: ObjectStore, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
-    """Who keeps two databases in one folder by mistake loses nothing by it: what a manifest says is another's stays."""
+    """Sharing a folder by mistake loses nothing: backups whose manifest names another database stay."""
     theirs = taken(ago(days=20), ago(days=30))
     server = new_database(16)
     made = flow_run(backup, server, environ={"ALLOW_SHARED_PREFIX": "true"})
@@ -102,7 +102,7 @@ def test_one_retention_leaves_another_databases_backups(
 def test_a_dry_run_shows_what_would_go_and_why(
     taken: Callable[..., list[str]], storage: ObjectStore, command_line: Callable[..., Ended]
 ) -> None:
-    """`prune --dry-run` names every backup with its reason and removes nothing; without it the old ones go."""
+    """`prune --dry-run` lists every backup with its reason and removes nothing; without it the old ones are removed."""
     newest, old = taken(ago(minutes=5), ago(days=30))
     before = {found.key for found in storage.list_objects()}
     shown = command_line("prune", "--dry-run")
@@ -121,7 +121,7 @@ def test_a_dry_run_shows_what_would_go_and_why(
 def test_the_newest_proven_backup_stays(
     taken: Callable[..., list[str]], storage: ObjectStore, library: Server, flow_run: FlowRun
 ) -> None:
-    """Of old backups the newest one that a drill has proven stays, whatever a later drill could not find out."""
+    """Of the old backups, the newest PROVEN one stays, even after a later INCONCLUSIVE drill."""
     oldest, proven, unproven, newest = taken(ago(days=40), ago(days=30), ago(days=20), ago(minutes=5))
     for name in (oldest, proven):
         assert flow_run(restore_drill, library, backup=name).result.verdict == "PROVEN"
@@ -138,7 +138,7 @@ def test_the_newest_proven_backup_stays(
 def test_nothing_goes_while_no_recent_backup_exists(
     taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """When backups have stopped, old ones are all there is: nothing is removed, and a warning says why."""
+    """When backups have stopped, the old ones are all there is: nothing is removed, and a warning says why."""
     old, newest = taken(ago(days=30), ago(hours=5))
     ran = flow_run(prune, environ={"BACKUP_INTERVAL": "3600"})
     assert reasons(ran.result)[old] == "keep: no recent backup exists"
@@ -151,24 +151,24 @@ def test_nothing_goes_while_no_recent_backup_exists(
 def test_an_unfinished_object_does_not_stand_for_a_backup(
     taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """An object without its manifest may be half a backup: the newest whole one stays, however old."""
+    """An object without its manifest may be half a backup: the newest complete one stays, however old."""
     older, whole = taken(ago(days=40), ago(days=30))
     unfinished = ago(minutes=5)
     put_object(storage, b"half of what should be here", unfinished)
     flow_run(prune)
     assert {whole, unfinished} <= names_in(storage)
-    assert older in names_in(storage)  # backups have stopped, so nothing goes at all
+    assert older in names_in(storage)  # backups have stopped, so nothing is removed at all
     put_object(storage, b"another tool's", ago(days=50))
     for name in (older, whole):
         without_manifest(storage, name)
-    flow_run(prune)  # none of them is ours: the newest shows that their tool works
+    flow_run(prune)  # now none of them is ours: the newest shows that their tool works
     assert names_in(storage) == {unfinished}
 
 
 def test_what_is_listed_as_ours_is_whole_at_every_moment(
     taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest goes before the object: a prune that dies between leaves no manifest without its object."""
+    """The manifest is removed before the object: a prune that dies in between leaves no manifest without its object."""
     old, _ = taken(ago(days=30), ago(minutes=5))
     removed: list[str] = []
     remove = ObjectStore.remove
@@ -190,7 +190,7 @@ def test_a_prune_that_dies_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    """Interrupted before any of its requests to delete: what is listed with a manifest is whole, the newest stays, and the next prune ends the work."""
+    """Killed before any of its deletions, listed backups stay intact, the newest stays, and the next prune finishes."""
     names = taken(ago(minutes=5), *(ago(days=30 + n) for n in range(3)))
     for name, verdict in zip(names, ("PROVEN", "FAILED", "PROVEN", "INCONCLUSIVE"), strict=True):
         storage.put(storage.key(name + OBJECT), object_of(storage, name), "application/gzip")
@@ -241,7 +241,7 @@ def test_grandfathers_stay(
 def test_old_backups_go_although_backups_have_stopped(
     taken: Callable[..., list[str]], storage: ObjectStore, command_line: Callable[..., Ended]
 ) -> None:
-    """The warning says how to prune all the same, and that does."""
+    """The warning says how to prune all the same, and that works."""
     _, newest = taken(ago(days=30), ago(days=20))
     refused = command_line("prune")
     assert "WARNING: the newest backup is 480 h old, more than two intervals: nothing is removed" in refused.err
@@ -254,14 +254,14 @@ def test_old_backups_go_although_backups_have_stopped(
 def test_a_manifest_that_never_came(
     taken: Callable[..., list[str]], storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed run left between its upload and its manifest is removed a day later; another tool's object of that name and age is not."""
+    """An upload that a killed run left without a manifest is removed a day later; another tool's such object is not."""
     (whole,) = taken(ago(minutes=5))
     half, lost, strangers = ago(hours=1), ago(hours=2), ago(hours=3)
     for name in (half, lost):
         sink = Upload(storage, storage.key(name + OBJECT), 0)
         sink.write(b"half a backup")
         sink.complete()
-    storage.put(storage.key(lost + REPORT), b"{}")  # it was drilled, so its manifest was there once
+    storage.put(storage.key(lost + REPORT), b"{}")  # it was drilled, so it had a manifest once
     put_object(storage, b"another tool's", strangers)
     rarely = {"BACKUP_INTERVAL": "604800"}
     assert reasons(flow_run(prune, environ=rarely).result)[half] == "keep: may be unfinished"
@@ -271,7 +271,7 @@ def test_a_manifest_that_never_came(
 
 
 def test_more_than_a_page_of_backups(storage: ObjectStore, flow_run: FlowRun) -> None:
-    """A listing of more than 1,000 keys is read to its end: the newest stay, wherever in it they stand."""
+    """Listings of more than 1,000 keys are read to the end: the newest stay, wherever they are listed."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: put_object(storage, b"x" * 100, ago(minutes=5 + n)), range(1100)))
     put_object(storage, b"x" * 100, ago(days=8))
@@ -294,7 +294,7 @@ def test_what_could_not_be_deleted_is_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An object that is locked stays, the others go, and the log and the history say how many of how many."""
+    """A locked object stays, the others are removed, and the log and the history say how many of how many."""
     _, locked, free = taken(ago(minutes=5), ago(days=31), ago(days=30))
     remove = ObjectStore.remove
 
@@ -319,7 +319,7 @@ def test_a_key_that_may_not_delete_is_warned_about(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A storage that refuses to delete costs space and no backup: the run succeeds, and what stayed is named."""
+    """A storage that refuses deletion costs space but no backup: the run succeeds, and what stayed is named."""
     old, _ = taken(ago(days=30), ago(minutes=5))
 
     def denied(_: ObjectStore, key: str) -> None:

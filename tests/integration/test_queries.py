@@ -1,4 +1,4 @@
-"""Queries are asked of a real server: they are judged, they cannot harm one another, and they change nothing."""
+"""Queries on a real server: they are judged, they can't affect one another, and they change nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def library(new_database: NewDatabase) -> Server:
 
 
 def ask(database: Server, text: str, *, strict: bool = False, timeout_s: int = 60) -> tuple[list[Check], list[str]]:
-    """The checks and the warnings of a file of queries."""
+    """Return the checks and the warnings of a query file."""
     warnings: list[str] = []
     queries = read_queries(text)
     checks = ask_queries(database, queries, timeout_s=timeout_s, strict=strict, warn=warnings.append)
@@ -65,7 +65,7 @@ EXPECTED = [
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_each_expectation_met_and_not_met(major: int, new_database: NewDatabase) -> None:
-    """Every kind, on every version: the check says what was expected and what was seen."""
+    """On every version, the check of each kind of expectation shows what was expected and what was found."""
     database = new_database(major, LIBRARY + WRITERS)
     for number, result in ((1, "passed"), (3, "failed")):
         text = ";\n".join(f"-- expect: {case[0]}\n{case[number]}" for case in EXPECTED)
@@ -76,7 +76,7 @@ def test_each_expectation_met_and_not_met(major: int, new_database: NewDatabase)
 
 
 def test_a_query_without_an_expectation_need_only_end(library: Server) -> None:
-    """It passes; a short single value is shown, anything else only counted."""
+    """A query without an expectation passes if it runs; a short single value is shown, anything else only counted."""
     long, two = f"SELECT '{'x' * 41}'", "SELECT 1, 'secret'"
     checks, warnings = ask(library, f"SELECT 42; {long}; {two}; SELECT E'a\\nb'; EXPLAIN SELECT count(*) FROM books")
     assert [c.result for c in checks] == ["passed"] * 5
@@ -116,7 +116,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, library: Server) -> None:
-    """Errors, timeouts and attempts to write: the server's sentence, a warning, and a failure only when strict."""
+    """Errors, timeouts and attempted writes: the server's message, a warning, and a failure only when strict."""
     good = "-- expect: = 300\nSELECT count(*) FROM books"
     text = f"{good};\n" + "".join(f"{query};\n{good};\n" for query, _ in BROKEN)
     checks, warnings = ask(library, text, strict=strict, timeout_s=1)
@@ -127,14 +127,14 @@ def test_a_query_that_fails_is_warned_of_and_the_others_go_on(strict: bool, libr
 
 
 def test_a_long_query_is_cut_in_its_warning(library: Server) -> None:
-    """One line of at most 200 characters, without its comments."""
+    """A warning quotes a query on one line of at most 200 characters, without its comments."""
     _, (warning,) = ask(library, "SELECT nothing, -- that\n" + ",\n".join(str(n) for n in range(200)))
     assert warning.startswith("Query failed: SELECT nothing, 0, 1, 2, ")
     assert len(warning) == len("Query failed: ") + 200
 
 
 def test_a_setting_does_not_outlive_its_query(library: Server) -> None:
-    """What a query sets for the session is undone, so the next one is as limited as the first."""
+    """Session settings made by a query are undone, so the next one has the same limits."""
     text = """
     SELECT set_config('default_transaction_read_only', 'off', false);
     SELECT set_config('statement_timeout', '0', false);
@@ -158,7 +158,7 @@ def test_a_setting_does_not_outlive_its_query(library: Server) -> None:
 
 
 def test_what_the_server_lets_a_reader_do_does_not_last(new_database: NewDatabase) -> None:
-    """Before version 16 a read-only transaction may make large objects: they are rolled back."""
+    """Before version 16 a read-only transaction can create large objects: they are rolled back."""
     database = new_database(15)
     checks, _ = ask(database, "SELECT lo_from_bytea(4711, 'x') = 4711")
     assert [c.evidence for c in checks] == ["no expectation, got true"]
@@ -166,7 +166,7 @@ def test_what_the_server_lets_a_reader_do_does_not_last(new_database: NewDatabas
 
 
 def test_a_smuggled_statement_is_refused_by_the_server(library: Server) -> None:
-    """If two statements ever passed for one query, neither would be carried out."""
+    """If two statements ever passed for one query, neither would be executed."""
     smuggled = "SELECT 1; COMMIT; INSERT INTO kept VALUES (1)"
     queries = [Query("two", smuggled), Query("one", "SELECT 1")]
     checks = ask_queries(library, queries, timeout_s=60, strict=False, warn=lambda _: None)
@@ -178,7 +178,7 @@ def test_a_smuggled_statement_is_refused_by_the_server(library: Server) -> None:
 
 
 def test_two_million_rows(library: Server) -> None:
-    """However many rows come, they are counted and not kept."""
+    """However many rows a query returns, they are counted and not kept in memory."""
     query = "-- expect: rows = 2000000\nSELECT n, repeat('x', 100) FROM generate_series(1, 2000000) n"
     checks, _ = ask(library, f"{query};\n-- expect: > 1999999\nSELECT count(*) FROM generate_series(1, 2000000)")
     assert results(checks) == [
@@ -188,7 +188,7 @@ def test_two_million_rows(library: Server) -> None:
 
 
 def test_names_need_no_schema(new_database: NewDatabase) -> None:
-    """Unqualified names and quoted ones are found as in any session."""
+    """Unqualified and quoted names resolve as in any session."""
     database = new_database(16, 'CREATE TABLE "a;b" ("update" int); INSERT INTO "a;b" VALUES (7)')
     checks, _ = ask(database, '-- expect: = 7\nSELECT "update" FROM "a;b"; -- the end')
     assert results(checks) == [("passed", "expected = 7, got 7")]
@@ -196,7 +196,7 @@ def test_names_need_no_schema(new_database: NewDatabase) -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_lost_connection_is_no_answer(strict: bool, library: Server) -> None:
-    """When the server is gone, nothing is said about queries: the error of the connection is raised."""
+    """When the server is gone, queries get no result: the connection's error is raised."""
     warnings: list[str] = []
     queries = read_queries("SELECT 1; SELECT pg_terminate_backend(pg_backend_pid()); SELECT 2")
     with pytest.raises(DatabaseUnreachable):
@@ -205,14 +205,14 @@ def test_a_lost_connection_is_no_answer(strict: bool, library: Server) -> None:
 
 
 def test_an_error_that_looks_like_a_lost_connection(library: Server) -> None:
-    """A function may raise any code; while the connection lives, that is an error of the query."""
+    """A function can raise any error code; while the connection is alive, it is an error of the query."""
     raising = "$$ DO $body$ BEGIN RAISE 'gone' USING ERRCODE = '57P01'; END $body$ $$"
     checks, _ = ask(library, f"SELECT does({raising}); SELECT 1")
     assert results(checks) == [("warning", "gone"), ("passed", "no expectation, got 1")]
 
 
 def test_without_queries_nobody_is_asked() -> None:
-    """No queries, no connection."""
+    """Without queries, no connection is opened."""
     nowhere = Server(SecretStr("postgresql://u@127.0.0.1:1/d"))
     assert ask_queries(nowhere, [], timeout_s=1, strict=True, warn=lambda _: None) == []
     with pytest.raises(DatabaseUnreachable):

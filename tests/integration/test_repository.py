@@ -1,4 +1,4 @@
-"""A repository keeps its promises on every storage that there is, and on the one in memory that other tests use."""
+"""A repository keeps its promises on every storage we test, and on the in-memory one that other tests use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.test_catalog import FIRST, SECOND, THIRD, manifest, report
 
 _numbers = itertools.count(1)
 SERVERS = ["seaweedfs", "rclone", "moto", "memory"]
-# `rclone serve s3` keeps no metadata of an object, so half a backup is a foreign object there: it is kept for longer.
+# `rclone serve s3` keeps no object metadata, so half a backup looks like a foreign object and is kept longer.
 KEEPS_NO_MARK = "rclone"
 # moto dates each upload to the same day of 2010.
 DATES_NO_UPLOAD = "moto"
@@ -48,7 +48,7 @@ def store(server: Storage | None) -> Store:
 
 @pytest.fixture
 def repository(store: Store) -> Repository:
-    """A repository that is empty."""
+    """An empty repository."""
     return Repository(store)
 
 
@@ -61,14 +61,14 @@ def keep(repository: Repository, name: str, data: bytes = b"an object") -> None:
 
 
 def files(store: Store) -> list[str]:
-    """What is in the folder."""
+    """Return the contents of the folder."""
     return sorted(found.key.removeprefix(store.key("")) for found in store.list_objects())
 
 
 def test_a_backup_begins_with_its_manifest(
     repository: Repository, store: Store, request: pytest.FixtureRequest
 ) -> None:
-    """Nothing is listed while the object is on its way, a foreign object before the manifest, and then a backup."""
+    """Nothing is listed while the object is uploaded, a foreign object before its manifest is stored, then a backup."""
     assert repository.backups() == []
     upload = repository.begin(FIRST, 100)
     upload.write(b"an object")
@@ -113,7 +113,7 @@ def test_an_object_of_many_parts(repository: Repository, store: Store) -> None:
 
 
 def test_an_upload_that_is_given_up(repository: Repository, store: Store) -> None:
-    """Neither an object nor parts stay."""
+    """An aborted upload leaves neither an object nor parts."""
     upload = repository.begin(FIRST, 0)
     upload.write(b"x" * (20 << 20))
     upload.abort()
@@ -122,7 +122,7 @@ def test_an_upload_that_is_given_up(repository: Repository, store: Store) -> Non
 
 
 def test_stale_uploads_are_swept(repository: Repository, store: Store, request: pytest.FixtureRequest) -> None:
-    """What a killed run left is removed after a day, and no other tool's upload."""
+    """What a killed run left is removed after a day; other tools' uploads stay."""
     killed = repository.key(FIRST)
     store.begin_upload(killed)
     store.begin_upload(store.key("of another tool"))
@@ -134,7 +134,7 @@ def test_stale_uploads_are_swept(repository: Repository, store: Store, request: 
 
 
 def test_reports(repository: Repository) -> None:
-    """The newest conclusive report stays; one that came to no verdict does not replace it."""
+    """The newest conclusive report stays; an INCONCLUSIVE one doesn't replace it."""
     keep(repository, FIRST)
     (backup,) = repository.backups()
     assert repository.report(backup) is None
@@ -148,7 +148,7 @@ def test_reports(repository: Repository) -> None:
 
 
 def test_what_is_removed(repository: Repository, store: Store) -> None:
-    """All three files go, of this backup alone; what is gone already is no fault."""
+    """All three files of this backup, and only this one, are removed; missing ones are not an error."""
     for name in (FIRST, SECOND):
         keep(repository, name)
         repository.store_report(report(name))
@@ -173,7 +173,7 @@ def test_names_that_are_taken(repository: Repository) -> None:
 
 
 def test_neighbours_are_left_alone(server: Storage | None) -> None:
-    """A folder's name is matched whole, and what is in folders below it is not listed."""
+    """A folder's name is matched in full, and the contents of its subfolders are not listed."""
     number = next(_numbers)
     shared: dict[str, bytes] = {}
     stores = [server.store(f) if server else MemoryStore(f, shared)
@@ -185,7 +185,7 @@ def test_neighbours_are_left_alone(server: Storage | None) -> None:
 
 @pytest.mark.parametrize("kind", [MANIFEST, REPORT, OBJECT])
 def test_the_order_of_writing_and_removing(kind: str) -> None:
-    """Object before manifest on the way in; report, manifest, object on the way out, also where a removal breaks off."""
+    """Written as object, manifest; removed as report, manifest, object, also when a removal is interrupted."""
     store = MemoryStore()
     repository = Repository(store)
     keep(repository, FIRST)

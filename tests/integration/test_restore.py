@@ -1,4 +1,4 @@
-"""Restore: all of it or nothing, whatever the target, the role and the damage."""
+"""A restore is all or nothing, whatever the target, the role and the damage."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
     return source
 
 
-# --- where to ---------------------------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("major", [15, 18])
@@ -76,7 +76,7 @@ def test_a_missing_database_is_created(
     storage: ObjectStore,
     command_line: Callable[..., Ended],
 ) -> None:
-    """Restoring to a URL whose database does not exist makes it, and its contents are what was backed up."""
+    """Restoring to a URL whose database doesn't exist creates it, with the contents that were backed up."""
     source = hard_database(major)
     take_backup(storage, source, clients[major])
     target = source.on(f"new {major} 'dätabase'")
@@ -95,7 +95,7 @@ def test_a_missing_database_is_created(
 
 @pytest.mark.parametrize("name", ["backup_20200101_000000.sql.gz", "invalid_file"])
 def test_a_backup_that_is_not_there(name: str, library: Server, command_line: Callable[..., Ended]) -> None:
-    """A name that no backup has is said as such, with where to look; nothing is made on the server."""
+    """An unknown backup name is reported as such, with where to look; nothing is created on the server."""
     before = databases_of(library)
     done = command_line("restore", name, "--to", library.on("new").url.get_secret_value())
     assert done.status == 1
@@ -108,7 +108,7 @@ def test_a_backup_that_is_not_there(name: str, library: Server, command_line: Ca
 def test_a_backup_that_a_drill_failed(
     library: Server, storage: ObjectStore, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever restores it is told so, and what of it can be had is had all the same."""
+    """Restoring it gives a warning, but restores as much of it as possible."""
     failed = report(NAME, Verdict.FAILED).model_copy(update={"cause": "rows differ"})
     storage.put(storage.key(NAME + REPORT), failed.encode())
     done = flow_run(restore, to=library.on(f"{library.database}_copy"), backup="latest")
@@ -120,7 +120,7 @@ def test_a_backup_that_a_drill_failed(
 def test_a_target_that_refuses_the_password(
     library: Server, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said in the server's words before anything of the backup is downloaded, and the password is not."""
+    """A refused password is reported in the server's words, without showing it, before anything is downloaded."""
     real = ObjectStore.open_range
 
     def manifests_alone(self: ObjectStore, key: str, *rest: Any) -> Any:
@@ -137,7 +137,7 @@ def test_a_target_that_refuses_the_password(
 def test_an_empty_database_keeps_what_a_dump_does_not_have(
     library: Server, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """Owner, rights, settings and connection limit of an existing database stay as they were."""
+    """Owner, grants, settings and connection limit of an existing database stay unchanged."""
     target = new_database(16)
     owner, reader = role_of(new_role(target)), role_of(new_role(target))
     name = target.database
@@ -164,7 +164,7 @@ def test_an_empty_database_keeps_what_a_dump_does_not_have(
 def test_rights_that_were_taken_away_do_not_come_back(
     library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
-    """A database that nobody was granted anything on is not opened to everybody by a restore."""
+    """A restore doesn't grant PUBLIC access to a database that nobody was granted anything on."""
     target = new_database(16)
     told(target.on("postgres"), f"REVOKE ALL ON DATABASE {target.database} FROM PUBLIC, postgres")
     before = _database_facts(target)
@@ -175,7 +175,7 @@ def test_rights_that_were_taken_away_do_not_come_back(
 def test_a_setting_of_the_target_is_a_value_and_never_sql(
     library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
-    """What a database's owner wrote into a setting is carried over, not carried out, by whoever restores."""
+    """What a database's owner put into a setting is copied as a value, never executed by whoever restores."""
     target = new_database(16)
     owner = new_role(target)
     sly = f"x, y; ALTER ROLE {role_of(owner)} SUPERUSER"
@@ -212,7 +212,7 @@ def _database_facts(server: Server) -> list[tuple[Any, ...]]:
 def test_a_database_with_tables_is_refused(
     library: Server, new_database: NewDatabase, clients: Clients, command_line: Callable[..., Ended]
 ) -> None:
-    """Without --replace a database that has tables is left as it is: exit 1, with a hint."""
+    """Without --replace a database that has tables is left unchanged: exit status 1, with a hint."""
     target = new_database(16, OLD)
     before, databases = contents(target, clients[16]), databases_of(target)
     done = command_line("restore", NAME, RESTORE_DATABASE_URL=target.url.get_secret_value())
@@ -230,7 +230,7 @@ def test_a_database_with_tables_is_refused(
 def test_a_database_without_tables_is_not_always_empty(
     script: str, library: Server, new_database: NewDatabase, flow_run: FlowRun
 ) -> None:
-    """Large objects and functions are somebody's work too: without --replace they are not replaced."""
+    """Large objects and functions are work too: without --replace they are not replaced."""
     target = new_database(16, script)
     assert isinstance(flow_run(restore, to=target, backup=NAME).error, TargetNotEmpty)
     assert flow_run(restore, to=target, backup=NAME, replace=True).error is None
@@ -239,7 +239,7 @@ def test_a_database_without_tables_is_not_always_empty(
 def test_replace_replaces_even_a_database_in_use(
     library: Server, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """--replace puts the backup in the place of the old contents, though applications keep connecting to them."""
+    """--replace swaps the backup for the old contents, even though applications keep connecting."""
     target = new_database(16, OLD)
     stop = threading.Event()
 
@@ -272,7 +272,7 @@ def test_replace_replaces_even_a_database_in_use(
 
 
 def test_an_empty_database_in_use_is_left_alone(library: Server, new_database: NewDatabase, flow_run: FlowRun) -> None:
-    """Nobody is thrown out of a database without --replace: the error says that somebody is connected."""
+    """Without --replace nobody is disconnected: the error says that the database is in use."""
     target = new_database(16)
     databases = databases_of(target)
     with target.connect(own_names=True):
@@ -288,7 +288,7 @@ def test_an_empty_database_in_use_is_left_alone(library: Server, new_database: N
 def test_what_came_into_an_empty_database_meanwhile_is_kept(
     killed: bool, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody makes tables while a restore runs: they stay, under another name, also when we die before we see them."""
+    """Tables created while a restore runs are kept under another name, even if we die before noticing them."""
     database, restored, aside = new_database(16), new_database(16, OLD), "replaced_20261121_000000"
     target, warnings = inspect_target(database, replace=False), list[str]()
     told(database, OLD)
@@ -314,7 +314,7 @@ def test_a_damaged_backup_changes_nothing(
     storage: ObjectStore,
     flow_run: FlowRun,
 ) -> None:
-    """Whatever is wrong with the object, the target stays as it was, though --replace was given; no database is left."""
+    """Whatever is wrong with the object, the target stays unchanged, even with --replace; no database is left over."""
     target = new_database(16, OLD)
     before, databases = contents(target, clients[16]), databases_of(target)
     damage(storage)
@@ -333,7 +333,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
     tmp_path: Path,
     command_line: Callable[..., Ended],
 ) -> None:
-    """A backup that somebody wrote a shell command into is refused before psql sees it: exit 1."""
+    """A backup with an injected shell command is refused before psql sees it: exit status 1."""
     target, trace = new_database(16, OLD), tmp_path / "trace"
     before, databases = contents(target, clients[16]), databases_of(target)
     rewrite(
@@ -350,7 +350,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
 def test_a_psql_command_hides_behind_no_other(
     library: Server, storage: ObjectStore, tmp_path: Path, flow_run: FlowRun
 ) -> None:
-    """Where psql takes several commands on one line, none of them is run but the two that pg_dump writes."""
+    """Where psql accepts several commands on one line, only the two that pg_dump writes are run."""
     trace, target = tmp_path / "trace", library.on("never made")
     end = b"\\unrestrict x \\! touch %s\n" % bytes(trace)
     rewrite(storage, lambda dump: b"\\restrict x\n" + end + dump, forge=True)
@@ -369,7 +369,7 @@ def test_a_failure_after_the_large_objects_leaves_nothing(
     storage: ObjectStore,
     flow_run: FlowRun,
 ) -> None:
-    """The large objects' part of a dump commits by itself; a fault after it still changes nothing in the target."""
+    """The large objects' part of a dump commits by itself; a failure after it still changes nothing in the target."""
     target = new_database(16, OLD) if exists else library.on("never made")
     before = contents(target, clients[16]) if exists else ()
     databases = databases_of(library)
@@ -382,12 +382,12 @@ def test_a_failure_after_the_large_objects_leaves_nothing(
         assert contents(target, clients[16]) == before
 
 
-# --- a role that may not create databases -------------------------------------------------------------------------------
+# --- a role without CREATEDB ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def owned(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> Callable[..., Server]:
-    """A function that makes an empty database of a role without CREATEDB; with a script, of that and a backup of it."""
+    """A function that creates an empty database of a role without CREATEDB; with a script, fill it and back it up."""
 
     def create(script: str = "", role: Server | None = None) -> Server:
         database = new_database(16)
@@ -404,7 +404,7 @@ def owned(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -> 
 def test_a_role_without_createdb_restores_into_its_empty_database(
     owned: Callable[..., Server], clients: Clients, flow_run: FlowRun
 ) -> None:
-    """Where no database can be made, the empty one that is there is filled in place, large objects too."""
+    """Where no database can be created, the existing empty one is filled in place, including large objects."""
     source = owned(LIBRARY + LARGE_OBJECTS)
     target = owned(role=source)
     databases = databases_of(target)
@@ -433,7 +433,7 @@ def test_in_place_without_large_objects_is_one_transaction(
 def test_in_place_checks_the_whole_backup_first(
     owned: Callable[..., Server], clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """A damaged backup is found out before the first statement of a restore in place."""
+    """A damaged backup is detected before the first statement of a restore in place."""
     source = owned(LIBRARY + LARGE_OBJECTS)
     target = owned(role=source)
     before = contents(target, clients[16])
@@ -455,13 +455,13 @@ CREATE PUBLICATION selection FOR TABLE books;
 def test_what_a_failed_restore_in_place_left_can_be_cleared(
     early: bool, owned: Callable[..., Server], clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """With large objects a failure leaves a part: the hint says how to clear it, and doing that makes the target new."""
+    """With large objects a failure leaves some behind: following the hint to clear them empties the target again."""
     source = owned(LIBRARY + LARGE_OBJECTS + MORE)
     target = owned(role=source)
     before = contents(target, clients[16])
     copied(storage, "backup_20240301_000000")
     fault = b"SELECT 1 / 0;\n\n"
-    if early:  # types and functions are there by then, tables are not
+    if early:  # types and functions exist by then, tables don't
         rewrite(storage, lambda dump: dump.replace(b"CREATE TABLE", fault + b"CREATE TABLE", 1), forge=True)
     else:
         rewrite(storage, inserted(fault.decode()), forge=True)
@@ -478,7 +478,7 @@ def test_what_a_failed_restore_in_place_left_can_be_cleared(
 def test_a_role_without_createdb_is_told_what_it_lacks(
     exists: bool, owned: Callable[..., Server], clients: Clients, flow_run: FlowRun
 ) -> None:
-    """A target that is missing or has tables cannot be restored to without that right: refused, nothing changed."""
+    """A missing or non-empty target can't be restored to without that right: refused, nothing changed."""
     source = owned(LIBRARY)
     target = owned(role=source) if exists else source.on("never made")
     if exists:
@@ -495,7 +495,7 @@ def test_a_role_without_createdb_is_told_what_it_lacks(
 def test_a_temp_database_of_somebody_else_is_no_obstacle(
     owned: Callable[..., Server], new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """What another role's killed run left behind, and only that role may drop, does not keep us from restoring."""
+    """Leftovers of another role's killed run, which only that role can drop, don't prevent a restore."""
     source = owned(LIBRARY)
     told(source_admin := new_database(16), f"ALTER ROLE {role_of(source)} CREATEDB")
     left = new_database(16, name="restore_20240101_000000")
@@ -514,7 +514,7 @@ def test_a_role_that_may_connect_nowhere_else_restores_in_place(
     clients: Clients,
     flow_run: FlowRun,
 ) -> None:
-    """Hosted databases often let a role into its own database alone; that is enough to fill it."""
+    """Hosted databases often let a role connect only to its own database; that is enough to fill it."""
     source = owned(LIBRARY)
     target = owned(role=source)
     admin = server_of(16)
@@ -527,7 +527,7 @@ def test_a_role_that_may_connect_nowhere_else_restores_in_place(
     assert contents(target, clients[16]) == contents(source, clients[16])
 
 
-# --- a restore that is killed -------------------------------------------------------------------------------------------
+# --- a restore that is killed -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -540,11 +540,11 @@ def test_a_killed_restore_changes_nothing(
     started_command: StartedCommand,
     flow_run: FlowRun,
 ) -> None:
-    """The target of a killed restore is as it was; the temp database is dropped, or swept by the next restore."""
+    """The target of a killed restore is unchanged; the temp database is dropped, or swept by the next restore."""
     target = new_database(16, OLD)
     before, databases = contents(target, clients[16]), databases_of(target)
     copied(storage, "backup_20240301_000000")
-    # The rest is too much for the pipe: the restore is killed while it waits for psql.
+    # More than the pipe holds: the restore is killed while it waits for psql.
     padding = b"-- padding\n" * 400_000
     rewrite(
         storage,
@@ -571,7 +571,7 @@ _SLEEPERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'REFRESH MAT%%asl
 
 
 def test_a_restore_sweeps_nobody_who_is_at_work(library: Server, new_database: NewDatabase, flow_run: FlowRun) -> None:
-    """A run that works from another database of the same server keeps its temp database while it lives."""
+    """A run that works from another database of the same server keeps its temp database while it is alive."""
     elsewhere = new_database(16)
     messages: list[str] = []
     target = library.on("made_meanwhile")
@@ -591,7 +591,7 @@ def test_the_target_url_leaves_the_arguments_from_any_folder(
     prefect_api: str,
     tmp_path: Path,
 ) -> None:
-    """A folder named flows where the command is called, as Prefect users have, is not taken for ours."""
+    """A folder named `flows` in the working directory, as Prefect users have, is not mistaken for ours."""
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "__init__.py").write_text("raise SystemExit('the wrong flows')\n")
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)

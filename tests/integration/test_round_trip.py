@@ -1,4 +1,4 @@
-"""The round trip on every major version: what went out comes back, and the drill says so."""
+"""The round trip on every major version: what was dumped comes back, and the drill confirms it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody may create in a database is never run by our own sessions."""
+"""Our own sessions never execute objects that a user created in a database."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from blocks.sql.server import Server
 from tasks.status.check import check_plan
 from tests.conftest import Ended, NewDatabase
 
-# Functions and operators that our statements use, in the way of those of the system: whoever runs one as a superuser hands
-# the rights over. `to_jsonb` of a row type fits better than the system's own, even with the usual search path.
+# Functions and operators that shadow the system's in our statements: a superuser who calls one hands over its rights.
+# `to_jsonb` of a row type is a better match than the system's own, even with the default search path.
 TRAP = """
 CREATE SCHEMA {schema} AUTHORIZATION {role};
 SET ROLE {role};
@@ -48,7 +48,7 @@ def test_nobody_becomes_superuser_by_a_backup(
     command_line: Callable[..., Ended],
     setting: str,
 ) -> None:
-    """A role that may create functions cannot have them called by `check` and `backup`, whatever path it sets."""
+    """A role that can create functions can't make `check` and `backup` call them, whatever search_path it sets."""
     role, schema = "trapper" + ("_path" if setting else ""), "trap" if setting else "public"
     server = server_of(15)
     with server.connect() as connection:
@@ -74,7 +74,7 @@ def test_nobody_becomes_superuser_by_a_backup(
 
 
 def test_the_path_of_a_session_of_ours_is_the_systems(new_database: NewDatabase) -> None:
-    """A role's, a database's and a URL's own settings of the path come before nothing of ours."""
+    """The search_path of a role, a database or a URL never affects our statements."""
     server = new_database(16)
     with server.connect() as connection:
         connection.execute("ALTER DATABASE {} SET search_path = public", server.database)

@@ -1,4 +1,4 @@
-"""What a restore words otherwise, or leaves out by nature, is no damage; a real loss of the same kind is found."""
+"""What a restore inevitably words differently or leaves out is not damage; a real loss of the same kind is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSERT INTO chi2 VALUES (1, 'b', 'c', 2);
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_child_that_had_its_columns_before(major: int, new_database: NewDatabase, clients: Clients) -> None:
-    """Columns in another order and a parent's settings are what a restore makes of such a table: at most a warning."""
+    """A restore reorders such a table's columns and gives them the parent's settings: at most a warning."""
     checks = taken_round(new_database(major, INHERITED), new_database(major), clients[major])
     assert wrong(checks) == {}
     (schema,) = (c for c in checks if c.name == checklist.SCHEMA)
@@ -53,13 +53,13 @@ def test_a_child_that_had_its_columns_before(major: int, new_database: NewDataba
     "ALTER TABLE ONLY chi ALTER b SET STORAGE external",
 ])  # fmt: skip
 def test_another_child_is_another_schema(damage: str, new_database: NewDatabase, clients: Clients) -> None:
-    """What the child had itself, and what its parent has not, still counts."""
+    """What the child defined itself, and what its parent lacks, still counts."""
     found = wrong(taken_round(new_database(16, INHERITED), new_database(16), clients[16], damage))
     assert checklist.SCHEMA in found
 
 
 @pytest.mark.parametrize("major", [MAJORS[0], MAJORS[-1]])
 def test_a_table_that_was_made_like_another(major: int, new_database: NewDatabase, clients: Clients) -> None:
-    """Both have a constraint of one name on the source; a restore makes them in another order, and numbers the other one."""
+    """Constraint names clash: a restore creates them in another order and numbers the other one."""
     script = "CREATE TABLE orders (id int PRIMARY KEY, v text NOT NULL); CREATE TABLE archive (LIKE orders); CREATE TABLE all_of (LIKE orders INCLUDING ALL)"
     assert wrong(taken_round(new_database(major, script), new_database(major), clients[major])) == {}

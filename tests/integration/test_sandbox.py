@@ -1,4 +1,4 @@
-"""A throwaway server is private, and nothing of it is left however it ends; only what is ours is swept."""
+"""A throwaway server is private, leaves nothing however it ends, and a sweep touches only what is ours."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sleeping(new_database: NewDatabase, storage: ObjectStore, clients: Clients) 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path) -> None:
-    """It listens on a socket in a closed folder alone, runs as no root, keeps nothing safe, and is gone afterwards."""
+    """The server listens only on a private socket, doesn't run as root, skips fsync, and is gone afterwards."""
     with running_server(clients[major]) as server:
         (folder,), (pid,) = folders(home), postmasters(home)
         postmaster = psutil.Process(pid)
@@ -76,7 +76,7 @@ def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path)
 
 
 def _knows(process: psutil.Process, secret: str) -> bool:
-    """Whether a secret is where other users of the machine might look; one that has ended knows nothing."""
+    """Return whether other users could see a secret of this process; an exited one has none."""
     with contextlib.suppress(psutil.Error, OSError):
         return secret in " ".join([*process.cmdline(), *process.environ().values()])
     return False
@@ -84,7 +84,7 @@ def _knows(process: psutil.Process, secret: str) -> bool:
 
 @pytest.mark.parametrize("password", [None, "wrong"])
 def test_a_throwaway_server_wants_its_password(password: str | None, clients: Clients, home: Path) -> None:
-    """Who can reach the socket gets no further without the password, which is nowhere in the folder or in an argument."""
+    """Reaching the socket is useless without the password, which is in no file of the folder and in no argument."""
     with running_server(clients[15]) as server:
         parameters = server.parameters()
         secret = parameters.pop("password")
@@ -118,7 +118,7 @@ def test_an_exception_leaves_nothing(error: type[BaseException], clients: Client
 def test_a_drill_that_is_told_to_stop_leaves_nothing(
     number: signal.Signals, started_command: StartedCommand, home: Path
 ) -> None:
-    """SIGTERM and Ctrl-C of a command in the middle of a restore."""
+    """SIGTERM or Ctrl-C in the middle of a restore leaves nothing."""
     command = started_command("drill", VERIFY_TARGET="sandbox", TMPDIR=str(home))
     until(lambda: bool(restoring(home)))
     pids = postmasters(home)
@@ -129,7 +129,7 @@ def test_a_drill_that_is_told_to_stop_leaves_nothing(
 
 @pytest.mark.usefixtures("sleeping")
 def test_a_drill_that_is_told_to_stop_at_once_leaves_nothing(started_command: StartedCommand, home: Path) -> None:
-    """SIGTERM while the data directory is being made."""
+    """SIGTERM during initdb leaves nothing."""
     command = started_command("drill", VERIFY_TARGET="sandbox", TMPDIR=str(home))
     until(lambda: any(name_of(p) == "initdb" for p in processes(home)))
     command.send_signal(signal.SIGTERM)
@@ -160,7 +160,7 @@ def test_the_next_drill_sweeps_what_a_killed_one_left(
 
 
 def test_a_busy_server_process_does_not_outlive_its_postmaster(clients: Clients, home: Path) -> None:
-    """A server process that computes does not notice that its postmaster died: it is ended with the folder."""
+    """A busy backend doesn't notice that its postmaster died: it is ended along with the folder."""
     died = pytest.raises(DatabaseError, match=r"The throwaway server died \[it was killed by SIGKILL\]")
     with died, running_server(clients[15]) as server:
         pids, command = (
@@ -180,7 +180,7 @@ def test_a_busy_server_process_does_not_outlive_its_postmaster(clients: Clients,
 
 
 def a_folder(path: Path, *, lock: bool = True, owner: int | None = None) -> Path:
-    """A folder with a file in it, and perhaps a lock that nobody has."""
+    """Create a folder with a file in it, and optionally a lock that nobody holds."""
     path.mkdir()
     for name in ("data", *(["lock"] if lock else [])):
         (path / name).write_text("")
@@ -192,7 +192,7 @@ def a_folder(path: Path, *, lock: bool = True, owner: int | None = None) -> Path
 
 
 def test_only_folders_of_killed_drills_are_swept(home: Path) -> None:
-    """A folder whose maker lives, that has no lock, is somebody else's or a link, and any other name is left alone."""
+    """Folders of live processes, without a lock, of other users, links, and other names are left alone."""
     prefix = "pg-roundtrip-server-"
     dead = a_folder(home / f"{prefix}dead")
     kept = [
@@ -221,7 +221,7 @@ def test_only_folders_of_killed_drills_are_swept(home: Path) -> None:
 
 
 def test_a_folder_is_never_seen_without_its_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep that runs in the very moment when another drill makes its folder does not take that for a dead one's."""
+    """A sweep that runs while another drill creates its folder doesn't take it for a dead one's."""
     take, swept = folders_module._take, list[list[str]]()
 
     def meanwhile(lock: object) -> bool:
@@ -273,7 +273,7 @@ def with_roles(new_database: NewDatabase, storage: ObjectStore, clients: Clients
 
 @pytest.mark.usefixtures("with_roles")
 def test_roles_and_tablespaces_are_made(storage: ObjectStore, clients: Clients, home: Path) -> None:
-    """What a dump names and cannot bring is there, and is nobody's way in."""
+    """Roles and tablespaces that a dump names but can't contain are created, and nobody can log in as them."""
     queries = read_queries(ROLES)
     report = rehearsed(storage, Place("sandbox", client=clients[16]), queries)
     assert (report.verdict, report.cause, report.place) == ("PROVEN", "", "sandbox")
@@ -295,7 +295,7 @@ def test_a_bucket_is_enough(
     command_line: Callable[..., Ended],
     home: Path,
 ) -> None:
-    """The backup of a server that is gone is proven in a sandbox, whether an address of it is given or not."""
+    """The backup of a server that is gone is proven in a sandbox, whether or not its address is configured."""
     source = new_database(17, LIBRARY + LARGE_OBJECTS)
     take_backup(storage, source, clients[17])
     environ = {"VERIFY_TARGET": "sandbox", "TMPDIR": str(home)}

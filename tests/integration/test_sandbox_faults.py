@@ -1,4 +1,4 @@
-"""A throwaway server without space, or killed in the middle, says nothing about a backup and leaves nothing."""
+"""A throwaway server without space, or killed midway, says nothing about the backup and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def library(new_database: NewDatabase, storage: ObjectStore, clients: Clients) -
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
-# Of a table that is made in the same transaction nothing is logged; a message is nothing but a record in the log.
+# A table created in the same transaction isn't WAL-logged; a logical message is only WAL.
 FILLING = {
     "data files": ("80m", "CREATE TABLE public.filler AS SELECT repeat(md5(n::text), 50) a FROM generate_series(1, 100000) n;"),
     "write-ahead log": ("120m", "SELECT pg_logical_emit_message(false, '', repeat('x', 800000)) FROM generate_series(1, 300);"),
@@ -49,14 +49,14 @@ FILLING = {
 
 @pytest.mark.parametrize("what", FILLING)
 def test_a_disk_that_fills_up_is_inconclusive(what: str, storage: ObjectStore, clients: Clients, disk: Disk) -> None:
-    """Whether the server reports it or dies of it, the cause is the full disk; trying again would not help."""
+    """Whether the server reports it or dies of it, the full disk is named as the cause, without retries."""
     size, statement = FILLING[what]
     rewrite(storage, inserted(statement), forge=True)
     folder = disk(f"size={size}")
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
     assert report.verdict == "INCONCLUSIVE"
     assert report.cause.startswith("No space left on device [")
-    assert report.cause.count("No space left on device") == 2, "the server's own words"
+    assert report.cause.count("No space left on device") == 2, "the server's own message must follow ours"
     assert (report.place, results(report)["restored without error"]) == ("sandbox", "not possible")
     assert_nothing_is_left(folder)
 
@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up_is_inconclusive(what: str, storage: ObjectStore, c
 def test_no_space_for_a_server_is_inconclusive(
     options: str, storage: ObjectStore, clients: Clients, disk: Disk
 ) -> None:
-    """Wherever in the making of a server the space ends: its folder, lock, password, data directory or start."""
+    """The disk can fill up while creating the folder, lock, password or data directory, or at startup."""
     folder = disk(options)
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
     assert report.verdict == "INCONCLUSIVE"
@@ -78,7 +78,7 @@ def test_no_space_for_a_server_is_inconclusive(
 def test_no_space_for_the_programs_is_inconclusive(
     storage: ObjectStore, clients: Clients, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Programs that the server's user cannot read are copied, which needs space too."""
+    """Programs that the server's user can't read are copied, which needs space too."""
     monkeypatch.setattr(sandbox, "_open_to_all", lambda _: False)
     folder = disk("size=5m")
     report = rehearsed(storage, Place("sandbox", client=clients[17]))
@@ -90,7 +90,7 @@ def test_no_space_for_the_programs_is_inconclusive(
 def test_a_folder_that_is_not_there_is_inconclusive(
     storage: ObjectStore, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another fault of the system is told in its own words."""
+    """A system error such as a missing folder is reported in its own words."""
     monkeypatch.setattr(tempfile, "tempdir", str(home / "missing"))
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
     assert report.verdict == "INCONCLUSIVE"
@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_there_is_inconclusive(
 def test_a_folder_of_a_long_name_is_inconclusive(
     storage: ObjectStore, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A socket's path has a limit, and the server says that it could not make one."""
+    """A socket's path has a length limit, and the server reports that it couldn't create one."""
     (home / ("x" * 100)).mkdir(mode=0o711)
     monkeypatch.setattr(tempfile, "tempdir", str(home / ("x" * 100)))
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
@@ -128,7 +128,7 @@ def kill_backend(home: Path) -> None:
 
 @pytest.fixture
 def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """A function that has something happen at a moment of the next drills; returns a list of the servers it happened to."""
+    """A function that makes something happen at a moment of the next drills; it returns the servers affected."""
 
     def plan(moment: tuple[Any, str], happening: Callable[[Path], None], times: int) -> list[int]:
         place, name = moment
@@ -170,7 +170,7 @@ def test_a_server_that_is_killed_is_a_transient_fault(
     clients: Clients,
     home: Path,
 ) -> None:
-    """The kernel chose a process when memory was out: the throwaway server is named, and nobody else's settings."""
+    """As after an OOM kill, the error names the throwaway server and doesn't suggest other servers' settings."""
     killed = murder(MOMENTS[moment], happening, 1)
     with pytest.raises(DatabaseError) as raised:
         rehearsed(storage, Place("sandbox", client=clients[15]))
@@ -191,7 +191,7 @@ def test_a_drill_whose_server_is_killed_is_tried_again(
     home: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It begins again from nothing, with another server, and gives up after four attempts."""
+    """The drill starts over with a new server, and gives up after four attempts."""
     killed = murder(MOMENTS["while restoring"], kill_backend, times)
     ran = flow_run(restore_drill, environ={"VERIFY_TARGET": "sandbox"})
     assert (ran.state, len(killed)) == (verdict, min(times, 4))

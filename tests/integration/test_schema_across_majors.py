@@ -1,4 +1,4 @@
-"""A schema that was dumped by one major version and restored on another has everything that it had, and it is seen when not."""
+"""A schema restored on another major version keeps everything, and what is missing is noticed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ EVERY_KIND_SQL = HARD_SQL.with_name("every_kind.sql")
 PAIRS = [(source, target) for source in MAJORS for target in MAJORS if source <= target]
 ROLES = "SELECT format('CREATE ROLE %I NOLOGIN', name) FROM unnest(ARRAY['reader', 'röle with \"quotes\"']) name "
 ROLES += "WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \\gexec"
-# What a release words differently: no more than its meaning is the same. A new release that needs more here is to be looked at.
+# What a release words differently: only its meaning is compared. Review any addition for a new release.
 REWORDED_BY = {
-    # Columns of a query's only relation are not qualified any more, and two spaces before TO and FROM have become one.
+    # Columns of a query's only relation are no longer qualified, and two spaces before TO and FROM have become one.
     16: ("CREATE VIEW", "CREATE MATERIALIZED VIEW", "ALTER DEFAULT PRIVILEGES"),
     # The options of a foreign table's column are set with ONLY.
     17: ("ALTER FOREIGN TABLE other.far ALTER COLUMN a OPTIONS",),
-    # A column that is inherited, and without nulls in this table alone, is named in CREATE TABLE.
+    # An inherited column that is NOT NULL only in this table is named in CREATE TABLE.
     18: tuple(
         title.format(table)
         for table in ("TABLE public.nulls_child", "TABLE public.nulls_keyed", "FOREIGN TABLE public.nulls_far")
@@ -44,7 +44,7 @@ Schema = dict[int, bytes]
 
 
 def dumped(server: Server, client: Client) -> tuple[str, Schema]:
-    """A dump of a database, and the statements of its schema."""
+    """Return a dump of a database, and the statements of its schema."""
     scanner, blocks = DumpScanner(keep_schema=True), []
     with running_dump(server, client) as dump:
         while block := os.read(dump.output, 1 << 20):
@@ -57,7 +57,7 @@ def dumped(server: Server, client: Client) -> tuple[str, Schema]:
 
 @pytest.fixture(scope="module")
 def sources() -> dict[int, tuple[str, Schema]]:
-    """The dumps of the hard databases that were made already, by their major version."""
+    """The dumps of the hard databases made so far, by major version."""
     return {}
 
 
@@ -100,7 +100,7 @@ def test_nothing_is_missing_after_a_move(
     restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
-    """Whatever the versions, nothing is missing and nothing is added; with one version nothing is changed either."""
+    """Between any versions nothing is missing and nothing is added; within one version nothing is changed either."""
     dump, before = source_of(source)
     after = dumped(restored(dump, target), clients[target])[1]
     assert len(before) > 300
@@ -110,7 +110,7 @@ def test_nothing_is_missing_after_a_move(
     assert [entry for entry in seen.changed if not entry.title.startswith(known)] == []
 
 
-# What is done to a copy before it is dumped, and how the comparison names what is missing then.
+# What is done to a copy before it is dumped, and what the comparison then reports as missing.
 DAMAGE = [
     ("DROP INDEX statuses_partial", [Entry(INDEXES, "CREATE INDEX statuses_partial ON public.statuses")]),
     ("ALTER TABLE other.books SET WITHOUT CLUSTER", [Entry(INDEXES, "ALTER TABLE other.books CLUSTER ON books_pkey")]),
@@ -142,7 +142,7 @@ DAMAGE = [
         Entry(RIGHTS, "ALTER FUNCTION other.add(a integer, b integer, c text[]) OWNER TO reader"),
     ]),
     ("REVOKE SELECT ON measures FROM reader", [Entry(RIGHTS, "GRANT ON TABLE public.measures TO reader")]),
-    ("REVOKE SELECT (title) ON other.books FROM reader", []),  # the right to update it is left: this is a change
+    ("REVOKE SELECT (title) ON other.books FROM reader", []),  # the right to update it stays, so this is a change
     ('REVOKE GRANT OPTION FOR ALL ON looks_like_syntax FROM "röle with ""quotes"""', [
         Entry(RIGHTS, 'GRANT ON TABLE public.looks_like_syntax TO "röle with ""quotes""" WITH GRANT OPTION'),
     ]),
@@ -176,7 +176,7 @@ DAMAGE = [
     ("ALTER PUBLICATION several DROP TABLE watched", [Entry(OTHER, "ALTER PUBLICATION several ADD TABLE public.watched")]),
     ("ALTER SEQUENCE guarded_id_seq OWNED BY NONE", [
         Entry(OTHER, "ALTER SEQUENCE public.guarded_id_seq OWNED BY public.guarded.id"),
-        Entry(OTHER, "ALTER TABLE public.guarded ALTER COLUMN id SET DEFAULT"),  # now it stands in CREATE TABLE
+        Entry(OTHER, "ALTER TABLE public.guarded ALTER COLUMN id SET DEFAULT"),  # now part of CREATE TABLE
     ]),
 ]  # fmt: skip
 
@@ -189,13 +189,13 @@ def test_what_is_gone_is_named(
     restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
-    """Whatever the copy lacks is named with its part of the schema, and nothing else is."""
+    """Whatever the copy lacks, and nothing else, is named with its part of the schema."""
     dump, before = source_of(source)
     server = restored(dump, target)
     psql(clients[target], server, "".join(f"{statement};\n" for statement, _ in DAMAGE))
     seen = compare_statements(before, dumped(server, clients[target])[1], exact=source == target)
     assert list(seen.missing) == sorted(entry for _, entries in DAMAGE for entry in entries)
-    # The right itself is left; only the option to hand it on was taken.
+    # The right itself stays; only its grant option was revoked.
     assert list(seen.added) == [Entry(RIGHTS, 'GRANT ON TABLE public.looks_like_syntax TO "röle with ""quotes"""')]
     assert Entry(RIGHTS, "GRANT (title) ON TABLE other.books TO reader") in seen.changed
 
@@ -205,7 +205,7 @@ def test_what_is_new_and_what_is_changed(
     restored: Callable[[str, int], Server],
     clients: dict[int, Client],
 ) -> None:
-    """With one version also another body, type or option is seen, and what the copy has more of."""
+    """Within one version a changed body, type or option, and anything extra in the copy, is noticed too."""
     dump, before = source_of(16)
     server = restored(dump, 16)
     psql(clients[16], server, CHANGES)

@@ -1,4 +1,4 @@
-"""A dump that no server can take because a function relies on search_path is FAILED, and the function is named."""
+"""A dump that no server can restore because a function relies on search_path is FAILED, and the function is named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = [(major, SQL, "generated column") for major in MAJORS] + [(15, PLPGSQL, 
 def test_the_function_is_named(
     major: int, function: str, need: str, new_database: NewDatabase, flow_run: FlowRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Sentence and hint name function and cause; no row is repeated, and nobody is told to distrust the backup."""
+    """Sentence and hint name the function and the cause, show no rows, and don't say to distrust the backup."""
     server = new_database(major, function + NEEDS[need])
     assert flow_run(backup, server).error is None
     drilled = flow_run(restore_drill, server)

@@ -1,4 +1,4 @@
-"""No secret leaves by any door: outputs, Prefect's records, the bucket, and the arguments of every process."""
+"""Secrets never leak into outputs, Prefect's records, the bucket, or any process's arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from flows.demo.services import Storage
 from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment
 
-# Characters that have to be quoted in a URL, so that both spellings are looked for.
+# Characters that a URL must escape, so that both spellings are searched for.
 PASSWORD = f"s3cret/päss w@rd:{secrets.token_hex(8)}%&?#'\""
 OTHER_PASSWORD = f"other:{secrets.token_hex(8)}/@"
 WRONG_PASSWORD = f"wrong/{secrets.token_hex(8)}@"
@@ -36,7 +36,7 @@ ROLE = "keeper of secrets"
 
 
 class Watch:
-    """Look at every process that comes and goes under a command, time and again."""
+    """Poll every process that comes and goes under a command."""
 
     def __init__(self, pid: int) -> None:
         self.arguments: set[str] = set()
@@ -51,11 +51,11 @@ class Watch:
                 root = psutil.Process(self._pid)
                 children = root.children(recursive=True)
                 if any(child.name() == "psql" for child in children):
-                    # By now the command itself has put away the URL that it was given.
+                    # By now the command has removed the URL from its own arguments.
                     self.arguments.add(" ".join(root.cmdline()))
                 for child in children:
                     self.arguments.add(" ".join(child.cmdline()))
-                    if (program := child.name()) in ("pg_dump", "psql"):  # and not a fork that has yet to become one
+                    if (program := child.name()) in ("pg_dump", "psql"):  # not a fork that hasn't exec'ed yet
                         self.variables |= {f"{program}: {n}={v}" for n, v in child.environ().items()}
             except psutil.Error:
                 continue
@@ -68,7 +68,7 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def secret_words(storage_server: Storage) -> list[str]:
-    """Every secret of these tests, as it is and as a URL spells it."""
+    """Every secret of these tests, raw and URL-encoded."""
     plain = [PASSWORD, OTHER_PASSWORD, WRONG_PASSWORD, WRONG_KEY, storage_server.secret]
     spelled = {way(word) for word in plain for way in (str, quote, quote_plus, lambda w: quote(w, safe=""))}
     return sorted(spelled | {part for word in plain for part in re.findall("[0-9a-f]{16}", word)})
@@ -76,7 +76,7 @@ def secret_words(storage_server: Storage) -> list[str]:
 
 @pytest.fixture
 def guarded(new_database: NewDatabase) -> Iterator[Server]:
-    """A database with a role whose password is worth keeping."""
+    """A database with a role whose password must stay secret."""
     server = new_database(16, "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 1000) n")
     with server.connect() as connection:
         connection.execute("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {password}", ROLE, password=PASSWORD)
@@ -89,7 +89,7 @@ def guarded(new_database: NewDatabase) -> Iterator[Server]:
 
 
 def url_of(server: Server, role: str, password: str, database: str | None = None) -> str:
-    """A URL as people write it, with everything in its place."""
+    """Return a typical URL with all of its parts."""
     p = server.parameters()
     login = f"{quote(role, safe='')}:{quote(password, safe='')}"
     return f"postgresql://{login}@{p['host']}:{p['port']}/{database or p['dbname']}"
@@ -100,7 +100,7 @@ Watched = Callable[..., tuple[int, str, Watch]]
 
 @pytest.fixture
 def watched(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Watched:
-    """A function that runs `pg-roundtrip`: its status, all that it printed, and what was seen of its children."""
+    """A function that runs `pg-roundtrip` and returns its status, all its output, and what was seen of its children."""
 
     def call(*arguments: str, **environ: str) -> tuple[int, str, Watch]:
         given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
@@ -115,7 +115,7 @@ def watched(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp
 
 
 async def _all(read: Callable[..., Any], **arguments: Any) -> list[Any]:
-    """Every page of a listing of Prefect's."""
+    """Return every page of a listing from Prefect."""
     found: list[Any] = []
     while page := await read(limit=200, offset=len(found), **arguments):
         found += page
@@ -133,7 +133,7 @@ async def _records(client: PrefectClient) -> dict[str, list[Any]]:
 
 
 async def _everything_prefect_knows() -> dict[str, str]:
-    """All records of the Prefect server as text, by their kind."""
+    """Return all records of the Prefect server as text, by kind."""
     async with get_client() as client:
         records = await _records(client)
         answer = await client._client.post("/events/filter", json={"filter": EventFilter().model_dump(mode="json")})
@@ -156,7 +156,7 @@ def test_no_secret_is_seen_anywhere(
     prefect_api: str,
     secret_words: list[str],
 ) -> None:
-    """Backup, drill and restore, done and failed: outputs, Prefect, bucket and arguments hold no secret."""
+    """Successful and failed backups, drills and restores leak no secret to output, Prefect, bucket or arguments."""
     url = url_of(guarded, ROLE, PASSWORD)
     target = new_database(16)
     to = url_of(target, "other", OTHER_PASSWORD)
@@ -200,7 +200,7 @@ def test_no_secret_is_seen_anywhere(
 def test_the_dump_itself_holds_no_password(
     guarded: Server, watched: Watched, storage: ObjectStore, secret_words: list[str]
 ) -> None:
-    """Roles are named in a dump, and what they log in with is not."""
+    """A dump names roles, but not their passwords."""
     from gzip import decompress  # noqa: PLC0415
 
     assert watched("backup", DATABASE_URL=url_of(guarded, ROLE, PASSWORD))[0] == 0
@@ -209,7 +209,7 @@ def test_the_dump_itself_holds_no_password(
 
 
 def test_no_secret_is_in_a_representation(guarded: Server, storage: ObjectStore, storage_server: Storage) -> None:
-    """What an exception, a debugger or a careless log line would print of our objects hides what is secret."""
+    """Exceptions, debuggers and careless log lines show our objects with their secrets masked."""
     server = Server(url=SecretStr(url_of(guarded, ROLE, PASSWORD)))
     secret = storage_server.secret
     for shown in (repr(server), str(server), server.address, repr(storage), str(storage), storage.address):

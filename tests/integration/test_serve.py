@@ -1,4 +1,4 @@
-"""One service does it all by itself: its runs fire on time, its port keeps strangers out, and what it says is true."""
+"""One service runs everything by itself: its runs start on time, its port is protected, and what it reports is true."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def database(server_of: Callable[[int], Server]) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def schedule() -> str:
-    """A drill every five minutes, the first in no less than three: one that finds no backup yet is an error, and says so."""
+    """A drill every five minutes, the first in at least three: one without any backup yet logs an error."""
     return f"{(datetime.now(UTC).minute + 4) % 5}-59/5 * * * *"
 
 
@@ -50,7 +50,7 @@ def schedule() -> str:
 def service(
     database: Server, storage_server: Storage, schedule: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service with the shortest schedules: backups by an interval, drills by cron; nobody chose a password."""
+    """A service with the shortest schedules: backups by an interval, drills by cron, and a generated password."""
     home = tmp_path_factory.mktemp("service")
     environ = command_environment(storage_server, storage_server.store(PREFIX), "", home)
     url = database.url.get_secret_value()
@@ -67,7 +67,7 @@ def service(
 def test_what_it_says_when_it_starts(
     service: Service, schedule: str, database: Server, storage_server: Storage
 ) -> None:
-    """The specification's start-up block, in its order; the only secret in it is the password that it made."""
+    """The specified start-up block, in order; the only secret in it is the generated password."""
     said = [line.partition("Z INFO: ")[2] for line in service.lines()]
     address = f"127.0.0.1:{database.parameters()['port']}/served"
     assert said[:9] == [
@@ -89,7 +89,7 @@ def test_what_it_says_when_it_starts(
 
 
 def test_strangers_stay_outside(service: Service) -> None:
-    """Nothing of the UI and the API is shown without the login, and a browser is asked for it."""
+    """The UI and the API show nothing without the login, and a browser prompts for it."""
     for path in ("/", "/runs", "/api/health", "/api/admin/version", "/api/flow_runs/filter", "/ui-settings"):
         answer = service.get(path)
         assert answer.status_code == 401, path
@@ -101,7 +101,7 @@ def test_strangers_stay_outside(service: Service) -> None:
 
 
 def test_other_sites_cannot_use_a_browsers_login(service: Service) -> None:
-    """A page of another site may make a browser send its login along: it changes nothing."""
+    """A page on another site can make a browser send its login, but can't change anything."""
     for said in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
         answer = httpx.post(
             f"{service.url}/api/flows/", content='{"name": "evil"}', auth=service.login,
@@ -115,7 +115,7 @@ def test_other_sites_cannot_use_a_browsers_login(service: Service) -> None:
 
 
 def _socket(service: Service, headers: dict[str, str], token: str | None = None) -> str:
-    """Connect as one who listens to events does; returns what the server answers to the login."""
+    """Connect as an event subscriber does; return the server's answer to the login."""
     url = f"ws://127.0.0.1:{service.port}/api/events/out"
     with connect(url, additional_headers=headers, subprotocols=["prefect"]) as socket:  # type: ignore[list-item]
         socket.send(json.dumps({"type": "auth", "token": token}))
@@ -123,7 +123,7 @@ def _socket(service: Service, headers: dict[str, str], token: str | None = None)
 
 
 def test_web_sockets_want_the_login_too(service: Service) -> None:
-    """By a header, as browsers send it, or by the first message, as Prefect's clients do; without both nothing is told."""
+    """Web sockets need the login, in a browser's header or a Prefect client's first message, and else stay silent."""
     assert _socket(service, {"Authorization": service.header()}) == "auth_success"
     assert _socket(service, {}, token=":".join(service.login)) == "auth_success"
     for token in (None, "", "admin:wrong", service.password, "\ud800"):
@@ -134,7 +134,7 @@ def test_web_sockets_want_the_login_too(service: Service) -> None:
 
 
 def test_health_is_for_everybody(service: Service) -> None:
-    """It answers without a login, on both families of addresses, and tells nothing of where things are."""
+    """/health answers without a login over IPv4 and IPv6, and reveals no addresses."""
     for host in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
         answer = httpx.get(f"http://{host}:{service.port}/health", timeout=20)
         assert answer.status_code == 200, answer.text
@@ -146,7 +146,7 @@ def test_health_is_for_everybody(service: Service) -> None:
 
 
 def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Storage) -> None:
-    """What Prometheus reads is the newest backup and drill in the bucket, on both ports; the second has nothing else."""
+    """Metrics report the newest backup and drill in the bucket, on both ports; the second port serves nothing else."""
     service.wait(lambda: 'verdict="PROVEN"} 1.0' in service.get("/metrics").text, "a PROVEN drill in the metrics")
     storage = storage_server.store(PREFIX)
     newest = max(o.key for o in storage.list_objects() if o.key.endswith(".manifest.json"))
@@ -172,7 +172,7 @@ def _value(page: str, name: str) -> str:
 
 
 def test_its_deployments_and_blocks(service: Service, schedule: str) -> None:
-    """Four deployments, two of them with their schedules, one run at a time each; the plan is a block with masked secrets."""
+    """Four deployments, two of them scheduled, each running one at a time; the plan is a block with masked secrets."""
     answer = httpx.post(f"{service.url}/api/deployments/filter", json={}, auth=service.login).json()
     found = {d["entrypoint"].rpartition(".")[2]: d for d in answer}
     assert set(found) == {"backup", "prune", "restore_drill", "restore"}
@@ -196,7 +196,7 @@ def test_prefects_own_command_starts_a_run(service: Service, tmp_path: Path) -> 
 
 
 def test_an_interval_fires_by_itself(service: Service) -> None:
-    """Nobody asked for the second backup; its run is named after the slot that it was due in."""
+    """The second backup runs without being requested; its run is named after its scheduled slot."""
     run = service.wait(lambda: _by_itself(service, "backup"), "a backup by the schedule")
     assert re.fullmatch(r"backup-default-\d{8}T\d{6}Z", run["name"])
     assert any(re.fullmatch(r"\S+Z INFO: Next backup in \d+s", line) for line in service.lines())
@@ -204,7 +204,7 @@ def test_an_interval_fires_by_itself(service: Service) -> None:
 
 @pytest.mark.long
 def test_a_cron_expression_fires_by_itself(service: Service, schedule: str) -> None:
-    """A drill begins at a time that the expression means, and proves the newest backup."""
+    """A drill starts at a time matching the expression, and proves the newest backup."""
     run = service.wait(lambda: _by_itself(service, "restore-drill"), "a drill by the schedule", timeout_s=420)
     assert run["state_name"] == "PROVEN"
     assert datetime.fromisoformat(run["expected_start_time"]).minute % 5 == int(schedule[0])
@@ -216,6 +216,6 @@ def _by_itself(service: Service, flow: str) -> dict[str, object] | None:
 
 
 def test_every_line_of_its_log(service: Service) -> None:
-    """Its own lines and those of its runs have the specification's form, and none is an error."""
+    """The service's own lines and those of its runs have the specified format, and none is an error."""
     assert [line for line in service.lines() if not LINE.fullmatch(line)] == []
     assert [line for line in service.lines() if "Z ERROR: " in line] == []

@@ -1,4 +1,4 @@
-"""A service says at once what is wrong with its settings, serves only what it is told to, and tells when backups do not work."""
+"""A service reports wrong settings at once, serves only what it is configured to, and reports failing backups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMPLETE = {"DATABASE_URL": "postgresql://app:secret@127.0.0.1:1/shop", "PREFECT
 
 
 def test_every_fault_of_the_settings_at_once(command_line: Callable[..., Ended]) -> None:
-    """Nothing is started: each variable is named, those of the service too, and the status is that of a wrong configuration."""
+    """Nothing is started: every variable is named, the service's own too, and the status is 2."""
     ended = command_line(
         "serve", S3_BUCKET="", BACKUP_SCHEDULE="nightly", PORT="99999", SERVE_FLOWS="backup,resrore", TZ="Mars"
     )
@@ -45,7 +45,7 @@ def test_every_fault_of_the_settings_at_once(command_line: Callable[..., Ended])
 
 
 def test_a_port_that_is_taken(command_line: Callable[..., Ended], storage_server: Storage) -> None:
-    """It ends with a sentence and a hint instead of serving half of what it should."""
+    """The service exits with a sentence and a hint rather than serve only part of what it should."""
     taken = str(urlsplit(storage_server.endpoint).port)
     ended = command_line("serve", **COMPLETE, PORT=taken)
     assert ended.status == 1
@@ -57,7 +57,7 @@ def test_a_container_that_only_drills(
     new_database: NewDatabase, storage: ObjectStore, storage_server: Storage, clients: dict[int, Client],
     prefect_api: str, tmp_path: Path,
 ) -> None:  # fmt: skip
-    """It has no database URL, a key that can only read, and a Prefect server elsewhere: the backup is proved all the same."""
+    """Without a database URL, with a read-only key and a Prefect server elsewhere, the backup is still proven."""
     take_backup(storage, new_database(16, LIBRARY), clients[16])
     environ = command_environment(storage_server.as_reader(), storage, prefect_api, tmp_path)
     given = {"SERVE_FLOWS": "restore-drill", "PREFECT_API_URL": prefect_api, "BACKUP_INTERVAL": "1000000000"}
@@ -79,12 +79,12 @@ def test_a_container_that_only_drills(
 
 @pytest.fixture
 def plan(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> Plan:
-    """A plan whose parts all answer."""
+    """A plan whose parts all respond."""
     return plan_for(new_database(16))
 
 
 def test_health_of_what_does_not_answer(plan: Plan, storage_server: Storage) -> None:
-    """A database that is gone and a bucket that is gone are told apart, without saying where they are."""
+    """An unreachable database and an unreachable bucket are distinguished, without revealing addresses."""
     now = utc_now()
     gone = Server(SecretStr(conninfo_url({**plan.source.parameters(), "port": str(free_ports(1)[0])})))
     found = examine(replace(plan, server=gone), backs_up=True, started_at=now, now=now)
@@ -96,7 +96,7 @@ def test_health_of_what_does_not_answer(plan: Plan, storage_server: Storage) -> 
 
 
 def test_health_of_backups_that_stopped(plan: Plan, clients: dict[int, Client]) -> None:
-    """A backup of long ago is no backup of today, once the service has had its interval of grace."""
+    """Once the service has run for an interval, an old backup no longer counts as healthy."""
     take_backup(plan.storage, plan.source, clients[16])
     now = utc_now()
     found = examine(plan, backs_up=True, started_at=now - timedelta(days=2), now=now)

@@ -1,4 +1,4 @@
-"""A service that is stopped, killed or moved loses nothing, and does not get in its own way afterwards."""
+"""A service that is stopped, killed or moved loses nothing, and isn't blocked by its own leftovers."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ PROMISED_S = 10
 
 @pytest.fixture
 def environ(storage_server: Storage, storage: ObjectStore, tmp_path: Path) -> dict[str, str]:
-    """The environment of a service with this test's storage, and no Prefect server but its own."""
+    """The environment of a service with this test's storage, and only its own Prefect server."""
     return {**command_environment(storage_server, storage, "", tmp_path), "COMPRESSION_LEVEL": "1"}
 
 
 @pytest.fixture
 def s3(storage_server: Storage) -> Iterator[Proxy]:
-    """The way to the storage."""
+    """The network path to the storage."""
     with proxy_to(urlsplit(storage_server.endpoint).port or 0) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def big(new_database: NewDatabase) -> Server:
-    """A database whose backup has a middle."""
+    """A database whose backup can be interrupted midway."""
     return new_database(16, BIG)
 
 
 def in_mid_backup(service: Service, s3: Proxy) -> list[psutil.Process]:
-    """Wait until a backup is in progress that cannot end; returns the run's process and pg_dump."""
+    """Wait until a backup is in progress that can't finish; return the run's process and pg_dump."""
     service.wait(lambda: s3.stalled, "a backup in progress")
     return [child for child in children_of(service.process.pid) if name_of(child) != "resource_tracker"]
 
@@ -65,7 +65,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 def test_stopped_in_mid_backup(
     s3: Proxy, big: Server, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """SIGTERM, said twice: within ten seconds pg_dump is gone, the upload is aborted, the run is Cancelled, and the service has ended."""
+    """Within ten seconds of two SIGTERMs pg_dump and service are gone, the upload aborted, and the run Cancelled."""
     s3.stall_after_up = 3 << 20
     url = big.url.get_secret_value()
     with running_service(environ, tmp_path, DATABASE_URL=url, S3_ENDPOINT=f"http://127.0.0.1:{s3.port}") as service:
@@ -92,7 +92,7 @@ def test_stopped_in_mid_backup(
 def test_killed_in_mid_backup(
     s3: Proxy, big: Server, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """SIGKILL: nothing goes on without the service; the next start says that the run crashed, and backs up at once."""
+    """After SIGKILL nothing goes on without the service; the next start marks the run Crashed and backs up at once."""
     s3.stall_after_up = 3 << 20
     url = big.url.get_secret_value()
     with running_service(
@@ -103,7 +103,7 @@ def test_killed_in_mid_backup(
         service.process.wait()
         until(lambda: gone(children))
     assert Repository(storage).backups() == []
-    time.sleep(65)  # slots pass that nobody serves
+    time.sleep(65)  # let slots pass without a service
     with running_service(environ, tmp_path, DATABASE_URL=url, BACKUP_INTERVAL="60") as service:
         service.await_line("1 runs were in progress when the service last stopped; they are marked as crashed")
         service.await_line("Backup completed successfully")
@@ -117,7 +117,7 @@ def test_killed_in_mid_backup(
 def test_a_failed_backup_is_followed_by_the_next(
     new_database: NewDatabase, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """An error costs the backup of its slot and not the service: the next slot has its own, and the metrics keep count."""
+    """An error costs that slot's backup but not the service: the next slot runs, and the metrics keep count."""
     server = new_database(16, LIBRARY)
     missing = server.on("comes later")
     given = {"DATABASE_URL": missing.url.get_secret_value(), "SERVE_FLOWS": "backup", "BACKUP_INTERVAL": "60"}
@@ -142,7 +142,7 @@ def test_a_failed_backup_is_followed_by_the_next(
 def test_a_lost_volume(
     new_database: NewDatabase, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """The bucket is the truth: with an empty history, the newest backup in it says when the next one is due."""
+    """The bucket is the source of truth: with an empty history, its newest backup says when the next is due."""
     url = new_database(16, LIBRARY).url.get_secret_value()
     with running_service(environ, tmp_path, DATABASE_URL=url) as service:
         service.wait(lambda: "PROVEN" in service.states("restore-drill"), "the first drill")
@@ -162,7 +162,7 @@ def test_a_lost_volume(
 def test_an_encryption_key_that_was_changed(
     new_database: NewDatabase, storage: ObjectStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Saved blocks cannot be read any more, and a warning says so and what to do; backups go on without them."""
+    """Saved blocks become unreadable; a warning says so and what to do, and backups continue without them."""
     given = {"DATABASE_URL": new_database(16, LIBRARY).url.get_secret_value(), "SERVE_FLOWS": "backup,prune"}
     for said in ("Backup completed successfully", "The plan could not be saved as a block: it answered 500"):
         key = base64.urlsafe_b64encode(os.urandom(32)).decode()
@@ -176,7 +176,7 @@ def test_an_encryption_key_that_was_changed(
 
 
 def test_a_history_that_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service says why Prefect's database cannot be used, and that nothing but history is in it."""
+    """The service says why Prefect's database is unusable, and that it holds nothing but history."""
     (tmp_path / "prefect.db").write_text("this was a database" * 99)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)

@@ -1,4 +1,4 @@
-"""Two databases in one folder: nothing that is said of one is about the other."""
+"""Two databases in one folder don't get mixed up."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SANDBOX = {"VERIFY_TARGET": "sandbox"}
 
 @pytest.fixture
 def shop(new_database: NewDatabase) -> Server:
-    """The database that was there first."""
+    """The database that used the folder first."""
     return new_database(16, "CREATE TABLE goods AS SELECT 1 AS n")
 
 
 @pytest.fixture
 def big(new_database: NewDatabase) -> Server:
-    """The one that comes later."""
+    """The database that comes later."""
     return new_database(16, "CREATE TABLE heap AS SELECT generate_series(1, 7) AS n")
 
 
@@ -43,7 +43,7 @@ def test_the_second_is_refused_and_told_apart(
     shop: Server, big: Server, storage: ObjectStore, plan_for: Callable[..., Plan], flow_run: FlowRun,
     new_database: NewDatabase, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """A first backup, `check` and `plan add` refuse a folder in use; where it is shared, newest, due, drill, restore and prune keep to their own."""
+    """A first backup, `check` and `plan add` refuse a used folder; once shared, each plan keeps to its own backups."""
     first = flow_run(backup, shop).result.name
     refused = flow_run(backup, big)
     assert isinstance(refused.error, ConfigurationError)
@@ -64,7 +64,7 @@ def test_the_second_is_refused_and_told_apart(
     assert flow_run(restore, shop, to=target, backup="latest").result == 1
     assert [e["database"] for e in list_catalog(ours)] == [shop.database, big.database]
     caplog.clear()
-    third = flow_run(backup, shop).result.name  # never stops, and says each time what is wrong
+    third = flow_run(backup, shop).result.name  # keeps running, and warns each time
     assert [m for m in caplog.messages if "of another database" in m and "runbooks/shared-folder.md" in m]
     decided = {d.backup.name: d.reason for d in flow_run(prune, big).result.decisions}
     assert decided[second].startswith("the newest backup")
@@ -74,7 +74,7 @@ def test_the_second_is_refused_and_told_apart(
 def test_where_nobody_says_which_database(
     shop: Server, big: Server, flow_run: FlowRun, new_database: NewDatabase
 ) -> None:
-    """Without DATABASE_URL a drill takes the databases in turn, and a restore of the latest is refused with their names."""
+    """Without DATABASE_URL a drill alternates between the databases, and restoring `latest` is refused, naming them."""
     names = [flow_run(backup, server, environ=SHARED).result.name for server in (shop, big)]
     drilled = [flow_run(restore_drill, environ=SANDBOX).result.backup for _ in range(2)]
     assert sorted(drilled) == names
@@ -89,7 +89,7 @@ def test_a_database_that_moved(
     shop: Server, storage: ObjectStore, plan_for: Callable[..., Plan], flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """On another server it is another until BACKUPS_OF says otherwise; its backups go on, and a drill takes the old ones until then."""
+    """A moved database counts as another one until BACKUPS_OF says otherwise; backups and drills continue."""
     old = flow_run(backup, shop).result.name
     made = manifest_of(storage, old)
     assert made.system_identifier

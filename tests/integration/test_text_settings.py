@@ -1,4 +1,4 @@
-"""No setting of a role, database or server changes what a backup holds, or what comes back from it."""
+"""No setting of a role, database or server changes what a backup holds, or what a restore brings back."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ CREATE DOMAIN price AS money; CREATE TYPE offer AS (what text, p price);
 CREATE TABLE pay (id int PRIMARY KEY, v money, list money[], p price, o offer, d money DEFAULT 1234.5::numeric::money);
 INSERT INTO pay SELECT i, (i * 1234.25)::numeric::money, ARRAY[(-i)::money, NULL], i::money, ROW('x', i::money::price)::offer FROM generate_series(1, 100) i;
 """
-# Amounts that every locale here takes for some amount.
+# Amounts that every locale here can parse, if differently.
 _SMALL = _PAY.replace("1234.5", "12.5").replace("1234.25", "1.25")
-# What pg_dump settles in its own session or in what it writes.
+# Settings that pg_dump fixes in its own session or in its output.
 _OF_PG_DUMP = """
 DateStyle IntervalStyle extra_float_digits synchronize_seqscans row_security search_path statement_timeout lock_timeout
 idle_in_transaction_session_timeout transaction_timeout client_encoding standard_conforming_strings check_function_bodies xmloption
 client_min_messages default_tablespace default_table_access_method transaction_isolation transaction_read_only transaction_deferrable
 """
-# How money is read and written goes by the manifest; TimeZone by the environment; triggers by psql's first statements.
+# lc_monetary comes from the manifest, TimeZone from the environment, trigger settings from psql's first statements.
 _OURS = (
     "lc_monetary TimeZone event_triggers session_replication_role idle_session_timeout default_transaction_isolation"
 )
-# They change what is logged, how fast something is, where temporary files go, or what is printed by functions that a dump does
-# not call; text that is written under standard_conforming_strings = on has no escapes.
+# These affect logging, speed, temporary files, or the output of functions that a dump doesn't call; text written with
+# standard_conforming_strings = on has no escapes.
 _HARMLESS = """
 backslash_quote createrole_self_grant default_text_search_config default_toast_compression dynamic_library_path
 escape_string_warning extension_control_path gin_fuzzy_search_limit gin_pending_list_limit lc_messages lc_numeric lc_time
@@ -58,7 +58,7 @@ vacuum_multixact_freeze_table_age xmlbinary
 
 
 def in_locale(new_database: NewDatabase, locale: str, script: str) -> Server:
-    """A database that shows money as they do there, filled in a session that begins so."""
+    """A database with a locale's money format, filled in a session that starts with these settings."""
     server = new_database(15)
     told(server, f"ALTER DATABASE {server.database} SET lc_monetary = '{locale}'")
     told(server, script)
@@ -66,14 +66,14 @@ def in_locale(new_database: NewDatabase, locale: str, script: str) -> Server:
 
 
 def amounts(server: Server, client: Client, locale: str) -> str:
-    """All the money, as it is shown in a locale."""
+    """Return all the money, as shown in a locale."""
     query = "SELECT id, v, list::text, p, o::text, d FROM pay ORDER BY id;"
     return psql(client, server, f"SET lc_monetary = '{locale}'; {query}")
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_every_setting_of_a_session_was_thought_of(major: int, server_of: Callable[[int], Server]) -> None:
-    """A new version's settings of sessions are sorted before it is supported."""
+    """Every session setting of a new version must be classified before we support it."""
     found = asked(
         server_of(major),
         "SELECT name FROM pg_settings WHERE context IN ('user', 'superuser')"
@@ -88,7 +88,7 @@ def test_money_comes_back_as_the_same_amounts(
     locale: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Wherever it is restored; and where it would be shown otherwise, a warning says so."""
+    """The amounts are the same wherever they are restored; a warning says if they'd be displayed differently."""
     source = in_locale(new_database, locale, _PAY)
     take_backup(storage, source, clients[15])
     assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
@@ -104,7 +104,7 @@ def test_money_comes_back_as_the_same_amounts(
 
 @contextmanager
 def older_backup(storage: ObjectStore, source: Server, client: Client) -> Iterator[None]:
-    """A backup as version 1.0 made it: money stands in it as the source shows it."""
+    """A backup as version 1.0 made it: money is written in the source's format."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "tasks.engine.dump.text_settings._IN_C",
@@ -119,7 +119,7 @@ def older_backup(storage: ObjectStore, source: Server, client: Client) -> Iterat
 def test_other_amounts_are_never_restored(
     foreign: bool, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Money that an older backup, or another tool's, holds as the source showed it is refused where it reads otherwise."""
+    """Money in the source's format, by an older version or another tool, is refused where it would read differently."""
     source = in_locale(new_database, "es_CO.utf8", _SMALL)
     with older_backup(storage, source, clients[15]):
         if foreign:
@@ -131,7 +131,7 @@ def test_other_amounts_are_never_restored(
         report = rehearsed(storage, Place("sandbox", client=clients[15]))
         assert report.verdict is Verdict.INCONCLUSIVE
         assert "lc_monetary" in report.cause
-        # On a server that shows money as the source did, it is read as it was written.
+        # A server with the source's money format reads it as written.
         told(source.on("postgres"), "ALTER ROLE CURRENT_USER SET lc_monetary = 'es_CO.utf8'")
         try:
             done = flow_run(restore, to=copy, backup="latest")
@@ -144,7 +144,7 @@ def test_other_amounts_are_never_restored(
 def test_money_that_cannot_be_read_is_no_fault_of_the_backup(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """An older backup from a place that writes amounts otherwise is INCONCLUSIVE, and the condition is named."""
+    """An older backup whose amounts don't parse here is INCONCLUSIVE, and the condition is named."""
     source = in_locale(new_database, "de_DE.utf8", _PAY)
     with older_backup(storage, source, clients[15]):
         report = rehearsed(storage, Place("sandbox", client=clients[15]))
@@ -155,7 +155,7 @@ def test_money_that_cannot_be_read_is_no_fault_of_the_backup(
 def test_a_comparison_may_be_left_out(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Who wants a restore that is not compared says so."""
+    """The comparison after a restore can be turned off."""
     source = in_locale(new_database, "es_CO.utf8", _SMALL)
     with older_backup(storage, source, clients[15]):
         copy = source.on(f"{source.database}_copy")
@@ -181,7 +181,7 @@ _OF_THE_READER = {
 def test_settings_of_the_one_who_restores_change_nothing(
     major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Nor do those of the source: what comes back is the same, and the drill says so."""
+    """Settings of the restoring role or of the source change nothing in the result, and the drill confirms it."""
     source, settings = (
         new_database(major, _ODD.replace("{xml}", "xml" if major == 15 else "text")),
         {k: v for k, v in _OF_THE_READER.items() if major == 15 or k != "lc_monetary"},
@@ -213,7 +213,7 @@ def test_settings_of_the_one_who_restores_change_nothing(
 def test_a_role_that_only_reads_by_default_can_restore(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Its default is for careless sessions; a restore is none."""
+    """A read-only default guards against careless sessions; a restore overrides it."""
     source = new_database(16, "CREATE TABLE t AS SELECT 1 AS a")
     take_backup(storage, source, clients[16])
     copy = new_database(16)
@@ -239,7 +239,7 @@ _OF_THE_SOURCE = {"timezone": "Europe/Berlin", "datestyle": "ISO, DMY", "interva
 
 
 def with_settings(new_database: NewDatabase, major: int, script: str, **settings: str) -> Server:
-    """A database whose sessions have some settings, and a script that is run under them."""
+    """A database with some session settings, and a script that runs under them."""
     source = new_database(major)
     with source.connect(own_names=True) as connection:
         for name, value in settings.items():
@@ -253,7 +253,7 @@ def with_settings(new_database: NewDatabase, major: int, script: str, **settings
 def test_values_are_computed_as_on_the_source(
     major: int, new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """What a check, generated column, index or materialized view makes of a row follows the settings of the source's sessions."""
+    """A row's checks, generated columns, indexes and materialized views are computed with the source's settings."""
     source = with_settings(new_database, major, _COMPUTED, **_OF_THE_SOURCE)
     take_backup(storage, source, clients[major])
     for place in (Place("sandbox", client=clients[major]), Place("database", server=source)):
@@ -279,7 +279,7 @@ CREATE FUNCTION f(m money DEFAULT '$ 3,50') RETURNS numeric LANGUAGE sql AS 'SEL
 def test_amounts_that_no_column_holds(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """A constant in a view, a check or a default is money as well."""
+    """A constant in a view, a check or a default can be money too."""
     source = with_settings(new_database, 15, _AMOUNTS_IN_CODE, lc_monetary="es_CO.utf8")
     take_backup(storage, source, clients[15])
     assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
@@ -298,7 +298,7 @@ _UNITS = "CREATE EXTENSION unit; CREATE TABLE u (v unit); INSERT INTO u VALUES (
 def test_settings_of_an_extension_print_the_copy_as_well(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Extensions have settings of their own, by which they print their values."""
+    """Extensions have their own settings that affect how they print values."""
     source = with_settings(new_database, 15, _UNITS, **{"unit.output_superscript": "on", "unit.byte_output_iec": "on"})
     take_backup(storage, source, clients[15])
     assert rehearsed(storage, Place("sandbox", client=clients[15])).verdict is Verdict.PROVEN
@@ -309,7 +309,7 @@ def test_settings_of_an_extension_print_the_copy_as_well(
 
 
 def test_settings_of_an_extension_in_the_servers_own_file(clients: Clients, storage: ObjectStore) -> None:
-    """What postgresql.conf says of an extension is carried as well."""
+    """Extension settings in postgresql.conf are carried over too."""
     with running_server(clients[15], port=free_ports(1)[0], settings={"unit.output_superscript": "on"}) as source:
         told(source, _UNITS)
         assert take_backup(storage, source, clients[15]).source_settings["unit.output_superscript"] == "on"
@@ -319,7 +319,7 @@ def test_settings_of_an_extension_in_the_servers_own_file(clients: Clients, stor
 def test_settings_of_an_extension_and_a_pooler(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """A drill whose server refuses a session's settings says so, and nothing about the backup."""
+    """A drill whose server refuses session settings says so, without a verdict on the backup."""
     source = with_settings(new_database, 15, _UNITS, **{"unit.output_superscript": "on"})
     take_backup(storage, source, clients[15])
     port = free_ports(1)[0]
@@ -332,7 +332,7 @@ def test_settings_of_an_extension_and_a_pooler(
 def test_an_abbreviation_of_a_time_zone(
     new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """IST is another zone where the source says so, for a generated column and a check."""
+    """IST means the source's time zone in a generated column and a check."""
     script = """
     CREATE FUNCTION moment(t text) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS 'SELECT t::timestamptz';
     CREATE TABLE g (t text CHECK (t::timestamptz < '2024-01-01 08:00+00'), at timestamptz GENERATED ALWAYS AS (moment(t)) STORED);
@@ -358,7 +358,7 @@ def test_an_abbreviation_of_a_time_zone(
 def test_a_check_that_asks_its_place(
     check: str, named: str, new_database: NewDatabase, clients: Clients, storage: ObjectStore
 ) -> None:
-    """The copy has another name, and not every setting of the source: that says nothing about the backup."""
+    """The copy has another name and not every setting of the source: that says nothing about the backup."""
     script = f"""
     CREATE FUNCTION region() RETURNS text LANGUAGE sql AS $$ SELECT coalesce(current_setting('platform.region', true), '') $$;
     CREATE TABLE c (t text, d text, CHECK ({check})); INSERT INTO c VALUES ('eu', current_database())"""
@@ -370,7 +370,7 @@ def test_a_check_that_asks_its_place(
 
 
 def test_another_check_is_the_backups_own(new_database: NewDatabase, clients: Clients, storage: ObjectStore) -> None:
-    """A setting that nothing asks for explains no row that breaks a check."""
+    """A setting that no check reads doesn't excuse a row that violates one."""
     script = """
     CREATE TABLE c (a int); INSERT INTO c VALUES (-1); ALTER TABLE c ADD CONSTRAINT positive CHECK (a > 0) NOT VALID;
     UPDATE pg_constraint SET convalidated = true WHERE conname = 'positive'"""

@@ -1,4 +1,4 @@
-"""A run that is told to stop ends within ten seconds and leaves nothing, whatever hangs meanwhile: whoever told it kills it then."""
+"""A run told to stop ends within ten seconds and leaves nothing, whatever hangs: after that it would be killed."""
 
 from __future__ import annotations
 
@@ -27,51 +27,51 @@ from tests.processes import children_of, ended
 
 PROMISED_S = 10
 MIB = 1 << 20
-# About 80 MB that no compressor makes small, so that a dump and a restore have a middle.
+# About 80 MB that no compressor shrinks, so that a dump and a restore can be interrupted midway.
 SCRIPT = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 600000) n; ALTER TABLE big ADD PRIMARY KEY (n)"""
 
 
 @pytest.fixture
 def big(new_database: NewDatabase) -> Server:
-    """A database whose dump does not fit the parts that are under way."""
+    """A database whose dump is larger than the parts in flight."""
     return new_database(16, SCRIPT)
 
 
 @pytest.fixture
 def stored(big: Server, storage: ObjectStore, clients: dict[int, Client]) -> Server:
-    """The database with a backup in the storage."""
+    """The big database, with a backup in the storage."""
     take_backup(storage, big, clients[16])
     return big
 
 
 @pytest.fixture
 def s3(storage_server: Storage) -> Iterator[Proxy]:
-    """The way to the storage."""
+    """The network path to the storage."""
     with proxy_to(urlsplit(storage_server.endpoint).port or 0) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def postgres(server_of: Callable[[int], Server]) -> Iterator[Proxy]:
-    """The way to the server."""
+    """The network path to the server."""
     with proxy_to(int(server_of(16).parameters()["port"])) as proxy:
         yield proxy
 
 
 def through(proxy: Proxy, server: Server) -> str:
-    """A database's URL by way of a proxy."""
+    """Return a database's URL through a proxy."""
     return conninfo_url({**server.parameters(), "port": str(proxy.port)})
 
 
 def at(proxy: Proxy) -> str:
-    """The storage's address by way of a proxy."""
+    """Return the storage's address through a proxy."""
     return f"http://127.0.0.1:{proxy.port}"
 
 
 def stopped(process: subprocess.Popen[bytes]) -> None:
-    """Tell a process to stop: it ends in time, does not say that all is well, and its children are gone."""
-    assert process.poll() is None, "it ended before it was told to"
+    """Tell a process to stop: it ends in time, doesn't report success, and its children are gone."""
+    assert process.poll() is None, "it exited before it was told to"
     children = children_of(process.pid)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PROMISED_S) != 0
@@ -83,7 +83,7 @@ def pending(storage: ObjectStore) -> list[tuple[str, str]]:
 
 
 def busy(server: Server) -> bool:
-    """Whether somebody works in a database."""
+    """Return whether any session is active in a database."""
     with server.on("postgres").connect() as connection:
         return bool(connection.query("SELECT 1 FROM pg_stat_activity WHERE datname = %s", server.database))
 
@@ -92,7 +92,7 @@ def busy(server: Server) -> bool:
 
 
 def test_a_backup_whose_storage_never_answered(s3: Proxy, big: Server, started_command: StartedCommand) -> None:
-    """The first request to the storage waits."""
+    """A run stops in time even when its first request to the storage hangs."""
     s3.stall()
     command = started_command("backup", DATABASE_URL=big.url.get_secret_value(), S3_ENDPOINT=at(s3))
     until(lambda: s3.visits > 0 or command.poll() is not None)
@@ -102,12 +102,12 @@ def test_a_backup_whose_storage_never_answered(s3: Proxy, big: Server, started_c
 def test_a_backup_whose_storage_hangs(
     s3: Proxy, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
-    """Parts are under way that nobody takes, and nobody hears the abort: no object, and the sweep finds the upload."""
+    """Parts and the abort request hang: no object is left, and the sweep finds the upload."""
     s3.stall_after_up = MIB
     url = big.url.get_secret_value()
     command = started_command("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
     until(lambda: s3.stalled or command.poll() is not None)
-    time.sleep(3)  # so that all parts that may be are under way, and the dump waits for them
+    time.sleep(3)  # so that all allowed parts are in flight, and the dump waits for them
     assert len(children_of(command.pid, "pg_dump")) == 1
     stopped(command)
     assert list(storage.list_objects()) == []
@@ -119,7 +119,7 @@ def test_a_backup_whose_storage_hangs(
 def test_a_backup_whose_database_hangs(
     postgres: Proxy, big: Server, storage: ObjectStore, started_command: StartedCommand
 ) -> None:
-    """No row comes any more: the upload is aborted."""
+    """When no more rows arrive, the upload is aborted."""
     postgres.stall_after_down = 25 * MIB
     command = started_command("backup", DATABASE_URL=through(postgres, big), COMPRESSION_LEVEL="1")
     until(lambda: (postgres.stalled and bool(pending(storage))) or command.poll() is not None)
@@ -128,7 +128,7 @@ def test_a_backup_whose_database_hangs(
 
 
 def test_a_run_of_a_runner(s3: Proxy, big: Server, storage: ObjectStore, children: Children) -> None:
-    """A run that a worker or the service started: the same, and one sentence in the log says what became of it."""
+    """A run started by a worker or the service stops too, and one sentence in the log says what became of it."""
     s3.stall_after_up = MIB
     url = big.url.get_secret_value()
     child = children.start("backup", DATABASE_URL=url, S3_ENDPOINT=at(s3), COMPRESSION_LEVEL="1")
@@ -163,7 +163,7 @@ def test_a_drill_in_a_sandbox(
 
 
 def test_a_drill_on_a_server(s3: Proxy, stored: Server, started_command: StartedCommand) -> None:
-    """The scratch database is dropped, though the storage hangs."""
+    """The scratch database is dropped, even though the storage hangs."""
     before = databases_of(stored)
     s3.stall_after_down = 10 * MIB
     url = stored.url.get_secret_value()
@@ -175,7 +175,7 @@ def test_a_drill_on_a_server(s3: Proxy, stored: Server, started_command: Started
 
 
 def test_a_drill_on_a_server_that_hangs(postgres: Proxy, stored: Server, started_command: StartedCommand) -> None:
-    """The scratch database cannot be dropped now: it keeps its mark, so that the next drill does it."""
+    """The scratch database can't be dropped now: it keeps its mark, so that the next drill drops it."""
     before = databases_of(stored)
     postgres.stall_after_up = 10 * MIB
     command = started_command("drill", VERIFY_TARGET="database", DATABASE_URL=through(postgres, stored))
@@ -195,7 +195,7 @@ def test_a_drill_on_a_server_that_hangs(postgres: Proxy, stored: Server, started
 def test_a_restore(
     hangs: bool, s3: Proxy, stored: Server, new_database: NewDatabase, started_command: StartedCommand
 ) -> None:
-    """The target is as it was, and nothing else is left on its server."""
+    """The target is unchanged, and nothing else is left on its server."""
     target = new_database(16)
     before = databases_of(stored)
     s3.stall_after_down = 10 * MIB

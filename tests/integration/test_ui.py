@@ -1,4 +1,4 @@
-"""The Prefect UI, in a real browser over real runs: who looks there sees what happened, and can ask for more."""
+"""The Prefect UI over real runs, in a real browser: it shows what happened, and offers the forms to do more."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def site(
     storage_server: Storage,
     clients: dict[int, Client],
 ) -> Iterator[Site]:
-    """A service, with its login, that has seen every kind of run."""
+    """A service, with its login, that has executed every kind of run."""
     server = server_of(16)
     with server.connect() as connection:
         connection.execute("CREATE DATABASE shop")
@@ -37,21 +37,21 @@ def site(
 
 @pytest.fixture(scope="module")
 def window(site: Site) -> Iterator[Browser]:
-    """One browser for all tests: starting one costs more than a page."""
+    """One browser for all tests: starting one takes longer than a page."""
     with opened(site) as browser:
         yield browser
 
 
 @pytest.fixture
 def browser(window: Browser) -> Iterator[Browser]:
-    """The browser; a test fails when a page complained, or showed a secret."""
+    """The browser; a test fails when a page logged an error or showed a secret."""
     window.complaints.clear()
     yield window
     assert not window.complaints, "\n".join(window.complaints)
 
 
 def run_page(site: Site, flow: str, state: str) -> str:
-    """The path of the newest run of a flow that ended in a state, and was nobody's part."""
+    """Return the path of a flow's newest top-level run that ended in a state."""
     flows = {flow["id"]: flow["name"] for flow in site.ask("flows")}
     for run in site.ask("flow_runs", sort="START_TIME_DESC"):
         if (flows[run["flow_id"]], run["state_name"], run["parent_task_run_id"]) == (flow, state, None):
@@ -60,7 +60,7 @@ def run_page(site: Site, flow: str, state: str) -> str:
 
 
 def form_page(site: Site, flow: str) -> str:
-    """The path of the form that runs a deployment."""
+    """Return the path of the form that runs a deployment."""
     entrypoint = f".{flow.replace('-', '_')}"
     return next(
         f"/deployments/deployment/{d['id']}/run"
@@ -70,13 +70,13 @@ def form_page(site: Site, flow: str) -> str:
 
 
 def artifact_page(site: Site, key: str, description: str) -> str:
-    """The path of the newest artifact with a key whose description says something."""
+    """Return the path of the newest artifact with a key whose description contains a text."""
     found = site.ask("artifacts", sort="CREATED_DESC", artifacts={"key": {"any_": [key]}})
     return next(f"/artifacts/artifact/{a['id']}" for a in found if description in str(a["description"]))
 
 
 def test_the_history_reads_at_a_glance(browser: Browser) -> None:
-    """Names say what ran of which plan and when; the verdicts of drills are their states."""
+    """Names say what ran, of which plan and when; drill verdicts are run states."""
     shown = browser.open("/runs", "PROVEN", "INCONCLUSIVE", "FAILED", "Completed", "Failed")
     for flow in ("backup", "prune", "restore", "restore-drill"):
         expect(browser.page.get_by_text(f"{flow}-default-20").first).to_be_attached()
@@ -93,7 +93,7 @@ def test_the_history_reads_at_a_glance(browser: Browser) -> None:
     ("prune", "Completed", ["Would remove 0 of"]),
 ])  # fmt: skip
 def test_an_end_explains_itself(browser: Browser, site: Site, flow: str, state: str, sentences: list[str]) -> None:
-    """A run's page says in a sentence what it made, or what went wrong and what to do; and nothing of Prefect's about exceptions."""
+    """A run's page says what it made, or what went wrong and what to do, without Prefect's wording about exceptions."""
     browser.open(run_page(site, flow, state), state)
     shown = browser.choose("Details", *sentences)
     assert "encountered an exception" not in shown
@@ -101,7 +101,7 @@ def test_an_end_explains_itself(browser: Browser, site: Site, flow: str, state: 
 
 
 def test_a_dump_shows_its_progress(browser: Browser, site: Site) -> None:
-    """How much was read and stored, how fast, and that it is done."""
+    """Progress shows how much was read and stored, how fast, and when it is done."""
     browser.open("/artifacts/key/dump-progress", "dump-progress", "of SQL read")
     found = site.ask("artifacts", artifacts={"type": {"any_": ["progress"]}})
     said = [(float(str(a["data"])), str(a["description"])) for a in found]
@@ -111,7 +111,7 @@ def test_a_dump_shows_its_progress(browser: Browser, site: Site) -> None:
 
 
 def test_the_list_of_artifacts(browser: Browser) -> None:
-    """Each kind of report is there once, with a line that sums up the newest."""
+    """Each kind of report appears once, with a one-line summary of the newest."""
     shown = browser.open("/artifacts", "backup-default", "catalog-default", "drill-default", "prune-default")
     assert "6 Artifacts" in shown
     assert "dump-progress" in shown
@@ -119,7 +119,7 @@ def test_the_list_of_artifacts(browser: Browser) -> None:
 
 
 def test_the_report_of_a_backup(browser: Browser, site: Site) -> None:
-    """What it holds, how it compares, how to restore it by hand, and no secret."""
+    """A backup's report shows its contents, a comparison, how to restore by hand, and no secret."""
     shown = browser.open(artifact_page(site, "backup-default", ""), "Restore it", "public.articles")
     for text in (
         "this backup",
@@ -136,7 +136,7 @@ def test_the_report_of_a_backup(browser: Browser, site: Site) -> None:
 
 
 def test_the_catalog(browser: Browser, site: Site) -> None:
-    """All backups with size, trend and verdict; another tool's is marked; the removed one is gone."""
+    """The catalog lists all backups with size, trend and verdict, marks foreign ones, and omits the removed one."""
     shown = browser.open(artifact_page(site, "catalog-default", ""), "Backups of default")
     for text in ("✅ PROVEN", "❌ FAILED", "not drilled", "foreign", "↗ +", "8 backups"):
         assert text in shown
@@ -148,26 +148,26 @@ def test_the_catalog(browser: Browser, site: Site) -> None:
     ("INCONCLUSIVE", ["it says nothing about the backup", "not restored"]),
 ])  # fmt: skip
 def test_the_report_of_a_drill(browser: Browser, site: Site, verdict: str, expected: list[str]) -> None:
-    """Verdict, coverage and timings before every check."""
+    """A drill's report shows verdict, coverage and timings before the individual checks."""
     shown = browser.open(artifact_page(site, "drill-default", verdict), "Every check")
     for text in (f"{verdict}: backup_", *expected):
         assert text in shown
 
 
 def test_the_table_of_a_prune(browser: Browser, site: Site) -> None:
-    """Every backup with its fate and the reason."""
+    """A prune's table lists every backup with the decision and the reason."""
     shown = browser.open(artifact_page(site, "prune-default", "Removed 1 of"), "30 days old, limit 7")
     assert "the newest backup" in shown
 
 
 def test_a_form_helps_and_warns(browser: Browser, site: Site) -> None:
-    """Every parameter has its help; what destroys says so."""
+    """Every parameter has a description; destructive ones say so."""
     shown = browser.open(form_page(site, "restore"), "Which backup", "Whose backup", "Where to", "DANGER: everything")
     assert "or latest for the newest" in shown
 
 
 def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
-    """A name that cannot be a backup's is refused before anything is scheduled."""
+    """An invalid backup name is refused before anything is scheduled."""
     browser.open(form_page(site, "restore-drill"), "Which backup")
     before = len(site.ask("flow_runs"))
     box = browser.page.locator("textarea").nth(1)
@@ -175,7 +175,7 @@ def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
     browser.page.get_by_role("button", name="Submit").click()
     expect(browser.page.get_by_text("does not match").first).to_be_visible()
     assert len(site.ask("flow_runs")) == before
-    browser.complaints.clear()  # of the refusal, which was asked for
+    browser.complaints.clear()  # the refusal was expected
     box.fill("latest")
     browser.page.get_by_role("button", name="Submit").click()
     browser.page.wait_for_url("**/deployments/deployment/*?tab=Runs")
@@ -184,14 +184,14 @@ def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
 
 
 def test_an_untouched_form_is_fine(browser: Browser, site: Site) -> None:
-    """Who presses the button without a word gets the plan's own choice."""
+    """Submitting the form unchanged uses the plan's own settings."""
     browser.open(form_page(site, "restore-drill"), "Which backup")
     browser.page.get_by_role("button", name="Submit").click()
     browser.page.wait_for_url("**/deployments/deployment/*?tab=Runs")
 
 
 def test_the_forms_of_blocks(browser: Browser) -> None:
-    """A plan, its storage and its server can be filled in by a person: every field says what it means."""
+    """Plans, storages and servers can be edited by hand: every field has a description."""
     shown = browser.open("/blocks/catalog/pg-roundtrip-plan/create", "Backup Plan", "Retention (days)")
     for text in (
         "The database to back up",

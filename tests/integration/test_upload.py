@@ -1,4 +1,4 @@
-"""The upload on a real S3 server: whole or not at all, in equal parts, and nothing of others is touched."""
+"""Uploads to a real S3 server are all or nothing, use equal parts, and touch nothing that isn't ours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PART = 5 * MIB
 
 
 def pending(storage: ObjectStore) -> list[str]:
-    """The keys of all uploads in the test's folder that are begun and not completed."""
+    """Return the keys of all incomplete uploads in the test's folder."""
     return [key for key, _ in storage.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(days=1))]
 
 
@@ -36,7 +36,7 @@ def keys(storage: ObjectStore) -> list[str]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """The size of every part that goes out, by its number."""
+    """Record the size of every part sent, by part number."""
     sizes: dict[int, int] = {}
     put_part = ObjectStore.put_part
 
@@ -51,8 +51,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
 def test_a_small_object_goes_in_one_request(
     storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What fits one part begins no multipart upload, so it cannot leave one behind."""
-    monkeypatch.setattr(ObjectStore, "begin_upload", lambda *_: pytest.fail("a multipart upload was begun"))
+    """An object that fits into one part starts no multipart upload, so it can't leave one behind."""
+    monkeypatch.setattr(ObjectStore, "begin_upload", lambda *_: pytest.fail("a multipart upload was started"))
     upload = Upload(storage, storage.key("small"), expected_bytes=10)
     upload.write(b"a few ")
     upload.write(b"bytes")
@@ -63,7 +63,7 @@ def test_a_small_object_goes_in_one_request(
 
 
 def test_an_object_without_bytes_is_stored(storage: ObjectStore) -> None:
-    """A stream that ends before its first byte is one empty object."""
+    """A stream that ends before its first byte becomes one empty object."""
     Upload(storage, storage.key("nothing"), expected_bytes=0).complete()
     found = storage.stat(storage.key("nothing"))
     assert found is not None
@@ -72,7 +72,7 @@ def test_an_object_without_bytes_is_stored(storage: ObjectStore) -> None:
 
 @pytest.mark.parametrize("extra", [0, 1, 3 * MIB + 17])
 def test_a_large_object_goes_in_equal_parts(storage: ObjectStore, sent: dict[int, int], extra: int) -> None:
-    """Every part but the last has the same size, and the object is what was written, however it was cut."""
+    """Every part but the last has the same size, and the object equals what was written, however it was chunked."""
     data = secrets.token_bytes(3 * PART + extra)
     upload = Upload(storage, storage.key("large"), expected_bytes=0, part_bytes=PART)
     for start in range(0, len(data), 700_001):
@@ -85,7 +85,7 @@ def test_a_large_object_goes_in_equal_parts(storage: ObjectStore, sent: dict[int
 
 
 def test_parts_go_in_parallel(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several parts are under way at the same time, and no more than two, so memory stays bounded."""
+    """Several parts are uploaded in parallel, but no more than two, so memory stays bounded."""
     together, under_way, most, lock = threading.Barrier(2), 0, 0, threading.Lock()
     put_part = ObjectStore.put_part
 
@@ -94,7 +94,7 @@ def test_parts_go_in_parallel(storage: ObjectStore, monkeypatch: pytest.MonkeyPa
         with lock:
             under_way, most = under_way + 1, max(most, under_way + 1)
         if number <= 2:
-            together.wait(60)  # breaks, and fails the upload, unless two come together
+            together.wait(60)  # breaks, and fails the upload, unless two parts arrive together
         try:
             return put_part(self, key, upload_id, number, body)
         finally:
@@ -115,7 +115,7 @@ def test_parts_go_in_parallel(storage: ObjectStore, monkeypatch: pytest.MonkeyPa
 def test_a_part_that_waits_on_disk_arrives(
     storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, digests: bool
 ) -> None:
-    """Parts too large for memory go by way of a file, and arrive as they were, also when they were read for a digest before."""
+    """Parts too large for memory are buffered in a file and arrive unchanged, even when read for a digest first."""
     monkeypatch.setattr(storage, "provider", Provider("any", content_md5=digests))
     data = secrets.token_bytes(18 * MIB + 5)
     upload = Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
@@ -127,7 +127,7 @@ def test_a_part_that_waits_on_disk_arrives(
 def test_a_folder_for_parts_that_is_not_there(
     storage: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is one of our errors, with what to do; an OSError would be nobody's."""
+    """A missing folder for parts raises one of our errors with a hint, not a bare OSError."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(PgRoundtripError, match=r"A temporary file could not be written \[No such file") as raised:
         Upload(storage, storage.key("disk"), expected_bytes=0, part_bytes=17 * MIB)
@@ -137,7 +137,7 @@ def test_a_folder_for_parts_that_is_not_there(
 def test_more_than_was_expected_still_fits(
     storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dump that outgrows its estimate is stored: late parts grow, so that the provider's limit is not met."""
+    """A dump that outgrows its estimate is stored: later parts grow to stay within the provider's limit."""
     few = Provider("a provider of few parts", max_parts=4, min_part_bytes=PART)
     monkeypatch.setattr(storage, "provider", few)
     upload = Upload(storage, storage.key("grown"), expected_bytes=MIB, part_bytes=PART)
@@ -152,7 +152,7 @@ def test_more_than_was_expected_still_fits(
 def test_parts_that_must_be_equal_do_not_grow(
     storage: ObjectStore, sent: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a late part of another size would be refused, running out of parts is an error that leaves nothing."""
+    """Where a later part of another size would be refused, running out of parts is an error that leaves nothing."""
     equal = Provider("a provider of equal parts", max_parts=4, equal_parts=True)
     monkeypatch.setattr(storage, "provider", equal)
     upload = Upload(storage, storage.key("equal"), expected_bytes=MIB, part_bytes=PART)
@@ -164,7 +164,7 @@ def test_parts_that_must_be_equal_do_not_grow(
 
 
 def test_more_than_the_provider_can_hold_is_an_error(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that no number of parts can hold ends in an error that says so, and leaves nothing."""
+    """A stream too large for any number of parts ends in an error that says so, and leaves nothing."""
     monkeypatch.setattr(storage, "provider", Provider("tiny", max_parts=2, max_part_bytes=PART))
     upload = Upload(storage, storage.key("too much"), expected_bytes=0, part_bytes=PART)
     with pytest.raises(StorageError, match="more than 2 parts"):
@@ -174,7 +174,7 @@ def test_more_than_the_provider_can_hold_is_an_error(storage: ObjectStore, monke
 
 
 def test_abort_leaves_nothing(storage: ObjectStore) -> None:
-    """An upload given up in the middle leaves no object and no multipart upload; a second abort is harmless."""
+    """An upload aborted midway leaves no object and no multipart upload; a second abort is harmless."""
     upload = Upload(storage, storage.key("given up"), expected_bytes=0, part_bytes=PART)
     upload.write(secrets.token_bytes(2 * PART + 100))
     upload.abort()
@@ -183,7 +183,7 @@ def test_abort_leaves_nothing(storage: ObjectStore) -> None:
 
 
 def test_a_failing_part_surfaces(storage: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error of one part reaches the writer or the end, and the abort after it leaves nothing."""
+    """An error of one part is raised by the next write or the completion, and the abort after it leaves nothing."""
     put_part = ObjectStore.put_part
 
     def failing(self: ObjectStore, key: str, upload_id: str, number: int, body: Any) -> str:
@@ -209,7 +209,7 @@ def test_a_failing_part_surfaces(storage: ObjectStore, monkeypatch: pytest.Monke
 def test_stale_uploads_of_ours_are_swept(
     storage: ObjectStore, storage_server: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed run left is aborted after a day; a fresh one, one of another name and another folder's are not."""
+    """What a killed run left is aborted after a day; recent uploads, other names and other folders are left alone."""
     other = storage_server.store(f"{storage.folder}-other")
     ours, foreign = storage.key("backup_20260101_000000.sql.gz"), storage.key("video.mp4")
     neighbour = other.key("backup_20260101_000000.sql.gz")
@@ -228,4 +228,4 @@ def test_stale_uploads_of_ours_are_swept(
     assert pending(other) == [neighbour]
     for key in (foreign, deeper, neighbour):
         storage.abort_upload(key, begun[key])
-    storage.abort_upload(ours, begun[ours])  # gone already, which is no fault
+    storage.abort_upload(ours, begun[ours])  # already gone, which is not an error

@@ -1,4 +1,4 @@
-"""A Prefect worker runs the deployments on schedule and on demand, many plans at once, and makes up for what was missed."""
+"""A Prefect worker runs deployments on schedule and on demand, many plans at once, and catches up on missed runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def api(server_of: Callable[[int], Server], tmp_path_factory: pytest.TempPathFac
     host, password = quote(p["host"], safe=""), quote(p["password"], safe="")
     settings = {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{p['user']}:{password}@{host}:{p['port']}/prefect",
-        # Half a minute is what a run waits that found its deployment busy.
+        # A run that finds its deployment busy waits half a minute.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
     }
     with (
@@ -70,7 +70,7 @@ def api(server_of: Callable[[int], Server], tmp_path_factory: pytest.TempPathFac
 
 
 class Workplace:
-    """A work pool, its workers, and commands that are given by hand beside them."""
+    """A work pool, its workers, and commands run by hand next to them."""
 
     def __init__(self, pool: str, environ: dict[str, str], folder: Path) -> None:
         self.pool, self.environ, self.folder = pool, environ, folder
@@ -113,7 +113,7 @@ def workplace(
 
 
 def ask(question: Callable[[PrefectClient], Coroutine[Any, Any, Any]]) -> Any:
-    """Ask the Prefect server something."""
+    """Query the Prefect server."""
 
     async def go() -> Any:
         async with get_client() as client:
@@ -133,16 +133,16 @@ def states(runs: list[FlowRun]) -> list[str]:
 
 
 def eventually(what: Callable[[], Any], timeout_s: float = 120) -> Any:
-    """Wait until something is so; fails when it never is."""
+    """Wait until something is true; fail when it never is."""
     deadline = time.monotonic() + timeout_s
     while not (seen := what()):
-        assert time.monotonic() < deadline, "it never came to pass"
+        assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.5)
     return seen
 
 
 def dumps_held(server: Server) -> int:
-    """How many dumps wait for a table, in any database of a server."""
+    """Count the dumps waiting for a table, in any database of a server."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE%'"
     with server.connect() as connection:
         ((count,),) = connection.query(waiting)
@@ -151,7 +151,7 @@ def dumps_held(server: Server) -> int:
 
 @contextmanager
 def locked(*servers: Server) -> Iterator[None]:
-    """Hold every dump of these databases where it begins."""
+    """Block every dump of these databases at its start."""
     with ExitStack() as stack:
         for server in servers:
             connection = stack.enter_context(server.connect(own_names=True))
@@ -164,7 +164,7 @@ def locked(*servers: Server) -> Iterator[None]:
 def test_twenty_plans_on_two_workers(
     quick_saves: None, workplace: Workplace, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage
 ) -> None:
-    """Every plan's database is backed up to its own folder, and never more dumps run at once than the limit allows."""
+    """Every plan's database is backed up to its own folder, and no more dumps run at once than the limit allows."""
     template = new_database(16, TABLE)
     ask(lambda client: client.create_global_concurrency_limit(
         GlobalConcurrencyLimitCreate(name=f"tag:{DUMP_TAG}", limit=DUMPS_AT_ONCE)))  # fmt: skip
@@ -184,7 +184,7 @@ def test_twenty_plans_on_two_workers(
         return deployments
 
     deployments = asyncio.run(go())
-    # These are held where they begin, so that a dump too many would be seen.
+    # Blocked at their start, so that one dump too many would be seen.
     with locked(*(plan.source for plan in plans.values())):
         for _ in range(2):
             workplace.start_worker("--limit", str(RUNS_OF_A_WORKER))
@@ -225,7 +225,7 @@ def test_only_the_newest_missed_slot_runs(
 
     deployment = asyncio.run(deploy(2))
     eventually(lambda: len(due(runs_of(deployment))) >= 4)
-    asyncio.run(deploy(86400))  # what is due by now stays, what would have come does not
+    asyncio.run(deploy(86400))  # keeps the slots due by now, removes the later ones
     missed = due(runs_of(deployment))
     workplace.start_worker()
     eventually(lambda: all(run.state and run.state.is_final() for run in due(runs_of(deployment))), timeout_s=300)
@@ -239,7 +239,7 @@ def test_only_the_newest_missed_slot_runs(
 
 
 def due(runs: list[FlowRun]) -> list[FlowRun]:
-    """The runs of a schedule whose time has come."""
+    """Return the runs of a schedule that are due."""
     return [
         run for run in runs if run.auto_scheduled and run.expected_start_time and run.expected_start_time <= utc_now()
     ]
@@ -248,7 +248,7 @@ def due(runs: list[FlowRun]) -> list[FlowRun]:
 def test_a_worker_runs_the_deployments_of_prefect_yaml(
     workplace: Workplace, new_database: NewDatabase, storage: ObjectStore, tmp_path: Path
 ) -> None:
-    """`prefect deploy --all`, with a schedule and a pool as users write them: a backup comes by itself, a prune on demand."""
+    """After `prefect deploy --all` with a schedule and a pool, backups run on schedule and prunes on demand."""
     workplace.environ["DATABASE_URL"] = new_database(16, TABLE).url.get_secret_value()
     written = (ROOT / "prefect.yaml").read_text()
     for there, instead in (
@@ -272,9 +272,9 @@ def test_a_worker_runs_the_deployments_of_prefect_yaml(
 def test_a_worker_that_is_told_to_stop_leaves_nothing(
     workplace: Workplace, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore
 ) -> None:
-    """In the middle of a dump it leaves no process and no upload; the next worker goes on when the run is said to have crashed.
+    """Stopped in mid-dump it leaves no process or upload; the next worker continues once the run is marked Crashed.
 
-    Prefect's worker ends what it runs without a word to the server, which takes it for running.
+    Prefect's worker ends its runs without telling the server, which believes they are still running.
     """
     server = new_database(16, TABLE)
     save_plan("stopped", block := block_of(storage_server, storage.folder, server))

@@ -1,4 +1,4 @@
-"""Plans are saved as blocks that a worker finds by name and that a person can edit, and they keep their secrets."""
+"""Plans are saved as blocks that a worker finds by name and a person can edit, and they keep their secrets."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def server(database: str, password: str = PASSWORD) -> PostgresServer:
 
 
 def values(block: object) -> object:
-    """Everything that a block says, its secrets too, without where it is saved."""
+    """Return everything in a block, including secrets, except where it is saved."""
     if not isinstance(block, Block):
         return block
     return {field: values(getattr(block, field)) for field in type(block).model_fields}
 
 
 def documents(*, include_secrets: bool = False) -> dict[str, BlockDocument]:
-    """Every saved block by its address, `type/name`."""
+    """Return every saved block by its address, `type/name`."""
 
     async def read() -> list[BlockDocument]:
         async with get_client() as client:
@@ -66,7 +66,7 @@ def documents(*, include_secrets: bool = False) -> dict[str, BlockDocument]:
 
 
 def test_a_plan_comes_back_as_it_was_saved(kept: BackupStorage) -> None:
-    """Whoever loads a plan by its name has its database, its storage with the keys, and every policy."""
+    """A plan loaded by name has its database, its storage with the keys, and every policy."""
     plan = BackupPlan(server=server("a"), verify_server=server("b", OTHER), storage=kept, retention_days=30, interval_s=600,
                 schedule="0 3 * * *", timezone="Europe/Berlin", verify_target="database")  # fmt: skip
     plan.storage.provider_key = "seaweedfs"
@@ -77,7 +77,7 @@ def test_a_plan_comes_back_as_it_was_saved(kept: BackupStorage) -> None:
 
 
 def test_each_part_of_a_plan_is_a_block_of_its_own(kept: BackupStorage, storage_server: Storage) -> None:
-    """So that a password or a key that changes is entered in one form, and shown in none."""
+    """A changed password or key is entered in one form, and shown in none."""
     save_plan("in-parts", BackupPlan(server=server("a"), verify_server=server("b", OTHER), storage=kept))
     shown = documents()
     parts = {address for address in shown if address.endswith("-in-parts")}
@@ -92,7 +92,7 @@ def test_each_part_of_a_plan_is_a_block_of_its_own(kept: BackupStorage, storage_
 
 
 def test_a_new_password_is_entered_once(kept: BackupStorage) -> None:
-    """Who edits the server's block has edited the plan."""
+    """Editing the server's block edits the plan."""
     save_plan("new-password", BackupPlan(server=server("a"), storage=kept))
     server("a", OTHER).save("plan-new-password", overwrite=True)
     again = BackupPlan.load("new-password")
@@ -101,7 +101,7 @@ def test_a_new_password_is_entered_once(kept: BackupStorage) -> None:
 
 
 def test_saving_again_replaces_everything(kept: BackupStorage) -> None:
-    """A plan that is saved over another keeps nothing of it; the same plan can have two names."""
+    """Saving a plan over another keeps nothing of the old one; the same plan can have two names."""
     first = BackupPlan(server=server("a"), verify_server=server("b"), storage=kept, schedule="0 3 * * *")
     second = BackupPlan(server=server("c"), storage=kept)
     save_plan("one", first)
@@ -117,14 +117,14 @@ def test_saving_again_replaces_everything(kept: BackupStorage) -> None:
 
 
 def said(act: Callable[[], object]) -> str:
-    """The error of the configuration that something ends with."""
+    """Return the configuration error that something raises."""
     with pytest.raises(ConfigurationError) as caught:
         act()
     return str(caught.value)
 
 
 def test_what_a_form_broke_is_said_in_words(kept: BackupStorage, command_line: Callable[..., Ended]) -> None:
-    """A form takes more than the code does: the field is named, no value is shown, and other plans are listed all the same."""
+    """Forms accept more than the code does: the field is named, no value is shown, and other plans are still listed."""
     save_plan("broken", BackupPlan(server=server("a"), storage=kept))
     plan = documents()["pg-roundtrip-plan/broken"]
 
@@ -147,7 +147,7 @@ def test_what_a_form_broke_is_said_in_words(kept: BackupStorage, command_line: C
 
 
 def test_a_plan_whose_storage_was_deleted_is_said_in_words(kept: BackupStorage) -> None:
-    """Blocks are deleted one at a time in the UI: what is missing is named."""
+    """The UI deletes blocks one at a time: the missing one is named."""
     save_plan("halved", BackupPlan(server=server("a"), storage=kept))
     BackupStorage.delete("plan-halved")
     assert said(lambda: resolve_plan("halved", frozenset())) == "Invalid Backup Plan block halved [storage]"
@@ -156,7 +156,7 @@ def test_a_plan_whose_storage_was_deleted_is_said_in_words(kept: BackupStorage) 
 
 
 def test_a_url_that_cannot_be_read_is_said_in_words(kept: BackupStorage) -> None:
-    """Whoever typed it is told what is wrong with it, and the password in it is not repeated."""
+    """The error says what is wrong with the URL, without repeating the password in it."""
     url = f"mysql://someone:{PASSWORD}@db.example.com/a"
     save_plan("no-url", BackupPlan(server=PostgresServer(url=SecretStr(url)), storage=kept))
     why = "[it does not begin with postgresql://]"
@@ -168,14 +168,14 @@ def test_a_url_that_cannot_be_read_is_said_in_words(kept: BackupStorage) -> None
 
 
 def errors(ended: Ended) -> list[str]:
-    """The errors that a command printed, without their hints."""
+    """Return the errors that a command printed, without their hints."""
     return re.findall(r"^\S+ ERROR: (?!HINT)(.*) \(PGR-[A-Z-]+\)$", ended.err, re.MULTILINE)
 
 
 def test_a_plan_is_added_once(
     command_line: Callable[..., Ended], new_database: NewDatabase, storage_server: Storage
 ) -> None:
-    """From the variables of the plan `default`; what has the name already stays, unless it is to be replaced."""
+    """`plan add` saves the variables of the plan `default`; an existing name is kept unless told to replace it."""
     database = new_database(16)
     first = command_line("plan", "add", "added", server=database, BACKUP_INTERVAL="600")
     assert (first.status, first.err) == (0, "")
@@ -197,7 +197,7 @@ def test_a_plan_is_added_once(
 
 
 def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Callable[..., Ended]) -> None:
-    """Its name, the pool, and each variable that is missing or malformed: one round of mending is enough."""
+    """A bad name, a bad pool and all missing or malformed variables are reported together, for one round of fixes."""
     ended = command_line("plan", "add", "Shop_1", "--pool", "nowhere", S3_BUCKET="", BACKUP_INTERVAL="often")
     assert ended.status == 2
     assert errors(ended) == [
@@ -210,7 +210,7 @@ def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Calla
 
 
 def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_database: NewDatabase) -> None:
-    """With a work pool, its four deployments are made for the workers of that pool, with its own schedules."""
+    """With a work pool, a plan gets four deployments for the workers of that pool, with its own schedules."""
 
     async def make_pool() -> None:
         async with get_client() as client:
@@ -230,7 +230,7 @@ def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_data
 
 
 def test_a_server_that_is_not_there_is_named(command_line: Callable[..., Ended]) -> None:
-    """Nobody is shown a traceback for an address that is wrong."""
+    """A wrong address gives a sentence, not a traceback."""
     for command in (["plan", "list"], ["list", "--plan", "shop"], ["prune"]):
         ended = command_line(*command, PREFECT_API_URL="http://127.0.0.1:1/api")
         assert ended.status == 1
@@ -246,7 +246,7 @@ def test_an_address_of_something_else_is_named(command_line: Callable[..., Ended
 
 
 def test_the_form_of_a_plan_explains_itself() -> None:
-    """Whoever makes a plan in the Prefect UI finds help beside every field."""
+    """Every field of a plan in the Prefect UI has a description."""
     for block in (BackupPlan, PostgresServer, BackupStorage):
         fields = block.model_json_schema()["properties"]
         assert [name for name, field in fields.items() if not field.get("description")] == []

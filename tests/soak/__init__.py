@@ -1,1 +1,1 @@
-"""Live as long as a service does, in a few minutes."""
+"""Live through a service's lifetime in a few minutes."""

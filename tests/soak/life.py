@@ -1,4 +1,4 @@
-"""Live long: take backups and drill them in one process, and write down, round by round, what the process holds."""
+"""Take backups and drill them in one process, and record round by round what resources the process holds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from flows.restore_drill import restore_drill
 from tasks.engine.repository.names import name_at
 from tests.integration.objects import copied
 
-BACKUPS_A_ROUND = 5  # and one drill
-_SANDBOX_EVERY = 10  # the other drills are on the database's own server
+BACKUPS_A_ROUND = 5  # plus one drill
+_SANDBOX_EVERY = 10  # the other drills use the database's own server
 _EXPIRED_EVERY = 5
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a round of backups with a drill gave, how long they took, and what the process held after it."""
+    """The results of a round of backups with a drill, their durations, and what the process held afterwards."""
 
     backups: list[str]
     verdict: str
@@ -43,14 +43,14 @@ class Round:
 
 
 def live(rounds: int, record: Path) -> None:
-    """Run the flows again and again, as one process that is never restarted."""
+    """Run the flows again and again in one process that is never restarted."""
     before: Counter[str] = Counter()
     with record.open("w", buffering=1) as lines:
         for number in range(rounds):
             lines.write(json.dumps(asdict(_round(number))) + "\n")
             if number == rounds // 3:
                 before = _kinds()
-        # Read when the test fails: of what there are more objects than after a third of the life.
+        # For the failure message: the kinds of objects that became more numerous since a third of the way through.
         lines.write(json.dumps({"grown": (_kinds() - before).most_common(20)}) + "\n")
 
 
@@ -75,7 +75,7 @@ def _round(number: int) -> Round:
 
 
 def _add_expired(number: int) -> None:
-    """Put a backup beside the others that the retention policy is to remove."""
+    """Add a backup that the retention policy must remove."""
     storage = resolve_plan("default", frozenset({"storage"})).storage
     newest = max(found.key for found in storage.list_objects() if found.key.endswith(".sql.gz"))
     copied(

@@ -1,4 +1,4 @@
-"""A process that backs up and drills for weeks stays as it was on its first day, and so does what it leaves behind."""
+"""A process that backs up and drills for weeks doesn't grow, and neither does what it leaves behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KIB = 1 << 10
 
 @pytest.fixture(scope="module")
 def life() -> Callable[..., list[dict[str, Any]]]:
-    """A function that lives a life in a process of its own, and returns what that wrote down."""
+    """A function that runs a life in its own process, and returns its record."""
 
     def lived(rounds: int, environ: dict[str, str], folder: Path) -> list[dict[str, Any]]:
         record, log = folder / "life.jsonl", folder / "life.log"
@@ -47,7 +47,7 @@ def life() -> Callable[..., list[dict[str, Any]]]:
 
 
 def growth(values: list[int]) -> float:
-    """By how much a value grows with each flow run, by the line that fits all of them best."""
+    """Return a value's growth per flow run, as the slope of the best-fitting line."""
     runs = BACKUPS_A_ROUND + 1
     return linear_regression([n * runs for n in range(len(values))], values).slope
 
@@ -63,7 +63,7 @@ def test_five_hundred_backups_and_a_hundred_drills(
     tmp_path: Path,
     home: Path,
 ) -> None:
-    """In one process: memory, files and threads stay flat, and the bucket and the server hold what they should."""
+    """In one process, memory, files and threads stay flat, and the bucket and the server hold what they should."""
     server = new_database(16, LIBRARY + LARGE_OBJECTS)
     there = databases_of(server)
     environ = command_environment(storage_server, storage, prefect_api, tmp_path)
@@ -83,7 +83,7 @@ def test_five_hundred_backups_and_a_hundred_drills(
 
 
 def assert_the_catalog_is_right(names: list[str], storage: ObjectStore) -> None:
-    """Every backup that was taken is there with its own manifest, and what had expired is gone."""
+    """Every backup that was made is listed with its own manifest, and the expired ones are gone."""
     assert len(names) == len(set(names)) == BACKUPS
     backups = Repository(storage).backups()
     assert [b.name for b in backups] == names
@@ -96,6 +96,6 @@ def assert_the_catalog_is_right(names: list[str], storage: ObjectStore) -> None:
 
 
 def assert_nothing_is_left(server: Server, storage: ObjectStore, there: set[str]) -> None:
-    """No scratch database, and no upload that was begun and not ended."""
+    """No scratch database and no incomplete upload is left."""
     assert databases_of(server) == there
     assert list(storage.list_uploads(timedelta(0), utc_now())) == []

@@ -29,17 +29,17 @@ TAIL = COMPLETE + b"\n--\n\n\\unrestrict aBcDeF0123\n\n"
 
 
 def copy(name: str, rows: Iterable[bytes], columns: str = "(a, b)") -> bytes:
-    """The COPY statement, rows and end of one table, as pg_dump writes them."""
+    """Return the COPY statement, rows and terminator of one table, as pg_dump writes them."""
     return b"COPY %s %s FROM stdin;\n" % (name.encode(), columns.encode()) + b"".join(rows) + b"\\.\n\n\n"
 
 
 def dump(*parts: bytes) -> bytes:
-    """A whole dump."""
+    """Return a whole dump."""
     return HEAD + b"".join(parts) + TAIL
 
 
 def cut(data: bytes, places: Sequence[int]) -> Iterator[bytes]:
-    """The data in pieces that end at these places."""
+    """Return the data in chunks that end at these positions."""
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     return (data[a:b] for a, b in pairwise(edges))
 
@@ -47,7 +47,7 @@ def cut(data: bytes, places: Sequence[int]) -> Iterator[bytes]:
 def scan(
     data: bytes, places: Sequence[int] = (), columns: dict[str, tuple[str, ...]] | None = None, *, keep: bool = False
 ) -> DumpSummary:
-    """What the scanner says of a dump that comes in pieces."""
+    """Return the scanner's summary of a dump that arrives in chunks."""
     scanner = DumpScanner(columns, keep_schema=keep)
     for piece in cut(data, places):
         scanner.feed(piece)
@@ -96,6 +96,6 @@ TOKENS = st.one_of(
 
 @st.composite
 def statements(draw: st.DrawFn) -> bytes:
-    """One statement that a lexer must not cut short: every trap is inside of something."""
+    """A statement that a lexer must not cut short: it hides every kind of trap."""
     verb = draw(st.sampled_from([b"SELECT ", b"ALTER TABLE t ", b"INSERT INTO t VALUES ", b"COMMENT ON TABLE t IS "]))
     return verb + b"".join(draw(st.lists(TOKENS, max_size=6))) + b";"

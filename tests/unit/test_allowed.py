@@ -1,4 +1,4 @@
-"""A dump holds the statements that pg_dump writes, and no other is restored."""
+"""A restore accepts the statements that pg_dump writes, and no others."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ NOT_OF_PG_DUMP = [
 
 @pytest.mark.parametrize("statement", OF_PG_DUMP)
 def test_what_pg_dump_writes_is_let_through(statement: str) -> None:
-    """A good backup that cannot be restored would be as bad as a hostile one that can."""
+    """A good backup that can't be restored would be as bad as a hostile one that can."""
     assert refused(statement.encode()) == ""
 
 
 @pytest.mark.parametrize("statement", NOT_OF_PG_DUMP)
 def test_everything_else_is_refused(statement: str) -> None:
-    """Whatever comments, quotes and capitals it has."""
+    """Statements are refused whatever comments, quotes and capitals they contain."""
     assert refused(statement.encode()) != ""
 
 
@@ -118,7 +118,7 @@ HIDDEN = {
 @pytest.mark.parametrize("dump", HIDDEN.values(), ids=HIDDEN.keys())
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
 def test_nothing_hides_from_the_scanner_that_psql_would_see(dump: str, step: int) -> None:
-    """However the stream is cut, what psql takes for a statement is looked at, or the dump is refused for its doubt."""
+    """In any chunks, the scanner checks every statement psql would see, or refuses the dump as doubtful."""
     scanner, data = DumpScanner(), dump.encode()
     for at in range(0, len(data), step):
         scanner.feed(data[at : at + step])
@@ -138,7 +138,7 @@ PLAIN = {
 @pytest.mark.parametrize("dump", PLAIN.values(), ids=PLAIN.keys())
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
 def test_strings_and_rows_are_no_statements(dump: str, step: int) -> None:
-    """What stands in quotes or rows is what it is."""
+    """The contents of strings and rows are not treated as statements."""
     scanner, data = DumpScanner(), dump.encode()
     for at in range(0, len(data), step):
         scanner.feed(data[at : at + step])
@@ -147,13 +147,13 @@ def test_strings_and_rows_are_no_statements(dump: str, step: int) -> None:
 
 
 def feed(scanner: DumpScanner, pieces: Iterable[bytes]) -> None:
-    """Scan one piece after the other."""
+    """Scan one chunk after the other."""
     for piece in pieces:
         scanner.feed(piece)
 
 
 def test_a_statement_without_an_end_is_given_up() -> None:
-    """Whatever the object holds, little of it is kept at a time."""
+    """The scanner gives up early on an unterminated statement, so that memory stays bounded."""
     scanner = DumpScanner()
     scanner.feed(b"SELECT '")
     with pytest.raises(BackupDamaged, match="a statement is longer than 64 MiB"):
@@ -164,7 +164,7 @@ def test_a_statement_without_an_end_is_given_up() -> None:
                                    "SELECT pg_catalog.setval('s{n}', 1, true);\n",
                                    "ALTER EVENT TRIGGER e{n} ENABLE ALWAYS;\n"])  # fmt: skip
 def test_names_are_not_collected_without_a_bound(flood: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dump that names more than any database has is given up before memory is."""
+    """A dump that names more than any real database is refused before memory runs out."""
     monkeypatch.setattr("tasks.engine.dump.scanner._COLLECTED_BYTES", 1 << 16)
     scanner = DumpScanner()
     with pytest.raises(BackupDamaged, match="it names more tables, sequences and roles"):
@@ -172,7 +172,7 @@ def test_names_are_not_collected_without_a_bound(flood: str, monkeypatch: pytest
 
 
 def test_restrictions_are_not_collected_without_a_bound() -> None:
-    """A dump restricts psql once."""
+    """A dump restricts psql only once, so more than that is refused."""
     scanner = DumpScanner()
     for _ in range(100):
         scanner.feed(b"\\restrict abc\n")
@@ -180,7 +180,7 @@ def test_restrictions_are_not_collected_without_a_bound() -> None:
 
 
 def test_a_body_that_psql_misreads_is_named() -> None:
-    """What nobody can restore is said with its name, and why."""
+    """A function body that can't be restored is reported with its name and the reason."""
     scanner = DumpScanner()
     body = "BEGIN ATOMIC SELECT begin FROM public.span; END;"
     scanner.feed(
@@ -192,7 +192,7 @@ def test_a_body_that_psql_misreads_is_named() -> None:
 
 
 def restored(*statements: str, encoding: str = "utf-8") -> str:
-    """Why a dump of these statements is refused."""
+    """Return why a dump of these statements is refused."""
     scanner = DumpScanner()
     scanner.feed("".join(f"{s}\n" for s in statements).encode(encoding, "surrogateescape"))
     return scanner.finish().refused
@@ -225,7 +225,7 @@ ROWS = "COPY {} (a) FROM stdin;\n1\n\\."
     ("SET search_path = a, b;", "CREATE VIEW orders AS SELECT 1;", ROWS.format("orders")), ("SET search_path = a;", "CREATE VIEW orders AS SELECT 1;", "SET search_path = b;", ROWS.format("a.orders")),
 ], ids=range(25))  # fmt: skip
 def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
-    """Through a view, a rule or a foreign table they would reach the server's tables, or another database."""
+    """Rows go only to tables: a view, a rule or a foreign table could pass them to catalogs or another database."""
     assert restored(*statements) != ""
 
 
@@ -242,7 +242,7 @@ def test_rows_go_to_tables_alone(statements: tuple[str, ...]) -> None:
     ("CREATE TABLE public.p (a int) PARTITION BY LIST (a);", "CREATE FOREIGN TABLE public.c PARTITION OF public.p DEFAULT SERVER s;", "CREATE TABLE public.h (a int) PARTITION BY HASH (a);", ROWS.format("public.h")),
 ], ids=range(11))  # fmt: skip
 def test_rows_of_good_dumps(statements: tuple[str, ...]) -> None:
-    """What pg_dump writes is let through, also beside views and foreign tables."""
+    """pg_dump's own output is accepted, even next to views and foreign tables."""
     assert restored(*statements) == ""
 
 

@@ -1,4 +1,4 @@
-"""Every run imports our blocks: they bring no more along than they need."""
+"""Every run imports our blocks, so they import no more than they need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def test_no_worker_of_another_kind_is_imported() -> None:
-    """A web framework and a second AWS client would cost every run 13 MB and a second; who wants the workers has them."""
+    """A web framework and a second AWS client would cost every run 13 MB and a second; only worker users need them."""
     script = """if True:
         import sys
         import blocks.storage
-        assert "aiohttp" not in sys.modules and "aiobotocore" not in sys.modules, "imported for nothing"
+        assert "aiohttp" not in sys.modules and "aiobotocore" not in sys.modules, "imported needlessly"
         from prefect_aws.workers import ECSWorker
         assert ECSWorker.type == "ecs"
     """

@@ -1,4 +1,4 @@
-"""`.ci/bootstrap.py` needs Python and a package index, and installs nothing but what the lock has."""
+"""`.ci/bootstrap.py` needs only Python and a package index, and installs only what is in the lock."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 VERSION = "9.9.9"
 NAME = f"uv-{VERSION}-py3-none-manylinux_2_17_{platform.machine()}.whl"
 LOGIN = "somebody:pass@word"
-# It says what it was called with, as the real one would install.
+# The stand-in prints its arguments, where the real one would install.
 STAND_IN = f'#!/bin/sh\n[ "$1" = --version ] && echo "uv {VERSION}" && exit\necho "called: $*"\n'
 
 
 def wheel(files: dict[str, str]) -> bytes:
-    """A wheel, or what looks enough like one."""
+    """Return a wheel, or something close enough to one."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in files.items():
@@ -40,7 +40,7 @@ UV = wheel({f"uv-{VERSION}.data/scripts/uv": STAND_IN})
 
 @pytest.fixture
 def index() -> Iterator[str]:
-    """A package index that has the stand-in for uv, for who logs in; returns its address with the login."""
+    """A package index that serves the stand-in for uv to whoever logs in; its address includes the login."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -66,7 +66,7 @@ Bootstrap = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def bootstrap(tmp_path: Path) -> Bootstrap:
-    """The script in a folder of its own, on a machine without pip's settings; call it with a lock and its arguments."""
+    """The script in a folder of its own, without this machine's pip settings; call it with a lock and its arguments."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "bootstrap.py", tmp_path / ".ci")
 
@@ -80,7 +80,7 @@ def bootstrap(tmp_path: Path) -> Bootstrap:
 
 
 def locked(name: str, version: str, content: bytes) -> str:
-    """An entry of the lock, with a checksum before the right one."""
+    """Return a lock entry, with another checksum before the right one."""
     hashes = f"--hash=sha256:{'0' * 64}", f"--hash=sha256:{hashlib.sha256(content).hexdigest()}"
     return f"{name}=={version} \\\n    {hashes[0]} \\\n    {hashes[1]}\n    # via something\n"
 
@@ -89,7 +89,7 @@ def locked(name: str, version: str, content: bytes) -> str:
 def test_a_machine_with_nothing_gets_uv_from_its_index(
     told_by: str, index: str, bootstrap: Bootstrap, tmp_path: Path
 ) -> None:
-    """The wheel for this machine, once, from where pip is told to look; then it installs under the lock."""
+    """The script fetches this machine's wheel once from pip's configured index, then installs under the lock."""
     settings = tmp_path / ".config" / "pip" / "pip.conf"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[global]\nindex-url = {index if told_by == 'its file' else 'http://127.0.0.1:1'}\n")
@@ -104,21 +104,21 @@ def test_a_machine_with_nothing_gets_uv_from_its_index(
 
 
 def test_another_uv_than_the_locked_one_is_refused(index: str, bootstrap: Bootstrap) -> None:
-    """It would be trusted with everything else."""
+    """Any other uv is refused: it would be trusted with everything else."""
     ended = bootstrap(locked("uv", VERSION, b"another"), "anything", PIP_INDEX_URL=index)
     assert ended.returncode == 1
     assert "ERROR: uv could not be fetched [its checksum is not the locked one]" in ended.stderr
 
 
 def test_an_index_without_it_is_told(index: str, bootstrap: Bootstrap) -> None:
-    """With what to do instead."""
+    """The error for an index without uv says what to do instead."""
     ended = bootstrap(locked("uv", "1.2.3", UV), PIP_INDEX_URL=index)
     assert (ended.returncode, "no wheel of 1.2.3" in ended.stderr, "HINT: " in ended.stderr) == (1, True, True)
 
 
 @pytest.mark.parametrize("content", ["as it was locked", "changed since"])
 def test_what_was_not_locked_is_not_installed(content: str, bootstrap: Bootstrap, tmp_path: Path) -> None:
-    """The real uv looks at the checksums of constraints: all hangs on that."""
+    """The real uv verifies the hashes in constraints: everything depends on that."""
     real = ROOT / ".venv" / "bin" / "uv"
     version = subprocess.check_output([real, "--version"], text=True).split()[1]
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The bucket's listing says which backups there are, and nothing else is taken for one."""
+"""The bucket's listing says which backups exist, and nothing else is mistaken for one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIRST, SECOND, THIRD = "backup_20261119_020713", "backup_20261120_020713", "back
 
 @dataclass
 class FakeStorage(ObjectStore):
-    """A bucket in memory that counts what is fetched; it lists by key prefix, as S3 does."""
+    """An in-memory bucket that counts what is fetched; it lists by key prefix, as S3 does."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
@@ -87,12 +87,12 @@ MOMENTS = st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31), timezones=s
 
 @given(MOMENTS)
 def test_a_name_tells_its_moment(moment: datetime) -> None:
-    """A name made of a moment says that moment, to the second."""
+    """A backup name preserves its time to the second."""
     assert taken_at(name_at(moment)) == moment.replace(microsecond=0)
 
 
 def test_names_are_in_utc() -> None:
-    """A moment in another time zone has the name of the same moment in UTC."""
+    """A time in any zone yields the same name as that time in UTC."""
     assert name_at(NOW.astimezone(timezone(timedelta(hours=9)))) == THIRD
 
 
@@ -101,7 +101,7 @@ def test_names_are_in_utc() -> None:
     | st.from_regex(r"backup_\d{8}_\d{6}", fullmatch=True)
 )
 def test_only_exact_names_are_names(name: str) -> None:
-    """What is read as a backup's name is written in the same way: no other digits, no day that there is not."""
+    """A valid name is always in canonical form: ASCII digits only, and only real dates."""
     moment = taken_at(name)
     assert moment is None or name_at(moment).removeprefix("backup_").zfill(15) == name.removeprefix("backup_")
 
@@ -112,12 +112,12 @@ def test_only_exact_names_are_names(name: str) -> None:
     "backup_20261121_020760", "backup_20261121_020761", "backup_2026112\u0661_020713", "backup_00000000_000000", "backup_20261121_020713.sql.gz",
 ])  # fmt: skip
 def test_names_that_are_none(name: str) -> None:
-    """A name that is nearly right is left alone."""
+    """Almost valid names are ignored."""
     assert taken_at(name) is None
 
 
 def test_what_is_listed() -> None:
-    """Backups come oldest first, each with its size and what stands beside it."""
+    """Backups are listed oldest first, each with its size and its accompanying files."""
     objects = {
         f"backups/{THIRD}{OBJECT}": b"333", f"backups/{THIRD}{MANIFEST}": b"{}", f"backups/{THIRD}{REPORT}": b"{}",
         f"backups/{FIRST}{OBJECT}": b"1", f"backups/{SECOND}{OBJECT}": b"22", f"backups/{SECOND}{MANIFEST}": b"{}",
@@ -137,7 +137,7 @@ def test_what_is_listed() -> None:
     f"backups//{FIRST}{OBJECT}", f"backups/{FIRST}_1{OBJECT}",
 ])  # fmt: skip
 def test_what_is_no_backup(key: str) -> None:
-    """Documents without an object, other names and other folders are not ours to list, and so never to remove."""
+    """Documents without an object, other names and other folders are not listed, and so never removed."""
     objects = [StoredObject(key, 1, NOW), StoredObject(f"backups/{SECOND}{OBJECT}", 1, NOW)]
     assert [b.name for b in backups_in("backups/", objects)] == [SECOND]
 
@@ -146,14 +146,14 @@ def test_what_is_no_backup(key: str) -> None:
     ("", f"{FIRST}{OBJECT}"), ("/", f"{FIRST}{OBJECT}"), ("a/b", f"a/b/{FIRST}{OBJECT}"), ("/a/b/", f"a/b/{FIRST}{OBJECT}"),
 ])  # fmt: skip
 def test_the_prefix_is_a_folder(prefix: str, key: str) -> None:
-    """With or without slashes around it, and also when it is empty, the prefix is matched as a whole folder."""
+    """With or without slashes around it, or empty, the prefix is matched as a complete folder name."""
     objects = {key: b"1", f"a/bc/{SECOND}{OBJECT}": b"1", f"a/b{SECOND}{OBJECT}": b"1", f"c/a/b/{SECOND}{OBJECT}": b"1"}
     assert [b.key for b in Repository(storage(objects, prefix)).backups()] == [key]
 
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_listing_does_not_matter(shuffle: Any) -> None:
-    """A manifest counts, wherever in the listing it comes."""
+    """A manifest counts wherever it occurs in the listing."""
     keys = [f"backups/{name}{end}" for name in (FIRST, SECOND, THIRD) for end in (OBJECT, MANIFEST, REPORT)]
     listing = [StoredObject(key, 1, NOW) for key in keys]
     shuffled = shuffle.sample(listing, len(listing))
@@ -161,7 +161,7 @@ def test_the_order_of_the_listing_does_not_matter(shuffle: Any) -> None:
 
 
 def test_choosing_a_backup() -> None:
-    """By its name, with or without its ending; none is an error of its own."""
+    """A backup is found by name, with or without extension; having none at all is a separate error."""
     backups = Repository(storage({f"backups/{name}{OBJECT}": b"" for name in (FIRST, SECOND)})).backups()
     assert named(backups, FIRST) == named(backups, FIRST + OBJECT) == backups[0]
     for name in (THIRD, "backup_2026", FIRST + MANIFEST):
@@ -172,7 +172,7 @@ def test_choosing_a_backup() -> None:
 
 
 def test_a_manifest_comes_back_as_it_was() -> None:
-    """What is stored is read again without a change, odd names and large numbers alike."""
+    """A manifest is read back unchanged, including odd names and large numbers."""
     stored = manifest()
     assert read_manifest(stored.encode(), FIRST) == stored
     assert stored.rows == 3
@@ -181,12 +181,12 @@ def test_a_manifest_comes_back_as_it_was() -> None:
 
 
 def test_a_newer_manifest_may_say_more() -> None:
-    """A field that this version does not know does no harm."""
+    """Unknown fields are harmless."""
     assert read_manifest(manifest().encode().replace(b"{", b'{"later": 1,', 1), FIRST) == manifest()
 
 
 def test_the_manifest_of_another_backup_is_refused() -> None:
-    """A manifest that was copied beside another object says nothing about it."""
+    """A manifest copied beside another object says nothing about it."""
     with pytest.raises(BackupDamaged, match=f"the manifest beside {SECOND} belongs to {FIRST}"):
         read_manifest(manifest(FIRST).encode(), SECOND)
 
@@ -197,7 +197,7 @@ def test_the_manifest_of_another_backup_is_refused() -> None:
     (b"\n", b""),
 ])  # fmt: skip
 def test_a_manifest_that_is_none(before: bytes, after: bytes) -> None:
-    """A manifest that is cut, altered or of another format is damage, said without its contents."""
+    """A manifest that is truncated, altered or of another format is damage, reported without its contents."""
     data = manifest().encode()
     assert before in data
     changed = data[:100] if before == b"\n" else data.replace(before, after)
@@ -207,7 +207,7 @@ def test_a_manifest_that_is_none(before: bytes, after: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_rubbish_is_no_manifest_and_no_report(data: bytes) -> None:
-    """Any bytes are refused in our words, and prove nothing."""
+    """Arbitrary bytes are refused with our own message, and prove nothing."""
     with pytest.raises(BackupDamaged):
         read_manifest(data, FIRST)
     assert read_report(data) is None
@@ -215,7 +215,7 @@ def test_rubbish_is_no_manifest_and_no_report(data: bytes) -> None:
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_report_comes_back_as_it_was(verdict: Verdict) -> None:
-    """Every verdict is kept, and scripts get the same."""
+    """Every verdict survives a round trip, and scripts get the same."""
     stored = report(FIRST, verdict)
     assert read_report(stored.encode()) == stored
     assert stored.summary()["verdict"] == verdict.value
@@ -223,7 +223,7 @@ def test_a_report_comes_back_as_it_was(verdict: Verdict) -> None:
 
 
 def test_documents_are_fetched_only_where_they_are() -> None:
-    """A foreign backup has no manifest to ask for, and one that was never drilled no report."""
+    """No manifest is requested for a foreign backup, and no report for one that was never drilled."""
     objects = {
         f"backups/{FIRST}{OBJECT}": b"",
         f"backups/{SECOND}{OBJECT}": b"",
@@ -240,7 +240,7 @@ def test_documents_are_fetched_only_where_they_are() -> None:
 
 
 def test_a_report_that_went_away_is_none() -> None:
-    """A report may be removed between the listing and the reading."""
+    """A report can be removed between the listing and the reading."""
     gone = Backup(FIRST, NOW, f"backups/{FIRST}{OBJECT}", 1, has_manifest=True, has_report=True)
     assert Repository(storage({})).report(gone) is None
 
@@ -251,7 +251,7 @@ def proofs(**reports: bytes) -> FakeStorage:
 
 
 def test_the_newest_proven_backup() -> None:
-    """The newest backup whose own last drill proved it, and no older report is read."""
+    """The newest PROVEN backup is the one whose own last drill proved it; older reports aren't fetched."""
     bucket = proofs(**{
         FIRST: report(FIRST).encode(), SECOND: report(SECOND).encode(), THIRD: report(THIRD, Verdict.INCONCLUSIVE).encode(),
     })  # fmt: skip
@@ -269,7 +269,7 @@ LOST = Check(name="row counts", result="failed", evidence="19 rows, not 20")
     ("INCONCLUSIVE", (AGED,), False), ("PROVEN", (), True),
 ])  # fmt: skip
 def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Check, ...], proven: bool) -> None:
-    """What it holds came back as it was: nothing may remove the newest such backup because no newer one came."""
+    """A backup FAILED only for its age was restored correctly, so prune must keep it as the newest PROVEN."""
     drilled = report(THIRD).model_copy(update={"verdict": Verdict(verdict), "checks": checks})
     assert drilled.contents_hold is proven
     bucket = proofs(**{FIRST: report(FIRST).encode(), THIRD: drilled.encode()})
@@ -281,19 +281,19 @@ def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Che
     report(THIRD, Verdict.FAILED).encode(), report(FIRST).encode(), b"", b"{}", report(THIRD).encode()[:-5],
 ])  # fmt: skip
 def test_what_proves_nothing(data: bytes) -> None:
-    """A failed drill, another backup's report and one that cannot be read prove nothing."""
+    """A failed drill, another backup's report and an unreadable report prove nothing."""
     bucket = proofs(**{THIRD: data})
     assert Repository(bucket).newest_proven(Repository(bucket).backups()) is None
 
 
 def looked_at(bucket: FakeStorage, *listed: str) -> list[tuple[bool, bool, Verdict | None, bool]]:
-    """What is known of each backup after a look at it, when this is all that the listing shows."""
+    """Return what is known of each backup once looked into, when the listing shows only these files."""
     found = backups_in("backups/", [StoredObject(f"backups/{file}", 1, NOW) for file in listed])
     return [(b.has_manifest, b.has_report, b.verdict, b.unfinished) for b in Repository(bucket).looked_into(found)]
 
 
 def beside(*ends: str, verdict: Verdict = Verdict.PROVEN) -> dict[str, bytes]:
-    """Some of the objects of a backup."""
+    """Return some of a backup's objects."""
     data = {OBJECT: b"x", MANIFEST: manifest().encode(), REPORT: report(FIRST, verdict).encode()}
     return {f"backups/{FIRST}{end}": data[end] for end in ends}
 
@@ -301,21 +301,21 @@ def beside(*ends: str, verdict: Verdict = Verdict.PROVEN) -> dict[str, bytes]:
 @pytest.mark.parametrize("verdict", Verdict)
 @pytest.mark.parametrize("listed", [(OBJECT,), (OBJECT, MANIFEST), (OBJECT, REPORT), (OBJECT, MANIFEST, REPORT)])
 def test_what_a_listing_does_not_show_yet_is_asked_for(listed: tuple[str, ...], verdict: Verdict) -> None:
-    """A verdict or a manifest that a listing hides counts: without it, the newest PROVEN backup might be removed."""
+    """A verdict or manifest missing from the listing counts: otherwise the newest PROVEN backup could be removed."""
     bucket = storage(beside(OBJECT, MANIFEST, REPORT, verdict=verdict))
     assert looked_at(bucket, *(FIRST + end for end in listed)) == [(True, True, verdict, False)]
 
 
 @pytest.mark.parametrize("there", [(), (REPORT,), (MANIFEST,)])
 def test_what_a_listing_shows_still_is_no_backup(there: tuple[str, ...]) -> None:
-    """A backup that was removed must not take the place of one that is there."""
+    """A backup that was removed must not displace one that exists."""
     shown = (FIRST + OBJECT, FIRST + REPORT)
     assert looked_at(storage(beside(*there)), *shown) == []
     assert looked_at(storage(beside()), *shown, FIRST + MANIFEST) == []
 
 
 def test_what_is_unfinished() -> None:
-    """An object of ours that has neither manifest nor report; another tool's never, and none that was drilled once."""
+    """An object of ours without manifest and report; never one of another tool, nor one that was ever drilled."""
     ours = storage(beside(OBJECT))
     assert looked_at(ours, FIRST + OBJECT) == [(False, False, None, True)]
     assert looked_at(ours, FIRST + OBJECT, FIRST + MANIFEST, FIRST + REPORT) == [(False, True, None, False)]

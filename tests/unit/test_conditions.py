@@ -1,4 +1,4 @@
-"""Which circumstances of a copy explain an error; what none explains stays the backup's."""
+"""Which differences in the copy's environment explain an error; the backup is blamed for the rest."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ CRON = Conditions(extensions=frozenset({"pg_cron"}))
     ("42883", "function f() does not exist", VERSIONS, True), ("42883", "function f() does not exist", ALIKE, False),
 ])  # fmt: skip
 def test_what_explains_an_error(code: str, text: str, conditions: Conditions, explained: bool) -> None:
-    """A condition excuses only what it can bring about."""
+    """A condition excuses only the errors that it can cause."""
     assert bool(explain(code, text, conditions)) == explained
 
 
 def test_the_numbers_of_dropped_roles() -> None:
-    """A role of that name on the source is a role; letters, and digits of other scripts, make a name."""
+    """A role with that name on the source is a real role; letters, or digits of other scripts, make a name."""
     assert left_over_roles(["12", "app", "34", "٣"], [RoleRecord(name="34")]) == ["12"]
     left = Conditions(left_over_roles=("12",))
     assert names_left_over("42704", 'role "12" does not exist', left) == "12"

@@ -1,4 +1,4 @@
-"""The files that platforms read say the same as the code and as each other."""
+"""The files that platforms read agree with the code and with each other."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
-# What the image says.
+# Set by the image.
 _NOT_THE_CONTAINERS = {"PREFECT_HOME"}
-# What a container that only drills does not need.
+# Not needed in a drill-only container.
 _OF_THE_DATABASE = {"DATABASE_URL", "RESTORE_DATABASE_URL", "RESTORE_VERIFY", "COMPRESSION_LEVEL"}
 
 
 def test_both_of_railways_files_say_the_same() -> None:
-    """Railway reads one of them, and which one is its affair."""
+    """Railway reads either of them, and we can't rely on which."""
     as_json = json.loads((ROOT / "railway.json").read_text())
     del as_json["$schema"]
     assert as_json == tomllib.loads((ROOT / "railway.toml").read_text())
 
 
 def test_railway_builds_looks_and_restarts() -> None:
-    """Of our Dockerfile, by the page that says whether backups work, and after a failure."""
+    """Railway builds our Dockerfile, checks the page that says whether backups work, and restarts after a failure."""
     said = tomllib.loads((ROOT / "railway.toml").read_text())
     assert said["build"]["builder"] == "DOCKERFILE"
     assert (ROOT / said["build"]["dockerfilePath"]).is_file()
@@ -36,12 +36,12 @@ def test_railway_builds_looks_and_restarts() -> None:
 
 
 def test_every_documented_variable_reaches_the_container() -> None:
-    """What is set in `.env` is not silently lost on its way through the compose file."""
+    """What is set in `.env` is not silently lost in the compose file."""
     assert _documented() - _handed_on("backup") - _NOT_THE_CONTAINERS == set()
 
 
 def test_the_container_for_drills_knows_nothing_of_the_database() -> None:
-    """All others reach it, too: what is not handed on is where the database is, and what concerns backups alone."""
+    """The drill-only container gets all variables except the database's address and those only for backups."""
     kept_back = _documented() - _handed_on("verify") - _NOT_THE_CONTAINERS
     assert {name for name in kept_back if not re.match("BACKUP_|POSTGRES_", name)} == _OF_THE_DATABASE
     assert not {name for name in _handed_on("verify") if name in _OF_THE_DATABASE or name.startswith("POSTGRES_")}
@@ -58,7 +58,7 @@ def _handed_on(service: str) -> set[str]:
 
 
 def test_the_compose_file_restarts_what_ends_and_waits_for_what_is_needed() -> None:
-    """Every container comes back after a failure, and the service begins when the database and the storage are healthy."""
+    """Containers restart after a failure, and the service starts once the database and the storage are healthy."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert {service["restart"] for service in services.values()} == {"unless-stopped"}
     healthy = {"condition": "service_healthy"}
@@ -67,7 +67,7 @@ def test_the_compose_file_restarts_what_ends_and_waits_for_what_is_needed() -> N
 
 
 def test_there_is_one_lock_and_every_dependency_is_in_it() -> None:
-    """Constraints say nothing of what they do not name: each direct dependency has a version that its bounds allow."""
+    """Constraints don't cover unlisted packages, so every direct dependency needs a pin within its bounds."""
     assert [path.name for path in ROOT.glob("*.lock")] == ["requirements.lock"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"].values()
@@ -82,14 +82,14 @@ def test_there_is_one_lock_and_every_dependency_is_in_it() -> None:
 
 
 def test_whatever_is_locked_has_checksums_and_no_address() -> None:
-    """It is installed from any index, and is what it was."""
+    """Packages install from any index, verified by hash."""
     entries = re.split(r"^(?=\S)", LOCK, flags=re.MULTILINE)[1:]
     assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
     assert [line for line in LOCK.splitlines() if "://" in line or " @ " in line] == []
 
 
 def test_every_environment_is_made_from_the_lock() -> None:
-    """By one script: the image of the packages that were tested, and nothing that it copies is kept from the builder."""
+    """One script makes them all, so the image has the tested packages; .dockerignore passes exactly what it copies."""
     dockerfile, makefile = (ROOT / "Dockerfile").read_text(), (ROOT / "Makefile").read_text()
     script = r"python3 \.ci/bootstrap\.py /opt/pg-roundtrip .*(-r pyproject\.toml|--no-deps \.)$"
     assert len(re.findall(script, dockerfile, re.MULTILINE)) == 2

@@ -1,4 +1,4 @@
-"""The deployments of a plan are the same whoever makes them: the service, the command line, or `prefect deploy`."""
+"""A plan's deployments are the same whether the service, the command line or `prefect deploy` makes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOL = "pg-roundtrip"
 
 
 def made(**fields: Any) -> dict[str, RunnerDeployment]:
-    """The deployments of a plan, by the names of their flows."""
+    """Return a plan's deployments by flow name."""
     storage = ObjectStore.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
                                key_id="key", secret=SecretStr("secret"))  # fmt: skip
     deployments = asyncio.run(deployments_of(DEFAULT, plan_of(storage, **fields), pool=POOL))
@@ -37,7 +37,7 @@ def made(**fields: Any) -> dict[str, RunnerDeployment]:
 
 
 def written() -> dict[str, dict[str, Any]]:
-    """The deployments of prefect.yaml, by the names of their flows."""
+    """Return the deployments in prefect.yaml by flow name."""
     document = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
     assert document["pull"] == []
     return {entry["entrypoint"].rpartition(".")[2].replace("_", "-"): entry for entry in document["deployments"]}
@@ -50,13 +50,13 @@ def interval_of(deployment: RunnerDeployment) -> float:
 
 
 def test_every_flow_has_its_deployment() -> None:
-    """Those that people are told of, and no other."""
+    """All documented flows, and no others, have a deployment."""
     assert set(made()) == set(written()) == set(FLOWS)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
 def test_prefect_yaml_says_what_the_table_says(flow: str) -> None:
-    """Name, entry, parameters, tags, description, pool, limit and default schedule do not drift apart."""
+    """Name, entrypoint, parameters, tags, description, pool, limit and default schedule don't drift apart."""
     ours, entry = made()[flow], written()[flow]
     assert ours.concurrency_options
     strategy = ours.concurrency_options.collision_strategy.value
@@ -73,7 +73,7 @@ def test_prefect_yaml_says_what_the_table_says(flow: str) -> None:
 
 
 def test_a_plan_says_when_its_flows_run() -> None:
-    """By its intervals, or by its cron expressions in its time zone."""
+    """Runs follow its intervals, or its cron expressions in its time zone."""
     cron = made(schedule="0 3 * * *", verify_schedule="0 6 * * 0", timezone="Europe/Berlin")
     for flow, expression in (("backup", "0 3 * * *"), ("restore-drill", "0 6 * * 0")):
         (schedule,) = (s.schedule for s in cron[flow].schedules or ())
@@ -88,7 +88,7 @@ def test_a_plan_says_when_its_flows_run() -> None:
 @pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin", "Asia/Tokyo"])
 @pytest.mark.parametrize("due", [{"schedule": "0 3 * * *"}, {"interval_s": 3600}], ids=["cron", "interval"])
 def test_the_server_finds_the_slots_of_a_schedule(due: dict[str, Any], timezone: str) -> None:
-    """Prefect's scheduler logs an error and goes on when it cannot: nothing would ever run, and all would look healthy."""
+    """Prefect can compute every schedule: otherwise it only logs an error, and nothing runs though all looks well."""
     (schedule,) = (s.schedule for s in made(**due, timezone=timezone)["backup"].schedules or ())
     theirs = getattr(of_the_server, type(schedule).__name__).model_validate(schedule, from_attributes=True)
     now = utc_now()
@@ -97,5 +97,5 @@ def test_the_server_finds_the_slots_of_a_schedule(due: dict[str, Any], timezone:
 
 
 def test_no_secret_is_a_parameter() -> None:
-    """A deployment names its plan; what is secret stays in the plan's blocks."""
+    """A deployment names its plan; secrets stay in the plan's blocks."""
     assert {str(deployment.parameters) for deployment in made().values()} == {"{'plan': 'default'}"}

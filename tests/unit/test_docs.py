@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type is there: flows and their parameters, variables, one version."""
+"""The documents refer only to things that exist: flows and their parameters, variables, the one version."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FOLDERS = ("blocks", "tasks", "flows", "tests", "docs", ".github", ".ci")
 THEIR_NAMES = {
     "MINIO_SITE_REGION",  # MinIO's own
     "RAILWAY_RUN_UID",  # Railway's own
-    "PREFECT_API_KEY",  # Prefect Cloud's; handed on by the compose file
-    "TARGET_URL",  # set by the reader in the line before, or thought of as such
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE",  # read by the libraries that we speak HTTP with
-    # Planned by the product specification for later, or written in the checklist for a pipeline of rclone.
+    "PREFECT_API_KEY",  # Prefect Cloud's; passed on by the compose file
+    "TARGET_URL",  # set by the reader on the line before, or meant as an example
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE",  # read by the libraries that we use for HTTP
+    # Planned in the product specification for later, or used in the checklist for a pipeline with rclone.
     "WEBHOOK_URL", "WEBHOOK_ON_SUCCESS", "WEBHOOK_ON_FAILURE", "RCLONE_S3_*", "PG_PASSWORD",
 }  # fmt: skip
 
@@ -39,7 +39,7 @@ each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 
 @cache
 def sources() -> dict[Path, str]:
-    """The project's own files that are no documents, with their text."""
+    """Return the project's own files other than documents, with their text."""
     found = [p for folder in FOLDERS for p in (ROOT / folder).rglob("*")] + [*ROOT.iterdir()]
     kinds = (".py", ".toml", ".yaml", ".yml", ".json", ".sql", ".txt", ".example", "")
     ours = (p for p in found if p.is_file() and p.suffix in kinds and "__pycache__" not in p.parts)
@@ -47,7 +47,7 @@ def sources() -> dict[Path, str]:
 
 
 def wrong_runs(document: Document) -> Faults:
-    """What Prefect would refuse of `prefect deployment run FLOW/PLAN -p NAME=VALUE`."""
+    """Return what Prefect would reject of `prefect deployment run FLOW/PLAN -p NAME=VALUE`."""
     for piece in (*document.spans(), *document.fences()):
         for flow, rest in re.findall(r"prefect deployment run ([\w-]+)/[\w<>-]+(.*)", piece.text):
             parameters = set(re.findall(r"(?:-p|--param) (\w+)=", rest))
@@ -57,13 +57,13 @@ def wrong_runs(document: Document) -> Faults:
 
 @each_document
 def test_every_run_by_hand_can_be_made(document: Document) -> None:
-    """The flow is one of ours and takes the parameters."""
+    """Every documented `prefect deployment run` names one of our flows and parameters that it accepts."""
     assert [*wrong_runs(document)] == []
 
 
 @cache
 def variables() -> set[str]:
-    """Every variable that the settings are read from."""
+    """Return every variable that the settings read."""
     found = set()
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
@@ -73,13 +73,13 @@ def variables() -> set[str]:
 
 @cache
 def mentioned() -> set[str]:
-    """Every name in capitals that a file of ours has, but for documents and tests."""
+    """Return every upper-case name in our files, except documents and tests."""
     texts = (t for p, t in sources().items() if "tests" not in p.relative_to(ROOT).parts and p.name != ".env.example")
     return {name for text in texts for name in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+_?\b", text)}
 
 
 def is_known(name: str) -> bool:
-    """Whether a variable is one of ours or Prefect's, or one that a file of ours sets or reads."""
+    """Return whether a variable is one of ours or Prefect's, or one that a file of ours sets or reads."""
     if name.endswith("*"):
         return name in THEIR_NAMES or any(known.startswith(name[:-1]) for known in variables() | mentioned())
     # Prefect has an attribute for each of its settings.
@@ -88,7 +88,7 @@ def is_known(name: str) -> bool:
 
 
 def unknown_variables(document: Document) -> Faults:
-    """Names in capitals that nobody reads: all between backticks; in blocks of code those that begin as ours do."""
+    """Return upper-case names that nothing reads: every code span; in code blocks only those with our prefixes."""
     pattern = r"(?<![\w%.])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*(?:_\*|_[A-Z0-9]+)(?!\w)"
     beginnings = tuple(f"{name.partition('_')[0]}_" for name in variables() if "_" in name)
     pieces: list[tuple[Piece, tuple[str, ...]]] = [(span, ("",)) for span in document.spans()]
@@ -101,32 +101,32 @@ def unknown_variables(document: Document) -> Faults:
 
 @each_document
 def test_every_variable_is_read_by_somebody(document: Document) -> None:
-    """A name that was renamed or made up is found."""
+    """Renamed or invented names are detected."""
     assert [*unknown_variables(document)] == []
 
 
 def test_the_version_is_in_one_place() -> None:
-    """It stands in pyproject.toml; the program reads it from there by its installation, and nothing else repeats it."""
+    """Only pyproject.toml has the version; the program reads the installed metadata, and nothing repeats it."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert tool_version() == version
     stated = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)")
     history = {ROOT / "pyproject.toml", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", Path(__file__)}
     texts = {**sources(), **{d.path: d.text for d in DOCUMENTS}}
-    kept = ROOT / "tests" / "data"  # what older versions made
+    kept = ROOT / "tests" / "data"  # made by older versions
     repeated = {p: stated.findall(text) for p, text in texts.items() if p not in history and kept not in p.parents}
     # docs/specification.md names the versions of what it maps, which are not ours.
     assert [str(p.relative_to(ROOT)) for p, found in repeated.items() if found and p.name != "specification.md"] == []
 
 
 def test_the_newest_release_is_this_version() -> None:
-    """The changelog's newest release, when there is one, is the version of pyproject.toml."""
+    """The changelog's newest release, if there is one, is the version in pyproject.toml."""
     releases = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert [*releases, tool_version()][0] == tool_version()
 
 
 @pytest.mark.parametrize("deployment", yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"], ids=str)
 def test_prefect_loads_what_prefect_yaml_names(deployment: dict[str, Any]) -> None:
-    """Each entrypoint is a flow that takes the parameters given to it."""
+    """Each entrypoint is a flow that accepts the parameters given to it."""
     flow: Flow[..., Any] = load_flow_from_entrypoint(deployment["entrypoint"])
     assert isinstance(flow, Flow)
     assert set(deployment["parameters"]) <= set(flow.parameters.properties)
@@ -143,7 +143,7 @@ prefect deployment run restore/default -p bakcup=latest --param replace=true -p 
 
 
 def test_what_is_wrong_is_found() -> None:
-    """Names that nobody reads, and runs that nobody could make."""
+    """The checks above detect names that nothing reads, and runs that can't be made."""
     document = Document(ROOT / "EXAMPLE.md", WRONG)
     assert len([*unknown_variables(document)]) == 3
     assert len([*wrong_runs(document)]) == 3

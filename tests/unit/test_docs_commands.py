@@ -1,4 +1,4 @@
-"""What a document tells a reader to type is a command that exists."""
+"""Every command that a document tells readers to type exists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 
 def commands(document: Path, program: str) -> Iterator[list[str]]:
-    """The calls of a program in a document's shell blocks and inline code, each as its words."""
+    """Return the calls of a program in a document's shell blocks and inline code, each split into words."""
     text = document.read_text()
     inline = re.findall(r"`([^`\n]+)`", text)
     for line in (
@@ -46,7 +46,7 @@ def commands(document: Path, program: str) -> Iterator[list[str]]:
 
 
 def complaint_about(words: list[str]) -> str:
-    """Why the command line would not take these words; empty when it would."""
+    """Return why the command line would reject these words; empty when it wouldn't."""
     command: Any = OURS
     while words and not words[0].startswith("--") and (verbs := getattr(command, "commands", None)):
         if words[0] == "…":
@@ -61,7 +61,7 @@ def complaint_about(words: list[str]) -> str:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_our_commands_exist(document: Path) -> None:
-    """Every `pg-roundtrip …` names a command and options of it."""
+    """Every `pg-roundtrip …` uses an existing command and its options."""
     for words in commands(document, "pg-roundtrip"):
         plain = [word.strip("[]") for word in words]
         assert not complaint_about(plain), f"pg-roundtrip {' '.join(words)}: {complaint_about(plain)}"
@@ -76,7 +76,7 @@ def test_make_targets_exist(document: Path) -> None:
 
 
 def test_commands_are_found_and_judged() -> None:
-    """A rule that finds nothing would hold for ever."""
+    """A check that finds nothing would always pass."""
     found = [words for document in DOCUMENTS for words in commands(document, "pg-roundtrip")]
     assert len(found) > 40
     assert ["restore", "latest", "--to", "postgresql://app:change-me@postgres:5432/restored"] in found
@@ -87,13 +87,13 @@ def test_commands_are_found_and_judged() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_mark_has_its_block(document: Path) -> None:
-    """A mark that stands before anything else than a shell block would be a promise that nobody keeps."""
+    """A mark that isn't followed by a shell block would be a promise that no test keeps."""
     assert marks(document) == len(marked_blocks(document))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_prefects_commands_exist(document: Path) -> None:
-    """Every `prefect …` is one that this version of Prefect takes."""
+    """Every `prefect …` is accepted by this version of Prefect."""
     for words in commands(document, "prefect"):
         if words and words != ["…"]:
             plain = [word for word in words if word not in ("--no-prompt", "…")]
@@ -101,7 +101,7 @@ def test_prefects_commands_exist(document: Path) -> None:
 
 
 def test_prefects_commands_are_judged() -> None:
-    """The way that its command line is asked here does refuse what it would not take."""
+    """The check above does refuse what Prefect would reject."""
     assert sum(1 for document in DOCUMENTS for _ in commands(document, "prefect")) > 20
     for wrong in (["work-pool", "make", "x"], ["deploy", "--everything"]):
         with pytest.raises(CycloptsError):

@@ -1,4 +1,4 @@
-"""Documents say of the settings what the code does, and what they give to paste is accepted."""
+"""The documents match the settings in the code, and what they offer to paste is accepted."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ARGUMENTS = {"restore": ["latest"], "plan add": ["name"]}
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_generated_parts_are_up_to_date(path: Path) -> None:
-    """Whoever changes a setting or a provider runs `make docs`."""
+    """Whoever changes a setting or a provider must run `make docs`."""
     assert written(path) == path.read_text()
 
 
 def test_every_setting_is_in_a_section() -> None:
-    """None is forgotten but the one that Prefect reads by itself."""
+    """No setting is missing, except the one that Prefect reads itself."""
     said = [field for section in SECTIONS.values() for field in section.model_fields]
     assert sorted([*said, "prefect_server_encryption_key"]) == sorted(Settings.model_fields)
 
 
 def test_every_example_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All examples together are a configuration that is accepted."""
+    """All examples together form a valid configuration."""
     for section in SECTIONS.values():
         for name, _, says in documented(section):
             monkeypatch.setenv(name, says.example)
@@ -43,7 +43,7 @@ def test_every_example_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", NEEDS)
 def test_what_each_command_needs(command: str, tmp_path: Path) -> None:
-    """A command that is told nothing names all that the table says."""
+    """A command without settings reports exactly the variables in the table."""
     words = [*command.split(), *ARGUMENTS.get(command, ())]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "flows.cli", *words], env=child_environment({"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}),
@@ -65,6 +65,6 @@ def test_what_is_ready_to_paste_is_accepted(reader: str, monkeypatch: pytest.Mon
 
 
 def test_every_field_of_a_plan_is_named() -> None:
-    """The table of plans has the fields of the block by the names that a form shows."""
+    """The table of plans lists the block's fields by the names that a form shows."""
     said = re.findall(r"^\| \*(.+?)\* \|", CONFIGURATION.partition("## Plans: many databases")[2], re.MULTILINE)
     assert said == [info.title for info in BackupPlan.model_fields.values()]

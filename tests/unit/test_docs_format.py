@@ -1,4 +1,4 @@
-"""docs/format.md is a promise to whoever writes another reader: it names what is written, and its code reads it."""
+"""docs/format.md is a promise to authors of other readers: it names every field written, and its code can read one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS_OF_A_MANIFEST = {"tables": TableRecord, "sequences": SequenceRecord, "sche
 
 
 def rows(heading: str) -> dict[str, str]:
-    """The table under a heading: the names in the first column, each with the meaning beside them."""
+    """Return the table under a heading: the names in its first column, each with its meaning."""
     table = DOCUMENT.partition(f"\n## {heading}, format 1\n")[2].partition("\n| field |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?`) \| (.*) \|$", table, re.MULTILINE)
     return {name: meaning for names, meaning in cells for name in re.findall(r"`(.*?)`", names)}
@@ -29,7 +29,7 @@ def rows(heading: str) -> dict[str, str]:
     [("The manifest", Manifest, PARTS_OF_A_MANIFEST), ("The drill report", DrillReport, {"checks": Check})],
 )
 def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:
-    """The fields of the documents and of what is in them, and no others."""
+    """The document describes all fields of the documents and their nested records, and no others."""
     described = rows(heading)
     assert set(described) == set(document.model_fields)
     for name, part in parts.items():
@@ -37,7 +37,7 @@ def test_every_field_is_described(heading: str, document: type[BaseModel], parts
 
 
 def chunks(data: bytes, size: int) -> Iterable[bytes]:
-    """A stream that is cut anywhere."""
+    """A stream that is cut at any positions."""
     return (data[at : at + size] for at in range(0, len(data), size))
 
 

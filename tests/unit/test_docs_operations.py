@@ -1,4 +1,4 @@
-"""docs/operations.md has an automation to paste: an alert that misses a bad end is worse than none."""
+"""docs/operations.md has an automation to paste: an alert that misses a failure is worse than none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 
 
 def test_the_automation_sees_every_bad_end() -> None:
-    """Prefect names events by the name of a state, and a drill's states are called like its verdicts."""
+    """Prefect names events after the state's name, and a drill's states are named after its verdicts."""
     blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)]
     trigger = EventTrigger.model_validate(next(block for block in blocks if block.get("type") == "event"))
     bad = {str(Failed().name), str(Crashed().name), *(verdict.value for verdict in Verdict)} - {Verdict.PROVEN.value}

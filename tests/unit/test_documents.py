@@ -1,4 +1,4 @@
-"""Manifests and reports of older versions are read; what later versions add to them is kept."""
+"""Manifests and reports of older versions can be read, and fields added by later versions are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LATER = {
 
 
 def without(document: Manifest | DrillReport) -> bytes:
-    """A document as older versions wrote it, without the fields that came later."""
+    """Return a document as older versions wrote it, without the later fields."""
     fields = json.loads(document.encode())
     for name in LATER[type(document)]:
         del fields[name]
@@ -24,7 +24,7 @@ def without(document: Manifest | DrillReport) -> bytes:
 
 
 def test_older_documents_are_read() -> None:
-    """What an older version wrote says as much as it ever did; what it does not say is not made up."""
+    """Documents of an older version keep their information; what they lack is not made up."""
     old = read_manifest(without(manifest()), FIRST)
     assert (old.rows, old.collation_version, old.schema_rules, old.schema_parts) == (3, "", 1, {})
     kept = read_report(without(report(FIRST)))
@@ -35,7 +35,7 @@ def test_older_documents_are_read() -> None:
 
 
 def test_what_later_versions_write_comes_back() -> None:
-    """The fields that came later are kept as they are, too."""
+    """The later fields are kept unchanged too."""
     parts = {"indexes": PartRecord(statements=2, digest="a" * 32)}
     stored = manifest(collation_version="2.36", schema_rules=3, schema_parts=parts, locale_provider="i", locale="de")
     assert read_manifest(stored.encode(), FIRST) == stored

@@ -1,4 +1,4 @@
-"""From what a drill saw to its report: a row for every check, a verdict that is not guessed, and its cause."""
+"""From a drill's observations to its report: every check, a verdict that isn't guessed, and its cause."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REFUSED = RestoreFailed("duplicate key value", sqlstate="23505")
 
 @given(st.lists(CHECKS, max_size=12))
 def test_a_report_has_a_row_for_every_check(made: list[Check]) -> None:
-    """Each once, in the order that people read them, the user's own last; one that was not made says why."""
+    """Each check appears once, in reading order, with the user's own last; one that wasn't made says why."""
     rows = completed(made, "because")
     names = [row.name for row in rows]
     assert tuple(names[: len(checklist.ALL)]) == checklist.ALL
@@ -63,14 +63,14 @@ def test_a_report_has_a_row_for_every_check(made: list[Check]) -> None:
     (["not possible", "failed"], "failed", "1"), (["failed", "warning", "failed"], "failed", "0; 2"),
 ])  # fmt: skip
 def test_what_was_found_in_several_ways(results: list[Result], result: str, evidence: str) -> None:
-    """The worst result and what it rests on, with the time of all."""
+    """Several findings of one check merge into the worst result with its evidence, and the total time."""
     made = [Check(name=checklist.ROWS, result=r, evidence=str(n), seconds=1.5) for n, r in enumerate(results)]
     row = next(c for c in completed(made, "") if c.name == checklist.ROWS)
     assert (row.result, row.evidence, row.seconds) == (result, evidence, 1.5 * len(results))
 
 
 def test_checks_of_one_pass_share_its_time() -> None:
-    """Rounded to what anybody may want to know."""
+    """Checks of one pass share its time, rounded to a useful precision."""
     assert {c.seconds for c in timed([passed("a", ""), failed("b", "")], 1.23456)} == {1.235}
 
 
@@ -79,7 +79,7 @@ def test_checks_of_one_pass_share_its_time() -> None:
 
 @given(st.lists(CHECKS, max_size=12))
 def test_a_failed_check_is_a_failed_backup(made: list[Check]) -> None:
-    """Warnings and what could not be checked are told, and held against nobody."""
+    """Warnings and checks that weren't possible are reported, but don't fail the backup."""
     assert judge(made) == ("FAILED" if any(c.result == "failed" for c in made) else "PROVEN")
 
 
@@ -96,7 +96,7 @@ def test_a_failed_check_is_a_failed_backup(made: list[Check]) -> None:
     (RestoreError("no pg_dump"), "INCONCLUSIVE"), (DrillTimedOut(), "INCONCLUSIVE"),
 ])  # fmt: skip
 def test_who_is_to_blame_for_an_error(error: PgRoundtripError, verdict: str) -> None:
-    """What a server could not try says nothing about a backup; what it refuses of a whole one does."""
+    """What a server couldn't attempt says nothing about a backup; what it refuses of a whole one does."""
     assert blame(error) == verdict
 
 
@@ -105,7 +105,7 @@ def test_who_is_to_blame_for_an_error(error: PgRoundtripError, verdict: str) -> 
     "StorageTimeout", "StorageDenied", "BucketMissing", "ObjectMissing", "NoSpaceLeft", "DumpFailed", "TargetNotEmpty",
 ])  # fmt: skip
 def test_faults_of_ours_and_of_the_network_blame_no_backup(name: str) -> None:
-    """Whatever of these ends a drill, it says nothing about the backup."""
+    """None of these errors says anything about the backup."""
     assert blame(getattr(errors, name)()) == "INCONCLUSIVE"
 
 
@@ -136,17 +136,17 @@ def reported(
     ((*WHOLE, DIFFERENT), None, OLD, "FAILED", "row digests: public.books differs; backup age: 3 days old, the limit is 60 min", False),
     ((), DAMAGED, YOUNG, "FAILED", DAMAGED.sentence, False), ((), DAMAGED, OLD, "FAILED", DAMAGED.sentence, False),
     (WHOLE[:1], REFUSED, OLD, "FAILED", REFUSED.sentence, False),
-    # A late backup whose drill was not carried out is not known to be good.
+    # A late backup whose drill didn't complete is not known to be good.
     ((), DrillTimedOut(), YOUNG, "INCONCLUSIVE", DrillTimedOut.message, False),
     ((), DrillTimedOut(), OLD, "INCONCLUSIVE", DrillTimedOut.message, False),
     (WHOLE, DrillTimedOut(), OLD, "INCONCLUSIVE", DrillTimedOut.message, False),
-    # A difference that was found stays one, whatever ended the drill afterwards.
+    # A difference that was found counts, however the drill ended afterwards.
     ((*WHOLE, DIFFERENT), DrillTimedOut(), OLD, "FAILED", "row digests: public.books differs", False),
 ])  # fmt: skip
 def test_the_verdict_and_its_cause(
     checks: Sequence[Check], error: PgRoundtripError | None, age: timedelta, verdict: str, cause: str, holds: bool
 ) -> None:
-    """What was found decides; an error does so only where nothing was found before it; the age never hides either."""
+    """Findings decide; an error decides only if nothing was found before it; the backup's age never hides either."""
     report = reported(checks, error, age)
     assert (report.verdict, report.cause, report.contents_hold) == (verdict, cause, holds)
     assert {c.name for c in report.checks} >= set(checklist.ALL)
@@ -160,12 +160,12 @@ def test_the_verdict_and_its_cause(
     (WHOLE, DrillTimedOut(), not_possible(checklist.SCHEMA, "the drill ended before")),
 ])  # fmt: skip
 def test_the_row_of_an_error(checks: Sequence[Check], error: PgRoundtripError, row: Check) -> None:
-    """It stands where it belongs; one that came after the restore does not make that undone."""
+    """An error is attached to the check it belongs to; one after the restore doesn't undo the restore's result."""
     assert row in reported(checks, error).checks
 
 
 def test_the_figures_of_a_report() -> None:
-    """What was restored, where, how old it was and how long it took."""
+    """A report says what was restored, where, how old it was and how long it took."""
     summary = DumpSummary(raw_bytes=1234)
     report = reported(
         WHOLE,
@@ -181,7 +181,7 @@ def test_the_figures_of_a_report() -> None:
     assert (report.tables, report.rows, report.raw_bytes) == (0, 0, 1234)
     assert (report.restore_seconds, report.compare_seconds, report.seconds) == (1.5, 2.5, 9.877)
     assert report.age_seconds == OLD.total_seconds()
-    ahead = reported(WHOLE, None, -OLD)  # a clock that goes wrong
+    ahead = reported(WHOLE, None, -OLD)  # a clock that is wrong
     assert (ahead.verdict, ahead.age_seconds) == ("PROVEN", 0)
 
 
@@ -189,14 +189,14 @@ def test_the_figures_of_a_report() -> None:
     (None, 10**9, "passed"), (3600, 3600, "passed"), (3600, 3601, "failed"), (60, 0, "passed"),
 ])  # fmt: skip
 def test_the_limit_of_the_age(max_age_s: int | None, age_s: int, result: str) -> None:
-    """A backup may be as old as VERIFY_MAX_AGE, and no older; without it any age will do."""
+    """A backup can be as old as VERIFY_MAX_AGE, but no older; without a limit any age will do."""
     the_backup = Backup(FIRST, NOW - timedelta(seconds=age_s), "b", 1, has_manifest=True, has_report=False)
     report = report_on(the_backup, Rehearsal(checks=list(WHOLE)), NOW, 1.0, max_age_s)
     assert [c.result for c in report.checks if c.name == checklist.AGE] == [result]
 
 
 def test_the_time_that_is_left() -> None:
-    """It runs from when the drill began, whichever attempt this is; when it is over, nothing more is begun."""
+    """The limit counts from the drill's start, whichever attempt this is; when it is over, nothing more is started."""
     the_plan = dataclasses.replace(plan(), drill=DrillOptions(timeout_s=600))
     task: Any = {
         "plan": the_plan,

@@ -1,4 +1,4 @@
-"""What pg_dump says when it fails tells whether another attempt may help."""
+"""pg_dump's messages tell whether retrying can help."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAID = {
 
 
 class Failed:
-    """A pg_dump that ended."""
+    """A pg_dump that has exited."""
 
     timed_out = False
 
@@ -45,7 +45,7 @@ class Failed:
 
 @pytest.mark.parametrize("said", SAID)
 def test_what_may_help(said: str) -> None:
-    """What somebody did to the database meanwhile is over at the next attempt; a right that is missing is not."""
+    """Concurrent changes to the database are over at the next attempt; a missing privilege isn't."""
     expected, transient = SAID[said]
     child: Any = Failed(QUERY + said)
     with pytest.raises(PgRoundtripError) as raised:

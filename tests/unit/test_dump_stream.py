@@ -1,4 +1,4 @@
-"""The scanner tells what a dump holds, and never takes half of one for a whole one."""
+"""The scanner reports what a dump holds, and never takes half of one for a whole one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ROWS = st.lists(
 
 
 def facts(summary: DumpSummary) -> dict[str, object]:
-    """Everything that a summary says."""
+    """Return everything in a summary."""
     said = dict(vars(summary))
     said["tables"] = {name: vars(table) for name, table in summary.tables.items()}
     return said
@@ -82,7 +82,7 @@ def test_what_it_learns_from_a_dump() -> None:
 
 
 def test_split_at_every_byte() -> None:
-    """The summary is the same wherever one cut falls, and when every byte comes alone."""
+    """The summary is the same wherever the stream is cut, and when every byte arrives separately."""
     whole = facts(scan(SMALL))
     for place in range(len(SMALL)):
         assert facts(scan(SMALL, [place])) == whole, place
@@ -94,7 +94,7 @@ def test_split_at_every_byte() -> None:
     st.data(),
 )
 def test_no_cut_changes_the_summary(parts: list[bytes], data: st.DataObject) -> None:
-    """Any dump gives the same summary, however it is cut."""
+    """Any dump gives the same summary, however it is chunked."""
     text = dump(*parts)
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=10))
     assert facts(scan(text, places)) == facts(scan(text))
@@ -102,7 +102,7 @@ def test_no_cut_changes_the_summary(parts: list[bytes], data: st.DataObject) -> 
 
 @given(st.binary(max_size=300), st.data())
 def test_no_cut_changes_what_is_said_of_rubbish(rubbish: bytes, data: st.DataObject) -> None:
-    """Bytes that no dump holds upset nothing, and are judged alike however they are cut."""
+    """Bytes that no dump contains break nothing, and are judged the same however they are chunked."""
     text = HEAD + b"COPY t (a) FROM stdin;\n" + rubbish + TAIL
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=10))
     assert facts(scan(text, places)) == facts(scan(text))
@@ -126,7 +126,7 @@ def test_a_row_that_looks_like_syntax_is_a_row(row: bytes) -> None:
 
 
 def test_the_script_of_the_hard_database_in_a_function() -> None:
-    """The hardest script that we have is one statement when it stands in dollar quotes."""
+    """Our hardest script is a single statement when it is dollar-quoted."""
     body = HARD_SQL.read_bytes()
     assert b"$hard$" not in body
     summary = scan(dump(b"CREATE FUNCTION f() AS $hard$" + body + b"$hard$;\n"), range(0, len(body), 97))
@@ -134,7 +134,7 @@ def test_the_script_of_the_hard_database_in_a_function() -> None:
 
 
 def test_a_dump_cut_anywhere_is_not_whole() -> None:
-    """Up to the last letter of the completion comment, no beginning of a dump passes for one."""
+    """Up to the last letter of the completion comment, no beginning of a dump passes for a whole one."""
     end = SMALL.index(COMPLETE) + len(COMPLETE)
     for place in range(end):
         assert scan(SMALL[:place]).problem, place
@@ -146,14 +146,14 @@ def test_a_dump_cut_anywhere_is_not_whole() -> None:
     st.data(),
 )
 def test_no_cut_dump_is_whole(parts: list[bytes], data: st.DataObject) -> None:
-    """Whatever a dump holds, its beginning alone is never reported whole."""
+    """Whatever a dump holds, its beginning is never reported as whole."""
     text = dump(*parts)
     length = data.draw(st.integers(0, len(text) - len(TAIL) + len(COMPLETE) - 1))
     assert scan(text[:length]).problem
 
 
 def test_why_a_dump_is_not_whole() -> None:
-    """The reason is said in words: nothing, rows, a statement or the end is missing."""
+    """The reason is given in words: everything, rows, a statement or the end is missing."""
     assert scan(b"").problem == "it is empty"
     assert DumpScanner().summary.problem == "the dump has not ended"
     assert scan(HEAD + b"COPY public.t (a) FROM stdin;\n1\n").problem == "it ends inside the rows of table public.t"
@@ -164,7 +164,7 @@ def test_why_a_dump_is_not_whole() -> None:
 
 
 def test_rows_in_any_order_have_one_digest() -> None:
-    """A restored table may return its rows in another order."""
+    """The digest doesn't depend on row order: a restored table can return its rows in another one."""
     rows = [b"%d\t%s\n" % (n, b"x" * (n % 7)) for n in range(500)]
     shuffled = random.Random(1).sample(rows, len(rows))
     assert digest(rows) == digest(shuffled)
@@ -177,7 +177,7 @@ def test_rows_in_any_order_have_one_digest() -> None:
     st.data(),
 )
 def test_every_change_of_rows_changes_the_digest(rows: list[bytes], data: st.DataObject) -> None:
-    """A missing, an altered and a doubled row are seen, and so is one that was swapped for another's double."""
+    """Missing, altered, duplicated and swapped rows change the digest."""
     place = data.draw(st.integers(0, len(rows) - 1))
     before = digest(rows)
     assert digest(rows[:place] + rows[place + 1 :])[1] != before[1]
@@ -187,7 +187,7 @@ def test_every_change_of_rows_changes_the_digest(rows: list[bytes], data: st.Dat
 
 
 def test_two_rows_swapped_for_each_other() -> None:
-    """The same number of rows with a value exchanged between two of them is another table."""
+    """A value exchanged between two rows makes another table, even with the same number of rows."""
     assert digest([b"1\ta\n", b"2\tb\n"])[1] != digest([b"1\tb\n", b"2\ta\n"])[1]
 
 
@@ -200,7 +200,7 @@ def test_the_digest_is_what_the_format_says() -> None:
 @pytest.mark.parametrize("size", [1000, MIB - 1, MIB, MIB + 1, 3 * MIB + 17])
 @pytest.mark.parametrize("step", [4096, 65536, MIB, 10 * MIB])
 def test_rows_longer_than_a_block(size: int, step: int) -> None:
-    """A value of many megabytes counts and digests like any other, in pieces of any size."""
+    """A value of many megabytes is counted and digested like any other, in chunks of any size."""
     rows = [b"1\t2\n", b"a" * size + b"\t\\\\.\n", b"3\t4\n", b"b" * size + b"\t\n"]
     text = dump(copy("t", rows))
     assert facts(scan(text, range(step, len(text), step))) == facts(scan(text))
@@ -209,7 +209,7 @@ def test_rows_longer_than_a_block(size: int, step: int) -> None:
 
 
 def test_a_long_row_is_not_kept() -> None:
-    """Of a value that never ends no more than a megabyte is held."""
+    """At most a megabyte of an endless value is kept in memory."""
     scanner = DumpScanner()
     scanner.feed(HEAD + b"COPY t (a) FROM stdin;\n")
     for _ in range(64):
@@ -221,7 +221,7 @@ def test_a_long_row_is_not_kept() -> None:
 
 
 def test_many_tiny_tables() -> None:
-    """Thousands of tables in one block are told apart, each with its rows and its place."""
+    """Thousands of tables in one block are kept apart, each with its rows and its position."""
     text = dump(*(copy(f"public.t{n}", [b"%d\tx\n" % n] * (n % 3)) for n in range(3000)))
     summary = scan(text, range(0, len(text), 65536))
     assert [t.rows for t in summary.tables.values()] == [n % 3 for n in range(3000)]
@@ -232,7 +232,7 @@ def test_many_tiny_tables() -> None:
 
 @given(st.lists(ROWS, max_size=5), st.data())
 def test_where_a_table_stands_in_the_stream(tables: list[list[bytes]], data: st.DataObject) -> None:
-    """From `start`, `raw_bytes` bytes are the table alone: its COPY statement, its rows and their end."""
+    """`raw_bytes` bytes from `start` are exactly the table: its COPY statement, its rows and their end."""
     text = dump(FUNCTION, *(copy(f"t{n}", rows) for n, rows in enumerate(tables)))
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=10))
     summary = scan(text, places)
@@ -244,7 +244,7 @@ def test_where_a_table_stands_in_the_stream(tables: list[list[bytes]], data: st.
 
 
 def test_the_starts_of_tables_are_told_once() -> None:
-    """What indexes the object asks after every block, and gets each table's start one time."""
+    """The object's index asks after every block, and gets each table's start once."""
     text = dump(copy("a", [b"1\n"]), copy("b", []))
     scanner, told = DumpScanner(), []
     for place in range(0, len(text), 16):
@@ -254,7 +254,7 @@ def test_the_starts_of_tables_are_told_once() -> None:
 
 
 def test_columns_in_another_order() -> None:
-    """Rows whose columns come in another order have the digest of the order that was asked for."""
+    """Rows with reordered columns have the digest of the requested order."""
     asked, rows = ("b", "a"), [b"1\tx\n", b"2\t\\N\n", b"3\ttab\\there\n"]
     reordered = [b"x\t1\n", b"\\N\t2\n", b"tab\\there\t3\n"]
     assert digest(rows, asked) == digest(reordered)
@@ -264,7 +264,7 @@ def test_columns_in_another_order() -> None:
 
 @given(st.lists(st.integers(0, 300), max_size=8))
 def test_columns_in_another_order_in_pieces(places: list[int]) -> None:
-    """The other order holds for rows that are cut, too."""
+    """Reordering also works for rows that are split across chunks."""
     text = dump(copy("t", [b"%d\tx\n" % n for n in range(8)]))
     first = text.index(b"COPY t")
     cuts = [first + place for place in places]
@@ -272,13 +272,13 @@ def test_columns_in_another_order_in_pieces(places: list[int]) -> None:
 
 
 def test_other_columns_are_not_another_order() -> None:
-    """Columns that are not the same ones are digested as they come: the difference must show."""
+    """Columns that aren't the same ones are digested as they come: the difference must show."""
     assert digest([b"1\tx\n"], ("a", "c")) == digest([b"1\tx\n"])
     assert digest([b"1\tx\n"], ("b",)) == digest([b"1\tx\n"])
 
 
 def test_long_rows_in_another_order() -> None:
-    """A long row whose columns come in another order is still one row."""
+    """A long row whose columns are reordered is still one row."""
     text, long = dump(copy("t", [b"1\t" + b"x" * (2 * MIB) + b"\n"])), b"x" * (2 * MIB)
     summary = scan(text, range(0, len(text), 65536), {"t": ("b", "a")})
     assert summary.tables["t"].digest == digest([long + b"\t1\n"])[1]
@@ -292,7 +292,7 @@ def test_names_and_columns_stay_as_they_are_quoted() -> None:
 
 
 def test_a_table_in_several_parts() -> None:
-    """Another tool may write a table's rows in parts: they count together."""
+    """Another tool can write a table's rows in several parts: they are counted together."""
     rows = [b"1\ta\n", b"2\tb\n", b"3\tc\n"]
     summary = scan(dump(copy("t", rows[:1]), copy("t", rows[1:])))
     assert (summary.tables["t"].rows, summary.tables["t"].digest) == digest(rows)
@@ -302,7 +302,7 @@ def test_a_table_in_several_parts() -> None:
     "command", [b"\\connect other", b"\\! rm -rf /", b"\\i file.sql", b"\\.", b"\\restrictx y", b"\\copy t from x"]
 )
 def test_unknown_commands_are_noticed(command: bytes) -> None:
-    """pg_dump writes no psql commands but two; any other is noted, wherever the stream is cut."""
+    """pg_dump writes only two psql commands; any other is recorded, wherever the stream is cut."""
     text = dump(b"SELECT 1;\n" + command + b"\nSELECT 2;\n")
     for places in (range(0), range(len(text))):
         assert scan(text, places).unknown_commands == [command.decode()]
@@ -310,13 +310,13 @@ def test_unknown_commands_are_noticed(command: bytes) -> None:
 
 
 def test_restrict_is_no_unknown_command() -> None:
-    """Newer versions of pg_dump frame a dump with two commands and a random key: it says nothing."""
+    """Newer versions of pg_dump frame a dump with two commands and a random key, which have no significance."""
     other = SMALL.replace(b"aBcDeF0123", b"zZ99")
     assert facts(scan(other)) | {"raw_bytes": 0, "tables": 0} == facts(scan(SMALL)) | {"raw_bytes": 0, "tables": 0}
 
 
 def test_standard_conforming_strings_off() -> None:
-    """Old dumps may escape with backslashes in plain strings; the scanner goes by what they set."""
+    """Old dumps may use backslash escapes in plain strings; the scanner follows their setting."""
     text = b"SET standard_conforming_strings = %s;\nCOMMENT ON TABLE t IS 'it\\';\nCOPY fake (a) FROM stdin;\n';\n"
     for places in (range(0), range(300)):
         summary = scan(dump(text % b"off", copy("t", [b"1\n"])), places)
@@ -325,7 +325,7 @@ def test_standard_conforming_strings_off() -> None:
 
 
 def test_the_schema_digest_ignores_session_and_data() -> None:
-    """Settings, sequence values and large objects are no schema; statements in another order are the same one."""
+    """Settings, sequence values and large objects aren't schema; the order of statements doesn't matter."""
     a, b = b"CREATE TABLE a (x int);\n", b"CREATE TABLE b (x int);\n"
     first = scan(dump(a, b))
     assert first.schema_statements == 2
@@ -339,14 +339,14 @@ def test_the_schema_digest_ignores_session_and_data() -> None:
 
 
 def test_the_schema_is_kept_when_asked_for() -> None:
-    """To explain a difference the statements are needed; otherwise nothing is kept."""
+    """Statements are needed to explain a difference; otherwise none are kept."""
     text = dump(b"CREATE TABLE a (x int);\n", b"SET a = 1;\n")
     assert list(scan(text, keep=True).schema_kept.values()) == [b"CREATE TABLE a (x int);"]
     assert scan(text).schema_kept == {}
 
 
 def test_extensions_and_roles() -> None:
-    """What a restore needs to find on its server is named."""
+    """The scanner lists what a restore needs on its server."""
     text = dump(
         b'CREATE EXTENSION IF NOT EXISTS "uuid-ossp" WITH SCHEMA public;\nCREATE EXTENSION citext;\n',
         b'ALTER TABLE public.t OWNER TO "r\xc3\xb6le";\nGRANT SELECT ON TABLE public.t TO reader;\n',
@@ -357,7 +357,7 @@ def test_extensions_and_roles() -> None:
 
 
 def test_large_objects_are_digested_piece_by_piece() -> None:
-    """Content, place and number of the pieces of large objects all count."""
+    """Content, position and number of a large object's pieces all count."""
 
     def objects(*pieces: bytes, oid: bytes = b"7") -> str:
         writes = b"".join(b"SELECT pg_catalog.lowrite(0, '\\x%s');\n" % piece for piece in pieces)

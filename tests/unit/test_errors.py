@@ -1,4 +1,4 @@
-"""Every fault reaches a user as one sentence, a hint where there is one, and an exit status."""
+"""Every error reaches a user as one sentence, a hint where there is one, and an exit status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blocks import errors
 from blocks.errors import ConfigurationError, Fault, PgRoundtripError, RestoreFailed, code_in, family
 
 ERRORS = [cls for cls in family() if cls is not ConfigurationError]
-# The sentences that the specification promises, and which class says each.
+# The sentences that the specification promises, and the class that uses each.
 PROMISED = {
     "Cannot connect to database": {"DatabaseUnreachable", "DatabaseRefused"},
     "Access Denied": {"StorageDenied"},
@@ -40,12 +40,12 @@ def test_an_error_prints_itself(cls: type[PgRoundtripError]) -> None:
 
 @pytest.mark.parametrize("cls", ERRORS)
 def test_whether_it_heals_by_itself(cls: type[PgRoundtripError]) -> None:
-    """Only what another attempt may mend is transient; everything but the configuration ends with status 1."""
+    """Only what a retry can fix is transient; everything but a configuration error exits with status 1."""
     assert cls().transient is (cls.__name__ in TRANSIENT)
     assert cls().exit_status == 1
 
 
-# What to do depends on what happened: whoever raises these says it.
+# What to do depends on what happened: the code that raises these supplies the hint.
 SAID_WHERE_RAISED = {
     "TemporaryFileFailed",
     "ClientMissing",
@@ -58,18 +58,18 @@ SAID_WHERE_RAISED = {
 
 @pytest.mark.parametrize("cls", [c for c in ERRORS if not c.__subclasses__() and c.__name__ not in SAID_WHERE_RAISED])
 def test_every_error_that_is_raised_says_what_to_do(cls: type[PgRoundtripError]) -> None:
-    """A user is never left alone with what went wrong."""
+    """Users always learn what to do about an error."""
     assert cls().lines()[1].startswith("HINT: ")
 
 
 @pytest.mark.parametrize(("sentence", "classes"), PROMISED.items())
 def test_the_promised_sentences(sentence: str, classes: set[str]) -> None:
-    """The specification's words are said, each by the classes that mean it."""
+    """The specified sentences are used, each by the classes meant for it."""
     assert {cls.__name__ for cls in ERRORS if cls.message == sentence} == classes
 
 
 def test_codes_are_stable_names() -> None:
-    """A code says one class, whatever its sentence; each has a label of its own or its parent's."""
+    """A code identifies one class, whatever its sentence; each class has its own label or its parent's."""
     of_operations = {errors.UPLOAD.code, errors.DOWNLOAD.code, errors.REQUEST.code}
     codes = [cls.code for cls in family() if cls.code not in of_operations]
     assert len(codes) == len(set(codes))
@@ -79,14 +79,14 @@ def test_codes_are_stable_names() -> None:
 
 
 def test_a_code_is_read_back() -> None:
-    """The last one in a line is the error's own: text from outside may hold another."""
+    """The last code in a line is the error's own: text from outside may contain another."""
     assert code_in(str(errors.NoBackups("x").lines()[0])) == "PGR-NO-BACKUPS"
     assert code_in(errors.StorageDenied("(PGR-NO-BACKUPS)").lines()[0]) == "PGR-S3-DENIED"
     assert code_in("nothing of ours") == ""
 
 
 def test_what_an_instance_may_say_for_itself() -> None:
-    """Message, hint and whether it is transient may be said where an error is raised."""
+    """Message, hint and transience can be set where an error is raised."""
     error = errors.StorageError("key", during=errors.UPLOAD, hint="do this", transient=True)
     assert error.lines() == ["ERROR: S3 upload failed [key] (PGR-S3-UPLOAD)", "HINT: do this"]
     assert error.transient
@@ -95,14 +95,14 @@ def test_what_an_instance_may_say_for_itself() -> None:
 
 
 def test_restore_failed_carries_the_servers_code() -> None:
-    """The code tells a bad backup from a server that could not try."""
+    """The code tells a bad backup from a server that couldn't try."""
     error = RestoreFailed('relation "x" does not exist', sqlstate="42P01")
     assert (error.sqlstate, RestoreFailed().sqlstate) == ("42P01", "")
     assert error.lines()[0] == 'ERROR: Restore failed [relation "x" does not exist] (PGR-RESTORE-FAILED)'
 
 
 def test_a_configuration_error_lists_every_fault() -> None:
-    """All faults at once, each with its hint where it has one, and exit status 2."""
+    """A configuration error lists all problems, each with its hint where it has one, and exits with 2."""
     error = ConfigurationError([Fault("first", "mend it"), Fault("second")])
     assert error.lines() == ["ERROR: first (PGR-CONFIG)", "HINT: mend it", "ERROR: second (PGR-CONFIG)"]
     assert str(error) == "first; second"
@@ -111,6 +111,6 @@ def test_a_configuration_error_lists_every_fault() -> None:
 
 @pytest.mark.parametrize("cls", ERRORS)
 def test_an_error_survives_pickling(cls: type[PgRoundtripError]) -> None:
-    """A run's error may be kept and read again by another process."""
+    """A run's error can be stored and read again by another process."""
     again = pickle.loads(pickle.dumps(cls("somewhere", hint="do this")))  # noqa: S301  (our own bytes)
     assert (type(again), again.lines()[-1]) == (cls, "HINT: do this")

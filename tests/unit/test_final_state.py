@@ -1,4 +1,4 @@
-"""A run's end is a sentence: its cause can be read back from it, and the error reaches the caller as ever."""
+"""A run's final message is a sentence from which its cause can be read back; the caller still gets the error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ended_with(error: PgRoundtripError) -> State[None]:
 
 @pytest.mark.parametrize("cls", [cls for cls in family() if cls is not ConfigurationError])
 def test_every_error_has_a_cause(cls: type[PgRoundtripError]) -> None:
-    """Whatever the context quotes, a run that failed is counted by its error's own label."""
+    """Whatever the context quotes, a failed run is counted under its error's own label."""
     for context in ("", "here", "S3 upload failed: pg_dump failed (PGR-DUMP-FAILED)"):
         assert cause_of(ended_with(cls(context))) == cls.cause
 
@@ -46,19 +46,19 @@ def test_every_error_has_a_cause(cls: type[PgRoundtripError]) -> None:
     (Crashed(message="Flow run process exited with non-zero status code 137."), "killed"),
 ])  # fmt: skip
 def test_what_states_say(state: State[None], cause: str) -> None:
-    """By what was asked of the storage; of drills and of Prefect's own ends as well."""
+    """Storage errors count by what was requested; drills and Prefect's own final states are recognised too."""
     assert cause_of(state) == cause
 
 
 def test_a_message_is_one_line_with_the_hint() -> None:
-    """The run's history shows it as it is."""
+    """The final message is one line with the hint: the run's history shows it unchanged."""
     assert failed("backup", "default", errors.NoSpaceLeft("a disk\nof mine")).message == (
         "No space left on device [a disk of mine] (PGR-DISK-FULL) HINT: free some space, then run it again"
     )
 
 
 def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
-    """A foreseen error becomes a failed state that holds it; another is Prefect's, and a good end is left alone."""
+    """An expected error becomes a failed state that holds it; other errors, and success, are left to Prefect."""
 
     def ended(error: Exception | None) -> object:
         @with_final_state
@@ -83,7 +83,7 @@ def test_a_flow_ends_with_our_words(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_prefect_server_that_goes_away_is_a_sentence() -> None:
-    """It may go while a run goes on; forty lines of its client's traceback would hide that."""
+    """Losing the Prefect server during a run is one sentence, not hidden in forty lines of traceback."""
 
     @with_final_state
     def run() -> Outcome[int]:

@@ -1,4 +1,4 @@
-"""Whoever reaches the port can neither hold the service up nor guess for long, and pages ask nobody else."""
+"""Clients can't tie up the port or guess passwords for long, and pages make no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ async def echo(request: Request) -> Response:
 
 
 def gateway(attempts: Attempts | None = None) -> Starlette:
-    """The gateway before a server that tells how long a body was."""
+    """Return the gateway in front of a server that reports the length of a body."""
     behind = Starlette(routes=[Route("/api/x", echo, methods=["GET", "POST"])])
     return make_gateway(LOGIN, behind, fine, None, attempts)
 
 
 def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More half heads than connections are allowed, one half body: all are ended, and health answers while they stand."""
+    """Too many half-sent heads and a half-sent body: all are closed, and health answers in the meantime."""
     monkeypatch.setattr("flows.service.host.CONNECTIONS", 20)
     monkeypatch.setattr(PatientProtocol, "head_timeout_s", 2.0)
     monkeypatch.setattr(PatientProtocol, "body_timeout_s", 2.0)
@@ -75,7 +75,7 @@ def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyP
 
 
 def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More such connections than are allowed, with many requests each: a newcomer is answered, and they are ended."""
+    """Too many connections that never read, with many requests each: a newcomer is answered, and they are closed."""
     monkeypatch.setattr("flows.service.host.CONNECTIONS", 20)
     monkeypatch.setattr(PatientProtocol, "read_timeout_s", 2.0)
     port = free_port()
@@ -95,7 +95,7 @@ def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) ->
                 readers.append(writer)
             await asyncio.sleep(0.5)
             async with httpx.AsyncClient(timeout=20) as client:
-                for _ in range(3):  # the first of them may find everybody else at work
+                for _ in range(3):  # the first attempt may find all connections taken
                     with contextlib.suppress(httpx.TransportError):
                         return (await client.get(f"http://127.0.0.1:{port}/")).status_code
                     await asyncio.sleep(2.5)
@@ -105,7 +105,7 @@ def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_files_left_is_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asyncio tries to accept once at a time, while the system's queue stays as long as it was."""
+    """Without free files, asyncio accepts once per wake-up, so no flood of errors; the backlog keeps its length."""
     seen: list[int] = []
 
     async def look() -> None:
@@ -125,7 +125,7 @@ def gc_servers() -> list[asyncio.Server]:
 
 
 def test_open_files_are_raised() -> None:
-    """To the hard limit, within reason."""
+    """The soft limit is raised to the hard limit, within reason."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = min(512, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
@@ -136,7 +136,7 @@ def test_open_files_are_raised() -> None:
 
 
 def test_one_complaint_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each kind; the next says how many were left out."""
+    """Each kind of message is logged once a minute; the next one says how many were dropped."""
     now = [0.0]
     monkeypatch.setattr("flows.service.connections.time.monotonic", lambda: now[0])
     seldom = OnceAMinute()
@@ -152,7 +152,7 @@ def test_one_complaint_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_guesses_are_slowed_and_counted() -> None:
-    """Longer and longer, up to a minute; who has logged in from an address is not kept out by guesses elsewhere."""
+    """Waits grow to a minute; guesses elsewhere don't lock out an address that has logged in."""
     now = [0.0]
     attempts = Attempts(lambda: now[0])
     waits = []
@@ -188,7 +188,7 @@ def test_a_guesser_is_told_to_wait(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_headers_and_bodies() -> None:
-    """Every answer says what a page may do; answers of the API are kept by nobody; a body has a bound."""
+    """Every response has a content policy; API responses aren't cached; a body has a size limit."""
 
     async def ask() -> list[httpx.Response]:
         transport = httpx.ASGITransport(gateway())

@@ -1,4 +1,4 @@
-"""Members side by side are one ordinary gzip file, and damage to it never passes unseen."""
+"""Concatenated members are one ordinary gzip file, and damage to it is always detected."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LEVELS = range(1, 10)
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
-    """The data in pieces of one size."""
+    """Return the data in chunks of one size."""
     return (data[at : at + size] for at in range(0, len(data), size))
 
 
 def members(plain: bytes, level: int = 6, block: int = BLOCK_BYTES) -> bytes:
-    """What a backup holds: every block compressed by itself."""
+    """Return a backup's contents: every block compressed separately."""
     return b"".join(map(compressor(level), pieces(plain, block)))
 
 
 @pytest.fixture(scope="module")
 def prose() -> bytes:
-    """Four megabytes of rows as people store them: prose, JSON, numbers and times."""
+    """Four megabytes of realistic rows: prose, JSON, numbers and times."""
     maker = _Maker(20)
     tables = (maker.articles(), maker.events(), maker.orders(), maker.order_items(), maker.products())
     rows = itertools.chain.from_iterable(zip(*tables, strict=False))
@@ -41,7 +41,7 @@ def prose() -> bytes:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_reader_reads_it(level: int, prose: bytes) -> None:
-    """At every level Python, the gunzip program and our own reader get back what went in."""
+    """At every level Python, the gzip program and our own reader get the original data back."""
     stored = members(prose + b"the end", level)
     assert gzip.decompress(stored) == prose + b"the end"
     gunzip = subprocess.run(["gunzip", "-c"], input=stored, capture_output=True, check=True)
@@ -57,20 +57,20 @@ def test_blocks_of_any_size(level: int) -> None:
 
 
 def test_a_member_is_read_alone(prose: bytes) -> None:
-    """Every member stands for itself: one can be read without those before it."""
+    """Every member can be read without those before it."""
     first, second = (compressor(6)(block) for block in (prose[:BLOCK_BYTES], prose[BLOCK_BYTES : 2 * BLOCK_BYTES]))
     stored = first + second
     assert b"".join(decompress([stored[len(first) :]])) == prose[BLOCK_BYTES : 2 * BLOCK_BYTES]
 
 
 def test_the_usual_level_is_as_small_as_gzip(prose: bytes) -> None:
-    """At level 6, cut into members, a dump is not larger than `gzip -6` makes it."""
+    """At level 6, split into members, a dump is no larger than with `gzip -6`."""
     usual = subprocess.run(["gzip", "-6", "-c"], input=prose, capture_output=True, check=True).stdout
     assert len(members(prose, 6)) <= len(usual) * 1.01
 
 
 def test_higher_levels_are_not_larger(prose: bytes) -> None:
-    """Who asks for more compression gets no less."""
+    """A higher level never compresses less."""
     sizes = [len(members(prose, level)) for level in LEVELS]
     assert all(after <= before * 1.005 for before, after in itertools.pairwise(sizes)), sizes
     assert sizes[-1] < sizes[5] < sizes[0]
@@ -78,20 +78,20 @@ def test_higher_levels_are_not_larger(prose: bytes) -> None:
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=6), st.integers(1, 40), st.integers(1, 9))
 def test_any_members_in_any_pieces(blocks: list[bytes], size: int, level: int) -> None:
-    """Members of any size, cut into pieces of any size, come back as they were."""
+    """Members of any size, in chunks of any size, decompress to the original data."""
     stored = b"".join(map(compressor(level), blocks))
     assert b"".join(decompress(pieces(stored, size))) == b"".join(blocks)
 
 
 @pytest.mark.parametrize("size", [1, 17, 65536, 1 << 24])
 def test_one_large_member(size: int, prose: bytes) -> None:
-    """A file that `gzip` made as one member is read as well."""
+    """A file that `gzip` made as one member can be read too."""
     plain = prose[: 300_000 if size < 1000 else None]
     assert b"".join(decompress(pieces(gzip.compress(plain), size))) == plain
 
 
 def test_little_input_may_hold_much() -> None:
-    """A member that is thousands of times larger inside is handed on in bounded blocks."""
+    """A member that expands thousands of times is passed on in bounded blocks."""
     plain = b"\0" * (40 * BLOCK_BYTES)
     for stored in (gzip.compress(plain), gzip.compress(plain) * 2, gzip.compress(plain + b"tail")):
         blocks = list(decompress([stored]))
@@ -102,14 +102,14 @@ def test_little_input_may_hold_much() -> None:
 @pytest.mark.parametrize("size", [BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 3 * BLOCK_BYTES])
 @pytest.mark.parametrize("step", [1, 7, 100, 1 << 20])
 def test_output_that_ends_with_a_block(size: int, step: int) -> None:
-    """Nothing is left behind when a full block is handed on and the input is used up."""
+    """Nothing is left behind when a full block is passed on and the input is used up."""
     for plain in (b"\0" * size, b"ab" * (size // 2)):
         assert b"".join(decompress(pieces(gzip.compress(plain), step))) == plain
 
 
 @pytest.mark.parametrize("length", [500, 1000, 3000])
 def test_nothing_waits_for_the_next_chunk(length: int) -> None:
-    """All that a chunk holds is handed on before another is asked for."""
+    """Everything in a chunk is passed on before the next one is requested."""
     stored = gzip.compress(b"\0" * (5 * BLOCK_BYTES))
     read = bytearray()
 
@@ -125,14 +125,14 @@ def test_nothing_waits_for_the_next_chunk(length: int) -> None:
 
 @pytest.mark.parametrize("chunks", [[], [b""], [b"", b""]])
 def test_nothing_is_an_empty_backup(chunks: list[bytes]) -> None:
-    """An object without bytes is said to be empty, not to be damaged."""
+    """An object without bytes is reported as empty, not as damaged."""
     with pytest.raises(EmptyBackup):
         list(decompress(chunks))
 
 
 @pytest.mark.parametrize("block", [50, 1000])
 def test_cut_at_every_byte(block: int) -> None:
-    """A stream that ends inside a member is damaged; one that ends between two gives what came before, no more."""
+    """A stream that ends inside a member is damaged; one that ends between two yields what came before."""
     plain = b"".join(b"row %d\n" % n for n in range(40))
     stored = members(plain, 6, block)
     edges = [0, *itertools.accumulate(len(compressor(6)(part)) for part in pieces(plain, block))]
@@ -145,7 +145,7 @@ def test_cut_at_every_byte(block: int) -> None:
 
 
 def test_a_flipped_bit_anywhere() -> None:
-    """No bit that carries data or its checksum can change unseen."""
+    """No bit of the data or its checksum can change unnoticed."""
     plain = b"".join(b"row %d\n" % n for n in range(40))
     stored = members(plain, 6, 100)
     first = len(compressor(6)(plain[:100]))
@@ -156,21 +156,21 @@ def test_a_flipped_bit_anywhere() -> None:
             got = b"".join(decompress([bytes(flipped)]))
         except BackupDamaged:
             continue
-        # The header's flags, time and system say nothing about the data, nor does what fills up its last byte.
+        # The header's flags, time and OS say nothing about the data, nor do the padding bits of its last byte.
         assert got == plain
         assert 3 <= place < 10 or place == first - 8 - 1
 
 
 @pytest.mark.parametrize("rubbish", [b"x", b"\0\0", b"-- SQL", b"\x1f\x8b\x08", b"PK\x03\x04" * 20])
 def test_rubbish(rubbish: bytes) -> None:
-    """What is no gzip is damaged, at the beginning and behind a good member."""
+    """What isn't gzip is damage, at the beginning and after a good member."""
     for data in (rubbish, compressor(6)(b"good") + rubbish):
         with pytest.raises(BackupDamaged):
             list(decompress([data]))
 
 
 def test_what_was_read_before_the_damage_is_given() -> None:
-    """Damage is found where it stands: what came before it was good, and was handed on."""
+    """Damage is reported where it occurs: everything before it was good, and was passed on."""
     good = members(b"a" * 500 + b"b" * 500, 6, 500)
     read = decompress([good, b"rubbish"])
     assert [next(read), next(read)] == [b"a" * 500, b"b" * 500]

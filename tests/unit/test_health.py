@@ -1,4 +1,4 @@
-"""Backups are overdue when two slots have passed without one, and never while a service has only just started."""
+"""Backups are overdue once two slots have passed without one, but never right after a service has started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEDULES = st.builds(Schedule, st.integers(60, 10**6)) | st.builds(
 
 @given(SCHEDULES, AGES, AGES)
 def test_more_age_never_heals(due: Schedule, age: timedelta, more: timedelta) -> None:
-    """What is overdue stays so until a backup comes, however long the service runs; what is younger than one gap is not."""
+    """Overdue backups stay overdue until one is made; a backup younger than one gap is never overdue."""
     if overdue(NOW - age, due, LONG_AGO, NOW):
         assert overdue(NOW - age - more, due, LONG_AGO, NOW)
         assert overdue(None, due, LONG_AGO, NOW) or due.gap(NOW) > NOW - LONG_AGO
@@ -44,7 +44,7 @@ def test_a_start_has_grace(due: Schedule, age: timedelta) -> None:
 
 
 def test_what_is_overdue() -> None:
-    """Two intervals; the sentence says how old and how often."""
+    """Backups are overdue after two intervals; the sentence says how old the newest is, and how often they run."""
     assert overdue(NOW - timedelta(hours=2), HOURLY, LONG_AGO, NOW) == ""
     late = overdue(NOW - timedelta(hours=2, seconds=1), HOURLY, LONG_AGO, NOW)
     assert late == "the newest backup is 2 h old, and one is due every 60 min"
@@ -52,7 +52,7 @@ def test_what_is_overdue() -> None:
 
 
 def test_half_a_backup_is_no_backup() -> None:
-    """An object whose manifest has not come counts only where no backup has one: another tool makes them."""
+    """An object without a manifest counts only where no backup has one, because then another tool makes them."""
     old, half = _backup(2, manifest=True), _backup(1, manifest=False)
     assert newest_whole([old, half], NOW) == old
     assert newest_whole([half], NOW) == half
@@ -60,7 +60,7 @@ def test_half_a_backup_is_no_backup() -> None:
 
 
 def test_the_document_says_what_is_wrong() -> None:
-    """All reasons at once, each part by itself too."""
+    """The health document has all reasons at once, and each part by itself."""
     sick = Health({"database": "Cannot connect to database", "storage": "ok", "backups": "late"}, None)
     assert not sick.good
     assert sick.document() == {
@@ -76,20 +76,20 @@ def _backup(hours: int, *, manifest: bool) -> Backup:
 
 
 def answer(found: Health, monkeypatch: pytest.MonkeyPatch, seconds: float = 0) -> tuple[int, dict[str, object]]:
-    """What `/health` answers when the examination finds this after so many seconds."""
+    """Return the `/health` response when the examination returns this after so many seconds."""
 
     def examined(*_: object, **__: object) -> Health:
         time.sleep(seconds)
         return found
 
     monkeypatch.setattr("flows.service.watch.examine", examined)
-    nothing: Any = None  # the examination that would look at a plan is the one above
+    nothing: Any = None  # replaced by the examination above
     response = asyncio.run(Watch(nothing, ("backup",), NOW).health())
     return response.status_code, json.loads(bytes(response.body))
 
 
 def test_the_answer_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    """200 while all is well; 503 with the reason when something is not, and when nobody answers in time."""
+    """200 while all is well; 503 with the reason when something isn't, or when the examination times out."""
     well = {"database": "ok", "storage": "ok", "backups": "ok"}
     status, said = answer(Health(well, NOW), monkeypatch)
     assert (status, said["status"], said["reason"]) == (200, "healthy", "")

@@ -1,4 +1,4 @@
-"""Databases that share a folder are told apart, and none changes what becomes of another's backups."""
+"""Databases that share a folder are told apart, and don't affect each other's backups."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def of(backup: Backup, database: Database) -> Backup:
     [(SHOP, True), (UNKNOWN, True), (replace(SHOP, oid=9), True), (ELSEWHERE, False), (BIG, False)],
 )
 def test_which_database_is_the_same(other: Database, same: bool) -> None:
-    """The name and the server tell; a manifest of 1.0 has the name alone, and a restore changes the number."""
+    """Name and server identify a database; 1.0's manifests have only the name, and a restore changes the OID."""
     assert SHOP.is_same(other) is other.is_same(SHOP) is same
 
 
 def test_what_may_have_moved() -> None:
-    """The same name on another server, or another name of the same number on the same server."""
+    """A database may have moved if its name is on another server, or its OID has another name on the same server."""
     assert SHOP.may_be(ELSEWHERE)
     assert SHOP.may_be(replace(SHOP, name="old"))
     assert not SHOP.may_be(BIG)
@@ -44,7 +44,7 @@ def test_what_may_have_moved() -> None:
 
 
 def test_what_was_the_database_before() -> None:
-    """BACKUPS_OF names one on any server, or on a certain one; both count, and where no database is known nothing else does."""
+    """BACKUPS_OF names databases on any server or a specific one; without a known database nothing else counts."""
     assert databases_named(" old, shop@1 ,, a@b") == (Database("old"), Database("shop", "1"), Database("a@b"))
     assert Whose(SHOP, databases_named("shop@1")).owns(Origin("default", ELSEWHERE))
     assert not Whose(SHOP, databases_named("shop@2")).owns(Origin("default", ELSEWHERE))
@@ -53,7 +53,7 @@ def test_what_was_the_database_before() -> None:
 
 
 def test_a_former_name_that_another_database_took() -> None:
-    """After a swap by rename, BACKUPS_OF means what was made of this database, and not its successor."""
+    """After a swap by rename, BACKUPS_OF means this database's old backups, not its successor's."""
     old = Database("shop_old", SHOP.system_identifier, SHOP.oid)
     successor = replace(SHOP, oid=9)
     backups = tuple(
@@ -64,12 +64,12 @@ def test_a_former_name_that_another_database_took() -> None:
     assert Folder(backups, Whose(old, former)).own == [backups[0]]
     assert Folder(backups, Whose(old, former)).others == [backups[1]]
     assert Folder(backups, Whose(successor)).own == list(backups)
-    # A restored copy has a number that no backup has: what is said to be its own is.
+    # No backup has the restored copy's OID, so everything under the former name is its own.
     assert Folder(backups, Whose(replace(old, oid=77), former)).own == list(backups)
 
 
 def listed(*databases: Database) -> tuple[Backup, ...]:
-    """A backup of each, one a day."""
+    """Return one backup of each database, one a day."""
     return tuple(
         of(Backup(f"backup_2026112{n}_020713", NOW + timedelta(days=n), "k", 1, has_manifest=True, has_report=False), d)
         for n, d in enumerate(databases)
@@ -77,7 +77,7 @@ def listed(*databases: Database) -> tuple[Backup, ...]:
 
 
 def test_a_renamed_database_that_was_restored_keeps_its_backups() -> None:
-    """A restore gives a database another number; those it had under its name are its own as well."""
+    """A restore changes the OID; the backups it had under its name are still its own."""
     renamed = replace(SHOP, name="shop2")
     now = replace(renamed, oid=99)
     backups = listed(SHOP, renamed, now)
@@ -85,7 +85,7 @@ def test_a_renamed_database_that_was_restored_keeps_its_backups() -> None:
 
 
 def test_a_restored_database_that_was_renamed_then() -> None:
-    """What it had under its former name and number is its own; what the successor has under it is not."""
+    """The backups under its former name and OID are its own; the successor's under that name are not."""
     restored = replace(SHOP, oid=6)
     renamed, successor = replace(restored, name="shop_old"), replace(SHOP, oid=9)
     backups = listed(SHOP, restored, renamed, successor)
@@ -93,7 +93,7 @@ def test_a_restored_database_that_was_renamed_then() -> None:
 
 
 def test_a_database_that_took_another_ones_place() -> None:
-    """`shop_v2` says that it was `shop_v1`: what that one had before is its own, and what it has since is not."""
+    """`shop_v2` claims `shop_v1`: that database's earlier backups are its own, later ones are not."""
     first, second = replace(SHOP, name="shop_v1"), replace(SHOP, name="shop_v2", oid=99)
     backups = listed(first, first, second, first)
     whose = Whose(second, databases_named(first.as_setting()))
@@ -103,13 +103,13 @@ def test_a_database_that_took_another_ones_place() -> None:
 @pytest.mark.parametrize("name", ["shop", "sh,op@12", "100%", "a b", "%2C", "ü@-5"])
 @pytest.mark.parametrize("server", ["", "7712734137005552605"])
 def test_every_name_can_be_set(name: str, server: str) -> None:
-    """What the hint prints is read as what it means."""
+    """The value printed by the hint is read back as the same database."""
     assert databases_named(Database(name, server).as_setting()) == (Database(name, server),)
 
 
 @given(CATALOGS, POLICIES)
 def test_mixing_databases_changes_nothing(mixed: list[tuple[Backup, Database]], policy: Policy) -> None:
-    """Each has the same decisions in a shared folder as it would have alone, its newest and its newest PROVEN among them."""
+    """Each gets the same decisions in a shared folder as alone, including its newest and its newest PROVEN backup."""
     backups = [of(b, d) for b, d in mixed]
     together = {d.backup.name: d for d in decide_apart(apart(backups), policy, NOW).decisions}
     assert len(together) == len(backups)
@@ -120,7 +120,7 @@ def test_mixing_databases_changes_nothing(mixed: list[tuple[Backup, Database]], 
 
 @given(CATALOGS)
 def test_what_counts_for_one(mixed: list[tuple[Backup, Database]]) -> None:
-    """Only its own; and an object without a manifest, which nobody can place, only while nobody else is there."""
+    """A database owns only its own backups, and those without a manifest only while no other database is there."""
     backups = [of(b, d) for b, d in mixed]
     stranger = replace(of(backups[0], SHOP) if backups else _one(), name="backup_20200101_000000", has_manifest=False,
                        origin=None)  # fmt: skip
@@ -134,7 +134,7 @@ def _one() -> Backup:
 
 
 def test_manifests_without_a_server_go_with_the_only_one_of_their_name() -> None:
-    """Those of 1.0 are judged together with the newer ones of the database, and by themselves where two have its name."""
+    """1.0's manifests are judged with the newer ones of that name, or separately if two databases have the name."""
     old, new, other = (
         of(replace(_one(), name=f"backup_2020010{n}_000000"), d) for n, d in enumerate((UNKNOWN, SHOP, ELSEWHERE))
     )

@@ -1,4 +1,4 @@
-"""The rooms keep to themselves: imports run one way, and what one reads at a time stays small."""
+"""Layers stay separate: imports run one way, and modules and functions stay small."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import blocks
 ROOT = Path(__file__).parents[2]
 ROOMS = {"blocks": {"blocks"}, "tasks": {"tasks", "blocks"}, "flows": {"flows", "tasks", "blocks"}}
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-# "About": a little more is no reason to tear apart what belongs together; much more needs a comment that says why.
+# "About": don't split what belongs together for a little more; far more needs a comment that says why.
 MODULE_LINES, FUNCTION_LINES, ABOUT = 250, 25, 1.1
 REASON = "# Long because "
 
@@ -27,7 +27,7 @@ def name_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The full names of everything that a module imports, also inside of functions."""
+    """Return the full names of everything that a module imports, including inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -38,7 +38,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def code_lines(source: str) -> set[int]:
-    """The numbers of lines that hold code: no blank ones, comments or docstrings."""
+    """Return the numbers of lines with code: no blank lines, comments or docstrings."""
     lines = {n for n, line in enumerate(source.splitlines(), 1) if line.strip() and not line.strip().startswith("#")}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -47,7 +47,7 @@ def code_lines(source: str) -> set[int]:
 
 
 def long_functions(source: str) -> Iterator[tuple[str, int]]:
-    """Functions whose bodies are too long without a reason; what is defined inside of one counts for itself."""
+    """Return functions that are too long without a reason; nested functions count separately."""
     code = code_lines(source)
     functions = [
         node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -63,14 +63,14 @@ def long_functions(source: str) -> Iterator[tuple[str, int]]:
 
 
 def test_the_rooms_are_there() -> None:
-    """A rule over no files would hold for ever."""
+    """Every room exists: a rule that checks no files would always pass."""
     assert len(MODULES) > 30
     assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_run_one_way(path: Path) -> None:
-    """Flows may use tasks, tasks may use blocks, and nothing looks back."""
+    """Flows can use tasks, tasks can use blocks, and never the other way round."""
     room = path.relative_to(ROOT).parts[0]
     ours = {name.partition(".")[0] for name in imports(path)} & {*ROOMS, "tests"}
     assert ours <= ROOMS[room]
@@ -84,14 +84,14 @@ def test_the_engine_knows_no_prefect(path: Path) -> None:
         assert not name.startswith("tasks.") or name.startswith("tasks.engine")
 
 
-# The engine's rooms, from below: each may use those under it.
+# The engine's rooms from the bottom up: each can use those below it.
 FLOORS = ("", "repository", "servers", "dump", "stream", "restore", "drill")
 ENGINE = ROOT / "tasks" / "engine"
 
 
 @pytest.mark.parametrize("path", sorted(ENGINE.rglob("*.py")), ids=name_of)
 def test_the_engine_s_rooms_stand_on_each_other(path: Path) -> None:
-    """A reader of one room need not know those above it."""
+    """A room can be understood without those above it."""
     assert {room.name for room in ENGINE.iterdir() if room.is_dir()} - {"__pycache__"} == {*FLOORS} - {""}
     room = path.parent.name if path.parent != ENGINE else ""
     used = [name.split(".")[2] for name in imports(path) if name.startswith("tasks.engine.")]
@@ -100,7 +100,7 @@ def test_the_engine_s_rooms_stand_on_each_other(path: Path) -> None:
 
 
 def test_errors_know_nothing_of_ours() -> None:
-    """Every room may raise an error, so the errors stand below them all."""
+    """Every room can raise an error, so the errors are below them all."""
     paths = sorted((ROOT / "blocks" / "errors").glob("*.py"))
     assert paths
     assert {
@@ -117,7 +117,7 @@ def test_what_one_reads_at_a_time_is_small(path: Path) -> None:
 
 
 def test_the_measure_measures() -> None:
-    """A long function is found, unless a comment gives the reason; docstrings and comments cost nothing."""
+    """A long function is detected unless a comment gives the reason; docstrings and comments don't count."""
     body = "".join(f"    x = {n}\n" for n in range(40))
     assert [*long_functions("def f():\n" + body)] == [("f", 40)]
     assert [*long_functions(f"{REASON}of its many steps.\ndef f():\n" + body)] == []
@@ -126,12 +126,12 @@ def test_the_measure_measures() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
-    """Every module begins with its reason."""
+    """Every module begins with a docstring that gives its reason."""
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 LIBRARIES = ("prefect", "boto3", "botocore", "psycopg", "pydantic", "rich")
-# What must not be loaded by the modules whose names begin so; the first that fits counts.
+# What modules with these prefixes must not load; the first match counts.
 NOT_LOADED = {
     "blocks.errors": LIBRARIES,
     "blocks.config.says": LIBRARIES,
@@ -175,7 +175,7 @@ def loaded(forbidden: tuple[str, ...], names: list[str]) -> dict[str, list[str]]
 
 
 def test_what_is_loaded_by_what() -> None:
-    """Import lines may lie: what counts is what a fresh interpreter holds when a module is imported."""
+    """Import statements don't tell everything: check what a fresh interpreter holds after importing a module."""
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES]
     ruled: dict[tuple[str, ...], list[str]] = {}
     for name in names:
@@ -195,6 +195,6 @@ def test_a_forbidden_library_is_seen() -> None:
 
 
 def test_prefect_finds_the_blocks() -> None:
-    """`prefect block register -m blocks` looks at what a module has, and imports what it finds there."""
+    """`prefect block register -m blocks` inspects the module's attributes, and imports the blocks it finds there."""
     found = {name for name, member in inspect.getmembers(blocks) if Block.is_block_class(member)}
     assert found == {"BackupPlan", "BackupStorage", "PostgresServer"}

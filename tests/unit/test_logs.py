@@ -1,4 +1,4 @@
-"""Whatever a library logs, and however, the console has one format."""
+"""The console has one format, whatever a library logs and however."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STAMP = "2024-02-07T14:30:22Z"
 def written(
     level: int, message: str, *arguments: object, error: BaseException | None = None, name: str = "x"
 ) -> list[str]:
-    """The lines of a record; none when it is left out."""
+    """Return the lines of a record; none when it is left out."""
     info = (type(error), error, None) if error else None
     record = logging.LogRecord(name, level, "", 0, message, arguments, info)
     record.created = MOMENT
@@ -34,7 +34,7 @@ def written(
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The machine's time is not UTC."""
+    """The machine's time zone is not UTC."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     yield
@@ -47,12 +47,12 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [(50, "ERROR"), (40, "ERROR"), (35, "WARNING"), (30, "WARNING"), (20, "INFO"), (10, "INFO")],
 )
 def test_there_are_three_levels(level: int, name: str) -> None:
-    """The specification knows ERROR, WARNING and INFO, and the time is UTC."""
+    """The specification has ERROR, WARNING and INFO, and times are in UTC."""
     assert written(level, "%d files", 3) == [f"{STAMP} {name}: 3 files"]
 
 
 def test_every_line_has_its_time() -> None:
-    """Collectors read lines: a hint, a second fault, and an unforeseen traceback each stand on lines of their own."""
+    """Log collectors read lines: hints, further problems and tracebacks are each on lines of their own."""
     assert written(logging.ERROR, "%s", StorageDenied("here")) == [
         f"{STAMP} ERROR: Access Denied [here] (PGR-S3-DENIED)",
         f"{STAMP} ERROR: HINT: {StorageDenied.hint}",
@@ -71,7 +71,7 @@ def test_every_line_has_its_time() -> None:
 
 
 def test_a_fault_is_said_once() -> None:
-    """A task says it; its flow, which is handed the same error, does not say it again."""
+    """A task logs its error; the flow gets the same error and doesn't log it again."""
     error = StorageDenied("here")
     assert (
         written(logging.ERROR, "Task run failed with exception: %r - Retries are exhausted", error, error=error) != []
@@ -80,7 +80,7 @@ def test_a_fault_is_said_once() -> None:
 
 
 def test_an_attempt_that_is_repeated_is_a_warning() -> None:
-    """What may still end well is no error."""
+    """A failed attempt that will be retried is a warning, because it can still succeed."""
     message = "Task run failed with exception: %r - Retry %s/%s will start %s second(s) from now"
     assert written(logging.ERROR, message, StorageDenied("here"), 1, 3, 5) == [
         f"{STAMP} WARNING: Access Denied [here]; trying again"
@@ -88,7 +88,7 @@ def test_an_attempt_that_is_repeated_is_a_warning() -> None:
 
 
 def test_a_busy_history_is_a_line_and_no_traceback() -> None:
-    """Prefect's server tries again; whoever reads the log has nothing to do."""
+    """A busy history database is one warning: Prefect's server retries, so there is nothing to do."""
     busy = sqlite3.OperationalError("database is locked")
     name = "prefect.server.services.task_run_recorder"
     assert written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) == [
@@ -97,7 +97,7 @@ def test_a_busy_history_is_a_line_and_no_traceback() -> None:
 
 
 def test_a_run_that_was_told_to_stop_says_so_once() -> None:
-    """Prefect calls it a crash, for the task and for the flow."""
+    """A stopped run logs one warning, although Prefect reports a crash for both the task and the flow."""
     message = "Crash detected! Execution was aborted by a termination signal."
     assert written(logging.ERROR, message, name="prefect.task_runs") == []
     assert written(logging.ERROR, message, name="prefect.flow_runs") == [
@@ -116,13 +116,13 @@ def test_a_run_that_was_told_to_stop_says_so_once() -> None:
     ],
 )
 def test_housekeeping_is_left_out(name: str, message: str) -> None:
-    """How Prefect starts and ends runs is not what the log is read for; what goes wrong with it is."""
+    """Prefect's starts and ends of runs aren't worth logging; its problems are."""
     assert written(logging.INFO, message, name=name) == []
     assert written(logging.WARNING, "could not " + message, name=name) == [f"{STAMP} WARNING: could not {message}"]
 
 
 def test_everybody_logs_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handlers that others made, uvicorn's for one, get the format; Python's warnings go to the log too."""
+    """Handlers installed by others, such as uvicorn's, get the format; Python's warnings are logged too."""
     console = io.StringIO()
     for name in ("root of a test", "uvicorn.error"):
         logger = logging.getLogger(name)
@@ -164,7 +164,7 @@ raises("at the end")
 
 
 def test_what_nobody_caught_has_the_form_too(tmp_path: Path) -> None:
-    """A traceback that Python prints by itself is logged line by line; the exit status stays."""
+    """Tracebacks printed by Python itself are logged line by line; the exit status stays the same."""
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", UNHANDLED], env=environ, capture_output=True, text=True, check=False)
     lines = done.stderr.splitlines()
@@ -194,21 +194,21 @@ asyncio.run(APILogWorker._handle_batch(SimpleNamespace(_client=Away()), [{}]))
 
 
 def test_lines_that_the_server_does_not_take(tmp_path: Path) -> None:
-    """They stand on the console already: no word about it that has no time and no level."""
+    """Lines that fail to upload are already on the console: no complaint without time and level is added."""
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", UNSENT], env=environ, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_lines_of_a_command_look_the_same() -> None:
-    """What a command complains about before anything runs, level and all, is written by the same rule."""
+    """Errors before anything runs have the same format, level included."""
     said = list(log_lines("ERROR", ["ERROR: it is wrong", "HINT: mend it"]))
     assert [line.partition("Z ")[2] for line in said] == ["ERROR: it is wrong", "ERROR: HINT: mend it"]
     assert all(line.startswith(f"{utc_now():%Y-%m-%d}T") for line in said)
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
-    """The service goes on without its history, and says so by one level, not by two."""
+    """With an unwritable folder the service continues without its history, and logs it with a single level."""
     environ = {"PREFECT_HOME": "/proc/nowhere", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "SERVE_FLOWS": "prune",
                "S3_ENDPOINT": "http://s3", "S3_BUCKET": "backups", "S3_ACCESS_KEY_ID": "a", "S3_SECRET_ACCESS_KEY": "b"}  # fmt: skip
     command = [sys.executable, "-c", "from flows.service.environment import prepare; prepare()"]
@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:
-    """It is logged line by line, although Typer would write it bare; the command has failed."""
+    """An unexpected error is logged line by line, although Typer would print it bare; the command fails."""
     program = "from unittest import mock; from flows import cli; mock.patch.object(cli, 'app', lambda: 1 // 0).start(); cli.main()"
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
@@ -230,5 +230,5 @@ def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:
 
 
 def test_a_faulty_call_of_a_library_is_written_as_it_is() -> None:
-    """Too few values for its text: that is no reason to end a run."""
+    """A library's log call with too few arguments must not end a run."""
     assert written(logging.WARNING, "%d of %d done", 1) == [f"{STAMP} WARNING: %d of %d done (1,)"]

@@ -1,4 +1,4 @@
-"""The page for Prometheus says what is known in its format, and leaves out what is not."""
+"""The metrics page reports what is known in Prometheus's format, and leaves out what is not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BACKUP = Backup(FIRST, datetime(2026, 11, 21, 11, tzinfo=UTC), "k", 7, has_manif
 
 
 def values(page: bytes) -> dict[str, float]:
-    """Every sample by its name and labels, as a Prometheus server reads them; the plan is always the same."""
+    """Return every sample by name and labels, as a Prometheus server reads them; the plan is always the same."""
     found = {}
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:
@@ -27,7 +27,7 @@ def values(page: bytes) -> dict[str, float]:
 
 
 def test_everything_that_is_known() -> None:
-    """Size, rows, age, verdict, failures and the next runs."""
+    """The metrics have size, rows, age, verdict, failures and the next runs."""
     made, drilled = manifest(), report(FIRST)
     stock = Stock(readable=True, backups=(BACKUP, BACKUP), newest=BACKUP, manifest=made, report=drilled, proven=BACKUP)
     failures = {("backup", "timeout"): 3, ("restore-drill", "restore_failed"): 1}
@@ -47,7 +47,7 @@ def test_everything_that_is_known() -> None:
 
 
 def test_an_empty_bucket_has_no_newest_backup() -> None:
-    """A zero would look like a backup of nothing."""
+    """Without a backup its metrics are left out: a zero would look like a backup of nothing."""
     found = values(exposition("shop", Stock(readable=True), {}, {}, NOW))
     assert {name for name in found if not name.startswith("build_info")} == {
         "catalog_readable",
@@ -58,14 +58,14 @@ def test_an_empty_bucket_has_no_newest_backup() -> None:
 
 
 def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
-    """Alerts on the number of backups must not fire because of a network."""
+    """An unreachable bucket reports no count, so that alerts on it don't fire because of a network error."""
     found = values(exposition("shop", Stock(readable=False), {}, {}, NOW))
     assert {name for name in found if not name.startswith("build_info")} == {"catalog_readable"}
     assert found["catalog_readable"] == 0
 
 
 def test_every_metric_is_explained() -> None:
-    """The operations guide lists exactly the metrics that there are."""
+    """The operations guide lists exactly the existing metrics."""
     stock = Stock(
         readable=True, backups=(BACKUP,), newest=BACKUP, manifest=manifest(), report=report(FIRST), proven=BACKUP
     )

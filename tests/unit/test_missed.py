@@ -1,4 +1,4 @@
-"""Of the slots that were missed, the newest runs and stands for the others."""
+"""Of the missed slots, only the newest runs, in place of the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATES = st.sampled_from(list(StateType))
 
 
 def run(minutes: int, state: StateType = StateType.SCHEDULED, **fields: Any) -> FlowRun:
-    """A run that was due so many minutes from now."""
+    """Return a run that was due so many minutes from now."""
     given: dict[str, Any] = {"auto_scheduled": True, "parameters": {"plan": "default"}, **fields}
     slot = NOW + timedelta(minutes=minutes)
     return FlowRun(flow_id=uuid4(), expected_start_time=slot, state=State(type=state), state_type=state, **given)
@@ -33,7 +33,7 @@ def goes_ahead(one: FlowRun, runs: Sequence[FlowRun]) -> bool:
 
 @given(st.sets(st.integers(-600, 0), min_size=1))
 def test_only_the_newest_of_the_missed_slots_runs(minutes: set[int]) -> None:
-    """However many slots were missed, one run goes ahead, and it is that of the newest."""
+    """However many slots were missed, a single run goes ahead: the newest."""
     runs = [run(m) for m in minutes]
     (ahead,) = [one for one in runs if goes_ahead(one, runs)]
     assert ahead.expected_start_time == NOW + timedelta(minutes=max(minutes))
@@ -41,7 +41,7 @@ def test_only_the_newest_of_the_missed_slots_runs(minutes: set[int]) -> None:
 
 @given(st.sets(st.tuples(MINUTES, STATES), min_size=1))
 def test_a_run_that_is_given_up_stands_for_none(slots: set[tuple[int, StateType]]) -> None:
-    """When the newest was cancelled or killed, the one before it runs; nothing stands in that is not due yet."""
+    """When the newest was cancelled or killed, the one before it runs; a run not yet due replaces none."""
     for minutes, state in slots:
         later = stand_in(run(minutes, state), [run(*slot) for slot in slots], NOW)
         due = [m for m, other in slots if minutes < m <= 0 and other not in GIVEN_UP]
@@ -52,13 +52,13 @@ def test_a_run_that_is_given_up_stands_for_none(slots: set[tuple[int, StateType]
     st.integers(-600, 0), st.sampled_from([{"auto_scheduled": False}, {"run_count": 2}, {"expected_start_time": None}])
 )
 def test_who_is_asked_for_by_hand_runs(minutes: int, fields: dict[str, Any]) -> None:
-    """A run that somebody started, or started again, is never skipped."""
+    """A run started or restarted by hand is never skipped."""
     asked = run(minutes).model_copy(update=fields)
     assert stand_in(asked, [run(0), run(-1), run(minutes + 1)], NOW) is None
 
 
 def test_a_run_by_hand_stands_for_none() -> None:
-    """Only a slot of the schedule does, and only one that asks for the same thing."""
+    """Only a scheduled run with the same parameters replaces a missed one."""
     assert goes_ahead(run(-60), [run(-10, auto_scheduled=False)])
     assert goes_ahead(run(-60), [run(-10, parameters={"plan": "default", "dry_run": True})])
     assert not goes_ahead(run(-60), [run(-10)])

@@ -1,4 +1,4 @@
-"""One function says which backup is the newest, and no clock that was wrong makes one the newest for ever."""
+"""One function decides which backup is the newest, and a wrong clock makes none the newest forever."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AHEAD = st.integers(1, 10**9).map(lambda s: backup(-CLOCKS_DIFFER - timedelta(se
 
 @given(BACKUPS, AHEAD)
 def test_one_from_the_future_changes_nothing(backups: list[Backup], ahead: Backup) -> None:
-    """Whatever it is named, what was the newest without it is the newest with it."""
+    """A backup from the future never replaces the newest one, whatever its name."""
     before = newest(backups, NOW)
     if before and before not in from_future(backups, NOW):
         assert newest([*backups, ahead], NOW) == before
@@ -47,7 +47,7 @@ def test_one_from_the_future_changes_nothing(backups: list[Backup], ahead: Backu
 
 @given(BACKUPS, st.randoms(use_true_random=False))
 def test_there_is_a_newest_whenever_there_is_one(backups: list[Backup], shuffle: random.Random) -> None:
-    """Where a wrong clock named all, the newest of them is better than none; and no order of a listing matters."""
+    """If a wrong clock named them all, the newest of them is better than none; listing order doesn't matter."""
     found = newest(shuffle.sample(backups, len(backups)), NOW)
     assert (found is None) == (not backups)
     assert found == newest(backups, NOW)
@@ -58,7 +58,7 @@ def test_there_is_a_newest_whenever_there_is_one(backups: list[Backup], shuffle:
 
 
 def test_clocks_that_differ_a_little() -> None:
-    """Another machine's clock may be minutes ahead of ours: what it has just made counts."""
+    """Another machine's clock can be minutes ahead of ours: its latest backup counts."""
     old, border, ahead = backup(timedelta(hours=1)), backup(-CLOCKS_DIFFER), backup(-CLOCKS_DIFFER - SECOND)
     assert newest([old, border], NOW) == border
     assert newest([old, ahead], NOW) == old
@@ -67,7 +67,7 @@ def test_clocks_that_differ_a_little() -> None:
 
 
 def test_what_is_said_of_them() -> None:
-    """One clock that was wrong once, and one that is wrong now, are different sentences."""
+    """A clock that was wrong once and a clock that is wrong now give different sentences."""
     old, ahead = backup(timedelta(hours=1)), backup(timedelta(days=-365))
     assert told_of_future([old], NOW) == told_of_future([], NOW) == ""
     assert told_of_future([old, ahead], NOW).startswith("1 of 2 backups are named for the future")
@@ -76,7 +76,7 @@ def test_what_is_said_of_them() -> None:
 
 @pytest.mark.parametrize("started", [timedelta(0), timedelta(days=-27000)])
 def test_no_age_is_negative(started: timedelta) -> None:
-    """A manifest's times may be forged, or of a clock that was set back: the age is then that of the name, and never below zero."""
+    """A manifest's times may be forged or from a wrong clock: then the name's time counts, and no age is below zero."""
     one = backup(timedelta(hours=3))
     made = manifest(one.name, started_at=NOW - started, ended_at=NOW - started)
     found = values(exposition("shop", Stock(readable=True, backups=(one,), newest=one, manifest=made), {}, {}, NOW))
@@ -89,7 +89,7 @@ def test_no_age_is_negative(started: timedelta) -> None:
 
 
 def test_metrics_count_what_is_from_the_future() -> None:
-    """Somebody can be alarmed by it; and a drill that is dated into the future hides no silence."""
+    """Metrics count backups from the future, and a drill dated in the future doesn't hide that drills have stopped."""
     ahead = backup(timedelta(days=-365))
     drilled = report(ahead.name).model_copy(update={"started_at": NOW + timedelta(days=365)})
     found = values(exposition("shop", Stock(readable=True, backups=(ahead,), report=drilled), {}, {}, NOW))
@@ -100,7 +100,7 @@ def test_metrics_count_what_is_from_the_future() -> None:
 
 
 def test_health_says_it() -> None:
-    """A warning for those who look, and not unhealthy by itself: that would restart a container for ever."""
+    """Backups from the future are a warning, not unhealthy: that would restart a container forever."""
     found = Health({"storage": "ok"}, NOW, ["1 of 2 backups are named for the future"])
     assert found.good
     assert found.document()["warnings"] == ["1 of 2 backups are named for the future"]

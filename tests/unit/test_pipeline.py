@@ -22,13 +22,13 @@ from tasks.engine.stream.pipeline import scan_dump, stream_dump
 from tests.unit.sql import copy, dump, scan
 
 WORKERS = max(2, os.cpu_count() or 2)
-# What may be under way at once: the queue, the member that is written and the one that waits for a place.
+# What can be in flight at once: the queue, the member being written and the one waiting for a place.
 UNDER_WAY = 2 * WORKERS + 2 + 2
 
 
 @dataclass
 class FakeSource:
-    """A program's output through a real pipe, and how the program ended."""
+    """A program's output through a real pipe, and its exit status."""
 
     output: int
     error: Exception | None = None
@@ -42,7 +42,7 @@ class FakeSource:
 
 @dataclass
 class FakeSink:
-    """A storage in memory that may fail or wait at a write, and tells what was asked of it."""
+    """An in-memory storage that can fail or block at a write, and records what was requested of it."""
 
     fail_at: int | None = None
     fail_on_complete: bool = False
@@ -71,7 +71,7 @@ class FakeSink:
 
 @contextmanager
 def source_of(data: bytes, error: Exception | None = None) -> Iterator[FakeSource]:
-    """Write the data into a pipe from a thread of its own, in odd pieces, as long as somebody reads."""
+    """Write the data into a pipe from a separate thread, in odd chunks, as long as it is read."""
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -93,7 +93,7 @@ def source_of(data: bytes, error: Exception | None = None) -> Iterator[FakeSourc
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """Rows that do not compress, so that every member has a size of its own."""
+    """Rows that don't compress, so that every member has a different size."""
     rows = random.Random(seed).randbytes(size // 2).hex()
     return b"".join(b"%d\t%s\n" % (n, rows[at : at + 1000].encode()) for n, at in enumerate(range(0, len(rows), 1000)))
 
@@ -107,7 +107,7 @@ def large() -> bytes:
 
 @pytest.mark.parametrize("level", [1, 6, 9])
 def test_what_went_in_comes_out(large: bytes, level: int) -> None:
-    """The object is the dump in gzip, in order, with the size, checksum and summary that are reported."""
+    """The object is the dump in gzip, in order, with the reported size, checksum and summary."""
     sink = FakeSink()
     with source_of(large) as source:
         result = stream_dump(source, sink, level)
@@ -120,7 +120,7 @@ def test_what_went_in_comes_out(large: bytes, level: int) -> None:
 
 
 def test_members_keep_their_order(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that takes longer to compress than those behind it still comes first."""
+    """A block that takes longer to compress than those after it still comes first."""
     held, others = threading.Event(), []
 
     def slow_first(block: bytes) -> bytes:
@@ -150,7 +150,7 @@ def test_members_have_one_block_each(large: bytes) -> None:
 
 
 def test_a_table_is_found_by_its_offsets(large: bytes) -> None:
-    """From a table's member, past the bytes before it, its COPY statement and all of its rows are read."""
+    """From a table's member, after the bytes to skip, its COPY statement and all of its rows can be read."""
     sink = FakeSink()
     with source_of(large) as source:
         result = stream_dump(source, sink, 1)
@@ -168,7 +168,7 @@ def test_a_table_is_found_by_its_offsets(large: bytes) -> None:
 
 @pytest.mark.parametrize("before", range(-40, 3, 3))
 def test_a_copy_statement_across_two_members(before: int) -> None:
-    """A table whose COPY statement is cut by the end of a member is indexed where the statement begins."""
+    """A table whose COPY statement spans two members is indexed where the statement begins."""
     head = dump().index(b"--\n-- PostgreSQL database dump complete")
     filling = b"-- " + b"x" * (BLOCK_BYTES - head - 4 + before) + b"\n"
     text = dump(filling, copy("public.t", [b"1\t2\n"]))
@@ -191,7 +191,7 @@ def test_a_source_that_fails_at_its_end(large: bytes) -> None:
 
 @pytest.mark.parametrize("size", [0, 10, BLOCK_BYTES, 5 * BLOCK_BYTES + 1])
 def test_a_source_that_fails_after_any_output(large: bytes, size: int) -> None:
-    """A dump that dies midway leaves no object, and the reason is its own."""
+    """A dump that dies midway leaves no object, and the error is its own."""
     sink = FakeSink()
     with source_of(large[:size], DumpFailed("it died")) as source, pytest.raises(DumpFailed):
         stream_dump(source, sink, 1)
@@ -201,7 +201,7 @@ def test_a_source_that_fails_after_any_output(large: bytes, size: int) -> None:
 @pytest.mark.parametrize("write", [0, 1, 7])
 @pytest.mark.timeout(60)
 def test_a_storage_that_fails_midway(large: bytes, write: int) -> None:
-    """A write that fails ends the dump at once, with the storage's error, and nothing hangs."""
+    """A failed write ends the dump at once, with the storage's error, and nothing hangs."""
     sink = FakeSink(fail_at=write)
     with source_of(large * 20) as source, pytest.raises(StorageUnreachable, match="at a write"):
         stream_dump(source, sink, 1)
@@ -212,7 +212,7 @@ def test_a_storage_that_fails_midway(large: bytes, write: int) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_storage_that_fails_at_the_last_write(large: bytes) -> None:
-    """An error that comes when all is read already is not lost."""
+    """An error that comes after everything has been read is not lost."""
     members = -(-len(large) // BLOCK_BYTES)
     sink = FakeSink(fail_at=members - 1)
     with source_of(large) as source, pytest.raises(StorageUnreachable, match="at a write"):
@@ -221,7 +221,7 @@ def test_a_storage_that_fails_at_the_last_write(large: bytes) -> None:
 
 
 def test_a_storage_that_fails_to_complete() -> None:
-    """When the object cannot be made visible, what was sent of it is given up."""
+    """When the object can't be made visible, its upload is aborted."""
     sink = FakeSink(fail_on_complete=True)
     with source_of(dump()) as source, pytest.raises(StorageUnreachable, match="at the end"):
         stream_dump(source, sink, 1)
@@ -231,7 +231,7 @@ def test_a_storage_that_fails_to_complete() -> None:
 @pytest.mark.parametrize("broken", ["compressor", "DumpScanner.feed", "DumpScanner.finish"])
 @pytest.mark.timeout(60)
 def test_any_stage_that_fails(large: bytes, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in the scanner or the compression surfaces as itself, and leaves nothing behind."""
+    """An error in the scanner or the compression is raised unchanged, and leaves nothing behind."""
 
     def fail(*_: object) -> bytes:
         raise ZeroDivisionError(broken)
@@ -245,7 +245,7 @@ def test_any_stage_that_fails(large: bytes, broken: str, monkeypatch: pytest.Mon
 
 @pytest.mark.timeout(60)
 def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the storage waits no more is read than the queue may hold: memory does not grow with the database."""
+    """While the storage is blocked, only as much as fits the queue is read: memory doesn't grow with the database."""
     read, may_write, full = 0, threading.Event(), threading.Event()
     real = pipeline._read_block
 
@@ -264,7 +264,7 @@ def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> 
 
     def let_go() -> None:
         full.wait(60)
-        # Whoever would read on has had ample time to do so.
+        # A reader that didn't stop would have read on by now.
         may_write.wait(0.3)
         most.append(read)
         may_write.set()
@@ -282,7 +282,7 @@ def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> 
     (dump(copy("public.t", [b"1\t2\n"]))[:-60], "the dump is not whole"), (b"", "pg_dump wrote nothing"), (dump(b"\\! date\n"), "a psql command"),
 ])  # fmt: skip
 def test_a_dump_that_could_not_be_restored_is_not_kept(text: bytes, reason: str) -> None:
-    """Though its program says that all is well, a dump without its end or with a psql command leaves no object."""
+    """Although pg_dump exited with 0, a dump without its end or with a psql command leaves no object."""
     sink = FakeSink()
     with source_of(text) as source, pytest.raises(BackupError, match=reason):
         stream_dump(source, sink, 1)
@@ -290,7 +290,7 @@ def test_a_dump_that_could_not_be_restored_is_not_kept(text: bytes, reason: str)
 
 
 def test_progress_is_told(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for hours hears how far it is; the numbers only grow."""
+    """Long dumps report progress; the numbers only grow."""
     monkeypatch.setattr(pipeline, "_PROGRESS_EVERY_S", 0)
     told: list[tuple[int, int]] = []
     with source_of(large) as source:
@@ -302,7 +302,7 @@ def test_progress_is_told(large: bytes, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_scanning_alone(large: bytes) -> None:
-    """To read a dump for its summary gives the same one, and a dead dump is an error here too."""
+    """Scanning without storing gives the same summary, and a dead dump is an error here too."""
     with source_of(large) as source:
         assert scan_dump(source, DumpScanner()) == scan(large)
     with source_of(large, DumpFailed("it died")) as source, pytest.raises(DumpFailed):
@@ -310,7 +310,7 @@ def test_scanning_alone(large: bytes) -> None:
 
 
 def test_no_thread_is_left_behind(large: bytes) -> None:
-    """After a good end and after a bad one, every thread has ended."""
+    """After success and after failure, every thread has ended."""
     before = threading.active_count()
     for sink in (FakeSink(), FakeSink(fail_at=2), FakeSink(fail_on_complete=True)):
         with source_of(large) as source:

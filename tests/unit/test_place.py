@@ -1,4 +1,4 @@
-"""A drill's place follows from the plan, the backup's version and the programs that are installed."""
+"""A drill's place follows from the plan, the backup's version and the installed programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAJORS = st.integers(13, 20)
 
 @dataclass
 class OneObject(ObjectStore):
-    """A bucket with one backup in it, and perhaps its manifest."""
+    """A bucket with one backup in it, and optionally its manifest."""
 
     data: bytes = b""
     document: bytes = b""
@@ -90,7 +90,7 @@ def test_the_place_of_any_plan(
     server: Server | None,
     verify: Server | None,
 ) -> None:
-    """`database` is the server for drills, else the own one; `auto` prefers that, then a sandbox, then the own server."""
+    """`database` is the drill server, else the source; `auto` prefers a drill server, then a sandbox, then the source."""
     enough = [(m, n) for m, n, has_server in wanted if has_server and m >= major]
     sandbox = target == "sandbox" or (target == "auto" and verify is None and enough)
     try:
@@ -124,7 +124,7 @@ def test_the_place_of_any_plan(
 def test_the_version_of_a_sandbox(
     folders: dict[bool, Path], major: int, installed: list[tuple[int, int, bool]], expected: tuple[int, int]
 ) -> None:
-    """The backup's own major version or the next newer one, never an older; the newest when it is not known."""
+    """The backup's own major version or the next newer one, never an older; the newest when it isn't known."""
     client = choose_place(plan("sandbox"), major, clients_of(folders, *installed)).client
     assert client
     assert (client.major, client.minor) == expected
@@ -132,7 +132,7 @@ def test_the_version_of_a_sandbox(
 
 @pytest.mark.parametrize("installed", [[], [(15, 9, True)], [(16, 4, False), (18, 0, False)]])
 def test_where_no_sandbox_can_be_made(folders: dict[bool, Path], installed: list[tuple[int, int, bool]]) -> None:
-    """`sandbox` says what is missing and how to get it, whatever servers there are; `auto` goes to the own server."""
+    """`sandbox` says what is missing and how to get it, whatever servers there are; `auto` uses the source's server."""
     clients = clients_of(folders, *installed)
     with pytest.raises(ClientMissing) as raised:
         choose_place(plan("sandbox", OWN, OTHER), 16, clients)
@@ -146,13 +146,13 @@ def test_where_no_sandbox_can_be_made(folders: dict[bool, Path], installed: list
 
 
 def test_nothing_at_all_is_installed() -> None:
-    """Also when the version is not known the message is a sentence."""
+    """Even when the version isn't known the message is a sentence."""
     with pytest.raises(ClientMissing, match="no server programs of PostgreSQL are installed"):
         choose_place(plan("sandbox"), 0, [])
 
 
 def test_a_place_says_itself(folders: dict[bool, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without user and password; the programs that are looked at are the installed ones."""
+    """A place's description has no user and password; the programs used are the installed ones."""
     monkeypatch.setattr(tasks.engine.drill.place, "installed_clients", lambda: clients_of(folders, (17, 2, True)))
     assert str(choose_place(plan(), 0)) == "a throwaway server, PostgreSQL 17.2"
     assert str(choose_place(plan("auto", OWN, OTHER), 0)) == "drills:5432/postgres"
@@ -171,7 +171,7 @@ def backup(*, foreign: bool) -> Backup:
     ("sixteen", "16.6", 0),
 ])  # fmt: skip
 def test_the_version_of_our_own_backups(server: str, client: str, expected: int) -> None:
-    """The manifest says it; a pg_dump newer than its server may write what only a server of its own version reads."""
+    """The manifest says the version; a pg_dump newer than its server may need a server as new as pg_dump."""
     document = manifest(server_version=server, client_version=client).encode()
     assert version_of(Repository(bucket(document=document)), backup(foreign=False)) == expected
 
@@ -184,14 +184,14 @@ HEADER = "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version
 ])  # fmt: skip
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_version_of_foreign_backups(server: str, client: str, expected: int, members: int) -> None:
-    """The first lines of a dump say it, in one gzip member or several."""
+    """The first lines of a dump say its version, in one gzip member or several."""
     rest = b"".join(gzip.compress(b"-- Dumped by pg_dump version 99\n") for _ in range(members - 1))
     data = gzip.compress(HEADER.format(server, client).encode()) + rest
     assert version_of(Repository(bucket(data)), backup(foreign=True)) == expected
 
 
 def test_the_version_stands_in_the_part_that_is_read() -> None:
-    """Of a large object only the beginning is fetched, which ends in the middle of a gzip member."""
+    """Only the beginning of a large object is fetched, and it ends in the middle of a gzip member."""
     rows = "".join(f"{n * 7919 % 1_000_003}\t{n * 104_729 % 999_983}\n" for n in range(60_000))
     data = gzip.compress(HEADER.format("16.4", "17.1").encode() + rows.encode())
     assert len(data) > 1 << 17
@@ -200,14 +200,14 @@ def test_the_version_stands_in_the_part_that_is_read() -> None:
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress))
 def test_rubbish_has_no_version(data: bytes) -> None:
-    """What is damaged is told so when it is read; for the choice of a place it has no version."""
+    """A damaged object has an unknown version; the damage is reported when it is read."""
     assert version_of(Repository(bucket(data)), backup(foreign=True)) == 0
     assert version_of(Repository(bucket(document=data)), backup(foreign=False)) == 0
 
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_a_storage_that_does_not_answer_is_no_unknown_version(foreign: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of the network is not taken for a backup without a version."""
+    """A network error is not mistaken for a backup without a version."""
 
     def broken(*_: object) -> bytes:
         raise StorageUnreachable

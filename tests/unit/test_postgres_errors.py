@@ -1,4 +1,4 @@
-"""A connection that could not be made has no code: its words tell whether another attempt may help, and what to do."""
+"""A failed connection has no SQLSTATE: its message tells whether a retry can help, and what to do."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SAID: dict[str, tuple[type[DatabaseError], str]] = {
 
 @pytest.mark.parametrize("said", SAID)
 def test_what_is_said_of_a_connection(said: str) -> None:
-    """What stays wrong is not tried again, and the hint is the one for it."""
+    """Permanent errors aren't retried, and each has its own hint."""
     assert_told(AT + said, said)
 
 
 @pytest.mark.parametrize("said", [said for said in SAID if said.startswith(("FATAL", "SSL", "server"))])
 @pytest.mark.parametrize("first", [True, False])
 def test_what_a_server_says_comes_before_a_dead_end(said: str, first: bool) -> None:
-    """A name has several addresses, and one of them leads nowhere: psycopg tells of all, and of the last one first."""
+    """For a name with several addresses, psycopg reports all failures, last one first: the server's own answer wins."""
     nowhere = 'connection failed: connection to server at "fd00::1", port 5432 failed: Network is unreachable'
     attempts = [AT + said, nowhere] if first else [nowhere, AT + said]
     listed = [f"- host: 'db', port: '5432', hostaddr: '{n}': {text}" for n, text in enumerate(attempts)]
@@ -43,7 +43,7 @@ def test_what_a_server_says_comes_before_a_dead_end(said: str, first: bool) -> N
 
 @pytest.mark.parametrize("wrong", ["sslmode=yes", "connect_timeout=soon", "target_session_attrs=any1"])
 def test_a_parameter_that_cannot_be_is_no_server_that_is_away(wrong: str) -> None:
-    """Nobody was asked: neither the host nor the network is to be looked at, and nothing is tried again."""
+    """Nothing was contacted: don't suggest checking host or network, and don't retry."""
     with pytest.raises(DatabaseError) as raised, translated("db:5432/d"):
         psycopg.connect("postgresql://127.0.0.1:1/d?" + wrong)
     assert type(raised.value) is DatabaseRefused

@@ -1,4 +1,4 @@
-"""A program that is run ends with us, and may clear away what it made when it is interrupted."""
+"""A child program ends with us, and can clean up after itself when interrupted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STUBBORN = 'trap "" TERM; echo begun; echo $$ > pid; while :; do sleep 0.05; don
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """We are told to stop as soon as a program has begun."""
+    """Simulate being told to stop as soon as a program has started."""
     read = os.read
 
     def interrupting(descriptor: int, size: int) -> bytes:
@@ -30,7 +30,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_program_may_clear_up(tmp_path: Path) -> None:
-    """Killed at once, initdb would leave shared memory behind."""
+    """An interrupted program gets time to clean up: killed at once, initdb would leave shared memory behind."""
     with pytest.raises(KeyboardInterrupt):
         process.run(["sh", "-c", PATIENT], {"PATH": os.environ["PATH"]}, cwd=tmp_path)
     assert (tmp_path / "cleared").exists()
@@ -38,7 +38,7 @@ def test_an_interrupted_program_may_clear_up(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("interrupted")
 def test_an_interrupted_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    """A program that will not stop does not keep us from stopping."""
+    """A program that won't stop doesn't keep us from stopping."""
     with pytest.raises(KeyboardInterrupt):
         process.run(["sh", "-c", STUBBORN], {"PATH": os.environ["PATH"]}, cwd=tmp_path)
     assert not (tmp_path / "cleared").exists()

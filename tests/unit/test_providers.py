@@ -1,4 +1,4 @@
-"""Whatever the size and the provider, an object fits the parts it may have; and each provider is known by its host."""
+"""Any object fits the parts a provider allows, whatever its size; and each provider is recognised by its host."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ANY = st.sampled_from([*PROVIDERS, FEW])
 
 
 def most_bytes(provider: Provider) -> int:
-    """The largest object that parts of this provider's largest size make."""
+    """Return the size of the largest object with parts of this provider's largest size."""
     return provider.max_parts * (provider.max_part_bytes // MIB * MIB)
 
 
 def capacity_bytes(provider: Provider, part_bytes: int) -> int:
-    """What fits, when parts begin at a size and grow as an upload lets them."""
+    """Return what fits when parts start at a size and grow as an upload lets them."""
     total = 0
     for number in range(1, provider.max_parts + 1):
         total += part_bytes
@@ -50,7 +50,7 @@ def capacity_bytes(provider: Provider, part_bytes: int) -> int:
 @example(5 * TB, FEW, 8 * MIB)
 @example(0, OTHER, 1)
 def test_any_object_fits(size: int, provider: Provider, wanted: int) -> None:
-    """Up to what the provider can hold at all, parts of whole MiB are enough and neither too small nor too large for it."""
+    """Up to the provider's maximum, whole-MiB parts are enough, and neither too small nor too large for it."""
     part = part_size_bytes(provider, size, wanted)
     assert part * provider.max_parts >= min(size, most_bytes(provider))
     assert provider.min_part_bytes <= part <= provider.max_part_bytes
@@ -61,7 +61,7 @@ def test_any_object_fits(size: int, provider: Provider, wanted: int) -> None:
 @given(st.integers(0, TB // 2), ANY)
 @example(TB // 2, FEW)
 def test_an_object_may_be_several_times_as_large_as_expected(size: int, provider: Provider) -> None:
-    """A dump's length is not known beforehand: one four times as large still fits, also where parts may not grow."""
+    """A dump's length isn't known in advance: four times as much still fits, even where parts can't grow."""
     part = part_size_bytes(provider, size)
     assert part * provider.max_parts >= min(2 * size, most_bytes(provider))
     assert capacity_bytes(provider, part) >= min(4 * size, most_bytes(provider))
@@ -69,7 +69,7 @@ def test_an_object_may_be_several_times_as_large_as_expected(size: int, provider
 
 @given(st.integers(1, 5 * 1024), ANY)
 def test_parts_stay_within_bounds_while_they_grow(part_mib: int, provider: Provider) -> None:
-    """No part is smaller than the one before it or larger than the provider takes; where they must be equal, they are."""
+    """No part is smaller than the one before it or larger than the provider accepts; equal where they must be."""
     before = part_size_bytes(provider, 0, part_mib * MIB)
     for number in range(1, provider.max_parts + 1):
         part = next_part_size_bytes(provider, before, number)
@@ -81,7 +81,7 @@ def test_parts_stay_within_bounds_while_they_grow(part_mib: int, provider: Provi
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.key)
 @pytest.mark.parametrize("size", [0, 20 * 10**9, 100 * 10**9, TB])
 def test_memory_is_bounded(provider: Provider, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits in memory is never a large part: those go by way of a file, whichever provider asks for them."""
+    """Large parts never wait in memory: they go through a file, whichever provider needs them."""
     files: list[BytesIO] = []
 
     def new_file(**_: object) -> BytesIO:
@@ -95,7 +95,7 @@ def test_memory_is_bounded(provider: Provider, size: int, monkeypatch: pytest.Mo
 
 
 def test_small_objects_have_small_parts() -> None:
-    """Memory is not spent on parts larger than needed."""
+    """Small objects have small parts, so no memory is wasted."""
     assert part_size_bytes(OTHER, 0) == part_size_bytes(OTHER, 40_000 * MIB) == 8 * MIB
     assert part_size_bytes(OTHER, 40_001 * MIB) == 9 * MIB
     assert part_size_bytes(provider_of("https://s3.fr-par.scw.cloud"), 40_000 * MIB) == 80 * MIB
@@ -103,14 +103,14 @@ def test_small_objects_have_small_parts() -> None:
 
 
 def test_every_provider_is_there_once() -> None:
-    """The names that S3_PROVIDER takes are the profiles' own, each for one of them."""
+    """S3_PROVIDER accepts the profiles' own names, and each names one profile."""
     assert tuple(p.key for p in PROVIDERS) == KEYS == get_args(ProviderKey)
     for provider in PROVIDERS:
         assert provider_of("https://s3.example.com", provider.key) is provider
 
 
 def test_what_is_peculiar_is_in_the_profiles() -> None:
-    """Few differ in each field; one that is lost here would be met by somebody's backup."""
+    """Few profiles differ in each field; losing a difference here would break somebody's backup."""
     keys = {field: {p.key for p in PROVIDERS if getattr(p, field) != getattr(Provider(""), field)}
             for field in ("max_parts", "equal_parts", "content_md5", "region", "keeps_versions")}  # fmt: skip
     assert keys == {"max_parts": {"scaleway"}, "equal_parts": {"cloudflare"}, "content_md5": {"aws", "backblaze", "wasabi"},
@@ -143,27 +143,27 @@ def test_what_is_peculiar_is_in_the_profiles() -> None:
     ("", "other", "us-east-1"),
 ])  # fmt: skip
 def test_a_provider_and_its_region_are_known_by_the_host(endpoint: str, key: str, region: str) -> None:
-    """The end of the host's name decides, and nothing else in the address."""
+    """Only the end of the host name decides, nothing else in the address."""
     provider = provider_of(endpoint)
     assert (provider.key, region_in(provider, endpoint) or provider.region) == (key, region)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.key)
 def test_examples_are_recognised(provider: Provider) -> None:
-    """Who sets what the documentation shows gets the profile it belongs to, and the region that stands there."""
+    """The documented example of each provider selects its profile and the region shown there."""
     assert provider_of(provider.endpoint) is (provider if provider.hosts else OTHER)
     assert bool(region_in(provider, provider.endpoint)) == bool(provider.region_in_host)
 
 
 def warnings(provider: Provider, **settings: str) -> list[Finding]:
-    """What `check` has to say against a storage."""
+    """Return `check`'s warnings about a storage."""
     storage = storage_of(provider, **settings)  # type: ignore[arg-type]
     return [finding for finding in check_provider(storage) if finding.result != "ok"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.key)
 def test_check_says_which_provider_it_is(provider: Provider) -> None:
-    """`check` names the provider and the region; it warns of kept versions, and of nothing where nothing is wrong."""
+    """`check` names the provider and the region, warns of kept versions, and has no warnings when nothing is wrong."""
     storage = storage_of(provider)
     first = next(check_provider(storage))
     assert (first.name, first.result, first.text) == ("provider", "ok", f"{provider.name}, region {storage.region}")
@@ -171,7 +171,7 @@ def test_check_says_which_provider_it_is(provider: Provider) -> None:
 
 
 def test_check_warns_of_settings_that_contradict_each_other() -> None:
-    """A region or a provider that the endpoint says otherwise, and a bucket that is named twice."""
+    """`check` warns of a region or provider that differs from the endpoint's, and of a bucket named twice."""
     aws, r2 = provider_of("https://s3.amazonaws.com"), provider_of("https://a.r2.cloudflarestorage.com")
     wrong = warnings(aws, region="us-east-1")
     assert [found.text for found in wrong] == ["S3_REGION is us-east-1, but the endpoint is that of eu-central-1"]

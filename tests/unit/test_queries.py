@@ -1,4 +1,4 @@
-"""A file of queries means what its author wrote, or it is refused with a reason; nothing in it is guessed."""
+"""A query file means what its author wrote, or it is refused with a reason; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NOTHING = Answer(0, None, filled=False)
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """Whatever a file holds: distinct names and statements without a semicolon of their own, or ConfigurationError."""
+    """Any file yields unique names and statements without a trailing semicolon, or ConfigurationError."""
     queries: list[Query] = []
     found: tuple[Fault, ...] = ()
     try:
@@ -87,21 +87,21 @@ HARMLESS = {
 
 @pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS.keys())
 def test_a_semicolon_inside_of_something_ends_nothing(text: str) -> None:
-    """What PostgreSQL takes for one statement is one query, and comes out as it went in."""
+    """What PostgreSQL takes for one statement is one query, and is kept unchanged."""
     found = read_queries(f"{text};\n;; {text} ; SELECT 2")
     assert [q.text for q in found] == [text, text, "SELECT 2"]
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1, max_size=4))
 def test_strings_never_split(values: list[str]) -> None:
-    """Any text in quotes stays in its query: with semicolons, quotes, comment signs and words that write."""
+    """Quoted text never splits a query: not by semicolons, quotes, comment marks or words that write."""
     text = "SELECT " + ", ".join("'{}'".format(v.replace("'", "''")) for v in values)
     names = " , ".join('"{}"'.format(v.replace('"', '""')) for v in values)
     assert [q.text for q in read_queries(f"{text};SELECT {names}; SELECT 2;")] == [text, f"SELECT {names}", "SELECT 2"]
 
 
 def test_comments_inside_are_left_out() -> None:
-    """Line and block comments of other content do not change what is asked, nor what is expected."""
+    """Line and block comments that aren't expectations change neither the query nor what is expected."""
     text = "SELECT 1 -- expected: > 5; it's \"\n + /* DELETE; ' */ 2 -- $$\n; /* ; */ SELECT 3 -- name: no"
     assert [(q.text.split(), q.expectation) for q in read_queries(text)] == [
         (["SELECT", "1", "+", "2"], None),
@@ -110,7 +110,7 @@ def test_comments_inside_are_left_out() -> None:
 
 
 def test_a_query_has_its_name_and_expectation() -> None:
-    """The comment lines before it, in any case and spacing, with other comments between them."""
+    """A query's name and expectation are the comments before it, in any case and spacing, mixed with others."""
     text = (
         "\ufeff/* a file */\n  --NAME :  books   have authors \n-- about: nothing\r\n---Expect:>=  3\n-- end\nSELECT 1;"
     )
@@ -124,7 +124,7 @@ def test_a_query_has_its_name_and_expectation() -> None:
     st.decimals(allow_nan=False, allow_infinity=False),
 )
 def test_names_and_numbers_come_back(name: str, sign: str, number: Decimal) -> None:
-    """What is written is what is read: the name, the comparison and the number."""
+    """Name, comparison and number are read as written."""
     query = one(f"-- name: {name}\n-- expect: {sign} {number}\nSELECT 1")
     assert query.name == (f"{name} (2)" if f"query: {name}" in checklist.ALL else name)
     assert query.expectation == Expectation(f"{sign} {number}", "value", sign, number)
@@ -132,7 +132,7 @@ def test_names_and_numbers_come_back(name: str, sign: str, number: Decimal) -> N
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n")))
 def test_quoted_text_comes_back(text: str) -> None:
-    """A text in quotes is compared as it is, whatever it looks like."""
+    """Quoted text is compared literally, whatever it looks like."""
     quoted = text.replace("'", "''")
     expectation = one(f"-- expect: = '{quoted}'\nSELECT 1").expectation
     assert expectation is not None
@@ -142,7 +142,7 @@ def test_quoted_text_comes_back(text: str) -> None:
 
 
 def test_a_query_without_a_name_is_called_by_its_text() -> None:
-    """On one line, without comments and shortened."""
+    """An unnamed query is named by its text, on one line, shortened and without comments."""
     assert one("SELECT  1,\n\t2 -- two\n").name == "SELECT 1, 2"
     long = one("SELECT " + ", ".join(map(str, range(100)))).name
     assert (len(long), long[:16], long[-1]) == (60, "SELECT 0, 1, 2, ", "…")
@@ -150,7 +150,7 @@ def test_a_query_without_a_name_is_called_by_its_text() -> None:
 
 
 def test_names_stay_distinct() -> None:
-    """A number tells queries of one name apart, from each other and from the checks that every drill makes."""
+    """A number distinguishes queries of one name from each other and from the checks that every drill makes."""
     names = ["x", "x (2)", "x", "x", "table count"]
     found = read_queries("".join(f"-- name: {n}\nSELECT 1;\n" for n in names))
     assert [q.name for q in found] == ["x", "x (2)", "x (3)", "x (4)", "table count (2)"]
@@ -191,7 +191,7 @@ def test_names_stay_distinct() -> None:
     ],
 )
 def test_what_writes_or_cannot_be_read_is_refused(text: str, reason: str) -> None:
-    """Refused before it is asked, with the reason and the query's name."""
+    """A query that writes or can't be read is refused before it runs, with the reason and its name."""
     (message,) = faults(f"-- name: the query\n{text}")
     assert message.startswith(f"A query is refused: {reason}")
     assert message.endswith("[the query]")
@@ -201,12 +201,12 @@ def test_what_writes_or_cannot_be_read_is_refused(text: str, reason: str) -> Non
     "text", ["SELECT 1\n-- expect: > 0", "SELECT 1 -- expect: > 0\n;", "SELECT 1\n-- expect: > 0\nSELECT 2;"]
 )
 def test_an_expectation_that_a_missing_semicolon_swallows_is_told(text: str) -> None:
-    """Taken for a plain comment it would be left out, and a drill be PROVEN that nobody asked anything."""
+    """An expectation after its query is an error: taken for a plain comment, it would be ignored by a PROVEN drill."""
     assert "A name or an expectation stands behind a query [expect: > 0]" in faults(text)
 
 
 def test_every_fault_is_said_at_once() -> None:
-    """One round of mending is enough, and nothing is quoted at length."""
+    """All problems are reported together, for one round of fixes, and nothing is quoted at length."""
     found = faults(
         "-- name: first\n-- expect: many\nSELECT 1; -- expect: > 1\nSELECT 2;\n-- expect: > 0\n-- expect: < 5\nSELECT 3;"
         f"DROP TABLE {'x' * 500};\n-- expect: = 1"
@@ -226,7 +226,7 @@ def test_every_fault_is_said_at_once() -> None:
      "= 'a' or 'b'", '= "a"', "= NULL", "!= null", "> 5;", "is true", "> 1_000", "> nan", "~ x", "not true", "> 1 2"],
 )  # fmt: skip
 def test_an_expectation_that_cannot_be_read(text: str) -> None:
-    """A slip of the pen must not become an expectation that always or never holds."""
+    """A typo must not become an expectation that always or never holds."""
     with pytest.raises(ValueError, match="no "):
         read_expectation(text)
     assert faults(f"-- expect: {text}\nSELECT 1") == [f"An expectation cannot be read [SELECT 1: {text}]"]
@@ -264,14 +264,14 @@ NOON = datetime(2024, 2, 7, 12, tzinfo=UTC)
     ],
 )
 def test_what_meets_an_expectation(expectation: str, met: list[object], not_met: list[object]) -> None:
-    """The first column of the first row decides; its type does not matter, its value does."""
+    """The first column of the first row decides; its type doesn't matter, its value does."""
     read = read_expectation(expectation)
     assert [value for value in met if not meets(read, Answer(1, (value, None), filled=value is not None))] == []
     assert [value for value in not_met if meets(read, Answer(1, (value,), filled=value is not None))] == []
 
 
 def test_answers_without_a_first_value() -> None:
-    """No rows, rows without columns, and a value that comes after NULLs."""
+    """Expectations handle no rows, rows without columns, and a value that comes after NULLs."""
     kinds = ["> 0", "= x", "!= x", "true", "false", "not empty", "rows > 0"]
     for found in (NOTHING, Answer(0, None, filled=False)):
         assert [k for k in kinds if meets(read_expectation(k), found)] == []
@@ -289,7 +289,7 @@ def test_answers_without_a_first_value() -> None:
     st.one_of(st.integers(-3, 3), st.floats(), st.text(), st.none(), st.booleans(), st.datetimes(), st.decimals()),
 )
 def test_any_value_can_be_compared(sign: str, number: int, value: object) -> None:
-    """A comparison has an answer for whatever a server says; an order holds in one direction only."""
+    """Any server value can be compared; an ordering holds in one direction only."""
     found = {s: meets(read_expectation(f"{s} {number}"), answer(value)) for s in (">", ">=", "<", "<=", "=", "!=")}
     assert found[">="] == (found[">"] or found["="])
     assert found["<="] == (found["<"] or found["="])
@@ -298,7 +298,7 @@ def test_any_value_can_be_compared(sign: str, number: int, value: object) -> Non
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    """The file that is named, or test-queries.sql when it is there, or none."""
+    """The named file is read, else test-queries.sql if it exists, else none."""
     assert load_queries(None, tmp_path) == []
     (tmp_path / "test-queries.sql").write_bytes(b"\xef\xbb\xbfSELECT 1;\r\n")
     (tmp_path / "other.sql").write_text("-- expect: empty\nSELECT 'ä'", encoding="utf-8")
@@ -308,7 +308,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 
 def test_the_working_directory_is_looked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a folder it is the one that the command runs in."""
+    """Without a folder, the file is looked up in the command's working directory."""
     monkeypatch.chdir(tmp_path)
     assert load_queries(None) == []
     (tmp_path / "test-queries.sql").write_text("TABLE t")
@@ -320,7 +320,7 @@ def test_the_working_directory_is_looked_in(tmp_path: Path, monkeypatch: pytest.
     [(None, "No such file or directory"), (b"SELECT '\xe4'", "it is not UTF-8"), (b" " * (1024 * 1024 + 1), "it is larger than 1 MiB")],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read(content: bytes | None, reason: str, tmp_path: Path) -> None:
-    """The variable, the file and the reason are named, with what to do."""
+    """The error names the variable, the file and the reason, with what to do."""
     if content is not None:
         (tmp_path / "q.sql").write_bytes(content)
     with pytest.raises(ConfigurationError) as raised:
@@ -333,13 +333,13 @@ def test_a_file_that_cannot_be_read(content: bytes | None, reason: str, tmp_path
 
 
 def test_the_largest_file_is_read(tmp_path: Path) -> None:
-    """1 MiB is not too much, and a file of UTF-16 is named for what it is."""
+    """A file of 1 MiB is not too large, and a UTF-16 file is reported as such."""
     (tmp_path / "test-queries.sql").write_bytes(b"SELECT 1".ljust(1024 * 1024))
     assert load_queries(None, tmp_path) == [Query("SELECT 1", "SELECT 1")]
     assert faults("S\0E\0L\0") == ["The queries hold a NUL character"]
 
 
 def test_prose_that_begins_like_an_expectation_is_a_comment() -> None:
-    """Inside a query only what can be understood is taken for one."""
+    """Inside a query only what parses as an expectation is taken for one."""
     (query,) = read_queries("SELECT id -- expect: one row per customer\nFROM t;")
     assert (query.text.split(), query.expectation) == (["SELECT", "id", "FROM", "t"], None)

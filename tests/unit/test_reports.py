@@ -1,4 +1,4 @@
-"""A drill's report is read by people: what matters stands first, and no name in a database changes how it is shown."""
+"""People read a drill's report: the important parts come first, and no database name breaks its layout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report(verdict: Verdict = Verdict.PROVEN, *checks: Check, cause: str = "") -
 
 
 def test_the_verdict_is_first_then_what_it_covers_then_the_timings() -> None:
-    """Who reads only the first lines knows what counts; a drill without findings has no such heading."""
+    """The first lines say what counts; a drill without findings has no such heading."""
     text = drill_markdown(report())
     places = [text.index(part) for part in ("PROVEN", "1,234,567 rows of 3 tables", "Restore time (RTO) | Backup age (RPO)",
                                             "| 4.2 s | 30 min |", "| check |")]  # fmt: skip
@@ -45,7 +45,7 @@ def test_every_check_has_a_row(verdict: Verdict) -> None:
 
 
 def test_findings_stand_before_the_table_with_their_diff() -> None:
-    """What failed, and what is worth knowing, is shown whole; the table keeps to one line each."""
+    """Failures and warnings are shown in full; the table has one line for each."""
     checks = [failed(checklist.SCHEMA, DIFF), warned(checklist.SEQUENCES, "s stands at 1"), passed(checklist.ROWS, "7")]
     text = drill_markdown(report(Verdict.FAILED, *checks, cause="schema"))
     findings, table = text.split("## Timings")
@@ -74,7 +74,7 @@ def test_without_a_verdict_nothing_is_said_of_the_backup() -> None:
 
 @given(st.text(max_size=60))
 def test_no_name_breaks_the_report(name: str) -> None:
-    """A table may be named like Markdown: the table's rows keep their four cells, and no fence is closed early."""
+    """A table name can contain Markdown: the table's rows keep their four cells, and no fence is closed early."""
     checks = [
         failed(checklist.ROWS, f"{name}: 3 rows"),
         *(passed(n, "fine") for n in checklist.ALL if n != checklist.ROWS),

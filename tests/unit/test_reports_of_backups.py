@@ -1,4 +1,4 @@
-"""What the UI shows of backups: figures, trends and commands without secrets, and never at the cost of the run."""
+"""The UI's pages on backups: figures, trends and commands without secrets, which never break a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def backups(count: int) -> list[Backup]:
 
 
 def test_a_backup_is_compared_with_the_one_before() -> None:
-    """Size, rows and tables with their change; the first backup says that there is nothing to compare with."""
+    """Size, rows and tables are shown with their change; the first backup says that it has no predecessor."""
     before = manifest(rows=800, object_bytes=5 << 20, name="backup_20261120_030000")
     text = backup_markdown("default", REPOSITORY, manifest(), before, 2.0)
     assert "| object | 4.0M | 5.0M | ↘ -20.0 % |" in text
@@ -68,7 +68,7 @@ def test_a_backup_is_compared_with_the_one_before() -> None:
 
 
 def test_how_to_restore_by_hand() -> None:
-    """Commands to paste, for a shell, and with no secret in them."""
+    """The report has shell commands to paste, without secrets."""
     text = backup_markdown("orders-eu", REPOSITORY, manifest(), None, 2.0)
     assert 'pg-roundtrip restore backup_20261121_030000 --to "$TARGET_URL" --plan orders-eu\n' in text
     assert "aws s3 cp --endpoint-url https://s3.example.com" in text
@@ -79,7 +79,7 @@ def test_how_to_restore_by_hand() -> None:
 
 
 def test_the_tables_of_a_backup() -> None:
-    """The largest of many; names cannot break the table."""
+    """The report has only the largest of many tables, and names can't break its layout."""
     text = backup_markdown("default", REPOSITORY, manifest(40), None, 2.0)
     rows = [line for line in text.splitlines() if line.startswith("| public.")]
     assert len(rows) == 25
@@ -88,7 +88,7 @@ def test_the_tables_of_a_backup() -> None:
 
 
 def test_the_catalog_is_bounded_and_newest_first() -> None:
-    """500 rows at most, and how many more there are; what was not looked into is not guessed."""
+    """The catalog has at most 500 rows and says how many are left out; what wasn't looked into isn't guessed."""
     all_of_them = backups(600)
     entries: dict[str, dict[str, object]] = {b.name: {"rows": 7, "verdict": None} for b in all_of_them[-50:]}
     entries[all_of_them[-1].name]["verdict"] = "FAILED"
@@ -104,7 +104,7 @@ def test_the_catalog_is_bounded_and_newest_first() -> None:
 
 
 def test_the_catalog_marks_what_another_tool_made() -> None:
-    """It has no rows to show; the first backup has nothing before it to be compared with; none at all is a catalog too."""
+    """A foreign backup has no row count; the first backup has no predecessor; an empty catalog works too."""
     found = backups(2)
     text = catalog_markdown("default", found, {b.name: {"rows": None, "verdict": None} for b in found})
     assert "| 100M |  | foreign | not drilled |" in text
@@ -113,7 +113,7 @@ def test_the_catalog_marks_what_another_tool_made() -> None:
 
 
 def test_the_catalog_of_a_shared_folder_names_the_databases() -> None:
-    """Each size is compared with the one before of the same database; a name from a bucket is text."""
+    """Each size is compared with the previous one of the same database; a name from a bucket is escaped."""
     found = backups(4)
     names = ["shop", "wiki|`", "shop", "wiki|`"]
     entries = {b.name: {"rows": 7, "verdict": None, "database": name} for b, name in zip(found, names, strict=True)}
@@ -124,7 +124,7 @@ def test_the_catalog_of_a_shared_folder_names_the_databases() -> None:
 
 
 def test_the_command_marks_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who lists backups at a terminal learns whether a manifest is missing, or cannot be read."""
+    """`list` at a terminal shows whether a manifest is missing or unreadable."""
     entry = {"name": "backup_20240207_143022", "taken_at": "", "object_bytes": 1, "rows": None, "verdict": None}
     show_catalog([entry | {"foreign": foreign} for foreign in (False, True)])
     lines = capsys.readouterr().out.splitlines()
@@ -153,7 +153,7 @@ def test_keys_are_what_prefect_takes() -> None:
 def test_a_publication_that_fails_is_a_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever Prefect's API does, the run goes on; an address in the error is not repeated."""
+    """Whatever Prefect's API does, the run continues; an address in the error is not repeated."""
     monkeypatch.setattr("prefect.get_run_logger", lambda: logging.getLogger("test"))
     with caplog.at_level(logging.WARNING), warned_only("The report"):
         raise ConnectionError("http://user:secret@prefect/api")
@@ -180,7 +180,7 @@ class Api:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """Artifacts that are listened to, as if a task were running."""
+    """Recorded artifacts, as if a task were running."""
     made = Api()
     monkeypatch.setattr(progress, "create_progress_artifact", made.create)
     monkeypatch.setattr(progress, "update_progress_artifact", made.update)
@@ -190,7 +190,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 def test_progress_is_an_estimate_until_it_is_done(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dump may become larger than was thought: never 100 before its end; then its true size and its speed."""
+    """A dump can grow beyond its estimate: never 100 before its end; then its true size and its speed."""
     clock = itertools.count(0.0, 2.0)
     monkeypatch.setattr("tasks.reports.progress.time.monotonic", lambda: next(clock))
     with DumpProgress("b", 10 << 20, lambda *_: None) as dump:
@@ -203,7 +203,7 @@ def test_progress_is_an_estimate_until_it_is_done(api: Api, monkeypatch: pytest.
 
 
 def test_progress_that_ends_with_an_error_is_not_done(api: Api) -> None:
-    """What was given up says so, and the error goes on."""
+    """The progress of an aborted step says so, and the error is passed on."""
 
     def fail(restore: RestoreProgress) -> None:
         with restore:
@@ -218,7 +218,7 @@ def test_progress_that_ends_with_an_error_is_not_done(api: Api) -> None:
 
 
 def test_progress_never_waits_for_prefect(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the API hangs words replace each other, and the end waits for a moment only."""
+    """While the API hangs, newer texts replace older ones, and the end waits only a moment."""
     monkeypatch.setattr(progress, "_LAST_WORD_S", 0.05)
     api.open.clear()
     with Progress("some-progress", "first") as shown:
@@ -236,7 +236,7 @@ def test_progress_never_waits_for_prefect(api: Api, monkeypatch: pytest.MonkeyPa
 def test_progress_that_cannot_be_shown_is_a_warning(
     api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step goes on without it."""
+    """A step continues without its progress when that can't be shown."""
 
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("http://user:secret@prefect/api")
@@ -250,7 +250,7 @@ def test_progress_that_cannot_be_shown_is_a_warning(
 
 
 def test_without_a_task_there_is_no_progress() -> None:
-    """The engine's steps are used without Prefect too; then nothing is said and no server is started for it."""
+    """The engine's steps also run without Prefect; then nothing is reported and no server is started for it."""
     with disable_run_logger(), RestoreProgress("b", 10, lambda *_: None) as restore:
         restore.tell(5)
         restore.done()

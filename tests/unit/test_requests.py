@@ -1,4 +1,4 @@
-"""What goes over the wire: every request that we send is one that the provider takes."""
+"""On the wire, every request that we send is one that the provider accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from blocks.storage import BackupStorage
 
 KEY = "backups/backup_20261121_020713.sql.gz"
 BODY = b"some bytes of a dump"
-# Anything by which the newer SDKs add checksums of their own, which several providers reject.
+# Any sign of the newer SDKs' own checksums, which several providers reject.
 CHECKSUMS = re.compile(r"x-amz-(checksum-.*|sdk-checksum-algorithm|trailer|decoded-content-length)")
 _XML = '<{0} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{1}</{0}>'
 _ANSWERS = {
@@ -35,7 +35,7 @@ _ANSWERS = {
 
 
 class _Raw(BytesIO):
-    """What botocore reads an answer from."""
+    """What botocore reads a response from."""
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
@@ -43,7 +43,7 @@ class _Raw(BytesIO):
 
 @dataclass
 class Wire:
-    """A storage whose requests go no further than here."""
+    """A storage whose requests are captured here and sent no further."""
 
     storage: ObjectStore
     sent: list[AWSPreparedRequest] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Wire:
 def storage_of(
     provider: Provider, *, bucket: str = "my-bucket", region: str | None = None, key: ProviderKey | None = None
 ) -> ObjectStore:
-    """A storage as the provider's example describes it; with a name where no host tells the provider."""
+    """Return a storage as in the provider's example, with its name where the host doesn't reveal the provider."""
     return ObjectStore.at(
         endpoint=provider.endpoint, bucket=bucket, prefix="backups", key_id="KEYID", secret=SecretStr("s"),
         region=region, provider=key or (None if provider.hosts else provider.key),
@@ -72,7 +72,7 @@ def storage_of(
 
 @cache
 def wire_to(provider: Provider) -> Wire:
-    """One for all tests that only send something: a client takes its time to be made."""
+    """Return a shared storage for tests that only send: creating a client is slow."""
     return Wire(storage_of(provider))
 
 
@@ -96,7 +96,7 @@ UPLOADS = ("put", "part", "part from a file")
 @pytest.mark.parametrize("what", REQUESTS)
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda p: p.key)
 def test_every_request_is_one_that_the_provider_takes(provider: Provider, what: str) -> None:
-    """Host, path, region, checksums: each as the profile says, in every kind of request that we send."""
+    """Host, path, region and checksums follow the profile in every kind of request that we send."""
     verb, send = REQUESTS[what]
     wire = wire_to(provider)
     wire.sent.clear()
@@ -120,7 +120,7 @@ def test_every_request_is_one_that_the_provider_takes(provider: Provider, what: 
 
 
 def region_signed_for(request: AWSPreparedRequest) -> str:
-    """The region in the credential scope of a request's signature."""
+    """Return the region in the credential scope of a request's signature."""
     signed = request.headers["Authorization"]
     found = re.search(r"Credential=KEYID/\d{8}/([^/]+)/s3/aws4_request", signed.decode())
     assert found
@@ -128,7 +128,7 @@ def region_signed_for(request: AWSPreparedRequest) -> str:
 
 
 def encodings(request: AWSPreparedRequest) -> list[str]:
-    """The content encodings of a request."""
+    """Return the content encodings of a request."""
     given = request.headers.get("Content-Encoding") or b""
     return [name.strip() for name in (given.decode() if isinstance(given, bytes) else given).split(",")]
 
@@ -136,7 +136,7 @@ def encodings(request: AWSPreparedRequest) -> list[str]:
 @pytest.mark.parametrize("what", UPLOADS)
 @pytest.mark.parametrize("provider", [p for p in PROVIDERS if p.content_md5], ids=lambda p: p.key)
 def test_uploads_carry_their_digest(provider: Provider, what: str) -> None:
-    """A bucket with Object Lock takes nothing without; the body that follows is whole, also when it was read for the digest."""
+    """A bucket with Object Lock requires them; the body is complete, even after it was read for the digest."""
     wire = wire_to(provider)
     wire.sent.clear()
     REQUESTS[what][1](wire.storage)
@@ -146,7 +146,7 @@ def test_uploads_carry_their_digest(provider: Provider, what: str) -> None:
 
 
 def test_checksums_of_the_sdk_would_be_seen() -> None:
-    """The test above can fail: a client that is left to itself sends them, in a trailer."""
+    """The test above can fail: an unconfigured client does send them, in a trailer."""
     storage = storage_of(PROVIDERS[0])
     storage.config = {"request_checksum_calculation": "when_supported"}
     wire = Wire(storage)
@@ -156,7 +156,7 @@ def test_checksums_of_the_sdk_would_be_seen() -> None:
 
 
 def test_a_range_is_asked_for_as_such() -> None:
-    """The range and the paging of lists are part of the requests, too."""
+    """The range, and the parameters of listings, are part of the requests too."""
     wire = Wire(storage_of(OTHER))
     assert list(wire.storage.open_range(KEY, 2, len(BODY))) == [BODY]
     assert wire.sent[0].headers["Range"] == f"bytes=2-{len(BODY) + 1}".encode()
@@ -166,7 +166,7 @@ def test_a_range_is_asked_for_as_such() -> None:
 
 
 def test_a_provider_that_is_named_goes_before_the_host() -> None:
-    """A domain of one's own before a storage is addressed as the storage behind it wants."""
+    """A custom domain in front of a storage is addressed as that storage requires."""
     named = storage_of(OTHER, key="cloudflare")
     assert (named.provider.key, named.region, named.provider.equal_parts) == ("cloudflare", "auto", True)
     wire = Wire(storage_of(OTHER, key="scaleway"))
@@ -175,7 +175,7 @@ def test_a_provider_that_is_named_goes_before_the_host() -> None:
 
 
 def test_a_region_that_is_set_is_kept() -> None:
-    """Who sets S3_REGION knows why, whatever the provider's rule says."""
+    """A configured S3_REGION wins, whatever the provider's rule says."""
     assert {storage_of(provider, region="my-region-7").region for provider in PROVIDERS} == {"my-region-7"}
     wire = Wire(storage_of(PROVIDERS[0], region="my-region-7"))
     wire.storage.remove(KEY)
@@ -183,7 +183,7 @@ def test_a_region_that_is_set_is_kept() -> None:
 
 
 def test_a_bucket_with_dots_does_not_break_tls() -> None:
-    """A certificate for *.example.com is none for my.bucket.example.com: such a bucket goes into the path everywhere."""
+    """A certificate for *.example.com doesn't cover my.bucket.example.com: use path-style addressing everywhere."""
     for provider in (p for p in PROVIDERS if p.addressing_style == "virtual"):
         wire = Wire(storage_of(provider, bucket="my.bucket"))
         wire.storage.remove(KEY)
@@ -192,7 +192,7 @@ def test_a_bucket_with_dots_does_not_break_tls() -> None:
 
 
 def test_what_a_block_sets_itself_stays() -> None:
-    """The profile fills in what nobody set: a client's own configuration, as a saved block may have it, goes before it."""
+    """The profile only fills in what is unset: a client configuration saved in a block takes precedence."""
     fields: dict[str, Any] = {
         "endpoint": PROVIDERS[0].endpoint,
         "bucket": "my-bucket",

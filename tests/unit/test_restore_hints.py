@@ -1,4 +1,4 @@
-"""A refused restore names the function and the table, says what to do, and repeats no row."""
+"""A refused restore names the function and the table, says what to do, and shows no row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.engine.restore.psql_errors import complaint_of
 
 
 def refused(*lines: str) -> RestoreFailed:
-    """What is made of psql's last lines."""
+    """Return the error made of psql's last lines."""
     error = complaint_of(SimpleNamespace(timed_out=False, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
     assert isinstance(error, RestoreFailed)
     return error
@@ -32,7 +32,7 @@ def refused(*lines: str) -> RestoreFailed:
     ],
 )
 def test_a_function_that_relies_on_search_path(code: str, context: str, function: str) -> None:
-    """Its name is in the sentence and in the hint, which names the cause."""
+    """The function is named in the sentence and in the hint, which names the cause."""
     error = refused(
         f"psql:<stdin>:7: ERROR:  {code}: nothing there", "QUERY:  SELECT 'a secret'", f"CONTEXT:  {context}",
         'COPY article, line 1, column title: "a secret"', "LOCATION:  ParseFuncOrColumn, parse_func.c:629",
@@ -49,7 +49,7 @@ def test_rows_and_statements_stay_out() -> None:
 
 
 def test_a_place_decides_no_verdict() -> None:
-    """What a table is called is not taken for the server's words, by which verdicts are found."""
+    """A table's name is not mistaken for the server's message, which decides the verdict."""
     error = refused("psql:<stdin>:7: ERROR:  22P02: invalid", 'CONTEXT:  COPY "tablespace x", line 1')
     assert error.context == "invalid"
 
@@ -64,7 +64,7 @@ def test_not_every_refusal_is_a_damaged_backup() -> None:
 
 
 def test_pg_dumps_warnings() -> None:
-    """Details and hints belong to their warning; news and a note about a file of ours are none."""
+    """Details and hints are kept with their warning; notices and a note about our own file are not warnings."""
     assert warnings_in([
         "pg_dump: warning: one", "pg_dump: detail: more", "NOTICE:  news", "HINT:  of the news", "WARNING:  two", "DETAIL:  why",
         'WARNING: password file "x" has group or world access', "something else",
@@ -73,7 +73,7 @@ def test_pg_dumps_warnings() -> None:
 
 @given(st.lists(st.text(max_size=3000), max_size=120), st.integers(0, 1000))
 def test_warnings_are_bounded(lines: list[str], unseen: int) -> None:
-    """However many a server sends, and of what kind."""
+    """Warnings are bounded, however many a server sends, and of what kind."""
     found: Any = bounded(warnings_in(lines), unseen)
     assert len(found) <= 52
     assert all(text.isprintable() and len(text) <= 501 for text in found)
@@ -81,7 +81,7 @@ def test_warnings_are_bounded(lines: list[str], unseen: int) -> None:
 
 
 def test_a_missing_role_is_no_matter_of_search_path() -> None:
-    """Roles live outside of a database, and the hint says so."""
+    """Roles live outside the database, and the hint says so."""
     assert hint_for("42704", (), 'role "clerk" does not exist').startswith("create the role on the server first")
     assert hint_for("42704", (), 'role "16385" does not exist').startswith("that is the number of a dropped role")
     assert "search_path" in hint_for("42704", (), 'type "earth" does not exist')

@@ -1,4 +1,4 @@
-"""Retention never takes the last good thing, whatever the catalog, the policy and the clock look like."""
+"""Retention never removes the last good backup, whatever the catalog, the policy and the clock look like."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOLDEN = Path(__file__).parents[1] / "data" / "a_year_of_hourly_backups.txt"
 
 def backup(age: timedelta, *, manifest: bool = True, verdict: Verdict | None = None, unfinished: bool = False,
            stored: timedelta | None = None, object_bytes: int = 1000) -> Backup:  # fmt: skip
-    """A backup taken so long before NOW, and stored then too, or when the storage says."""
+    """Return a backup taken so long before NOW, and stored at that time too unless given otherwise."""
     name, stored_at = name_at(NOW - age), NOW - (age if stored is None else stored)
     return Backup(name, NOW - age, f"b/{name}.sql.gz", object_bytes, manifest and not unfinished, verdict is not None,
                   stored_at, verdict, unfinished)  # fmt: skip
@@ -57,18 +57,18 @@ def kept(plan: PrunePlan) -> set[str]:
 
 
 def newest(backups: list[Backup]) -> set[str]:
-    """The name of the newest of some backups, where there is one."""
+    """Return the name of the newest of some backups, if there is one."""
     return {max(backups, key=lambda b: b.taken_at).name} if backups else set()
 
 
 def sound(backup: Backup) -> bool:
-    """Whether a backup shows that backups work: no drill failed it, and it is more than gzip makes of nothing."""
+    """Return whether a backup is a sign that backups work: no drill failed it, and it isn't gzip's empty output."""
     return backup.verdict is not Verdict.FAILED and backup.object_bytes > 20
 
 
 @given(CATALOGS, POLICIES)
 def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
-    """The newest backup, the newest with a manifest that no drill failed, the newest PROVEN one, those of the retention time and of the future stay."""
+    """The newest, the newest sound one with a manifest, the newest PROVEN, the recent and the future ones stay."""
     finished = [b for b in backups if not b.unfinished]
     past = [b for b in finished if b.taken_at <= NOW + CLOCKS_DIFFER]
     safe = {b.name for b in finished if NOW - b.taken_at <= timedelta(days=policy.retention_days)}
@@ -81,7 +81,7 @@ def test_what_is_never_removed(backups: list[Backup], policy: Policy) -> None:
 
 @given(CATALOGS, POLICIES)
 def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: Policy) -> None:
-    """Without a sound backup of the last two intervals nothing is removed, unless that is asked for in so many words."""
+    """Without a sound backup in the last two intervals nothing is removed, unless that is explicitly requested."""
     plan = decide(backups, policy, NOW)
     finished = [b for b in backups if sound(b) and not b.unfinished]
     recent = any(-CLOCKS_DIFFER <= NOW - b.taken_at <= policy.recent for b in finished)
@@ -96,7 +96,7 @@ def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: P
 
 @given(CATALOGS, POLICIES)
 def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
-    """What no rule and nothing else protects is removed: a policy that keeps everything would be none."""
+    """What nothing protects is removed: a policy that keeps everything would be useless."""
     fresh = backup(SECOND)
     policy = replace(policy, keep_last=None, keep_daily=None, keep_weekly=None, keep_monthly=None, keep_yearly=None)
     finished = [b for b in backups if b.name != fresh.name and not b.unfinished]
@@ -112,7 +112,7 @@ def test_old_backups_do_go(backups: list[Backup], policy: Policy) -> None:
 
 @given(CATALOGS, POLICIES)
 def test_a_rule_keeps_one_for_each_of_its_periods(backups: list[Backup], policy: Policy) -> None:
-    """Of the newest days, weeks, months and years that have a sound backup, the last of each stays; and no rule takes anything from another."""
+    """The last sound backup of each of the newest days, weeks, months and years stays; rules don't compete."""
     names = kept(decide(backups, policy, NOW))
     ours = [b for b in backups if b.taken_at <= NOW + CLOCKS_DIFFER and b.has_manifest and sound(b)]
     ours.sort(key=lambda b: b.taken_at, reverse=True)
@@ -130,7 +130,7 @@ def test_a_rule_keeps_one_for_each_of_its_periods(backups: list[Backup], policy:
 
 @given(CATALOGS, POLICIES, st.sampled_from(["last", "daily", "weekly", "monthly", "yearly"]), st.integers(1, 20))
 def test_another_rule_removes_nothing_more(backups: list[Backup], policy: Policy, rule: str, count: int) -> None:
-    """Whoever adds a rule keeps more, or the same; so does whoever makes one larger."""
+    """Adding a rule, or raising its count, never removes more."""
     before = getattr(policy, f"keep_{rule}") or 0
     larger = replace(policy, **{f"keep_{rule}": before + count})  # type: ignore[arg-type]
     assert kept(decide(backups, policy, NOW)) <= kept(decide(backups, larger, NOW))
@@ -138,7 +138,7 @@ def test_another_rule_removes_nothing_more(backups: list[Backup], policy: Policy
 
 @given(CATALOGS, POLICIES, BACKUPS)
 def test_another_tools_objects_take_no_place(backups: list[Backup], policy: Policy, stranger: Backup) -> None:
-    """However many objects without a manifest there are, what is kept of ours is the same or more; so with those that a drill failed."""
+    """Objects without a manifest, however many, never displace our backups; nor do those that a drill failed."""
     other = replace(stranger, has_manifest=False, verdict=None)
     if other.name in {b.name for b in backups}:
         return
@@ -157,7 +157,7 @@ def test_the_order_of_the_catalog_does_not_matter(
 
 @given(CATALOGS, POLICIES)
 def test_every_backup_has_one_decision_with_a_reason(backups: list[Backup], policy: Policy) -> None:
-    """Nothing is left out or decided twice, oldest first, and people read why."""
+    """Nothing is left out or decided twice, oldest first, each with a readable reason."""
     plan = decide(backups, policy, NOW)
     assert [d.backup for d in plan.decisions] == sorted(backups, key=lambda b: b.taken_at)
     assert all(d.reasons and all(d.reasons) for d in plan.decisions)
@@ -173,7 +173,7 @@ def test_to_decide_again_removes_nothing_more(backups: list[Backup], policy: Pol
 
 @given(CATALOGS, POLICIES, st.integers(0, 30))
 def test_a_prune_that_was_interrupted_goes_on(backups: list[Backup], policy: Policy, done: int) -> None:
-    """However many of the removals were carried out, oldest first, the next prune removes the rest and nothing else."""
+    """However many removals were made, oldest first, the next prune removes the rest and nothing else."""
     wanted = decide(backups, policy, NOW)
     gone = {b.name for b in wanted.removals[:done]}
     after = decide([b for b in backups if b.name not in gone], policy, NOW)
@@ -206,14 +206,14 @@ def test_a_year_of_hourly_backups() -> None:
 
 
 def recommended() -> list[tuple[str, str]]:
-    """The policies of docs/retention.md: what they set, and how many backups they keep in the end."""
+    """Return the policies of docs/retention.md: their settings, and how many backups they eventually keep."""
     rows = [row.split("|") for row in DOCUMENT.read_text().splitlines() if re.fullmatch(r"\|.*\|.*\| [0-9,]+ \|", row)]
     return [(row[2].strip(), row[3].strip()) for row in rows]
 
 
 @pytest.mark.parametrize(("set_to", "number"), recommended())
 def test_the_policies_that_are_recommended(set_to: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is a configuration that is accepted, and keeps as many backups as the table says, when all its rules have their fill."""
+    """Each documented policy is a valid configuration, and eventually keeps as many backups as the table says."""
     for name, value in re.findall(r"([A-Z_]+)=(\d+)", set_to):
         monkeypatch.setenv(name, value)
     settings = load_settings(frozenset())
@@ -226,12 +226,12 @@ def test_the_policies_that_are_recommended(set_to: str, number: str, monkeypatch
 
 
 def test_the_table_of_policies_is_read() -> None:
-    """A rule over no rows would hold for ever."""
+    """A rule that checks no rows would always pass."""
     assert len(recommended()) == 3
 
 
 def test_a_year_of_pruning_leaves_the_same() -> None:
-    """Who prunes after every backup has the same backups in the end as who prunes once a year."""
+    """Pruning after every backup eventually keeps the same backups as pruning once a year."""
     policy = Policy(1, 3600, keep_last=3, keep_daily=7, keep_weekly=5, keep_monthly=12, keep_yearly=2)
     everything = [backup(timedelta(hours=n)) for n in reversed(range(24 * 365))]
     left: list[Backup] = []
@@ -241,7 +241,7 @@ def test_a_year_of_pruning_leaves_the_same() -> None:
 
 
 def test_weeks_are_those_of_the_calendar() -> None:
-    """A week begins on Monday, and the first days of January may belong to the last week of the year before, in UTC."""
+    """A week begins on Monday, and early January can belong to the previous year's last week, in UTC."""
     now = datetime(2027, 1, 5, tzinfo=UTC)
     taken = [
         datetime(2026, 12, 27, 23, tzinfo=UTC),
@@ -256,7 +256,7 @@ def test_weeks_are_those_of_the_calendar() -> None:
 
 
 def test_what_a_drill_failed_stands_for_nothing() -> None:
-    """A backup known to be bad is not the one of its day, is no recent backup, and goes when it is old."""
+    """A known bad backup isn't kept as its day's backup, doesn't count as recent, and is removed when it is old."""
     bad = backup(timedelta(days=9), verdict=Verdict.FAILED)
     good = backup(timedelta(days=9, hours=1))
     plan = decide([bad, good, backup(SECOND)], replace(WEEK, keep_daily=7), NOW)
@@ -270,7 +270,7 @@ def test_what_a_drill_failed_stands_for_nothing() -> None:
 
 
 def test_what_gzip_makes_of_nothing_is_no_backup() -> None:
-    """A pipe whose dump dies goes on storing 20 bytes a day: that shows no backups that work, and takes nobody's place."""
+    """A pipe whose dump dies keeps storing 20 bytes a day: that is no sign of working backups, and displaces none."""
     empty = [backup(timedelta(days=n), manifest=False, object_bytes=20) for n in range(40)]
     last = backup(timedelta(days=40), manifest=False)
     plan = decide([*empty, last, backup(timedelta(days=41), manifest=False)], replace(WEEK, keep_last=1), NOW)
@@ -281,7 +281,7 @@ def test_what_gzip_makes_of_nothing_is_no_backup() -> None:
 
 
 def test_what_was_proven_when_the_clock_was_ahead() -> None:
-    """A PROVEN backup that is named for next year takes the place of none that is."""
+    """A PROVEN backup named for next year doesn't displace a real one."""
     ahead, proven = (backup(timedelta(days=n), verdict=Verdict.PROVEN) for n in (-365, 30))
     plan = decide([ahead, proven, backup(timedelta(days=20)), backup(SECOND)], WEEK, NOW)
     assert [(d.keep, d.reason) for d in plan.decisions[:2]] == [
@@ -291,7 +291,7 @@ def test_what_was_proven_when_the_clock_was_ahead() -> None:
 
 
 def test_an_object_whose_manifest_never_came() -> None:
-    """Half a backup goes after a day, counted from when it came, and shows in no rule that backups work."""
+    """Half a backup is removed a day after it was stored, and no rule takes it as a sign that backups work."""
     rules = replace(WEEK, keep_last=1, keep_daily=7)
     fresh, whole = backup(timedelta(days=3), unfinished=True, stored=UNFINISHED), backup(timedelta(hours=1))
     stale = backup(timedelta(days=3, hours=1), unfinished=True, stored=UNFINISHED + SECOND)
@@ -304,7 +304,7 @@ def test_an_object_whose_manifest_never_came() -> None:
 
 
 def test_backups_that_stopped() -> None:
-    """The golden example: nothing new for three hours at hourly backups, so the old ones stay, with a warning."""
+    """The golden example: hourly backups stopped three hours ago, so the old ones stay, with a warning."""
     backups = [backup(timedelta(hours=3)), backup(timedelta(days=30))]
     plan = decide(backups, WEEK, NOW)
     assert [d.reason for d in plan.decisions] == ["no recent backup exists", "the newest backup, within 7 days"]
@@ -316,14 +316,14 @@ def test_backups_that_stopped() -> None:
 
 
 def test_two_intervals_are_still_recent() -> None:
-    """The border: at two intervals the newest backup still counts, a second later it does not."""
+    """The boundary: at two intervals the newest backup still counts, a second later it doesn't."""
     old = backup(timedelta(days=30))
     assert decide([old, backup(timedelta(hours=2))], WEEK, NOW).removals == [old]
     assert decide([old, backup(timedelta(hours=2, seconds=1))], WEEK, NOW).removals == []
 
 
 def test_a_clock_that_was_wrong_protects_nothing() -> None:
-    """A backup that is named for next year does not hide that backups have stopped, and stays."""
+    """A backup named for next year stays, but doesn't hide that backups have stopped."""
     backups = [backup(timedelta(days=-365)), backup(timedelta(days=40)), backup(timedelta(days=50))]
     plan = decide(backups, WEEK, NOW)
     assert plan.removals == []
@@ -332,7 +332,7 @@ def test_a_clock_that_was_wrong_protects_nothing() -> None:
 
 
 def test_a_clock_that_is_ahead_removes_nothing() -> None:
-    """Where our clock jumped ten years ahead, all but the backup just made look old; the storage's clock says otherwise."""
+    """If our clock jumps ten years ahead, all but the newest backup look old; the storage's clock corrects that."""
     ahead = timedelta(days=3650)
     backups = [backup(ahead + timedelta(hours=n)) for n in (1, 2, 3)]
     just_made = backup(SECOND, stored=ahead)
@@ -342,7 +342,7 @@ def test_a_clock_that_is_ahead_removes_nothing() -> None:
 
 
 def test_nothing_to_decide() -> None:
-    """An empty catalog is no fault, and one old backup is the newest one."""
+    """An empty catalog isn't an error, and a single old backup is the newest one."""
     assert decide([], WEEK, NOW) == PrunePlan(())
     only = backup(timedelta(days=1000))
     assert decide([only], WEEK, NOW) == PrunePlan((Decision(only, keep=True, reasons=("the newest backup",)),))
@@ -353,6 +353,6 @@ def test_nothing_to_decide() -> None:
 )
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_policy_that_keeps_nothing_is_refused(rule: str, count: int) -> None:
-    """Zero or less is a mistake, never an order."""
+    """Zero or less is a mistake, never an instruction."""
     with pytest.raises(ValueError, match="at least one"):
         replace(WEEK, **{rule: count})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a storage asks for is waited for, and what it does not ask for is left to the client."""
+"""A storage's requested wait is honoured; everything else is left to the client's own retries."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
     ],
 )
 def test_the_wait(status: int, headers: Mapping[str, str], attempts: int, least: float, most: float) -> None:
-    """As long as asked for, a minute at most, and a little more; without a wish, longer after each attempt."""
+    """Wait as long as requested, up to a minute, plus jitter; otherwise longer with each attempt."""
     waits = [seconds_to_wait(status, headers, attempts) for _ in range(50)]
     assert all(wait is not None and least <= wait <= most for wait in waits), waits
-    assert len(set(waits)) > 1, "everybody would come back together"
+    assert len(set(waits)) > 1, "all clients would come back at once"
 
 
 @pytest.mark.parametrize(("status", "headers"), [(200, {"Retry-After": "7"}), (500, {"Retry-After": "7"}), (503, {}), (403, {}),
                                                  (503, {"Retry-After": "-7"})])  # fmt: skip
 def test_what_is_left_to_the_client(status: int, headers: Mapping[str, str]) -> None:
-    """Its own rules know other statuses, and when nobody asks for a wait."""
+    """The client has its own rules for other statuses, and for responses without Retry-After."""
     assert seconds_to_wait(status, headers, 1) is None
 
 
 def test_a_download_waits_longer_after_each_break(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no two of them come back together."""
+    """The waits are jittered, so that clients don't all return at once."""
     for breaks in range(1, 5):
         waits: list[float] = []
         monkeypatch.setattr("blocks.s3.client.time.sleep", waits.append)
@@ -58,7 +58,7 @@ def test_a_download_waits_longer_after_each_break(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_client_waits_longer_and_longer_and_never_alike() -> None:
-    """The mode of the client's own retries is the one with jitter, and a task's delays grow and are jittered too."""
+    """The client's retry mode has jitter, and a task's delays grow and are jittered too."""
     fields: dict[str, Any] = {"endpoint": "http://127.0.0.1:1", "bucket": "b", "prefix": "", "region": "us-east-1"}
     client = ObjectStore.at(**fields, key_id="k", secret=SecretStr("s")).client
     assert client.meta.config.retries["mode"] == "standard"

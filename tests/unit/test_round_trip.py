@@ -1,4 +1,4 @@
-"""What two dumps print differently is judged by who printed them."""
+"""Differences between two dumps are judged by the versions that printed them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FUNCTION = "CREATE FUNCTION public.f() RETURNS integer\n    LANGUAGE sql\n    AS
 
 
 def scanned(client: str, *statements: str, server: str = "") -> DumpSummary:
-    """A dump of these statements, as a version of pg_dump would print it."""
+    """Return a dump of these statements, as a version of pg_dump would print it."""
     scanner = DumpScanner(keep_schema=True)
     header = f"--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {server or client}\n-- Dumped by pg_dump version {client}\n\n"
     scanner.feed((header + "\n\n".join(statements) + "\n\n--\n-- PostgreSQL database dump complete\n--\n\n").encode())
@@ -29,7 +29,7 @@ def scanned(client: str, *statements: str, server: str = "") -> DumpSummary:
 
 
 def manifest_of(stored: DumpSummary) -> Manifest:
-    """The manifest that belongs to a dump, as far as the comparison reads it."""
+    """Return the manifest of a dump, as far as the comparison reads it."""
     parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in stored.parts.items()}
     fields: dict[str, Any] = {
         "tables": (), "sequences": (), "large_objects": 0, "large_object_digest": stored.large_object_digest,
@@ -49,7 +49,7 @@ def found(checks: dict[str, Check]) -> dict[str, str]:
 
 @pytest.mark.parametrize("server", ["", "15.2"])
 def test_the_same_statements_are_the_same(server: str) -> None:
-    """In whichever order they come."""
+    """The order of statements doesn't matter."""
     checks = compared(scanned("16.4", TABLE, INDEX, server=server), scanned("16.4", INDEX, TABLE, server=server))
     assert found(checks) == {}
     assert checks[checklist.SCHEMA].evidence == "2 statements compared"
@@ -70,7 +70,7 @@ def test_one_version_words_one_thing_in_one_way() -> None:
     ids=["pg_dump", "server"],
 )
 def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], restored: tuple[str, str]) -> None:
-    """Nobody can tell then whether it is the same: it is shown, and not held against the backup."""
+    """A difference between minor versions can't be judged: it is shown as a warning, and doesn't fail the backup."""
     before = scanned(stored[0], TABLE, INDEX, server=stored[1])
     after = scanned(restored[0], TABLE, INDEX.replace("(a)", "(a int4_ops)"), server=restored[1])
     checks = compared(before, after)
@@ -81,14 +81,14 @@ def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], re
 
 @pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
 def test_what_is_not_there_is_missing_in_every_version(restored: str) -> None:
-    """No version leaves an index out."""
+    """A missing index is found across all versions: none leaves it out."""
     checks = compared(scanned("16.4", TABLE, INDEX), scanned(restored, TABLE))
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
     assert "not restored: CREATE INDEX i ON public.t" in checks[checklist.INDEXES].evidence
 
 
 def test_another_major_version_is_asked_only_whether_it_is_there() -> None:
-    """And the report says how many were worded differently."""
+    """Across major versions only presence is compared, and the report says how many were worded differently."""
     checks = compared(scanned("15.4", FUNCTION.format(1)), scanned("18.1", FUNCTION.format("1 AS one")))
     assert found(checks) == {}
     assert "1 of them are worded differently by pg_dump 15.4 and pg_dump 18.1" in checks[checklist.SCHEMA].evidence
@@ -96,7 +96,7 @@ def test_another_major_version_is_asked_only_whether_it_is_there() -> None:
 
 @pytest.mark.parametrize("restored", ["16.4", "16.9", "18.1"])
 def test_what_the_manifest_says_is_compared_whatever_the_versions(restored: str) -> None:
-    """The object itself is not what was dumped, though it comes back as it is."""
+    """An object that differs from its manifest is found even though it restores faithfully."""
     manifest = manifest_of(scanned("16.4", TABLE, INDEX))
     checks = compared(scanned("16.4", TABLE), scanned(restored, TABLE), manifest)
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
@@ -111,7 +111,7 @@ ROWS = "COPY public.cache (a) FROM stdin;\n{}\\.\n"
     (UNLOGGED, "", "warning"), (UNLOGGED, "1\n", "failed"), (UNLOGGED.replace("UNLOGGED ", ""), "", "failed"),
 ])  # fmt: skip
 def test_an_unlogged_table_of_a_standby_comes_back_empty(table: str, rows: str, result: str) -> None:
-    """A standby cannot read its rows; any other table that the backup has no rows of, and rows from nowhere, are damage."""
+    """A standby can't read its rows; any other table without rows, and rows from nowhere, are damage."""
     checks = compared(scanned("16.4", table), scanned("16.4", table, ROWS.format(rows)))
     assert found(checks) == {checklist.TABLES: result}
 

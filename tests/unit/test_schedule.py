@@ -1,4 +1,4 @@
-"""When something is due is said the same way for intervals and for cron expressions, in any time zone."""
+"""Due times work the same for intervals and cron expressions, in any time zone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_cron_expression_is_meant_where_the_user_lives() -> None:
 
 
 def test_the_gap_of_working_days_spans_the_weekend() -> None:
-    """A backup of Friday is not late on Sunday when none is due at the weekend."""
+    """Friday's backup isn't late on Sunday when none is due at the weekend."""
     assert Schedule(3600, "0 9 * * 1-5").gap(datetime(2026, 11, 22, tzinfo=UTC)) == timedelta(days=3)
     assert Schedule(21600).gap(datetime(2026, 11, 22, tzinfo=UTC)) == timedelta(hours=6)
 
@@ -63,6 +63,6 @@ def test_what_is_no_cron_expression_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "Europe", "Berlin", "../etc/passwd", "UTC+1x"])
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
-    """A zone is one that this machine's table knows."""
+    """A zone must be in this machine's time zone database."""
     with pytest.raises(ValueError, match="not a time zone"):
         check_timezone(name)

@@ -138,12 +138,12 @@ STATEMENTS = [
 
 @pytest.mark.parametrize(("part", "statement", "title"), STATEMENTS)
 def test_parts_and_titles(part: str, statement: str, title: str) -> None:
-    """A statement is told by its words alone, and its title names the object and no private matter."""
+    """Only a statement's keywords classify it, and its title names the object without private details."""
     assert (part_of(statement.encode()), title_of(statement.encode())) == (part, title)
 
 
 def test_every_part_is_tested() -> None:
-    """The table of statements has all parts."""
+    """The table of statements covers all parts."""
     assert {part for part, _, _ in STATEMENTS} == set(PARTS)
 
 
@@ -156,7 +156,7 @@ ANYTHING = st.binary(max_size=400) | st.lists(
 
 @given(ANYTHING)
 def test_no_bytes_are_too_odd(statement: bytes) -> None:
-    """Whatever a dump holds has a part, and a title of one short line."""
+    """Any bytes in a dump have a part, and a title of one short line."""
     assert part_of(statement) in PARTS
     title = title_of(statement)
     assert len(title) <= 200
@@ -178,7 +178,7 @@ def test_no_bytes_are_too_odd(statement: bytes) -> None:
     b"CREATE TABLE t (" + b"\n    a integer," * 100_000 + b");",
 ], ids=lambda statement: statement[:24].decode())  # fmt: skip
 def test_no_statement_takes_long(statement: bytes) -> None:
-    """The time a statement takes grows with its length at most."""
+    """The time a statement takes grows at most with its length."""
     assert part_of(statement) in PARTS
     assert title_of(statement)
 
@@ -193,7 +193,7 @@ TRAPS = NAMES | st.sampled_from(
 
 @given(TRAPS, TRAPS)
 def test_quoted_names_are_names(one: str, other: str) -> None:
-    """No name changes what a statement is, however much it looks like SQL."""
+    """No name changes how a statement is classified, however much it looks like SQL."""
     a, b = ('"' + name.replace('"', '""') + '"' for name in (one, other))
     for part, title, rest in [
         (RIGHTS, f"ALTER TABLE s.{a} OWNER TO {b}", ""),
@@ -211,7 +211,7 @@ def test_quoted_names_are_names(one: str, other: str) -> None:
 
 
 def schema(*statements: str) -> dict[int, bytes]:
-    """The statements as a scan keeps them."""
+    """Return the statements as a scan keeps them."""
     return {hash_of(statement.encode()): statement.encode() for statement in statements}
 
 
@@ -221,13 +221,13 @@ BOOKS = schema(TABLE, "CREATE INDEX i ON s.t USING btree (a);", "GRANT SELECT ON
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_equal_schemas_do_not_differ(exact: bool) -> None:
-    """The order of statements is none of the schema's business."""
+    """The order of statements is not part of the schema."""
     assert compare_statements(BOOKS, dict(reversed(BOOKS.items())), exact=exact) == Differences()
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_differs_is_missing_added_or_changed(exact: bool) -> None:
-    """A title on one side alone is missing or added; with other text on both it is changed."""
+    """A title on one side only is missing or added; with other text on both it is changed."""
     after = schema(TABLE, "CREATE INDEX j ON s.t USING btree (a);", "GRANT ALL ON TABLE s.t TO r;")
     assert compare_statements(BOOKS, after, exact=exact) == Differences(
         missing=(Entry(INDEXES, "CREATE INDEX i ON s.t"),),
@@ -245,7 +245,7 @@ def test_statements_of_one_title_are_counted() -> None:
 
 
 def test_a_column_without_nulls_may_be_said_in_two_places() -> None:
-    """What PostgreSQL 18 writes in CREATE TABLE is not missing when it was a statement of its own before."""
+    """NOT NULL that PostgreSQL 18 moved into CREATE TABLE isn't missing because it used to be a separate statement."""
     alter = "ALTER TABLE ONLY s.t ALTER COLUMN {} SET NOT NULL;"
     old = schema("CREATE TABLE s.t (\n)\nINHERITS (s.p);", alter.format("a"), alter.format('"b c"'))
     new = schema('CREATE TABLE s.t (\n    NOT NULL a,\n    CONSTRAINT n NOT NULL "b c"\n)\nINHERITS (s.p);')

@@ -1,4 +1,4 @@
-"""Two dumps of one schema normalise to the same statements, and what differs stays different."""
+"""Two dumps of one schema normalise to the same statements, and real differences remain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.engine.dump.schema_text import (
 
 
 def normal(*statements: bytes) -> list[bytes]:
-    """The statements of one dump that make its schema."""
+    """Return the schema statements of one dump."""
     normaliser = SchemaNormaliser()
     return [text for text in map(normaliser.normalise, statements) if text is not None]
 
@@ -30,12 +30,12 @@ def normal(*statements: bytes) -> list[bytes]:
     b"SELECT pg_catalog.set_config('search_path', '', false);", b"BEGIN;", b"COMMIT;",
 ])  # fmt: skip
 def test_a_session_is_no_schema(statement: bytes) -> None:
-    """Which settings a dump is read with depends on the client that wrote it."""
+    """A dump's session settings depend on the client that wrote it."""
     assert normal(statement) == []
 
 
 def test_a_policy_is_for_the_same_roles_in_any_order() -> None:
-    """pg_dump writes them in the order in which the server made them; the names alone count."""
+    """The order of a policy's roles doesn't matter: pg_dump lists them in order of creation."""
     one = b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO zoe, \"a, b\" USING ((owner = 'zoe, amy'::text));"
     other = (
         b"CREATE POLICY p ON public.t AS RESTRICTIVE FOR SELECT TO \"a, b\", zoe USING ((owner = 'zoe, amy'::text));"
@@ -46,12 +46,12 @@ def test_a_policy_is_for_the_same_roles_in_any_order() -> None:
 
 
 def test_who_grants_is_schema() -> None:
-    """A statement that is carried out as another role says so before it."""
+    """A statement executed as another role is preceded by that role."""
     assert normal(b"SET SESSION AUTHORIZATION reader;") == [b"SET SESSION AUTHORIZATION reader;"]
 
 
 def test_where_a_table_lives_is_schema() -> None:
-    """A tablespace is set by a statement of its own: it counts for the tables behind it."""
+    """A tablespace is set by a separate statement: it applies to the tables after it."""
     table, view = b"CREATE TABLE t (a int);", b"CREATE VIEW v AS SELECT 1;"
     plain = normal(b"SET default_tablespace = '';", table, view)
     fast = normal(b"SET default_tablespace = fast;", table, view)
@@ -62,7 +62,7 @@ def test_where_a_table_lives_is_schema() -> None:
 
 
 def test_the_usual_tablespace_may_be_named() -> None:
-    """In a database that lives elsewhere pg_default is written out; what is no table has no tablespace at all."""
+    """With another default tablespace, pg_default is written out; an object without storage has none at all."""
     table, owner = b"CREATE TABLE t (a int);", b"ALTER TABLE public.t OWNER TO app;"
     key = b"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT t_pkey PRIMARY KEY (a);"
     assert normal(b"SET default_tablespace = pg_default;", table, key, owner) == [table, key, owner]
@@ -71,7 +71,7 @@ def test_the_usual_tablespace_may_be_named() -> None:
 
 
 def test_a_null_has_the_type_of_its_column() -> None:
-    """pg_dump writes a bare null for a child without its parent's default; any other default is another."""
+    """pg_dump writes a bare null for a child without its parent's default; any other default is different."""
     table = b'CREATE TABLE public.t (\n    a numeric(9,2) DEFAULT NULL%s,\n    "x DEFAULT NULL::text" text%s\n);'
     assert normal(table % (b"::numeric", b"")) == normal(table % (b"", b""))
     assert normal(table % (b"::numeric NOT NULL", b"")) != normal(table % (b"", b""))
@@ -84,7 +84,7 @@ def test_a_null_has_the_type_of_its_column() -> None:
 
 
 def test_how_a_table_is_stored_is_schema() -> None:
-    """Another access method is another table; the usual one need not be named."""
+    """Another access method makes another table; the usual one can be omitted."""
     table = b"CREATE TABLE t (a int);"
     assert normal(b"SET default_table_access_method = heap;", table) == [table]
     assert normal(b"SET default_table_access_method = columnar;", table) != [table]
@@ -115,7 +115,7 @@ def test_how_a_table_is_stored_is_schema() -> None:
     (b"CREATE FUNCTION f() RETURNS int AS $$ GRANT ALL ON t TO nobody; $$;", set()),
 ])  # fmt: skip
 def test_the_roles_a_statement_needs(statement: bytes, roles: set[str]) -> None:
-    """Owners, grantees and the roles of policies and mappings are named; what every server has is not."""
+    """Owners, grantees and the roles of policies and mappings are listed; roles on every server are not."""
     assert roles_of(statement) == roles
 
 
@@ -124,7 +124,7 @@ def test_the_roles_a_statement_needs(statement: bytes, roles: set[str]) -> None:
     (b"'a\"b'", 'a"b'), (b"\xc3\xa4", "ä"), (b'""""', '"'),
 ])  # fmt: skip
 def test_unquote(quoted: bytes, name: str) -> None:
-    """The name itself, without its quotes and with its own quotes single."""
+    """The name itself, without its quotes and with doubled quotes undone."""
     assert unquote(quoted) == name
 
 
@@ -137,7 +137,7 @@ def test_unquote_undoes_quoting(name: str) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), min_size=1))
 def test_columns_of_any_names(names: list[str]) -> None:
-    """Commas, parentheses and quotes in the names of columns do not split them."""
+    """Commas, parentheses and quotes in the names of columns don't split them."""
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     found = COPY.match(f"COPY public.t ({', '.join(quoted)}) FROM stdin;".encode())
     assert found
@@ -160,7 +160,7 @@ def test_statements_that_are_looked_for() -> None:
 
 
 def test_digests_have_one_form() -> None:
-    """128 bits as 32 digits, small sums and overflowing ones alike; the empty row has XXH3's published hash."""
+    """128 bits as 32 digits, for small and overflowing sums alike; the empty row has XXH3's published hash."""
     assert hex_digest(0) == "0" * 32
     assert hex_digest(2**128 + 10) == "0" * 31 + "a"
     assert hex_digest(hash_of(b"")) == "99aa06d3014798d86001c324468d497f"
@@ -177,5 +177,5 @@ def test_digests_have_one_form() -> None:
     ],
 )  # fmt: skip
 def test_a_servers_count_of_a_columns_versions_is_no_part_of_the_schema(statement: bytes, kept: bytes | None) -> None:
-    """Each server sets its own, so a faithful restore has others."""
+    """Each server sets its own attribute version counts, so a faithful restore has other values."""
     assert SchemaNormaliser().normalise(statement) == kept

@@ -1,4 +1,4 @@
-"""The policies in SECURITY.md allow what the code asks of a storage, and nothing else."""
+"""The policies in SECURITY.md allow what the code requests of a storage, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ READING = {"s3:ListBucket", "s3:GetObject"}
 
 
 def policies(document: str) -> list[dict[str, Any]]:
-    """Every policy to paste."""
+    """Return every policy in the document."""
     return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", document, re.DOTALL | re.MULTILINE)]
 
 
 def actions(policy: dict[str, Any], resource: str = "") -> set[str]:
-    """What a policy allows, on resources that end so."""
+    """Return what a policy allows on resources with this ending."""
     return {a for s in policy["Statement"] if s["Resource"].endswith(resource) for a in s["Action"]}
 
 
 def test_the_policies_allow_what_is_asked_for() -> None:
-    """Whoever begins to ask a storage for something else has to say so here and in the policies."""
+    """A new kind of request to a storage must be added here and to the policies."""
     source = (ROOT / "blocks" / "s3" / "client.py").read_text()
     asked = set(re.findall(r'self\.client\.(?:get_paginator\(")?(\w+)', source))
     assert asked == NEEDS.keys()
@@ -48,7 +48,7 @@ def test_the_policies_allow_what_is_asked_for() -> None:
 
 
 def test_rights_on_objects_are_on_objects() -> None:
-    """What concerns the bucket is allowed on the bucket, and the rest in the folder of the backups alone."""
+    """Bucket actions are allowed on the bucket, and the others only in the backups' folder."""
     for policy in policies(DOCUMENT):
         assert {a for a in actions(policy) if "Bucket" in a} == actions(policy, ":my-postgres-backups")
         folder = "arn:aws:s3:::my-postgres-backups/postgres-backups/"
@@ -56,13 +56,13 @@ def test_rights_on_objects_are_on_objects() -> None:
 
 
 def test_the_providers_page_says_the_same() -> None:
-    """Its policy for Amazon allows what ours for one container does."""
+    """The Amazon policy on the providers page allows the same as ours for a single container."""
     (there,) = policies((ROOT / "docs" / "providers.md").read_text())
     assert actions(there) == actions(policies(DOCUMENT)[0])
 
 
 def test_what_is_said_to_show_a_promise_is_there() -> None:
-    """Every test that is named exists."""
+    """Every test that the document names exists."""
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", DOCUMENT))
     assert len(named) > 8

@@ -1,4 +1,4 @@
-"""What a service says when it starts and what its ports have follow from its settings alone."""
+"""A service's start-up message and what its ports serve depend only on its settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.test_settings import COMPLETE
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
-    """A function that returns the settings of a complete environment with some variables more."""
+    """A function that returns the settings of a complete environment plus some variables."""
 
     def load(**more: str) -> Settings:
         for name, value in {**COMPLETE, **more}.items():
@@ -33,7 +33,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
 
 
 def said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The start-up block where the Prefect server is elsewhere."""
+    """Return the start-up block for a Prefect server that runs elsewhere."""
     caplog.clear()
     announce(settings, Plan.from_settings(settings), None)
     return caplog.messages
@@ -42,7 +42,7 @@ def said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> l
 def test_a_schedule_is_said_in_place_of_an_interval(
     configured: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With its time zone: three o'clock is not the same everywhere."""
+    """A schedule is shown with its time zone: three o'clock isn't the same everywhere."""
     usual = said_at_the_start(configured(), caplog)
     assert {"Backup interval: 3600s", "Verify interval: 86400s", "Backup retention: 7 days"} <= {*usual}
     chosen = said_at_the_start(configured(BACKUP_SCHEDULE="0 3 * * *", TZ="Europe/Berlin"), caplog)
@@ -54,7 +54,7 @@ def test_a_schedule_is_said_in_place_of_an_interval(
 def test_what_is_set_in_vain_is_said(
     configured: Callable[..., Settings], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service runs for months: a misspelled rule, or a folder that is not there, is told when it starts."""
+    """A service runs for months: warn about a misspelled rule or a missing folder when it starts."""
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # noqa: S108
     settings = configured(BACKUP_RETENTION_DAY="90", TMPDIR="/nowhere")
     said_at_the_start(settings, caplog)
@@ -65,7 +65,7 @@ def test_what_is_set_in_vain_is_said(
 
 
 def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
-    """What is served without a login, by port."""
+    """Return what is served without a login, by port."""
     found: dict[int, list[str]] = {}
 
     @asynccontextmanager
@@ -85,7 +85,7 @@ def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list
 def test_metrics_are_there_when_they_are_asked_for(
     configured: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default nobody reads them; when they are wanted, they are on the service's port and alone on another."""
+    """Metrics are off by default; when enabled, they are on the service's port, or alone on a separate one."""
     assert pages(configured(), monkeypatch) == {8080: ["/health"]}
     wanted = {"METRICS_ENABLED": "true"}
     assert pages(configured(**wanted), monkeypatch) == {8080: ["/health", "/metrics"], 9090: ["/metrics"]}

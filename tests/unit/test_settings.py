@@ -1,4 +1,4 @@
-"""The environment is read once, every fault is said at once, and no secret is ever said."""
+"""The environment is read once, every problem is reported at once, and no secret is ever shown."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A complete environment, to change."""
+    """A complete environment, to modify."""
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
 def faults(needs: frozenset[Need] = EVERYTHING) -> list[str]:
-    """What is said to be wrong."""
+    """Return the reported problems."""
     with pytest.raises(ConfigurationError) as caught:
         load_settings(needs)
     return [fault.message for fault in caught.value.faults]
 
 
 def refusal(url: str) -> str:
-    """Why a URL is refused; empty when it is not. Any error but a plain ValueError fails the test."""
+    """Return why a URL is refused; empty when it isn't. Any error but a plain ValueError fails the test."""
     try:
         parse_database_url(url)
     except ValueError as error:
@@ -59,7 +59,7 @@ def refusal(url: str) -> str:
 
 
 def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> None:
-    """What is not set has the value that the specification gives it."""
+    """Unset variables have the specified defaults."""
     settings = load_settings(EVERYTHING)
     assert (settings.backup_interval_s, settings.backup_retention_days, settings.verify_interval_s) == (3600, 7, 86400)
     assert (settings.backup_prefix, settings.compression_level) == ("postgres-backups", 6)
@@ -90,13 +90,13 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
 def test_what_is_set_is_read(
     environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
 ) -> None:
-    """Each variable reaches its field; one that is set to nothing counts as not set."""
+    """Each variable reaches its field; an empty one counts as unset."""
     environment.setenv(variable, value)
     assert getattr(load_settings(EVERYTHING), field) == expected
 
 
 def test_everything_that_is_missing_at_once() -> None:
-    """An empty environment is told in full, in the specification's words and order."""
+    """An empty environment is reported in full, in the specification's words and order."""
     names = ["DATABASE_URL", "S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]
     assert faults() == [f"Required environment variable {name} is not set" for name in names]
 
@@ -104,7 +104,7 @@ def test_everything_that_is_missing_at_once() -> None:
 @pytest.mark.parametrize("name", COMPLETE)
 @pytest.mark.parametrize("value", [None, "", "   "])
 def test_each_variable_that_is_missing(environment: pytest.MonkeyPatch, name: str, value: str | None) -> None:
-    """Not set, empty and blank are the same: the variable is named, with what to do."""
+    """Unset, empty and blank are the same: the variable is named, with what to do."""
     if value is None:
         environment.delenv(name)
     else:
@@ -133,7 +133,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "value"), WRONG.items())
 def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """A value that cannot be is refused whether it is needed or not, with the rule that it breaks."""
+    """An invalid value is refused whether it is needed or not, with the rule that it breaks."""
     environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
@@ -142,7 +142,7 @@ def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str,
 
 
 def test_missing_and_wrong_together(environment: pytest.MonkeyPatch) -> None:
-    """One round of mending is enough: what is missing and what is wrong are told together, each once."""
+    """One round of fixes is enough: missing and invalid variables are reported together, each once."""
     environment.delenv("S3_BUCKET")
     environment.delenv("S3_SECRET_ACCESS_KEY")
     for name, value in WRONG.items():
@@ -156,7 +156,7 @@ def test_missing_and_wrong_together(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_variable_is_not_missing_too(environment: pytest.MonkeyPatch) -> None:
-    """A variable that is set and wrong is told once, and asks for no other in its place."""
+    """A variable that is set but invalid is reported once, and no alternative is requested."""
     environment.setenv("POSTGRES_HOST", "db")
     environment.setenv("DATABASE_URL", "mysql://db")
     assert faults() == ["Invalid DATABASE_URL format"]
@@ -167,7 +167,7 @@ def test_a_wrong_variable_is_not_missing_too(environment: pytest.MonkeyPatch) ->
 
 
 def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> None:
-    """A newline at the end of a value, as files and forms leave it, is no part of it."""
+    """Leading and trailing whitespace, such as a newline left by files and forms, is ignored."""
     for name, value in COMPLETE.items():
         environment.setenv(name, f" {value}\n")
     environment.setenv("S3_REGION", "  ")
@@ -178,7 +178,7 @@ def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> 
 
 
 def test_every_rule_is_tried() -> None:
-    """No variable that has a rule is left out above."""
+    """Every variable with a rule is covered above."""
     ruled = {variable_of(field) for field in Settings.model_fields if when_malformed(variable_of(field))}
     assert set(WRONG) == ruled
     assert all(when_missing(name) for name in COMPLETE)
@@ -189,7 +189,7 @@ def test_every_rule_is_tried() -> None:
     ["2024", "backup_20240207_143022.sql", "backup_\uff12\uff10240207_143022", "backup_20240207_143022\n.sql.gz"],
 )
 def test_a_backups_name_is_exact(environment: pytest.MonkeyPatch, value: str) -> None:
-    """Only a whole name names a backup."""
+    """Only a complete name is a backup's name."""
     environment.setenv("VERIFY_BACKUP_FILE", value)
     assert faults() == ["Invalid VERIFY_BACKUP_FILE format"]
 
@@ -199,13 +199,13 @@ def test_a_backups_name_is_exact(environment: pytest.MonkeyPatch, value: str) ->
     ["ftp://host", "https://", "https://key:secret@host", "https://host:port", "https://host:0", "https://[::1"],
 )
 def test_an_endpoint_is_an_address_without_keys(environment: pytest.MonkeyPatch, value: str) -> None:
-    """Keys in the endpoint would be shown wherever it is shown."""
+    """Keys in an endpoint are refused, because they would be shown wherever it is shown."""
     environment.setenv("S3_ENDPOINT", value)
     assert faults() == ["Invalid S3_ENDPOINT format"]
 
 
 def test_what_a_command_does_not_need_may_be_missing() -> None:
-    """Who lists backups needs no database, and who restores needs a target."""
+    """Listing backups needs no database, and a restore needs only a target."""
     needs: list[tuple[Need, list[str]]] = [
         ("database", ["DATABASE_URL"]), ("target", ["RESTORE_DATABASE_URL"]),
         ("storage", ["S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"]),
@@ -217,7 +217,7 @@ def test_what_a_command_does_not_need_may_be_missing() -> None:
 
 @pytest.mark.parametrize("target", ["database", "sandbox", "auto"])
 def test_only_a_drill_on_a_database_server_needs_one(environment: pytest.MonkeyPatch, target: str) -> None:
-    """A sandbox needs nothing of production."""
+    """A sandbox drill needs no database settings: it needs nothing from production."""
     environment.delenv("DATABASE_URL")
     environment.setenv("VERIFY_TARGET", target)
     needs: frozenset[Need] = frozenset({"drill", "storage"})
@@ -228,7 +228,7 @@ def test_only_a_drill_on_a_database_server_needs_one(environment: pytest.MonkeyP
 
 
 def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -> None:
-    """VERIFY_LATEST=false without a name is a question, not an answer."""
+    """VERIFY_LATEST=false without a name doesn't say which backup to drill."""
     environment.setenv("VERIFY_LATEST", "false")
     assert faults(frozenset({"drill"})) == ["Required environment variable VERIFY_BACKUP_FILE is not set"]
     environment.setenv("VERIFY_BACKUP_FILE", "backup_20240207_143022")
@@ -238,14 +238,14 @@ def test_a_drill_of_one_backup_needs_its_name(environment: pytest.MonkeyPatch) -
 
 
 def test_a_server_for_drills_is_enough_for_drills(environment: pytest.MonkeyPatch) -> None:
-    """Who drills elsewhere need not give the database's own address."""
+    """A drill on another server doesn't need the database's own address."""
     environment.delenv("DATABASE_URL")
     environment.setenv("VERIFY_DATABASE_URL", "postgresql://app@scratch/postgres")
     assert load_settings(frozenset({"drill", "storage"})).server_url is None
 
 
 def test_the_older_names(environment: pytest.MonkeyPatch) -> None:
-    """POSTGRES_* and BUCKET_NAME spell the same settings; the newer names win."""
+    """POSTGRES_* and BUCKET_NAME set the same things; the newer names win."""
     for name in ("DATABASE_URL", "S3_BUCKET"):
         environment.delenv(name)
     environment.setenv("BUCKET_NAME", "old-bucket")
@@ -262,7 +262,7 @@ def test_the_older_names(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_the_older_names_in_part(environment: pytest.MonkeyPatch) -> None:
-    """POSTGRES_HOST asks for the others; without it DATABASE_URL is what is missing."""
+    """POSTGRES_HOST requires the others; without it DATABASE_URL is what is missing."""
     environment.delenv("DATABASE_URL")
     environment.setenv("POSTGRES_HOST", "db")
     assert faults() == [f"Required environment variable POSTGRES_{name} is not set" for name in ("USER", "DB")]
@@ -275,7 +275,7 @@ def test_the_older_names_in_part(environment: pytest.MonkeyPatch) -> None:
     user=TEXT, password=st.text(max_size=0) | TEXT, database=TEXT, host=st.sampled_from(["db", "::1", "/run/pg", "a,b"])
 )
 def test_the_older_names_say_anything(user: str, password: str, database: str, host: str) -> None:
-    """Whatever characters user, password and database have, libpq gets them as they are."""
+    """Whatever characters user, password and database contain, libpq gets them unchanged."""
     settings = Settings.model_construct(
         postgres_host=host, postgres_user=user, postgres_password=SecretStr(password), postgres_db=database
     )
@@ -290,7 +290,7 @@ def test_the_older_names_say_anything(user: str, password: str, database: str, h
     st.dictionaries(st.sampled_from(["host", "user", "password", "dbname", "sslmode", "options", "sslrootcert"]), TEXT)
 )
 def test_parameters_survive_as_a_url(parameters: dict[str, str]) -> None:
-    """Parameters that become a URL and are read again are the same."""
+    """Parameters survive the round trip through a URL."""
     whole = {"host": "db", "dbname": "shop"} | parameters
     assert parse_database_url(conninfo_url(whole)) == (whole, [])
 
@@ -299,7 +299,7 @@ def test_parameters_survive_as_a_url(parameters: dict[str, str]) -> None:
     st.text(max_size=60) | st.text("postgresql://:@/?&=#[]%,0a\n\0\udc80", max_size=40).map("postgresql://u:".__add__)
 )
 def test_no_url_breaks_the_parser(url: str) -> None:
-    """Any text is read or refused with a ValueError whose words are ours."""
+    """Any text is parsed or refused with a ValueError with our own message."""
     reasons = {
         "it does not begin with postgresql://", "host, port or parameters cannot be read", "it names no host",
         "it names no database", "its port is no number", "a special character in it is not written as %XX",
@@ -313,7 +313,7 @@ def test_no_url_breaks_the_parser(url: str) -> None:
     st.sampled_from(["db", "db:5432", "db:x"]),
 )
 def test_no_password_is_ever_shown(password: str, place: str) -> None:
-    """A password that was not written as it should be is read right or refused; no part of it is shown."""
+    """A wrongly encoded password is parsed correctly or refused; no part of it is shown."""
     url = f"postgresql://app:{password}@{place}/shop"
     if reason := refusal(url):
         assert "S3CR3T" not in reason
@@ -343,7 +343,7 @@ def test_a_percent_encoded_password(password: str) -> None:
     ("postgresql://h/d?sslmode=disable&options=-c%20x%3D1", {"host": "h", "dbname": "d", "sslmode": "disable", "options": "-c x=1"}),
 ])  # fmt: skip
 def test_urls_of_every_kind(url: str, expected: dict[str, str]) -> None:
-    """What libpq and the libraries around it accept is read as they read it."""
+    """What libpq and its wrappers accept is parsed as they do."""
     assert parse_database_url(url) == (expected, [])
 
 
@@ -353,13 +353,13 @@ def test_urls_of_every_kind(url: str, expected: dict[str, str]) -> None:
     "postgresql://u:%zz@h/d", "postgresql://[::1/d", "postgresql://u:1/a?b@h/d", "postgresql://h:5432\n/d",
 ])  # fmt: skip
 def test_urls_that_are_refused(url: str) -> None:
-    """What names no server, or would show a part of a password as a host, is refused."""
+    """What names no server, or would show part of a password as a host, is refused."""
     with pytest.raises(ValueError):
         parse_database_url(url)
 
 
 def test_parameters_of_other_libraries_are_dropped() -> None:
-    """Parameters that libpq would refuse are left out, and named without their values."""
+    """Parameters that libpq would refuse are dropped, and reported without their values."""
     url = "postgresql://u:p@h/d?pgbouncer=true&schema=public&sslmode=require&connection_limit=5&pool_timeout"
     parameters, dropped = parse_database_url(url)
     assert parameters == {"user": "u", "password": "p", "host": "h", "dbname": "d", "sslmode": "require"}
@@ -367,7 +367,7 @@ def test_parameters_of_other_libraries_are_dropped() -> None:
 
 
 def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
-    """Settings, blocks and plans hide their secrets in every form that a log may take."""
+    """Settings, blocks and plans hide their secrets in every form that a log can take."""
     settings = load_settings(EVERYTHING)
     plan = Plan.from_settings(settings)
     for shown in (
@@ -386,7 +386,7 @@ def test_secrets_are_not_shown(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_are_not_in_exceptions(environment: pytest.MonkeyPatch) -> None:
-    """A fault in a secret is told without it, also in a traceback with everything that led to it."""
+    """An error in a secret is reported without it, even in a traceback with all its causes."""
     for name in ("DATABASE_URL", "VERIFY_DATABASE_URL", "RESTORE_DATABASE_URL"):
         environment.setenv(name, f"postgresql://app:{SECRET}@{SECRET}@host:port/shop")
     environment.setenv("POSTGRES_PORT", SECRET)
@@ -400,7 +400,7 @@ def test_secrets_are_not_in_exceptions(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_do_not_change(environment: pytest.MonkeyPatch) -> None:
-    """What was read once is the same for the whole run."""
+    """The settings read once stay the same for the whole run."""
     settings = load_settings(EVERYTHING)
     with pytest.raises(ValueError, match="frozen"):
         settings.s3_bucket = "other"  # type: ignore[misc]
@@ -416,7 +416,7 @@ def test_children_get_what_they_need_and_no_keys(environment: pytest.MonkeyPatch
 
 
 def test_the_provider_that_is_named_is_kept_in_a_plan(environment: pytest.MonkeyPatch) -> None:
-    """A saved plan addresses its storage as the environment did; one that was saved before there were providers, too."""
+    """A saved plan addresses its storage as the environment did; so does a plan saved before providers existed."""
     environment.setenv("S3_PROVIDER", "cloudflare")
     storage = BackupPlan.from_settings(load_settings(EVERYTHING)).storage
     fields = {name: getattr(storage, name) for name in type(storage).model_fields}
@@ -427,14 +427,14 @@ def test_the_provider_that_is_named_is_kept_in_a_plan(environment: pytest.Monkey
 
 
 def test_a_name_that_is_nearly_one_of_ours_is_found(environment: pytest.MonkeyPatch) -> None:
-    """A misspelled rule of retention is no rule: the default would remove backups that were meant to stay."""
+    """A misspelled retention rule is ignored: the default would remove backups that were meant to stay."""
     environment.setenv("BACKUP_RETENTION_DAY", "90")
     environment.setenv("COMPRESION_LEVEL", "9")
     assert misspelled() == {"BACKUP_RETENTION_DAY": "BACKUP_RETENTION_DAYS", "COMPRESION_LEVEL": "COMPRESSION_LEVEL"}
 
 
 def test_a_folder_for_temporary_files_that_is_not_there(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Python takes another one silently, and fills the disk that was to be spared."""
+    """Python silently uses another folder, and fills the disk that was to be spared."""
     environment.setattr(tempfile, "tempdir", str(tmp_path))
     environment.setenv("TMPDIR", f"{tmp_path}/")
     assert ignored_tmpdir() is None
@@ -445,7 +445,7 @@ def test_a_folder_for_temporary_files_that_is_not_there(environment: pytest.Monk
 
 
 def test_names_of_ours_and_of_others_are_left_alone(environment: pytest.MonkeyPatch) -> None:
-    """A warning of what is right would teach people to overlook warnings."""
+    """Warnings about valid names would teach people to ignore warnings."""
     ours = [row.split("=")[0].lstrip("# ") for row in EXAMPLE.splitlines() if "=" in row]
     for name in [*ours, "TEST_DATABASE_URL", "DATABASE_PUBLIC_URL", "VERIFY_PEER", "BACKUP_DIR", "AWS_REGION"]:
         environment.setenv(name, "1")

@@ -1,4 +1,4 @@
-"""Stages pass on what they are given, in their order, and lose nothing of what they hold back."""
+"""Stages pass on what they are given, in order, and lose nothing of what they buffer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.engine.stream.stages import Count, Sha256, Stage, rest, through
 
 
 class Blocks:
-    """A stage that gives out blocks of one size, as a cipher does, and turns each around."""
+    """A stage that emits blocks of one size, as a cipher does, and reverses each."""
 
     def __init__(self, size: int) -> None:
         self._size, self._held = size, b""
@@ -29,7 +29,7 @@ class Blocks:
 
 @given(st.lists(st.binary(max_size=50)), st.integers(1, 20))
 def test_what_went_in_comes_out(pieces: list[bytes], size: int) -> None:
-    """Through a stage and its inverse, with counting and hashing on both sides, however the bytes are cut."""
+    """Data survives a stage and its inverse, with counting and hashing on both sides, however it is chunked."""
     before, between, after = Count(), Sha256(), Count()
     stages: list[Stage] = [before, Blocks(size), between, Blocks(size), after]
     out = b"".join(through(stages, piece) for piece in pieces) + rest(stages)
@@ -41,7 +41,7 @@ def test_what_went_in_comes_out(pieces: list[bytes], size: int) -> None:
 
 
 def test_a_hash_that_looks_ahead() -> None:
-    """It is what it would be, and goes on as if nobody had looked."""
+    """Looking ahead gives the digest as if more data had followed, without changing the hash."""
     stage = Sha256()
     stage.write(b"a")
     assert stage.digest_with(b"b") == hashlib.sha256(b"ab").digest()

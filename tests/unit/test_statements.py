@@ -1,4 +1,4 @@
-"""The splitter cuts SQL where psql does, wherever the stream was cut."""
+"""The splitter cuts SQL where psql does, however the stream is chunked."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_semicolon_inside_of_something_ends_nothing(text: bytes) -> None:
 
 @given(st.lists(st.tuples(statements(), st.sampled_from([b"\n", b" ", b"", b"\n\n\t"])), max_size=6), st.data())
 def test_statements_come_out_as_they_went_in(parts: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
-    """Any statements come out whole, in order and with their offsets, however the stream is cut."""
+    """Any statements come out whole, in order and with their offsets, however the stream is chunked."""
     text = b"".join(statement + space for statement, space in parts)
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
     found, pending = split(text, places)
@@ -80,14 +80,14 @@ def test_statements_come_out_as_they_went_in(parts: list[tuple[bytes, bytes]], d
 
 @given(st.lists(statements(), max_size=3))
 def test_one_byte_at_a_time_is_no_different(parts: list[bytes]) -> None:
-    """A stream in pieces of one byte gives the same statements."""
+    """A stream in chunks of one byte gives the same statements."""
     text = b"\n".join(parts)
     assert [p.text for p in split(text, list(range(len(text))))[0]] == parts
 
 
 @given(st.binary(max_size=200), st.data())
 def test_no_bytes_upset_it(text: bytes, data: st.DataObject) -> None:
-    """Bytes that are no SQL at all are cut the same way, however the stream is cut."""
+    """Bytes that aren't SQL at all are split the same way, however the stream is chunked."""
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
     assert split(text, places) == split(text)
 
@@ -97,7 +97,7 @@ def test_no_bytes_upset_it(text: bytes, data: st.DataObject) -> None:
     st.data(),
 )
 def test_no_order_of_tokens_depends_on_the_cuts(tokens: list[int | bytes], data: st.DataObject) -> None:
-    """Unbalanced quotes, comments and bodies are cut the same way, however the stream is cut."""
+    """Unbalanced quotes, comments and bodies are split the same way, however the stream is chunked."""
     text = b"".join(bytes([t]) if isinstance(t, int) else t for t in tokens)
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
     assert split(text, places) == split(text)
@@ -109,19 +109,19 @@ def test_two_statements_on_a_line() -> None:
 
 
 def test_a_body_ends_with_its_last_end() -> None:
-    """After END the next semicolon counts again, and BEGIN in a transaction is no body."""
+    """After END the next semicolon counts again, and BEGIN in a transaction doesn't start a body."""
     parts = [b"CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; END;", b"BEGIN;", b"SELECT 1;", b"END;"]
     assert texts(b"\n".join(parts)) == parts
 
 
 def test_backslashes_escape_when_told_so() -> None:
-    """With standard_conforming_strings off, a backslash protects the quote behind it."""
+    """With standard_conforming_strings off, a backslash escapes the quote after it."""
     assert texts(rb"SELECT 'a\';';SELECT 2;", backslashes=True) == [rb"SELECT 'a\';';", b"SELECT 2;"]
     assert texts(rb"SELECT 'a\';SELECT 2;") == [rb"SELECT 'a\';", b"SELECT 2;"]
 
 
 def test_comments_and_commands_are_pieces_of_their_own() -> None:
-    """Between statements, a comment and a psql command are told apart, with their offsets."""
+    """Between statements, comments and psql commands are separate pieces, with their offsets."""
     text = b"-- one; 'two\n\\connect it's\nSELECT 1;\n--\n"
     found, pending = split(text)
     assert [(p.kind, p.text) for p in found] == [
@@ -132,7 +132,7 @@ def test_comments_and_commands_are_pieces_of_their_own() -> None:
 
 
 def test_a_command_inside_a_statement_is_seen() -> None:
-    """A client runs a backslash command also in the middle of a statement, so it must not go unseen."""
+    """A client runs a backslash command even in the middle of a statement, so it must not go unnoticed."""
     found, _ = split(b"SELECT 1 \\! rm -rf x\n + 1;")
     assert [p.kind for p in found] == ["meta", "statement"]
     assert found[0].text == b"\\! rm -rf x"
@@ -142,14 +142,14 @@ def test_a_command_inside_a_statement_is_seen() -> None:
     "text", [b"SELECT 1", b"SELECT 'a;", b"SELECT $$;", b"/* ;", b'SELECT ";', b"SELECT (1;", b"SELECT E'\\';"]
 )
 def test_what_is_not_complete_is_pending(text: bytes) -> None:
-    """The rest of a statement that was cut is held back, and never given out as one."""
+    """The rest of an incomplete statement is held back, and never returned as a statement."""
     found, pending = split(text)
     assert found == []
     assert pending == text
 
 
 def test_little_is_held_back() -> None:
-    """Memory does not grow with the stream: complete statements are forgotten."""
+    """Memory doesn't grow with the stream: complete statements are discarded."""
     splitter = StatementSplitter()
     for _ in range(200):
         splitter.feed(b"SELECT 'a long statement of little interest';\n" * 100)
@@ -158,13 +158,13 @@ def test_little_is_held_back() -> None:
 
 
 def test_a_long_dollar_quote_across_many_pieces() -> None:
-    """A body much longer than what is looked at again ends at its own tag."""
+    """A body much longer than the rescanned part ends at its own tag."""
     body = b"CREATE FUNCTION f() AS $function$" + b"x; $$ " * 5000 + b"$function$;"
     assert [p.text for p in split(body + b"SELECT 1;", list(range(0, len(body), 4097)))[0]] == [body, b"SELECT 1;"]
 
 
 def test_rest_and_restart() -> None:
-    """What is not SQL is given back by its length, and the offsets go on behind it."""
+    """Non-SQL data is skipped by length, and the offsets continue after it."""
     splitter = StatementSplitter()
     splitter.feed(b"  COPY t FROM stdin;\n1\n2\n")
     for piece in splitter.pieces():

@@ -1,4 +1,4 @@
-"""What a storage answers tells whether another attempt may help, and what to do."""
+"""A storage's response tells whether a retry can help, and what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWERS: dict[tuple[int, str], tuple[type[StorageError], str]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_storage_answers(answer: tuple[int, str]) -> None:
-    """Only what passes by itself is tried again, and the hint is the one for the answer."""
+    """Only transient errors are retried, and the hint fits the response."""
     (status, code), (expected, hint) = answer, ANSWERS[answer]
     with pytest.raises(StorageError) as raised, translated(UPLOAD, "key"):
         raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")

@@ -1,4 +1,4 @@
-"""Who is to blame for what a server refused: the backup only where nothing else can be."""
+"""What a server refuses is blamed on the backup only where nothing else can be the cause."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tasks.engine.restore.psql_errors import complaint_of
 
 
 def test_a_verdict_is_the_worst_of_its_checks() -> None:
-    """What could not be looked at, and what is worth knowing, is not held against a backup."""
+    """Skipped checks and warnings don't fail a backup."""
     assert judge([passed("a", ""), warned("b", ""), not_possible("c", "")]) == "PROVEN"
     assert judge([passed("a", ""), failed("b", "")]) == "FAILED"
 
@@ -37,12 +37,12 @@ def test_a_verdict_is_the_worst_of_its_checks() -> None:
      RestoreFailed("psql ended early")],
 )  # fmt: skip
 def test_what_is_no_fault_of_the_backup(error: PgRoundtripError) -> None:
-    """Whatever kept a drill from being carried out, and what nobody can explain, is INCONCLUSIVE."""
+    """Whatever prevented a drill, and what can't be explained, is INCONCLUSIVE."""
     assert blame(error) == "INCONCLUSIVE"
 
 
 def test_what_is_a_fault_of_the_backup() -> None:
-    """It is damaged, or there is none."""
+    """The backup is damaged, or there is none."""
     assert blame(BackupDamaged()) == blame(EmptyBackup()) == "FAILED"
 
 
@@ -73,12 +73,12 @@ def test_what_is_a_fault_of_the_backup() -> None:
     ],
 )
 def test_what_a_server_refused(code: str, text: str, verdict: str) -> None:
-    """A server's code tells whether it was the statement, or the server."""
+    """A server's code tells whether the statement or the server is to blame."""
     assert blame(RestoreFailed(text, sqlstate=code)) == verdict
 
 
 def said(*lines: str, timed_out: bool = False) -> Any:
-    """How psql ended that said this."""
+    """Return the error of a psql that exited with this output."""
     return complaint_of(SimpleNamespace(timed_out=timed_out, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
 
 
@@ -95,7 +95,7 @@ def said(*lines: str, timed_out: bool = False) -> Any:
     ],
 )  # fmt: skip
 def test_the_code_that_psql_stopped_at(lines: list[str], code: str) -> None:
-    """Warnings come before it, and rows may be quoted after it."""
+    """The last error's code is used: warnings precede it, and rows may be quoted after it."""
     error = said(*lines)
     assert isinstance(error, RestoreFailed)
     assert error.sqlstate == code
@@ -103,7 +103,7 @@ def test_the_code_that_psql_stopped_at(lines: list[str], code: str) -> None:
 
 
 def test_what_ended_psql_otherwise() -> None:
-    """A server that went away, a full disk and a time that is over are told from a refusal."""
+    """A server that went away, a full disk and a timeout are distinguished from a refusal."""
     lost = "psql:<stdin>:9: error: connection to server was lost"
     warning = "psql:<stdin>:2: WARNING:  55000: wal_level is insufficient to publish logical changes"
     assert isinstance(said(warning, lost), DatabaseUnreachable)

@@ -1,4 +1,4 @@
-"""What a database or a bucket names its things moves nobody's cursor, and forges no line."""
+"""Names in a database or a bucket can't move a terminal's cursor or forge log lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.engine.wording import visible, visible_json
 from tasks.outcome import Outcome
 from tasks.reports import publish
 
-# One of every kind: C0, DEL, C1, bidirectional, zero width, separators, half a pair, a tag.
+# One of every kind: C0, DEL, C1, bidirectional, zero width, separators, lone surrogate, tag.
 UNSEEN = ["\0", "\x07", "\b", "\t", "\n", "\v", "\r", "\x1b", "\x1c", "\x7f", "\x85", "\x9b", "\xad", "\u061c", "\u200b", "\u200d",
           "\u200e", "\u200f", "\u2028", "\u2029", "\u202a", "\u202e", "\u2060", "\u2066", "\u2069", "\ufeff", "\ud800", "\U000e0041"]  # fmt: skip
 EVIL = "".join(UNSEEN)
@@ -24,20 +24,20 @@ FORGED = "x\n2026-01-01T00:00:00Z INFO: Backup completed\r\x1b[2J\u202e"
 
 
 def unseen_in(text: str) -> set[str]:
-    """What of it still stands in a text whose lines are our own."""
+    """Return which of them are still in a text whose lines are our own."""
     return {c for c in UNSEEN if c != "\n" and c in text}
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=ascii)
 def test_what_cannot_be_seen_is_shown(character: str) -> None:
-    """Each is written as its escape, and once is enough."""
+    """Every invisible character is shown as an escape, and escaping twice changes nothing."""
     shown = visible(f"a{character}b")
     assert shown == "a" + ascii(character)[1:-1] + "b"
     assert visible(shown) == shown
 
 
 def test_what_people_write_stays_as_it_is() -> None:
-    """Names in any script, emoji without joiners, backslashes; of a joined emoji the joiner alone is shown."""
+    """Names in any script, simple emoji and backslashes are unchanged; only the joiners in joined emoji are escaped."""
     for text in ("заказы", "注文", "طلبات", "commandé", "❤️ 🎉", r"C:\temp", "a|b"):
         assert visible(text) == text
     assert visible("👩\u200d🚀") == r"👩\u200d🚀"
@@ -45,7 +45,7 @@ def test_what_people_write_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("how", ["value", "whole", "error", "exception", "logged exception"])
 def test_a_name_in_the_log(how: str) -> None:
-    """Neither the console nor a handler of Prefect's history gets it raw; a line feed in a value begins no line of ours."""
+    """Neither the console nor Prefect's history handler gets it raw; a line feed in a value starts no new log line."""
     error: Exception | None = None
     message: str = "table %s"
     values: tuple[object, ...] = (FORGED + EVIL,)
@@ -69,7 +69,7 @@ def test_a_name_in_the_log(how: str) -> None:
 
 
 def test_a_name_at_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables, sentences, errors and JSON; what looks like colours of ours is text as well."""
+    """Tables, sentences, errors and JSON are escaped; what looks like our colour markup is plain text."""
     name = f"[red]{EVIL}"
     entry = {"name": name, "taken_at": EVIL, "object_bytes": 1, "rows": 1, "verdict": EVIL, "foreign": False}
     plan = {"name": name, "fault": EVIL, "database": EVIL, "storage": None, "backups_due": EVIL, "drills_due": EVIL}
@@ -89,7 +89,7 @@ def test_a_name_at_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_json_keeps_its_meaning() -> None:
-    """Escapes of JSON's own, so that a script gets the name; what people can read stays readable."""
+    """JSON escapes keep the value intact for scripts; readable characters stay readable."""
     shown = visible_json(json.dumps({"заказы": EVIL}, ensure_ascii=False))
     assert "заказы" in shown
     assert not unseen_in(shown)
@@ -97,7 +97,7 @@ def test_json_keeps_its_meaning() -> None:
 
 
 def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Artifacts keep their lines and nothing else of it, whichever part of a page the name came by."""
+    """Artifacts keep only their own line breaks, wherever on a page the name occurs."""
     seen: dict[str, str] = {}
     monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", lambda **given: seen.update(given))
     publish.publish("drill", "default", FORGED + EVIL, f"# {EVIL}\n\ntext")
@@ -107,7 +107,7 @@ def test_a_name_on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_in_the_history() -> None:
-    """How a run ended is shown by the UI and by `prefect flow-run ls`, at a terminal."""
+    """A run's final message is safe in the UI, and in `prefect flow-run ls` at a terminal."""
     good: Any = with_final_state(lambda: Outcome("backup", "default", EVIL, 1))()
 
     def refused() -> Outcome[int]:

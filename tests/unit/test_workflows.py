@@ -1,4 +1,4 @@
-"""What runs on the project's host is what runs here, on the days and for the versions that are promised."""
+"""CI runs what developers run here, on the days and for the versions that are promised."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ READ_ONLY = {"contents": "read"}
 
 
 def workflow(name: str) -> dict[Any, Any]:
-    """A workflow as its host reads it."""
+    """Return a workflow as its host reads it."""
     return dict(yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text()))
 
 
 def triggers(name: str) -> dict[str, Any]:
-    """When a workflow runs; YAML takes the key `on` for a truth."""
+    """Return when a workflow runs; YAML parses the key `on` as true."""
     return dict(workflow(name)[True])
 
 
 def steps(name: str) -> list[dict[str, Any]]:
-    """Every step of every job of a workflow."""
+    """Return every step of every job of a workflow."""
     return [step for job in workflow(name)["jobs"].values() for step in job.get("steps", ())]
 
 
 def made(text: str) -> set[str]:
-    """The targets that a script makes."""
+    """Return the make targets that a script runs."""
     return set(re.findall(r"\bmake ([a-z][a-z-]*)", text))
 
 
 def targets_of(name: str) -> set[str]:
-    """The targets that a workflow makes."""
+    """Return the make targets that a workflow runs."""
     return set().union(*(made(step.get("run", "")) for step in steps(name)))
 
 
 def script(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of `.ci`'s programs in a folder."""
+    """Run one of the programs in `.ci` in a folder."""
     command = [sys.executable, str(ROOT / ".ci" / name), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_may_only_read_and_ends_some_time(path: Path) -> None:
-    """Rights beyond reading are given to the one job that needs them; nothing hangs for six hours."""
+    """Only the job that needs it gets more than read permission; nothing hangs for six hours."""
     found = workflow(path.stem)
     assert found["permissions"] == READ_ONLY
     assert found["concurrency"]["group"]
@@ -76,7 +76,7 @@ def test_only_a_release_may_publish() -> None:
 
 
 def test_steps_are_targets_that_there_are() -> None:
-    """What runs there can be run here, by the same name."""
+    """Every CI step can be run here, by the same name."""
     assert targets_of("tests") == {"lint", "types", "links", "coverage", "test-all", "test-unit", "test-compat"}
     assert targets_of("image") == {"image", "image-test"}
     assert targets_of("release") == {"release-notes"}
@@ -85,7 +85,7 @@ def test_steps_are_targets_that_there_are() -> None:
 
 
 def test_a_release_is_tested_and_says_where_it_comes_from() -> None:
-    """Tests, and the image's own with the scan, come first; it is published with provenance and a list of contents."""
+    """The tests, and the image's own with the scan, come first; it is published with provenance and an SBOM."""
     jobs = workflow("release")["jobs"]
     for called, name in (("tests", "tests"), ("scan", "image")):
         assert jobs[called]["uses"] == f"./.github/workflows/{name}.yml"
@@ -98,7 +98,7 @@ def test_a_release_is_tested_and_says_where_it_comes_from() -> None:
 
 
 def test_the_notes_of_a_release_are_those_of_the_changelog(tmp_path: Path) -> None:
-    """The section of that version, whole and alone."""
+    """The notes are the complete section of that version, and nothing else."""
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     log = tmp_path / "CHANGELOG.md"
     log.write_text(
@@ -116,7 +116,7 @@ def test_the_notes_of_a_release_are_those_of_the_changelog(tmp_path: Path) -> No
     ],
 )
 def test_a_tag_that_does_not_fit_is_refused(tag: str, log: str, said: str, tmp_path: Path) -> None:
-    """Nothing is released under a version that it does not have, or without a word on what changed."""
+    """A release needs the project's version and an entry in the changelog."""
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(log)
     done = script("release_notes.py", tmp_path, tag)
@@ -126,7 +126,7 @@ def test_a_tag_that_does_not_fit_is_refused(tag: str, log: str, said: str, tmp_p
 
 @pytest.mark.parametrize(("lines", "status"), [(899, 1), (900, 0), (0, 1)])
 def test_too_few_lines_are_an_error(lines: int, status: int, tmp_path: Path) -> None:
-    """The bound is 90 % of lines; branches are told and not held against it."""
+    """At least 90 % of lines are required; branches are reported only."""
     totals = {"covered_lines": lines, "num_statements": 1000 if lines else 0, "covered_branches": 3, "num_branches": 4}
     (tmp_path / "report.json").write_text(json.dumps({"totals": totals}))
     done = script("coverage_gate.py", tmp_path, "report.json")
