@@ -1,8 +1,8 @@
-# Every target makes the environment it needs; a machine with Python 3.11, make and a package index is enough.
+# Every target creates the environment it needs; Python 3.11, make and a package index are enough.
 PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
-# Modules go to two processes, each with servers of its own: tests wait more than they compute.
+# Run modules in two processes, each with its own servers: tests wait more than they compute.
 IN_TWO := -n 2 --dist loadfile
 TESTS ?= tests
 UPGRADE ?=
@@ -15,36 +15,36 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-setup: .venv/.demo ## Make .venv with the project, the demo's servers and nothing else
+setup: .venv/.demo ## Create .venv with only the project and the demo's servers
 
-setup-tools: .venv/.dev ## Make .venv with every tool of development, and nothing outside of it
+setup-tools: .venv/.dev ## Create .venv with every development tool, and install nothing outside it
 
-# Which of the project's extras .venv has, as the lock was then.
+# The stamp records which of the project's extras .venv has, and from which lock.
 .venv/.%: pyproject.toml requirements.lock
 	@$(PYTHON) .ci/bootstrap.py .venv -e '.[$*]'
 	@touch $@
 
-setup-dev: setup-tools ## Make .venv with what tests and benchmarks need as well
+setup-dev: setup-tools ## Create .venv and install what tests and benchmarks need
 	@.ci/install-postgresql
 	@.ci/install-pgbouncer
 	@.ci/install-chromium
 
-demo: setup ## Back up, drill and prune a sample database, with servers of its own (KEEP=1 leaves the UI up)
+demo: setup ## Back up, drill and prune a sample database, on its own servers (KEEP=1 leaves the UI up)
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
 
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not long"
 
-test-all: setup-dev lint types ## Run everything, and what takes long as well: every step killed, soak, many plans
+test-all: setup-dev lint types ## Run everything, including the long tests: every step killed, soak, many plans
 	@EXAMPLES=random $(BIN)/python -m pytest $(IN_TWO)
 
 test-unit: setup-tools ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
-test-compat: setup-tools ## Take the round trip on the server of TEST_DATABASE_URL and the storage of S3_ENDPOINT, S3_BUCKET and its keys
+test-compat: setup-tools ## Run the round trip on the server of TEST_DATABASE_URL and the storage of S3_ENDPOINT, S3_BUCKET and its keys
 	@$(BIN)/python -m pytest tests/compat
 
-coverage: setup-dev ## Run everything but what takes long, and report lines and branches that ran; TESTS=tests/unit for a part
+coverage: setup-dev ## Run everything but the long tests, and report line and branch coverage; TESTS=tests/unit for a part
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m pytest $(IN_TWO) -m "not long" $(TESTS)
 	@$(BIN)/coverage combine -q
@@ -58,7 +58,7 @@ image: ## Build the container image (needs a Docker engine)
 image-test: setup-tools ## Build the container image, run the compose file, and test both (needs a Docker engine)
 	@$(BIN)/python -m pytest -s tests/image
 
-lint: setup-tools ## Look at Python, documents, shell, Dockerfiles, workflows and what else a machine reads
+lint: setup-tools ## Lint Python, documents, shell, Dockerfiles, workflows and configuration files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/rumdl check --quiet .
@@ -72,7 +72,7 @@ lint: setup-tools ## Look at Python, documents, shell, Dockerfiles, workflows an
 types: setup-tools ## Check the types
 	@$(BIN)/mypy
 
-links: setup-tools ## Ask every address in the documents whether it is there (needs the internet)
+links: setup-tools ## Check every URL in the documents (needs internet access)
 	@$(BIN)/python -m tests.links
 
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
@@ -81,19 +81,19 @@ bench: setup-dev ## Measure against the shell pipeline on a database of about 1 
 bench-memory: setup-dev ## Measure what the service needs during a backup and a drill of such a database, and what single commands cost
 	@$(BIN)/python -m tests.bench.memory
 
-docs: setup-tools ## Write what documents have of the code: tables of settings and providers, .env.example
+docs: setup-tools ## Write the generated parts of the documents: tables of settings and providers, .env.example
 	@$(BIN)/python -m tests.generated
 
-screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images anew
+screenshots: setup-dev ## Take the pictures of the Prefect UI in docs/images again
 	@$(BIN)/python -m tests.screenshots
 
-lock: ## Resolve the dependencies anew; UPGRADE=1 takes newer versions of all
+lock: ## Resolve the dependencies again; UPGRADE=1 upgrades all of them
 	@$(PYTHON) .ci/bootstrap.py .venv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--all-extras $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
 
-release-notes: ## Print what CHANGELOG.md says of a release, TAG=v1.2.3; fails when the tag is not the version in pyproject.toml
+release-notes: ## Print the release notes from CHANGELOG.md, TAG=v1.2.3; fails if the tag is not the version in pyproject.toml
 	@$(PYTHON) .ci/release_notes.py "$(TAG)"
 
-clean: ## Remove what the targets above made
+clean: ## Remove everything that these targets create
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .bench .image-test .coverage .coverage.*
