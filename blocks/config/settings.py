@@ -1,6 +1,6 @@
-"""Name every setting that the environment may have, with its type, its default and what it means.
+"""Every environment setting with its type, default and meaning.
 
-`docs/configuration.md`, `.env.example` and the hints of errors are made of this: `make docs`.
+`docs/configuration.md`, `.env.example` and the hints of errors are generated from this: `make docs`.
 """
 
 from __future__ import annotations
@@ -43,17 +43,19 @@ class DatabaseSettings(BaseModel):
     """The database to back up."""
 
     database_url: Annotated[DatabaseUrl | None, Says(
-        "Its URL. Write special characters in user and password as `%XX`. Parameters of PostgreSQL's clients may follow a `?` "
-        "(`sslmode=require`, `sslrootcert=/path`, `connect_timeout=30`). Others (`pgbouncer=true`, `schema=public`) are left out with a warning.",
+        "Its URL. Write special characters in user and password as `%XX`. libpq parameters can follow a `?` "
+        "(`sslmode=require`, `sslrootcert=/path`, `connect_timeout=30`). Others (`pgbouncer=true`, `schema=public`) are ignored with a warning.",
         _URL, missing=f"set it to {_URL}, or set POSTGRES_HOST and the others",
     )] = None  # fmt: skip
     postgres_host: Annotated[HostName | None, Says(
-        "The server, when `DATABASE_URL` is not set. Give its name or address alone.", "db.internal"
+        "The server's name or address, used when `DATABASE_URL` is not set.", "db.internal"
     )] = None  # fmt: skip
     postgres_port: Annotated[Port, Says("Its port.", "6432")] = 5432
     postgres_user: Annotated[str | None, Says("The role.", "backup", missing=_WITH_HOST)] = None
-    postgres_password: Annotated[SecretStr, Says("Its password, as it is, without `%XX`.", "p@ss/word")] = SecretStr("")
-    postgres_db: Annotated[str | None, Says("The database's name, as it is.", "shop", missing=_WITH_HOST)] = None
+    postgres_password: Annotated[SecretStr, Says("Its password, unescaped: without `%XX`.", "p@ss/word")] = SecretStr(
+        ""
+    )
+    postgres_db: Annotated[str | None, Says("The database's name, unescaped.", "shop", missing=_WITH_HOST)] = None
 
 
 class StorageSettings(BaseModel):
@@ -64,7 +66,7 @@ class StorageSettings(BaseModel):
         missing="set it to the storage's address, for example https://s3.amazonaws.com",
     )] = None  # fmt: skip
     s3_bucket: Annotated[BucketName | None, Says(
-        "The bucket that keeps the backups; it must exist. `BUCKET_NAME` is read when this is not set.", "my-postgres-backups",
+        "The bucket for the backups; it must exist. `BUCKET_NAME` is read when this is not set.", "my-postgres-backups",
         missing="set it to the name of the bucket that keeps the backups",
     )] = Field(default=None, validation_alias=AliasChoices("S3_BUCKET", "BUCKET_NAME"))  # fmt: skip
     s3_access_key_id: Annotated[str | None, Says(
@@ -74,21 +76,21 @@ class StorageSettings(BaseModel):
         "The secret that belongs to the key.", "wJalrXUtnFEMI/K7MDENG", missing="set it to the secret that belongs to the access key"
     )] = None  # fmt: skip
     s3_region: Annotated[str | None, Says(
-        "The region. When it is not set, it is the one that the endpoint names, else the provider's usual one (mostly `us-east-1`).", "eu-central-1"
+        "The region. The default is the one in the endpoint's name, else the provider's usual one (mostly `us-east-1`).", "eu-central-1"
     )] = None  # fmt: skip
     s3_provider: Annotated[ProviderKey | None, Rule(f"it must be one of {', '.join(KEYS)}"), Says(
-        f"Whose storage it is, where the endpoint does not tell: {_PROVIDERS} or `{KEYS[-1]}`.", "minio"
+        f"The storage provider, if the endpoint does not reveal it: {_PROVIDERS} or `{KEYS[-1]}`.", "minio"
     )] = None  # fmt: skip
     backup_prefix: Annotated[Folder, Says(
         "The folder in the bucket. Give each database its own.", "production/shop"
     )] = "postgres-backups"  # fmt: skip
     allow_shared_prefix: Annotated[bool, Says(
-        "Whether other databases may keep their backups in that folder too, without a refusal or a warning. "
+        "Whether other databases may also keep their backups in that folder, without a refusal or a warning. "
         "They are [told apart](retention.md#one-folder-one-database) either way.", "true"
     )] = False  # fmt: skip
     backups_of: Annotated[str | None, Says(
-        "What else counts as this database: what it was [before it was moved or renamed](runbooks/shared-folder.md), as `name` or `name@server`, with "
-        "commas between several. Write a comma, `@` or `%` in a name as `%2C`, `%40`, `%25`. Without `DATABASE_URL`, it says which database is meant.",
+        "What else counts as this database: its identities [before it was moved or renamed](runbooks/shared-folder.md), as `name` or `name@server`, "
+        "separated by commas. Write a comma, `@` or `%` in a name as `%2C`, `%40`, `%25`. Without `DATABASE_URL`, it selects the database.",
         "shop@7712734137005552605",
     )] = None  # fmt: skip
 
@@ -97,10 +99,10 @@ class BackupSettings(BaseModel):
     """When and how backups are made."""
 
     backup_interval_s: Annotated[Seconds, Says(
-        "Seconds between backups of `pg-roundtrip serve`, 60 or more. After two intervals without a backup, retention knows that backups have stopped.", "21600"
+        "Seconds between backups in `pg-roundtrip serve`, 60 or more. After two intervals without a backup, retention assumes that backups have stopped.", "21600"
     )] = Field(default=3600, validation_alias="BACKUP_INTERVAL")  # fmt: skip
     backup_schedule: Annotated[Cron | None, Says(
-        "A cron expression with five fields, instead of the interval.", "0 3 * * *"
+        "A five-field cron expression, used instead of the interval.", "0 3 * * *"
     )] = None  # fmt: skip
     tz: Annotated[TimeZone, Says(
         "The time zone of cron expressions. Names, logs and retention are in UTC.", "Europe/Berlin"
@@ -111,60 +113,62 @@ class BackupSettings(BaseModel):
 
 
 class RetentionSettings(BaseModel):
-    """A backup is kept when any of these keeps it; a rule that is not set keeps nothing."""
+    """A backup is kept if any of these rules keeps it; an unset rule keeps nothing."""
 
-    backup_retention_days: Annotated[RetentionDays, Says("Every backup of so many days.", "90")] = 7
-    backup_keep_last: Annotated[Count, Says("So many newest backups, however old.", "3")] = None
-    backup_keep_daily: Annotated[Count, Says("One backup for each of so many days.", "7")] = None
-    backup_keep_weekly: Annotated[Count, Says("One for each of so many weeks.", "4")] = None
-    backup_keep_monthly: Annotated[Count, Says("One for each of so many months.", "12")] = None
-    backup_keep_yearly: Annotated[Count, Says("One for each of so many years.", "7")] = None
+    backup_retention_days: Annotated[RetentionDays, Says("Keep all backups for this many days.", "90")] = 7
+    backup_keep_last: Annotated[Count, Says("Keep this many of the newest backups, however old.", "3")] = None
+    backup_keep_daily: Annotated[Count, Says("Keep one backup per day for this many days.", "7")] = None
+    backup_keep_weekly: Annotated[Count, Says("Keep one per week for this many weeks.", "4")] = None
+    backup_keep_monthly: Annotated[Count, Says("Keep one per month for this many months.", "12")] = None
+    backup_keep_yearly: Annotated[Count, Says("Keep one per year for this many years.", "7")] = None
 
 
 class DrillSettings(BaseModel):
-    """When, where and how drills are made."""
+    """When, where and how drills run."""
 
     verify_interval_s: Annotated[Seconds, Says(
-        "Seconds between drills of `pg-roundtrip serve`, 60 or more.", "43200"
+        "Seconds between drills in `pg-roundtrip serve`, 60 or more.", "43200"
     )] = Field(default=86400, validation_alias="VERIFY_INTERVAL")  # fmt: skip
-    verify_schedule: Annotated[Cron | None, Says("A cron expression, instead of the interval.", "0 4 * * SUN")] = None
-    verify_latest: Annotated[bool, Says("Whether the newest backup is drilled.", "false")] = True
+    verify_schedule: Annotated[Cron | None, Says("A cron expression, used instead of the interval.", "0 4 * * SUN")] = (
+        None
+    )
+    verify_latest: Annotated[bool, Says("Whether to drill the newest backup.", "false")] = True
     verify_backup_file: Annotated[BackupFile | None, Says(
         "With `VERIFY_LATEST=false`, the backup to drill.", "backup_20240207_143022.sql.gz",
         missing="VERIFY_LATEST is false, so name the backup: backup_YYYYMMDD_HHMMSS.sql.gz",
     )] = None  # fmt: skip
     verify_target: Annotated[Literal["auto", "database", "sandbox"], Rule("it must be auto, database or sandbox"), Says(
-        "[Where drills run](drills.md#where-it-runs): `sandbox` (a throwaway server started for the drill), `database` (a scratch database on a server of yours), "
+        "[Where drills run](drills.md#where-it-runs): `sandbox` (a throwaway server started for the drill), `database` (a scratch database on your own server), "
         "or `auto` (`database` when `VERIFY_DATABASE_URL` is set or no server programs are installed, else `sandbox`).", "sandbox"
     )] = "auto"  # fmt: skip
     verify_database_url: Annotated[DatabaseUrl | None, Says(
-        "The server for drills in `database`; that of `DATABASE_URL` when it is not set. The role needs `CREATEDB`.",
+        "The server for drills with `VERIFY_TARGET=database`; the default is that of `DATABASE_URL`. The role needs `CREATEDB`.",
         "postgresql://drill:password@spare:5432/postgres",
     )] = None  # fmt: skip
     verify_max_age_s: Annotated[Seconds | None, Says(
-        "Seconds that the newest backup may be old, 60 or more. An older one fails its drill. No limit when it is not set.", "90000"
+        "The maximum age of the newest backup in seconds, 60 or more. An older one fails its drill. Unset means no limit.", "90000"
     )] = Field(default=None, validation_alias="VERIFY_MAX_AGE")  # fmt: skip
     verify_timeout_s: Annotated[Seconds, Says(
-        "Seconds after which a drill is given up, 60 or more.", "43200"
+        "The time limit for a drill in seconds, 60 or more.", "43200"
     )] = Field(default=21600, validation_alias="VERIFY_TIMEOUT")  # fmt: skip
     verify_queries_file: Annotated[str | None, Says(
-        "[Queries of your own](drills.md#queries-of-your-own). When it is not set: `test-queries.sql` in the working directory, if it is there.", "/data/test-queries.sql"
+        "A file with [queries of your own](drills.md#queries-of-your-own). The default is `test-queries.sql` in the working directory, if it exists.", "/data/test-queries.sql"
     )] = None  # fmt: skip
     verify_query_timeout_s: Annotated[int, Field(ge=1), Rule("it must be a whole number of seconds, 1 or more"), Says(
-        "Seconds that one of the queries may take.", "300"
+        "The time limit for each query in seconds.", "300"
     )] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")  # fmt: skip
     verify_strict: Annotated[bool, Says("Whether a query that cannot be run fails the drill.", "true")] = False
 
 
 class RestoreSettings(BaseModel):
-    """Where restores go, and what they compare."""
+    """Where restores go, and whether they compare the rows."""
 
     restore_database_url: Annotated[DatabaseUrl | None, Says(
-        "Where `pg-roundtrip restore` restores to when `--to` is not given.", "postgresql://app:password@host:5432/shop",
+        "The target of `pg-roundtrip restore` when `--to` is not given.", "postgresql://app:password@host:5432/shop",
         missing=f"pass --to {_URL}, or set the variable",
     )] = None  # fmt: skip
     restore_verify: Annotated[bool, Says(
-        "Whether a restore reads the restored rows again and compares them before they become visible ([what it costs](restore.md#what-a-restore-compares)). "
+        "Whether a restore reads the restored rows back and compares them before they become visible ([what it costs](restore.md#what-a-restore-compares)). "
         "`--no-verify` skips it once.", "false"
     )] = True  # fmt: skip
 
@@ -173,22 +177,22 @@ class ServiceSettings(BaseModel):
     """For `pg-roundtrip serve`, the container's command."""
 
     serve_flows: Annotated[FlowNames, Says(
-        "Which flows it serves. A container for backups and another for drills need not have each other's credentials.", "restore-drill"
+        "The flows to run. Separate containers for backups and drills don't need each other's credentials.", "restore-drill"
     )] = ",".join(FLOWS)  # fmt: skip
     port: Annotated[Port, Says(
-        "The port of the Prefect UI and API (with a login) and of `/health` (without one). In the compose file it is published on this machine.", "3000"
+        "The port of the Prefect UI and API (with a login) and of `/health` (without one). By default, the compose file publishes it on this machine only.", "3000"
     )] = 8080  # fmt: skip
-    ui_username: Annotated[UserName, Says("The login's name, without a colon.", "ops")] = "admin"
+    ui_username: Annotated[UserName, Says("The login's user name, without a colon.", "ops")] = "admin"
     ui_password: Annotated[SecretStr | None, Says(
-        "The login's password. When it is not set, one is made at each start and logged once.", "correct-horse"
+        "The login's password. When it is not set, one is generated at each start and logged once.", "correct-horse"
     )] = None  # fmt: skip
     metrics_enabled: Annotated[bool, Says(
-        "Whether there is `/metrics` for Prometheus, without a login, on `PORT` and alone on `METRICS_PORT`.", "true"
+        "Whether to serve `/metrics` for Prometheus, without a login, on `PORT` and on `METRICS_PORT`.", "true"
     )] = False  # fmt: skip
-    metrics_port: Annotated[Port, Says("That second port.", "9091")] = 9090
+    metrics_port: Annotated[Port, Says("The port that serves only `/metrics`.", "9091")] = 9090
 
 
-# In the order of the documents, in which faults are told as well; pydantic takes the last base first.
+# In the order of the documentation, in which errors are reported too; pydantic takes the last base first.
 SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
@@ -204,15 +208,15 @@ class Settings(
     ServiceSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings, StorageSettings, DatabaseSettings,
     BaseSettings,
 ):  # fmt: skip
-    """Everything the environment says about the plan `default` and about the service; the specification names the variables.
+    """All settings of the plan `default` and of the service; the specification names the variables.
 
-    A field is read from the variable of the same name in capitals, unless it names another. Nothing is
-    required here, because not every command needs everything: `load_settings` asks for what is needed.
+    A field is read from the variable of the same name in capitals, unless it has an alias. Nothing is
+    required here, because commands need different settings: `load_settings` checks what is needed.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
 
-    # Prefect reads it by itself, and of one that is none it says no more than "400" when a block is saved.
+    # Prefect reads this itself. Validate it here: for an invalid key, Prefect says only "400" when a block is saved.
     prefect_server_encryption_key: EncryptionKey | None = None
 
     @model_validator(mode="before")
@@ -222,12 +226,12 @@ class Settings(
 
     @property
     def served(self) -> tuple[str, ...]:
-        """The flows that `serve` is to run, in the order in which a database's life needs them."""
+        """The flows that `serve` runs, in the order of `FLOWS`."""
         return tuple(self.serve_flows.split(","))
 
     @property
     def server_url(self) -> SecretStr | None:
-        """The URL of the database: DATABASE_URL, or what the older POSTGRES_* names spell."""
+        """The database URL: DATABASE_URL, or one built from the older POSTGRES_* variables."""
         if self.database_url or not (self.postgres_host and self.postgres_user and self.postgres_db):
             return self.database_url
         secret = self.postgres_password.get_secret_value()
