@@ -1,4 +1,4 @@
-"""Save what the environment describes as a plan, and make its deployments."""
+"""Save what the environment describes as a plan, and create its deployments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.plans import plan_exists, save_plan
 
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
-    """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
+    """Save the plan, overwriting another only with `replace`; raises ConfigurationError with all errors at once."""
     faults = [*_faults(name, pool, replace=replace)]
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
@@ -40,11 +40,11 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     if pool:
         asyncio.run(_deploy(name, plan, pool))
     elif replace:
-        say("Its deployments, if it has any, keep their schedules; --pool makes them anew")
+        say("Its deployments, if it has any, keep their schedules; --pool recreates them")
     if not get_current_settings().api.url:
         complain(
             [
-                "The plan is saved on this machine alone, in the folder of PREFECT_HOME",
+                "The plan is saved only on this machine, in the folder of PREFECT_HOME",
                 "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
             ],
             "WARNING",
@@ -52,7 +52,7 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
 
 
 def _faults(name: str, pool: str | None, *, replace: bool) -> Iterator[Fault]:
-    """What is wrong with the arguments, before anything is saved."""
+    """Yield what is wrong with the arguments, before anything is saved."""
     if not re.fullmatch(BLOCK_NAME, name) or len(name) > 100:
         yield Fault(
             f"Invalid plan name {name}", "use lowercase letters, digits and single dashes between them, as in shop-eu"
@@ -77,5 +77,5 @@ async def _deploy(name: str, plan: Plan, pool: str) -> None:
     made = await deployments_of(name, plan, pool=pool)
     for deployment in made:
         await deployment.aapply()
-    say(f"Made the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
+    say(f"Created the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
     say(f"Workers run them: prefect worker start --pool {pool}")

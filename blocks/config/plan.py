@@ -64,8 +64,8 @@ class DrillOptions:
 class Plan:
     """One database with its storage and its policies.
 
-    `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it was
-    moved or renamed.
+    `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
+    was moved or renamed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Compute when something is due: at an interval, or by a cron expression in a time zone; pure, the clock is an argument."""
+"""Compute when something is due: at an interval, or by a cron expression in a time zone. The clock is an argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 _FIELDS = 5
-# Where to start looking for an expression's next slot: the rarest, such as 29 February on a Monday, comes every 28 years.
+# Where to start looking for a slot: the rarest, such as 29 February on a Monday, comes once in 28 years.
 _NOW_AND_THEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 

@@ -79,7 +79,7 @@ class ObjectStore:
         cls, connect: Connect, *, endpoint: str, bucket: str, folder: str, region: str | None = None,
         provider: ProviderKey | None = None, config: dict[str, Any] | None = None,
     ) -> ObjectStore:  # fmt: skip
-        """Create a store whose clients are made by `connect`; the region is the given one, else the endpoint's or provider's."""
+        """Create a store whose clients `connect` makes; the region defaults to the endpoint's or the provider's."""
         known = provider_of(endpoint, provider)
         signed_for = region or region_in(known, endpoint) or known.region
         return cls(endpoint, bucket, folder, connect, known, signed_for, config or {})
@@ -145,7 +145,7 @@ class ObjectStore:
         return bytes(data)
 
     def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
-        """Return an object's size, time and mark, or None if there is none; `during` is the operation named on failure."""
+        """Return an object's size, time and mark, None if it is missing; `during` is the operation named on failure."""
         try:
             with translated(during, key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)

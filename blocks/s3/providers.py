@@ -42,7 +42,7 @@ class Provider:
 
 # Where a provider documents 5 GB, take it literally: that is less than 5 GiB.
 _PROVIDERS = (
-    # AWS rejects parts without a digest in buckets with Object Lock. It keeps path-style addressing for old buckets only.
+    # AWS rejects parts without a digest in buckets with Object Lock. It keeps paths for old buckets only.
     Provider(
         "Amazon S3", "aws", "https://s3.eu-central-1.amazonaws.com", (".amazonaws.com", ".amazonaws.com.cn"),
         addressing_style="virtual", content_md5=True,
@@ -66,8 +66,8 @@ _PROVIDERS = (
     ),
     # MinIO: bucket names in the host name need a domain that the server is configured with.
     Provider("MinIO", "minio", "https://minio.example.com:9000"),
-    # Wasabi: "Checksum Type mismatch occurred, expected checksum Type: null", and with Object Lock it needs a digest, like
-    # AWS. Its short aliases contain no region.
+    # Wasabi: "Checksum Type mismatch occurred, expected checksum Type: null", and with Object Lock it needs a digest,
+    # like AWS. Its short aliases contain no region.
     Provider(
         "Wasabi", "wasabi", "https://s3.eu-central-1.wasabisys.com", (".wasabisys.com",),
         max_part_bytes=5 * GB, content_md5=True, region_in_host=r"s3\.([a-z]{2}-[a-z]+-\d)\.wasabisys\.com",
@@ -117,7 +117,7 @@ def part_size_bytes(provider: Provider, expected_bytes: int, wanted_bytes: int =
 
 
 def next_part_size_bytes(provider: Provider, part_bytes: int, number: int) -> int:
-    """Return the size of the parts after this one: they grow once an object that exceeds its estimate has used half of its parts."""
+    """Return the size of the parts after this one: it grows once an object has used half of the provider's parts."""
     late = number >= provider.max_parts // 2 and number % max(1, provider.max_parts // 10) == 0
     if not late or provider.equal_parts:
         return part_bytes
