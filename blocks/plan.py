@@ -77,7 +77,7 @@ class BackupPlan(Block):
     verify_target: DrillTarget = Field(
         default="auto",
         title="Where drills run",
-        description="On a database server, in a throwaway server, or in whichever is available.",
+        description="On a database server, on a throwaway server, or on whichever is available.",
     )
     verify_max_age_s: int | None = Field(
         default=None,

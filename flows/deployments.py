@@ -26,7 +26,7 @@ TAG = "pg-roundtrip"
 _FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
-    "prune": "Apply the retention policy. Every backup does so too; this one is to do it by hand, or as a dry run.",
+    "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",
     "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
     "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
 }

@@ -29,7 +29,7 @@ log_plainly()
 
 @dataclass(frozen=True)
 class _Backup:
-    """The backup whose last step this prune is: it has already swept uploads and listed the bucket."""
+    """The backup that this prune concludes: it has already swept uploads and listed the bucket."""
 
     listing: Listing | None
 

@@ -84,7 +84,7 @@ async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: S
 
 def _tell(caught_up: asyncio.Task[None]) -> None:
     if not caught_up.cancelled() and (error := caught_up.exception()):
-        _logger.warning("What was missed could not be caught up [%s]; the next slot does it", type(error).__name__)
+        _logger.warning("Missed runs could not be caught up [%s]; the next slot will do it", type(error).__name__)
 
 
 async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner) -> dict[str, UUID]:
@@ -96,7 +96,7 @@ async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
     if missed := await skip_missed_runs(client, list(deployments.values())):
-        _logger.info("%d scheduled runs were missed; what is due now is run once", missed)
+        _logger.info("%d scheduled runs were missed; what is due now will run once", missed)
     return deployments
 
 
@@ -160,7 +160,7 @@ async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
     """Cancel what runs, let it clean up, then exit. A second signal changes nothing."""
     if runner.stopping:
         return
-    _logger.info("Stopping: what is in progress is cancelled")
+    _logger.info("Stopping: cancelling what is in progress")
     try:
         if runner.started:
             await runner.astop()

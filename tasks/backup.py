@@ -144,7 +144,7 @@ def dump_to_storage(
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
-        logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not hold", warning)
+        logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not contain", warning)
     refused = _would_refuse(result)
     for warning in refused:
         logger.warning("%s\nHINT: restore it by hand with psql, and report this if the database is sound", warning)

@@ -94,7 +94,7 @@ def restore_in_place(
     """
     logger = get_run_logger()
     client = match_client(target.facts.major)
-    why = f"{target.tied} is tied to the database" if target.tied else "The role may not create databases"
+    why = f"{target.tied} is tied to the database" if target.tied else "The role cannot create databases"
     logger.info("%s: checking the whole backup, then restoring in place", why)
     reader = BackupReader(repository, backup, manifest)
     with read_twice(repository, backup, manifest, reader):

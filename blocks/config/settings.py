@@ -52,9 +52,7 @@ class DatabaseSettings(BaseModel):
     )] = None  # fmt: skip
     postgres_port: Annotated[Port, Says("Its port.", "6432")] = 5432
     postgres_user: Annotated[str | None, Says("The role.", "backup", missing=_WITH_HOST)] = None
-    postgres_password: Annotated[SecretStr, Says("Its password, unescaped: without `%XX`.", "p@ss/word")] = SecretStr(
-        ""
-    )
+    postgres_password: Annotated[SecretStr, Says("Its password, unescaped: no `%XX`.", "p@ss/word")] = SecretStr("")
     postgres_db: Annotated[str | None, Says("The database's name, unescaped.", "shop", missing=_WITH_HOST)] = None
 
 
@@ -129,9 +127,7 @@ class DrillSettings(BaseModel):
     verify_interval_s: Annotated[Seconds, Says(
         "Seconds between drills in `pg-roundtrip serve`, 60 or more.", "43200"
     )] = Field(default=86400, validation_alias="VERIFY_INTERVAL")  # fmt: skip
-    verify_schedule: Annotated[Cron | None, Says("A cron expression, used instead of the interval.", "0 4 * * SUN")] = (
-        None
-    )
+    verify_schedule: Annotated[Cron | None, Says("A cron expression instead of the interval.", "0 4 * * SUN")] = None
     verify_latest: Annotated[bool, Says("Whether to drill the newest backup.", "false")] = True
     verify_backup_file: Annotated[BackupFile | None, Says(
         "With `VERIFY_LATEST=false`, the backup to drill.", "backup_20240207_143022.sql.gz",

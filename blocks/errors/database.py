@@ -73,7 +73,7 @@ class ClientMissing(DatabaseError):
 class ServerProgramsMissing(ClientMissing):
     """No installed server version can restore this backup."""
 
-    message = "The throwaway server could not be made"
+    message = "The throwaway server could not be created"
     code = "PGR-SANDBOX-PROGRAMS"
     cause = "sandbox_failed"
 
@@ -81,7 +81,7 @@ class ServerProgramsMissing(ClientMissing):
 class SandboxFailed(DatabaseError):
     """The throwaway server of a drill could not be created, did not start, or died."""
 
-    message = "The throwaway server could not be made"
+    message = "The throwaway server could not be created"
     code = "PGR-SANDBOX-FAILED"
     cause = "sandbox_failed"
 

@@ -52,7 +52,7 @@ def run_demo(*, keep: bool = False) -> None:
     terminal.show_facts(
         {
             **facts,
-            "all of it": f"{time.monotonic() - begun:.0f} s; every server{' but Prefect' if farewell else ''} is stopped again",
+            "all of it": f"{time.monotonic() - begun:.0f} s; every server{' but Prefect' if farewell else ''} has been stopped",
         }
     )
     if farewell:

@@ -41,7 +41,7 @@ class PlainFormatter(logging.Formatter):
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         moment = datetime.fromtimestamp(record.created, UTC)
-        # Not splitlines(): the other line ends that it recognises are made visible instead.
+        # Not splitlines(): the other line breaks that it recognises are made visible instead.
         return "\n".join(log_lines(_level(record.levelno), text.rstrip("\n").split("\n"), moment))
 
 
@@ -79,7 +79,7 @@ def _rewrite(record: logging.LogRecord) -> bool:
         _replace(record, logging.WARNING, _TOLD_TO_STOP)
         return not record.name.startswith("prefect.task_runs")  # its flow logs the same
     if record.name.startswith("prefect.server") and _BUSY in str(error):
-        _replace(record, logging.WARNING, f"Prefect's history is busy, and its server goes on [{record.getMessage()}]")
+        _replace(record, logging.WARNING, f"Prefect's database is busy; its server goes on [{record.getMessage()}]")
         return True
     if not isinstance(error, PgRoundtripError):
         return not _is_chatter(record)

@@ -67,7 +67,7 @@ def prepare() -> list[str]:
 
 def for_any_server() -> dict[str, str]:
     """Variables for the process, whichever Prefect server it uses."""
-    # Limit glibc's arenas: it creates one per thread and never releases it.
+    # By default, glibc gives each thread its own arena, and never releases it.
     # Return large blocks to the system when they are freed, instead of leaving holes.
     return {
         "MALLOC_ARENA_MAX": "2",

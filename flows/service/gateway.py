@@ -66,7 +66,7 @@ class PasswordLogin(AuthenticationBackend):
         changing = conn.scope["type"] == "websocket" or conn.scope["method"] not in _READING
         # Cross-site request forgery: a browser sends a login that it knows, whichever site's page makes the request.
         if changing and _from_elsewhere(conn):
-            raise AuthenticationError("a page of another site asked for this")
+            raise AuthenticationError("the request comes from a page of another site")
         return AuthCredentials(["authenticated"]), SimpleUser(self._user)
 
 

@@ -14,7 +14,7 @@ from tasks.reports.publish import publish, warned_only
 _MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible": "⚪"}
 _VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
 _LEGEND = (
-    "✅ passed, ❌ failed, ⚠️ worth knowing but not a problem of the backup, ⚪ not possible. Checks that were made in one pass "
+    "✅ passed, ❌ failed, ⚠️ worth knowing but not a problem with the backup, ⚪ not possible. Checks that were made in one pass "
     "share its time. Not part of a database, and so not of its backup, are roles with their passwords, tablespaces, and "
     "the settings and rights of the database itself. Materialized views are refreshed, not compared row by row."
 )

@@ -146,7 +146,7 @@ def check_provider(storage: ObjectStore) -> Iterator[Finding]:
     named = region_in(recognised, storage.endpoint)
     if named and named != storage.region:
         text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
-        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint says it")
+        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint determines it")
     host, bucket = urlsplit(storage.endpoint), storage.bucket
     if (host.hostname or "").startswith(f"{bucket}.".lower()) or host.path.strip("/") == bucket:
         hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
@@ -231,7 +231,7 @@ def _may_read(server: Server) -> str:
             " role that may read everything"
         )
         raise DumpFailed(f"no right to read {closed[0][1]}: {some}", hint=hint)
-    return "the role may"
+    return "the role can"
 
 
 def _may_create(facts: ServerFacts) -> Finding:
