@@ -63,7 +63,7 @@ class Connection:
             yield
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a single statement; all values except booleans are text as the server prints them."""
+        """Yield the rows of one statement (a second is refused); all but booleans are text as the server prints it."""
         with translated(self._address), self._opened.cursor() as cursor:
             for oid in {0} | {oid for t in cursor.adapters.types if t.name != "bool" for oid in (t.oid, t.array_oid)}:
                 cursor.adapters.register_loader(oid, _AsPrinted)

@@ -156,10 +156,7 @@ class Server:
             # A server reports its own process at the start of a session; a pooler reports a number of its own.
             if _process(first) == first.info.backend_pid:
                 return
-            with (
-                contextlib.suppress(psycopg.Error),
-                self._open() as second,
-            ):  # a pool that is full isn't in transaction mode
+            with contextlib.suppress(psycopg.Error), self._open() as second:  # a full pool isn't a shared one
                 seen = [(_process(first), _process(second)) for _ in range(_LOOKS)]
                 ours, others = ({pids[n] for pids in seen} for n in (0, 1))
                 if len(ours) > 1 or ours & others:  # a busy pool assigns us another process each time
