@@ -15,7 +15,7 @@ _HOME = {"BackupPlan": "blocks.plan", "BackupStorage": "blocks.storage", "Postgr
 
 
 def __getattr__(name: str) -> Any:
-    """Import a block when somebody asks for it: most of what is in here does without Prefect."""
+    """Import a block on first access: most of this package does not need Prefect."""
     if name not in _HOME:
         raise AttributeError(name)
     return getattr(import_module(_HOME[name]), name)

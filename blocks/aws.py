@@ -1,6 +1,6 @@
-"""Import what we need of prefect_aws, and not its ECS worker, which brings a web framework and a second AWS client along.
+"""Import what we need from prefect_aws without its ECS worker, which pulls in a web framework and a second AWS client.
 
-That is 13 MB and a second of every run, in containers that have little of both.
+The worker would cost every run 13 MB and a second, in containers that are short of both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _WORKERS = "prefect_aws.workers"
 
 
 def _import_without_workers() -> None:
-    """Let the package find a stand-in while it is imported; who imports the workers later gets the real ones."""
+    """Import the package with a stand-in for its workers module; a later import of the workers gets the real ones."""
     stand_in = ModuleType(_WORKERS)
     stand_in.__dict__["ECSWorker"] = None
     sys.modules[_WORKERS] = stand_in
@@ -25,6 +25,6 @@ def _import_without_workers() -> None:
 if "prefect_aws" not in sys.modules:
     _import_without_workers()
 
-from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket  # noqa: E402  (only now)
+from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket  # noqa: E402  (needs the stand-in)
 
 __all__ = ["AwsClientParameters", "AwsCredentials", "S3Bucket"]

@@ -1,4 +1,4 @@
-"""Keep a plan as a Prefect block, whose form asks for everything that the environment can say."""
+"""A plan as a Prefect block, whose form covers everything that the environment can set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IN_PARTS = {"server", "verify_server", "storage"}
 
 
 def _rule(title: str, description: str) -> Any:
-    return Field(default=None, ge=1, le=100_000, title=title, description=f"{description} No such rule when empty.")
+    return Field(default=None, ge=1, le=100_000, title=title, description=f"{description} Empty disables the rule.")
 
 
 class BackupPlan(Block):
@@ -31,16 +31,16 @@ class BackupPlan(Block):
     verify_server: PostgresServer | None = Field(
         default=None,
         title="Server for drills",
-        description="Where drills restore to; when empty, a throwaway server or the database's own.",
+        description="Where drills restore to; a throwaway server or the database's own server when empty.",
     )
     storage: BackupStorage = Field(title="Storage", description="Where the backups are kept.")
     allow_shared_prefix: bool = Field(
-        default=False, title="Shared folder", description="Whether other databases may keep backups in the folder, too."
+        default=False, title="Shared folder", description="Whether other databases may also keep backups in the folder."
     )
     backups_of: str | None = Field(
         default=None,
         title="Also backups of",
-        description="What the database was before it was moved or renamed: shop, or shop@7712734137005552605.",
+        description="The database's identity before it was moved or renamed: shop, or shop@7712734137005552605.",
     )
     compression_level: int = Field(
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
@@ -52,23 +52,23 @@ class BackupPlan(Block):
         title="Retention (days)",
         description="Older backups are removed, unless a rule below keeps them.",
     )
-    keep_last: int | None = _rule("Keep the last", "So many newest backups are kept, however old.")
-    keep_daily: int | None = _rule("Keep daily", "One backup for each of so many days is kept, the last of the day.")
-    keep_weekly: int | None = _rule("Keep weekly", "One backup for each of so many weeks.")
-    keep_monthly: int | None = _rule("Keep monthly", "One backup for each of so many months.")
-    keep_yearly: int | None = _rule("Keep yearly", "One backup for each of so many years.")
-    interval_s: int = Field(default=3600, ge=60, title="Backup interval (seconds)", description="60 at least.")
+    keep_last: int | None = _rule("Keep the last", "Keep this many of the newest backups, however old.")
+    keep_daily: int | None = _rule("Keep daily", "Keep the last backup of each day for this many days.")
+    keep_weekly: int | None = _rule("Keep weekly", "Keep one backup per week for this many weeks.")
+    keep_monthly: int | None = _rule("Keep monthly", "Keep one backup per month for this many months.")
+    keep_yearly: int | None = _rule("Keep yearly", "Keep one backup per year for this many years.")
+    interval_s: int = Field(default=3600, ge=60, title="Backup interval (seconds)", description="At least 60.")
     schedule: str | None = Field(
         default=None,
         title="Backup schedule",
         description="A cron expression instead of the interval: 0 3 * * * is every night at three.",
     )
-    verify_interval_s: int = Field(default=86400, ge=60, title="Drill interval (seconds)", description="60 at least.")
+    verify_interval_s: int = Field(default=86400, ge=60, title="Drill interval (seconds)", description="At least 60.")
     verify_schedule: str | None = Field(
         default=None, title="Drill schedule", description="A cron expression instead of the interval."
     )
     timezone: str = Field(
-        default="UTC", title="Time zone", description="Of the cron expressions: UTC, or a name like Europe/Berlin."
+        default="UTC", title="Time zone", description="For the cron expressions: UTC, or a name like Europe/Berlin."
     )
     verify_backup_file: str | None = Field(
         default=None, title="Backup to drill", description="Its name; the newest one when empty."
@@ -76,25 +76,25 @@ class BackupPlan(Block):
 
     verify_target: DrillTarget = Field(
         default="auto",
-        title="Place of drills",
-        description="On a database server, in a throwaway server of their own, or whichever is there.",
+        title="Where drills run",
+        description="On a database server, on a throwaway server, or on whichever is available.",
     )
     verify_max_age_s: int | None = Field(
         default=None,
         ge=60,
-        title="Oldest backup that is fine (seconds)",
-        description="A drill of an older one fails; no limit when empty.",
+        title="Maximum backup age (seconds)",
+        description="A drill of an older backup fails; no limit when empty.",
     )
     verify_timeout_s: int = Field(
-        default=21600, ge=60, title="Drill time limit (seconds)", description="After this a drill is given up."
+        default=21600, ge=60, title="Drill time limit (seconds)", description="A drill that takes longer is aborted."
     )
     verify_queries_file: str | None = Field(
         default=None,
         title="File of queries",
-        description="Queries of your own that drills run, in a file where the drills run.",
+        description="A file with queries of your own for drills, on the machine where drills run.",
     )
     verify_query_timeout_s: int = Field(
-        default=60, ge=1, title="Query time limit (seconds)", description="What one such query may take."
+        default=60, ge=1, title="Query time limit (seconds)", description="The time limit for each of these queries."
     )
     verify_strict: bool = Field(
         default=False, title="Strict queries", description="Whether a query that cannot be run fails the drill."
@@ -102,14 +102,14 @@ class BackupPlan(Block):
     restore_verify: bool = Field(
         default=True,
         title="Compare what was restored",
-        description="Whether a restore reads the restored rows again, and compares them, before they become visible.",
+        description="Whether a restore reads the restored rows back and compares them before they become visible.",
     )
 
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)
 
     def plan(self, name: str) -> Plan:
-        """What the block describes, under the name that it was saved by."""
+        """The plan this block describes, under the name that it was saved as."""
         return Plan.of(
             name,
             self.storage.store,
@@ -120,7 +120,7 @@ class BackupPlan(Block):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BackupPlan:
-        """Make the block of what the environment describes; storage must be among it."""
+        """Build the block from the environment's settings, which must include the storage."""
         url, drill_url = settings.server_url, settings.verify_database_url
         return cls(
             server=PostgresServer(url=url) if url else None,

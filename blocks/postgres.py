@@ -1,4 +1,4 @@
-"""Keep the address of a PostgreSQL server as a Prefect block."""
+"""A PostgreSQL server's URL as a Prefect block."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from blocks.sql.server import Server
 
 
 class PostgresServer(Block):
-    """A PostgreSQL database, by its URL."""
+    """A PostgreSQL database, identified by its URL."""
 
     _block_type_name = "PostgreSQL Server"
     _block_type_slug = "pg-roundtrip-postgres"
-    _description = "A PostgreSQL database that pg-roundtrip backs up, or a server that it rehearses restores on."
+    _description = "A PostgreSQL database to back up or restore to, or a server for drills."
 
     url: SecretStr = Field(
-        title="URL", description="postgresql://user:password@host:5432/database, special characters written as %XX."
+        title="URL",
+        description="postgresql://user:password@host:5432/database, with special characters written as %XX.",
     )
 
     @property
     def server(self) -> Server:
-        """What the block describes; its URL may be one that cannot be read, for a form takes any."""
+        """The server this block describes; its URL may be invalid, because the form accepts any text."""
         return Server(self.url)

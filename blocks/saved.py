@@ -1,4 +1,4 @@
-"""Load what is saved as a Prefect block, and say in our words when it is not there, cannot be used, or nobody answers."""
+"""Load saved Prefect blocks, and report missing or invalid ones and an unreachable server in our own words."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
 
 B = TypeVar("B", bound=Block)
 _BROKEN = (
-    "look at the server's log; with another PREFECT_SERVER_ENCRYPTION_KEY than before it cannot read what is saved there"
+    "look at the server's log; if PREFECT_SERVER_ENCRYPTION_KEY changed, the server cannot read what is saved there"
     " (docs/runbooks/lost-prefect-database.md)"
 )
-_NO_START = (
-    "give PREFECT_HOME an empty folder, if it holds a database that cannot be used; else the machine is too busy"
-)
+_NO_START = "set PREFECT_HOME to an empty folder if its database cannot be used; otherwise, the machine is too busy"
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the errors of Prefect's client into ours."""
+    """Translate the errors of Prefect's client into ours."""
     try:
         yield
     except httpx.HTTPStatusError as error:
@@ -35,9 +33,9 @@ def translated() -> Iterator[None]:
     except httpx.HTTPError as error:
         raise PrefectUnreachable(type(error).__name__) from None
     except json.JSONDecodeError:
-        raise PrefectUnreachable("what it answered is no JSON", hint="PREFECT_API_URL ends in /api") from None
+        raise PrefectUnreachable("the response is not JSON", hint="PREFECT_API_URL must end in /api") from None
     except RuntimeError as error:
-        # Prefect's sentences for whatever befell the first request of a run; the address in it is left out.
+        # Prefect's wording for any failure of a run's first request. Leave out the address that it contains.
         if str(error).startswith("Timed out while attempting to connect to ephemeral"):
             raise PrefectUnreachable("a temporary one did not start", hint=_NO_START) from None
         if not str(error).startswith("Failed to reach API"):
@@ -46,9 +44,9 @@ def translated() -> Iterator[None]:
 
 
 def load_saved(kind: type[B], name: str) -> B | None:
-    """The block of a kind that was saved under a name; None when there is none.
+    """Load the block of a kind that was saved under a name; None if there is none.
 
-    Raises ConfigurationError for one with values that cannot be: the forms of the Prefect UI take more than the code.
+    Raises ConfigurationError if its values are invalid: the forms of the Prefect UI accept more than the code.
     """
     try:
         with translated():
@@ -63,7 +61,7 @@ def load_saved(kind: type[B], name: str) -> B | None:
 
 
 def _faulty(error: RuntimeError) -> str:
-    """The fields that are wrong, without their values: one may be a secret."""
+    """List the invalid fields without their values, which may be secrets."""
     cause = error.__cause__
     faults = cause.errors(include_input=False, include_url=False) if isinstance(cause, ValidationError) else []
     return ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in faults})) or "its fields"

@@ -1,4 +1,4 @@
-"""Keep a bucket with its credentials as a Prefect block."""
+"""A bucket with its credentials, as a Prefect block."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class BackupStorage(Block):
 
     _block_type_name = "Backup Storage"
     _block_type_slug = "pg-roundtrip-storage"
-    _description = "The bucket and the folder in it that pg-roundtrip keeps backups in."
+    _description = "The bucket and folder where pg-roundtrip keeps backups."
 
     bucket: S3Bucket = Field(
         title="S3 Bucket",
-        description="The bucket with its credentials: give these the endpoint URL, region and keys. Its folder is the backups' prefix.",
+        description="The bucket and its credentials, which hold the endpoint URL, region and keys. Its folder is the backup prefix.",
     )
 
     provider_key: ProviderKey | None = Field(
         default=None,
         title="Provider",
-        description="Whose storage it is; recognised by the endpoint URL when empty. Name it when the endpoint is a domain of your own.",
+        description="The storage provider; recognised by the endpoint URL when empty. Set it when the endpoint is your own domain.",
     )
 
     @classmethod
@@ -35,7 +35,7 @@ class BackupStorage(Block):
         cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr,
         region: str | None = None, provider: ProviderKey | None = None,
     ) -> BackupStorage:  # fmt: skip
-        """Describe a storage by the specification's settings."""
+        """Create the block from the specification's settings."""
         credentials = AwsCredentials(
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
@@ -47,7 +47,7 @@ class BackupStorage(Block):
 
     @property
     def store(self) -> ObjectStore:
-        """What the block describes: a client by its credentials, with what the form of the Prefect UI does not ask for."""
+        """The object store this block describes: its credentials, plus client options that the Prefect form lacks."""
         credentials = self.bucket.credentials
         given = credentials.aws_client_parameters
 

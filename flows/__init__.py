@@ -1,13 +1,13 @@
 """Backup, prune, restore and restore-drill as Prefect flows, and the command line that runs them.
 
-Prefect reads its settings once, when it is first imported, so what we want otherwise is said here, before that.
-Whatever the user has set stays.
+Prefect reads its settings once, when it is first imported, so set our defaults here, before that.
+Whatever the user has set takes precedence.
 """
 
 import os
 import threading
 
-# Prefect looks for a file `.env` where we stand, and dies where it may not even look.
+# Prefect looks for `.env` in the working directory, and crashes if it has no permission to.
 if not os.access(".", os.R_OK | os.X_OK):
     os.chdir("/")
 
@@ -33,7 +33,7 @@ SERVED = "PG_ROUNDTRIP_SERVED"
 
 
 def end_with_the_service() -> None:
-    """Let a run of the service end with it, even when it is killed; only the main thread can see to that, and runs flows."""
+    """Make a run end with the service, even if that is killed; this needs the main thread, which runs the flows."""
     if os.environ.get(SERVED) and threading.current_thread() is threading.main_thread():
         from tasks.engine.process import end_with_parent  # noqa: PLC0415
 

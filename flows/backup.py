@@ -38,7 +38,7 @@ log_plainly()
 
 
 class BackupResult(BaseModel):
-    """What a backup made, for scripts: `pg-roundtrip backup --json`."""
+    """The result of a backup, for scripts: `pg-roundtrip backup --json`."""
 
     name: str
     key: str
@@ -82,7 +82,7 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
 
 
 def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> str:
-    """Apply the retention policy; the backup is there, so what cannot be removed now is removed after the next one."""
+    """Apply the retention policy; a failure is only a warning, because the next backup will try again."""
     try:
         with translated(), continuing(listing):
             pruned = result_of(prune(plan, return_state=True))

@@ -1,9 +1,9 @@
-"""The command line: each verb is one call, and every end has its exit status.
+"""The command line: one command per verb, one exit status per outcome.
 
-0: done (a drill: PROVEN); 1: it failed; 2: wrong usage or configuration; 3: INCONCLUSIVE.
+0: done (a drill: PROVEN); 1: failed; 2: wrong usage or configuration; 3: INCONCLUSIVE.
 """
 
-# ruff: noqa: PLC0415  (each command imports what it needs and no more: Prefect takes a second and 100 MB)
+# ruff: noqa: PLC0415  (each command imports only what it needs: Prefect costs a second and 100 MB)
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAILED, INCONCLUSIVE = 1, 3
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
-app.add_typer(plans.app, name="plan", help="Keep the plans of more databases, and have workers run them.")
+app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[
@@ -47,10 +47,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take what stands before the verb."""
+    """Handle the options before the verb."""
 
 
 @app.command()
@@ -123,7 +123,7 @@ def prune(
         bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")
     ] = False,
     even_if_stale: Annotated[
-        bool, typer.Option("--even-if-stale", help="Remove old backups although no recent one exists.")
+        bool, typer.Option("--even-if-stale", help="Remove old backups even if no recent one exists.")
     ] = False,
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
@@ -175,7 +175,7 @@ def demo(
 
 
 def _require(plan: str, *needs: Need) -> None:
-    """Report every fault of the configuration before anything is started, contacted or recorded."""
+    """Report all configuration errors before anything is started, contacted or recorded."""
     if plan == DEFAULT:
         from blocks.config.load import load_settings
 
@@ -183,7 +183,7 @@ def _require(plan: str, *needs: Need) -> None:
 
 
 def _take_target_url(url: str | None) -> None:
-    """Move the target's URL from the arguments to the environment: other users of a machine can read arguments."""
+    """Move the target's URL from the arguments to the environment: other users of the machine can read arguments."""
     if url is None:
         return
     from blocks.config.environment import set_in_environment
@@ -192,22 +192,22 @@ def _take_target_url(url: str | None) -> None:
     rest = [
         a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])
     ]
-    # -P: a folder named `flows` where we are called is not ours.
+    # -P: don't import a folder named `flows` in the working directory.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
 
 
 def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
-    """Run a flow and return its result; its error is raised here, after Prefect has recorded it."""
+    """Run a flow and return its result, or raise its error after Prefect has recorded it."""
     from blocks.saved import translated
     from flows.runs.final_state import result_of
     from flows.temporary_server import start_out_of_reach
 
-    log_plainly()  # Prefect has made handlers of its own
+    log_plainly()  # Prefect has installed its own handlers
     with translated():
         start_out_of_reach()
         result = result_of(flow(**parameters, return_state=True))
     if isinstance(result, OSError):
-        # Nobody foresaw it, and `main` would take it for a result that could not be printed.
+        # Unexpected, and `main` would mistake it for a result that could not be printed.
         raise PgRoundtripError(str(result), hint="the log above says where it happened") from result
     if isinstance(result, BaseException):
         raise result
@@ -215,7 +215,7 @@ def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:
-    """Leave by the way of an exception, so that children are killed and uploads aborted on the way."""
+    """Exit by an exception, so that cleanup kills children and aborts uploads."""
     raise SystemExit(128 + number)
 
 
@@ -231,10 +231,10 @@ def main() -> None:
             complain(error.lines())
         sys.exit(error.exit_status)
     except OSError as error:
-        # What was to be done is done; only its result found no place to go.
+        # The work is done; only its result could not be written.
         complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)
-    except Exception:  # Typer has a hook of its own for these, which writes them bare
+    except Exception:  # Typer's own hook would print these unformatted
         logging.getLogger(__name__).exception("Unhandled exception")
         sys.exit(FAILED)
 

@@ -1,4 +1,4 @@
-"""Say which deployments a plan has: one for each flow, with its schedule, tags and description."""
+"""Define a plan's deployments: one for each flow, with its schedule, tags and description."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TAG = "pg-roundtrip"
 _FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
-    "prune": "Apply the retention policy. Every backup does so too; this one is for doing it by hand, or as a dry run.",
+    "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",
     "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
     "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
 }
-# Two backups at once would only slow each other down; the second one waits, and is skipped when it has become too late.
+# Two backups at once would only slow each other down: the second one waits, and is skipped if it is late by then.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
@@ -42,10 +42,10 @@ async def deployments_of(
     anchors: dict[str, datetime] | None = None,
     pool: str | None = None,
 ) -> list[RunnerDeployment]:
-    """Make the deployments of the plan `name`: `backup/<plan>`, `prune/<plan>`, `restore-drill/<plan>`, `restore/<plan>`.
+    """Create a plan's deployments: `backup/<name>`, `prune/<name>`, `restore-drill/<name>` and `restore/<name>`.
 
-    `anchors` are the moments from which the intervals of a flow are counted; `pool` is the work pool whose workers
-    run them, None where this process does.
+    `anchors` are the moments from which the intervals of each flow are counted; `pool` is the work pool whose workers
+    run them, or None if this process does.
     """
     due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills}
     return [

@@ -1,4 +1,4 @@
-"""Print single lines for people, without what only tables need."""
+"""Print single lines for people, without importing what only tables need."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def say(text: str) -> None:
 
 
 def complain(lines: Iterable[str], level: str = "ERROR") -> None:
-    """Print an error's lines to standard error, as the log has them."""
+    """Print an error's lines to standard error, in the log's format."""
     sys.stderr.write("".join(f"{line}\n" for line in log_lines(level, lines)))

@@ -1,4 +1,4 @@
-"""Save what the environment describes as a plan, and make its deployments."""
+"""Save what the environment describes as a plan, and create its deployments."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     if pool:
         asyncio.run(_deploy(name, plan, pool))
     elif replace:
-        say("Its deployments, if it has any, keep their schedules; --pool makes them anew")
+        say("Its deployments, if it has any, keep their schedules; --pool recreates them")
     if not get_current_settings().api.url:
         complain(
             [
-                "The plan is saved on this machine alone, in the folder of PREFECT_HOME",
+                "The plan is saved only on this machine, in the folder of PREFECT_HOME",
                 "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
             ],
             "WARNING",
@@ -82,5 +82,5 @@ async def _deploy(name: str, plan: Plan, pool: str) -> None:
     made = await deployments_of(name, plan, pool=pool)
     for deployment in made:
         await deployment.aapply()
-    say(f"Made the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
+    say(f"Created the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
     say(f"Workers run them: prefect worker start --pool {pool}")

@@ -1,4 +1,4 @@
-"""`pg-roundtrip plan …`: keep more plans than the one that the environment describes, and have workers run them."""
+"""`pg-roundtrip plan …`: manage plans beyond the one that the environment describes, and let workers run them."""
 
 # ruff: noqa: PLC0415  (what a command does is imported when it is called)
 
@@ -14,12 +14,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="Its name: lowercase letters, digits and dashes.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Save it over the plan that has the name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing plan of this name.")] = False,
     pool: Annotated[
-        str | None, typer.Option("--pool", help="Make its deployments, too, for the workers of this work pool.")
+        str | None, typer.Option("--pool", help="Also create its deployments, for the workers of this work pool.")
     ] = None,
 ) -> None:
-    """Save what the environment describes as a plan: the variables are those of the plan `default`."""
+    """Save what the environment describes as a plan, from the same variables as the plan `default`."""
     from flows.new_plan import add_plan
 
     add_plan(name, pool, replace=replace)

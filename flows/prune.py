@@ -1,4 +1,4 @@
-"""Apply the retention policy: decide about every backup, then remove what may go."""
+"""Apply the retention policy: decide about every backup, then remove those that are not kept."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ log_plainly()
 
 @dataclass(frozen=True)
 class _Backup:
-    """A backup that this prune is the end of: it has swept, and listed the bucket."""
+    """The backup that this prune concludes: it has already swept uploads and listed the bucket."""
 
     listing: Listing | None
 
 
-# A parameter of the flow would be a field of its form.
+# Not a parameter of the flow: that would be a field in its form.
 _backup: ContextVar[_Backup | None] = ContextVar("backup", default=None)
 
 
 @contextmanager
 def continuing(listing: Listing | None) -> Iterator[None]:
-    """Let a prune go on from what a backup has done: it need not sweep, nor list the bucket again."""
+    """Let a prune build on the backup before it: it need not sweep, nor list the bucket again."""
     token = _backup.set(_Backup(listing))
     try:
         yield
@@ -54,12 +54,12 @@ def continuing(listing: Listing | None) -> Iterator[None]:
 def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool = False) -> Outcome[PrunePlan]:
     """Remove the backups that a plan's retention policy no longer keeps.
 
-    The newest backup and the newest PROVEN one stay, however old; nothing goes while backups have stopped.
+    The newest backup and the newest PROVEN one stay, however old; nothing is removed while backups have stopped.
 
     Args:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
         dry_run: Remove nothing; only publish what would be removed, and why.
-        even_if_stale: Remove old backups although no recent one exists.
+        even_if_stale: Remove old backups even if no recent one exists.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
     repository, backup = Repository(chosen_plan.storage), _backup.get()

@@ -1,4 +1,4 @@
-"""Restore a backup to a database that somebody will use."""
+"""Restore a backup to a database that will be used, unlike a drill's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def restore(
     replace: bool = False,
     verify: bool = True,
 ) -> Outcome[int]:
-    """Restore a backup; nothing becomes visible before all of it was checked. Returns the number of rows.
+    """Restore a backup; nothing becomes visible before all of it has been checked. Returns the number of rows.
 
     Args:
         backup: Which backup: its name, as in the catalog, or `latest` for the newest.
@@ -37,8 +37,8 @@ def restore(
         target: Where to: the name of a saved PostgreSQL Server block, or `default` for RESTORE_DATABASE_URL.
         replace: DANGER: everything that the target database holds now is dropped and replaced by the backup, with no way
             back. Without it, a database that has tables is refused.
-        verify: Whether the restored rows are read again and compared before the database becomes visible. A plan can turn it
-            off for all of its restores.
+        verify: Whether the restored rows are read back and compared before the database becomes visible. A plan can
+            turn this off for all of its restores.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
     repository = Repository(chosen_plan.storage)

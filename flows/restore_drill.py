@@ -1,4 +1,4 @@
-"""Rehearse a restore and say what it proves."""
+"""Rehearse a restore and report what it proves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log_plainly()
 @newest_slot_only
 @with_final_state
 def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outcome[DrillReport]:
-    """Restore a backup into a place of its own, dump that again, and compare it with what was stored.
+    """Restore a backup into a separate place, dump that again, and compare it with what was stored.
 
     Args:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
@@ -55,7 +55,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
         return _outcome(plan, _unknown(error))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(chosen_plan, repository, chosen, queries, begun)
-    # An older backup that was asked for by its name is not late.
+    # The age limit does not apply to a backup that was chosen by name.
     by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
     limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
@@ -70,7 +70,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
 
 
 def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:
-    """Whatever keeps a drill from being carried out is part of its answer."""
+    """Rehearse the restore; an error that prevents it becomes part of the result, unless it is in the configuration."""
     place = None
     try:
         place = choose_ground(plan, repository, chosen)
@@ -83,17 +83,17 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
 
 
 def _keep(plan: str, repository: Repository, report: DrillReport) -> None:
-    """The verdict stands, whether or not the bucket can be told."""
+    """Store and publish the report; the verdict stands even if the bucket cannot store it."""
     try:
         store_report(repository, report)
     except PgRoundtripError as error:
-        get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
+        get_run_logger().warning("The drill report is kept only in Prefect: %s", error.sentence)
     publish_drill(plan, report)
     publish_catalog(plan, repository, report=report)
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:
-    """The report of a drill that could not even look at the bucket."""
+    """Return the report of a drill that could not even read the bucket."""
     none = Backup("", utc_now(), "", 0, has_manifest=False, has_report=False)
     checks = [not_possible(checklist.OBJECT, error.sentence), not_possible(checklist.AGE, "no backup was looked at")]
     return report_on(none, Rehearsal(checks=checks, error=error), utc_now(), 0.0)

@@ -1,4 +1,4 @@
-"""Run all that keeps a database backed up and proved, in one process: Prefect's server and UI, the schedules and the runs."""
+"""Run the service in one process: Prefect's server and UI, the schedules, and the runs of backups and drills."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _logger = get_logger("serve")
 
 
 async def serve(settings: Settings, login: Login | None) -> None:
-    """Serve the plan of the environment until SIGTERM or SIGINT; with a `login`, Prefect's server is a part of this process."""
+    """Serve the environment's plan until SIGTERM or SIGINT; with a `login`, run Prefect's server in this process."""
     plan = Plan.from_settings(settings)
     announce(settings, plan, login)
     watch = Watch(plan, settings.served, utc_now())
@@ -60,14 +60,14 @@ async def serve(settings: Settings, login: Login | None) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await work
     _logger.info("Service stopped")
-    # What is left are threads and services of Prefect's server, which nobody needs and which take seconds to end.
+    # Don't wait for the threads and services of Prefect's server that are left: they take seconds to end.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, watch: Watch) -> None:
-    """Make the deployments, free what a killed service left, catch up, and run what falls due."""
+    """Create the deployments, clean up after a killed service, catch up, and run what falls due."""
     await await_api(client)
     with translated():
         deployments = await _prepare(settings, plan, client, runner)
@@ -84,24 +84,24 @@ async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: S
 
 def _tell(caught_up: asyncio.Task[None]) -> None:
     if not caught_up.cancelled() and (error := caught_up.exception()):
-        _logger.warning("What was missed could not be caught up [%s]; the next slot does it", type(error).__name__)
+        _logger.warning("Missed runs could not be caught up [%s]; the next slot will do it", type(error).__name__)
 
 
 async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner) -> dict[str, UUID]:
-    """Make the deployments, and end what a killed service or the time since left of their runs."""
+    """Create the deployments, and end the runs that a killed service left or that were missed since."""
     if "backup" in settings.served:
-        # A container that only drills knows a part of the plan, and would save that over the whole.
+        # A drill-only container knows only part of the plan, and would overwrite the whole with it.
         await _save(settings)
     deployments = await _register(settings, plan, runner)
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
     if missed := await skip_missed_runs(client, list(deployments.values())):
-        _logger.info("%d scheduled runs were missed; what is due now is run once", missed)
+        _logger.info("%d scheduled runs were missed; what is due now will run once", missed)
     return deployments
 
 
 async def _save(settings: Settings) -> None:
-    """Show the plan in the UI; runs have it from the environment, so backups go on where it cannot be saved."""
+    """Save the plan to show it in the UI; runs read it from the environment, so backups work even if this fails."""
     try:
         await asyncio.to_thread(save_plan, DEFAULT, BackupPlan.from_settings(settings))
     except PrefectUnreachable as error:
@@ -110,7 +110,7 @@ async def _save(settings: Settings) -> None:
 
 
 async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> dict[str, UUID]:
-    """Create or update the deployments; their intervals go on from the newest backup and drill in the bucket."""
+    """Create or update the deployments; their intervals continue from the newest backup and drill in the bucket."""
     now = utc_now()
     backup, drill = await asyncio.gather(asyncio.to_thread(last_backup, plan), asyncio.to_thread(last_drill, plan))
     anchors = {
@@ -122,7 +122,7 @@ async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> di
 
 
 def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
-    """The moment to count intervals from: the last one's, or now, when one is overdue and run at once."""
+    """Return the moment to count intervals from: the last run's, or now if a run is overdue and starts at once."""
     return last if last and 0 <= (now - last).total_seconds() < interval_s else now
 
 
@@ -144,7 +144,7 @@ async def _ports(settings: Settings, login: Login | None, watch: Watch) -> Async
 
 def _prefect_server() -> Any:
     host.migrate()
-    from prefect.server.api.server import create_app  # noqa: PLC0415  (80 MB that only a server of our own needs)
+    from prefect.server.api.server import create_app  # noqa: PLC0415  (80 MB that only our own server needs)
 
     app = create_app(final=True)
     log_plainly()  # Prefect's server has set up its own logging by now
@@ -157,10 +157,10 @@ def _on_signals(act: Any) -> None:
 
 
 async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
-    """Cancel what runs, and let it clean up behind itself; then end. Being told twice changes nothing."""
+    """Cancel what runs, let it clean up, then exit. A second signal changes nothing."""
     if runner.stopping:
         return
-    _logger.info("Stopping: what is in progress is cancelled")
+    _logger.info("Stopping: cancelling what is in progress")
     try:
         if runner.started:
             await runner.astop()
@@ -171,7 +171,7 @@ async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
 
 
 def main() -> None:
-    """Become the service; `pg-roundtrip serve` has checked the settings and set the environment."""
+    """Run the service; `pg-roundtrip serve` has checked the settings and set the environment."""
     log_plainly()
     settings = load_service_settings()
     own = OWN_SERVER in sys.argv

@@ -1,4 +1,4 @@
-"""Let a run tell its history how it ended: Ctrl-C in a terminal reaches every process, and would end Prefect's server first."""
+"""Keep Prefect's temporary server alive on Ctrl-C, which reaches every process: runs must record how they ended."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
 
 
 def start_out_of_reach() -> None:
-    """Start the server that Prefect starts for a run when there is no other; it ends with us, not by Ctrl-C.
+    """Start the temporary server that Prefect uses if there is no other, so that it ends with us and not by Ctrl-C.
 
-    A process inherits which signals are held back, and uvicorn leaves that as it is. SIGTERM, by which it is ended, is not.
+    A process inherits its signal mask, and uvicorn does not change it. SIGTERM, which ends the server, is not blocked.
     """
     if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         return
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  (needed here alone, and large)
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415  (only needed here, and large)
 
     server = SubprocessASGIServer()
-    launch = server._run_uvicorn_command  # noqa: SLF001  (its public `start` waits as well)
+    launch = server._run_uvicorn_command  # noqa: SLF001  (the public `start` also waits)
 
     def launch_out_of_reach() -> Any:
-        # Only for the moment of the launch: who waits for a server that does not come must be able to leave.
+        # Block it only during the launch: Ctrl-C must work while we wait for a server that does not come up.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return launch()

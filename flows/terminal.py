@@ -1,4 +1,4 @@
-"""Show results to people at a terminal, and to scripts as one JSON document."""
+"""Print results as tables for people, or as one JSON document for scripts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show_json(document: Any) -> None:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print what `check` saw, and below it what to do."""
+    """Print what `check` found, then what to do about it."""
     table = _table("", "check", "what was found")
     for finding in findings:
         table.row(Text.from_markup(_MARKS[finding.result]), finding.name, finding.text)
@@ -47,7 +47,7 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def show_backup(done: Mapping[str, Any]) -> None:
-    """Print what a backup made."""
+    """Print the result of a backup."""
     ratio = done["raw_bytes"] / done["object_bytes"]
     say(
         f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
@@ -57,7 +57,7 @@ def show_backup(done: Mapping[str, Any]) -> None:
 
 
 def _say_warnings(warnings: Sequence[str]) -> None:
-    """What a backup lacks; the log has it with hints, on standard error."""
+    """Print what a backup lacks; the log, on standard error, has it with hints."""
     for warning in warnings:
         say(f"WARNING: {warning}")
 
@@ -116,7 +116,7 @@ def show_facts(facts: Mapping[str, str]) -> None:
 
 
 def show_retention(decided: PrunePlan, *, dry_run: bool) -> None:
-    """Print what became, or would become, of every backup, and why."""
+    """Print what happened, or would happen, to every backup, and why."""
     table = _table("backup", "decision", "reason")
     for row in retention_table(decided):
         table.row(row["backup"], row["decision"], row["reason"])
@@ -127,10 +127,10 @@ def show_retention(decided: PrunePlan, *, dry_run: bool) -> None:
 
 
 class _Table(Table):
-    """A table whose cells are text as it is: names in them are neither markup nor orders to the terminal."""
+    """A table with literal cells: names in them are neither markup nor terminal escapes."""
 
     def row(self, *cells: str | Text) -> None:
-        """Add a row; a `Text` has its colours already."""
+        """Add a row; a `Text` is already styled."""
         self.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
@@ -146,5 +146,5 @@ def _table(*columns: str) -> _Table:
 
 
 def _console() -> Console:
-    # Through a pipe a line must stay a line: scripts read it.
+    # Don't wrap lines in a pipe: scripts read them.
     return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty())

@@ -1,4 +1,4 @@
-"""The steps of a backup: look at the source, stream the dump, and commit it with its manifest."""
+"""The steps of a backup: inspect the source, stream the dump, and commit it with its manifest."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from tasks.engine.wording import human_bytes, iso
 from tasks.reports.progress import DumpProgress
 from tasks.retries import LONG, ONCE, QUICK, called
 
-# Whoever runs many plans limits how many dumps run at once by a Prefect concurrency limit for this tag.
+# With many plans, a Prefect concurrency limit for this tag limits how many dumps run at once.
 DUMP_TAG = "pg-roundtrip-dump"
-# Text and hexadecimal swell in a dump and shrink in gzip; together they stay well below this.
+# Text and hexadecimal grow in a dump and shrink in gzip; the net ratio stays well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
 
 
 @dataclass(frozen=True)
 class Previous:
-    """What was there before a backup: the newest manifest, and all backups, as far as they could be read."""
+    """What existed before a backup: the newest manifest and all backups, as far as they could be read."""
 
     manifest: Manifest | None = None
     listing: Listing | None = None
@@ -68,7 +68,7 @@ def inspect_source(plan: Plan) -> Source:
 
 
 def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
-    """What the dump will lack, told beforehand; a question that fails is no reason not to make a backup."""
+    """Warn in advance of what the dump will lack; if this fails, make the backup anyway."""
     try:
         found = tuple(what_is_left_out(plan.source))
     except DatabaseError as error:
@@ -81,7 +81,7 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
 
 @task(**called("name the backup"), **QUICK)
 def name_backup(repository: Repository) -> str:
-    """Find the name for a backup that begins now; a second later when that one is taken already."""
+    """Choose the name for a backup that starts now; if it is taken, use the next second."""
     moment = utc_now()
     name = repository.free_name(moment)
     get_run_logger().info("Starting backup at %s", iso(moment))
@@ -90,9 +90,9 @@ def name_backup(repository: Repository) -> str:
 
 @task(**called("look at the backup before"), **ONCE)
 def read_previous(plan: Plan, repository: Repository, source: Source) -> Previous:
-    """Fetch the newest manifest, to compare with; one that cannot be read is no reason not to make a backup.
+    """Fetch the newest manifest for comparison; if it cannot be read, make the backup anyway.
 
-    Raises ConfigurationError for the first one in a folder where another database keeps its own.
+    Raises ConfigurationError for a database's first backup in a folder where another database keeps its own.
     """
     now, listing = utc_now(), None
     try:
@@ -109,7 +109,7 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
 
 
 def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
-    """Refuse a folder that is another's; one that two share already, or a database that was moved, is only warned about."""
+    """Refuse another database's folder; only warn if two already share it, or if the database was moved."""
     logger = get_run_logger()
     refused = refusal(plan, folder)
     if refused and not folder.moved:
@@ -124,15 +124,16 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
 def dump_to_storage(
     plan: Plan, repository: Repository, source: Source, name: str, before: Manifest | None = None
 ) -> Manifest:
-    """Stream one dump into one object. A retry begins from nothing; a failure leaves nothing.
+    """Stream one dump into one object. A retry starts over; a failure leaves nothing behind.
 
-    The manifest has the name that it got: an attempt whose last answer was lost may have left an object of this `name`, which
-    may as well be another run's, so the next attempt takes another. How far it is, is shown against the size of the dump `before`, or else that of the database.
+    The manifest has the final name: an attempt whose last response was lost may have left an object of this `name`,
+    which could also be another run's, so the next attempt takes another. Progress is measured against the size of the
+    dump `before`, else against that of the database.
     """
     logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
     name = repository.free_name(taken_at(name) or started)
     logger.info("Dumping database...")
-    logger.info("Uploading to S3...")  # at the same time: the dump is nowhere but on its way
+    logger.info("Uploading to S3...")  # at the same time: the dump is streamed, and stored nowhere else
     expected_bytes = before.raw_bytes if before else size_bytes
     with (
         DumpProgress(name, expected_bytes, logger.info) as progress,
@@ -143,24 +144,22 @@ def dump_to_storage(
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
-        logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not hold", warning)
+        logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not contain", warning)
     refused = _would_refuse(result)
     for warning in refused:
-        logger.warning(
-            "%s\nHINT: restore it by hand, with psql; and report it, if the database is a sound one", warning
-        )
+        logger.warning("%s\nHINT: restore it by hand with psql, and report this if the database is sound", warning)
     manifest = manifest_of_dump(plan, source, name, started, utc_now(), result)
     return manifest.model_copy(update={"warnings": _warnings(source, (*dump.warnings, *refused))})
 
 
 def _would_refuse(result: StreamResult) -> tuple[str, ...]:
-    """What a restore of ours would not let through: the backup is kept all the same."""
+    """Warn of what our own restore would refuse: the backup is kept anyway."""
     why = result.summary.refused
     return (f"pg-roundtrip will not restore this by itself: {why}",) if why else ()
 
 
 def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
-    """What pg_dump said, and what was found without it; not the same thing twice."""
+    """Combine pg_dump's warnings with our own findings, without duplicates."""
     heard = "\n".join(said)
     found = [one.text for one in source.left_out if not one.said_by_pg_dump or one.said_by_pg_dump not in heard]
     return bounded([*found, *said])
@@ -168,7 +167,7 @@ def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
 
 @task(**called("commit the backup"), **QUICK)
 def commit_backup(repository: Repository, manifest: Manifest) -> Backup:
-    """Write the manifest of an object that is there with all its bytes: from here on it is a backup."""
+    """Write the manifest of a completely uploaded object: this makes it a backup."""
     made = repository.commit(manifest)
     get_run_logger().info("Backup completed successfully: %s", made.key)
     return made

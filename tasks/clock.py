@@ -1,4 +1,4 @@
-"""The one place that asks what time it is."""
+"""The only place that reads the clock."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Now, in UTC, to the second: names of backups have no finer time."""
+    """Return the time in UTC, to the second: names of backups have no finer resolution."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""The steps of a drill: choose a backup and a place, rehearse the restore, and store what was found beside the backup."""
+"""The steps of a drill: choose a backup and a place, rehearse the restore, and store the report beside the backup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose_backup(plan: Plan, repository: Repository, name: str | None) -> Backu
 
 @task(**called("read the queries"), **QUICK)
 def read_own_queries(plan: Plan) -> list[Query]:
-    """Read the user's queries first: what is wrong with them should not be told after an hour's restore."""
+    """Read the user's queries first: an error in them should not surface after an hour's restore."""
     queries = load_queries(plan.drill.queries_file)
     if queries:
         get_run_logger().info(
@@ -44,13 +44,13 @@ def read_own_queries(plan: Plan) -> list[Query]:
 
 @task(**called("choose the place"), **QUICK)
 def choose_ground(plan: Plan, repository: Repository, backup: Backup) -> Place:
-    """Choose where to restore to, by the plan and by the version that the backup was made with."""
+    """Choose where to restore to, by the plan and the server version that the backup needs."""
     return choose_place(plan, version_of(repository, backup))
 
 
 @task(**called("sweep temp databases"), **QUICK)
 def sweep_scratch(server: Server) -> list[str]:
-    """Drop what killed runs left behind. A sweep that fails is no reason not to go on."""
+    """Drop what killed runs left behind; a failed sweep is only a warning."""
     try:
         return _told(sweep_scratch_databases(server))
     except PgRoundtripError as error:
@@ -59,7 +59,7 @@ def sweep_scratch(server: Server) -> list[str]:
 
 @task(**called("sweep the place"), **QUICK)
 def sweep_place(place: Place) -> list[str]:
-    """Remove what killed drills left behind in this place. A sweep that fails is no reason not to go on."""
+    """Remove what killed drills left behind in this place; a failed sweep is only a warning."""
     try:
         return _told(sweep(place))
     except PgRoundtripError as error:
@@ -81,9 +81,9 @@ def _not_swept(error: PgRoundtripError) -> list[str]:
 def rehearse_restore(
     plan: Plan, repository: Repository, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
 ) -> Rehearsal:
-    """Restore a backup into a place of its own, dump that, and compare.
+    """Restore a backup into a separate place, dump that, and compare.
 
-    A retry begins from nothing, and has only the time that is left of the drill's, when that is known to have begun at `begun`.
+    A retry starts over, but within the drill's time limit, which counts from `begun` if that is given.
     """
     logger = get_run_logger()
 
@@ -96,11 +96,11 @@ def rehearse_restore(
 
 @task(**called("store the report"), **QUICK)
 def store_report(repository: Repository, report: DrillReport) -> None:
-    """Keep the report beside the backup; a key that may only read is warned about, the verdict stands."""
+    """Store the report beside the backup; only warn if the key can only read, because the verdict stands."""
     try:
         if not repository.store_report(report):
             get_run_logger().info("The report of the last conclusive drill stays beside the backup")
     except PgRoundtripError as error:
         if error.transient:
             raise
-        get_run_logger().warning("The drill report is kept in Prefect alone: %s", error.sentence)
+        get_run_logger().warning("The drill report is kept only in Prefect: %s", error.sentence)

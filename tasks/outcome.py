@@ -1,4 +1,4 @@
-"""Say once how a run ended, for everybody who tells of it: its state, metrics, scripts, and messages."""
+"""How a run ended, defined once for everything that reports it: its state, metrics, scripts and messages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Facts = TypeVar("Facts")
 class Outcome(Generic[Facts]):
     """How a run of a verb (`backup`, `prune`, `restore`, `restore-drill`) ended for a plan.
 
-    `facts` are what scripts get. A drill has a verdict, and the code of what kept it from being PROVEN; whatever ended
-    with an error has that.
+    `facts` are what scripts get. A drill has a verdict, and the code of what kept it from being PROVEN; a run that
+    failed has its error.
     """
 
     verb: str
@@ -29,17 +29,17 @@ class Outcome(Generic[Facts]):
 
     @property
     def good(self) -> bool:
-        """Whether it did what it was to do; a drill, whether it proved its backup."""
+        """Whether the run succeeded; for a drill, whether it proved its backup."""
         return self.error is None and self.verdict in (None, Verdict.PROVEN)
 
     @property
     def message(self) -> str:
-        """One line for a history: the sentence, with the code and the hint of what went wrong."""
+        """One line for the run's history: the sentence, with the code and the hint of an error."""
         if self.error:
             return " ".join(self.error.lines()).removeprefix("ERROR: ")
         return f"{self.sentence} ({self.code})" if self.code else self.sentence
 
 
 def failed(verb: str, plan: str, error: PgRoundtripError) -> Outcome[Facts]:
-    """The outcome of a run that an error ended."""
+    """Return the outcome of a run that ended with an error."""
     return Outcome(verb, plan, error.sentence, error=error, code=error.code)

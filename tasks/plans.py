@@ -1,4 +1,4 @@
-"""Keep plans as Prefect blocks, so that any worker finds them by their name."""
+"""Keep plans as Prefect blocks, so that any worker finds them by name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from blocks.saved import load_saved, translated
 
 
 def save_plan(name: str, plan: BackupPlan) -> None:
-    """Save a plan under a name, over the one that had it.
+    """Save a plan under a name, overwriting any plan of that name.
 
-    Its server, storage, bucket and credentials become blocks of their own, named `plan-<name>` (`drills-<name>` is the
-    server for drills): a form of the Prefect UI shows and edits one block at a time, and a new key is entered once.
+    Its server, storage, bucket and credentials become separate blocks, named `plan-<name>` (`drills-<name>` is the
+    server for drills): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
     with translated():
         _save(plan, name, name)
@@ -30,10 +30,10 @@ def plan_exists(name: str) -> bool:
 
 
 def list_plans() -> list[dict[str, Any]]:
-    """Every saved plan, by its name: `name, database, storage, backups_due, drills_due, fault`, and nothing secret.
+    """List all saved plans by name: `name, database, storage, backups_due, drills_due, fault`, and nothing secret.
 
-    `database` is None for a plan that has none, or whose URL cannot be read. Of a plan that cannot be loaded all is None but
-    its name and what is wrong with it.
+    `database` is None for a plan that has none, or whose URL cannot be read. For a plan that cannot be loaded,
+    everything is None except its name and `fault`, which says what is wrong.
     """
     return [entry for name in sorted(_names()) if (entry := _entry(name))]
 
@@ -44,7 +44,7 @@ def _entry(name: str) -> dict[str, Any] | None:
         saved = load_saved(BackupPlan, name)
     except ConfigurationError as error:
         return entry | {"fault": str(error)}
-    if saved is None:  # somebody deleted it meanwhile
+    if saved is None:  # deleted in the meantime
         return None
     plan = saved.plan(name)
     with contextlib.suppress(ValueError):
@@ -61,21 +61,21 @@ def _names() -> list[str]:
         slug = BackupPlan.get_block_type_slug()
         try:
             client.read_block_type_by_slug(slug)
-        except ObjectNotFound:  # nobody has saved any plan yet
+        except ObjectNotFound:  # no plan has been saved yet
             return []
-        # All of them: the server knows no pages here, whatever the client offers.
+        # All of them: the server does not paginate here, whatever the client offers.
         documents = client.read_block_documents_by_type(slug, include_secrets=False)
         return [document.name for document in documents if document.name]
 
 
 def _save(block: Block, name: str, plan: str) -> Block:
-    """Save the blocks inside of a block first, then itself with references to them."""
+    """Save a block's nested blocks first, then the block itself with references to them."""
     fields = {field: getattr(block, field) for field in type(block).model_fields}
     for field, value in fields.items():
         if isinstance(value, Block):
             kind = "drills" if field == "verify_server" else "plan"
             fields[field] = _save(value, f"{kind}-{plan}", plan)
-    # A new one: Prefect would save one that has a place already into that place again, under whatever name.
+    # Save a copy: Prefect would save a block that is already stored to the same document, whatever the name.
     fresh = type(block)(**fields)
     fresh.save(name, overwrite=True)
     return fresh

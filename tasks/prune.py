@@ -18,14 +18,14 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
 from tasks.retries import QUICK, called
 
-_REFUSED = "give the keys the right to delete; what a lock on the bucket or the object holds is removed when that ends"
+_REFUSED = "give the keys the right to delete; what a lock on the bucket or the object protects is removed when it ends"
 
 
 @task(**called("plan the retention"), **QUICK)
 def plan_retention(
     plan: Plan, repository: Repository, listing: Listing | None = None, *, even_if_stale: bool = False
 ) -> retention.PrunePlan:
-    """Decide about every backup in the bucket; removes nothing. Lists them, unless a listing of a moment ago is given."""
+    """Decide about every backup in the bucket, without removing any. Lists them unless given a fresh listing."""
     listed = listing.backups if listing and listing.is_fresh(utc_now()) else repository.backups()
     backups, now = repository.looked_into(listed), utc_now()
     folder = look_into(repository, whose(plan), backups)
@@ -46,7 +46,7 @@ def remove_backup(repository: Repository, backup: Backup) -> None:
 
 
 def remove_all(repository: Repository, decided: retention.PrunePlan) -> retention.PrunePlan:
-    """Carry a plan out, oldest first; returns it with what could not be removed now, and stays until next time, as kept."""
+    """Carry out a plan, oldest first; returns it with what could not be removed marked as kept, until next time."""
     done: list[retention.Decision] = []
     failures: dict[str, list[StorageError]] = {}
     away: StorageError | None = None
@@ -54,7 +54,7 @@ def remove_all(repository: Repository, decided: retention.PrunePlan) -> retentio
         problem = None if decision.keep else away or _problem_with(repository, decision.backup)
         if problem:
             failures.setdefault(problem.message, []).append(problem)
-            # A storage that went away answers none of the others either, after as many tries for each.
+            # If the storage is unreachable, don't retry it for each of the others too.
             away = problem if problem.transient else None
             done.append(replace(decision, keep=True, reasons=(f"could not be deleted: {problem.message}",)))
         else:
@@ -65,7 +65,7 @@ def remove_all(repository: Repository, decided: retention.PrunePlan) -> retentio
 
 
 def _problem_with(repository: Repository, backup: Backup) -> StorageError | None:
-    """Remove one backup; says what was in the way, towards keeping data: it is no reason to fail a run that made one."""
+    """Remove one backup, or return the error: a failure keeps data, so it must not fail the run that made a backup."""
     try:
         remove_backup(repository, backup)
     except StorageError as error:

@@ -1,4 +1,4 @@
-"""The steps of a restore to a database that somebody will use."""
+"""The steps of a restore to a database that will be used, unlike a drill's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tasks.retries import QUICK, READING, called
 
 @task(**called("choose the backup"), **QUICK)
 def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup, Manifest | None]:
-    """Find the backup by its name, `latest` for the newest one, with its manifest."""
+    """Find a backup by name (`latest`: the newest), with its manifest."""
     wanted = None if name == LATEST else name
     backup = choose(plan, repository, wanted, utc_now(), get_run_logger().warning)
     _warn_of_failure(repository, backup)
@@ -42,8 +42,8 @@ def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup,
 
 
 def _warn_of_failure(repository: Repository, backup: Backup) -> None:
-    """Say that a drill has failed this backup; whoever has no better one may want it all the same."""
-    with contextlib.suppress(PgRoundtripError):  # a report that cannot be read keeps nobody from a restore
+    """Warn if the newest drill of this backup FAILED, but go on: the user may have no better one."""
+    with contextlib.suppress(PgRoundtripError):  # an unreadable report must not prevent a restore
         report = repository.report_even_unlisted(backup.name)
         if report and report.verdict is Verdict.FAILED:
             hint = "pg-roundtrip list shows which backups are PROVEN"
@@ -60,9 +60,9 @@ def look_at_target(database: Server, replace: bool, manifest: Manifest | None = 
 def restore_and_swap(
     repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:
-    """Restore under a temporary name; the target's name goes to it only when all of it is right.
+    """Restore under a temporary name; rename it to the target's name only when all of it is right.
 
-    A retry begins from nothing, with another name.
+    A retry starts over, with another name.
     """
     logger = get_run_logger()
     client = match_client(target.facts.major)
@@ -86,15 +86,15 @@ def restore_and_swap(
 def restore_in_place(
     repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:
-    """Restore into the empty database that is there, for a role that may not create one, or an extension that is tied to its name.
+    """Restore into the existing empty database, if the role cannot create one or an extension is tied to its name.
 
-    The whole backup is read and checked first. Then it goes in within one transaction, unless it holds large
-    objects: their part of a dump commits by itself. On failure the error says what was left; a retry is for one that
-    left nothing. It is compared when it is there already, for nobody else sees a transaction that is not committed.
+    Read and check the whole backup first. Then restore it in one transaction, unless it has large objects, whose part
+    of a dump commits by itself. On failure, the error says what was left; retry only if nothing was. Compare the rows
+    after the commit, because no other session sees an uncommitted transaction.
     """
     logger = get_run_logger()
     client = match_client(target.facts.major)
-    why = f"{target.tied} is tied to the database" if target.tied else "The role may not create databases"
+    why = f"{target.tied} is tied to the database" if target.tied else "The role cannot create databases"
     logger.info("%s: checking the whole backup, then restoring in place", why)
     reader = BackupReader(repository, backup, manifest)
     with read_twice(repository, backup, manifest, reader):
@@ -120,9 +120,9 @@ def restore_in_place(
 
 
 def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, client: Client) -> None:
-    """Raise RestoreError unless what stands in the restored database is what was read, row by row.
+    """Raise RestoreError unless the restored database contains what was read, row by row.
 
-    What is checked on its way may still be read otherwise by the server, under a setting or in a version of its own.
+    Checking the stream is not enough: the server may interpret it differently, because of a setting or its version.
     """
     get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", flow.seconds)
     monetary = monetary_of(manifest)
@@ -133,7 +133,7 @@ def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, clien
             raise
         raise NotCompared(
             error.context,
-            hint="restore as a superuser, or pass --no-verify (RESTORE_VERIFY=false): the role may not read all that it restores",
+            hint="restore as a superuser, or pass --no-verify (RESTORE_VERIFY=false): the role cannot read everything that it restores",
         ) from None
     differences = [c.evidence for c in check_contents(manifest, flow.summary, seen) if c.result == "failed"]
     if differences:
@@ -143,13 +143,13 @@ def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, clien
 
 
 def _tell_of_money(manifest: Manifest | None, restored: Server) -> None:
-    """Warn where the same numbers are shown as other amounts: a dump does not hold a database's settings."""
+    """Warn if the same numbers are displayed as other amounts: a dump does not contain the database's settings."""
     source = manifest.source_lc_monetary if manifest else ""
     here = restored.inspect().lc_monetary
     if not source or source == here:
         return
     with restored.connect() as connection:
         if tables_with_money(connection):
-            text = "Money is shown under the lc_monetary %s here, and was under %s on the source\nHINT: %s"
-            hint = f"ALTER DATABASE … SET lc_monetary = '{source}' if amounts look otherwise"
+            text = "Money is shown with lc_monetary %s here, but with %s on the source\nHINT: %s"
+            hint = f"ALTER DATABASE … SET lc_monetary = '{source}' if amounts look wrong"
             get_run_logger().warning(text, here, bounded([source])[0], bounded([hint])[0])

@@ -1,4 +1,4 @@
-"""How tasks are retried: transient faults are, permanent ones are not, and no result is ever reused."""
+"""How tasks are retried: only after transient errors, and no result is ever reused."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from blocks.errors import PgRoundtripError, StorageError
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Tell Prefect whether trying again may help."""
+    """Tell Prefect whether a retry may help."""
     try:
         state.result()
     except PgRoundtripError as error:
         return error.transient
-    except Exception:  # noqa: BLE001  (a fault nobody foresaw is not retried)
+    except Exception:  # noqa: BLE001  (an unexpected error is not retried)
         return False
     return False
 
 
 def is_transient_storage(_task: Any, _run: Any, state: Any) -> bool:
-    """The same for faults of the storage alone, for tasks that read there before they touch anything."""
+    """The same for storage errors only, for tasks that read the storage before they change anything."""
     try:
         state.result()
     except StorageError as error:
@@ -32,17 +32,17 @@ def is_transient_storage(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def called(name: str, run_name: str = "") -> dict[str, Any]:
-    """Name a task, and its runs likewise: Prefect would add random letters."""
+    """Name a task and its runs: Prefect would add random letters to the runs' names."""
     return {"name": name, "task_run_name": run_name or name}
 
 
 # For requests that cost nothing to repeat.
 QUICK: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [1, 4], "retry_jitter_factor": 0.5,
                          "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip
-# For whole dumps and restores, which begin again from nothing.
+# For whole dumps and restores, which start over.
 LONG: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [5, 20, 60], "retry_jitter_factor": 0.5,
                         "retry_condition_fn": is_transient, "cache_policy": NO_CACHE}  # fmt: skip
-# For a restore: until all of the backup was read, nothing has happened to the target.
+# For restores: nothing happens to the target until all of the backup has been read.
 READING: dict[str, Any] = {**LONG, "retry_condition_fn": is_transient_storage}
 # For what must not be tried twice.
 ONCE: dict[str, Any] = {"retries": 0, "cache_policy": NO_CACHE}

@@ -1,4 +1,4 @@
-"""Clear away what runs that were killed left in the bucket, where nobody sees it and everybody pays for it."""
+"""Clear away uploads that killed runs left in the bucket: they are invisible, but cost money."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tasks.retries import ONCE, called
 
 @task(**called("sweep stale uploads"), **ONCE)
 def sweep_stale_uploads(repository: Repository) -> int:
-    """Abort uploads that a killed run left unfinished a day ago or earlier; returns how many.
+    """Abort uploads that killed runs left unfinished a day ago or earlier; returns how many.
 
-    A storage that does not let us look, cannot, or knows no such request is warned about: old parts cost money, but
-    never a backup.
+    Only warn if the storage denies the request, fails, or does not support it: stale parts cost money, but must never
+    cost a backup.
     """
     swept = 0
     try:

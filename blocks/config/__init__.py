@@ -1,4 +1,4 @@
-"""Configuration: what the environment says, what a value may be, and what to do when it may not."""
+"""Configuration: read the environment, validate its values, and say what to fix."""
 
 # The name of the plan that the environment describes.
 DEFAULT = "default"

@@ -1,4 +1,4 @@
-"""Be the one door to the environment for everything that is no setting: what children get, and what others read of us."""
+"""The single gateway to environment variables other than settings: those for child processes and for libraries."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 
 def ignored_tmpdir() -> str | None:
-    """The folder that TMPDIR names when temporary files go elsewhere: Python takes another one without a word."""
+    """Return TMPDIR if temporary files go elsewhere: Python silently picks another folder when it cannot use TMPDIR."""
     wanted = os.environ.get("TMPDIR")
-    with contextlib.suppress(OSError):  # where there is none at all, whoever needs one says so
+    with contextlib.suppress(OSError):  # no usable folder at all: whatever needs one will report it
         return wanted if wanted and Path(wanted).resolve() != Path(tempfile.gettempdir()).resolve() else None
     return None
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child process: the few variables that programs need, and what is given here.
+    """Build the environment of a child process: the few variables that programs need, and `extra`.
 
-    Nothing else is handed on, so no child sees the storage's keys, and no PG* variable that happens to be
+    Nothing else is inherited, so no child sees the storage's keys, and no PG* variable that happens to be
     set here changes what a dump connects to.
     """
     kept = ("PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -29,12 +29,12 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_in_environment(name: str, value: str) -> None:
-    """Hand a value to this process and its children by environment, which is where secrets travel."""
+    """Pass a value to this process and its children through the environment, as secrets must not be in arguments."""
     os.environ[name] = value
 
 
 def reach_ourselves_directly() -> None:
-    """Keep an HTTP proxy that is set for everything out of the way between the parts of this service."""
+    """Bypass any configured HTTP proxy for connections between the parts of this service."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
         os.environ[name] = ",".join(host for host in hosts if host)
@@ -47,5 +47,5 @@ def default_in_environment(defaults: Mapping[str, str]) -> None:
 
 
 def environment_of_ours() -> dict[str, str]:
-    """The whole environment, for a process that is a part of us."""
+    """Return the whole environment, for a child process that is part of this program."""
     return dict(os.environ)

@@ -1,4 +1,4 @@
-"""Read the environment once into one frozen object, and say everything that is wrong with it at the same time."""
+"""Read the environment once into one frozen object, and report everything that is wrong with it at once."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from blocks.config.settings import Settings
 from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError, Fault
 
-# Without one of these a default holds, and nobody is told.
+# Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
 Need = Literal["database", "storage", "drill", "target"]
-# A container that drills only need not know the production database.
+# A drill-only container does not need to know the production database.
 _NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),
              "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
 
 
 def load_settings(needs: frozenset[Need]) -> Settings:
-    """Turn the environment into settings for a command that uses `needs`.
+    """Load the environment's settings for a command that uses `needs`.
 
-    Raises ConfigurationError with every fault at once: each variable that is needed and not set, and each
-    that is set and cannot be what it should be, needed or not.
+    Raises ConfigurationError with all errors at once: every required variable that is not set, and every invalid
+    one, required or not.
     """
     try:
         settings, malformed = Settings(), []
@@ -44,7 +44,7 @@ def load_settings(needs: frozenset[Need]) -> Settings:
 
 
 def load_service_settings() -> Settings:
-    """Turn the environment into settings for `serve`: what the flows need that SERVE_FLOWS names; raises as above."""
+    """Load the settings for `serve`, requiring what the flows in SERVE_FLOWS need; raises like `load_settings`."""
     named = [name.strip() for name in os.environ.get("SERVE_FLOWS", "").split(",")]
     served = [flow for flow in FLOWS if flow in named] or FLOWS
     return load_settings(frozenset().union(*(_NEEDS_OF[flow] for flow in served)))
@@ -61,31 +61,31 @@ def _field_of(variable: str) -> str:
 
 
 def when_missing(variable: str) -> str:
-    """What to set a variable to that is needed and not set."""
+    """The hint for a required variable that is not set."""
     said = (m for m in Settings.model_fields[_field_of(variable)].metadata if isinstance(m, Says))
     return next(said).missing
 
 
 def when_malformed(variable: str) -> str:
-    """What a variable's value must be."""
+    """The hint for a variable with an invalid value."""
     field = Settings.model_fields[_field_of(variable)]
     return rule_in(field.annotation, field.metadata)
 
 
 def _variable(location: str) -> str:
-    """The variable that a faulty field was read from."""
+    """The variable that an invalid field was read from."""
     return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
 
 
 def _as_set() -> dict[str, Any]:
-    """The raw values that are set, malformed or not, by field, to see what is missing among the rest."""
+    """The raw values that are set, valid or not, by field, to find out which others are missing."""
     raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
     raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
     return {field: value.strip() for field, value in raw.items() if value and value.strip()}
 
 
 def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
-    """Name every variable that is needed and not set, in the order of the documentation."""
+    """Yield every required variable that is not set, in the order of the documentation."""
     drills_there = "drill" in needs and settings.verify_target == "database" and not settings.verify_database_url
     if "database" in needs or drills_there:
         if not settings.database_url and not settings.postgres_host:
@@ -104,7 +104,7 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
 
 
 def misspelled() -> dict[str, str]:
-    """Variables that nothing reads, each with the one it nearly is: BACKUP_RETENTION_DAY would leave seven days."""
+    """Find unknown variables that resemble a known one: BACKUP_RETENTION_DAY would silently leave the default."""
     known = {_variable(field) for field in Settings.model_fields}
     optional = [name for name in known if name.startswith(_OPTIONAL)]
     nearly = {name: get_close_matches(name, optional, 1, 0.85) for name in sorted(set(os.environ) - known)}

@@ -1,4 +1,4 @@
-"""Say which database is backed up where and by which policies: what a flow needs, under one name."""
+"""Plans: which database is backed up where and by which policies, which is all that a flow needs, under one name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DumpOptions:
 
 @dataclass(frozen=True)
 class RetentionRules:
-    """Which backups are kept: those of so many days, and what each rule keeps, by its name in KEEP_RULES."""
+    """Which backups are kept: all of the last `days` days, and those that each rule keeps (named in KEEP_RULES)."""
 
     days: int = 7
     keep: Mapping[str, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class DrillOptions:
 class Plan:
     """One database with its storage and its policies.
 
-    `shared` is whether other databases may keep backups in the folder, too; `backups_of` is what the database was before it
+    `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
     was moved or renamed.
     """
 
@@ -94,7 +94,7 @@ class Plan:
         cls, name: str, storage: ObjectStore, server: Server | None = None, drill_server: Server | None = None, /,
         **fields: Any,
     ) -> Plan:  # fmt: skip
-        """Make a plan of the fields of a saved block, each of which has a default."""
+        """Build a plan from the fields of a saved block; each field has a default."""
         zone = fields.get("timezone", "UTC")
         keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}"))}
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
@@ -114,7 +114,7 @@ class Plan:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Plan:
-        """Make the plan `default` out of the environment's settings; storage must be among them."""
+        """Build the plan `default` from the environment's settings, which must include the storage."""
         url, drill_url = settings.server_url, settings.verify_database_url
         return cls.of(
             DEFAULT,
@@ -163,7 +163,7 @@ def _present(server: Server | None, field_name: str, what: str) -> Server:
 
 
 def readable(server: Server, what: str) -> Server:
-    """A server whose URL can be read: a form takes any."""
+    """Return the server if its URL can be parsed, else raise ConfigurationError: a Prefect form accepts any text."""
     try:
         server.parameters()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Find a plan, or a server to restore to, by its name: in the environment, or among the saved blocks."""
+"""Find a plan or a restore target by name, in the environment or among the saved blocks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from blocks.sql.server import Server
 
 
 def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
-    """Find a plan by its name: `default` is what the environment describes, any other is a saved block.
+    """Find a plan by name: `default` is what the environment describes, any other is a saved block.
 
-    Where the environment describes nothing, `default` may be a saved block too. Raises ConfigurationError.
+    If the environment describes no plan, `default` can be a saved block too. Raises ConfigurationError.
     """
     if name == DEFAULT and describes_a_plan():
         return Plan.from_settings(load_settings(needs))
-    from blocks.plan import BackupPlan  # noqa: PLC0415  (Prefect, which takes its time)
+    from blocks.plan import BackupPlan  # noqa: PLC0415  (imports Prefect, which is slow)
     from blocks.saved import load_saved  # noqa: PLC0415
 
     if saved := load_saved(BackupPlan, name):

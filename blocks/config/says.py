@@ -1,4 +1,4 @@
-"""Say of a setting what people need to know, beside the setting itself: documents and hints are made of it."""
+"""Describe settings next to their definition; documentation and hints are generated from this."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-# What to do about a saved block that cannot be used.
-WHEN_INVALID = "correct it in the Prefect UI, or save it anew"
+# The hint for a saved block that cannot be used.
+WHEN_INVALID = "correct it in the Prefect UI, or save it again"
 
 
 @dataclass(frozen=True)
 class Says:
-    """What a setting means (Markdown; the first sentence is also its comment in `.env.example`), and an example.
+    """The meaning of a setting (Markdown; the first sentence is also its comment in `.env.example`), with an example.
 
-    `missing` is the hint where the setting is needed and not set.
+    `missing` is the hint when the setting is required but not set.
     """
 
     meaning: str
@@ -24,7 +24,7 @@ class Says:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, as the hint says it where one is not."""
+    """A constraint on a value, worded as the hint for an invalid one."""
 
     text: str
 
@@ -33,7 +33,7 @@ TRUE_OR_FALSE = Rule("it must be true or false")
 
 
 def rule_in(annotation: Any, metadata: Any = ()) -> str:
-    """The rule of a type, however deep it stands in unions and annotations; empty where anything goes."""
+    """Return a type's rule, however deeply nested in unions and annotations; empty if any value is valid."""
     for found in (*metadata, annotation):
         if isinstance(found, Rule):
             return found.text

@@ -1,4 +1,4 @@
-"""Say when something is due: every so many seconds, or by a cron expression in a time zone; pure, the clock is an argument."""
+"""Compute when something is due: at an interval, or by a cron expression in a time zone. The clock is an argument."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-# What a cron expression without a date in it can mean at most, as 29 February on a Monday: once in 28 years.
 _FIELDS = 5
+# Where to start looking for a slot: the rarest, such as 29 February on a Monday, comes once in 28 years.
 _NOW_AND_THEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The slots at which a flow is due. An interval's slots are counted from the moment that a caller gives."""
+    """The slots at which a flow is due; an interval's slots are counted from the moment that the caller passes."""
 
     interval_s: int
     cron: str | None = None
@@ -51,10 +51,10 @@ class Schedule:
 
 
 def check_cron(expression: str) -> str:
-    """Return a cron expression as it is; raises ValueError for one that we or Prefect would not understand."""
-    if len(expression.split()) != _FIELDS:  # Prefect reads a sixth one otherwise than we do
+    """Return a cron expression unchanged; raises ValueError if we or Prefect cannot parse it."""
+    if len(expression.split()) != _FIELDS:  # Prefect interprets a sixth field differently
         raise ValueError("not a cron expression")
-    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415  (takes its time)
+    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415  (slow)
 
     try:
         CronSchedule(cron=expression)
@@ -65,7 +65,7 @@ def check_cron(expression: str) -> str:
 
 
 def check_timezone(name: str) -> str:
-    """Return the name of a time zone as it is; raises ValueError for one that this machine does not know."""
+    """Return a time zone's name unchanged; raises ValueError if this machine does not know it."""
     try:
         ZoneInfo(name)
     except (OSError, LookupError, ValueError):  # a folder's name, no such zone, a path

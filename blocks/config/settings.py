@@ -1,6 +1,6 @@
-"""Name every setting that the environment may have, with its type, its default and what it means.
+"""Every environment setting with its type, default and meaning.
 
-`docs/configuration.md`, `.env.example` and the hints of errors are made of this: `make docs`.
+`docs/configuration.md`, `.env.example` and the hints of errors are generated from this: `make docs`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class BackupSettings(BaseModel):
         "Seconds between backups of `pg-roundtrip serve`, 60 or more. After two intervals without a backup, retention considers backups stopped.", "21600"
     )] = Field(default=3600, validation_alias="BACKUP_INTERVAL")  # fmt: skip
     backup_schedule: Annotated[Cron | None, Says(
-        "A cron expression with five fields, instead of the interval.", "0 3 * * *"
+        "A five-field cron expression, used instead of the interval.", "0 3 * * *"
     )] = None  # fmt: skip
     tz: Annotated[TimeZone, Says(
         "The time zone of cron expressions. Names, logs and retention are in UTC.", "Europe/Berlin"
@@ -127,10 +127,10 @@ class DrillSettings(BaseModel):
     """When, where and how drills run."""
 
     verify_interval_s: Annotated[Seconds, Says(
-        "Seconds between drills of `pg-roundtrip serve`, 60 or more.", "43200"
+        "Seconds between drills in `pg-roundtrip serve`, 60 or more.", "43200"
     )] = Field(default=86400, validation_alias="VERIFY_INTERVAL")  # fmt: skip
-    verify_schedule: Annotated[Cron | None, Says("A cron expression, instead of the interval.", "0 4 * * SUN")] = None
-    verify_latest: Annotated[bool, Says("Whether the newest backup is drilled.", "false")] = True
+    verify_schedule: Annotated[Cron | None, Says("A cron expression instead of the interval.", "0 4 * * SUN")] = None
+    verify_latest: Annotated[bool, Says("Whether to drill the newest backup.", "false")] = True
     verify_backup_file: Annotated[BackupFile | None, Says(
         "With `VERIFY_LATEST=false`, the backup to drill.", "backup_20240207_143022.sql.gz",
         missing="VERIFY_LATEST is false, so name the backup: backup_YYYYMMDD_HHMMSS.sql.gz",
@@ -159,14 +159,14 @@ class DrillSettings(BaseModel):
 
 
 class RestoreSettings(BaseModel):
-    """Where restores go, and what they compare."""
+    """Where restores go, and whether they compare the rows."""
 
     restore_database_url: Annotated[DatabaseUrl | None, Says(
         "The target of `pg-roundtrip restore`, if `--to` is not given.", "postgresql://app:password@host:5432/shop",
         missing=f"pass --to {_URL}, or set the variable",
     )] = None  # fmt: skip
     restore_verify: Annotated[bool, Says(
-        "Whether a restore reads the restored rows again and compares them before they become visible ([what it costs](restore.md#what-a-restore-compares)). "
+        "Whether a restore reads the restored rows back and compares them before they become visible ([what it costs](restore.md#what-a-restore-compares)). "
         "`--no-verify` skips it once.", "false"
     )] = True  # fmt: skip
 
@@ -190,7 +190,7 @@ class ServiceSettings(BaseModel):
     metrics_port: Annotated[Port, Says("The separate port for metrics.", "9091")] = 9090
 
 
-# In the order of the documents, in which faults are told as well; pydantic takes the last base first.
+# In the order of the documentation, in which errors are reported too; pydantic takes the last base first.
 SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
@@ -206,15 +206,15 @@ class Settings(
     ServiceSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings, StorageSettings, DatabaseSettings,
     BaseSettings,
 ):  # fmt: skip
-    """Everything the environment says about the plan `default` and about the service; the specification names the variables.
+    """All settings of the plan `default` and of the service; the specification names the variables.
 
-    A field is read from the variable of the same name in capitals, unless it names another. Nothing is
-    required here, because not every command needs everything: `load_settings` asks for what is needed.
+    A field is read from the variable of the same name in capitals, unless it has an alias. Nothing is
+    required here, because commands need different settings: `load_settings` checks what is needed.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
 
-    # Prefect reads it by itself, and of one that is none it says no more than "400" when a block is saved.
+    # Prefect reads this itself. Validate it here: for an invalid key, Prefect says only "400" when a block is saved.
     prefect_server_encryption_key: EncryptionKey | None = None
 
     @model_validator(mode="before")
@@ -224,12 +224,12 @@ class Settings(
 
     @property
     def served(self) -> tuple[str, ...]:
-        """The flows that `serve` is to run, in the order in which a database's life needs them."""
+        """The flows that `serve` runs, in the order of `FLOWS`."""
         return tuple(self.serve_flows.split(","))
 
     @property
     def server_url(self) -> SecretStr | None:
-        """The URL of the database: DATABASE_URL, or what the older POSTGRES_* names spell."""
+        """The database URL: DATABASE_URL, or one built from the older POSTGRES_* variables."""
         if self.database_url or not (self.postgres_host and self.postgres_user and self.postgres_db):
             return self.database_url
         secret = self.postgres_password.get_secret_value()

@@ -1,4 +1,4 @@
-"""Say what each kind of setting may be, so that what cannot work is refused before anything runs."""
+"""Define the valid values of each kind of setting, so that unusable ones are rejected before anything runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def host_in_url(value: str) -> str:
-    """Write a host's name or address as a URL wants it."""
+    """Format a host name or address for a URL."""
     return f"[{value}]" if ":" in value else quote(value, safe="")
 
 
@@ -56,7 +56,7 @@ def _backup_file(value: str) -> str:
 def _folder(value: str) -> str:
     folder = value.strip("/")
     if folder and any(part in ("", ".", "..") for part in folder.split("/")):
-        raise ValueError("not a folder's name")  # several storages would list it under another name
+        raise ValueError("not a folder's name")  # some storages would list it under another name
     return folder
 
 
@@ -83,10 +83,10 @@ URL_RULE = "it looks like postgresql://user:password@host:5432/database; write s
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url), Rule(URL_RULE)]
 Seconds = Annotated[int, Field(ge=60), Rule("it must be a whole number of seconds, 60 or more")]
 RetentionDays = Annotated[int, Field(ge=1, le=36500), Rule("it must be a whole number of days, 1 or more")]
-# Not set is no rule; nobody who writes 0 means to have everything removed.
+# Unset means no rule. Reject 0: nobody who writes it wants everything removed.
 Count = (
     Annotated[
-        int, Field(ge=1, le=100_000), Rule("it must be a whole number, 1 or more; leave it unset to have no such rule")
+        int, Field(ge=1, le=100_000), Rule("it must be a whole number, 1 or more; leave it unset to disable the rule")
     ]
     | None
 )
@@ -96,23 +96,25 @@ Cron = Annotated[str, AfterValidator(check_cron), Rule(
     "it has five fields, for example 0 3 * * * for three o'clock every night; TZ sets the time zone"
 )]  # fmt: skip
 HostName = Annotated[str, AfterValidator(_host_name), Rule(
-    "give the name or address of the host alone, without a port and without brackets"
+    "give only the host's name or address, without a port or brackets"
 )]  # fmt: skip
 HttpAddress = Annotated[str, AfterValidator(_http_address), Rule(
-    "it begins with https:// or http://, names a host and holds no keys"
+    "it must begin with https:// or http://, name a host and contain no keys"
 )]  # fmt: skip
 BucketName = Annotated[str, AfterValidator(_bucket_name), Rule(
-    "give the bucket's name alone, without s3:// and without a path"
+    "give only the bucket's name, without s3:// or a path"
 )]  # fmt: skip
 BackupFile = Annotated[str, AfterValidator(_backup_file), Rule("it looks like backup_20240207_143022.sql.gz")]
 Folder = Annotated[str, AfterValidator(_folder), Rule(
-    "it looks like production/backups, without empty parts and without dots alone"
+    "it looks like production/backups, without empty, . or .. parts"
 )]  # fmt: skip
-UserName = Annotated[str, AfterValidator(_user_name), Rule("it must not be empty and not hold a colon")]
+UserName = Annotated[str, AfterValidator(_user_name), Rule("it must not be empty or contain a colon")]
 FlowNames = Annotated[str, AfterValidator(_flow_names), Rule(
-    "it names one or more of backup, prune, restore-drill and restore, with commas between them"
+    "it must name one or more of backup, prune, restore-drill and restore, separated by commas"
 )]  # fmt: skip
-TimeZone = Annotated[str, AfterValidator(check_timezone), Rule("it must name a time zone, as Europe/Berlin or UTC do")]
+TimeZone = Annotated[
+    str, AfterValidator(check_timezone), Rule("it must name a time zone, such as Europe/Berlin or UTC")
+]
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key), Rule(
     "it must be 32 bytes in URL-safe base64: 43 characters and an equals sign"
 )]  # fmt: skip

@@ -1,6 +1,6 @@
-"""One family of errors, so that every fault reaches a user as one clear sentence, a stable code and what to do next.
+"""One error family, so that every failure reaches the user as a clear sentence, a stable code and a next step.
 
-The wording of the messages is the product specification's; `docs/troubleshooting.md` explains each code.
+The product specification words the messages; `docs/troubleshooting.md` explains each code.
 """
 
 from blocks.errors.backup import (

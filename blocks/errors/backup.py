@@ -1,4 +1,4 @@
-"""What is wrong with a backup, or with making one."""
+"""Errors about a backup or about taking one."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from blocks.errors.base import PgRoundtripError
 
 
 class BackupError(PgRoundtripError):
-    """Anything about the backup itself."""
+    """Base class for errors about the backup itself."""
 
     code = "PGR-BACKUP-ERROR"
 
 
 class DumpFailed(BackupError):
-    """pg_dump ended with an error; nothing was kept of its output."""
+    """pg_dump exited with an error; its output was discarded."""
 
     message = "pg_dump failed"
     code = "PGR-DUMP-FAILED"
     cause = "dump_failed"
-    hint = "the text in brackets is pg_dump's own; most often the role may not read some table"
+    hint = "the text in brackets is pg_dump's own; most often the role is not allowed to read some table"
 
 
 class EmptyBackup(BackupError):
-    """The backup holds nothing; `check` names the check of a drill that this fails."""
+    """The backup is empty; `check` names the drill check that this fails."""
 
     message = "Backup file is empty or does not exist"
     code = "PGR-BACKUP-EMPTY"
@@ -43,24 +43,24 @@ class NoBackups(BackupError):
 
 
 class SeveralDatabases(BackupError):
-    """Nothing says which of several databases is meant."""
+    """It is unclear which of several databases is meant."""
 
     message = "Several databases keep their backups in this folder"
     code = "PGR-SEVERAL-DATABASES"
-    hint = "restore one by its name, or say with BACKUPS_OF which database is meant"
+    hint = "restore one by name, or set BACKUPS_OF to the database that you mean"
 
 
 class VerificationFailed(BackupError):
-    """A drill found the backup sound, and something about it not as it should be."""
+    """A drill found the backup intact, but something about it is wrong."""
 
     message = "Verification failed"
     code = "PGR-VERIFICATION-FAILED"
     cause = "verification_failed"
-    hint = "the backup is what was dumped; look at what was dumped, and when"
+    hint = "the backup matches what was dumped; check what was dumped, and when"
 
 
 class BackupDamaged(BackupError):
-    """The backup is not what was stored; `check` names the check of a drill that this fails."""
+    """The backup is not what was stored; `check` names the drill check that this fails."""
 
     message = "Restore failed"
     code = "PGR-BACKUP-DAMAGED"

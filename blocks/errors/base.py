@@ -1,4 +1,4 @@
-"""Carry what every error of ours says: a sentence, a stable code, what to do, and whether trying again may help."""
+"""The base of all our errors: a sentence, a stable code, what to do, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _CODE = re.compile(r"\((PGR-[A-Z0-9-]+)\)")
 
 
 class PgRoundtripError(Exception):
-    """Carry what happened, what to do about it, and whether trying again may help.
+    """Base class of all errors: what happened, what to do about it, and whether a retry may help.
 
     `message` is the sentence; `context` narrows it down and is printed in brackets; `hint` says what to do.
-    None of the three may hold a secret: they are logged, shown in the Prefect UI and kept in reports.
-    `code` stays the same when sentences change; `cause` is the label that metrics count failures by.
+    None of the three may contain a secret: they are logged, shown in the Prefect UI and kept in reports.
+    `code` stays the same when the wording changes; `cause` is the label by which metrics count failures.
     """
 
     message = "Something went wrong"
@@ -33,7 +33,7 @@ class PgRoundtripError(Exception):
         transient: bool | None = None,
     ) -> None:
         self.context = context
-        self.logged = False  # whether a run's log has it already
+        self.logged = False  # whether the run's log already has it
         if message is not None:
             self.message = message
         if hint is not None:
@@ -44,7 +44,7 @@ class PgRoundtripError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The message with its context, on one line and without the hint."""
+        """The message with its context, on one line, without the hint."""
         context = " ".join(self.context.split())
         return f"{self.message} [{context}]" if context else self.message
 
@@ -55,14 +55,14 @@ class PgRoundtripError(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with the configuration."""
+    """One problem with the configuration."""
 
     message: str
     hint: str = ""
 
 
 class ConfigurationError(PgRoundtripError):
-    """Report every fault of the configuration together, so that one round of mending is enough."""
+    """All problems with the configuration, reported together so that the user can fix them in one go."""
 
     message = "The configuration is not usable"
     code = "PGR-CONFIG"
@@ -74,7 +74,7 @@ class ConfigurationError(PgRoundtripError):
         super().__init__(message="; ".join(f.message for f in self.faults))
 
     def lines(self) -> list[str]:
-        """Every fault with its hint, in the order of the documentation."""
+        """Every problem with its hint, in the order of the documentation."""
         return [
             line
             for fault in self.faults
@@ -93,14 +93,14 @@ class NoSpaceLeft(PgRoundtripError):
 
 
 class TemporaryFileFailed(PgRoundtripError):
-    """No folder for temporary files can be used."""
+    """No folder for temporary files is usable."""
 
     message = "A temporary file could not be written"
     code = "PGR-TEMPORARY-FILE"
 
 
 class DemoFailed(PgRoundtripError):
-    """A server of the demonstration is missing."""
+    """A server of the demo did not start."""
 
     message = "A server for the demo did not start"
     code = "PGR-DEMO-FAILED"
@@ -108,12 +108,12 @@ class DemoFailed(PgRoundtripError):
 
 
 def family(root: type[PgRoundtripError] = PgRoundtripError) -> Iterator[type[PgRoundtripError]]:
-    """All classes of errors, the root first."""
+    """Yield all error classes, the root first."""
     yield root
     for child in root.__subclasses__():
         yield from family(child)
 
 
 def code_in(text: str) -> str:
-    """The code that a printed error, or the message of a run, ends its sentence with; empty when there is none."""
+    """Return the last error code in a printed error or in a run's message; empty if there is none."""
     return found[-1] if (found := _CODE.findall(text)) else ""

@@ -1,4 +1,4 @@
-"""What a PostgreSQL server, or the way to it, does not let us do."""
+"""Errors from a PostgreSQL server or from the connection to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from blocks.errors.base import PgRoundtripError
 
 
 class DatabaseError(PgRoundtripError):
-    """Anything the PostgreSQL server, or the way to it, does not let us do; `sqlstate` is the server's code where it gave one."""
+    """Base class for errors from a server or the connection to it; `sqlstate` is the server's code, if it gave one."""
 
     message = "The database reported an error"
     code = "PGR-DB-ERROR"
@@ -15,7 +15,7 @@ class DatabaseError(PgRoundtripError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """The server cannot be reached now; it may be in a minute."""
+    """The server is unreachable, perhaps only for a moment."""
 
     message = "Cannot connect to database"
     code = "PGR-DB-UNREACHABLE"
@@ -25,7 +25,7 @@ class DatabaseUnreachable(DatabaseError):
 
 
 class DatabaseRefused(DatabaseError):
-    """The server answered and said no: a wrong password or a database that is not there."""
+    """The server rejected the connection: a wrong password, or a database that does not exist."""
 
     message = "Cannot connect to database"
     code = "PGR-DB-REFUSED"
@@ -34,11 +34,11 @@ class DatabaseRefused(DatabaseError):
 
 
 class PooledSessions(DatabaseError):
-    """What is set in a session, and its locks, must last from one statement to the next: dumps and drills build on both."""
+    """The pooler does not preserve sessions: dumps and drills need settings and locks to outlast a statement."""
 
     message = "The database is behind a pooler in transaction mode"
     code = "PGR-DB-POOLED"
-    hint = "use the address of the server itself, or of a pool in session mode; poolers often have a port or a host name of their own"
+    hint = "use the address of the server itself, or of a pool in session mode; poolers often have their own port or host name"
 
 
 class DatabaseTimeout(DatabaseError):
@@ -52,7 +52,7 @@ class DatabaseTimeout(DatabaseError):
 
 
 class CreateDatabaseDenied(DatabaseError):
-    """The role may not create databases, which drills and new restore targets need."""
+    """The role cannot create databases, which drills and new restore targets need."""
 
     message = "permission denied to create database"
     code = "PGR-DB-CREATE-DENIED"
@@ -63,7 +63,7 @@ class CreateDatabaseDenied(DatabaseError):
 
 
 class ClientMissing(DatabaseError):
-    """No installed pg_dump can read this server."""
+    """No installed pg_dump can dump this server."""
 
     message = "pg_dump failed"
     code = "PGR-CLIENT-MISSING"
@@ -71,23 +71,23 @@ class ClientMissing(DatabaseError):
 
 
 class ServerProgramsMissing(ClientMissing):
-    """No installed server can hold this backup."""
+    """No installed server version can restore this backup."""
 
-    message = "The throwaway server could not be made"
+    message = "The throwaway server could not be created"
     code = "PGR-SANDBOX-PROGRAMS"
     cause = "sandbox_failed"
 
 
 class SandboxFailed(DatabaseError):
-    """The throwaway server of a drill could not be made, did not start, or died."""
+    """The throwaway server of a drill could not be created, did not start, or died."""
 
-    message = "The throwaway server could not be made"
+    message = "The throwaway server could not be created"
     code = "PGR-SANDBOX-FAILED"
     cause = "sandbox_failed"
 
 
 class NoFreeName(DatabaseError):
-    """A hundred names for a temporary database are taken."""
+    """A hundred candidate names for a temporary database are all taken."""
 
     message = "No free name for a temp database"
     code = "PGR-DB-NO-FREE-NAME"

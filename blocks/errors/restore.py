@@ -1,4 +1,4 @@
-"""What keeps a sound backup from being restored."""
+"""Errors that keep an intact backup from being restored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from blocks.errors.base import PgRoundtripError
 
 
 class RestoreError(PgRoundtripError):
-    """Anything that keeps a sound backup from being restored."""
+    """Base class for errors that keep an intact backup from being restored."""
 
     message = "Restore failed"
     code = "PGR-RESTORE-IMPOSSIBLE"
@@ -14,32 +14,32 @@ class RestoreError(PgRoundtripError):
 
 
 class StatementRefused(RestoreError):
-    """A backup holds what no dump of one database has, or it came so; nothing of it is carried out."""
+    """The backup has, or arrived with, a statement that no dump of one database has; none of it is executed."""
 
     code = "PGR-RESTORE-STATEMENT"
-    hint = "pg_dump writes no such thing for one database; read it, and restore it by hand"
+    hint = "pg_dump writes no such statement for one database; review the backup, and restore it by hand"
 
 
 class RestoreFailed(RestoreError):
-    """psql could not carry out the dump; `sqlstate` is the server's code where it gave one, `place` is where in the dump."""
+    """psql could not execute the dump; `sqlstate` is the server's code, if any, and `place` where in the dump."""
 
     code = "PGR-RESTORE-FAILED"
     hint = "the text in brackets is the server's own"
 
     def __init__(self, context: str = "", *, sqlstate: str = "", place: str = "", hint: str | None = None) -> None:
         self.sqlstate = sqlstate
-        # Apart from the context, by whose words verdicts are found: names in a place could be those words.
+        # Not part of the context: verdicts depend on its words, which could also occur as names in a place.
         self.place = " ".join(place.split())
         super().__init__(context, hint=hint)
 
     @property
     def sentence(self) -> str:
-        """The server's sentence, and where it happened."""
+        """The server's message and where it happened."""
         return f"{super().sentence} in {self.place}" if self.place else super().sentence
 
 
 class TargetRefused(RestoreError):
-    """The target is one that a restore must not touch."""
+    """A restore must not touch this target."""
 
     message = "Restore refused"
     code = "PGR-TARGET-REFUSED"
@@ -47,34 +47,32 @@ class TargetRefused(RestoreError):
 
 
 class TargetNotEmpty(TargetRefused):
-    """The target database has tables, and nobody said that they may go."""
+    """The target database has tables, and the user did not allow replacing them."""
 
     message = "Restore refused: the target database has tables"
     code = "PGR-TARGET-NOT-EMPTY"
-    hint = "restore into another database, or pass --replace to have everything in this one replaced"
+    hint = "restore into another database, or pass --replace to replace everything in this one"
 
 
 class NotCompared(RestoreError):
-    """What was restored could not be read again."""
+    """The restored rows could not be read back."""
 
-    message = "The restored rows could not be read, to compare them"
+    message = "The restored rows could not be read back to compare them"
     code = "PGR-RESTORE-NOT-COMPARED"
 
 
 class OtherRows(RestoreError):
-    """What was restored is not what the backup holds."""
+    """The restored rows differ from those in the backup."""
 
-    message = "The restored rows are not those of the backup"
+    message = "The restored rows differ from those in the backup"
     code = "PGR-RESTORE-OTHER-ROWS"
-    hint = (
-        "nothing was changed in the target; restore with the server's settings and version as they were on the source"
-    )
+    hint = "nothing was changed in the target; restore to a server with the settings and version of the source"
 
 
 class DrillTimedOut(RestoreError):
-    """A drill is not to occupy a server for ever."""
+    """The drill exceeded its time limit."""
 
     message = "The drill took longer than VERIFY_TIMEOUT allows"
     code = "PGR-DRILL-TIMEOUT"
     cause = "drill_timed_out"
-    hint = "raise VERIFY_TIMEOUT; VERIFY_TARGET=sandbox is faster than a server that others use"
+    hint = "raise VERIFY_TIMEOUT; VERIFY_TARGET=sandbox is faster than a shared server"

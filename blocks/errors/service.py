@@ -1,4 +1,4 @@
-"""What keeps the long-running service from starting."""
+"""Errors that keep the long-running service from starting."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from blocks.errors.base import PgRoundtripError
 
 
 class ServiceError(PgRoundtripError):
-    """Anything that keeps the long-running service from starting."""
+    """Base class for errors that keep the long-running service from starting."""
 
     message = "The Prefect server did not start"
     code = "PGR-SERVICE-FAILED"
     cause = "service"
-    hint = "its own words are in the log above"
+    hint = "its own messages are in the log above"
 
 
 class PortTaken(ServiceError):
-    """The service cannot listen where it is told to."""
+    """The service cannot listen on a configured port."""
 
     message = "Cannot listen on the port"
     code = "PGR-PORT-TAKEN"
-    hint = "set PORT or METRICS_PORT to a port that nobody else uses"
+    hint = "set PORT or METRICS_PORT to a free port"
 
 
 class PrefectUnreachable(ServiceError):
@@ -31,8 +31,10 @@ class PrefectUnreachable(ServiceError):
 
 
 class PrefectDatabaseUnusable(ServiceError):
-    """The database in PREFECT_HOME cannot be brought to this version."""
+    """The database in PREFECT_HOME cannot be migrated to this version."""
 
     message = "Prefect's database cannot be used"
     code = "PGR-PREFECT-DATABASE"
-    hint = "give PREFECT_HOME an empty folder: backups and verdicts are in the bucket, only the history of runs is lost"
+    hint = (
+        "set PREFECT_HOME to an empty folder: backups and verdicts are in the bucket, only the history of runs is lost"
+    )

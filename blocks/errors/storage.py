@@ -1,4 +1,4 @@
-"""What the object storage does not let us do."""
+"""Errors from the object storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blocks.errors.base import PgRoundtripError
 
 @dataclass(frozen=True)
 class Operation:
-    """What was asked of the storage: the specification has a sentence of its own for the failure of each."""
+    """A kind of storage request; the specification has a separate sentence for the failure of each."""
 
     message: str
     code: str
@@ -22,7 +22,7 @@ REQUEST = Operation("S3 request failed", "PGR-S3-REQUEST", "s3_request_failed")
 
 
 class StorageError(PgRoundtripError):
-    """Anything the object storage does not let us do; `during` says what was asked of it."""
+    """Base class for errors from the object storage; `during` is the operation that failed."""
 
     message = REQUEST.message
     code = REQUEST.code
@@ -42,7 +42,7 @@ class StorageError(PgRoundtripError):
 
 
 class StorageUnreachable(StorageError):
-    """The storage cannot be reached or is overloaded; it may answer in a minute."""
+    """The storage is unreachable or overloaded, perhaps only for a moment."""
 
     hint = "check S3_ENDPOINT and the network; the next interval tries again"
     transient = True
@@ -59,7 +59,7 @@ class StorageTimeout(StorageError):
 
 
 class StorageDenied(StorageError):
-    """The keys are wrong, or do not allow this."""
+    """The keys are wrong or lack the permission."""
 
     message = "Access Denied"
     code = "PGR-S3-DENIED"
@@ -80,4 +80,4 @@ class ObjectMissing(StorageError):
     message = "Backup file is empty or does not exist"
     code = "PGR-S3-OBJECT-MISSING"
     cause = "backup_empty_or_missing"
-    hint = "run pg-roundtrip list to see the backups there are"
+    hint = "run pg-roundtrip list to see the existing backups"

@@ -1,1 +1,1 @@
-"""S3: the client, its errors, and what each provider's storage must be spoken to with."""
+"""S3: the client, its errors, and the differences between providers."""

@@ -1,4 +1,4 @@
-"""Be the one door through which we speak S3: objects and uploads in a bucket, or in a folder of one."""
+"""The single gateway to S3: objects and uploads in a bucket, or in a folder of one."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from blocks.s3.retry_after import heed_retry_after
 AWS = "https://s3.amazonaws.com"
 
 READ_BYTES = 1 << 20
-# A manifest of 100,000 tables is about half of it.
+# A manifest of 100,000 tables is about half of this.
 DOCUMENT_BYTES = 64 << 20
-# Tells our objects from another tool's of the same name.
+# Distinguishes our objects from another tool's objects of the same name.
 _MARK = {"made-by": "pg-roundtrip"}
 _BREAKS = 5
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object as the listing or a HEAD request shows it; only the latter tells whether it bears our mark."""
+    """An object as shown by a listing or a HEAD request; only the latter shows whether it bears our mark."""
 
     key: str
     size_bytes: int
@@ -42,7 +42,7 @@ class StoredObject:
     ours: bool = False
 
 
-# A client's configuration and the region that requests are signed for; returns a boto3 client.
+# Takes a client's configuration and the region to sign requests for; returns a boto3 client.
 Connect = Callable[[dict[str, Any], str], Any]
 
 
@@ -50,7 +50,7 @@ Connect = Callable[[dict[str, Any], str], Any]
 class ObjectStore:
     """A bucket, or a folder in one, on any S3-compatible storage.
 
-    `config` are options of the client that somebody set, which go before ours.
+    `config` contains client options set by the user, which take precedence over ours.
     """
 
     endpoint: str
@@ -66,7 +66,7 @@ class ObjectStore:
         cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr,
         region: str | None = None, provider: ProviderKey | None = None,
     ) -> ObjectStore:  # fmt: skip
-        """Describe a storage by the specification's settings."""
+        """Create a store from the specification's settings."""
 
         def connect(config: dict[str, Any], signed_for: str) -> Any:
             session = boto3.session.Session(key_id, secret.get_secret_value(), region_name=signed_for)
@@ -79,17 +79,17 @@ class ObjectStore:
         cls, connect: Connect, *, endpoint: str, bucket: str, folder: str, region: str | None = None,
         provider: ProviderKey | None = None, config: dict[str, Any] | None = None,
     ) -> ObjectStore:  # fmt: skip
-        """Describe a storage whose clients somebody else makes; the region is the one that is set, else what the provider's rule gives."""
+        """Create a store whose clients `connect` makes; the region defaults to the endpoint's or the provider's."""
         known = provider_of(endpoint, provider)
         signed_for = region or region_in(known, endpoint) or known.region
         return cls(endpoint, bucket, folder, connect, known, signed_for, config or {})
 
     @cached_property
     def client(self) -> Any:
-        """The S3 client; boto3 is untyped, so its answers are given types in the methods below."""
+        """The S3 client; boto3 is untyped, so the methods below convert its responses."""
         config = {
-            # Newer SDKs add checksums that several providers reject; in parts of an upload that was begun without any,
-            # AWS did so, too.
+            # Newer SDKs add checksums that several providers reject. AWS rejected them too, in parts of an upload that
+            # was created without any.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
             "s3": {"addressing_style": self.provider.addressing_style},
@@ -105,16 +105,16 @@ class ObjectStore:
 
     @property
     def address(self) -> str:
-        """`bucket/prefix`, for people."""
+        """`bucket/prefix` for display."""
         return f"{self.bucket}/{self.folder}".rstrip("/")
 
     def key(self, name: str) -> str:
-        """The key of an object of ours: the prefix as a folder, then the name."""
+        """Return the key of one of our objects: the prefix as a folder, then the name."""
         folder = self.folder.strip("/")
         return f"{folder}/{name}" if folder else name
 
     def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
-        """Store a small object in one request: it is there whole, or not at all."""
+        """Store a small object in a single request, which makes it atomic."""
         with translated(UPLOAD, key):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, Metadata=_MARK,
@@ -122,7 +122,7 @@ class ObjectStore:
             )  # fmt: skip
 
     def _digest(self, body: Any) -> dict[str, str]:
-        """What the storage verifies an upload by, where it wants that; the SDK does not add it by itself."""
+        """Return the Content-MD5 of an upload for providers that need it; the SDK does not add it by itself."""
         if not self.provider.content_md5:
             return {}
         if isinstance(body, bytes):
@@ -133,7 +133,7 @@ class ObjectStore:
         return {"ContentMD5": b64encode(found.digest()).decode()}
 
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
-        """Fetch a small object; raises BackupDamaged for one that is larger, whatever size the storage says that it has."""
+        """Fetch a small object; raises BackupDamaged if it is larger, whatever size the storage reports."""
         data = bytearray()
         with translated(DOWNLOAD, key):
             body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
@@ -145,7 +145,7 @@ class ObjectStore:
         return bytes(data)
 
     def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
-        """Look whether an object is there, and how large it is; `during` is what a failure says was asked."""
+        """Return an object's size, time and mark, None if it is missing; `during` is the operation named on failure."""
         try:
             with translated(during, key):
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)
@@ -155,10 +155,10 @@ class ObjectStore:
         return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"], ours)
 
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Read an object, or a part of it, as a stream that goes on where a broken connection left off.
+        """Read an object, or a part of it, as a stream that resumes where a broken connection left off.
 
         `start` and `length` in bytes. Raises StorageUnreachable after five breaks in a row without progress; the
-        waits between them grow, for a storage that restarts needs a moment.
+        waits between them grow, because a storage that restarts needs a moment.
         """
         position, end, breaks = start, None if length is None else start + length, 0
         while end is None or position < end:
@@ -181,7 +181,7 @@ class ObjectStore:
     def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
         """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix.
 
-        `during` is what a failure says was asked.
+        `during` is the operation named on failure.
         """
         pages = self.client.get_paginator("list_objects_v2")
         with translated(during, self.address):
@@ -190,7 +190,7 @@ class ObjectStore:
                     yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
 
     def remove(self, key: str) -> None:
-        """Delete one object; one that is gone already is no fault."""
+        """Delete one object; it is not an error if it is already gone."""
         with translated(REQUEST, key):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
@@ -203,7 +203,7 @@ class ObjectStore:
             return str(answer["UploadId"])
 
     def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
-        """Send one part (numbers begin at 1) and return the storage's tag for it."""
+        """Upload one part (numbers start at 1) and return its ETag."""
         with translated(UPLOAD, key):
             answer = self.client.upload_part(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body,
@@ -212,7 +212,7 @@ class ObjectStore:
             return str(answer["ETag"])
 
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Make the parts one object; this is the moment at which it becomes visible."""
+        """Combine the parts into one object, which becomes visible only now."""
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
         with translated(UPLOAD, key):
             self.client.complete_multipart_upload(
@@ -220,7 +220,7 @@ class ObjectStore:
             )
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give an upload up and free what it holds; one that is gone already is no fault."""
+        """Abort an upload and free its parts; it is not an error if it is already gone."""
         try:
             with translated(UPLOAD, key):
                 self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
@@ -228,7 +228,7 @@ class ObjectStore:
             return
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
-        """Find uploads in our folder that nobody completed: (key, upload id) of those begun long enough ago."""
+        """Find incomplete uploads in our folder that started long enough ago, as (key, upload id)."""
         found = []
         with translated(REQUEST, self.address):
             pages = self.client.get_paginator("list_multipart_uploads")
@@ -240,5 +240,5 @@ class ObjectStore:
 
 
 def _wait_after(breaks: int) -> None:
-    """Half a second to a second, then longer and longer; never as long as others wait."""
+    """Wait half a second to a second, then longer and longer, with jitter so that clients don't retry together."""
     time.sleep(2.0 ** (breaks - 1) * random.uniform(0.5, 1))  # noqa: S311

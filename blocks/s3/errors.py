@@ -1,4 +1,4 @@
-"""Turn what botocore raises into our family of errors, with the specification's sentence for the operation."""
+"""Translate botocore's errors into our error family, with the specification's sentence for each operation."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
               "RequestTimeout", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
-# A request that a provider does not know: it never will while this run lasts.
+# The provider does not implement the request, so a retry cannot help.
 _NOT_IMPLEMENTED = 501
-# Where a request is denied, and the keys are not what is wrong.
+# Hints for requests that were denied for other reasons than wrong keys.
 _OTHER_REASONS = {
     "AuthorizationHeaderMalformed": "set S3_REGION to the region of the bucket",
-    "RequestTimeTooSkewed": "set the clock here, or the storage's: they differ by more than it allows",
+    "RequestTimeTooSkewed": "correct the clock here, or the storage's: they differ by more than it allows",
 }
 
 
 class EmptyRange(Exception):
-    """The wanted range begins at the end of the object: there is nothing more to read."""
+    """The requested range starts at the end of the object: there is nothing left to read."""
 
 
 @contextmanager
 def translated(during: Operation, context: str) -> Iterator[None]:
-    """Turn botocore's errors into ours; `during` is what was asked."""
+    """Translate botocore's errors into ours; `during` is the requested operation."""
     try:
         yield
     except boto.ClientError as error:
@@ -52,10 +52,10 @@ def translated(during: Operation, context: str) -> Iterator[None]:
 
 
 def _translate_tls(said: str, during: Operation, context: str) -> StorageError:
-    """A certificate that is not accepted will not be the next time; whatever else befalls TLS is a broken connection."""
+    """Treat a rejected certificate as permanent, and any other TLS error as a broken connection."""
     if "certificate" not in said.lower():
         return StorageUnreachable(f"{context}: SSLError", during=during)
-    hint = "check S3_ENDPOINT; for an authority of your own, name the file with its certificate in AWS_CA_BUNDLE"
+    hint = "check S3_ENDPOINT; for a private CA, set AWS_CA_BUNDLE to the file with its certificate"
     return StorageError(f"{context}: its certificate is not accepted", during=during, hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""Wait as long as a storage asks for: the S3 client's own retries know neither status 429 nor Retry-After."""
+"""Honour Retry-After: the S3 client's own retries handle neither that header nor status 429."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BUSY = (429, 503)
 
 
 def heed_retry_after(client: Any) -> None:
-    """Have a client's requests wait for what the answer says; how often they are tried stays as it is."""
+    """Make a client's retries wait as long as the response asks for; the number of attempts does not change."""
     most = int((client.meta.config.retries or {}).get("total_max_attempts", 1))
 
     def wait_s(response: Any, attempts: int, **_: object) -> float | None:
@@ -20,14 +20,14 @@ def heed_retry_after(client: Any) -> None:
             return None
         return seconds_to_wait(response[0].status_code, response[0].headers, attempts)
 
-    # Before the client's own: the first handler that has an answer is listened to.
+    # Register before the client's own handler: the first one to return a value wins.
     client.meta.events.register_first("needs-retry.s3", wait_s)
 
 
 def seconds_to_wait(status: int, headers: Mapping[str, str], attempts: int) -> float | None:
-    """How long to wait after so many attempts; None when the client's own rules are to decide.
+    """Return how long to wait after so many attempts; None to leave it to the client's own rules.
 
-    A little more than was asked for, and never the same: who was told to wait together should not come back together.
+    Add a random delay to the requested one, so that clients that were told to wait together don't return together.
     """
     asked = _asked_s(headers) if status in _BUSY else None
     if asked is not None:
@@ -36,7 +36,7 @@ def seconds_to_wait(status: int, headers: Mapping[str, str], attempts: int) -> f
 
 
 def _asked_s(headers: Mapping[str, str]) -> float | None:
-    """What Retry-After says in seconds; a date is compared with the answer's own, whatever our clock says."""
+    """Parse Retry-After into seconds; a date is compared with the response's own Date, not with our clock."""
     given = headers.get("Retry-After", "").strip()
     if given.isdecimal():
         return float(given)

@@ -1,1 +1,1 @@
-"""SQL: connections, their addresses, and what the server's errors mean."""
+"""SQL: connections, database URLs, and what the server's errors mean."""

@@ -1,4 +1,4 @@
-"""Be the one door through which we speak SQL: ask, do, and name things safely."""
+"""The single gateway to SQL: run statements and queries, and quote identifiers safely."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ class _AsPrinted(psycopg.adapt.Loader):
 
 
 class Connection:
-    """The few things we do with SQL: ask, do, and name things safely; every fault is one of our errors."""
+    """A psycopg connection reduced to what we need; it raises only our own errors."""
 
     def __init__(self, opened: psycopg.Connection[Any], address: str, *, takes_options: bool = False) -> None:
         self._opened = opened
         self._address = address
-        self.takes_options = takes_options  # whether a session there may begin with options of ours
+        self.takes_options = takes_options  # whether the server accepts our startup options
 
     @property
     def lost(self) -> bool:
-        """Whether the server is gone, and not only a statement refused."""
+        """Whether the connection is gone, as opposed to a statement that failed."""
         return self._opened.closed
 
     def limit(self, timeout_s: float) -> None:
-        """Give each statement from now on this long."""
+        """Set the statement timeout for the rest of the session."""
         self.execute(f"SET statement_timeout = {max(1, min(int(timeout_s * 1000), 2**31 - 1))}")
 
     def query(self, statement: str, *values: Any) -> Rows:
-        """Run a query and fetch all its rows; use it for small answers only."""
+        """Run a query and fetch all its rows; use it for small results only."""
         with translated(self._address):
             return list(self._opened.execute(statement.encode(), values or None).fetchall())
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do several things, or none of them."""
+        """Run several statements atomically."""
         with translated(self._address), self._opened.transaction():
             yield
 
@@ -56,21 +56,21 @@ class Connection:
 
     @contextmanager
     def read_only(self, timeout_s: int) -> Iterator[None]:
-        """Look without touching: the server refuses to write, stops what takes too long, and keeps nothing."""
+        """Open a read-only transaction with a statement timeout; it is always rolled back."""
         limit_ms = min(timeout_s * 1000, 2**31 - 1)
         with translated(self._address), self._opened.transaction(force_rollback=True):
             self._opened.execute(f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {limit_ms}".encode())
             yield
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of one statement, a second being refused; all but booleans come as the server prints them."""
+        """Yield the rows of one statement (a second is refused); all but booleans are text as the server prints it."""
         with translated(self._address), self._opened.cursor() as cursor:
             for oid in {0} | {oid for t in cursor.adapters.types if t.name != "bool" for oid in (t.oid, t.array_oid)}:
                 cursor.adapters.register_loader(oid, _AsPrinted)
             yield from cursor.stream(statement.encode())
 
     def copy_in(self, statement: str, blocks: Iterable[bytes]) -> None:
-        """Load rows with COPY … FROM STDIN; `blocks` are bytes in COPY's text format, cut anywhere."""
+        """Load rows with COPY … FROM STDIN; `blocks` are bytes in COPY's text format, split anywhere."""
         with translated(self._address), self._opened.cursor().copy(statement.encode()) as copy:
             for block in blocks:
                 copy.write(block)

@@ -1,4 +1,4 @@
-"""Turn what psycopg raises into our family of errors: the server's first line as the context, never the statement."""
+"""Translate psycopg's errors into our error family, with the server's first line as context, never the statement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from blocks.errors import (
 )
 from blocks.sql import sqlstate
 
-# What a server says when it lets nobody of this name in; a refused connection carries no code.
+# How a server rejects a login. A failed connection carries no SQLSTATE, so only the text can be matched.
 _REFUSALS = (
     "authentication failed",
     "no password supplied",
@@ -27,26 +27,26 @@ _REFUSALS = (
     "permission denied",
     "not permitted",
 )
-# It ends with "no encryption" whether the server has TLS or not.
+# The message about pg_hba.conf ends with "no encryption" whether or not the server supports TLS.
 _RULES = "pg_hba.conf"
 _RULES_HINT = (
-    "let user, database and address in by the server's pg_hba.conf; where it takes encrypted connections alone, set"
-    " sslmode=require or more in DATABASE_URL"
+    "allow this user, database and address in the server's pg_hba.conf; if it accepts only encrypted connections, set"
+    " sslmode=require or stronger in DATABASE_URL"
 )
-# Certificates do not mend themselves, and neither does a server without them.
+# TLS problems are permanent: a retry fixes neither a bad certificate nor a server without TLS.
 _TLS = ("certificate", "does not support ssl", "weak sslmode")
 _TLS_HINT = (
-    "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full wants the certificate of"
-    " its authority and its own name"
+    "check sslmode and sslrootcert in DATABASE_URL, and the server's certificate: verify-full needs the certificate of"
+    " its CA and a matching host name"
 )
-# What libpq, psycopg and the server say of a parameter that cannot be; "connect_timeout" alone is no timeout.
+# How libpq, psycopg and the server report an invalid parameter. A mention of "connect_timeout" is not a timeout.
 _PARAMETER = re.compile(r"invalid (\w+ )?value|bad value for")
 _PARAMETER_HINT = "correct the parameter after the question mark in DATABASE_URL"
 
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """Turn psycopg's errors into ours: what happened in the server's first line, never the statement."""
+    """Translate psycopg's errors into ours, with the server's first line as context, never the statement."""
     try:
         yield
     except psycopg.Error as error:
@@ -55,7 +55,7 @@ def translated(address: str) -> Iterator[None]:
             ours.sqlstate = error.sqlstate or ""
         raise ours from None
     except UnicodeDecodeError:
-        raise DatabaseError(f"{address}: a name in it is no text in any encoding") from None
+        raise DatabaseError(f"{address}: a name in it is not valid text in any encoding") from None
 
 
 def _translate(error: psycopg.Error, address: str) -> PgRoundtripError:
@@ -74,7 +74,7 @@ def _translate(error: psycopg.Error, address: str) -> PgRoundtripError:
 
 
 def _refusal(context: str, lowered: str) -> DatabaseError | None:
-    """What a connection that could not be made says of its own; it carries no code."""
+    """Classify a failed connection by its message: it carries no SQLSTATE."""
     if _RULES in lowered:
         return DatabaseRefused(context, hint=_RULES_HINT)
     if _PARAMETER.search(lowered):
@@ -87,9 +87,10 @@ def _refusal(context: str, lowered: str) -> DatabaseError | None:
 
 
 def _plain(text: str) -> str:
-    """Keep the server's own sentence: libpq wraps it in the address, once for each attempt.
+    """Extract the server's own message: libpq prefixes it with the address, once per attempt.
 
-    Of a name's addresses one may lead nowhere, as one of IPv6 often does, and a server at another say what is wrong.
+    If a host name has several addresses, one can be unreachable (often the IPv6 one) while the server at another
+    gives the real reason.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
     failed = [line for line in lines if "failed: " in line] or lines[:1]

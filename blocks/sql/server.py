@@ -1,4 +1,4 @@
-"""Know how a PostgreSQL server is reached, by us and by libpq's programs, and what it is."""
+"""Connect to a PostgreSQL server, directly or through libpq programs, and inspect it."""
 
 from __future__ import annotations
 
@@ -21,39 +21,42 @@ from blocks.sql.url import conninfo_url, parse_database_url
 CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "pg-roundtrip"
 
-# The first thing in every session: no name of ours is looked up where others can create something (CVE-2018-1058). The
-# temporary schema is searched first unless it is named. A filtered count must be an error, not a smaller number.
+# Runs first in every session. Never resolve our names in schemas where others can create objects (CVE-2018-1058); list
+# the temporary schema, which is otherwise searched first. Make a count filtered by row security an error, not a smaller
+# number.
 SAFE_NAMES = "pg_catalog, pg_temp"
 SAFE_SESSION = f"SET search_path = {SAFE_NAMES}; SET row_security = off; SET quote_all_identifiers = off"
-# By this, code that runs at a login finds the same names; poolers refuse it, and their sessions have had their login.
+# A startup option, so that login triggers resolve names the same way. Poolers reject it; their sessions are already
+# logged in.
 SAFE_OPTION = "-c search_path=pg_catalog,pg_temp"
 _SEARCH_PATH = "SELECT pg_catalog.current_setting('search_path')"
-# Where role and database say that names are to be looked for, else the server's default; not asked at login, for its triggers.
+# The search path configured for the role and database, else PostgreSQL's default. Set after the login, so that login
+# triggers don't use it.
 _OWN_PATH = """
 SELECT pg_catalog.set_config('search_path', coalesce((SELECT substr(s.setting, 13)
 FROM pg_db_role_setting x, unnest(x.setconfig) AS s (setting) WHERE s.setting LIKE 'search\\_path=%'
 AND x.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 AND x.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
 ORDER BY x.setdatabase <> 0 AND x.setrole <> 0 DESC, x.setrole <> 0 DESC, x.setdatabase <> 0 DESC LIMIT 1), '"$user", public'), false)"""
-# What a pooler says of options that it cannot pass on.
+# How poolers reject startup options that they cannot pass on.
 _NO_OPTIONS = re.compile("startup parameter|command-line options", re.IGNORECASE)
-# What a role or database has set for its applications must neither cut us short nor let us wait for ever.
+# Timeouts that a role or database sets for its applications must not interrupt us, nor let us wait forever.
 NO_LIMITS = (
     "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout',"
     " 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
 )
-# A server that is gone without a word is noticed within two minutes, and not after two hours, as the system has it.
+# Detect a server that vanished silently within two minutes, instead of the system's default of two hours.
 _KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
-# Parameters of a connection for which libpq has no variable.
+# Connection parameters without a libpq environment variable.
 _BY_ARGUMENT = ("keepalives", *_KEEPALIVES, "tcp_user_timeout")
 _LOOKS = 5
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a dump or a restore must know of a server and of the database it is connected to."""
+    """What dumps and restores need to know about a server and the connected database."""
 
-    version_number: int  # as the server has it: 150018 is 15.18
+    version_number: int  # as in server_version_num: 150018 is 15.18
     version: str
     database: str
     size_bytes: int
@@ -62,8 +65,8 @@ class ServerFacts:
     character_type: str
     locale_provider: str  # c: libc, i: ICU, b: built in
     locale: str  # of ICU or the built-in provider
-    collation_version: str  # of the library that orders text; empty when the locale has none
-    lc_monetary: str  # how it shows money
+    collation_version: str  # of the library that sorts text; empty when the locale has none
+    lc_monetary: str  # how money values are formatted
     superuser: bool
     may_create_databases: bool
 
@@ -75,54 +78,54 @@ class ServerFacts:
 
 @dataclass(frozen=True)
 class Server:
-    """A PostgreSQL database, by its URL, and how it is reached."""
+    """A PostgreSQL database, identified by its URL."""
 
     url: SecretStr
 
     def parameters(self) -> dict[str, str]:
-        """The URL as libpq parameters, the password among them."""
+        """The URL as libpq parameters, including the password."""
         return parse_database_url(self.url.get_secret_value())[0]
 
     @property
     def dropped_parameters(self) -> list[str]:
-        """The names of URL parameters that libpq does not know and that are therefore left out."""
+        """The names of URL parameters that are dropped because libpq does not know them."""
         return parse_database_url(self.url.get_secret_value())[1]
 
     @property
     def address(self) -> str:
-        """`host:port/database`, for people: no user, no password."""
+        """`host:port/database` for display, without user and password."""
         p = self.parameters()
         return f"{p.get('host') or p.get('hostaddr')}:{p.get('port', '5432')}/{p['dbname']}"
 
     @property
     def database(self) -> str:
-        """The name of the database that the URL names."""
+        """The database name in the URL."""
         return self.parameters()["dbname"]
 
     def on(self, database: str) -> Server:
-        """The same server and login, another database."""
+        """The same server and login with another database."""
         return Server(url=SecretStr(conninfo_url({**self.parameters(), "dbname": database})))
 
     def child_environment(self) -> dict[str, str]:
-        """The PG* variables with which libpq programs reach this database: no secret in any argv."""
+        """The PG* variables that connect libpq programs to this database, so that no secret appears in any argv."""
         variables = {o.keyword.decode(): o.envvar.decode() for o in pq.Conninfo.get_defaults() if o.envvar}
         given = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": APPLICATION_NAME, **self.parameters()}
         return {variables[name]: value for name, value in given.items() if name in variables}
 
     def child_options(self) -> list[str]:
-        """What libpq programs must be told of a connection and cannot be by environment; nothing of it is secret."""
+        """Options for libpq programs that cannot be passed by environment; none of them is secret."""
         given = {**_KEEPALIVES, **{n: v for n, v in self.parameters().items() if n in _BY_ARGUMENT}}
         return ["--dbname=" + conninfo.make_conninfo("", **given)]
 
     @contextmanager
     def connect(self, *, own_names: bool = False) -> Iterator[Connection]:
-        """Open a connection in autocommit mode that looks names up in `pg_catalog` alone.
+        """Open an autocommit connection that resolves names only in `pg_catalog`.
 
-        With `own_names` it looks where role and database say, for what the user wrote. Every fault is translated into our
-        family of errors.
+        With `own_names`, it uses the search path of the role and database, for SQL written by the user. All errors are
+        translated into our error family.
         """
         with translated(self.address), self._open() as opened:
-            # What a login trigger was given; a pooler may have dropped it.
+            # The search path that login triggers saw; a pooler may have dropped ours.
             safe = opened.execute(_SEARCH_PATH).fetchall()[0][0] == SAFE_NAMES.replace(" ", "")
             opened.execute(SAFE_SESSION)
             opened.execute(NO_LIMITS)
@@ -138,7 +141,7 @@ class Server:
             **_KEEPALIVES,
             **self.parameters(),
         }
-        given["client_encoding"] = "UTF8"  # we ask for names, whatever encoding the data has
+        given["client_encoding"] = "UTF8"  # for names; the data can have any encoding
         options = f"{given.get('options', '')} {start}".strip()
         try:
             return psycopg.connect(autocommit=True, **{**given, "options": options})
@@ -148,26 +151,26 @@ class Server:
             return psycopg.connect(autocommit=True, **given)
 
     def refuse_pooled_sessions(self) -> None:
-        """Raise PooledSessions when a pooler gives our session to others between two statements."""
+        """Raise PooledSessions if a pooler gives our session to other clients between two statements."""
         with translated(self.address), self._open() as first:
-            # A server tells its process at the start of a session; a pooler tells a number of its own.
+            # A server reports its own process at the start of a session; a pooler reports a number of its own.
             if _process(first) == first.info.backend_pid:
                 return
-            with contextlib.suppress(psycopg.Error), self._open() as second:  # a pool that is full is no such pool
+            with contextlib.suppress(psycopg.Error), self._open() as second:  # a full pool isn't a shared one
                 seen = [(_process(first), _process(second)) for _ in range(_LOOKS)]
                 ours, others = ({pids[n] for pids in seen} for n in (0, 1))
-                if len(ours) > 1 or ours & others:  # a busy pool gives us another each time
+                if len(ours) > 1 or ours & others:  # a busy pool assigns us another process each time
                     raise PooledSessions(self.address)
 
     def ask(self) -> None:
-        """See whether the database answers; raises DatabaseError when it does not."""
+        """Check that the database answers; raises DatabaseError if it does not."""
         with self.connect() as connection:
             connection.query("SELECT 1")
 
     def inspect(self) -> ServerFacts:
-        """Ask the server what it is, how large the database is and what we may do there.
+        """Read the server's version, the database's size and locale, and our privileges.
 
-        Raises PooledSessions where no session of ours would be ours alone.
+        Raises PooledSessions if a session would not be exclusively ours.
         """
         self.refuse_pooled_sessions()
         with self.connect() as connection:
@@ -184,6 +187,6 @@ class Server:
 
 
 def _process(opened: psycopg.Connection[Any]) -> int:
-    """The server's process that serves us at this moment; a prepared statement would be of another one."""
+    """The backend process that serves us right now; don't prepare: the statement could belong to another backend."""
     (pid,) = opened.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchall()[0]
     return int(pid)

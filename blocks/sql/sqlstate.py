@@ -1,4 +1,4 @@
-"""Name the codes by which a server says what went wrong, and group them by what follows from them.
+"""Names for SQLSTATE codes, grouped by how we react to them.
 
 A code has five characters, of which the first two are its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
@@ -46,32 +46,33 @@ CLASS_DATA = "22"
 CLASS_INTEGRITY = "23"
 CLASS_LIMIT = "54"
 
-# Groups: each is an argument of `str.startswith`, and may hold whole classes.
+# Groups: each is an argument for `str.startswith`, so it can contain whole classes.
 CONNECTION_LOST = (CLASS_CONNECTION, ADMIN_SHUTDOWN, CRASH_SHUTDOWN, CANNOT_CONNECT_NOW)
 MAY_PASS = (TOO_MANY_CONNECTIONS, *CONNECTION_LOST)
-# With these a server may say why it goes away.
+# With these codes a server can announce why it is going away.
 LAST_WORDS = ("53", "57P", "58", "XX")
-# What it says when it could not try a restore, for want of connections, rights, extensions, settings and locales that it
-# takes, resources or locks; when it was shut down, and when something in it broke.
+# The server could not attempt a restore: it lacks connections, privileges, extensions, settings, locales, resources or
+# locks, was shut down, or hit an internal error.
 COULD_NOT_TRY = (
     CLASS_CONNECTION, FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, "25006", "28", "3D000", "40", INSUFFICIENT_PRIVILEGE,
     "53", CLASS_LIMIT, OBJECT_IN_USE, LOCK_NOT_AVAILABLE, "57", "58", "F0", "XX",
 )  # fmt: skip
-# What it says of a name that it does not know.
+# A name that the server does not know.
 UNKNOWN_NAME = (
     UNDEFINED_FUNCTION, UNDEFINED_TABLE, UNDEFINED_OBJECT, UNDEFINED_COLUMN, UNDEFINED_PARAMETER, INVALID_SCHEMA_NAME,
 )  # fmt: skip
-# What it says of a role, tablespace or option that it has not; the words are in its own language.
+# A role, tablespace or option that the server does not have. Match the code: the message is localized.
 UNKNOWN_AROUND_A_DATABASE = (UNDEFINED_OBJECT, INVALID_PARAMETER_VALUE)
-# What an extension may say whose library is not preloaded.
+# What an extension can raise when its library is not preloaded.
 NOT_PRELOADED = (
     OBJECT_NOT_IN_PREREQUISITE_STATE, FEATURE_NOT_SUPPORTED, INVALID_PARAMETER_VALUE, UNDEFINED_OBJECT, INTERNAL_ERROR,
 )  # fmt: skip
-# What text sorts before other text, and which characters are letters, decides over these.
+# Errors that can depend on the locale: on sort order and on which characters are letters.
 BY_LOCALE = (DATA_EXCEPTION, UNIQUE_VIOLATION, CHECK_VIOLATION, EXCLUSION_VIOLATION, INVALID_OBJECT_DEFINITION)
-# What a check or a query makes of a row. Not a doubled key: an index is seldom over what a setting decides, and often corrupt.
+# Errors of checks and queries that can depend on settings. Not unique violations: an index rarely depends on a setting,
+# but is often corrupt.
 BY_SETTINGS = (INVALID_DATETIME_FORMAT, DATETIME_OVERFLOW, CHECK_VIOLATION)
-# What an extension or a server has in one version and not in another.
+# Features that exist in one version of an extension or server but not in another.
 BY_VERSION = (
     UNDEFINED_COLUMN, UNDEFINED_OBJECT, UNDEFINED_FUNCTION, UNDEFINED_TABLE, INVALID_FUNCTION_DEFINITION, DATATYPE_MISMATCH,
     WRONG_OBJECT_TYPE,

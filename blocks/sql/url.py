@@ -1,4 +1,4 @@
-"""Read the database URLs that people paste, as libpq reads them but for what libpq would stumble over."""
+"""Parse pasted database URLs as libpq does, but tolerate what libpq would reject."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
     """Split a database URL into libpq parameters and the names of those that libpq does not know.
 
-    URLs in the wild carry parameters of other libraries (`?pgbouncer=true`, `?schema=public`): they are
-    left out, and named so that a caller can warn. Raises ValueError with a reason that holds no secret.
+    URLs in the wild carry parameters of other libraries (`?pgbouncer=true`, `?schema=public`): drop them, and return
+    their names so that the caller can warn. Raises ValueError with a reason that contains no secret.
     """
     scheme = _SCHEME.match(url)
     if not scheme:
         raise ValueError("it does not begin with postgresql://")
     known = {o.keyword.decode(): bool(o.envvar) for o in pq.Conninfo.get_defaults()}
-    # As libpq reads it: a login ends at the first @, if no slash comes before it; only then may a ? begin the parameters.
+    # As in libpq: the login ends at the first @ that no slash precedes; only after it can a ? start the parameters.
     login = _LOGIN.match(url, scheme.end())
     begin = login.end() if login else scheme.end()
     place, _, query = url[begin:].partition("?")
     if "@" in place or "\0" in url:
-        # Else a part of the password would be taken for the host or the database, and shown.
+        # Otherwise part of the password would be mistaken for the host or the database, and displayed.
         raise ValueError("a special character in it is not written as %XX")
     pairs = [p for p in query.split("&") if p]
-    # `ssl=true` is libpq's own alias of sslmode=require; it is not listed among the keywords.
+    # `ssl=true` is libpq's own alias for sslmode=require; it is not listed among the keywords.
     kept = [p for p in pairs if p.partition("=")[0] in known or p == "ssl=true"]
     dropped = [p.partition("=")[0] for p in pairs if p not in kept]
     if not all(_PARAMETER.fullmatch(name) for name in dropped):
@@ -42,7 +42,7 @@ def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:
         raise ValueError("host, port or parameters cannot be read") from None
     parameters = {name: str(value) for name, value in parsed.items() if value is not None}
     if not all(map(_is_port, parameters.get("port", "").split(","))):  # one for each host
-        raise ValueError("its port is no number")
+        raise ValueError("the port is not a number")
     if not parameters.get("host") and not parameters.get("hostaddr"):
         raise ValueError("it names no host")
     if not parameters.get("dbname"):
@@ -55,5 +55,5 @@ def _is_port(text: str) -> bool:
 
 
 def conninfo_url(parameters: dict[str, str]) -> str:
-    """Write libpq parameters as a URL; everything travels in the query, so no character needs thought."""
+    """Format libpq parameters as a URL, all in the query string, so that no character needs special treatment."""
     return "postgresql:///?" + urlencode(parameters, quote_via=quote)

@@ -1,1 +1,1 @@
-"""A round trip to watch: servers of its own, a sample database, and the real flows on them."""
+"""The demo of a round trip: throwaway servers, a sample database, and the real flows on them."""

@@ -1,7 +1,7 @@
-"""Fill a database with what real ones hold: prose, JSON, numbers, tokens, binary, and one of every kind of object.
+"""Fill a database with realistic data: prose, JSON, numbers, tokens, binary, and one of every kind of object.
 
-The text is made of invented words in natural proportions, because random hexadecimal compresses like nothing that
-people store. The same seed gives the same rows.
+The text consists of invented words with natural frequencies, because random hexadecimal does not compress like real
+data. The same seed gives the same rows.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _batches(rows: Iterator[Row]) -> Iterator[bytes]:
 
 
 class _Maker:
-    """Make the rows, table by table."""
+    """Generate the rows, table by table."""
 
     def __init__(self, size_mb: int) -> None:
         self.count = {table: max(10, rows * size_mb // 925) for table, rows in _ROWS.items()}

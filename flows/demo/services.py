@@ -1,4 +1,4 @@
-"""Start the storage and the Prefect server that a demonstration or a test needs, on free loopback ports."""
+"""Start the storage and the Prefect server that the demo and the tests need, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WEED_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.gr
 
 @dataclass(frozen=True)
 class Storage:
-    """An S3 server that runs for us, by the specification's settings."""
+    """A running S3 server, described by the specification's settings."""
 
     endpoint: str
     bucket: str
@@ -45,11 +45,11 @@ class Storage:
     reader_secret: str = ""
 
     def as_reader(self) -> Storage:
-        """The same by a key that may list and read, and nothing else."""
+        """The same storage with a key that can only list and read."""
         return replace(self, key_id="reader", secret=self.reader_secret)
 
     def identities(self) -> dict[str, Any]:
-        """The keys, as SeaweedFS has them in its configuration (https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API)."""
+        """The keys as SeaweedFS configures them (https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API)."""
         allowed = {self.key_id: ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
         secret_of = {self.key_id: self.secret, "reader": self.reader_secret}
         return {
@@ -99,7 +99,7 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
                 yield storage
                 _stop(child)
         finally:
-            # It makes a socket in /tmp for each of its ports, wherever it is told to live, and leaves it there.
+            # It creates a socket in /tmp for each of its ports, whatever its folder, and leaves it there.
             for left in (place for port in ports.values() for place in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):  # noqa: S108
                 left.unlink(missing_ok=True)
 
@@ -108,7 +108,7 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
 def running_prefect(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     """Run a Prefect server with its UI while the context lasts; yields the address of its API.
 
-    `settings` are variables of Prefect's for it, as which database it uses instead of one in the folder.
+    `settings` are further Prefect variables for it, such as a database other than the one in the folder.
     """
     command, environ, url = _prefect_command(folder, settings)
     with Child(command, environ, cwd=folder) as child:
@@ -119,7 +119,7 @@ def running_prefect(folder: Path, settings: Mapping[str, str] = MappingProxyType
 
 
 def leave_prefect_running(folder: Path) -> tuple[str, int]:
-    """Start a Prefect server that stays when we go; returns the address of its API and its process id."""
+    """Start a Prefect server that outlives this process; returns the address of its API and its process id."""
     command, environ, url = _prefect_command(folder)
     pid = start_detached(command, environ, cwd=folder)
     _await("prefect", lambda: True, lambda: _healthy(url))
@@ -127,13 +127,13 @@ def leave_prefect_running(folder: Path) -> tuple[str, int]:
 
 
 def send_what_waits() -> None:
-    """Send a Prefect server what this process still has for it, before it stops: its logs and events go by in threads."""
+    """Flush this process's logs and events, which threads send, before the Prefect server stops."""
     EventsWorker.drain_all(timeout=_DRAIN_TIMEOUT_S)
     APILogWorker.drain_all(timeout=_DRAIN_TIMEOUT_S)
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now, all different."""
+    """Return different loopback ports that are free now."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -148,7 +148,7 @@ def _prefect_command(
     url = f"http://127.0.0.1:{port}/api"
     settings = {
         "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",
-        # Else the UI looks for the API on port 4200, whichever port it came from.
+        # Otherwise the UI looks for the API on port 4200, whatever its own port.
         "PREFECT_SERVER_UI_API_URL": "/api",
         **more,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tell the round trip as a story: start servers, load a sample, back up, drill, prune, and show what happened."""
+"""Run the demo: start servers, load a sample, back up, drill, prune, and show what happened."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _DATABASE = "shop"
 
 
 def run_demo(*, keep: bool = False) -> None:
-    """Run the whole story on servers of its own; with `keep`, the Prefect UI stays up afterwards.
+    """Run the whole demo on throwaway servers; with `keep`, the Prefect UI stays up afterwards.
 
-    Raises the first error that any step meets; exits with 1 when the drill does not prove the backup.
+    Raises the first error of any step; exits with 1 if the drill does not prove the backup.
     """
     begun = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="pg-roundtrip-demo-"))
@@ -52,7 +52,7 @@ def run_demo(*, keep: bool = False) -> None:
     terminal.show_facts(
         {
             **facts,
-            "all of it": f"{time.monotonic() - begun:.0f} s; every server{' but Prefect' if farewell else ''} is stopped again",
+            "all of it": f"{time.monotonic() - begun:.0f} s; every server{' but Prefect' if farewell else ''} has been stopped",
         }
     )
     if farewell:
@@ -62,7 +62,7 @@ def run_demo(*, keep: bool = False) -> None:
 
 
 def _round_trip() -> dict[str, str]:
-    """Run the real flows, as the command line does; returns what is worth a line in the end."""
+    """Run the real flows, as the command line does; returns the facts for the summary."""
     begun = time.monotonic()
     made = backup()
     backed_up = time.monotonic() - begun
@@ -98,7 +98,7 @@ def _postgres() -> Iterator[Server]:
 
 @contextmanager
 def _prefect(home: Path, *, keep: bool) -> Iterator[tuple[str, str]]:
-    """Start Prefect; yields the address of its API, and what to say in the end when it stays up."""
+    """Start Prefect; yields the address of its API, and the closing message if it stays up."""
     if not keep:
         with running_prefect(home) as api:
             yield api, ""

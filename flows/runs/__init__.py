@@ -1,1 +1,1 @@
-"""What wraps a run: its name, its parameters, when it is skipped, what it logs, and how it ends."""
+"""What all runs share: names, parameters, when to skip, what to log, and how to end."""

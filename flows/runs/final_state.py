@@ -1,4 +1,4 @@
-"""End a run with a state that people understand in its history: what was made, or what went wrong and what to do."""
+"""End a run with a state that explains itself in the history: what was made, or what went wrong and what to do."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _newest_end: dict[UUID, State[Any]] = {}
 
 
 def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
-    """Let a flow's function return its outcome, and make the run's state of that, or of one of our errors.
+    """Turn the outcome that a flow's function returns, or one of our errors, into the run's state.
 
-    Prefect gives the state to the run's history, and what is in it to the caller of the flow: its facts, or
-    the error, which is raised there. What we did not foresee is left to Prefect.
+    Prefect stores the state in the run's history, and gives its data to the caller of the flow: the facts, or
+    the error, which is raised there. Unexpected exceptions are left to Prefect.
     """
 
     @wraps(run)
@@ -52,7 +52,7 @@ def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
 
 
 def state_of(outcome: Outcome[R]) -> State[R]:
-    """The state of a run; a drill's is named for its verdict, so that the history reads at a glance."""
+    """Return the state of a run; a drill's is named after its verdict, so that the history is readable at a glance."""
     end = Completed if outcome.good else Failed
     state: State[R] = end(message=visible(outcome.message), data=outcome.error or outcome.facts)
     if outcome.verdict:
@@ -63,15 +63,15 @@ def state_of(outcome: Outcome[R]) -> State[R]:
 def _keep(state: State[Any]) -> None:
     context = FlowRunContext.get()
     if context and context.flow_run:
-        _newest_end.clear()  # one is enough: who runs a flow looks at once
+        _newest_end.clear()  # one is enough: a flow's caller reads it at once
         _newest_end[context.flow_run.id] = state
 
 
 def result_of(state: State[R]) -> R | BaseException:
-    """What a run returned, or the error that it ended with, of the state that Prefect returned.
+    """Return what a run returned, or the error that it ended with, from the state that Prefect returned.
 
-    When the answer to a run's end is lost, Prefect tells its server again, and is answered with what the server has: a state with
-    nothing in it. What the run itself ended with holds then.
+    If the response to the final state is lost, Prefect sends it again, and the server answers with the state that it
+    stored, which has no data. Then use the state that the run itself ended with.
     """
     own = _newest_end.get(cast(UUID, state.state_details.flow_run_id))
     found = own if own and own.type == state.type else state
@@ -79,7 +79,7 @@ def result_of(state: State[R]) -> R | BaseException:
 
 
 def cause_of(state: State[Any]) -> str:
-    """The label that metrics count a failed run by: that of its error's code; `killed` for one that did not end by itself."""
+    """Return the label by which metrics count a failed run: its error code's cause, or `killed` if the run crashed."""
     if state.type is StateType.CRASHED:
         return "killed"
     return CAUSE_OF_CODE.get(code_in(state.message or ""), PgRoundtripError.cause)

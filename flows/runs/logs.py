@@ -1,7 +1,7 @@
-"""Make every line that a process logs look as the specification has it: `2024-02-07T14:30:22Z INFO: …`.
+"""Format every line that a process logs as the specification says: `2024-02-07T14:30:22Z INFO: …`.
 
-UTC, one of three levels, one sentence; a fault that was foreseen without its traceback, and its hint on a line of its own.
-Every line has the time and the level, also within a record of several: collectors of logs read lines.
+UTC, one of three levels, one sentence; an expected error has no traceback, and its hint is on a separate line.
+Each line of a record has the time and the level, because log collectors read line by line.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
             "Created task run", "Executing ", "Created flow run", "Beginning subflow run", "Running hook", "Hook ",
             "SIGTERM received", "Opening process")  # fmt: skip
-# They tell how Prefect starts and ends its processes; what went wrong with that is a warning or an error.
+# They log how Prefect starts and stops its processes; any problem with that is a warning or an error.
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
-_NUMBERS = (int, float, type(None))  # what `%d` and `%.1f` want as it is
+_NUMBERS = (int, float, type(None))  # `%d` and `%.1f` need these unchanged
 _STOPPED = "Crash detected! Execution was aborted by"
-# What SQLite says to the server's services when others write for too long; they try again.
+# SQLite's error in the server's services when others write for too long; they retry.
 _BUSY = "database is locked"
 _TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
 class PlainFormatter(logging.Formatter):
-    """Begin every line of a record with its time and its level."""
+    """Begin every line of a record with the time and the level."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the message, and the traceback of a fault that nobody foresaw."""
+        """Format the message, with the traceback of an unexpected error."""
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         moment = datetime.fromtimestamp(record.created, UTC)
-        # Not splitlines(): what else it takes for the end of a line is shown.
+        # Not splitlines(): the other line breaks that it recognises are made visible instead.
         return "\n".join(log_lines(_level(record.levelno), text.rstrip("\n").split("\n"), moment))
 
 
 def log_lines(level: str, lines: Iterable[str], moment: datetime | None = None) -> Iterator[str]:
-    """Lines as the log has them; one that names the level already does not get it twice."""
+    """Format lines for the log; don't repeat a level that a line already has."""
     stamp = iso(moment or utc_now())
     return (f"{stamp} {level}: {visible(line.removeprefix(level + ': '))}" for line in lines)
 
@@ -56,14 +56,14 @@ def _level(number: int) -> str:
 
 
 class Plainly(logging.Filter):
-    """Write a foreseen fault as its sentence and hint, once, and leave Prefect's housekeeping out."""
+    """Log an expected error once, as its sentence and hint, and drop Prefect's housekeeping."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Decide once for a record, because every handler is handed the same one."""
+        """Decide once per record, because all handlers get the same one."""
         if "wanted" not in record.__dict__:
             try:
                 record.__dict__["wanted"] = _rewrite(record)
-            except Exception:  # noqa: BLE001  (a library's call has too few values for its text; that must not end a run)
+            except Exception:  # noqa: BLE001  (a library's call has too few arguments for its message; that must not end a run)
                 record.msg, record.args = f"{record.msg} {record.args}", ()
                 record.__dict__["wanted"] = True
             _make_visible(record)
@@ -71,15 +71,15 @@ class Plainly(logging.Filter):
 
 
 def _rewrite(record: logging.LogRecord) -> bool:
-    """Put a foreseen fault plainly; returns whether the record is to be written at all."""
+    """Rewrite an expected error plainly; returns whether to log the record at all."""
     error = record.exc_info[1] if record.exc_info else None
     for argument in record.args if isinstance(record.args, tuple) else ():
         error = argument if isinstance(argument, PgRoundtripError) else error
     if record.getMessage().startswith(_STOPPED):
         _replace(record, logging.WARNING, _TOLD_TO_STOP)
-        return not record.name.startswith("prefect.task_runs")  # its flow says the same
+        return not record.name.startswith("prefect.task_runs")  # its flow logs the same
     if record.name.startswith("prefect.server") and _BUSY in str(error):
-        _replace(record, logging.WARNING, f"Prefect's history is busy, and its server goes on [{record.getMessage()}]")
+        _replace(record, logging.WARNING, f"Prefect's database is busy; its server goes on [{record.getMessage()}]")
         return True
     if not isinstance(error, PgRoundtripError):
         return not _is_chatter(record)
@@ -88,19 +88,19 @@ def _rewrite(record: logging.LogRecord) -> bool:
     _replace(record, level, text)
     if again:
         return True
-    # The task logs an error where it happened; the flow around it need not say it again.
+    # The task logs an error where it happened; don't log it again for the flow.
     first, error.logged = not error.logged, True
     return first
 
 
 def _make_visible(record: logging.LogRecord) -> None:
-    """Show what cannot be seen, for every handler: those of Prefect's history write as they please.
+    """Escape invisible characters for every handler: those for Prefect's history have their own format.
 
-    A line feed in a value that is filled in would begin a line that looks like one of ours.
+    A line feed in an argument would start a line that could look like one of ours.
     """
     if isinstance(record.args, tuple):
         record.args = tuple(value if isinstance(value, _NUMBERS) else visible(str(value)) for value in record.args)
-    with contextlib.suppress(Exception):  # a library's call has too few values for its text
+    with contextlib.suppress(Exception):  # a library's call has too few arguments for its message
         record.msg, record.args = visible(record.getMessage(), lines=True), ()
     if record.exc_info and not record.exc_text:
         record.exc_text = visible(logging.Formatter().formatException(record.exc_info), lines=True)
@@ -121,12 +121,12 @@ def _lines(error: PgRoundtripError) -> str:
 
 
 def log_plainly() -> None:
-    """Have everything in this process log so: Prefect, its server and runner, uvicorn, other libraries and Python's warnings.
+    """Format all logs of this process: Prefect, its server and runner, uvicorn, other libraries and Python's warnings.
 
-    Call it again after Prefect was imported, or something else has made handlers of its own.
+    Call it again after importing Prefect or anything else that installs its own handlers.
     """
     logging.captureWarnings(True)
-    # Else Prefect prints bare what its server does not take of a run's lines, which stand on the console already.
+    # Otherwise Prefect prints, unformatted, log lines that its server rejects; they are already on the console.
     logging.raiseExceptions = False
     _catch_what_nobody_caught()
     if not logging.getLogger().handlers:
@@ -140,9 +140,9 @@ def log_plainly() -> None:
 
 
 def _catch_what_nobody_caught() -> None:
-    """Log what Python itself would print bare: what ends the program or a thread, and what is raised where nobody can catch it.
+    """Log what Python would print unformatted: exceptions that end the program or a thread, and unraisable ones.
 
-    Hooks that somebody has set already stay.
+    Hooks that are already set stay.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _log_end
@@ -154,7 +154,7 @@ def _catch_what_nobody_caught() -> None:
 
 def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)  # Python ends by the signal then, as shells expect
+        sys.__excepthook__(kind, error, trace)  # Python then exits by the signal, as shells expect
     else:
         _logger.error("Unhandled exception", exc_info=(kind, error, trace))
 
@@ -171,7 +171,7 @@ def _log_unraisable(caught: sys.UnraisableHookArgs) -> None:
 
 
 def _is_console(handler: logging.Handler) -> bool:
-    """Whether a handler writes for people; others have formats of their own."""
+    """Whether a handler writes for people; others have their own formats."""
     kind = type(handler)
     ours = kind is logging.StreamHandler or kind.__module__.startswith("prefect.logging")
     return ours and isinstance(handler, logging.StreamHandler)

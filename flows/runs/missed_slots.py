@@ -1,4 +1,4 @@
-"""Let only the newest of the slots run that a schedule had while nothing ran: a run of an older one ends as Skipped."""
+"""Of the slots that a schedule missed while nothing ran, run only the newest: a run of an older one ends as Skipped."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from tasks.engine.wording import iso
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# Who was cancelled or killed does not stand for anybody.
+# A run that was cancelled or killed does not replace another.
 _GIVEN_UP = {StateType.CANCELLED, StateType.CANCELLING, StateType.CRASHED}
 
 
 def newest_slot_only(flow: Callable[P, R]) -> Callable[P, R]:
-    """Make a flow, written below `@flow`, end at once when its run came too late and a later slot stands for it.
+    """Make a flow end at once if its run is late and a later slot replaces it; decorate below `@flow`.
 
-    Only a run that a schedule made is ever skipped, and only before it has begun: who retries one wants it to run.
+    Skip only runs that a schedule made, and only on their first attempt: a retried run is meant to run.
     """
 
     @wraps(flow)
     def on_time(*args: P.args, **kwargs: P.kwargs) -> R:
         context = FlowRunContext.get()
         if context and context.flow_run and (later := _stand_in(context.flow_run)):
-            return _skipped(context.flow_run, later)  # type: ignore[return-value]  # Prefect takes it for the run's end
+            return _skipped(context.flow_run, later)  # type: ignore[return-value]  # Prefect uses it as the run's final state
         return flow(*args, **kwargs)
 
     return on_time
 
 
 def stand_in(run: FlowRun, others: Iterable[FlowRun], now: datetime) -> FlowRun | None:
-    """Choose the newest run of a later slot that is due already, among the runs of the same deployment; None to go ahead."""
+    """Choose the newest run of a later slot that is already due, among the deployment's runs; None to go ahead."""
     slot = run.expected_start_time
     if not run.auto_scheduled or run.run_count > 1 or slot is None:
         return None
@@ -82,6 +82,6 @@ def _stand_in(run: FlowRun) -> FlowRun | None:
 def _skipped(run: FlowRun, later: FlowRun) -> State[None]:
     assert run.expected_start_time
     assert later.expected_start_time
-    message = f"This was due at {iso(run.expected_start_time)}; the run that was due at {iso(later.expected_start_time)} stands for it"
+    message = f"This was due at {iso(run.expected_start_time)}; the run that was due at {iso(later.expected_start_time)} replaces it"
     get_run_logger().info("Skipped: %s", message)
     return Completed(name="Skipped", message=message)

@@ -1,4 +1,4 @@
-"""Name runs so that a history reads at a glance."""
+"""Name runs so that the history is readable at a glance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.clock import utc_now
 
 
 def named(verb: str) -> Callable[[], str]:
-    """Make the function with which Prefect names a run: `backup-default-20261121T030000Z`."""
+    """Return the function with which Prefect names a run: `backup-default-20261121T030000Z`."""
 
     def name() -> str:
         moment = flow_run.get_scheduled_start_time() or utc_now()

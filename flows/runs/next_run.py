@@ -1,4 +1,4 @@
-"""Say when a flow runs next, as the last line of what it logs."""
+"""Log when a flow runs next, as its last line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.clock import utc_now
 
 
 def say_when_next(what: str) -> None:
-    """Log `Next backup in 3600s`; nothing for a run by hand, or where no schedule makes another."""
+    """Log `Next backup in 3600s`; nothing for a manual run, or if no other run is scheduled."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return
@@ -33,7 +33,7 @@ def say_when_next(what: str) -> None:
                 flow_run_filter=waiting, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=1
             )
     except httpx.HTTPError:
-        return  # what was to be done is done
+        return  # the run's work is done
     for due in (run.next_scheduled_start_time for run in runs):
         if due:
             get_run_logger().info("Next %s in %ds", what, max(0.0, due.timestamp() - utc_now().timestamp()))

@@ -1,1 +1,1 @@
-"""What the long-running process is made of: the environment it needs, its one port with a login, and its rounds."""
+"""The parts of the long-running service: its environment, its one port with a login, and its runs."""

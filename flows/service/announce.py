@@ -1,4 +1,4 @@
-"""Say at the start what is served, where to and when, in the specification's words; never a secret but the password we made."""
+"""Log at startup what is served, where and when, in the specification's words; no secret but a generated password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _logger = get_logger("serve")
 
 
 def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
-    """Log the start-up block."""
+    """Log the startup block."""
     backs_up, drills = "backup" in settings.served, "restore-drill" in settings.served
     _logger.info("Backup service started" if backs_up or not drills else "Verify service started")
     if backs_up:
@@ -34,4 +34,4 @@ def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
         return
     _logger.info("Prefect UI: http://localhost:%d, user %s", settings.port, login.user)
     if login.made:
-        _logger.info("Password, made for this start because UI_PASSWORD is not set: %s", login.password)
+        _logger.info("Password, generated for this start because UI_PASSWORD is not set: %s", login.password)

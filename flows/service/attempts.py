@@ -1,4 +1,4 @@
-"""Slow down who guesses the password, in bounded memory, and keep those who know it in."""
+"""Throttle password guessing in bounded memory, without locking out those who know the password."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _logger = logging.getLogger("prefect.serve")
 
 
 class Attempts:
-    """Count failed logins by address and in all.
+    """Count failed logins per address and in total.
 
-    After five failures an address waits a second, then two, up to a minute, and is not even looked at before that. Who has many
-    addresses gets a hundred guesses a minute in all. An address that logged in once is always looked at: a guesser elsewhere
-    cannot lock it out, and the runs of the service are never kept waiting.
+    After five failures an address must wait a second, then two, up to a minute; until then its logins are rejected
+    unchecked. An attacker with many addresses gets a hundred guesses a minute in total. An address that has logged in
+    is always checked: attackers elsewhere cannot lock it out, and the service's own runs never wait.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Attempts:
         self._told_at, self._untold = -_MINUTE_S, 0
 
     def wait_s(self, address: str) -> float:
-        """How long an address has to wait before its next login is looked at; 0 when it is now."""
+        """Return how long an address must wait before its next login is checked; 0 if it need not."""
         place, now = _place(address), self._clock()
         if place in self._known:
             return 0.0
@@ -44,7 +44,7 @@ class Attempts:
         return max(0.0, until - now)
 
     def succeed(self, address: str) -> None:
-        """Remember where somebody knows the password."""
+        """Remember an address that logged in."""
         place = _place(address)
         self._by_address.pop(place, None)
         self._known[place] = None
@@ -54,7 +54,7 @@ class Attempts:
             self._known.popitem(last=False)
 
     def fail(self, address: str) -> None:
-        """Count a wrong password, and say so once a minute at most."""
+        """Count a wrong password, and log it once a minute at most."""
         place, now = _place(address), self._clock()
         self.failed += 1
         count = self._by_address.pop(place, (0, 0.0))[0] + 1
@@ -71,7 +71,7 @@ class Attempts:
 
 
 def _place(address: str) -> str:
-    """An address as it is counted: of IPv6 the network, because who has one address has all of it."""
+    """Return what an address is counted as: for IPv6 its /64 network, since one client can use all of that."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

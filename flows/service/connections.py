@@ -1,4 +1,4 @@
-"""Let nobody hold the service up who connects and says nothing: times for heads and bodies, and a limit of connections."""
+"""Keep idle clients from blocking the service: timeouts for request heads and bodies, and a connection limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_TIMEOUT_S, BODY_TIMEOUT_S = 10.0, 60.0
-READ_TIMEOUT_S = 30.0  # in which somebody takes a part of a response that does not fit the system's buffer
+READ_TIMEOUT_S = 30.0  # for the client to read some of a response that does not fit the system's buffer
 HEAD_BYTES = 32 << 10
 MESSAGE_BYTES = 4 << 20  # of a WebSocket; Prefect's events are smaller than 1.5 MB
 CONNECTIONS = 512
@@ -23,7 +23,7 @@ _LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit of open files to the hard one, within reason, and return it: many systems begin with 1,024."""
+    """Raise the soft limit of open files to the hard one, within reason, and return it: the default is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -33,13 +33,13 @@ def raise_open_files() -> int:
 
 
 class _Open:
-    """The connections of a process, WebSockets included, in the order that they came in."""
+    """The connections of this process, including WebSockets, in order of arrival."""
 
     def __init__(self) -> None:
         self._all: dict[asyncio.BaseTransport, PatientProtocol] = {}
 
     def admit(self, came: PatientProtocol, limit: int) -> None:
-        """Make room by closing who has waited longest without a whole head; the newcomer, where nobody has."""
+        """Make room by closing the oldest idle connection, or the newcomer if none is idle."""
         self._all = {transport: p for transport, p in self._all.items() if not transport.is_closing()}
         if len(self._all) >= limit:
             everybody = self._all.values()
@@ -52,13 +52,13 @@ class _Open:
             self._all[came.transport] = came
 
 
-# Who is closed first: one that has sent no whole request, then one that takes no response.
+# What to close first: a connection without a complete request head, then one that does not read its response.
 _IDLE: tuple[Callable[[PatientProtocol], bool], ...] = (lambda p: p.waits_for_head, lambda p: p.is_stalled)
 _open = _Open()
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP that waits for a request's head and body so long and no longer."""
+    """HTTP with timeouts for a request's head and body."""
 
     head_timeout_s, body_timeout_s, read_timeout_s, limit = HEAD_TIMEOUT_S, BODY_TIMEOUT_S, READ_TIMEOUT_S, CONNECTIONS
     _stall: asyncio.TimerHandle | None = None
@@ -68,21 +68,21 @@ class PatientProtocol(H11Protocol):
 
     @property
     def waits_for_head(self) -> bool:
-        """Whether nothing of it is being worked at."""
+        """Whether no request is being processed on it."""
         return self._part == "head"
 
     @property
     def is_stalled(self) -> bool:
-        """Whether somebody asked for more than they take."""
+        """Whether the client does not read its response."""
         return self._stall is not None
 
     def pause_writing(self) -> None:
-        """Begin to wait for whoever takes no response."""
+        """Start the timeout for a client that does not read its response."""
         super().pause_writing()
         self._stall = self.loop.call_later(self.read_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Somebody took a part of it."""
+        """Stop the timeout: the client has read part of the response."""
         super().resume_writing()
         self._end_stall()
 
@@ -92,28 +92,28 @@ class PatientProtocol(H11Protocol):
         self._stall = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first head."""
+        """Start the timeout for the first head."""
         super().connection_made(transport)
         _open.admit(self, self.limit)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """A byte now and then buys no time: a part has its time from its beginning."""
+        """Keep a timeout running from the start of the head or body: a trickle of bytes does not extend it."""
         super().data_received(data)
         self._wait()
 
     def on_response_complete(self) -> None:
-        """The next head, if any came already, has its time from here; before it, there is uvicorn's for idle ones."""
+        """Start the timeout for the next head; until any of it arrives, uvicorn's keep-alive timeout applies too."""
         super().on_response_complete()
         self._wait()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """A WebSocket has times of its own."""
+        """Stop these timeouts: WebSockets have their own."""
         self._upgraded = True
         super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time."""
+        """Cancel the timeouts."""
         self._begin("")
         self._end_stall()
         super().connection_lost(exc)
@@ -142,14 +142,14 @@ class PatientProtocol(H11Protocol):
 
 
 class OnceAMinute(logging.Filter):
-    """Let one warning or error of each kind through a minute, with the number of those that were left out before it."""
+    """Pass one warning or error of each kind a minute, with the number of those suppressed before it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: dict[tuple[object, ...], list[float]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """A kind is the text before values are filled in, and the type of the error."""
+        """Group records by their message before formatting and by the type of the error."""
         if record.levelno < logging.WARNING:
             return True
         kind = (record.name, str(record.msg)[:60], record.exc_info[0] if record.exc_info else None)
@@ -167,7 +167,7 @@ class OnceAMinute(logging.Filter):
 
 
 def complain_seldom() -> None:
-    """Whoever can make a fault happen by a request must not fill the disk with lines about it."""
+    """Limit log lines that requests can trigger, so that clients cannot fill the disk with them."""
     for name in ("asyncio", "uvicorn.error", "websockets.server"):
         logger = logging.getLogger(name)
         if not any(isinstance(f, OnceAMinute) for f in logger.filters):

@@ -1,4 +1,4 @@
-"""Say what Prefect has to be told before it is imported, so that its server lives well inside a small container."""
+"""Configure Prefect before it is imported, so that its server fits into a small container."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MADE_BYTES = 12
 
 @dataclass(frozen=True)
 class Login:
-    """Who may use the Prefect UI and API; `made` when nobody chose a password."""
+    """The login for the Prefect UI and API; `made` if its password was generated."""
 
     user: str
     password: str
@@ -30,22 +30,22 @@ class Login:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, made: bool = False) -> Login:
-        """The login of the settings, with a password that was never used before when they have none."""
+        """Create the login from the settings, with a newly generated password if they have none."""
         if settings.ui_password:
             return cls(settings.ui_username, settings.ui_password.get_secret_value(), made)
         return cls(settings.ui_username, secrets.token_urlsafe(_MADE_BYTES), made=True)
 
     @property
     def auth_string(self) -> str:
-        """`user:password`, as Prefect's clients have it."""
+        """`user:password`, as Prefect's clients expect it."""
         return f"{self.user}:{self.password}"
 
 
 def prepare() -> list[str]:
-    """Check every setting, set what Prefect reads when it is imported, and return the command to become.
+    """Check every setting, set what Prefect reads when it is imported, and return the command to exec.
 
-    Prefect is imported already where this runs, so the service has to be a new program with the same process id.
-    Raises ConfigurationError with every fault.
+    Prefect is already imported in this process, so the service must be a new program with the same process id.
+    Raises ConfigurationError with all errors.
     """
     settings = load_service_settings()
     if "restore-drill" in settings.served:
@@ -66,9 +66,9 @@ def prepare() -> list[str]:
 
 
 def for_any_server() -> dict[str, str]:
-    """What the process wants whichever Prefect server it talks to."""
-    # glibc gives each thread an arena of its own, and never gives them back.
-    # What is large goes back to the system when it is freed, instead of leaving holes.
+    """Variables for the process, whichever Prefect server it uses."""
+    # By default, glibc gives each thread its own arena, and never releases it.
+    # Return large blocks to the system when they are freed, instead of leaving holes.
     return {
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": "1048576",
@@ -78,7 +78,7 @@ def for_any_server() -> dict[str, str]:
 
 
 def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, str]:
-    """What makes a server of this process: its address, the login of its clients, and a home that outlives restarts."""
+    """Variables that make this process a server: its address, its clients' login, and a home that survives restarts."""
     return {
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.port}/api",
@@ -88,16 +88,16 @@ def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, st
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        # Migrations leave 60 MB behind in the process that runs them.
+        # A separate process migrates: migrations leave 60 MB behind in the process that runs them.
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
-        # In memory, a lease would hold a deployment's one slot for ever after a hard restart.
+        # Not in memory, where a lease would hold a deployment's only slot forever after a hard restart.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     }
 
 
 def usable_home(wanted: Path) -> tuple[Path, str]:
-    """The folder for Prefect's database, and why it is another than the wanted one; the bucket is the truth, so any will do."""
+    """Return a folder for Prefect's database, and why it isn't the wanted one; any will do, the bucket is the truth."""
     try:
         wanted.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=wanted):

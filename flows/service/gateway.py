@@ -1,4 +1,4 @@
-"""Be the one port of the service: health and metrics for everybody, the Prefect UI and API behind a login."""
+"""Serve the service's one port: health and metrics for everybody, the Prefect UI and API behind a login."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class PasswordLogin(AuthenticationBackend):
-    """Let requests through that carry the login, as HTTP Basic authentication (RFC 7617) has it.
+    """Accept requests that carry the login in HTTP Basic authentication (RFC 7617).
 
     Browsers ask for it once and then send it along, with WebSockets too; Prefect's clients take it from
     PREFECT_API_AUTH_STRING.
@@ -49,7 +49,7 @@ class PasswordLogin(AuthenticationBackend):
         self._user, self._expected, self._attempts = login.user, login.auth_string.encode(), attempts
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
-        """Raises AuthenticationError for anybody else, and for what another site's page makes a browser send."""
+        """Raise AuthenticationError without the login, and for what another site's page makes a browser send."""
         address = address_of(conn.scope)
         if "authorization" in conn.headers and (wait_s := self._attempts.wait_s(address)):
             raise TooMany(wait_s)
@@ -64,14 +64,14 @@ class PasswordLogin(AuthenticationBackend):
             raise AuthenticationError("log in with UI_USERNAME and UI_PASSWORD")
         self._attempts.succeed(address)
         changing = conn.scope["type"] == "websocket" or conn.scope["method"] not in _READING
-        # A browser sends a login along that it knows, whoever's page asks it to.
+        # Cross-site request forgery: a browser sends a login that it knows, whichever site's page makes the request.
         if changing and _from_elsewhere(conn):
-            raise AuthenticationError("a page of another site asked for this")
+            raise AuthenticationError("the request comes from a page of another site")
         return AuthCredentials(["authenticated"]), SimpleUser(self._user)
 
 
 class TooMany(AuthenticationError):
-    """Say how long somebody has to wait who guessed too often."""
+    """Too many failed logins; `wait_s` is how long the client must wait."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__("too many failed logins")
@@ -79,12 +79,12 @@ class TooMany(AuthenticationError):
 
 
 def address_of(scope: Scope) -> str:
-    """Whose connection it is; a proxy's word counts where FORWARDED_ALLOW_IPS names the proxy, as uvicorn has it."""
+    """Return the client's address; uvicorn believes a proxy's headers only if FORWARDED_ALLOW_IPS names the proxy."""
     return str((scope.get("client") or ("",))[0])
 
 
 def _from_elsewhere(conn: HTTPConnection) -> bool:
-    """Whether a browser says that the page it shows is not ours; over plain HTTP it says so by the origin alone."""
+    """Whether the browser says that another site's page made the request; over plain HTTP, only Origin says so."""
     if conn.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = conn.headers.get("origin")
@@ -93,10 +93,10 @@ def _from_elsewhere(conn: HTTPConnection) -> bool:
 
 
 class _Guard:
-    """Stand before the Prefect server: a login in the headers, or in a WebSocket's first message, or no way in.
+    """Protect the Prefect server: require a login in the headers or in a WebSocket's first message.
 
-    Prefect's own clients listen for events without a header, and log in as its subprotocol `prefect` has it:
-    `{"type": "auth", "token": "user:password"}`, then whatever they came for.
+    Prefect's own clients subscribe to events without a header, and log in by its subprotocol `prefect`: they first send
+    `{"type": "auth", "token": "user:password"}`.
     """
 
     def __init__(self, inner: ASGIApp, login: Login, attempts: Attempts) -> None:
@@ -115,7 +115,7 @@ class _Guard:
             try:
                 message = await asyncio.wait_for(receive(), _LOGIN_TIMEOUT_S if waiting else None)
             except TimeoutError:
-                message = {"type": "websocket.receive"}  # says nothing, and is no login
+                message = {"type": "websocket.receive"}  # empty, so the login fails
             if waiting and message["type"] == "websocket.receive":
                 waiting = False
                 if not self._logs_in(message, address_of(scope)):
@@ -146,7 +146,7 @@ class _Guard:
 def make_gateway(
     login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None, attempts: Attempts | None = None
 ) -> Starlette:
-    """Put the parts together; without `prefect_app` the Prefect server is elsewhere, and only health and metrics are here."""
+    """Assemble the gateway; without `prefect_app`, the Prefect server is elsewhere: serve only health and metrics."""
     routes: list[BaseRoute] = [_open("/health", health), *([_open("/metrics", metrics)] if metrics else [])]
     if prefect_app is None or login is None:
         return Starlette(routes=routes, middleware=[Middleware(Guarded)])
@@ -159,7 +159,7 @@ def make_gateway(
 
 
 def make_metrics_page(metrics: Answer) -> Starlette:
-    """The page for a port of its own, with nothing else on it."""
+    """Serve nothing but the metrics, for a separate port."""
     return Starlette(routes=[_open("/metrics", metrics)], middleware=[Middleware(Guarded)])
 
 

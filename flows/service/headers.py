@@ -1,4 +1,4 @@
-"""Say to browsers what a page of ours may do: load and ask this server alone, and stand in nobody else's frame."""
+"""Tell browsers what our pages may do: load from and connect to this server only, and never appear in a frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_BYTES = 16 << 20
-# Prefect's UI draws runs with a library that makes functions of text ('unsafe-eval') and styles elements where they stand.
+# Prefect's UI draws runs with a library that compiles functions from text ('unsafe-eval') and sets inline styles.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
@@ -24,13 +24,13 @@ HEADERS = {
 
 
 class Guarded:
-    """An application whose answers have these headers, and which reads no more of a body than it must."""
+    """Middleware that adds these headers to responses and limits the size of request bodies."""
 
     def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; WebSockets have bounds of their own."""
+        """Handle one request; WebSockets have their own limits."""
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return

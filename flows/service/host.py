@@ -1,4 +1,4 @@
-"""Run web applications inside this process, on ports that IPv4 and IPv6 both reach, and stop them when told to."""
+"""Run web applications inside this process, on ports that are reachable over IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tasks.engine.process import run
 _MIGRATION_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 2
 _BACKLOG = 128
-# The end of a traceback; behind it some libraries write where to read more.
+# The last line of a traceback; some libraries write after it where to read more.
 _RAISED = re.compile(r"\w[\w.]*(?:Error|Exception): (.+)")
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals alone: who started it decides when it stops."""
+    """A server that does not handle signals: its caller decides when it stops."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[None]:
-    """Serve an ASGI application, made once the port is ours, while the context lasts; raises PortTaken."""
+    """Serve an ASGI application, created once the port is bound, while the context lasts; raises PortTaken."""
     with _listener(port) as listener:
         PatientProtocol.limit = min(CONNECTIONS, raise_open_files() // 2)
         complain_seldom()
@@ -57,22 +57,22 @@ async def listening(make_app: Callable[[], Any], port: int) -> AsyncIterator[Non
                 await asyncio.sleep(0.05)
             if serving.done():
                 await serving
-                raise ServiceError("it ended while it started")
-            # asyncio takes its backlog for the number of accepts at a time, and when there are no files left, complains and tries
-            # again for each of them (CPython #151615): it gets 1, the system its queue.
+                raise ServiceError("it exited during startup")
+            # asyncio uses its backlog as the number of accepts at a time, and out of file descriptors, it logs and
+            # retries for each of them (CPython #151615). Give asyncio 1, and the system the real backlog.
             listener.listen(_BACKLOG)
             yield
         finally:
-            # Who still listens to events is cut off: nobody needs to read of that.
+            # Event subscribers are disconnected here; don't log it.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             server.should_exit = True
-            # Prefect's services take their time; whatever had to be written is written.
+            # Prefect's services are slow to stop, and everything that must be written has been.
             await asyncio.wait({serving}, timeout=_STOP_TIMEOUT_S)
 
 
 @contextmanager
 def _listener(port: int) -> Iterator[socket.socket]:
-    """Listen on every address of both families; on IPv4 alone where there is no IPv6."""
+    """Listen on every address of both families; on IPv4 only if there is no IPv6."""
     try:
         dual = socket.has_dualstack_ipv6()
         family, host = (socket.AF_INET6, "::") if dual else (socket.AF_INET, "0.0.0.0")  # noqa: S104  (a container's port)
@@ -84,7 +84,7 @@ def _listener(port: int) -> Iterator[socket.socket]:
 
 
 def migrate() -> None:
-    """Bring Prefect's database to the version of this Prefect, in a process of its own: it needs 60 MB that nobody needs later."""
+    """Migrate Prefect's database in a separate process, because that takes 60 MB that are not needed later."""
     command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
     code, said = run(command, environment_of_ours(), timeout_s=_MIGRATION_TIMEOUT_S)
     if code:

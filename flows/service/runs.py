@@ -1,4 +1,4 @@
-"""Look after the runs of the service's own deployments: free what a hard restart left, catch up, and say what comes next."""
+"""Manage the runs of the service's deployments: clean up after a hard restart, catch up, and find the next runs."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _CATCHING_UP = "catch-up"
 
 
 class ServiceRunner(Runner):
-    """A runner that ends when the service ends, and takes its runs down all at once."""
+    """A runner that stops when the service stops, and cancels all its runs at once."""
 
     def __init__(self) -> None:
         # Paused schedules would stay paused after a restart.
         super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Leave the signal to the service; Prefect's way would end it in the middle of that when it is told twice."""
+        """Leave the signal to the service; Prefect's handler would exit in mid-shutdown on a second signal."""
 
     async def cancel_all(self) -> None:
-        """Cancel every run at the same time: one after the other would take longer than a platform waits."""
+        """Cancel all runs at the same time: one by one would take longer than a platform waits."""
         stopped = (self._cancel(run_id) for run_id in self._process_manager.flow_run_ids())
         await asyncio.gather(*stopped, return_exceptions=True)
 
     async def _cancel(self, run_id: UUID) -> None:
-        """Cancel one run; where the Prefect server does not answer, its process is stopped all the same."""
+        """Cancel one run; if the Prefect server does not answer, stop its process anyway."""
         try:
             run = await asyncio.wait_for(self._client.read_flow_run(run_id), _ANSWER_S)
             await self._cancellation_manager.cancel(run, "The service was stopped.")
@@ -61,7 +61,7 @@ class ServiceRunner(Runner):
 
 
 async def await_api(client: PrefectClient) -> None:
-    """Wait until the Prefect server answers, for one that is started together with us; raises PrefectUnreachable."""
+    """Wait for a Prefect server that may be starting together with us; raises PrefectUnreachable."""
     for _ in range(_API_TRIES):
         if (error := await client.api_healthcheck()) is None:
             return
@@ -70,9 +70,9 @@ async def await_api(client: PrefectClient) -> None:
 
 
 async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> int:
-    """Say of runs that were in flight when the service was killed that they crashed, which frees their deployment's slot.
+    """Mark runs that were in flight when the service was killed as crashed, which frees their deployment's slot.
 
-    Nothing runs yet when this is called: whatever seems to run is what a killed service left. Returns how many.
+    Nothing runs yet when this is called, so any run that seems to is left over. Returns how many there were.
     """
     message = "The service was restarted while this run was in progress."
     stale = await _runs(client, deployments, _IN_FLIGHT)
@@ -82,7 +82,7 @@ async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> in
 
 
 async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> int:
-    """End the scheduled runs whose time passed while nothing ran: what is due is run once, by `catch_up`. Returns how many."""
+    """Skip runs that were due while the service was down: `catch_up` runs what is due, once. Returns how many."""
     message = "The service was not running when this was due; what it missed was caught up once at its start."
     waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     now = utc_now()
@@ -99,7 +99,7 @@ async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> in
 
 
 async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUID]) -> None:
-    """Run at once what fell due while nothing ran: first a backup, then a drill of what there is by then."""
+    """Run at once what fell due while the service was down: first a backup, then a drill, once there is a backup."""
     if "backup" in deployments and await asyncio.to_thread(backup_due, plan):
         await _run_to_its_end(client, deployments["backup"])
     if "restore-drill" not in deployments:
@@ -111,7 +111,7 @@ async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUI
 
 
 def backup_due(plan: Plan) -> bool:
-    """Whether a slot has passed since the newest backup; a storage that cannot be read is the run's to complain about."""
+    """Whether a slot has passed since the newest backup; true if the storage is unreadable: the run will report it."""
     newest = last_backup(plan)
     return newest is None or newest < plan.schedules.backups.before(utc_now())
 
@@ -128,7 +128,7 @@ def drill_due(plan: Plan) -> bool | None:
 
 
 def last_backup(plan: Plan) -> datetime | None:
-    """When the newest backup was taken, by the bucket; None when there is none, or nobody can tell."""
+    """When the newest backup in the bucket was taken; None if there is none, or the bucket cannot be read."""
     try:
         found = newest_whole(folder_of(plan).own, utc_now())
     except PgRoundtripError:
@@ -137,9 +137,9 @@ def last_backup(plan: Plan) -> datetime | None:
 
 
 def last_drill(plan: Plan) -> datetime | None:
-    """When the newest backup that has a report was drilled; None when none was, or nobody can tell.
+    """When the newest backup that has a report was drilled; None if none was, or the bucket cannot be read.
 
-    A drill that a wrong clock dated into the future would keep others away until then.
+    Skip drills that a wrong clock dated into the future: they would suppress all drills until then.
     """
     now = utc_now()
     try:
@@ -165,7 +165,7 @@ async def next_runs(client: PrefectClient, deployments: dict[str, UUID]) -> dict
 
 
 async def failed_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[FlowRun]:
-    """The newest runs (200, as many as Prefect gives at once) that the history remembers as failed or crashed."""
+    """The newest failed or crashed runs in the history: 200, as many as Prefect returns at once."""
     return await _runs(client, list(deployments.values()), [StateType.FAILED, StateType.CRASHED])
 
 
@@ -173,7 +173,7 @@ async def _run_to_its_end(client: PrefectClient, deployment: UUID) -> None:
     run = await client.create_flow_run_from_deployment(deployment, tags=[_CATCHING_UP])
     while not (run.state and run.state.is_final()):
         await asyncio.sleep(_LOOK_AGAIN_S)
-        with contextlib.suppress(httpx.HTTPError):  # it may answer the next time
+        with contextlib.suppress(httpx.HTTPError):  # it may answer next time
             run = await client.read_flow_run(run.id)
 
 

@@ -1,4 +1,4 @@
-"""Answer those who watch the service: whether it is healthy, and its metrics; asked often, looked up every few seconds."""
+"""Serve the service's health and metrics; they are requested often, so look them up only every few seconds."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tasks.status.metrics import Failures, Stock, count_failures, exposition, re
 
 T = TypeVar("T")
 _FRESH_S = 5.0
-# A platform's health check waits ten seconds, or fewer.
+# A platform's health check waits ten seconds or less.
 _PATIENCE_S = 8.0
 
 
 class Remembered(Generic[T]):
-    """Look something up for everybody who asks within a few seconds, once at a time however long it takes."""
+    """A lookup that shares its result with all callers for a few seconds; only one runs at a time, however long."""
 
     def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
         self._look, self._until = look, 0.0
         self._looking: asyncio.Future[T] | None = None
 
     async def get(self) -> T:
-        """What was found; raises TimeoutError when it takes too long, and goes on looking for the next who ask."""
+        """Return the result; raises TimeoutError if it takes too long, and continues for later callers."""
         if self._looking is None or (self._looking.done() and time.monotonic() > self._until):
             self._looking = asyncio.ensure_future(self._look())
             self._looking.add_done_callback(self._seen)
@@ -49,7 +49,7 @@ class Remembered(Generic[T]):
 
 
 class Watch:
-    """What the service knows about itself."""
+    """The health and metrics of the service."""
 
     def __init__(self, plan: Plan, flows: tuple[str, ...], started_at: datetime) -> None:
         self._plan, self._flows, self._started_at = plan, flows, started_at
@@ -59,7 +59,7 @@ class Watch:
         self._health, self._metrics = Remembered(self._examine), Remembered(self._measure)
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
-        """Know the runs of these deployments from now on."""
+        """Track the runs of these deployments from now on."""
         self._client, self._deployments = client, deployments
 
     async def health(self) -> Response:
@@ -73,7 +73,7 @@ class Watch:
         return JSONResponse(document, 200 if good else 503, {"Cache-Control": "no-store"})
 
     async def metrics(self) -> Response:
-        """The page for Prometheus."""
+        """The metrics page for Prometheus."""
         try:
             return Response(await self._metrics.get(), media_type=CONTENT_TYPE_LATEST)
         except TimeoutError:
@@ -95,7 +95,7 @@ class Watch:
         return exposition(DEFAULT, stock, failures, waiting, utc_now(), failed_logins=self.attempts.failed)
 
     async def _history(self) -> tuple[Failures, dict[str, datetime]]:
-        """What Prefect remembers; nothing when it does not answer, because the bucket's part is worth having alone."""
+        """Read Prefect's history; empty if it does not answer, because the bucket's metrics are useful without it."""
         if self._client is None:
             return {}, {}
         names = {deployment: flow for flow, deployment in self._deployments.items()}

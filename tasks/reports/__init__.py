@@ -1,4 +1,4 @@
-"""Show what runs did where their history is looked at: as Prefect artifacts, which never cost a run its end."""
+"""Publish what runs did as Prefect artifacts; a failure to publish never fails a run."""
 
 from tasks.reports.backup import backup_sentence, publish_backup
 from tasks.reports.catalog import publish_catalog

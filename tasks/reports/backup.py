@@ -1,4 +1,4 @@
-"""Show one backup: what it holds, how it compares with the one before, and how to restore it by hand."""
+"""Report on one backup: what it contains, how it compares with the one before, and how to restore it by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TABLES = 25
 def publish_backup(
     plan: str, repository: Repository, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> None:
-    """One report a backup; `seconds` is what dumping and storing took."""
+    """Publish a backup's report; `seconds` is how long dumping and storing took."""
     text = backup_markdown(plan, repository, manifest, before, seconds)
     publish("backup", plan, f"{manifest.name}: {backup_sentence(manifest)}", text)
 
@@ -34,7 +34,7 @@ def backup_sentence(manifest: Manifest) -> str:
 def backup_markdown(
     plan: str, repository: Repository, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> str:
-    """A backup for people: the figures first, then how to get it back, then the details."""
+    """Format a backup's report: the figures first, then how to restore it, then the details."""
     raw, stored = human_bytes(manifest.raw_bytes), human_bytes(manifest.object_bytes)
     ratio, speed = manifest.raw_bytes / max(1, manifest.object_bytes), manifest.raw_bytes / max(seconds, 0.001)
     summary = (
@@ -62,23 +62,23 @@ def _compared(manifest: Manifest, before: Manifest | None) -> str:
 
 
 def _by_hand(plan: str, repository: Repository, manifest: Manifest) -> str:
-    """Commands with the target's URL left to the reader's environment; nothing in them is secret.
+    """Return commands that take the target's URL from the reader's environment, so that they contain no secret.
 
-    No download goes into psql, which takes one that breaks off for the end of the data.
+    Don't pipe the download into psql, which takes a broken download for the end of the data.
     """
     chosen = "" if plan == "default" else f" --plan {quote(plan)}"
     file, store = manifest.name + OBJECT, repository.store
     place = quote(f"s3://{store.bucket}/{store.key(file)}")
     return fenced(
-        f'# checked while it flows, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
-        f"# with none of our programs: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(store.endpoint)} \\\n  {place} .\n"
+        f'# checked while it streams, visible when all of it is right\npg-roundtrip restore {manifest.name} --to "$TARGET_URL"{chosen}\n\n'
+        f"# without pg-roundtrip: fetch it, check it, restore it\naws s3 cp --endpoint-url {quote(store.endpoint)} \\\n  {place} .\n"
         f'echo "{manifest.sha256}  {file}" | sha256sum --check &&\n'
         f'  gunzip -c {file} | psql -X -v ON_ERROR_STOP=1 "$TARGET_URL"', "sh",
     )  # fmt: skip
 
 
 def _largest(manifest: Manifest) -> str:
-    """The tables that make up most of it; the manifest has them all."""
+    """List the largest tables; the manifest has them all."""
     largest = sorted(manifest.tables, key=lambda t: t.raw_bytes, reverse=True)[:_TABLES]
     rows = [
         [

@@ -1,4 +1,4 @@
-"""Show all backups of a plan: how their size changes, and which of them were proven."""
+"""Report on all backups of a plan: how their size changes, and which of them were proven."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.reports.publish import publish, warned_only
 from tasks.status.listing import databases_shown, read_entries
 
 _SHOWN = 500
-# Names, dates and sizes come from the listing alone; rows and verdicts cost two requests a backup.
+# Names, dates and sizes come from the listing; rows and verdicts cost two requests per backup.
 _READ, _AT_ONCE = 50, 4
 _UNREAD = "…"
 _MARKS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
@@ -33,7 +33,7 @@ _COLUMNS = {
 def publish_catalog(
     plan: str, repository: Repository, backups: Sequence[Backup] | None = None, report: DrillReport | None = None
 ) -> None:
-    """One list of all backups; `report` is a drill's that the storage may not have been told."""
+    """Publish the list of all backups; `report` is that of a drill, which the storage may not have."""
     backups = repository.backups() if backups is None else backups
     entries = {entry["name"]: entry for entry in read_entries(repository, backups[-_READ:], _AT_ONCE)}
     if report and report.backup in entries:
@@ -42,7 +42,7 @@ def publish_catalog(
 
 
 def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """The catalog for people, newest first; `entries` has rows and verdicts of those backups that were looked into."""
+    """Format the catalog, newest first; `entries` has rows and verdicts of those backups that were read."""
     shown = backups[-_SHOWN:]
     databases = dict(zip(entries, databases_shown(list(entries.values())), strict=True))
     several = len(set(databases.values()) - {""}) > 1
@@ -53,7 +53,7 @@ def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str,
             [*row, cell(databases.get(backup.name, _UNREAD))] for row, backup in zip(rows, reversed(shown), strict=True)
         ]
     columns = {**_COLUMNS, "database": "---"} if several else _COLUMNS
-    notes = ["The change is that of the size, against the backup before."]
+    notes = ["The change is in size, compared with the backup before."]
     if unread := [b for b in shown if b.name not in entries]:
         notes.append(
             f"Rows and verdicts ({_UNREAD}) of {counted(len(unread), 'older backup')} were not looked up here."
@@ -64,7 +64,7 @@ def catalog_markdown(plan: str, backups: Sequence[Backup], entries: Mapping[str,
 
 
 def _before(backups: Sequence[Backup], databases: Mapping[str, str]) -> dict[str, Backup]:
-    """To each backup the one of the same database before it, by the later one's name."""
+    """Map each backup's name to the backup of the same database before it."""
     last = dict[str, Backup]()
     before = dict[str, Backup]()
     for backup in backups:

@@ -1,4 +1,4 @@
-"""Show one drill: the verdict first, then what it covers and every check that was made."""
+"""Report on one drill: the verdict first, then what it covers and every check that was made."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tasks.reports.publish import publish, warned_only
 _MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible": "⚪"}
 _VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
 _LEGEND = (
-    "✅ passed, ❌ failed, ⚠️ worth knowing and no fault of the backup, ⚪ not possible. Checks that were made in one pass share "
-    "its time. Outside of a database, and so of its backup, are roles with their passwords, tablespaces, and the "
-    "settings and rights of the database itself. Materialized views are filled anew and not compared row by row."
+    "✅ passed, ❌ failed, ⚠️ worth knowing but not a problem with the backup, ⚪ not possible. Checks that were made in one pass "
+    "share its time. Not part of a database, and so not of its backup, are roles with their passwords, tablespaces, and "
+    "the settings and rights of the database itself. Materialized views are refreshed, not compared row by row."
 )
 
 
 @warned_only("The report of the drill")
 def publish_drill(plan: str, report: DrillReport) -> None:
-    """One report a drill."""
+    """Publish a drill's report."""
     publish("drill", plan, f"{verdict_line(report)}: {report.backup}", drill_markdown(report))
 
 
 def drill_markdown(report: DrillReport) -> str:
-    """A drill for people: the verdict first, then what it covers, what was found, how long it took, and every check."""
+    """Format a drill's report: the verdict, what it covers, what was found, how long it took, and every check."""
     timed = timings(report)
     checks = [
         [_MARKS[c.result], cell(c.name), f"{c.seconds:.1f} s", cell(c.evidence.partition("\n")[0])]
@@ -41,12 +41,12 @@ def drill_markdown(report: DrillReport) -> str:
 
 
 def verdict_line(report: DrillReport) -> str:
-    """`PROVEN, 1 warning`: a backup is what was dumped, and something was not."""
+    """Return the verdict with its warnings: with `PROVEN, 1 warning`, something was not dumped."""
     return f"{report.verdict}{warnings_counted(report.warnings)}"
 
 
 def drill_sentence(report: DrillReport) -> str:
-    """What a drill came to, for the run's history."""
+    """Summarize a drill for the run's history."""
     if report.verdict is Verdict.PROVEN:
         rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
@@ -58,7 +58,7 @@ def drill_sentence(report: DrillReport) -> str:
 
 
 def coverage(report: DrillReport) -> str:
-    """What a verdict covers, in a sentence or two."""
+    """Say in a sentence or two what a verdict covers."""
     if report.verdict is Verdict.INCONCLUSIVE:
         return f"The drill could not be carried out, so it says nothing about the backup: {report.cause}"
     where = "a throwaway server" if report.place == "sandbox" else "a scratch database"
@@ -74,7 +74,7 @@ def coverage(report: DrillReport) -> str:
 
 
 def timings(report: DrillReport) -> dict[str, str]:
-    """How long a restore takes (the measured RTO) and what a loss now would have cost (the RPO)."""
+    """Return how long a restore takes (the measured RTO) and what a loss now would cost (the RPO)."""
     return {
         "Restore time (RTO)": human_seconds(report.restore_seconds) if report.restore_seconds else "not restored",
         "Backup age (RPO)": human_age(timedelta(seconds=report.age_seconds)),
@@ -84,7 +84,7 @@ def timings(report: DrillReport) -> dict[str, str]:
 
 
 def _findings(report: DrillReport) -> list[str]:
-    """What failed and what is worth knowing, whole; a diff keeps its lines and gets its colours."""
+    """Format failures and warnings in full; a diff keeps its lines and gets its colours."""
     shown = []
     for check in (c for c in report.checks if c.result in ("failed", "warning")):
         evidence = fenced(check.evidence, "diff" if "\n" in check.evidence else "")

@@ -1,4 +1,4 @@
-"""Show how far a long step is, without holding it up: only the newest word counts, and a thread of its own says it."""
+"""Show the progress of a long step without slowing it down: a separate thread sends only the newest state."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from prefect.context import TaskRunContext
 
 from tasks.engine.wording import human_bytes, human_seconds
 
-# Prefect's API may be slow or gone: the end of a step waits no longer than this for its last word to be said.
+# Prefect's API may be slow or down: the end of a step waits no longer than this for the last update.
 _LAST_WORD_S = 5.0
 _ALMOST, _DONE = 99.0, 100.0
 
 
 class Progress:
-    """A progress artifact of the task that runs, while the context lasts; without a task around it, nothing.
+    """A progress artifact of the current task, while the context lasts; outside a task it does nothing.
 
-    It never raises and never waits: words that come faster than Prefect takes them replace each other.
+    Updates never raise and never wait: those that come faster than Prefect takes them replace each other.
     """
 
     def __init__(self, key: str, first: str) -> None:
@@ -35,7 +35,7 @@ class Progress:
         self._thread: threading.Thread | None = None
 
     def say(self, percent: float, text: str) -> None:
-        """Show how far it is; below 100 as long as it is not `finished`."""
+        """Show the progress; it stays below 100 until `finished`."""
         self._newest = (min(_ALMOST, percent), text)
         self._news.set()
 
@@ -80,7 +80,7 @@ class Progress:
 
 
 class DumpProgress(Progress):
-    """How far a dump is: an estimate, because how large a dump becomes is known only at its end."""
+    """The progress of a dump: an estimate, because a dump's size is known only at its end."""
 
     def __init__(self, name: str, expected_bytes: int, log: Callable[..., None]) -> None:
         super().__init__(
@@ -90,7 +90,7 @@ class DumpProgress(Progress):
         self._last = (self.begun, 0, 0)
 
     def tell(self, raw_bytes: int, stored_bytes: int) -> None:
-        """Log how many bytes were read and stored; show also how fast that was since it was told before."""
+        """Log how many bytes were read and stored; also show the speed since the last call."""
         self._log("Dumped %s, stored %s", human_bytes(raw_bytes), human_bytes(stored_bytes))
         (then, raw, stored), self._last = self._last, (time.monotonic(), raw_bytes, stored_bytes)
         took = max(0.001, self._last[0] - then)
@@ -101,7 +101,7 @@ class DumpProgress(Progress):
         )
 
     def done(self, raw_bytes: int, stored_bytes: int) -> None:
-        """Say what it came to."""
+        """Show the totals."""
         took = max(0.001, time.monotonic() - self.begun)
         self.finished(
             f"{self._name}: {human_bytes(raw_bytes)} of SQL read ({_speed(raw_bytes, took)}), "
@@ -110,7 +110,7 @@ class DumpProgress(Progress):
 
 
 class RestoreProgress(Progress):
-    """How far a restore is; the size of the object says what there is to read."""
+    """The progress of a restore, measured against the size of the object."""
 
     def __init__(self, name: str, object_bytes: int, log: Callable[..., None]) -> None:
         super().__init__("restore-progress", f"{name}: the restore begins, {human_bytes(object_bytes)} to read")
@@ -118,7 +118,7 @@ class RestoreProgress(Progress):
         self._last = (self.begun, 0)
 
     def tell(self, read_bytes: int) -> None:
-        """Log how many bytes of the object were read; show also how fast that was since it was told before."""
+        """Log how many bytes of the object were read; also show the speed since the last call."""
         self._log("Restored %s of %s", human_bytes(read_bytes), human_bytes(self._object_bytes))
         (then, before), self._last = self._last, (time.monotonic(), read_bytes)
         speed = _speed(read_bytes - before, max(0.001, self._last[0] - then))
@@ -126,7 +126,7 @@ class RestoreProgress(Progress):
         self.say(100 * read_bytes / self._object_bytes, f"{self._name}: {of} restored ({speed})")
 
     def done(self) -> None:
-        """Say that all of it was restored."""
+        """Show that all of it was restored."""
         took = human_seconds(time.monotonic() - self.begun)
         self.finished(f"{self._name}: {human_bytes(self._object_bytes)} restored in {took}")
 

@@ -1,4 +1,4 @@
-"""Hand artifacts to Prefect so that a fault there costs no more than the artifact: a backup that is done stays done."""
+"""Publish artifacts in Prefect so that an error costs only the artifact: a completed backup stays completed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tasks.engine.wording import visible
 
 
 def publish(kind: str, plan: str, description: str, markdown: str) -> None:
-    """Publish one document; those of a kind and plan are one history in the UI."""
-    from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415  (who only shows a report needs no Prefect)
+    """Publish one document; the UI shows those of the same kind and plan as one history."""
+    from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415  (showing a report needs no Prefect)
 
     create_markdown_artifact(
         key=artifact_key(kind, plan), description=visible(description), markdown=visible(markdown, lines=True)
@@ -19,18 +19,18 @@ def publish(kind: str, plan: str, description: str, markdown: str) -> None:
 
 
 def artifact_key(kind: str, plan: str) -> str:
-    """`drill-default`: Prefect takes small letters, digits and dashes."""
+    """Return a key like `drill-default`: Prefect accepts lowercase letters, digits and dashes."""
     return f"{kind}-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in plan.lower())
 
 
 @contextmanager
 def warned_only(what: str) -> Iterator[None]:
-    """Turn any fault of a publication into a warning."""
+    """Turn any error while publishing into a warning."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  (whatever it is, the run has done its work)
         from prefect import get_run_logger  # noqa: PLC0415
 
-        # Not the error's own text: an address in it may hold a login.
+        # Not the error's own text: an address in it may contain a login.
         reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
         get_run_logger().warning("%s could not be published in Prefect: %s", what, reason)

@@ -1,4 +1,4 @@
-"""Show what a prune decided about every backup, and why."""
+"""Report what a prune decided about every backup, and why."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _SHOWN = 500
 
 @warned_only("The table of the retention policy")
 def publish_retention(plan: str, decided: retention.PrunePlan, *, dry_run: bool = False) -> None:
-    """One table a prune: every backup, what became of it, and why; of many backups those that go, and the newest ones."""
-    from prefect.artifacts import create_table_artifact  # noqa: PLC0415  (who only shows a report needs no Prefect)
+    """Publish a prune's table: every backup, its fate, and why; of many backups, the removed and the newest ones."""
+    from prefect.artifacts import create_table_artifact  # noqa: PLC0415  (showing a report needs no Prefect)
 
     rows = retention_table(decided)
     if len(rows) > _SHOWN:
@@ -22,7 +22,7 @@ def publish_retention(plan: str, decided: retention.PrunePlan, *, dry_run: bool 
 
 
 def retention_table(decided: retention.PrunePlan) -> list[dict[str, str]]:
-    """A plan's decisions for people, newest first."""
+    """Return a plan's decisions for display, newest first."""
     return [
         {"backup": d.backup.name, "decision": "keep" if d.keep else "remove", "reason": d.reason}
         for d in reversed(decided.decisions)
@@ -30,7 +30,7 @@ def retention_table(decided: retention.PrunePlan) -> list[dict[str, str]]:
 
 
 def retention_sentence(decided: retention.PrunePlan, *, dry_run: bool = False) -> str:
-    """What a prune did, in a sentence."""
+    """Summarize a prune in a sentence."""
     removed, all_of_them = len(decided.removals), len(decided.decisions)
     done = f"{'Would remove' if dry_run else 'Removed'} {removed} of {all_of_them} backups"
     failed = f"{decided.failed} could not be deleted" if decided.failed else ""

@@ -1,1 +1,1 @@
-"""Say how a plan is doing: its configuration, its health, its backups, its figures. None of it is a run."""
+"""The status of a plan: its configuration, health, backups and metrics. None of this is a run."""

@@ -1,4 +1,4 @@
-"""Find out before the first backup whether one will work: server, rights, client, bucket."""
+"""Check before the first backup whether one will work: server, rights, client, bucket."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.engine.wording import human_bytes
 T = TypeVar("T")
 
 
-# What pg_dump reads, and this role cannot: views of all kinds are dumped by their definition alone.
+# What pg_dump must read but this role cannot. Views of all kinds are not listed: only their definition is dumped.
 _CLOSED = """
 WITH closed AS (
 SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -48,7 +48,7 @@ SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     result: Literal["ok", "warning", "error"]
@@ -57,7 +57,7 @@ class Finding:
 
 
 def check_plan(plan: Plan) -> list[Finding]:
-    """Look at everything that a backup and a drill of this plan will need; changes nothing that lasts."""
+    """Check everything that a backup and a drill of this plan will need; leaves no changes behind."""
     findings: list[Finding] = []
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
@@ -73,7 +73,7 @@ def check_plan(plan: Plan) -> list[Finding]:
 
 
 def check_folder(plan: Plan) -> list[Finding]:
-    """Whether another database keeps its backups in the folder, and whether a clock was wrong."""
+    """Check whether another database keeps its backups in the folder, and whether a clock was wrong."""
     findings: list[Finding] = []
     repository = Repository(plan.storage)
     folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups()))
@@ -91,7 +91,7 @@ def check_folder(plan: Plan) -> list[Finding]:
 
 
 def _look_at_left_out(findings: list[Finding], source: Server) -> None:
-    """What pg_dump will leave out without an error."""
+    """Check what pg_dump will silently leave out."""
     name = "left out"
     try:
         found = what_is_left_out(source)
@@ -104,7 +104,7 @@ def _look_at_left_out(findings: list[Finding], source: Server) -> None:
 
 
 def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None) -> None:
-    """Where drills would run now, whether they may, and whether the user's queries can be read."""
+    """Check where drills would run now, whether they are allowed to, and whether the user's queries can be read."""
     place = _try(findings, "drills run in", lambda: choose_place(plan, source.facts.major if source else 0))
     if place and place.server:
         there = place.server
@@ -117,7 +117,7 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
 
 
 def _confined() -> Finding:
-    """Whether the system keeps code of a backup inside of the sandbox that it runs in."""
+    """Check whether the system confines a backup's code to the sandbox that it runs in."""
     missing = [f"its {what}" for what in ("files", "network") if what not in holds()]
     if not missing:
         return Finding("sandbox", "ok", "the system confines it to its own files, without a network")
@@ -126,16 +126,16 @@ def _confined() -> Finding:
 
 
 def check_variables() -> Iterator[Finding]:
-    """Name the variables that are set in vain; asks nobody."""
+    """Report variables that have no effect; contacts no server."""
     for name, like in misspelled().items():
-        yield Finding("variables", "warning", f"{name} is set, and nothing reads it", f"is {like} what is meant?")
+        yield Finding("variables", "warning", f"{name} is set, but nothing reads it", f"did you mean {like}?")
     if wanted := ignored_tmpdir():
-        where = f"TMPDIR is {wanted}, and temporary files go to {tempfile.gettempdir()}"
-        yield Finding("variables", "warning", where, "make that folder, and let this user write in it")
+        where = f"TMPDIR is {wanted}, but temporary files go to {tempfile.gettempdir()}"
+        yield Finding("variables", "warning", where, "create that folder, and let this user write to it")
 
 
 def check_provider(storage: ObjectStore) -> Iterator[Finding]:
-    """Say whose storage it is taken for, and what in its settings will not do; asks nobody."""
+    """Report the provider that is assumed, and settings that do not fit it; contacts no server."""
     provider, recognised = storage.provider, provider_of(storage.endpoint)
     yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
     if recognised not in (OTHER, provider):
@@ -146,11 +146,13 @@ def check_provider(storage: ObjectStore) -> Iterator[Finding]:
     named = region_in(recognised, storage.endpoint)
     if named and named != storage.region:
         text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
-        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint says it")
+        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint determines it")
     host, bucket = urlsplit(storage.endpoint), storage.bucket
     if (host.hostname or "").startswith(f"{bucket}.".lower()) or host.path.strip("/") == bucket:
         hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
-        yield Finding("endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which is named twice then", hint)
+        yield Finding(
+            "endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which would then be named twice", hint
+        )
     if provider.keeps_versions:
         hint = "give the bucket a lifecycle rule that keeps only the last version, if it has none (docs/providers.md)"
         text = f"{provider.name} keeps deleted backups as old versions, which take space until a lifecycle rule removes them"
@@ -188,7 +190,7 @@ def check_storage(plan: Plan) -> list[Finding]:
 
 
 def _try(findings: list[Finding], name: str, look: Callable[[], T]) -> T | None:
-    """Look at one thing; an error becomes a finding, so that the others are looked at as well."""
+    """Run one check; an error becomes a finding, so that the others still run."""
     try:
         seen = look()
     except PgRoundtripError as error:
@@ -212,14 +214,14 @@ def _server(server: Server) -> _Server:
 
 
 def _unrestricted(client: Client) -> Iterator[Finding]:
-    """Whether psql takes commands from what it restores: a backup that the scanner misreads could run a program as us."""
+    """Warn if psql takes commands from what it restores: a backup that the scanner misreads could run programs."""
     if not can_be_restricted(client):
-        text = f"psql {client.version} cannot be told to take no commands from a backup"
+        text = f"psql {client.version} cannot be told to ignore commands in a backup"
         yield Finding("psql", "warning", text, "install the newest minor release of PostgreSQL's client programs")
 
 
 def _may_read(server: Server) -> str:
-    """Find tables and large objects that pg_dump would not get, or not get whole because of row security."""
+    """Find tables and large objects that pg_dump could not read, or not in full because of row security."""
     with server.connect() as connection:
         closed = connection.query(_CLOSED)
     if closed:
@@ -229,11 +231,11 @@ def _may_read(server: Server) -> str:
             " role that may read everything"
         )
         raise DumpFailed(f"no right to read {closed[0][1]}: {some}", hint=hint)
-    return "the role may"
+    return "the role can"
 
 
 def _may_create(facts: ServerFacts) -> Finding:
-    """Whether drills can create their database there."""
+    """Check whether drills can create their database there."""
     if facts.may_create_databases:
         return Finding("create databases", "ok", "drills can use this server")
     hint = "drills need it: ALTER ROLE … CREATEDB, or set VERIFY_DATABASE_URL to a server where a role has it"

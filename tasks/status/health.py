@@ -1,4 +1,4 @@
-"""Say whether backups work right now: the database and the bucket answer, and no backup is overdue."""
+"""Check whether backups work right now: the database and the bucket answer, and no backup is overdue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OK = "ok"
 
 @dataclass(frozen=True)
 class Health:
-    """What was found, each part `ok` or what is wrong with it; nothing in it tells where anything is."""
+    """The state of each part, `ok` or what is wrong with it; it reveals no addresses."""
 
     parts: dict[str, str]
     newest: datetime | None
@@ -33,7 +33,7 @@ class Health:
         return all(found == OK for found in self.parts.values())
 
     def document(self) -> dict[str, Any]:
-        """The same, for those who ask over HTTP."""
+        """The same as a JSON document for HTTP."""
         faults = [f"{part}: {found}" for part, found in self.parts.items() if found != OK]
         return {
             "status": "healthy" if self.good else "unhealthy",
@@ -45,14 +45,14 @@ class Health:
 
 
 def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) -> Health:
-    """Ask the bucket and, where backups are made here, the database, and judge the newest backup's age."""
+    """Check the bucket, the newest backup's age and, if this service makes backups, the database."""
     parts: dict[str, str] = {}
     if backs_up:
         parts["database"] = _said(plan.source.ask)
     repository, backups = Repository(plan.storage), list[Backup]()
     parts["storage"] = _said(lambda: backups.extend(folder_of(plan, backups=repository.backups()).own))
     newest, odd = newest_whole(backups, now), told_of_future(backups, now)
-    # Who only drills does not know how often another one backs up.
+    # A drill-only service doesn't know the backup schedule.
     if parts["storage"] == OK and backs_up:
         late = overdue(newest.taken_at if newest else None, plan.schedules.backups, started_at, now)
         parts["backups"] = (late if newest or not odd else late and odd) or OK
@@ -60,7 +60,7 @@ def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) 
 
 
 def overdue(newest: datetime | None, due: Schedule, started_at: datetime, now: datetime) -> str:
-    """Why backups are overdue, empty when they are not: two slots have passed since the newest one.
+    """Return why backups are overdue, which is when two slots have passed since the newest one; empty if they are not.
 
     A service that has just started has one interval of grace, because its first backup may take that long.
     """
@@ -74,7 +74,7 @@ def overdue(newest: datetime | None, due: Schedule, started_at: datetime, now: d
 
 
 def _said(ask: Callable[[], object]) -> str:
-    """Only the sentence: its context says where the database is, which is nobody's business."""
+    """Return only an error's sentence: its context would reveal the database's address."""
     try:
         ask()
     except PgRoundtripError as error:

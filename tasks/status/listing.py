@@ -1,4 +1,4 @@
-"""List the catalog with what the documents beside each backup say."""
+"""List the catalog, with facts from the manifest and report beside each backup."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _AT_ONCE = 16
 
 
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
-    """Every backup, oldest first: `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict`.
+    """List every backup, oldest first.
 
-    `rows` is None for a foreign backup, and for one whose manifest cannot be read, or is gone since the listing was made;
-    `verdict` for one never drilled.
+    Each has `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict`.
+    `rows` is None for a foreign backup, and for one whose manifest cannot be read or has gone since the listing;
+    `verdict` is None for one that was never drilled.
     """
     repository = Repository(plan.storage)
     return read_entries(repository, repository.backups())
 
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
-    """What the documents beside some backups say: two requests for each, `at_once` of them at the same time."""
+    """Read the manifests and reports of some backups: two requests for each, `at_once` backups at the same time."""
     with ThreadPoolExecutor(at_once, "list") as pool:
         return list(pool.map(lambda backup: _entry(repository, backup), backups))
 
@@ -56,7 +57,7 @@ def _entry(repository: Repository, backup: Backup) -> dict[str, Any]:
 
 
 def databases_shown(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The database of each entry, empty where nobody knows; with its server where there are several."""
+    """Return the database of each entry, empty if unknown; with its server if there are several."""
     servers = {entry.get("system_identifier") for entry in entries} - {None}
     several = len(servers) > 1
     return [

@@ -1,4 +1,4 @@
-"""Tell Prometheus how backups and drills are doing, read from the bucket each time, so that a restart loses nothing.
+"""Prometheus metrics of backups and drills, read from the bucket each time, so that a restart loses nothing.
 
 Names and units follow https://prometheus.io/docs/practices/naming/.
 """
@@ -24,14 +24,14 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
 
-# Each one that was drilled costs a request a scrape, until one is found that is PROVEN.
+# Each drilled backup costs a request per scrape, until a PROVEN one is found.
 _LOOKED_AT = 100
 Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What the bucket tells: every backup, and the documents of the newest ones; `readable` when it could be asked at all."""
+    """What the bucket contains: every backup, and the newest manifest and report; `readable` if it could be read."""
 
     readable: bool
     backups: tuple[Backup, ...] = ()
@@ -42,7 +42,7 @@ class Stock:
 
 
 def read_stock(plan: Plan) -> Stock:
-    """Ask the bucket; one that does not answer is told as that, not as an empty one."""
+    """Read the bucket; one that does not answer is reported as unreadable, not as empty."""
     now, repository = utc_now(), Repository(plan.storage)
     try:
         backups = folder_of(plan, backups=repository.backups()).own
@@ -69,7 +69,7 @@ def exposition(
     *,
     failed_logins: int | None = None,
 ) -> bytes:
-    """What is known, in Prometheus' text format; what is not known has no line."""
+    """Write what is known in Prometheus's text format; what is not known has no line."""
     page = _Page(plan)
     page.put("catalog_readable", "Whether the bucket could be listed.", float(stock.readable))
     page.put("build_info", "The version of pg-roundtrip.", 1, version=tool_version())
@@ -90,7 +90,7 @@ def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backups", "Backups in the bucket.", len(stock.backups))
     page.put("stored_bytes", "Size of all backups together.", sum(b.object_bytes for b in stock.backups))
     ahead = len(from_future(stock.backups, now))
-    page.put("backups_from_future", "Backups that a wrong clock named for the future.", ahead)
+    page.put("backups_from_future", "Backups that a wrong clock dated in the future.", ahead)
     if stock.manifest is None or stock.newest is None:
         return
     newest = stock.manifest
@@ -102,12 +102,12 @@ def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backup_size_bytes", "Size of the newest backup.", newest.object_bytes)
     page.put("backup_raw_bytes", "Size of the newest backup's SQL.", newest.raw_bytes)
     page.put("backup_rows", "Rows in the newest backup.", newest.rows)
-    page.put("backup_warnings", "What the newest backup warns of.", len(newest.warnings))
+    page.put("backup_warnings", "Warnings of the newest backup.", len(newest.warnings))
     page.put("backup_tables", "Tables in the newest backup.", len(newest.tables))
 
 
 def _times(newest: Backup, made: Manifest, now: datetime) -> tuple[datetime, datetime]:
-    """When it began and ended: by its manifest, or by its name where the manifest says what cannot be yet."""
+    """When it began and ended: from its manifest, or from its name if the manifest's times are in the future."""
     if is_future(made.started_at, now) or is_future(made.ended_at, now):
         return newest.taken_at, newest.taken_at
     return made.started_at, made.ended_at
@@ -115,19 +115,19 @@ def _times(newest: Backup, made: Manifest, now: datetime) -> tuple[datetime, dat
 
 def _about_drills(page: _Page, report: DrillReport, proven: Backup | None, now: datetime) -> None:
     for verdict in Verdict:
-        what = "The newest drill's verdict: 1 for the one that it is."
+        what = "The newest drill's verdict: 1 for the actual one, 0 for the others."
         page.put("drill_verdict", what, float(report.verdict is verdict), verdict=verdict.value)
     if not is_future(report.started_at, now):
         page.put("drill_timestamp_seconds", "When the newest drill began.", report.started_at.timestamp())
     page.put("drill_duration_seconds", "How long the newest drill took.", report.seconds)
     page.put("drill_restore_seconds", "How long its restore took.", report.restore_seconds)
     if proven:
-        what = "When the newest backup that is PROVEN was taken."
+        what = "When the newest PROVEN backup was taken."
         page.put("newest_proven_timestamp_seconds", what, proven.taken_at.timestamp())
 
 
 class _Counted(Collector):
-    """A counter that somebody else counts."""
+    """A counter whose value is kept elsewhere."""
 
     def __init__(self, found: CounterMetricFamily) -> None:
         self._found = found
@@ -137,7 +137,7 @@ class _Counted(Collector):
 
 
 class _Page:
-    """Gauges of one plan, each made when it is first put."""
+    """The metrics of one plan; each gauge is created when it is first set."""
 
     def __init__(self, plan: str) -> None:
         self._plan, self._registry, self._gauges = plan, CollectorRegistry(), dict[str, Gauge]()

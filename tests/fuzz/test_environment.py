@@ -22,7 +22,7 @@ from tests.fuzz import fuzzed
 SECRET = "S3CR3T"
 REASONS = {
     "it does not begin with postgresql://", "host, port or parameters cannot be read", "it names no host",
-    "it names no database", "its port is no number", "a special character in it is not written as %XX",
+    "it names no database", "the port is not a number", "a special character in it is not written as %XX",
 }  # fmt: skip
 # What the operating system passes on: any bytes but NUL, with invalid UTF-8 as lone surrogates.
 ENVIRONMENT = st.binary(max_size=24).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))

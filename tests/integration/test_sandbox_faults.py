@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_there_is_inconclusive(
     monkeypatch.setattr(tempfile, "tempdir", str(home / "missing"))
     report = rehearsed(storage, Place("sandbox", client=clients[15]))
     assert report.verdict == "INCONCLUSIVE"
-    assert report.cause.startswith("The throwaway server could not be made [")
+    assert report.cause.startswith("The throwaway server could not be created [")
     assert "No such file or directory" in report.cause
 
 

@@ -58,7 +58,7 @@ def service(
         environ, home, DATABASE_URL=f"{url}{'&' if '?' in url else '?'}pgbouncer=true", BACKUP_INTERVAL="60",
         VERIFY_SCHEDULE=schedule, UI_PASSWORD="", TZ="Asia/Tokyo",
     ) as running:  # fmt: skip
-        line = running.await_line("Password, made for this start because UI_PASSWORD is not set: ")
+        line = running.await_line("Password, generated for this start because UI_PASSWORD is not set: ")
         running.password = line.rpartition(" ")[2]
         running.await_line("Backup completed successfully")
         yield running
@@ -79,7 +79,7 @@ def test_what_it_says_when_it_starts(
         "Backup retention: 7 days",
         f"Verify schedule: {schedule} (Asia/Tokyo)",
         f"Prefect UI: http://localhost:{service.port}, user admin",
-        f"Password, made for this start because UI_PASSWORD is not set: {service.password}",
+        f"Password, generated for this start because UI_PASSWORD is not set: {service.password}",
     ]
     assert len(service.password) >= 16
     text = service.log.read_text()

@@ -126,7 +126,7 @@ def test_other_amounts_are_never_restored(
             without_manifest(storage)
         copy = source.on(f"{source.database}_copy")
         done = flow_run(restore, to=copy, backup="latest")
-        assert "The restored rows are not those of the backup [public.pay: " in str(done.error)
+        assert "The restored rows differ from those in the backup [public.pay: " in str(done.error)
         assert copy.database not in databases_of(source)
         report = rehearsed(storage, Place("sandbox", client=clients[15]))
         assert report.verdict is Verdict.INCONCLUSIVE

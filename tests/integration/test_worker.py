@@ -234,7 +234,7 @@ def test_only_the_newest_missed_slot_runs(
     assert states(older) == ["Skipped"] * len(older)
     assert newest.state_name == "Completed"
     assert older[0].state
-    assert f"the run that was due at {iso(newest.expected_start_time)} stands for it" in str(older[0].state.message)  # type: ignore[arg-type]
+    assert f"the run that was due at {iso(newest.expected_start_time)} replaces it" in str(older[0].state.message)  # type: ignore[arg-type]
     assert len(Repository(storage).backups()) == 1
 
 

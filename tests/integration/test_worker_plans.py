@@ -242,7 +242,7 @@ def test_an_address_of_something_else_is_named(command_line: Callable[..., Ended
     with s3_proxy(1) as other:
         other.on(".*", "", lambda _: Answer(200, [("Content-Type", "text/html")], b"<html></html>"))
         ended = command_line("list", "--plan", "shop", PREFECT_API_URL=other.url)
-    assert (ended.status, errors(ended)) == (1, ["Cannot reach the Prefect server [what it answered is no JSON]"])
+    assert (ended.status, errors(ended)) == (1, ["Cannot reach the Prefect server [the response is not JSON]"])
 
 
 def test_the_form_of_a_plan_explains_itself() -> None:

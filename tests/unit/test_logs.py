@@ -92,7 +92,7 @@ def test_a_busy_history_is_a_line_and_no_traceback() -> None:
     busy = sqlite3.OperationalError("database is locked")
     name = "prefect.server.services.task_run_recorder"
     assert written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) == [
-        f"{STAMP} WARNING: Prefect's history is busy, and its server goes on [Error flushing 3 events]"
+        f"{STAMP} WARNING: Prefect's database is busy; its server goes on [Error flushing 3 events]"
     ]
 
 

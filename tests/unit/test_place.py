@@ -137,7 +137,7 @@ def test_where_no_sandbox_can_be_made(folders: dict[bool, Path], installed: list
     with pytest.raises(ClientMissing) as raised:
         choose_place(plan("sandbox", OWN, OTHER), 16, clients)
     assert raised.value.lines() == [
-        "ERROR: The throwaway server could not be made [no server programs of PostgreSQL 16 or newer are installed] (PGR-SANDBOX-PROGRAMS)",
+        "ERROR: The throwaway server could not be created [no server programs of PostgreSQL 16 or newer are installed] (PGR-SANDBOX-PROGRAMS)",
         "HINT: apt-get install postgresql-16, or set VERIFY_DATABASE_URL to a server for drills",
     ]
     assert choose_place(plan("auto"), 16, clients) == Place("database", server=OWN)

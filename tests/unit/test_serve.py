@@ -59,8 +59,8 @@ def test_what_is_set_in_vain_is_said(
     settings = configured(BACKUP_RETENTION_DAY="90", TMPDIR="/nowhere")
     said_at_the_start(settings, caplog)
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "BACKUP_RETENTION_DAY is set, and nothing reads it; is BACKUP_RETENTION_DAYS what is meant?",
-        "TMPDIR is /nowhere, and temporary files go to /tmp; make that folder, and let this user write in it",
+        "BACKUP_RETENTION_DAY is set, but nothing reads it; did you mean BACKUP_RETENTION_DAYS?",
+        "TMPDIR is /nowhere, but temporary files go to /tmp; create that folder, and let this user write to it",
     ]
 
 

@@ -302,7 +302,7 @@ def test_no_url_breaks_the_parser(url: str) -> None:
     """Any text is parsed or refused with a ValueError with our own message."""
     reasons = {
         "it does not begin with postgresql://", "host, port or parameters cannot be read", "it names no host",
-        "it names no database", "its port is no number", "a special character in it is not written as %XX",
+        "it names no database", "the port is not a number", "a special character in it is not written as %XX",
     }  # fmt: skip
     reason = refusal(url)
     assert reason in reasons if reason else parse_database_url(url)[0]["dbname"]
