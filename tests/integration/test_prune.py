@@ -96,7 +96,7 @@ def test_one_retention_leaves_another_databases_backups(
     server = new_database(16)
     made = flow_run(backup, server, environ={"ALLOW_SHARED_PREFIX": "true"})
     assert names_in(storage) == {*theirs, made.result.name}
-    assert "of the plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
+    assert "belongs to plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
 
 
 def test_a_dry_run_shows_what_would_go_and_why(
