@@ -1,7 +1,7 @@
 """Confine a program to its own files and cut it off from the network, whatever code it is made to run.
 
-A throwaway server inevitably runs code from the dumped database as its superuser: functions behind indexes, constraints,
-generated columns and materialized views. So the operating system confines the server. Landlock
+A throwaway server inevitably runs code from the dumped database as its superuser: functions behind indexes,
+constraints, generated columns and materialized views. So the operating system confines the server. Landlock
 (https://docs.kernel.org/userspace-api/landlock.html) lets it read programs and write only its own folder, and hides the
 environment of other processes; a seccomp filter (https://docs.kernel.org/userspace-api/seccomp_filter.html) refuses all
 but local sockets. Neither needs privileges, and both apply to everything the program starts.

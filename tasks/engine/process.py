@@ -43,8 +43,8 @@ class User:
 class Child:
     """A running program: its pipes, the first and last lines of its stderr, and its exit.
 
-    Use it as a context manager: leaving it kills whatever still runs in the program's process group and, for a confined
-    program, also processes that left the group.
+    Use it as a context manager: leaving it kills whatever still runs in the program's process group and, if the program
+    was confined, processes that left the group.
     """
 
     _live: ClassVar[set[int]] = set()

@@ -1,4 +1,4 @@
-"""Format sizes and times for people, and escape untrusted names so that they cannot control a terminal."""
+"""Format sizes and times for people, and escape untrusted names so that they can't control a terminal."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tasks.engine.repository.store import Store
 _PARALLEL_PARTS = 2
 # A run that is told to stop has only a few seconds before it is killed.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
-# Parts up to this size are buffered in memory; larger ones, needed for databases over 56 GB, in unnamed temporary files,
-# three at most. (The threshold is 28 GB if the storage wants equal parts, and 5.6 GB if it allows only 1,000 parts.)
+# Parts up to this size are buffered in memory; larger ones, needed for databases over 56 GB, in unnamed temporary
+# files, three at most. (The threshold is 28 GB if the storage wants equal parts, 5.6 GB if it allows only 1,000 parts.)
 _MEMORY_PART_BYTES = 16 * MIB
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -81,7 +81,7 @@ class Upload:
             self._storage.put(self._key, self._part.read(), "application/gzip")
 
     def _is_there(self) -> bool:
-        """Whether the object exists even though the response was lost: on a retry, the storage no longer knows the upload."""
+        """Whether the object exists though the response was lost: on a retry, the storage no longer knows the upload."""
         with contextlib.suppress(StorageError):
             found = self._storage.stat(self._key)
             return found is not None and found.size_bytes == self._written
