@@ -1,7 +1,7 @@
-"""Even out what the server prints in one way before a restore and in another after it, for the very same expression.
+"""Even out expressions that the server prints one way before a restore and another way after it.
 
-PostgreSQL keeps parsed expressions and prints them anew (`src/backend/utils/adt/ruleutils.c`). Parsed again, a few of
-them become another tree with the same meaning, and are printed differently from then on.
+PostgreSQL stores parsed expressions and prints them anew (`src/backend/utils/adt/ruleutils.c`). Reparsed, a few of them
+become a different tree with the same meaning, and are printed differently from then on.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from itertools import pairwise
 
 _TYPE = rb"((?:[a-z][a-z0-9_ ]*+|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\.)++(?:\(\d+(?:,\d+)?\))?)\[\]"
 _ARRAY, _CAST = re.compile(rb"\(ARRAY\["), re.compile(rb"\]\)::" + _TYPE)
-# As statistics are printed, with no more parentheses than it takes.
+# Statistics are printed with no more parentheses than necessary.
 _STATISTICS = re.compile(rb"CREATE STATISTICS ")
 _BARE_ARRAY, _BARE_CAST = re.compile(rb"ARRAY\["), re.compile(rb"\]::" + _TYPE)
 _PARENTHESES = re.compile(rb"('[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\")|[()]")
-# An array is looked at once for each array that it is in; nobody nests them deeper, and looking must come to an end.
+# An array is scanned once per enclosing array. Nobody nests them deeper than this, and the work must be bounded.
 _LEVELS = 64
-# Each array that is changed costs a copy of the statement, and each of its items the type's name.
+# Each array that is changed costs a copy of the statement, and each of its items a copy of the type's name.
 _COPIED_BYTES, _LONGEST_TYPE = 64 << 20, 200
 _TOKEN = re.compile(rb"'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|[\[\](),]")
-# A nameless literal in a sub-select, in a view or a body, is printed with a cast, and once parsed again it has the cast's name.
+# An unnamed literal in a sub-select of a view or a body is printed with a cast; reparsed, it is named after the cast.
 _NAMED_BY_CAST = re.compile(
     rb'(::[a-z][a-z ]*(?:\[\])?(?: COLLATE (?:\w+\.)?"?\w+"?\))?|\bEND) AS "?(?:text|varchar|bpchar|int[248]|float[48]|numeric|bool|bytea|uuid|jsonb?|date|'
     rb'interval|timetz?|timestamp|timestamptz|unknown)"?(?![A-Za-z0-9_$\x80-\xff])'
 )
 
 
-# Quoted text, which may hold anything, and what lists of conditions are made of.
+# Quoted text, which can contain anything, and the elements of lists of conditions.
 _PART = re.compile(
     rb"'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?\$)"
     rb"|(?P<sign>[()])|(?<![A-Za-z0-9_$\x80-\xff])(?P<word>AND|OR)(?![A-Za-z0-9_$\x80-\xff])"
 )
-# Of statements that are longer, nobody's conditions need be followed: each pair of parentheses costs memory.
+# Longer statements are left as they are: each pair of parentheses costs memory.
 _LONGEST_BYTES = 1 << 20
 
 
 def even_out(statement: bytes) -> bytes:
-    """The statement as a restored server prints it, whichever of the two it is."""
+    """Return the statement as a restored server prints it, whichever of the two forms it has."""
     if len(statement) > _LONGEST_BYTES:
         return statement
     if _STATISTICS.match(statement):
-        # Which of two expressions is in parentheses is lost by this: the planner's estimates are all that follows from it.
+        # This loses where parentheses are, on which nothing but the planner's estimates depends.
         return _PARENTHESES.sub(rb"\1", _casts_inside(statement, _BARE_ARRAY, _BARE_CAST))
     text = _casts_inside(statement, _ARRAY, _CAST)
     if b"((" in text and (b" AND " in text or b" OR " in text):
@@ -50,7 +50,7 @@ def even_out(statement: bytes) -> bytes:
 
 
 def _casts_inside(text: bytes, array: re.Pattern[bytes], after: re.Pattern[bytes]) -> bytes:
-    """`(ARRAY[a, b])::t[]`, which `IN (…)` is printed as at first, becomes `ARRAY[(a)::t, (b)::t]`."""
+    """Turn `(ARRAY[a, b])::t[]`, as `IN (…)` is first printed, into `ARRAY[(a)::t, (b)::t]`."""
     longest, at, left = 2 * len(text), 0, _LEVELS * len(text) + _COPIED_BYTES
     while left > 0 and len(text) <= longest and (begin := array.search(text, at)):
         items, end = _items(text, begin.end())
@@ -65,7 +65,7 @@ def _casts_inside(text: bytes, array: re.Pattern[bytes], after: re.Pattern[bytes
 
 
 def _items(text: bytes, begin: int) -> tuple[list[bytes], int]:
-    """Split an array's items at its own commas; returns them and where its closing bracket stands."""
+    """Split an array's items at its own commas; return them and the position of its closing bracket."""
     items: list[bytes] = []
     depth, start = 0, begin
     for token in _TOKEN.finditer(text, begin):
@@ -83,22 +83,22 @@ def _items(text: bytes, begin: int) -> tuple[list[bytes], int]:
 
 
 class _Group:
-    """A pair of parentheses, with the words that join what is in it, and the groups that stand in it alone between two of them."""
+    """A pair of parentheses, with the word that joins its operands, and those operands that are just a group."""
 
     __slots__ = ("begun", "end", "joined", "last", "operands", "start")
 
     def __init__(self, start: int) -> None:
         self.start, self.end = start, 0
-        self.joined = b""  # the word, or `mixed` where both stand there
-        self.operands: list[_Group] | None = None  # those that are a whole operand
+        self.joined = b""  # AND or OR, or `mixed` if there are both
+        self.operands: list[_Group] | None = None  # groups that are a whole operand
         self.last: _Group | None = None  # the group that ended last
         self.begun = start + 1  # where the operand begins
 
 
 def _flattened(text: bytes) -> bytes:
-    """`((a AND b) AND c)` becomes `(a AND b AND c)`: BETWEEN, IN and comparisons of rows are printed nested at first.
+    """Turn `((a AND b) AND c)` into `(a AND b AND c)`: BETWEEN, IN and row comparisons are first printed nested.
 
-    The parser makes one list of a list that stands at the beginning of another of its kind (`makeAndExpr` in gram.y).
+    The parser merges a list at the beginning of another list of its kind into one (`makeAndExpr` in gram.y).
     """
     dropped: list[int] = []
     stack = [_Group(-1)]
@@ -127,7 +127,7 @@ def _flattened(text: bytes) -> bytes:
 
 
 def _end_operand(group: _Group, text: bytes, here: int) -> None:
-    """Note an operand that is nothing but a pair of parentheses."""
+    """Record an operand that is nothing but a pair of parentheses."""
     inner, group.last = group.last, None
     if inner and not text[group.begun : inner.start].strip() and not text[inner.end + 1 : here].strip():
         if group.operands is None:

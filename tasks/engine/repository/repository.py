@@ -102,7 +102,7 @@ class Repository:
         return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
 
     def newest_proven(self, backups: Sequence[Backup]) -> Backup | None:
-        """Return the newest of `backups` (oldest first) that its last drill proved; read no more reports than needed."""
+        """Return the newest of `backups` (oldest first) that its last drill proved; read as few reports as possible."""
         for backup in reversed(backups):
             report = self.report(backup)
             if report and report.contents_hold and report.backup == backup.name:

@@ -81,7 +81,7 @@ class Upload:
             self._storage.put(self._key, self._part.read(), "application/gzip")
 
     def _is_there(self) -> bool:
-        """Whether the object exists though the response was lost: on a retry, the storage no longer knows the upload."""
+        """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
         with contextlib.suppress(StorageError):
             found = self._storage.stat(self._key)
             return found is not None and found.size_bytes == self._written
