@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from blocks.sql.connection import Connection
 
-# The tables whose rows pg_dump dumps: ordinary tables, and those of an extension that it declares as user data. For these
-# the extension can set a condition, which leaves out the rows that CREATE EXTENSION inserts.
+# The tables whose rows pg_dump dumps: ordinary tables, and those of an extension that it declares as user data. For
+# these the extension can set a condition, which leaves out the rows that CREATE EXTENSION inserts.
 _TABLES = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), coalesce((
   SELECT x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)] FROM pg_catalog.pg_extension x

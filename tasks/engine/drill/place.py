@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Ground:
-    """A place that is ready: the server, its programs, and the function that creates what a dump expects around it."""
+    """A place that is ready: the server, its programs, and the function that creates what a dump expects outside it."""
 
     server: Server
     client: Client

@@ -36,7 +36,7 @@ _CALLS = {
     "SETVAL", "LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_UNLINK", "PG_RESTORE_RELATION_STATS", "PG_RESTORE_ATTRIBUTE_STATS",
     "PG_RESTORE_EXTENDED_STATS", "PG_CLEAR_RELATION_STATS", "PG_CLEAR_ATTRIBUTE_STATS",
 }  # fmt: skip
-# How a dump made with --clean removes a large object that may exist: by --if-exists of older versions, and of today's.
+# How a dump made with --clean --if-exists removes a large object: in older versions, and today.
 _UNLINKED = {
     "SELECT CASE WHEN EXISTS ( SELECT 1 FROM PG_CATALOG . PG_LARGEOBJECT_METADATA WHERE OID =  ) THEN PG_CATALOG . LO_UNLINK (  ) END ;",
     "SELECT PG_CATALOG . LO_UNLINK ( OID ) FROM PG_CATALOG . PG_LARGEOBJECT_METADATA WHERE OID =  ;",

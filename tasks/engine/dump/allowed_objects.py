@@ -1,4 +1,4 @@
-"""Allow CREATE, ALTER and DROP only as pg_dump writes them: of something in the database, and computing nothing at once.
+"""Allow CREATE, ALTER and DROP only as pg_dump writes them: of objects in the database, and computing nothing at once.
 
 Some statements contain others, compute values when they are executed, or mean a role if one word is missing.
 """

@@ -1,7 +1,7 @@
 """Put columns into a fixed order where PostgreSQL itself does not preserve their order across a restore.
 
 A child table whose columns predate `ALTER TABLE … INHERIT` can have them in any order. pg_dump writes all of them, and
-a restore puts the parent's first. Statements that list such a table's columns by number change with it.
+a restore puts the parent's first. Statements that list such a table's columns in the order of their numbers change too.
 """
 
 from __future__ import annotations

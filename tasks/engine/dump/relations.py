@@ -23,7 +23,7 @@ _MENTION_BYTES = 64
 
 
 class Relations:
-    """The relations that a dump's statements created so far, and whether rows may be written to a table."""
+    """The relations that a dump has created so far, to decide where its rows may go."""
 
     def __init__(self) -> None:
         self.size_bytes = 0  # of what is remembered

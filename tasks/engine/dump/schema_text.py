@@ -33,7 +33,7 @@ ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 # The name that a server of version 18 gives the constraint: a restore creates tables in a different order, so the name
 # gets a different number.
 _OWN_NAME = re.compile(rb'CONSTRAINT (?:\w+_not_null\d*|"[^"]*_not_null\d*") NOT NULL')
-# Session settings and transactions are not part of the schema; who owns what is.
+# Session settings and transactions are not part of the schema, except SESSION AUTHORIZATION, which determines owners.
 _SESSION = re.compile(
     rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
 )
