@@ -153,7 +153,7 @@ def _changed_tables(connection: Connection) -> Iterator[LeftOut]:
         )
         ((changed,),) = connection.query(statement, scripts)
         if changed:
-            text = f"{name} has {counted(changed, 'row')} of extension {extension} that were changed: a restore brings back the extension's own version"
+            text = f"{name} has {counted(changed, 'changed row')} of extension {extension}: a restore brings back the extension's own version"
             yield LeftOut(
                 text,
                 "keep such rows under your own keys, which the extension leaves to you, or keep the statements that change them",
