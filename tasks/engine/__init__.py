@@ -1,1 +1,1 @@
-"""What the project exists for: the stream and the proof. Nothing here knows Prefect's orchestration."""
+"""The core: streaming backups and proving them. Nothing here depends on Prefect."""

@@ -1,10 +1,10 @@
-"""Keep a program to its own files and away from the network, whatever code it is made to run.
+"""Confine a program to its own files and cut it off from the network, whatever code it is made to run.
 
-A throwaway server runs code of the dumped database as its superuser by nature: functions behind indexes, constraints,
-generated columns and materialized views. So the operating system confines the server: Landlock
-(https://docs.kernel.org/userspace-api/landlock.html) lets it read programs and write its own folder alone, and hides other
-processes' environment from it; a seccomp filter (https://docs.kernel.org/userspace-api/seccomp_filter.html) refuses sockets
-other than local ones. Both need no privileges, and both hold for everything that the program starts.
+A throwaway server inevitably runs code from the dumped database as its superuser: functions behind indexes,
+constraints, generated columns and materialized views. So the operating system confines the server. Landlock
+(https://docs.kernel.org/userspace-api/landlock.html) lets it read programs and write only its own folder, and hides the
+environment of other processes; a seccomp filter (https://docs.kernel.org/userspace-api/seccomp_filter.html) refuses all
+but local sockets. Neither needs privileges, and both apply to everything the program starts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _VERSION_ASKED, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-# Landlock knows 13 rights on files at first; version 2 adds linking across folders, version 3 truncation.
+# Landlock started with 13 file rights; version 2 added linking across folders, version 3 truncation.
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
-# Since version 6, signals and abstract sockets stay among the confined as well.
+# Since version 6, signals and abstract sockets can be scoped to the confined processes too.
 _SCOPED_SINCE, _SCOPED = 6, 0b11
-# What a server and the libraries of its extensions read. Processes are here, too; Landlock keeps the environment and the
-# memory of those outside to themselves.
+# What a server and the libraries of its extensions read. This includes /proc: Landlock still hides the environment and
+# memory of processes outside the confinement.
 _READABLE = (
     "/usr",
     "/lib",
@@ -47,28 +47,28 @@ _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
 _LOAD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # with EPERM
 _LOCAL = 1  # AF_UNIX
-# By architecture: its number in the audit system, and the calls socket and io_uring_setup, which could make a socket as well.
+# By architecture: its audit number, and the numbers of socket and io_uring_setup, which can also create a socket.
 _CALLS = {"x86_64": (0xC000003E, 41, 425), "aarch64": (0xC00000B7, 198, 425)}
-_X32 = 0x40000000  # another numbering of the same calls
+_X32 = 0x40000000  # the x32 ABI numbers the same calls differently
 _LIBC = ctypes.CDLL(None, use_errno=True) if platform.system() == "Linux" else None
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """What a program may reach of the file system besides the system's own; it never has the network."""
+    """The paths a program may use in addition to the system's own. It never has network access."""
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
 
 
 def holds() -> tuple[str, ...]:
-    """What the system can confine here: `files`, `network`, both or neither."""
+    """Return what this system can confine: `files`, `network`, both or neither."""
     return (*(["files"] if _landlock_version() else []), *(["network"] if _filter() and _LIBC else []))
 
 
 @contextmanager
 def prepared(confinement: Confinement | None) -> Iterator[Callable[[], None]]:
-    """Yield what the child has to call between its fork and the program; it does nothing where the system cannot confine."""
+    """Yield the function a child must call between fork and exec; a no-op if the system cannot confine."""
     if confinement is None or _LIBC is None:
         yield _nothing
         return
@@ -82,11 +82,11 @@ def prepared(confinement: Confinement | None) -> Iterator[Callable[[], None]]:
 
 
 def _nothing() -> None:
-    """What is done where nothing is confined."""
+    """Stand in for `_confine` when nothing is confined."""
 
 
 def _confine(rules: int | None, filter_: ctypes.Array[ctypes.c_char] | None) -> None:
-    """Only system calls: other threads of the parent are not there, and may have held any lock."""
+    """Make system calls only: the parent's other threads don't exist in the child, and may have held any lock."""
     if _LIBC is None or (rules is None and filter_ is None):
         return
     _LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -112,12 +112,12 @@ class _PathBeneath(ctypes.Structure):
 
 
 def _landlock_version() -> int:
-    """The version of Landlock that the kernel has; 0 where it has none, or a container forbids it."""
+    """Return the kernel's Landlock version; 0 if it has none or a container forbids it."""
     return max(0, _LIBC.syscall(_CREATE_RULESET, None, 0, _VERSION_ASKED)) if _LIBC else 0
 
 
 def _ruleset(confinement: Confinement) -> int | None:
-    """A descriptor of the rules; None where the kernel has no Landlock."""
+    """Return a descriptor of the rules; None if the kernel has no Landlock."""
     version = _landlock_version()
     if not version or _LIBC is None:
         return None
@@ -140,7 +140,7 @@ def _allow(rules: int, paths: Sequence[Path], rights: int) -> None:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
-            continue  # what is not there needs no right
+            continue  # a missing path needs no rule
         allowed = rights if path.is_dir() else rights & _ON_FILES
         beneath = _PathBeneath(allowed, descriptor)
         _LIBC.syscall(_ADD_RULE, rules, _PATH_BENEATH, ctypes.byref(beneath), 0)
@@ -148,14 +148,14 @@ def _allow(rules: int, paths: Sequence[Path], rights: int) -> None:
 
 
 def _filter() -> ctypes.Array[ctypes.c_char] | None:
-    """A seccomp program that refuses sockets but local ones; None for an architecture that is not known here."""
+    """Return a seccomp program that refuses all but local sockets; None for an unknown architecture."""
     if platform.machine() not in _CALLS:
         return None
     architecture, socket, io_uring = _CALLS[platform.machine()]
     call, machine, family = 0, 4, 16  # offsets in `struct seccomp_data`
     program = [
-        (_LOAD, 0, 0, machine), (_JUMP_EQUAL, 0, 7, architecture),  # a call of another architecture is refused
-        (_LOAD, 0, 0, call), (0x35, 5, 0, _X32),  # so is one of the other numbering
+        (_LOAD, 0, 0, machine), (_JUMP_EQUAL, 0, 7, architecture),  # refuse calls of another architecture
+        (_LOAD, 0, 0, call), (0x35, 5, 0, _X32),  # and x32 calls
         (_JUMP_EQUAL, 4, 0, io_uring), (_JUMP_EQUAL, 0, 2, socket),
         (_LOAD, 0, 0, family), (_JUMP_EQUAL, 0, 1, _LOCAL),
         (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE),

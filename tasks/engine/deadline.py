@@ -1,4 +1,4 @@
-"""Do a last thing without waiting for ever: who tells a run to stop kills it when that takes long."""
+"""Run cleanup with a deadline: whoever stopped us will kill us if we dawdle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def within(seconds: float, do: Callable[[], None]) -> bool:
-    """Do something and wait this long for it; returns whether it is done.
+    """Call `do` and wait up to `seconds` for it; return whether it finished.
 
-    What is not done by then goes on for as long as the process lives, and keeps that from ending no longer.
+    If it is late it carries on for as long as the process lives, but does not keep the process from exiting.
     """
     thread = threading.Thread(target=do, name="last thing", daemon=True)
     thread.start()

@@ -1,4 +1,7 @@
-"""Run other programs so that none outlives us, none hangs us, and every end is noticed: the one subprocess door."""
+"""Run other programs so that none outlives us, none hangs us, and no exit goes unnoticed.
+
+The only module that uses `subprocess`.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +34,17 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else 
 
 @dataclass(frozen=True)
 class User:
-    """Whom a child runs as; servers refuse to run as root."""
+    """The user a child runs as; PostgreSQL servers refuse to run as root."""
 
     uid: int
     gid: int
 
 
 class Child:
-    """A running program: its pipes, the tail of what it said on stderr, and its end.
+    """A running program: its pipes, the first and last lines of its stderr, and its exit.
 
-    Use it as a context manager: on leaving, whatever still runs of its process group is killed; of a confined program also
-    what left the group.
+    Use it as a context manager: leaving it kills whatever still runs in the program's process group and, if the program
+    was confined, processes that left the group.
     """
 
     _live: ClassVar[set[int]] = set()
@@ -95,35 +98,35 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id, which is the id of its process group too."""
+        """The process id, which is also the process group id."""
         return self._popen.pid
 
     @property
     def running(self) -> bool:
-        """Whether the program has not ended yet."""
+        """Whether the program is still running."""
         return self._popen.poll() is None
 
     @property
     def output(self) -> int:
-        """The file descriptor to read its standard output from."""
+        """The file descriptor of its standard output."""
         assert self._popen.stdout is not None
         return self._popen.stdout.fileno()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Feed its standard input; raises BrokenPipeError when the program is gone."""
+        """Write to its standard input; raises BrokenPipeError when the program is gone."""
         assert self._popen.stdin is not None
         view = memoryview(data)
         while view:
             view = view[os.write(self._popen.stdin.fileno(), view) :]
 
     def end_input(self) -> None:
-        """Close its standard input: the program takes what it has as everything."""
+        """Close its standard input: the program treats what it has as all of it."""
         assert self._popen.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._popen.stdin.close()
 
     def wait(self, timeout_s: float | None = None) -> int:
-        """Wait for the end and return the exit code; raises TimeoutError."""
+        """Wait for the program to exit and return its exit code; raises TimeoutError."""
         try:
             code = self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -132,7 +135,7 @@ class Child:
         return code
 
     def limit(self, timeout_s: float) -> None:
-        """Kill the program unless it ends by itself within this time; `timed_out` says that it was."""
+        """Kill the program unless it exits within this time; `timed_out` then becomes True."""
         self._timer = threading.Timer(timeout_s, self._end_late)
         self._timer.daemon = True
         self._timer.start()
@@ -142,18 +145,18 @@ class Child:
         self.kill()
 
     def send(self, signal_number: signal.Signals) -> None:
-        """Signal the program itself, when it still runs."""
+        """Signal the program itself if it is still running."""
         if self.running:
             self._popen.send_signal(signal_number)
 
     def end(self) -> None:
-        """Ask the program to end, and give it a moment to clear away what it made; initdb has shared memory."""
+        """Ask the program to exit and give it a moment to clean up: initdb, for one, has shared memory to release."""
         self.send(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             self.wait(_END_S)
 
     def kill(self) -> None:
-        """Kill the whole process group; before its input ends, so that nothing half-written is taken as whole."""
+        """Kill the whole process group before closing its input, so it never takes partial input as complete."""
         if self.running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -162,16 +165,16 @@ class Child:
         self._listener.join(timeout=5)
 
     def complaint(self) -> str:
-        """What it said on stderr, in short: the first errors, without the rows of data that servers quote."""
+        """Return the first errors from stderr, without the rows of data that servers quote."""
         errors = [line for line in self._tail if "error" in line.lower() or "fatal" in line.lower()]
         return "; ".join((errors or list(self._tail))[:3])
 
     def stderr_lines(self) -> list[str]:
-        """The last lines that it wrote to stderr."""
+        """Return the last lines that it wrote to stderr."""
         return list(self._tail)
 
     def everything_said(self) -> tuple[list[str], int]:
-        """The first and the last lines that it wrote to stderr, and how many between them were not kept."""
+        """Return the first and last lines it wrote to stderr, and how many in between were dropped."""
         kept = max(0, self._lines - len(self._head))
         tail = list(self._tail)[-kept:] if kept else []
         return [*self._head, *tail], self._lines - len(self._head) - len(tail)
@@ -188,16 +191,16 @@ class Child:
 
 
 def _lines(pipe: IO[bytes]) -> Any:
-    """Read lines of bounded length: a server can quote a value of any size in an error."""
+    """Read lines of bounded length: a server's error can quote a value of any size."""
     with open(pipe.fileno(), "rb", closefd=False) as reader:
         yield from iter(lambda: reader.readline(_LINE_BYTES), b"")
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = None, timeout_s: float = 60,
         cwd: str | Path = "/") -> tuple[int, str]:  # fmt: skip
-    """Run a short program to its end; returns its exit code and what it printed.
+    """Run a short program to completion; return its exit code and its output, stderr included.
 
-    Raises OSError when it cannot be started at all, TimeoutError when it does not end.
+    Raises OSError when it cannot be started, TimeoutError when it does not exit in time.
     """
     with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
         printed = bytearray()
@@ -215,7 +218,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = 
 
 
 def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | Path) -> int:
-    """Start a program that stays when we go; returns its process id, which is its group's too."""
+    """Start a program that outlives us; return its process id, which is also its process group id."""
     devnull = subprocess.DEVNULL
     return subprocess.Popen(
         list(argv), env=dict(environ), cwd=cwd, stdin=devnull, stdout=devnull, stderr=devnull, start_new_session=True
@@ -223,14 +226,14 @@ def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | P
 
 
 def end_with_parent() -> None:
-    """Have this process terminated when the one that started it is gone, even by SIGKILL; call it in the main thread."""
+    """Terminate this process when its parent dies, even by SIGKILL. Call it in the main thread."""
     if _LIBC is not None:
         signal.signal(signal.SIGUSR1, _orphaned)
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
 
 
 def _orphaned(*_: object) -> None:
-    """Clear up as when told to stop; not for long, because whom the end would be reported to is gone."""
+    """Clean up as on SIGTERM, but with a deadline: the parent we would report to is gone."""
     signal.alarm(_ORPHANED_S)
     signal.raise_signal(signal.SIGTERM)
 
@@ -241,12 +244,12 @@ def _begin(confine: Callable[[], None]) -> None:
 
 
 def _die_with_parent() -> None:
-    # Without this a SIGKILL of ours would leave pg_dump holding its locks and snapshot.
+    # Without this, if we were SIGKILLed, pg_dump would live on with its locks and snapshot.
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Make a pipe hold 1 MiB: with 64 KiB the two ends wait for each other all the time."""
+    """Grow a pipe's buffer to 1 MiB: with 64 KiB the two ends constantly wait for each other."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)

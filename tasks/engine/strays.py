@@ -1,8 +1,8 @@
-"""End what a confined program has left behind: processes that put themselves into the background.
+"""Kill the daemonized processes that a confined program leaves behind.
 
-Their parent is gone, so the system gives them to the nearest ancestor that takes them in (PR_SET_CHILD_SUBREAPER, prctl(2)):
-to us. What we have started ourselves is told from them by its number; what somebody else in this process has started, by
-its privileges, which a confined program has given up.
+Once their parent is gone, the kernel reparents them to the nearest subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)): to us.
+We tell them apart from our own children by pid, and from children that other code in this process started by
+no_new_privs, which only confined programs have set.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _WAIT_S = 5.0
 _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
 
-_takers: list[None] = []  # one for each confined program that runs
+_takers: list[None] = []  # one for each running confined program
 
 
 def take_in_strays() -> set[int]:
-    """Have processes without a parent given to us until `end_strays`; returns the children that we have already."""
+    """Become the subreaper of orphaned descendants until `end_strays`; return the children we already have."""
     _takers.append(None)
     _take_in(1)
     return set(_children())
@@ -37,7 +37,7 @@ def _take_in(wanted: int) -> None:
 
 
 def end_strays(known: Collection[int]) -> None:
-    """Kill the confined processes among our children, and what comes to us through their end, but for those that are known."""
+    """Kill confined children that are not `known`, and the processes reparented to us as those die."""
     deadline = time.monotonic() + _WAIT_S
     while (
         strays := [pid for pid in _children() if pid not in known and _is_confined(pid)]
@@ -47,7 +47,7 @@ def end_strays(known: Collection[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
     _takers.pop()
-    if not _takers:  # else others' orphans would stay with us as zombies
+    if not _takers:  # otherwise unrelated orphans would stay with us as zombies
         _take_in(0)
 
 

@@ -191,7 +191,7 @@ def test_server_that_falls_silent(
     mending.start()
     assert_backed_up(flow_run, at(big, network.port), after)
     mending.join()
-    assert "Connection timed out [pg_dump said nothing" in caplog.text
+    assert "Connection timed out [pg_dump wrote nothing" in caplog.text
     assert retries(caplog) == 1
 
 

@@ -126,11 +126,11 @@ GZIP_BROKEN = {checklist.GZIP: "the gzip stream is damaged"}
 NOT_THERE = {checklist.OBJECT: "Backup file is empty or does not exist"}
 DAMAGES = [
     damaged(flipped_bit, checklist.GZIP, "the gzip stream is damaged", GZIP_BROKEN),
-    damaged(truncated, checklist.GZIP, "the gzip stream ends in the middle"),
-    damaged(truncated_in_the_checksum, checklist.GZIP, "the gzip stream ends in the middle"),
-    damaged(with_garbage_behind_it, checklist.GZIP, "the gzip stream (is damaged|ends in the middle)"),
+    damaged(truncated, checklist.GZIP, "the gzip stream is cut off"),
+    damaged(truncated_in_the_checksum, checklist.GZIP, "the gzip stream is cut off"),
+    damaged(with_garbage_behind_it, checklist.GZIP, "the gzip stream is (damaged|cut off)"),
     damaged(stored_twice, checklist.RESTORED, "already exists"),
-    damaged(empty_file, checklist.OBJECT, "the object has no bytes", NOT_THERE),
+    damaged(empty_file, checklist.OBJECT, "the object is empty", NOT_THERE),
     damaged(gzip_of_nothing, checklist.COMPLETE, "there is no SQL in it"),
     damaged(gzip_of_spaces, checklist.COMPLETE, "it has no completion comment at its end"),
     damaged(error_page, checklist.GZIP, "the gzip stream is damaged"),
@@ -140,7 +140,7 @@ DAMAGES = [
     damaged(cut_between_tables, checklist.COMPLETE, "it has no completion comment at its end"),
     damaged(cut_in_a_statement, checklist.COMPLETE, "it ends inside a statement"),
     damaged(cut_before_its_last_comment, checklist.COMPLETE, "it has no completion comment at its end"),
-    damaged(with_a_psql_command, checklist.COMPLETE, "it holds a psql command"),
+    damaged(with_a_psql_command, checklist.COMPLETE, "it contains a psql command"),
     damaged(error_in_the_middle, checklist.RESTORED, 'syntax error at or near "pg_dump"'),
 ]
 
@@ -195,7 +195,7 @@ def rows_of_another_table(dump: bytes) -> bytes:
     ).replace(b"COPY public.points (a)", b"COPY public.points_to_large_objects (content)")  # fmt: skip
 
 
-STATEMENTS = r"the manifest's \d+ statements are not the object's \d+"
+STATEMENTS = r"the manifest's \d+ statements are not the \d+ in the object"
 HSTORE_GONE = {checklist.RESTORED: r'\[extension "hstore" does not exist\]'}
 OBJECT_GONE = {checklist.RESTORED: "large object 4712 does not exist"}
 KEY_DOUBLED = {checklist.RESTORED: r'\[could not create unique index "authors_pkey"\]'}
@@ -223,9 +223,9 @@ DUMP_EDITS = [
     changed(without("CREATE POLICY"), SCHEMA=STATEMENTS),
     changed(with_other("name text DEFAULT 'nobody'::text NOT NULL", "name text NOT NULL"), SCHEMA=STATEMENTS),
     changed(with_other("'public.numbers', 8", "'public.numbers', 3"),
-            SEQUENCES=r"^public\.numbers stands at 8 in the manifest, 3 in the object$"),
-    changed(with_other("'public.numbers', 8, true", "'public.numbers', 8, false"), SEQUENCES=r"8, which it has not given out yet, in the object$"),
-    changed(with_other("'public.books_id_seq', 300", "'public.books_id_seq', 3"), SEQUENCES=r"^public\.books_id_seq stands at 300 in the manifest, 3 in the object"),
+            SEQUENCES=r"^public\.numbers is at 8 in the manifest, 3 in the object$"),
+    changed(with_other("'public.numbers', 8, true", "'public.numbers', 8, false"), SEQUENCES=r"8, which it has not handed out yet, in the object$"),
+    changed(with_other("'public.books_id_seq', 300", "'public.books_id_seq', 3"), SEQUENCES=r"^public\.books_id_seq is at 300 in the manifest, 3 in the object"),
     changed(without("SELECT pg_catalog.lowrite(0, '\\x73686f7274')"), LARGE_OBJECTS="^the 2 in the object are not those in the manifest$"),
     changed(without("SELECT pg_catalog.lo_create('4712')"), OBJECT_GONE, RESTORED=OBJECT_GONE[checklist.RESTORED]),
 ]  # fmt: skip
@@ -395,18 +395,18 @@ MEDDLING: dict[str, Expected] = {
         checklist.SCHEMA: r"^changed: CREATE TABLE public\.books;", checklist.DIGESTS: r"^public\.books:",
     },
     "DROP EXTENSION hstore CASCADE": {
-        checklist.EXTENSIONS: "not restored: CREATE EXTENSION hstore; hstore is not there$",
+        checklist.EXTENSIONS: "not restored: CREATE EXTENSION hstore; hstore is missing$",
         checklist.SCHEMA: r"^changed: CREATE TABLE public\.books;", checklist.DIGESTS: r"^public\.books:",
     },
     "DROP TYPE public.mood": lost(
         checklist.RIGHTS, r"ALTER TYPE public\.mood OWNER TO postgres$", schema=r"^not restored: CREATE TYPE public\.mood;",
     ),
     "ALTER SEQUENCE public.numbers RESTART WITH 3": {
-        checklist.SEQUENCES: r"^public\.numbers stands at 8 in the object, 3, which it has not given out yet, in the restored copy$",
+        checklist.SEQUENCES: r"^public\.numbers is at 8 in the object, 3, which it has not handed out yet, in the restored copy$",
     },
     "ALTER SEQUENCE public.numbers INCREMENT 2": {checklist.SCHEMA: r"^changed: CREATE SEQUENCE public\.numbers;"},
     "DROP SEQUENCE public.numbers": lost(
         checklist.RIGHTS, r"ALTER TABLE public\.numbers OWNER TO postgres$", schema=r"^not restored: CREATE SEQUENCE public\.numbers;",
-        SEQUENCES=r"^public\.numbers stands at 8 in the object, nowhere in the restored copy$",
+        SEQUENCES=r"^public\.numbers is at 8 in the object, nowhere in the restored copy$",
     ),
 }  # fmt: skip

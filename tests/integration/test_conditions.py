@@ -136,7 +136,7 @@ def test_the_number_of_a_dropped_role(known: bool, storage: ObjectStore, clients
         put_manifest(storage, manifest_of(storage).model_copy(update={"role_attributes": ()}))
     report = _drilled(storage, clients[15])
     assert report.verdict == ("FAILED" if known else "INCONCLUSIVE")
-    assert f"{number} is the number of a dropped role" in report.cause
+    assert f"{number} is the OID of a dropped role" in report.cause
 
 
 def test_what_no_condition_explains_is_the_backups_fault(
@@ -160,7 +160,7 @@ def test_an_extension_that_is_tied_to_a_database_is_restored_in_place(
     with _source(clients[15], "SELECT 1", **settings) as target:
         missing = flow_run(restore, to=target.on("shop_2"), backup=NAME)
         assert isinstance(missing.error, RestoreError)
-        assert "pg_cron works in one database" in missing.error.context
+        assert "pg_cron works in only one database" in missing.error.context
         assert flow_run(restore, to=target, backup=NAME).error is None
         assert asked(target, "SELECT jobname, (SELECT count(*) FROM public.visits) FROM cron.job") == [("tidy", 1)]
         again = flow_run(restore, to=target, backup=NAME, replace=True)

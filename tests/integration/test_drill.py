@@ -245,7 +245,7 @@ def test_a_foreign_backup_that_names_its_database_is_not_restored_into_it(
     _foreign(storage, source, clients[16], "--clean", "--create")
     report = drilled(source)
     assert report.verdict == "INCONCLUSIVE"
-    assert "the dump chooses its database by itself" in report.cause
+    assert "the dump selects its own database" in report.cause
     assert contents(source, clients[16]) == before
 
 

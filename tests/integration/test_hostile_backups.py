@@ -77,7 +77,7 @@ def test_a_hidden_command_is_not_carried_out(
         patch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
         for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
             report = rehearsed(storage, place)
-            assert (report.verdict, report.cause) == ("FAILED", "Restore failed [a psql command hides in it]")
+            assert (report.verdict, report.cause) == ("FAILED", "Restore failed [it contains a hidden psql command]")
         assert flow_run(restore, to=new_database(major), backup="latest").error is not None
     assert not proof.exists()
 
@@ -191,7 +191,7 @@ def test_rows_are_in_no_report(new_database: NewDatabase, clients: Clients, stor
     report = rehearsed(storage, Place("sandbox", client=clients[16]))
     assert report.verdict == "PROVEN"
     assert {results(report)[n] for n in (checklist.TABLES, checklist.ROWS, checklist.DIGESTS)} == {"not possible"}
-    assert "9 rows of it come as INSERT statements" in row(report, checklist.ROWS).evidence
+    assert "9 rows in it came as INSERT statements" in row(report, checklist.ROWS).evidence
     assert b"secret" not in report.encode()
 
 

@@ -135,7 +135,7 @@ def test_changed_rows_of_an_extension(new_database: NewDatabase) -> None:
     assert what_is_left_out(server) == []
     told(server, "UPDATE spatial_ref_sys SET proj4text = '+proj=longlat +changed' WHERE srid = 4326")
     (found,) = what_is_left_out(server)
-    assert "public.spatial_ref_sys has 1 row of extension postgis that somebody changed" in found.text
+    assert "public.spatial_ref_sys has 1 changed row of extension postgis" in found.text
 
 
 def test_objects_in_the_servers_own_schema(new_database: NewDatabase, plan_for: Callable[..., Plan]) -> None:

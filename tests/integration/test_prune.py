@@ -96,7 +96,7 @@ def test_one_retention_leaves_another_databases_backups(
     server = new_database(16)
     made = flow_run(backup, server, environ={"ALLOW_SHARED_PREFIX": "true"})
     assert names_in(storage) == {*theirs, made.result.name}
-    assert "of the plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
+    assert "belongs to plan default, database " in reasons(flow_run(prune, server).result)[theirs[0]]
 
 
 def test_a_dry_run_shows_what_would_go_and_why(
@@ -245,7 +245,7 @@ def test_old_backups_go_although_backups_have_stopped(
     _, newest = taken(ago(days=30), ago(days=20))
     refused = command_line("prune")
     assert "WARNING: the newest backup is 480 h old, more than two intervals: nothing is removed" in refused.err
-    assert "`pg-roundtrip prune --even-if-stale` removes all the same" in refused.err
+    assert "`pg-roundtrip prune --even-if-stale` removes backups anyway" in refused.err
     assert len(names_in(storage)) == 2
     assert command_line("prune", "--even-if-stale").status == 0
     assert names_in(storage) == {newest}
@@ -266,7 +266,7 @@ def test_a_manifest_that_never_came(
     rarely = {"BACKUP_INTERVAL": "604800"}
     assert reasons(flow_run(prune, environ=rarely).result)[half] == "keep: may be unfinished"
     monkeypatch.setattr("tasks.prune.utc_now", lambda: utc_now() + timedelta(days=1, minutes=5))
-    assert reasons(flow_run(prune, environ=rarely).result)[half] == "remove: unfinished: its manifest never came"
+    assert reasons(flow_run(prune, environ=rarely).result)[half] == "remove: unfinished: its manifest was never written"
     assert names_in(storage) == {whole, lost, strangers}
 
 

@@ -92,7 +92,7 @@ def test_what_did_not_arrive_is_not_committed(repository: Repository, store: Sto
     with pytest.raises(EmptyBackup):
         repository.commit(manifest(SECOND))
     store.put(store.key(THIRD + OBJECT), b"short")
-    with pytest.raises(StorageError, match="9 bytes were sent, 5 are there"):
+    with pytest.raises(StorageError, match="9 bytes were sent, 5 were stored"):
         repository.commit(manifest(THIRD, object_bytes=9))
     assert not [file for file in files(store) if file.endswith(MANIFEST)]
 

@@ -341,7 +341,7 @@ def test_a_psql_command_in_a_backup_is_not_run(
     )
     done = command_line("restore", NAME, "--replace", RESTORE_DATABASE_URL=target.url.get_secret_value())
     assert done.status == 1
-    assert "it holds a psql command" in done.err
+    assert "it contains a psql command" in done.err
     assert not trace.exists()
     assert contents(target, clients[16]) == before
     assert databases_of(target) == databases

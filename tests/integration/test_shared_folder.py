@@ -68,7 +68,7 @@ def test_the_second_is_refused_and_told_apart(
     assert [m for m in caplog.messages if "of another database" in m and "runbooks/shared-folder.md" in m]
     decided = {d.backup.name: d.reason for d in flow_run(prune, big).result.decisions}
     assert decided[second].startswith("the newest backup")
-    assert decided[third].startswith(f"of the plan default, database {shop.database}")
+    assert decided[third].startswith(f"belongs to plan default, database {shop.database}")
 
 
 def test_where_nobody_says_which_database(

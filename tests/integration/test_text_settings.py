@@ -326,7 +326,7 @@ def test_settings_of_an_extension_and_a_pooler(
     with pooler(source, port, "session"):
         report = rehearsed(storage, Place("database", server=at(source, port)))
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "unit.output_superscript, and a pooler takes no settings of a session" in report.cause
+    assert "unit.output_superscript, and a pooler accepts no session settings" in report.cause
 
 
 def test_an_abbreviation_of_a_time_zone(

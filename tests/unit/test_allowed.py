@@ -176,7 +176,7 @@ def test_restrictions_are_not_collected_without_a_bound() -> None:
     scanner = DumpScanner()
     for _ in range(100):
         scanner.feed(b"\\restrict abc\n")
-    assert scanner.summary.refused == "it restricts psql again and again"
+    assert scanner.summary.refused == "it restricts psql too many times"
 
 
 def test_a_body_that_psql_misreads_is_named() -> None:

@@ -70,8 +70,8 @@ def test_what_is_said_of_them() -> None:
     """A clock that was wrong once and a clock that is wrong now give different sentences."""
     old, ahead = backup(timedelta(hours=1)), backup(timedelta(days=-365))
     assert told_of_future([old], NOW) == told_of_future([], NOW) == ""
-    assert told_of_future([old, ahead], NOW).startswith("1 of 2 backups are named for the future")
-    assert told_of_future([ahead], NOW).startswith("every backup here is named for the future: this machine's clock")
+    assert told_of_future([old, ahead], NOW).startswith("1 of 2 backups are dated in the future")
+    assert told_of_future([ahead], NOW).startswith("every backup here is dated in the future: this machine's clock")
 
 
 @pytest.mark.parametrize("started", [timedelta(0), timedelta(days=-27000)])
@@ -101,7 +101,7 @@ def test_metrics_count_what_is_from_the_future() -> None:
 
 def test_health_says_it() -> None:
     """Backups from the future are a warning, not unhealthy: that would restart a container forever."""
-    found = Health({"storage": "ok"}, NOW, ["1 of 2 backups are named for the future"])
+    found = Health({"storage": "ok"}, NOW, ["1 of 2 backups are dated in the future"])
     assert found.good
-    assert found.document()["warnings"] == ["1 of 2 backups are named for the future"]
+    assert found.document()["warnings"] == ["1 of 2 backups are dated in the future"]
     assert overdue(None, Schedule(3600), NOW - timedelta(days=1), NOW)

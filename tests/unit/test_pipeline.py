@@ -279,7 +279,7 @@ def test_a_slow_storage_holds_the_dump_back(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("text", "reason"), [
-    (dump(copy("public.t", [b"1\t2\n"]))[:-60], "the dump is not whole"), (b"", "pg_dump wrote nothing"), (dump(b"\\! date\n"), "a psql command"),
+    (dump(copy("public.t", [b"1\t2\n"]))[:-60], "the dump is incomplete"), (b"", "pg_dump wrote nothing"), (dump(b"\\! date\n"), "a psql command"),
 ])  # fmt: skip
 def test_a_dump_that_could_not_be_restored_is_not_kept(text: bytes, reason: str) -> None:
     """Although pg_dump exited with 0, a dump without its end or with a psql command leaves no object."""

@@ -46,11 +46,11 @@ def test_every_check_has_a_row(verdict: Verdict) -> None:
 
 def test_findings_stand_before_the_table_with_their_diff() -> None:
     """Failures and warnings are shown in full; the table has one line for each."""
-    checks = [failed(checklist.SCHEMA, DIFF), warned(checklist.SEQUENCES, "s stands at 1"), passed(checklist.ROWS, "7")]
+    checks = [failed(checklist.SCHEMA, DIFF), warned(checklist.SEQUENCES, "s is at 1"), passed(checklist.ROWS, "7")]
     text = drill_markdown(report(Verdict.FAILED, *checks, cause="schema"))
     findings, table = text.split("## Timings")
     assert f"```diff\n{DIFF}\n```" in findings
-    assert "s stands at 1" in findings
+    assert "s is at 1" in findings
     assert "row counts" not in findings
     assert "CREATE INDEX" not in table
 

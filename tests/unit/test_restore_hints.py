@@ -83,5 +83,5 @@ def test_warnings_are_bounded(lines: list[str], unseen: int) -> None:
 def test_a_missing_role_is_no_matter_of_search_path() -> None:
     """Roles live outside the database, and the hint says so."""
     assert hint_for("42704", (), 'role "clerk" does not exist').startswith("create the role on the server first")
-    assert hint_for("42704", (), 'role "16385" does not exist').startswith("that is the number of a dropped role")
+    assert hint_for("42704", (), 'role "16385" does not exist').startswith("that is the OID of a dropped role")
     assert "search_path" in hint_for("42704", (), 'type "earth" does not exist')

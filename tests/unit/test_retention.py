@@ -296,7 +296,7 @@ def test_an_object_whose_manifest_never_came() -> None:
     fresh, whole = backup(timedelta(days=3), unfinished=True, stored=UNFINISHED), backup(timedelta(hours=1))
     stale = backup(timedelta(days=3, hours=1), unfinished=True, stored=UNFINISHED + SECOND)
     plan = decide([stale, fresh, whole], rules, NOW)
-    assert [d.reason for d in plan.decisions[:2]] == ["unfinished: its manifest never came", "may be unfinished"]
+    assert [d.reason for d in plan.decisions[:2]] == ["unfinished: its manifest was never written", "may be unfinished"]
     assert [d.keep for d in plan.decisions] == [False, True, True]
     alone = decide([stale, backup(timedelta(days=30))], rules, NOW)
     assert alone.removals == []
@@ -310,7 +310,7 @@ def test_backups_that_stopped() -> None:
     assert [d.reason for d in plan.decisions] == ["no recent backup exists", "the newest backup, within 7 days"]
     assert plan.warning == (
         "the newest backup is 3 h old, more than two intervals: nothing is removed; "
-        "`pg-roundtrip prune --even-if-stale` removes all the same"
+        "`pg-roundtrip prune --even-if-stale` removes backups anyway"
     )
     assert decide(backups, replace(WEEK, even_if_stale=True), NOW).removals == [backups[1]]
 

@@ -75,7 +75,7 @@ def test_another_minor_version_may_word_it_otherwise(stored: tuple[str, str], re
     after = scanned(restored[0], TABLE, INDEX.replace("(a)", "(a int4_ops)"), server=restored[1])
     checks = compared(before, after)
     assert found(checks) == {checklist.SCHEMA: "warning", checklist.INDEXES: "warning"}
-    assert "another minor version may word it so" in checks[checklist.SCHEMA].evidence
+    assert "another minor version may word it differently" in checks[checklist.SCHEMA].evidence
     assert "+CREATE INDEX i ON public.t USING btree (a int4_ops);" in checks[checklist.SCHEMA].evidence
 
 
@@ -100,7 +100,7 @@ def test_what_the_manifest_says_is_compared_whatever_the_versions(restored: str)
     manifest = manifest_of(scanned("16.4", TABLE, INDEX))
     checks = compared(scanned("16.4", TABLE), scanned(restored, TABLE), manifest)
     assert found(checks) == {checklist.SCHEMA: "failed", checklist.INDEXES: "failed"}
-    assert checks[checklist.INDEXES].evidence == "the manifest's 1 statements are not the object's 0"
+    assert checks[checklist.INDEXES].evidence == "the manifest's 1 statements are not the 0 in the object"
 
 
 UNLOGGED = "CREATE UNLOGGED TABLE public.cache (\n    a integer\n);"

@@ -34,7 +34,7 @@ def test_a_verdict_is_the_worst_of_its_checks() -> None:
 @pytest.mark.parametrize(
     "error",
     [ClientMissing(), CreateDatabaseDenied(), DatabaseUnreachable(), DrillTimedOut(), NoSpaceLeft(), RestoreError(), StorageDenied(),
-     RestoreFailed("psql ended early")],
+     RestoreFailed("psql exited early")],
 )  # fmt: skip
 def test_what_is_no_fault_of_the_backup(error: PgRoundtripError) -> None:
     """Whatever prevented a drill, and what can't be explained, is INCONCLUSIVE."""
@@ -113,4 +113,4 @@ def test_what_ended_psql_otherwise() -> None:
         said('psql: error: connection to server failed: FATAL:  database "x" does not exist'), DatabaseUnreachable
     )
     assert isinstance(said(timed_out=True), DrillTimedOut)
-    assert said().context == "psql ended early"
+    assert said().context == "psql exited early"

@@ -1,1 +1,1 @@
-"""The proof: comparing a restored copy with what was dumped, and asking it."""
+"""The proof: comparing a restored copy with what was dumped, and querying it."""

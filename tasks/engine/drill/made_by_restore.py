@@ -1,8 +1,8 @@
-"""Tell what PostgreSQL does by itself when a sound dump is restored, so that it is not held against the backup.
+"""Recognize what PostgreSQL itself changes when a sound dump is restored, so that the backup is not blamed for it.
 
-- A new child table takes over its parent's `STORAGE` and `COMPRESSION`, also where the child had the usual ones: pg_dump has
-  no statement that says so.
-- A standby cannot read its unlogged tables. pg_dump leaves out their rows there, and the tables come back empty.
+- A new child table inherits its parent's `STORAGE` and `COMPRESSION` even if the child had the defaults: pg_dump has
+  no statement to express that.
+- A standby cannot read its unlogged tables. There, pg_dump leaves out their rows, and the tables come back empty.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _Setting = tuple[bytes, bytes, bytes]
 
 
 def unlogged_tables(dump: DumpSummary) -> set[str]:
-    """The unlogged tables that a dump makes, by their plain names."""
+    """Return the plain names of the unlogged tables that a dump creates."""
     return {plain_name(text_of(found[1])) for text in dump.schema_kept.values() if (found := _UNLOGGED.match(text))}
 
 
 def without_taken_over(stored: DumpSummary, restored: DumpSummary) -> tuple[DumpSummary, list[str]]:
-    """The restored schema without the settings that only the restore gave to child tables; also their names.
+    """Return the restored schema without settings that child tables got only by the restore, and the titles of those.
 
-    A setting counts as taken over when a parent of the table has it for the same column, and the backup has none of its kind
-    for this column.
+    A setting counts as inherited if a parent of the table has it for the same column and the backup has no setting of
+    its kind for this column.
     """
     parents, had = _parents_of(stored.schema_kept), dict(_settings(stored.schema_kept))
     has = dict(_settings(restored.schema_kept))
@@ -43,7 +43,7 @@ def without_taken_over(stored: DumpSummary, restored: DumpSummary) -> tuple[Dump
     known = set(had.values())
     taken: list[int] = []
     waiting = {d: s for d, s in has.items() if d not in had and _kind(s) not in kinds}
-    # A grandchild takes over from a child that took over itself.
+    # A grandchild inherits from a child that inherited the setting itself.
     while new := [d for d, (t, c, v) in waiting.items() if any((p, c, v) in known for p in parents.get(t, ()))]:
         taken += new
         known |= {waiting.pop(d) for d in new}

@@ -1,11 +1,11 @@
-"""Count with SQL what a dump holds of each table, which of an extension's tables is not every row."""
+"""Count with SQL the rows that a dump holds of each table; of an extension's tables, those are not all rows."""
 
 from __future__ import annotations
 
 from blocks.sql.connection import Connection
 
-# What pg_dump dumps rows of: ordinary tables, and of an extension's those that it declares to be its user's. For these the
-# extension may have a condition, which leaves out the rows that CREATE EXTENSION brings.
+# The tables whose rows pg_dump dumps: ordinary tables, and those of an extension that it declares as user data. For
+# these the extension can set a condition, which leaves out the rows that CREATE EXTENSION inserts.
 _TABLES = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), coalesce((
   SELECT x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)] FROM pg_catalog.pg_extension x
@@ -18,14 +18,14 @@ OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig)
 
 
 def dumped_tables(connection: Connection) -> dict[str, str]:
-    """The tables that a dump has rows of, each with its extension's condition for them; most have none."""
+    """Return the tables whose rows a dump holds, each with its extension's condition; most have none."""
     return {str(name): str(condition) for name, condition in connection.query(_TABLES)}
 
 
 def count_dumped_rows(connection: Connection) -> dict[str, int]:
-    """How many rows of each table pg_dump would dump.
+    """Count the rows of each table that pg_dump would dump.
 
-    A condition is SQL from the database, which pg_dump runs as it stands. Here it can neither write nor end its query.
+    A condition is SQL from the database, which pg_dump runs as is. Here it can neither write nor end its query.
     """
     with connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY; SET LOCAL row_security = off")
@@ -33,7 +33,7 @@ def count_dumped_rows(connection: Connection) -> dict[str, int]:
 
 
 def _count(connection: Connection, table: str, condition: str) -> int:
-    # A line of its own, because a condition may end with a comment. Like pg_dump, it is asked of the table's children too.
+    # Close on a new line, because a condition can end with a comment. Like pg_dump, include the table's children.
     rows = f"(SELECT * FROM {table} {condition}\n) dumped" if condition else f"ONLY {table}"
     ((number,),) = connection.stream(f"SELECT pg_catalog.count(*) FROM {rows}")
     return int(number)

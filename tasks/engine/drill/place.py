@@ -1,4 +1,4 @@
-"""Choose where a drill restores to, and hold that place ready for as long as it takes."""
+"""Choose where a drill restores to, and keep that place available while the drill runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.engine.servers.scratch import sweep_scratch_databases
 
 @dataclass(frozen=True)
 class Place:
-    """Where a drill restores to: a database server that is there, or a sandbox made of a client's server programs."""
+    """Where a drill restores to: an existing database server, or a sandbox started from a client's server programs."""
 
     kind: Literal["database", "sandbox"]
     server: Server | None = None
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Ground:
-    """A place that is ready: the server, its programs, and who makes what a dump expects around its database."""
+    """A place that is ready: the server, its programs, and the function that creates what a dump expects outside it."""
 
     server: Server
     client: Client
@@ -49,11 +49,11 @@ class Ground:
 
 
 def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None) -> Place:
-    """Choose the place for a backup of a major version (0 when that is not known).
+    """Choose the place for a backup of a major version (0 if unknown).
 
-    `auto` is the server that the plan names for drills, else a sandbox when server programs are installed, else
-    the database's own server. Raises ServerProgramsMissing when a sandbox was asked for and cannot be made, ConfigurationError
-    when no server is named either.
+    `auto` means the server that the plan names for drills, else a sandbox if server programs are installed, else the
+    database's own server. Raises ServerProgramsMissing when a sandbox is required but cannot be started,
+    ConfigurationError when no server is configured either.
     """
     if plan.drill.target == "database" or (plan.drill.target == "auto" and plan.drill.server):
         return Place("database", server=plan.drill_server)
@@ -69,15 +69,15 @@ def choose_place(plan: Plan, major: int, clients: Iterable[Client] | None = None
 
 
 def _server_programs(clients: Iterable[Client], major: int) -> Client | None:
-    """The server of the wanted version, else the next newer one; the newest when the version is not known."""
+    """Return the server programs of the wanted version, else the next newer; the newest if the version is unknown."""
     servers = [c for c in clients if c.has_server]
     return nearest(servers, major or max((c.major for c in servers), default=0))
 
 
 def version_of(repository: Repository, backup: Backup) -> int:
-    """The major version that a server must have for a backup: pg_dump's own, which may be newer than the source's.
+    """Return the major version that a backup's server must have: pg_dump's, which can be newer than the source's.
 
-    0 when the backup does not say; one that is damaged is told so when it is read.
+    0 if the backup does not say; if it is damaged, reading it will report that later.
     """
     try:
         manifest = repository.manifest(backup)
@@ -91,7 +91,7 @@ def version_of(repository: Repository, backup: Backup) -> int:
 
 @contextmanager
 def ready(place: Place, manifest: Manifest | None, database: str) -> Iterator[Ground]:
-    """Hold a place ready for a backup; a sandbox is made for it and for the name of the copy, and lives as long as the context."""
+    """Provide a place for a backup; a sandbox is configured for it and for `database`, and ends with the context."""
     if place.server:
         facts = place.server.inspect()
         yield Ground(place.server, match_client(facts.major), facts.version)
@@ -104,5 +104,5 @@ def ready(place: Place, manifest: Manifest | None, database: str) -> Iterator[Gr
 
 
 def sweep(place: Place) -> list[str]:
-    """Remove what killed drills left behind; returns the names of databases and folders."""
+    """Remove what killed drills left behind; return the names of databases and folders."""
     return sweep_scratch_databases(place.server) if place.server else sweep_servers()

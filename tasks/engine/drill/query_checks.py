@@ -1,4 +1,4 @@
-"""Ask a restored database the queries of its user, and judge the answers by what was expected of them."""
+"""Run the user's queries against a restored database, and compare the results with their expectations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPARE: MappingProxyType[str, Callable[[Any, Any], bool]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Answer:
-    """What is kept of an answer: how many rows, the first one, and whether any held a value that is not NULL."""
+    """What is kept of a result: the number of rows, the first one, and whether any held a value that is not NULL."""
 
     rows: int
     first: tuple[object, ...] | None
@@ -36,7 +36,7 @@ class Answer:
 
 
 def meets(expectation: Expectation, answer: Answer) -> bool:
-    """Whether an answer is what was expected; NULL meets no comparison."""
+    """Whether a result is as expected; NULL satisfies no comparison."""
     if expectation.of in ("empty", "not empty"):
         return answer.filled == (expectation.of == "not empty")
     value = answer.rows if expectation.of == "rows" else next(iter(answer.first or ()), None)
@@ -57,10 +57,10 @@ def ask_queries(
     database: Server, queries: Sequence[Query], *, timeout_s: int, strict: bool, warn: Callable[[str], None],
     remaining_s: Callable[[], float] = lambda: math.inf,
 ) -> list[Check]:  # fmt: skip
-    """Ask a restored database every query, whatever the others came to, and return a check for each.
+    """Run every query, whatever happened to the others, and return a check for each.
 
-    A query that ends with an error is warned of; it fails only when `strict`, because most often the query is at
-    fault and not the backup. Raises when the server itself is gone, and what `remaining_s` raises when no time is left.
+    A query that ends with an error gets a warning and fails only if `strict`, because most often the problem is the
+    query and not the backup. Raises when the server itself is gone, and what `remaining_s` raises when no time is left.
     """
     if not queries:
         return []
@@ -99,7 +99,7 @@ def _judged(name: str, expectation: Expectation | None, answer: Answer) -> Check
 
 
 def _seen(answer: Answer, *, scalar: bool = True) -> str:
-    """A short single value, or the number of rows: a report must not carry a table's contents about."""
+    """Return a short single value, or the number of rows: a report must not disclose a table's contents."""
     if scalar and answer.rows == 1 and answer.first is not None and len(answer.first) == 1:
         value = answer.first[0]
         text = "NULL" if value is None else one_line(_printed(value))

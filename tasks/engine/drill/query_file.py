@@ -1,13 +1,13 @@
-"""Read the queries that a user wants asked of a restored database, ask them, and judge the answers.
+"""Read the file of queries that a user wants to run against a restored database.
 
-A file of queries is SQL. Comment lines before a query may name it and say what it must answer:
+A query file is SQL. Comment lines before a query can name it and state its expected result:
 
     -- name: books have authors
     -- expect: > 0
     SELECT count(*) FROM books JOIN authors ON author = authors.id;
 
-What is wrong with a file is said before anything is asked. What keeps a query from writing is not this reading of it
-but the server: each is one statement in a read-only transaction, which is rolled back.
+Every problem in a file is reported before any query runs. What keeps a query from writing is not this parser but the
+server: each query is one statement in a read-only transaction, which is rolled back.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _WRITES = (
     "INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "COPY", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE",
     "REFRESH", "EXECUTE", "CALL",
 )  # fmt: skip
-# PostgreSQL's rules instead of sqlparse's own, which are those of many dialects: there a backslash escapes in every
-# string, # begins a comment, and a column called "begin" swallows the semicolon. Its lexer finds dollar quotes and
-# block comments before it looks here, so what opens one here is never closed.
-# Every character beyond ASCII is a letter to PostgreSQL, also a sign or a space.
+# PostgreSQL's rules instead of sqlparse's own, which mix many dialects: there a backslash is an escape in every
+# string, # begins a comment, and a column called "begin" swallows the semicolon. Its lexer matches dollar quotes and
+# block comments before these rules, so one that opens here is never closed.
+# PostgreSQL treats every non-ASCII character as a letter, even a symbol or a space.
 _LETTER = r"\w\u0080-\U0010ffff"
 _WORD = rf"[{_LETTER}][{_LETTER}$]*"
 _RULES = (
@@ -69,7 +69,7 @@ Plain = Literal["empty", "not empty", "true", "false"]
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a query must answer; `text` is how its author said it."""
+    """The expected result of a query; `text` is how its author wrote it."""
 
     text: str
     of: Plain | Literal["value", "rows"]
@@ -79,7 +79,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Query:
-    """One statement without its comments, under a name that no other check has."""
+    """One statement without its comments, under a name unique among checks."""
 
     name: str
     text: str
@@ -88,7 +88,7 @@ class Query:
 
 @dataclass
 class _Draft:
-    """A statement while it is being read, with what the comments before it say."""
+    """A statement being read, with the notes from the comments before it."""
 
     parts: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
@@ -103,19 +103,19 @@ class _Draft:
 
     @property
     def name(self) -> str:
-        """The name that its author gave it, or else its text."""
+        """The name its author gave it, or else its text."""
         return next(filter(None, (shorten(text, NAME_LENGTH) for text in (*self.notes["name"], self.text))), "")
 
     def note(self, comment: str, *, behind: bool) -> None:
-        """Keep what a comment says; one in a statement, or on the line of the one before, can be meant for that one."""
+        """Record a comment; inside a statement, or after one on its line, it may be meant for that statement."""
         found, inside = _NOTE.fullmatch(comment), bool(self.parts)
-        # A name inside is a comment as any other; an expectation stands there where a semicolon is missing.
+        # A name inside a statement is an ordinary comment; an expectation there means that a semicolon is missing.
         if found and (not inside or _is_expectation(found)):
             kind, said = ("behind", comment.lstrip("-")) if behind or inside else (found[1].lower(), found[2])
             self.notes[kind].append(said.strip())
 
     def add(self, kind: Any, value: str) -> None:
-        """Keep a token of the statement itself."""
+        """Add a token of the statement itself."""
         self.parts.append(value)
         self.kinds.add(kind)
         if value != "(":
@@ -125,9 +125,9 @@ class _Draft:
 
 
 def load_queries(path: str | None, folder: Path | None = None) -> list[Query]:
-    """Read the queries of a file, or of `test-queries.sql` in the folder when there is one and none is named.
+    """Read the queries of a file, or of `test-queries.sql` in the folder if it exists and no file is named.
 
-    Raises ConfigurationError with everything that is wrong with them.
+    Raises ConfigurationError with every problem in them.
     """
     file = (folder or Path()) / (path or DEFAULT_FILE)
     hint = "VERIFY_QUERIES_FILE names a file of SQL queries, UTF-8, at most 1 MiB; check that it can be read from here"
@@ -151,9 +151,9 @@ def load_queries(path: str | None, folder: Path | None = None) -> list[Query]:
 
 
 def read_queries(text: str) -> list[Query]:
-    """Split a file into its queries; raises ConfigurationError with every fault, queries that write among them."""
+    """Split a file into its queries; raises ConfigurationError with every problem, including queries that write."""
     if "\0" in text:
-        raise ConfigurationError([Fault("The queries hold a NUL character", "save the file of queries as UTF-8")])
+        raise ConfigurationError([Fault("The queries contain a NUL character", "save the query file as UTF-8")])
     queries: list[Query] = []
     faults: list[Fault] = []
     taken = {name.removeprefix(PREFIX): 1 for name in checklist.ALL if name.startswith(PREFIX)}
@@ -168,32 +168,32 @@ def read_queries(text: str) -> list[Query]:
 
 
 def _is_expectation(note: re.Match[str]) -> bool:
-    """Whether a comment is what its author means to be asked, and not prose that begins like it."""
+    """Whether a comment is meant as an expectation, and is not prose that begins like one."""
     with contextlib.suppress(ValueError):
         return note[1].lower() == "expect" and bool(read_expectation(note[2]))
     return False
 
 
 def read_expectation(text: str) -> Expectation:
-    """Understand what stands behind `expect:`; raises ValueError for what is none of the kinds we know."""
+    """Parse the text after `expect:`; raises ValueError if it is not a known kind."""
     plain, text = " ".join(text.lower().split()), text.strip()
     for kind in get_args(Plain):
         if plain == kind:
             return Expectation(plain, kind)
     found = _EXPECTED.fullmatch(text)
     if not found:
-        raise ValueError("no expectation")
+        raise ValueError("not an expectation")
     sign, number, quoted = found["operator"], found["number"], found["quoted"]
     if found["rows"] or sign not in ("=", "!=", "<>"):
         if number is None:
-            raise ValueError("no number")
+            raise ValueError("not a number")
         return Expectation(text, "rows" if found["rows"] else "value", sign, Decimal(number))
     wanted = found["bare"] if quoted is None else quoted.replace("''", "'")
     return Expectation(text, "value", sign, wanted if number is None else Decimal(number))
 
 
 def _drafts(text: str) -> Iterator[_Draft]:
-    """Cut at every semicolon that is one, and gather the comment lines before each statement."""
+    """Split at every semicolon that ends a statement, and collect the comment lines before each statement."""
     lexer: Any = Lexer()  # its methods have no types
     lexer.set_SQL_REGEX(_RULES)
     draft, behind = _Draft(), False
@@ -215,20 +215,20 @@ def _drafts(text: str) -> Iterator[_Draft]:
 
 
 def _faults_of(draft: _Draft) -> Iterator[Fault]:
-    """Everything that is wrong with a statement and the comments before it."""
+    """Yield every problem with a statement and the comments before it."""
     for text in draft.notes["behind"]:
         yield Fault(
-            f"A name or an expectation stands behind a query [{shorten(text, NAME_LENGTH)}]",
-            "write it on a line of its own before the query that it is meant for, and a semicolon after each query",
+            f"A name or an expectation comes after a query [{shorten(text, NAME_LENGTH)}]",
+            "put it on a separate line before the query it is meant for, and a semicolon after each query",
         )
     expected = draft.notes["expect"]
     if expected and not draft.parts:
         yield Fault(
             f"No query comes after an expectation [{shorten(expected[0], NAME_LENGTH)}]",
-            "write the query on the lines after it, or remove it",
+            "write the query on the lines after it, or remove the expectation",
         )
     elif len(expected) > 1:
-        yield Fault(f"A query has {len(expected)} expectations [{draft.name}]", "ask the query once for each of them")
+        yield Fault(f"A query has {len(expected)} expectations [{draft.name}]", "repeat the query for each of them")
     for text in expected:
         try:
             read_expectation(text)
@@ -240,15 +240,15 @@ def _faults_of(draft: _Draft) -> Iterator[Fault]:
 
 
 def _refusals(draft: _Draft) -> Iterator[tuple[str, str]]:
-    """Why a statement is none that a drill may ask, and what to do about it; the first reason is enough."""
+    """Yield why a drill must not run a statement, and what to do about it; one reason is enough."""
     written = next((word for word in draft.words if word in _WRITES), None)
     if tokens.Error in draft.kinds:
         yield (
-            "a quote or comment in it is not closed, or a comment holds another one",
-            "everything from there to the end of the file was taken for a part of it",
+            "a quote or comment in it is not closed, or a comment contains another one",
+            "everything from there to the end of the file was taken as part of it",
         )
     elif tokens.Command in draft.kinds:
-        yield "a backslash begins a command of psql", "write plain SQL, and an expectation instead of a command"
+        yield "a backslash begins a psql command", "write plain SQL, and an expectation instead of a command"
     elif draft.first not in _FIRST:
         first = shorten(draft.first or "(", _QUOTED_LENGTH)
         yield f"it begins with {first}", f"a drill only reads: begin with one of {', '.join(_FIRST)}"
@@ -257,7 +257,7 @@ def _refusals(draft: _Draft) -> Iterator[tuple[str, str]]:
 
 
 def _unused(name: str, taken: dict[str, int]) -> str:
-    """The name itself, or with the first number that makes it another one."""
+    """Return the name, with the first number that makes it unique if it is taken."""
     unique = name
     while unique in taken:
         taken[name] += 1
@@ -267,11 +267,11 @@ def _unused(name: str, taken: dict[str, int]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make one printable line of any text."""
+    """Turn any text into one printable line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def shorten(text: str, length: int) -> str:
-    """Make one line of a text, of so many characters at most."""
+    """Turn a text into one line of at most `length` characters."""
     line = one_line(text)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

@@ -1,4 +1,4 @@
-"""Say why a server refused a whole backup: the backup, the place that it was restored to, or what no backup brings."""
+"""Find why a server refused an undamaged backup: its contents, the place of the restore, or what no backup includes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.engine.servers.programs import major_of
 
 
 def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) -> Conditions:
-    """In what the copy's surroundings differ from the source's, as far as the manifest says what those were."""
+    """Return how the copy's environment differs from the source's, as far as the manifest describes the latter."""
     if manifest is None:
         return Conditions(extensions=frozenset(seen.extensions), money_unknown=True, settings_unknown=True)
     facts = copy.inspect()
@@ -47,9 +47,9 @@ def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) ->
 def explain_refusal(
     error: RestoreFailed, ground: Ground, reader: BackupReader, conditions: Conditions
 ) -> PgRoundtripError:
-    """Why a server refused a whole backup.
+    """Return the error that says why a server refused an undamaged backup.
 
-    What an older one does not know, and what lies outside of a database, is no fault of the backup.
+    Don't blame the backup for what an older server does not know or for what lies outside the database.
     """
     if reader.dump_major > major_of(ground.version):
         hint = f"set VERIFY_DATABASE_URL to a server of version {reader.dump_major} or newer"
@@ -59,21 +59,21 @@ def explain_refusal(
         return _left_over(error, role, known=conditions.roles_known)
     lacking = lacking_of(ground.server, reader.seen) if error.sqlstate in sqlstate.UNKNOWN_AROUND_A_DATABASE else ""
     if lacking:
-        hint = "make them there, or drill in a sandbox, where they are made"
+        hint = "create them there, or drill in a sandbox, which creates them"
         return RestoreError(
-            f"{error.context}; no backup of a database brings what is missing there: {lacking}", hint=hint
+            f"{error.context}; a backup of a database does not include what is missing there: {lacking}", hint=hint
         )
     asked = asked_by(error.context, reader.seen.schema_kept.values())
     if reason := explain(error.sqlstate, error.context, replace(conditions, asked=asked)):
-        return RestoreError(f"{error.context}; {reason}", hint="drill where this is as it is on the source")
+        return RestoreError(f"{error.context}; {reason}", hint="drill where this is the same as on the source")
     if error.sqlstate == sqlstate.OUT_OF_MEMORY:
         error.hint = "raise max_locks_per_transaction on the server, or give it more memory"
     return error
 
 
 def _left_over(error: RestoreFailed, role: str, *, known: bool) -> PgRoundtripError:
-    """A dump that names a dropped role by its number is one that no server restores as it is."""
-    cause = f"{error.context}; {role} is the number of a dropped role, which the rights of an extension still name"
+    """Return the error for a dump that names a dropped role by its OID: no server can restore it as it is."""
+    cause = f"{error.context}; {role} is the OID of a dropped role, which the privileges of an extension still name"
     hint = "drop and create the extension again on the source, then take a new backup"
-    # An older backup does not say which roles there were, and one may have had such a name.
+    # An older backup does not record the roles, and one of them may really have had such a name.
     return BackupDamaged(cause, hint=hint) if known else RestoreError(cause, hint=hint)

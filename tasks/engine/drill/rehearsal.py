@@ -1,4 +1,4 @@
-"""Rehearse a restore: put a backup into a place of its own, dump that again, compare, and ask it questions."""
+"""Rehearse a restore: restore a backup into a scratch database, dump that again, compare, and query it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 @dataclass
 class Rehearsal:
-    """What a drill saw, also when an error ended it early."""
+    """What a drill found, even if an error ended it early."""
 
     place: str = ""
     target_version: str = ""
@@ -64,18 +64,18 @@ class Rehearsal:
 
 
 class Watch(Protocol):
-    """Somebody who shows how far a restore is."""
+    """A display of a restore's progress."""
 
     def tell(self, read_bytes: int) -> None:
-        """So many bytes of the object were read."""
+        """Show that this many bytes of the object were read."""
 
     def done(self) -> None:
-        """All of it was restored."""
+        """Show that all of it was restored."""
 
 
 @dataclass(frozen=True)
 class DrillJob:
-    """What is to be rehearsed, and how."""
+    """What to rehearse, and how."""
 
     plan: Plan
     repository: Repository
@@ -88,7 +88,7 @@ class DrillJob:
     begun: float = field(default_factory=time.monotonic)
 
     def remaining_s(self) -> float:
-        """How long it may still take; raises DrillTimedOut when its time is over."""
+        """Return the seconds left; raises DrillTimedOut when the time limit is exceeded."""
         left = self.plan.drill.timeout_s - (time.monotonic() - self.begun)
         if left <= 0:
             raise DrillTimedOut
@@ -96,13 +96,13 @@ class DrillJob:
 
 
 def rehearse(task: DrillJob) -> Rehearsal:
-    """Do all of it, from nothing. Raises transient errors, so that they are retried; others are part of the answer."""
+    """Run a whole drill from scratch. Transient errors are raised, to be retried; others are part of the result."""
     seen = Rehearsal(place=task.place.kind)
     try:
         manifest = _look_at_object(task, seen)
         with ready(task.place, manifest, scratch_name("verify", task.now)) as ground:
             seen.target_version = ground.version
-            # A throwaway server takes the database along, however it ends.
+            # A throwaway server takes the database with it, however it ends.
             warn = task.logger.warning if task.place.server else None
             with scratch_database(ground.server, "verify", _locale(task, manifest), task.now, warn) as scratch:
                 stored = _restore(task, manifest, ground, scratch, seen)
@@ -115,10 +115,10 @@ def rehearse(task: DrillJob) -> Rehearsal:
 
 
 def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
-    """See what can be seen before anything is read: that the object is there, and has the size it should have."""
+    """Check what can be checked before reading the object: that it exists, and has the right size."""
     backup = task.backup
     if not backup.object_bytes:
-        raise EmptyBackup("the object has no bytes", check=checklist.OBJECT)
+        raise EmptyBackup("the object is empty", check=checklist.OBJECT)
     seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
     manifest = task.repository.manifest_even_unlisted(backup)
     if manifest is None:
@@ -135,13 +135,13 @@ def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
 def _restore(
     task: DrillJob, manifest: Manifest | None, ground: Ground, scratch: Server, seen: Rehearsal
 ) -> DumpSummary:
-    """Restore the backup, checking it as it flows; returns what was in it."""
+    """Restore the backup, checking it on the fly; return a summary of its contents."""
     size, logger = human_bytes(task.backup.object_bytes), task.logger
     logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
     reader = BackupReader(task.repository, task.backup, manifest, keep_schema=True)
     in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
     manner = RestoreOptions(
-        # A table that is made and filled in one transaction needs no write-ahead log there.
+        # There, a table created and filled in one transaction needs no write-ahead log.
         single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
         **read_under(manifest),
     )  # fmt: skip
@@ -169,7 +169,7 @@ def _restore(
 def _compare(
     task: DrillJob, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: Server, seen: Rehearsal
 ) -> None:
-    """Dump the restored copy through the same scanner, compare, and ask it what a dump does not say."""
+    """Dump the restored copy through the same scanner, compare, and query what a dump does not tell."""
     task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
     begun = time.monotonic()
     monetary = monetary_of(manifest)
@@ -214,23 +214,26 @@ def _in_the_backups_words(
 
 
 def _unsure(scratch: Server) -> frozenset[str]:
-    """The tables whose text may have been written under another lc_monetary than it was read under."""
+    """Return the tables whose text may have been written under a different lc_monetary than it was read under."""
     with scratch.connect() as connection:
         return tables_with_money(connection)
 
 
 def _locale(task: DrillJob, manifest: Manifest | None) -> Locale:
-    """The locale for the restored copy: a foreign backup says its encoding alone, and not all bytes are text in another."""
+    """Return the locale for the restored copy.
+
+    A foreign backup states only its encoding, which matters because not all bytes are valid text in another one.
+    """
     if manifest:
         return locale_of(manifest)
-    with contextlib.suppress(BackupDamaged, EmptyBackup):  # which is told when it is read
+    with contextlib.suppress(BackupDamaged, EmptyBackup):  # reported when it is read
         encoding = encoding_in(read_header(task.repository, task.backup))
         return Locale(encoding, "C", "C") if encoding not in ("", "UTF8") else Locale()
     return Locale()
 
 
 def locale_of(manifest: Manifest | None) -> Locale:
-    """The locale that a restored database needs; the server's own for a foreign backup."""
+    """Return the locale that a restored database needs; the server's own for a foreign backup."""
     if manifest is None:
         return Locale()
     return Locale(

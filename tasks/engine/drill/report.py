@@ -1,4 +1,4 @@
-"""Turn what a drill saw into its report, with a verdict and a row for every check."""
+"""Turn a drill's findings into its report, with a verdict and a row for every check."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Check, DrillReport, Verdict
 from tasks.engine.wording import human_age, tool_version
 
-# When one of these fails, rows are missing or others.
+# If one of these fails, rows are missing or different.
 _CONTENTS = {
     checklist.OBJECT, checklist.MANIFEST, checklist.SIZE, checklist.GZIP, checklist.COMPLETE, checklist.TABLES, checklist.ROWS,
     checklist.DIGESTS, checklist.LARGE_OBJECTS, checklist.SEQUENCES, checklist.TABLE_QUERY, checklist.ROW_QUERY,
 }  # fmt: skip
 _OTHER_SCHEMA = (
-    "all rows came back, but into another schema than the one that was dumped; the report has the differences"
+    "all rows came back, but into a schema that differs from the dumped one; the report lists the differences"
 )
 
 
 def report_on(
     backup: Backup, seen: Rehearsal, started: datetime, seconds: float, max_age_s: int | None = None
 ) -> DrillReport:
-    """Turn what was seen into a report with a verdict and a row for every check; pure."""
+    """Build the report of a drill, with a verdict and a row for every check; pure."""
     checks, age = [*seen.checks, *_check_end(seen)], _check_age(started - backup.taken_at, max_age_s)
     judged, cause = _judge(checks, seen.error) if seen.error else _judge([*checks, age], None)
     summary = seen.summary
@@ -42,7 +42,7 @@ def report_on(
 
 
 def _check_end(seen: Rehearsal) -> list[Check]:
-    """The row of an error that ended the drill; after the restore it says nothing about that, and has none."""
+    """Return the row of an error that ended the drill; none after the restore, about which the error says nothing."""
     error = seen.error
     if error is None or checklist.RESTORED in {c.name for c in seen.checks}:
         return []
@@ -52,7 +52,7 @@ def _check_end(seen: Rehearsal) -> list[Check]:
 
 
 def _judge(checks: list[Check], error: PgRoundtripError | None) -> tuple[Verdict, str]:
-    """The verdict and its cause. What was found before an error ended the drill stands; what was not is not guessed."""
+    """Return the verdict and its cause. What was found before an error counts; what was not is not guessed."""
     judged = verdict.judge(checks)
     if error and (judged is Verdict.PROVEN or verdict.blame(error) is Verdict.FAILED):
         return verdict.blame(error), error.sentence
@@ -68,7 +68,7 @@ def _check_age(age: timedelta, max_age_s: int | None) -> Check:
 
 
 def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtripError | None:
-    """What a drill that did not prove its backup has to say in the log; None when it proved it."""
+    """Return the error to log for a drill that did not prove its backup; None if it did."""
     if error or report.verdict is Verdict.PROVEN:
         return error
     failed = {c.name for c in report.checks if c.result == "failed"}

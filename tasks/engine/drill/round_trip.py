@@ -1,4 +1,4 @@
-"""Compare what went into a backup with what the object holds, and that with what came out of its restore."""
+"""Compare what was backed up with what the object holds, and that with what a restore brings back."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tasks.engine.restore.reader import ReadResult
 NO_MANIFEST = "no manifest: another tool made this backup"
 _DIFF_LINES = 60
 _OF_ROWS = (checklist.TABLES, checklist.ROWS, checklist.DIGESTS)
-# Between minor releases pg_dump learns now and then to word the same in another way.
-_OTHER_MINOR = "another minor version may word it so"
-# The parts of a schema that have a row of their own; what is in none of them is in the row of the schema alone.
+# A minor release of pg_dump occasionally words the same thing differently.
+_OTHER_MINOR = "another minor version may word it differently"
+# The parts of a schema that have their own row; everything else appears only in the row of the schema.
 _PARTS = (
     checklist.INDEXES, checklist.CONSTRAINTS, checklist.TRIGGERS, checklist.EXTENSIONS, checklist.RIGHTS,
     checklist.MATERIALIZED,
@@ -30,7 +30,7 @@ _PARTS = (
 
 @dataclass(frozen=True)
 class Contents:
-    """What a dump holds of one table, or of the large objects together."""
+    """What a dump holds of one table, or of all large objects."""
 
     rows: int
     digest: str
@@ -38,7 +38,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of the three places in which the contents are known."""
+    """One of the three sides of the comparison: the manifest, the object or the restored copy."""
 
     name: str
     tables: Mapping[str, Contents]
@@ -47,18 +47,18 @@ class _Side:
 
 
 def contents_of(source: Manifest | DumpSummary) -> dict[str, Contents]:
-    """The tables of a manifest or of a scanned dump."""
+    """Return the tables of a manifest or of a scanned dump."""
     tables = source.tables.values() if isinstance(source, DumpSummary) else source.tables
     return {plain_name(t.name): Contents(t.rows, t.digest) for t in tables}
 
 
 def check_object(manifest: Manifest | None, flow: ReadResult) -> list[Check]:
-    """Say what is known of an object that was read to its end: each of these would have ended the drill."""
+    """Return the checks that an object read to its end has passed: a failure of any would have ended the drill."""
     size = f"{flow.object_bytes:,} bytes, SHA-256 {flow.sha256}"
     return [
         passed(checklist.SIZE, size) if manifest else not_possible(checklist.SIZE, f"{NO_MANIFEST}; it has {size}"),
         passed(checklist.GZIP, f"every member has its checksum; {flow.summary.raw_bytes:,} bytes of SQL in it"),
-        passed(checklist.COMPLETE, "pg_dump's completion comment stands at its end, outside of rows and statements"),
+        passed(checklist.COMPLETE, "pg_dump's completion comment is at its end, outside of rows and statements"),
     ]
 
 
@@ -68,9 +68,9 @@ def check_round_trip(
 ) -> list[Check]:  # fmt: skip
     """Compare the manifest with the object, and the object with a dump of its restored copy.
 
-    A foreign backup, without a manifest, may have been dumped with other options than ours (`--inserts`, `--no-owner`,
-    `--clean`): what a dump of ours then has more of, or prints otherwise, is no damage and cannot be compared.
-    `unread` says why nobody could tell whether statements that are worded differently mean the same.
+    A foreign backup, without a manifest, may have been dumped with options other than ours (`--inserts`, `--no-owner`,
+    `--clean`): what our dump has in addition, or prints differently, is not damage and cannot be compared. `unread` says
+    why the server could not tell whether statements that are worded differently mean the same.
     """
     return [
         *check_contents(manifest, stored, restored, unsure),
@@ -82,20 +82,20 @@ def check_round_trip(
 def check_contents(
     manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset()
 ) -> list[Check]:
-    """Compare tables, rows and large objects alone.
+    """Compare only tables, rows and large objects.
 
-    The text of `unsure` tables may have been written under a setting that nobody knows: that they differ proves nothing.
+    The text of `unsure` tables may have been written under an unknown setting: if they differ, that proves nothing.
     """
     pairs = _pairs(manifest, stored, restored)
     contents = _check_contents(pairs, foreign=manifest is None, unlogged=unlogged_tables(stored), unsure=unsure)
     if stored.inserts:
-        why = f"{counted(stored.inserts, 'row')} of it come as INSERT statements, which are not compared"
+        why = f"{counted(stored.inserts, 'row')} in it came as INSERT statements, which are not compared"
         contents = [not_possible(c.name, why) if c.name in _OF_ROWS and c.result == "passed" else c for c in contents]
     return contents
 
 
 def _pairs(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> list[tuple[_Side, _Side]]:
-    """What is compared with what."""
+    """Return the sides to compare, in pairs."""
     object_, copy = _side("the object", stored), _side("the restored copy", restored)
     return [*([(_side("the manifest", manifest), object_)] if manifest else []), (object_, copy)]
 
@@ -139,26 +139,28 @@ def _check_contents(
 
 
 def read_otherwise(stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str]) -> list[str]:
-    """The `unsure` tables whose rows are as many, and others."""
+    """Return the `unsure` tables with the same number of rows but different contents."""
     had, has = contents_of(stored), contents_of(restored)
     return sorted(n for n in unsure & had.keys() & has.keys() if had[n].rows == has[n].rows and had[n] != has[n])
 
 
 def in_doubt(tables: Sequence[str]) -> str:
-    """What is said of tables that read otherwise."""
+    """Return the explanation for tables whose money reads differently."""
     names = ", ".join(shortened(sorted(tables)))
-    return f"money in {names} was written under an lc_monetary that the backup does not name, and reads otherwise here"
+    return (
+        f"money in {names} was written under an lc_monetary that the backup does not name, and reads differently here"
+    )
 
 
 def _check_tables(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool, unlogged: set[str]) -> Check:
-    """Whether every table is in all places. An unlogged one whose rows a standby could not read comes back empty."""
+    """Check that every table is on all sides. An unlogged one whose rows a standby could not read comes back empty."""
     gone, empty = [], list[str]()
     for before, after in pairs:
         gone += [f"{n} is in {before.name}, not in {after.name}" for n in before.tables if n not in after.tables]
         added = [n for n in after.tables if n not in before.tables and not foreign]
         left_out = [n for n in added if n in unlogged and after is pairs[-1][1] and not after.tables[n].rows]
         gone += [f"{n} is in {after.name}, not in {before.name}" for n in added if n not in left_out]
-        empty += [f"{n} is unlogged and comes back empty: the backup has no rows of it" for n in left_out]
+        empty += [f"{n} is unlogged and comes back empty: the backup has no rows for it" for n in left_out]
     evidence = counted(len(pairs[0][0].tables), "table")
     if empty and not gone:
         return warned(checklist.TABLES, "; ".join([evidence, *shortened(empty)]))
@@ -167,7 +169,7 @@ def _check_tables(pairs: Sequence[tuple[_Side, _Side]], *, foreign: bool, unlogg
 
 def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
     behind = [
-        f"{name} stands at {_position(had)} in {before.name}, {_position(after.sequences.get(name))} in {after.name}"
+        f"{name} is at {_position(had)} in {before.name}, {_position(after.sequences.get(name))} in {after.name}"
         for before, after in pairs
         for name, had in before.sequences.items()
         if after.sequences.get(name) != had
@@ -176,16 +178,16 @@ def _check_sequences(pairs: Sequence[tuple[_Side, _Side]]) -> Check:
 
 
 def _position(stand: tuple[int, bool] | None) -> str:
-    """Where a sequence stands, and whether that value was given out."""
+    """Return a sequence's value, and whether it was already handed out."""
     if stand is None:
         return "nowhere"
-    return f"{stand[0]}" if stand[1] else f"{stand[0]}, which it has not given out yet,"
+    return f"{stand[0]}" if stand[1] else f"{stand[0]}, which it has not handed out yet,"
 
 
 def _check_schema(
     manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unread: str
 ) -> Iterator[Check]:
-    """A row for the whole schema, and one for each part that has its own."""
+    """Yield a row for the whole schema, and one for each part that has its own."""
     exact = _majors(stored) == _majors(restored) and not unread
     found, taken = Differences(), list[str]()
     if stored.schema_digest != restored.schema_digest:
@@ -198,7 +200,7 @@ def _check_schema(
     if unread and whole.result == "passed":
         whole = not_possible(checklist.SCHEMA, f"{whole.evidence}; {unread}")
     if taken and whole.result == "passed":
-        whole = warned(checklist.SCHEMA, "; ".join([whole.evidence, "taken over from a parent", *shortened(taken)]))
+        whole = warned(checklist.SCHEMA, "; ".join([whole.evidence, "inherited from a parent", *shortened(taken)]))
     yield whole if manifest and (exact or not cut) else _incomparable(whole)
     reworded = exact and _printer(stored) != _printer(restored)
     for part in _PARTS:
@@ -211,7 +213,7 @@ def _check_schema(
 
 
 def _majors(dump: DumpSummary) -> list[str]:
-    """Who words the statements of a dump: pg_dump writes some, and the server that it read writes others."""
+    """Return the major versions that word a dump's statements: pg_dump writes some, its source server others."""
     return [version.partition(".")[0] for version in (dump.client_version, dump.server_version)]
 
 
@@ -230,7 +232,7 @@ def _whole_schema(
         differences.append(diff)
     elif found.changed:
         evidence += (
-            f"; {len(found.changed)} of them are worded differently by {versions}: that they are there was compared"
+            f"; {len(found.changed)} of them are worded differently by {versions}: only their presence was compared"
         )
     return compared(checklist.SCHEMA, differences, evidence)
 
@@ -241,7 +243,7 @@ def _printer(dump: DumpSummary) -> str:
 
 
 def _changes(found: Differences, *, exact: bool, part: str = "") -> list[str]:
-    """What differs, by name: in one part of the schema, or in what has no row of its own."""
+    """Name what differs in one part of the schema, or in everything that does not have its own row."""
 
     def named(what: str, entries: Sequence[Entry]) -> list[str]:
         return [f"{what}: {e.title}" for e in entries if (e.part == part if part else e.part not in _PARTS)]
@@ -256,28 +258,28 @@ def _parts_of(found: Differences) -> list[str]:
 
 
 def _incomparable(check: Check) -> Check:
-    """What such differences mean is not known: the backup has no manifest, or not all of the schema was kept."""
+    """Mark differences as inconclusive: the backup has no manifest, or not all of the schema was kept."""
     if check.result == "passed":
         return check
     return check.model_copy(update={"result": "not possible", "evidence": f"cannot be compared: {check.evidence}"})
 
 
 def _lost_parts(manifest: Manifest, stored: DumpSummary) -> dict[str, str]:
-    """The parts of the schema in which the object is not what the manifest says; empty when the schema is the same."""
+    """Return the parts of the schema in which the object differs from the manifest; empty if the schema is the same."""
     if manifest.schema_digest == stored.schema_digest:
         return {}
     numbers = (manifest.schema_statements, stored.schema_statements)
-    lost = {checklist.SCHEMA: "the manifest's {} statements are not the object's {}".format(*numbers)}
+    lost = {checklist.SCHEMA: "the manifest's {} statements are not the {} in the object".format(*numbers)}
     for part in manifest.schema_parts.keys() | stored.parts.keys():
         had, has = manifest.schema_parts.get(part), stored.parts.get(part)
         if had is None or has is None or had.digest != has.digest:
             numbers = (had.statements if had else 0, has.statements if has else 0)
-            lost[part] = "the manifest's {} statements are not the object's {}".format(*numbers)
+            lost[part] = "the manifest's {} statements are not the {} in the object".format(*numbers)
     return lost
 
 
 def diff_of(stored: DumpSummary, restored: DumpSummary) -> str:
-    """A unified diff of the statements that differ, at most 60 lines."""
+    """Return a unified diff of the statements that differ, at most 60 lines."""
     before = _only_in(stored.schema_kept, restored.schema_kept)
     after = _only_in(restored.schema_kept, stored.schema_kept)
     lines = [*difflib.unified_diff(before, after, "stored", "restored", lineterm="", n=1)]

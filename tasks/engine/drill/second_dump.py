@@ -1,4 +1,4 @@
-"""Dump a restored copy through the scanner that read the backup, so that both can be compared."""
+"""Dump a restored copy through the same scanner that read the backup, so that the two can be compared."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def dump_again(
     keep_schema: bool = False,
     timeout_s: float | None = None,
 ) -> DumpSummary:
-    """Summarise a dump of the copy of a backup that held `stored`, and that was read under `monetary` and `settings`.
+    """Summarise a dump of the copy of a backup that held `stored` and was read under `monetary` and `settings`.
 
-    It is made in the stored dump's encoding and column order: a restored child table may list inherited columns first.
+    Use the stored dump's encoding and column order: a restored child table can list inherited columns first.
     """
     scanner = DumpScanner({t.name: t.columns for t in stored.tables.values()}, keep_schema=keep_schema)
     with running_dump(

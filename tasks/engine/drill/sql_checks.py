@@ -1,4 +1,4 @@
-"""Ask a restored copy what a dump of it does not say: whether its indexes are valid, and where its sequences stand."""
+"""Check with SQL what a dump of the restored copy does not show: valid indexes, sequences ahead of their columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME = "quote_ident(n.nspname) || '.' || quote_ident({0}.relname)"
 _BY_EXTENSION = (
     "EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"
 )
-# An index of a partitioned table may be invalid on the source too, as long as some partition has none.
+# Leave out indexes of partitioned tables: they can be invalid on the source too, as long as a partition has none.
 _INDEXES = f"""
 SELECT {_NAME.format("c")}, i.indisvalid AND i.indisready FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 {_OURS.format("c")} WHERE c.relkind = 'i' ORDER BY 1"""
@@ -31,7 +31,7 @@ SELECT count(*), count(*) FILTER (WHERE NOT convalidated) FROM pg_constraint c J
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"""
 _VIEWS = f"""
 SELECT {_NAME.format("c")}, c.relispopulated FROM pg_class c {_OURS.format("c")} WHERE c.relkind = 'm' ORDER BY 1"""
-# A sequence that fills a column, which way it counts, and whether it begins again at its end.
+# The sequences that fill a column and do not cycle, and which way they count.
 _FILLED = f"""
 SELECT {_NAME.format("s")}, {_NAME.format("c")}, quote_ident(a.attname), q.seqincrement > 0
 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid
@@ -51,7 +51,7 @@ def look_at_copy(
     stored: DumpSummary,
     remaining_s: Callable[[], float] = lambda: _LONGEST_S,
 ) -> list[Check]:
-    """Make every check that needs SQL. A query that the server refuses makes its check impossible, not the others.
+    """Make every check that needs SQL. If the server refuses a query, only that check is not possible.
 
     Raises what `remaining_s` raises when no time is left.
     """
@@ -93,7 +93,7 @@ def _extensions(connection: Connection, manifest: Manifest | None, stored: DumpS
     installed = {
         str(name): str(version) for name, version in connection.query("SELECT extname, extversion FROM pg_extension")
     }
-    gone = [f"{name} is not there" for name in sorted(stored.extensions - installed.keys())]
+    gone = [f"{name} is missing" for name in sorted(stored.extensions - installed.keys())]
     if gone:
         return failed(checklist.EXTENSIONS, "; ".join(gone))
     had = {name: version for name, version in (manifest.extensions if manifest else {}).items() if version}
@@ -101,22 +101,22 @@ def _extensions(connection: Connection, manifest: Manifest | None, stored: DumpS
     if others:
         return warned(checklist.EXTENSIONS, "; ".join(others))
     return passed(
-        checklist.EXTENSIONS, ", ".join(f"{n} {installed[n]}" for n in sorted(stored.extensions)) or "none is asked for"
+        checklist.EXTENSIONS, ", ".join(f"{n} {installed[n]}" for n in sorted(stored.extensions)) or "none required"
     )
 
 
 def _sequences(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
-    """Whether the next value of a sequence is free. One that the source itself left behind is no fault of the backup."""
+    """Check that the next value of each sequence is free. If the source's lagged too, the backup is not to blame."""
     behind, found = [], connection.query(_FILLED)
     for sequence, table, column, upwards in found:
         extreme = "max" if upwards else "min"
         value, called, reached = connection.query(
             f"SELECT last_value, is_called, (SELECT {extreme}({column}) FROM {table}) FROM {sequence}"
         )[0]
-        # One that was not called yet gives this very value next.
+        # A sequence that was never called returns this very value next.
         free = called and value == reached
         if reached is not None and not free and (value <= reached if upwards else value >= reached):
-            behind.append(f"{sequence} stands at {value}, {table}.{column} at {reached}")
+            behind.append(f"{sequence} is at {value}, {table}.{column} at {reached}")
     if behind:
         source = ", as it did on the source" if manifest else ""
         return warned(checklist.SEQUENCES, "; ".join(behind[:5]) + source)
@@ -131,16 +131,16 @@ def _collations(connection: Connection, manifest: Manifest | None, _stored: Dump
     )[0]
     here = (*map(str, row[:4]),)
     if manifest is None:
-        return not_possible(checklist.COLLATIONS, "no manifest says by which rules the source orders text")
+        return not_possible(checklist.COLLATIONS, "without a manifest, the source's collation is unknown")
     there = (manifest.collation, manifest.character_type, manifest.locale_provider, manifest.locale)
     if here != there:
-        why = f"the source orders text by {_locale(there)}, which this server has not; {_locale(here)} took its place"
+        why = f"the source orders text by {_locale(there)}, which this server lacks; {_locale(here)} was used instead"
         return not_possible(checklist.COLLATIONS, why)
     if row[4] == manifest.collation_version:
         return passed(
             checklist.COLLATIONS, f"{_locale(here)}, {f'version {row[4]}' if row[4] else 'which has no versions'}"
         )
-    # Every index was built here, by this version, so none is broken by it.
+    # Every index was built here, with this version, so the difference breaks none of them.
     versions = f"version {manifest.collation_version or 'unknown'} on the source, {row[4] or 'unknown'} here"
     return passed(checklist.COLLATIONS, f"{_locale(here)}, {versions}; the restored indexes were built by the latter")
 

@@ -1,1 +1,1 @@
-"""What pg_dump is told, and what a dump says as it goes by."""
+"""Running pg_dump, and scanning a dump as it streams by."""

@@ -1,10 +1,11 @@
-"""Let only such statements of a dump through as pg_dump writes for one database.
+"""Allow only statements that pg_dump writes for a single database.
 
-What is read is what psql has cut, token by token: comments say nothing, words in quotes are no keywords. The statements are those of
-pg_dump 14 to 18 (`src/bin/pg_dump/pg_dump.c` and `pg_backup_archiver.c` in PostgreSQL), with `--inserts`, `--clean` and
-`--use-set-session-authorization` among its options. Everything else is refused by name, whatever it would do.
+Statements are split like psql's and read token by token: comments mean nothing, quoted words are not keywords. Allowed
+are those of pg_dump 14 to 18 (`src/bin/pg_dump/pg_dump.c` and `pg_backup_archiver.c` in PostgreSQL), including the
+options `--inserts`, `--clean` and `--use-set-session-authorization`. Everything else is refused and named, whatever it
+would do.
 
-Code that a statement makes a server run by nature is beyond this: functions behind indexes, constraints, defaults and views.
+This cannot stop code that a server inevitably runs: functions behind indexes, constraints, defaults and views.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from tasks.engine.dump.sql_tokens import Token, Unreadable, all_of, of_the_syste
 
 _SHOWN, _HEAD = 60, 12
 
-# The servers' encodings, as pg_dump writes them (`pg_enc2name_tbl` in PostgreSQL's encnames.c). In those of clients alone a byte of a
-# character can be a quote or a backslash; and by another spelling it would be another one to us than to the server.
+# The servers' encodings, as pg_dump spells them (`pg_enc2name_tbl` in PostgreSQL's encnames.c). In client-only encodings a byte of a
+# character can be a quote or a backslash, and an alias would name one encoding to the server and another one to us.
 _ENCODINGS = re.compile(
     r"UTF8|SQL_ASCII|EUC_(?:JP|CN|KR|TW|JIS_2004)|MULE_INTERNAL|LATIN(?:[1-9]|10)|WIN(?:125[0-8]|866|874)|ISO_8859_[5-8]|KOI8[RU]"
 )
@@ -38,15 +39,15 @@ _CALLS = {
     "SETVAL", "LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_UNLINK", "PG_RESTORE_RELATION_STATS", "PG_RESTORE_ATTRIBUTE_STATS",
     "PG_RESTORE_EXTENDED_STATS", "PG_CLEAR_RELATION_STATS", "PG_CLEAR_ATTRIBUTE_STATS",
 }  # fmt: skip
-# How a dump made with --clean removes a large object that may be there: of --if-exists in older versions, and of today's.
+# How a dump made with --clean --if-exists removes a large object: in older versions, and today.
 _UNLINKED = {
     "SELECT CASE WHEN EXISTS ( SELECT 1 FROM PG_CATALOG . PG_LARGEOBJECT_METADATA WHERE OID =  ) THEN PG_CATALOG . LO_UNLINK (  ) END ;",
     "SELECT PG_CATALOG . LO_UNLINK ( OID ) FROM PG_CATALOG . PG_LARGEOBJECT_METADATA WHERE OID =  ;",
 }
-# Statements in great numbers and their exact form, which needs no tokens: pieces of large objects, and rows.
+# The exact form of statements that come in great numbers, which need no tokens: pieces of large objects.
 _PIECE_OF_LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lowrite\(0, '\\\\?x")
 _END_OF_PIECE = b"');"
-# What is let through by its first words, where no comment stands between them; and a table's definition that holds no query.
+# Statements allowed by their first words if no comment is between them; and a table's definition without a query.
 _BY_FIRST_WORDS = re.compile(
     rb"(?:DROP (?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|INDEX|FUNCTION|PROCEDURE|AGGREGATE|TYPE|DOMAIN|SCHEMA|LARGE OBJECT)"
     rb"|CREATE (?:SEQUENCE|VIEW|INDEX|UNIQUE INDEX|TRIGGER|TYPE|DOMAIN|POLICY|STATISTICS)"
@@ -57,13 +58,12 @@ _OWNED = re.compile(
 )
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
 _QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT|VALUES)\b", re.IGNORECASE)
-# Settings whose text must be sure, because what follows is read by it.
-# Objects in `pg_temp` are found before all others, where that is not said as well.
+# Settings that must have exactly this text, because they decide how the rest is read. Objects in `pg_temp` would be found first.
 _SEARCH_PATH = re.compile(
     rb"SELECT pg_catalog\.set_config\('search_path', '(?![^']*pg_temp)[^'\\]*', false\);\Z", re.IGNORECASE
 )
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
-# A restore enables one last when it would fire before, and has to know it.
+# A restore enables event triggers last if they would fire earlier, so it must recognise them.
 _EVENT_TRIGGER = re.compile(
     rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) (?:OWNER TO .*|DISABLE|ENABLE(?: ALWAYS| REPLICA)?);\Z",
     re.DOTALL,
@@ -72,7 +72,7 @@ _ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_-]+)';\Z")
 
 
 def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
-    """Why a statement may not be restored, with its first words; empty when it may."""
+    """Return why a statement must not be restored, with its first words; empty if it is allowed."""
     if _plainly_allowed(statement):
         return ""
     head = list[Token]()
@@ -90,12 +90,12 @@ def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
     beyond = (
         _BEYOND.intersection(words[:5]) or words[:1] in (["COPY"], ["DO"]) or "ROLE" in words or words[:1] == ["GRANT"]
     )
-    why = "it would change more than its database" if beyond else "no dump of one database holds it"
+    why = "it would change more than its database" if beyond else "a dump of one database never contains it"
     return f"{why}: {_shown(head)}"
 
 
 def copied_beyond(table: bytes, relations: Relations) -> str:
-    """Why the rows of a table may not be restored, by its name as it is written; empty when they may."""
+    """Return why the rows of a table, by its name as written, must not be restored; empty if they are allowed."""
     try:
         name = list(tokens(table, backslash_escapes=False))
         if of_the_system(name):
@@ -106,7 +106,7 @@ def copied_beyond(table: bytes, relations: Relations) -> str:
 
 
 def sent_elsewhere(statement: bytes, relations: Relations, *, backslash_escapes: bool) -> str:
-    """Why a statement that is allowed by itself may not follow those before it; empty when it may."""
+    """Return why a statement that is allowed by itself must not follow those before it; empty if it is allowed."""
     try:
         return relations.see(statement, backslash_escapes=backslash_escapes)
     except Unreadable as error:
@@ -114,7 +114,7 @@ def sent_elsewhere(statement: bytes, relations: Relations, *, backslash_escapes:
 
 
 def _plainly_allowed(statement: bytes) -> bool:
-    """Whether the bytes of a statement show at once that it is pg_dump's: most are."""
+    """Whether a statement's bytes alone show that it is pg_dump's, as for most statements."""
     if piece := _PIECE_OF_LARGE_OBJECT.match(statement):
         return statement.endswith(_END_OF_PIECE) and statement[piece.end() : -len(_END_OF_PIECE)].isalnum()
     if _BY_FIRST_WORDS.match(statement) or _SEARCH_PATH.match(statement) or _OWNED.match(statement):
@@ -139,7 +139,7 @@ def _shown(head: Sequence[Token]) -> str:
 
 
 def _allowed(words: Sequence[str], head: Sequence[Token], rest: Iterator[Token]) -> bool:
-    """Whether the beginning of a statement is one of pg_dump's, and the rest where that matters."""
+    """Whether the beginning of a statement is one of pg_dump's, and so is the rest if it matters."""
     verb = words[0] if words else ";"
     match verb:
         case "CREATE" | "ALTER" | "DROP":
@@ -163,7 +163,7 @@ def _allowed(words: Sequence[str], head: Sequence[Token], rest: Iterator[Token])
 
 
 def _labelled(words: Sequence[str]) -> bool:
-    """COMMENT ON or SECURITY LABEL of something that is in the database."""
+    """Whether it is COMMENT ON or SECURITY LABEL for something in the database."""
     if "ON" not in words[:6]:
         return False
     begun = words[list(words).index("ON") + 1 :]
@@ -171,7 +171,7 @@ def _labelled(words: Sequence[str]) -> bool:
 
 
 def _of_rights(statement: Iterable[Token]) -> bool:
-    """Privileges on something that is in the database; membership of a role is none."""
+    """Whether it is about privileges on something in the database; role membership is not."""
     depth = 0
     for token, after in pairwise(statement):
         depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
@@ -181,7 +181,7 @@ def _of_rights(statement: Iterable[Token]) -> bool:
 
 
 def _of_session(words: Sequence[str], head: Sequence[Token]) -> bool:
-    """The settings that pg_dump begins with, with one value each; how strings are read is followed, and must be sure."""
+    """Whether it is a setting that pg_dump begins with, with one value: our reading of strings depends on the value."""
     if words[:3] == ["SET", "SESSION", "AUTHORIZATION"]:
         return len(head) == 5 and head[4].text == ";"
     if words[0] == "RESET":
@@ -200,7 +200,7 @@ def _temporary(token: Token) -> bool:
 
 
 def _of_functions(statement: Sequence[Token]) -> bool:
-    """A call that pg_dump writes, with nothing but literals: sequences, large objects, statistics, the search path."""
+    """Whether it is a call of pg_dump's, with literals only: sequences, large objects, statistics, the search path."""
     said = [t.text.upper() if t.kind == "word" else t.text for t in statement]
     if " ".join(said) in _UNLINKED:
         return True

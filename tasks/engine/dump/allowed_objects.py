@@ -1,6 +1,6 @@
-"""Let only such CREATE, ALTER and DROP of a dump through as pg_dump writes: of something in the database, and doing nothing at once.
+"""Allow CREATE, ALTER and DROP only as pg_dump writes them: of objects in the database, and computing nothing at once.
 
-Some statements hold others within them, compute values when they are carried out, or mean a role when one word less is read.
+Some statements contain others, compute values when they are executed, or mean a role if one word is missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import chain, islice
 from tasks.engine.dump.literals import literals
 from tasks.engine.dump.sql_tokens import MOST_WORDS, Token, all_of, past, relation_at
 
-# What is in a database; the longest name counts.
+# The kinds of objects in a database; the longest match counts.
 _KINDS = {
     "ACCESS METHOD", "AGGREGATE", "CAST", "COLLATION", "COLUMN", "CONSTRAINT", "CONSTRAINT TRIGGER", "CONVERSION", "DEFAULT CONVERSION",
     "DEFAULT PRIVILEGES", "DOMAIN", "EVENT TRIGGER", "EXTENSION", "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "FOREIGN SERVER", "FUNCTION",
@@ -27,7 +27,7 @@ _ACTIONS = {
     "OWNER", "CLUSTER", "REPLICA", "ENABLE", "DISABLE", "FORCE", "NO", "NOT", "INHERIT", "OF", "ATTACH", "DETACH", "SET", "RESET",
     "DROP", "VALIDATE", "OPTIONS", "DEPENDS", "OWNED", "AS", "START", "RESTART", "INCREMENT", "MINVALUE", "MAXVALUE", "CACHE", "CYCLE",
 }  # fmt: skip
-# What an ALTER of a column may do.
+# What an ALTER of a column can do.
 _OF_COLUMN = {
     ("SET", "DEFAULT"), ("SET", "NOT"), ("SET", "STATISTICS"), ("SET", "STORAGE"), ("SET", "COMPRESSION"), ("SET", "("),
     ("SET", "GENERATED"), ("RESET", "("), ("DROP", "DEFAULT"), ("DROP", "NOT"), ("DROP", "IDENTITY"), ("ADD", "GENERATED"),
@@ -38,12 +38,12 @@ _ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
 
 
 def of_object(verb: str, words: Sequence[str], head: Sequence[Token], rest: Iterator[Token]) -> bool:
-    """CREATE, ALTER or DROP of something that is in the database."""
+    """Whether it is an allowed CREATE, ALTER or DROP of something in the database."""
     begun = list(words[1:])
     if begun[:2] == ["OR", "REPLACE"]:
         begun = begun[2:]
     kind = next((" ".join(begun[:n]) for n in (3, 2, 1) if tuple(begun[:n]) in BEGINNINGS), "")
-    if kind == "USER MAPPING":  # else it is a role of this name
+    if kind == "USER MAPPING":  # otherwise it is a role named MAPPING
         return begun[2:3] in (["FOR"], ["IF"])
     match verb:
         case "CREATE":
@@ -83,7 +83,7 @@ def _altered(kind: str, head: Sequence[Token], rest: Iterator[Token]) -> bool:
 
 
 def _plain_schema(head: Sequence[Token]) -> bool:
-    """Whether a schema is made, and nothing within the same statement: it may hold grants on all of the server."""
+    """Whether a statement creates a schema and nothing else: it could contain grants that affect the whole server."""
     said = [t.text if t.kind in ("word", "sign") else "" for t in head]
     begun = 5 if said[2:5] == ["IF", "NOT", "EXISTS"] else 2
     if said[begun : begun + 1] != ["AUTHORIZATION"]:
@@ -94,10 +94,11 @@ def _plain_schema(head: Sequence[Token]) -> bool:
 
 
 def _plainly_altered(statement: Sequence[Token], begun: int) -> bool:
-    """Whether all actions on a relation, whose kind has so many words, are some that pg_dump writes.
+    """Whether pg_dump writes all the actions on a relation; `begun` is the number of words in the relation's kind.
 
-    It adds no column, gives none another type, and sets no bound but literals, for all that computes values at once; and it
-    renames nothing. The name is read by the grammar: any word that is no reserved one may be a table's name.
+    pg_dump adds no column, changes no column's type and sets only literal bounds, because anything else computes values
+    immediately; and it renames nothing. The name is read by the grammar: any word that is not reserved can be a table's
+    name.
     """
     at = past(statement, past(statement, begun + 1, "IF", "EXISTS"), "ONLY")
     _, begun = relation_at(statement, at)
@@ -123,7 +124,7 @@ def _plain_action(action: Sequence[Token]) -> bool:
 
 
 def bounds_are_literals(statement: Iterable[Token]) -> bool:
-    """Whether the bounds of a partition, where a statement has any, are constants: an expression there is computed at once."""
+    """Whether a partition's bounds, if any, are constants: an expression there is evaluated immediately."""
     stream, depth, before = iter(statement), 0, ""
     for token in stream:
         depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
@@ -135,7 +136,7 @@ def bounds_are_literals(statement: Iterable[Token]) -> bool:
 
 
 def _literal_bounds(behind: Sequence[Token]) -> bool:
-    """`IN (…)`, `FROM (…) TO (…)` or `WITH (MODULUS n, REMAINDER n)`, with what stands behind it."""
+    """Whether tokens begin with literal bounds: `IN (…)`, `FROM (…) TO (…)` or `WITH (MODULUS n, REMAINDER n)`."""
     at, words = 0, ("FROM", "TO") if past(behind, 0, "FROM") else ("IN",) if past(behind, 0, "IN") else ("WITH",)
     for word in words:
         begin = past(behind, at, word)
@@ -160,13 +161,13 @@ def _closing(statement: Sequence[Token], begin: int) -> int:
 
 
 def _without_connection(statement: Sequence[Token]) -> bool:
-    """Whether a subscription is made without a connection: anything more reaches another server."""
+    """Whether a subscription is created without connecting: anything more would reach another server."""
     said = [t.text.upper() for t in statement]
     return any(said[i : i + 3] == ["CONNECT", "=", "FALSE"] for i in range(len(said)))
 
 
 def _has_query(statement: Iterable[Token]) -> bool:
-    """Whether it is CREATE TABLE … AS: a query that is carried out at once, and that pg_dump never writes."""
+    """Whether it is CREATE TABLE … AS: a query that is executed immediately, and that pg_dump never writes."""
     depth = 0
     for token in statement:
         depth += {"(": 1, ")": -1}.get(token.text, 0) if token.kind == "sign" else 0
@@ -178,8 +179,8 @@ def _has_query(statement: Iterable[Token]) -> bool:
 def _one_routine(statement: Sequence[Token]) -> bool:
     """Whether a routine's definition is the only thing in it.
 
-    psql counts BEGIN, CASE and END to find where a body ends; a server has it end at the END that follows a semicolon.
-    Where the two differ, what comes after is a statement of its own to the server.
+    psql counts BEGIN, CASE and END to find the end of a body; a server ends it at the END that follows a semicolon.
+    Where the two differ, the server treats what comes after as a separate statement.
     """
     depth, before, within = 0, "", False
     for place, token in enumerate(statement):

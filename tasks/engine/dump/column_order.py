@@ -1,7 +1,7 @@
-"""Put columns into one order where PostgreSQL itself keeps none across a restore.
+"""Put columns into a fixed order where PostgreSQL itself does not preserve their order across a restore.
 
-A child table that had its columns before `ALTER TABLE … INHERIT` may have them in any order. pg_dump writes all of them,
-and a restore merges the parent's in front. What lists such a table's columns by their number follows.
+A child table whose columns predate `ALTER TABLE … INHERIT` can have them in any order. pg_dump writes all of them, and
+a restore puts the parent's first. Statements that list such a table's columns in the order of their numbers change too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 _ID = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = _ID + rb"(?:\." + _ID + rb")?"
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED |FOREIGN )?TABLE " + _NAME + rb" \(\n")
-# What pg_dump writes for a child without its parent's default; parsed again, the null has a type if the column's has a length.
+# What pg_dump writes for a child without its parent's default; reparsed, the null gets a type if the column's has a
+# length.
 _NULL = re.compile(
     rb" DEFAULT NULL::(?:[a-z][a-z0-9_. ]*?|" + _NAME + rb")(?:\(\d+(?:,\d+)?\))?"
     rb"((?: CONSTRAINT " + _ID + rb")? NOT NULL(?: NO INHERIT)?)?\Z"
@@ -25,7 +26,7 @@ _TOKEN = re.compile(rb"'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|[\[\]
 
 
 def in_one_order(statement: bytes) -> bytes:
-    """The statement with the columns that it lists in the order of their bytes, where their order is none of the schema's."""
+    """Return the statement with its list of columns sorted by bytes, if their order is not part of the schema."""
     if (table := _TABLE.match(statement)) is not None:
         items, end = _items(statement, table.end())
         if not statement.startswith(b")\n", end) and not statement.startswith(b");", end):
@@ -44,7 +45,7 @@ def in_one_order(statement: bytes) -> bytes:
 
 
 def _items(text: bytes, begin: int) -> tuple[list[bytes], int]:
-    """Split at the commas of a list; returns its items and where it ends: at its closing parenthesis, or before FROM."""
+    """Split a list at its commas; return its items and where it ends: at its closing parenthesis, or before FROM."""
     items: list[bytes] = []
     depth, start = 0, begin
     for token in _TOKEN.finditer(text, begin):

@@ -1,4 +1,4 @@
-"""Let only such INSERTs of a dump through as hold literals, for a table of the database's own."""
+"""Allow only INSERTs of literals into the database's own tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OF_TARGET = ("", "INSERT", "INTO", "(", ")", ",", ".", "OVERRIDING", "SYSTEM", 
 
 
 def of_rows(statement: Iterator[Token]) -> bool:
-    """INSERT of literals into a table of the database's own."""
+    """Whether a statement inserts literals into one of the database's own tables."""
     begun = list(islice(takewhile(lambda token: (token.kind, token.text) != ("word", "VALUES"), statement), MOST_WORDS))
     said = [t.text if t.kind in ("word", "sign") else "" for t in begun]
     if said[1:2] != ["INTO"] or of_the_system(begun[2:7]):
@@ -27,7 +27,7 @@ def of_rows(statement: Iterator[Token]) -> bool:
 
 
 def _until_end(values: Iterator[Token], end: list[Token]) -> Iterator[Token]:
-    """The values of an INSERT; what stands behind them is put into `end`."""
+    """Yield the values of an INSERT; put what follows them into `end`."""
     before = ""
     for token in values:
         if token.text == ";" or (before == ")" and (token.kind, token.text) == ("word", "ON")):

@@ -1,6 +1,7 @@
-"""Ask a database what pg_dump leaves out of a dump without an error, most of it without a word.
+"""Find what pg_dump leaves out of a dump without an error, and mostly without a word.
 
-Asked by `check` before the first backup, and by every backup, which would otherwise be PROVEN to be as incomplete as the dump.
+`check` looks for it before the first backup, and so does every backup: otherwise a drill would call a backup PROVEN
+that is as incomplete as its dump.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tasks.engine.repository.checks import counted
 _TIMEOUT_S = 60
 _SHOWN = 5
 
-# Tables that belong to an extension and are not among those that it declares as data (pg_extension_config_dump).
+# Tables that belong to an extension but that it does not declare as data (pg_extension_config_dump).
 _EXTENSION_TABLES = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), e.extname, array(SELECT e.xmin::text UNION SELECT m.xmin::text
  FROM pg_depend m WHERE m.classid = 'pg_extension'::regclass AND m.objid = e.oid),
@@ -28,7 +29,7 @@ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regcla
 AND c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid <> ALL (coalesce(e.extconfig, '{}'))
 AND (c.relpersistence = 'p' OR NOT pg_is_in_recovery()) AND pg_relation_size(c.oid) > 0
 ORDER BY 4 DESC, 1 LIMIT 200"""
-# Those that it declares, with a condition that leaves out the rows of its own script.
+# Those it does declare, with a condition that leaves out the rows from its own script.
 _DECLARED_TABLES = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), e.extname, array(SELECT e.xmin::text UNION SELECT m.xmin::text
  FROM pg_depend m WHERE m.classid = 'pg_extension'::regclass AND m.objid = e.oid), e.extcondition[array_position(e.extconfig, c.oid)]
@@ -42,7 +43,7 @@ _SUBSCRIPTIONS = """
 SELECT quote_ident(s.subname) FROM pg_subscription s
 WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1"""
-# By the rule of the view pg_user_mappings, which pg_dump reads.
+# Follows the rules of the view pg_user_mappings, which pg_dump reads.
 _USER_MAPPINGS = """
 SELECT CASE m.umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(m.usename) END || ' on ' || quote_ident(m.srvname)
 FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid
@@ -53,7 +54,7 @@ _INVALID_INDEXES = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT (i.indisready AND (i.indisvalid OR t.relkind = 'p')) AND t.relpersistence <> 't' AND n.nspname !~ '^pg_' ORDER BY 1"""
-# 16384 is the first number that a server gives to what its users make.
+# 16384 is the first OID that a server gives to users' objects.
 _IN_SYSTEM_SCHEMAS = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(o.name) FROM (
 SELECT 'pg_proc'::regclass AS kind, oid, pronamespace AS schema, proname AS name FROM pg_proc
@@ -76,7 +77,7 @@ AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.kind AND d.objid = o
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One kind of thing that is missing: a sentence that names the first few, and what to do."""
+    """One kind of object that is missing: a sentence that names the first few, and what to do."""
 
     text: str
     hint: str
@@ -94,21 +95,21 @@ class _Kind:
 
 
 _KINDS = (
-    _Kind(_UNLOGGED, "unlogged table", "unlogged tables", "a standby has no rows of it",
+    _Kind(_UNLOGGED, "unlogged table", "unlogged tables", "a standby has no rows for it",
           "back up the primary, or make what matters a logged table: ALTER TABLE … SET LOGGED"),
-    _Kind(_SUBSCRIPTIONS, "subscription", "subscriptions", "pg_dump leaves it out when the role is no superuser",
-          "back up with a superuser, or keep the CREATE SUBSCRIPTION somewhere else", "subscriptions not dumped"),
-    _Kind(_USER_MAPPINGS, "user mapping", "user mappings", "the role may not see its options, so it is dumped without any",
-          "back up with a superuser, or keep the options somewhere else"),
+    _Kind(_SUBSCRIPTIONS, "subscription", "subscriptions", "pg_dump leaves it out when the role is not a superuser",
+          "back up as a superuser, or keep the CREATE SUBSCRIPTION somewhere else", "subscriptions not dumped"),
+    _Kind(_USER_MAPPINGS, "user mapping", "user mappings", "the role is not allowed to see its options, so it is dumped without any",
+          "back up as a superuser, or keep the options somewhere else"),
     _Kind(_INVALID_INDEXES, "invalid index", "invalid indexes", "pg_dump leaves it out",
-          "REINDEX INDEX CONCURRENTLY makes it valid; drop what a broken CREATE INDEX CONCURRENTLY has left"),
+          "REINDEX INDEX CONCURRENTLY makes it valid; drop what a failed CREATE INDEX CONCURRENTLY left behind"),
     _Kind(_IN_SYSTEM_SCHEMAS, "object in a system schema", "objects in a system schema", "pg_dump leaves it out",
-          "make it in a schema of your own"),
+          "create it in your own schema"),
 )  # fmt: skip
 
 
 def what_is_left_out(server: Server) -> list[LeftOut]:
-    """Everything that a dump by this role will not hold, though it should; raises DatabaseError."""
+    """Return everything that a dump by this role should contain but will not; raises DatabaseError."""
     with server.connect() as connection, connection.read_only(_TIMEOUT_S):
         tables = list(_extension_tables(connection))
         tables += _changed_tables(connection)
@@ -124,13 +125,13 @@ def _finding(kind: _Kind, names: Sequence[str]) -> LeftOut | None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
 def _extension_tables(connection: Connection) -> Iterator[LeftOut]:
-    """Tables with rows that CREATE EXTENSION will not bring back; those that its own script put there, it brings."""
+    """Yield tables with rows that CREATE EXTENSION will not bring back; it does bring back those of its own script."""
     for name, extension, scripts, about, readable in connection.query(_EXTENSION_TABLES):
         if readable and not _has_other_rows(connection.query, str(name), scripts):
             continue
@@ -140,7 +141,10 @@ def _extension_tables(connection: Connection) -> Iterator[LeftOut]:
 
 
 def _changed_tables(connection: Connection) -> Iterator[LeftOut]:
-    """Rows of an extension's own script that somebody changed: no dump holds them, and CREATE EXTENSION brings them as they were."""
+    """Yield tables where users changed rows of an extension's script.
+
+    No dump holds such rows, and CREATE EXTENSION brings back the originals.
+    """
     for name, extension, scripts, condition in connection.query(_DECLARED_TABLES):
         quoted, held = str(name).replace("%", "%%"), str(condition).replace("%", "%%")
         statement = (
@@ -149,15 +153,15 @@ def _changed_tables(connection: Connection) -> Iterator[LeftOut]:
         )
         ((changed,),) = connection.query(statement, scripts)
         if changed:
-            text = f"{name} has {counted(changed, 'row')} of extension {extension} that somebody changed: a restore brings them as the extension has them"
+            text = f"{name} has {counted(changed, 'changed row')} of extension {extension}: a restore brings back the extension's own version"
             yield LeftOut(
                 text,
-                "keep such rows under keys of your own, which the extension leaves to you, or keep the statements that change them",
+                "keep such rows under your own keys, which the extension leaves to you, or keep the statements that change them",
             )
 
 
 def extension_table(name: str, extension: str, about: int) -> LeftOut:
-    """The sentence about one table; `about` is an estimate, which may not be known."""
+    """Describe one table; `about` is an estimate of its rows, 0 or less if unknown."""
     rows = f"about {counted(about, 'row')}" if about > 0 else "with rows"
     text = f"{name} ({rows}) belongs to extension {extension}, which does not declare it as data: pg_dump leaves it out"
     hint = "take it out of the extension with ALTER EXTENSION … DROP TABLE, or back up its rows in another way"
@@ -165,7 +169,7 @@ def extension_table(name: str, extension: str, about: int) -> LeftOut:
 
 
 def _has_other_rows(query: Callable[..., list[tuple[Any, ...]]], name: str, scripts: list[str]) -> bool:
-    """Whether some row comes from another transaction than those that installed and last updated the extension."""
+    """Whether any row comes from a transaction other than those that installed and last updated the extension."""
     # The name was quoted by the server.
     quoted = name.replace("%", "%%")
     statement = f"SELECT EXISTS (SELECT FROM ONLY {quoted} WHERE xmin::text <> ALL (%s::text[]))"

@@ -16,16 +16,16 @@ from tasks.engine.dump.warnings import bounded, warnings_in
 from tasks.engine.process import Child
 from tasks.engine.servers.programs import Client
 
-# A table locked by a migration that never ends must not hold the backup for ever.
+# A table locked by a migration that never ends must not block the backup forever.
 _LOCK_WAIT_MS = 300_000
-# What is over when the next attempt begins: somebody changed the database while it was being read.
+# Errors that a retry gets past: the database was changed while pg_dump was reading it.
 _IN_PASSING = re.compile(
     r'relation ".*" does not exist|with OID \d+ does not exist|cache lookup failed|could not open relation'
     r"|deadlock detected|tuple concurrently|conflict with recovery"
 )
 _LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
 _DIRECT = "use the address of the server itself"
-# With a server that is gone, libpq has many words: an answer that never comes is another one than a reset, and TLS has its own.
+# libpq has many messages for a server that is gone: a timeout differs from a reset, and TLS has its own.
 _CONNECTION_LOST = re.compile(
     "connection to (?:the )?server|server closed the connection|terminating connection"
     "|could not (?:receive data from|send data to) server|SSL (?:SYSCALL|error|connection has been closed)"
@@ -33,7 +33,7 @@ _CONNECTION_LOST = re.compile(
 
 
 class DumpSource:
-    """A running pg_dump: its output, and whether it came to a good end."""
+    """A running pg_dump: its output, and whether it ended well."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
@@ -45,12 +45,12 @@ class DumpSource:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What pg_dump warned of; ask when it has ended."""
+        """pg_dump's warnings; complete only once it has ended."""
         lines, unseen = self._child.everything_said()
         return bounded(warnings_in(lines), unseen)
 
     def check_end(self) -> None:
-        """Raise DumpFailed, or something more exact, unless pg_dump ended with exit code 0."""
+        """Raise DumpFailed, or something more specific, unless pg_dump ended with exit code 0."""
         code = self._child.wait()
         if code == 0:
             return
@@ -62,22 +62,22 @@ class DumpSource:
         if _CONNECTION_LOST.search(complaint):
             raise DatabaseUnreachable(complaint)
         if _LOCKED.search(complaint):
-            hint = "somebody holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
+            hint = "another session holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
             raise DumpFailed(f"{complaint}, after {_LOCK_WAIT_MS // 1000} s", hint=hint, transient=True)
         if _IN_PASSING.search(complaint):
             hint = "a table was dropped or changed while the dump began; try again"
             raise DumpFailed(complaint, hint=hint, transient=True)
         if code < 0:
-            # Most often the system had no memory left and chose this one; the next attempt may fare better.
+            # Most often the system ran out of memory and killed this process; the next attempt may fare better.
             killed = f"pg_dump was killed by {signal.Signals(-code).name}"
-            raise DumpFailed(killed, hint="look into the system's log; it may have run out of memory", transient=True)
+            raise DumpFailed(killed, hint="check the system log; it may have run out of memory", transient=True)
         raise DumpFailed(complaint)
 
 
 def _session_options(server: Server, *, monetary: bool, settings: Mapping[str, str]) -> str:
-    """The libpq options of pg_dump's session: they undo what a role or database has set and pg_dump does not undo by itself.
+    """Return the libpq options that undo what a role or database has set and pg_dump does not reset itself.
 
-    Raises RestoreError where `settings` are wanted and a pooler takes no options.
+    Raises RestoreError if `settings` are needed but a pooler accepts no options.
     """
     with server.connect() as connection:
         forced = forced_for_dump(connection, monetary=monetary)
@@ -85,9 +85,7 @@ def _session_options(server: Server, *, monetary: bool, settings: Mapping[str, s
         wanted = settable(connection, settings)
     if wanted and not safe:
         names = ", ".join(wanted)
-        raise RestoreError(
-            f"values are printed under {names}, and a pooler takes no settings of a session", hint=_DIRECT
-        )
+        raise RestoreError(f"values are printed under {names}, and a pooler accepts no session settings", hint=_DIRECT)
     return " ".join([*safe, *(f"-c {name}={value}" for name, value in forced.items()), as_options(wanted)]).strip()
 
 
@@ -102,12 +100,12 @@ def running_dump(
     settings: Mapping[str, str] | None = None,
     schema_only: bool = False,
 ) -> Iterator[DumpSource]:
-    """Start pg_dump of a database; on leaving it is gone, whatever happened.
+    """Run pg_dump while the context lasts; on leaving it is gone, whatever happened.
 
     The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
-    `timeout_s` it is killed when it takes longer than this. Money is written as under MONETARY, and without `monetary` as
-    the database shows it. `settings` are those by which extensions print their values. With `schema_only` no rows, values
-    of sequences and large objects are written.
+    `timeout_s` it is killed when it takes longer than that. Money is written under MONETARY or, without `monetary`, as
+    the database shows it. `settings` are those under which extensions print their values. `schema_only` leaves out rows,
+    sequence values and large objects.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
     command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]

@@ -1,7 +1,7 @@
-"""Know which relations of a dump hold its rows, so that rows go nowhere else.
+"""Track which relations of a dump store rows themselves, so that its rows go nowhere else.
 
-Rows written through a view, a rule or a foreign table end in another relation: in the server's own tables, or in another
-database. pg_dump writes rows to ordinary tables alone, and makes rules after all rows.
+Rows written through a view, a rule or a foreign table end up in another relation: in system tables, or in another
+database. pg_dump writes rows only to ordinary tables, and creates rules after all rows.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from itertools import islice
 from tasks.engine.dump.schema_text import codec_of
 from tasks.engine.dump.sql_tokens import Name, Token, Unreadable, past, relation_at, tokens
 
-# What such a statement says somewhere; all others are passed by.
+# A word that every relevant statement contains; all others are skipped.
 _OF_INTEREST = re.compile(
     rb"\b(?:VIEW|RULE|FOREIGN|PARTITION|TRIGGER|INSERT|SEARCH_PATH|CLIENT_ENCODING)\b", re.IGNORECASE
 )
 _PATH_CALL = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '([^']*)', false\);\Z")
 _ENCODING = re.compile(rb"SET client_encoding = '([^']*)';\Z")
-_KEPT_BYTES = 63  # of a name, in UTF-8 as most servers have it
+_KEPT_BYTES = 63  # of a name, in UTF-8, the encoding of most servers
 _HEAD = 24
 _MENTION_BYTES = 64
 
 
 class Relations:
-    """Follow a dump's statements, and answer for each table that rows are meant for."""
+    """The relations that a dump has created so far, to decide where its rows may go."""
 
     def __init__(self) -> None:
         self.size_bytes = 0  # of what is remembered
-        self._elsewhere: set[Name] = set()  # views and foreign tables, and what a rule makes a view
-        self._on_insert: set[Name] = set()  # with a rule for INSERT, which COPY does not follow
+        self._elsewhere: set[Name] = set()  # views and foreign tables, and what a rule turns into a view
+        self._on_insert: set[Name] = set()  # with a rule for INSERT, which COPY ignores
         self._parent: dict[Name, Name] = {}  # of each partition
         self._encoding, self._codec = b"", "utf-8"
-        self._triggers = False  # whether one was made, which rows would fire
-        self._unqualified = False  # whether a name is remembered whose schema nobody knows
-        self._path = ""  # the one schema that names without any are of; empty where nobody knows
+        self._triggers = False  # whether one was created: rows would fire it
+        self._unqualified = False  # whether a name of unknown schema is remembered
+        self._path = ""  # the one schema of unqualified names; empty if unknown
 
     def see(self, statement: bytes, *, backslash_escapes: bool) -> str:
-        """Take in a statement; returns why it may not be restored after those before it. Raises Unreadable."""
+        """Process a statement; return why it must not be restored after those before it. Raises Unreadable."""
         if not _OF_INTEREST.search(statement):
             return ""
         if called := _PATH_CALL.match(statement):
@@ -64,20 +64,20 @@ class Relations:
         return ""
 
     def why_not(self, name: Sequence[Token]) -> str:
-        """Why rows may not be copied to the relation that a statement names; empty when they may. Raises Unreadable."""
+        """Return why rows must not be copied to a relation; empty if they are allowed. Raises Unreadable."""
         return self._told(self._named(name, 0), self._elsewhere)
 
     def _told(self, wanted: Name, elsewhere: set[Name]) -> str:
         if self._triggers:
-            return "rows come behind a trigger, which they could fire"
+            return "rows come after a trigger that they could fire"
         vague = self._unqualified or not wanted[0]
         if any(_same(wanted, known) for known in elsewhere) if vague else wanted in elsewhere:
             shown = ".".join(filter(None, wanted)).encode("latin-1").decode(errors="replace")
-            return f"its rows would end in another relation: {shown}"
+            return f"its rows would end up in another relation: {shown}"
         return ""
 
     def _encoded(self, encoding: bytes) -> str:
-        """One encoding holds for all of a dump: in another one the same bytes are other names."""
+        """Set the encoding; it must not change within a dump, because the same bytes would then be different names."""
         if encoding == self._encoding:
             return ""
         if self._encoding or self.size_bytes:
@@ -86,7 +86,7 @@ class Relations:
         return ""
 
     def _named(self, statement: Sequence[Token], at: int) -> Name:
-        """A name as a server keeps it, which has no more than 63 bytes of it in its own encoding."""
+        """Return a name as a server stores it: at most 63 bytes in the server's own encoding."""
         (schema, relation), _ = relation_at(statement, at)
         return (self._kept(schema or self._path), self._kept(relation))
 
@@ -95,12 +95,12 @@ class Relations:
             self._require_one_spelling(name.encode("latin-1"))
         kept = name.encode("latin-1").decode(self._codec, "surrogateescape").encode(errors="surrogateescape")
         if len(kept) > _KEPT_BYTES:
-            kept = kept[:_KEPT_BYTES].decode(errors="ignore").encode()  # whole letters
+            kept = kept[:_KEPT_BYTES].decode(errors="ignore").encode()  # whole characters
         return kept.decode("latin-1")
 
     def _require_one_spelling(self, name: bytes) -> None:
-        """Raise Unreadable for a name that a server could take for the same as another one: some encodings have letters twice."""
-        codec = "" if self._codec == "utf-8" else self._codec  # nobody here knows the encoding
+        """Raise Unreadable for a name that a server could read as another spelling of the same: some encodings have letters twice."""
+        codec = "" if self._codec == "utf-8" else self._codec  # Python does not know the encoding
         try:
             same = bool(codec) and name.decode(codec).encode(codec) == name
         except UnicodeError:
@@ -130,9 +130,9 @@ class Relations:
                 self._parted(self._named(head, begin), head, begin)
 
     def _ruled(self, head: Sequence[Token], words: Sequence[str]) -> None:
-        """`CREATE RULE name AS ON event TO relation`: on SELECT it makes the relation a view."""
+        """Process `CREATE RULE name AS ON event TO relation`: a rule on SELECT turns the relation into a view."""
         if words[-1:] == [] or "TO" not in words:
-            raise Unreadable("a rule without what it is for")
+            raise Unreadable("a rule without a relation")
         event, to = words[words.index("TO") - 1], words.index("TO") + 1
         if event in ("SELECT", "INSERT"):
             self._remember(self._elsewhere if event == "SELECT" else self._on_insert, self._named(head, to))
@@ -170,12 +170,12 @@ class Relations:
 
 
 def _same(one: Name, other: Name) -> bool:
-    """Whether two names may mean one relation: where a schema is left out it may be any."""
+    """Whether two names may mean the same relation: an unqualified name can be in any schema."""
     return one[1] == other[1] and (not one[0] or not other[0] or one[0] == other[0])
 
 
 def _only_schema(path: Iterable[Token]) -> str:
-    """The schema of a search path that has one beside pg_catalog; empty for any other."""
+    """Return the schema of a search path with exactly one besides pg_catalog; empty for any other path."""
     names = []
     for token in path:
         if token.text == "," or (token.kind == "word" and token.text in ("PG_CATALOG", "PG_TEMP")):

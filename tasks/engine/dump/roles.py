@@ -1,6 +1,6 @@
-"""Carry what roles may do from a source into a throwaway server; a dump of one database only names them.
+"""Carry role attributes and memberships from a source to a throwaway server; a dump of one database only names roles.
 
-Passwords and the right to log in are never read and never made.
+Passwords and the right to log in are never read and never set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tasks.engine.repository.manifest import MembershipRecord, RoleRecord
 _ROLES = """
 SELECT r.rolname, r.rolsuper, r.rolbypassrls, r.rolinherit, r.rolcreaterole, r.rolcreatedb
 FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1"""
-# Since version 16 a membership says for itself whether rights are inherited and the role may be set.
+# Since version 16, each membership states whether privileges are inherited and whether SET ROLE is allowed.
 _MEMBERSHIPS = """
 SELECT m.rolname, g.rolname, bool_or(a.admin_option),
   bool_or(coalesce((to_jsonb(a)->>'inherit_option')::boolean, m.rolinherit)),
@@ -24,7 +24,7 @@ _OPTIONS_SINCE = 160000
 
 
 def read_roles(connection: Connection) -> tuple[RoleRecord, ...]:
-    """The roles of a server with what they may do; every role may read that."""
+    """Return a server's roles with their attributes and memberships, which any role can read."""
     groups: dict[str, list[MembershipRecord]] = {}
     for member, group, admin, inherit, may_set in connection.query(_MEMBERSHIPS):
         record = MembershipRecord(role=group, admin=admin, inherit=inherit, set_role=may_set)
@@ -37,9 +37,9 @@ def read_roles(connection: Connection) -> tuple[RoleRecord, ...]:
 
 
 def make_roles(connection: Connection, records: Iterable[RoleRecord], there: set[str]) -> set[str]:
-    """Make the roles that are not there, then their memberships; returns the names of all that are there now.
+    """Create the missing roles, then their memberships; return the names of all roles that exist now.
 
-    Predefined roles come with the server. A membership in one that this server has not is left out.
+    Predefined roles come with the server. A membership in a role that this server lacks is left out.
     """
     wanted = {r.name: r for r in records if r.name not in there and not r.name.startswith("pg_")}
     for record in wanted.values():
@@ -55,9 +55,9 @@ def make_roles(connection: Connection, records: Iterable[RoleRecord], there: set
 
 
 def left_over_roles(named: Iterable[str], known: Iterable[RoleRecord]) -> list[str]:
-    """The names in a dump that are numbers of dropped roles: the initial rights of an extension keep them.
+    """Return the names in a dump that are OIDs of dropped roles: the initial privileges of an extension keep them.
 
-    A role may really have such a name, so only what the source does not know counts.
+    A role can really have such a name, so only names that the source does not know count.
     """
     names = {r.name for r in known}
     return sorted(name for name in named if name.isascii() and name.isdecimal() and name not in names)

@@ -1,8 +1,8 @@
-"""Watch a dump go by: count and digest the rows of every table, and know whether the dump is whole.
+"""Scan a dump as it streams by: count and digest the rows of every table, and determine whether the dump is complete.
 
-The scanner reads plain pg_dump SQL in pieces of any size and keeps nothing of it but sums. It trusts the
-syntax alone: a line inside a string or a function body that looks like `COPY t FROM stdin;` changes nothing, and a
-row that looks like SQL is a row.
+The scanner reads plain pg_dump SQL in blocks of any size and keeps only sums of it. It relies only on syntax: a
+line inside a string or a function body that looks like `COPY t FROM stdin;` changes nothing, and a row that looks
+like SQL is a row.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from tasks.engine.repository import checks as checklist
 _COMPLETE = b"-- PostgreSQL database dump complete"
 _DUMPED_FROM = re.compile(rb"-- Dumped from database version (\S+)")
 _DUMPED_BY = re.compile(rb"-- Dumped by pg_dump version (\S+)")
-# Statements are looked at in pieces of this size, so that little is looked at in vain when rows follow.
+# SQL is scanned in chunks of this size, so that little is scanned in vain when rows follow.
 _SQL_BYTES = 1 << 16
 _SHOWN = 80
-# From here on it would fire for what a restore does itself, refreshes above all.
+# From this statement on, the trigger would fire for what the restore itself does, refreshes above all.
 _FIRES_IN_A_RESTORE = re.compile(
     rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) ENABLE (?:ALWAYS|REPLICA);\Z"
 )
 _KEPT_SCHEMA_BYTES = 32 << 20
-# Far more than a view or a function ever has, and than memory that a small container has to spare.
+# Larger than any real view or function, and more memory than a small container can spare.
 _LONGEST_STATEMENT_BYTES = 64 << 20
-# A table has 1,600 columns at most.
+# Enough for the most columns that a table can have: 1,600.
 _LONGEST_COPY_BYTES = 1 << 20
-# Of names that are collected, and of each mention of a table: some hundred thousand tables.
+# The limit for collected names and for mentions of tables: enough for several hundred thousand tables.
 _COLLECTED_BYTES = 128 << 20
 _MENTION_BYTES = 64
 _COMMANDS = 64
@@ -44,7 +44,7 @@ _COMMANDS = 64
 
 @dataclass(frozen=True)
 class Edit:
-    """What a restore writes over a place of the SQL, and what it has psql read at the end instead."""
+    """What a restore writes over a place in the SQL, and what psql reads at the end instead."""
 
     start: int
     over: bytes
@@ -52,11 +52,10 @@ class Edit:
 
 
 class DumpScanner:
-    """Feed it a dump; ask `finish()` for the summary.
+    """A scanner of a dump: `feed` it the blocks; `finish` returns the summary.
 
-    `columns` names the column order in which rows of a table are to be digested, when the dump has them in
-    another: a restored child table may list inherited columns first. `keep_schema` keeps the statements, to explain
-    differences with (32 MiB of them at most).
+    `columns` gives the column order in which to digest a table's rows if the dump has a different one: a restored child
+    table can list inherited columns first. `keep_schema` keeps the statements, to explain differences (at most 32 MiB).
     """
 
     def __init__(self, columns: Mapping[str, tuple[str, ...]] | None = None, *, keep_schema: bool = False) -> None:
@@ -83,12 +82,12 @@ class DumpScanner:
         return self._splitter.in_body
 
     def take_table_starts(self) -> list[int]:
-        """The offsets of the COPY statements seen since the last call."""
+        """Return the offsets of the COPY statements seen since the last call."""
         starts, self._starts = self._starts, []
         return starts
 
     def take_edits(self) -> list[Edit]:
-        """What a restore has to change in what was scanned since the last call."""
+        """Return what a restore must change in what was scanned since the last call."""
         edits, self._edits = self._edits, []
         return edits
 
@@ -97,14 +96,14 @@ class DumpScanner:
         self._fed = self.summary.raw_bytes
         self.summary.raw_bytes += len(block)
         if b"\0" in block:
-            # Whatever else there is, and however the dump is cut into blocks.
+            # This overrides other reasons, so that the message does not depend on how the dump is split into blocks.
             self.summary.refused = "psql would not read what follows a zero byte"
         at = 0
         while at < len(block):
             at = self._scan_rows(self._rows, block, at) if self._rows else self._scan_sql(block, at)
 
     def finish(self) -> DumpSummary:
-        """End the scan; `problem` in the summary is empty when the dump is whole."""
+        """End the scan; `problem` in the summary is empty if the dump is complete."""
         if not self._rows:
             self._scan_sql(b"", 0, final=True)
         if not self.summary.raw_bytes:
@@ -120,7 +119,7 @@ class DumpScanner:
         return self.summary
 
     def _scan_sql(self, block: bytes, at: int, final: bool = False) -> int:
-        """Take in statements; returns where it stopped: after a COPY statement, or after a piece that was all SQL."""
+        """Scan statements; return where it stopped: after a COPY statement, or after a chunk that was all SQL."""
         end = min(len(block), at + _SQL_BYTES)
         self._splitter.feed(block[at:end])
         for piece in self._splitter.pieces(final):
@@ -135,7 +134,7 @@ class DumpScanner:
         return end
 
     def _look_at_rest(self) -> None:
-        """Stop at what is held back without an end, and at what could be read in two ways; raises BackupDamaged."""
+        """Refuse what could be read in two ways, and raise BackupDamaged if a pending statement is too long."""
         self._look_at_doubt()
         if self._splitter.held_bytes > _LONGEST_STATEMENT_BYTES:
             limit = f"a statement is longer than {_LONGEST_STATEMENT_BYTES >> 20} MiB"
@@ -143,14 +142,14 @@ class DumpScanner:
 
     def _look_at_doubt(self) -> None:
         if self._splitter.doubtful:
-            self._refuse(f"psql and a server could read it in two ways: {self._splitter.doubtful}")
+            self._refuse(f"psql and a server could read it differently: {self._splitter.doubtful}")
 
     def _cut_statement(self) -> str:
-        """What is said of a statement without an end."""
+        """Describe a statement that is cut off."""
         begun = " ".join(self._splitter.pending[:_SHOWN].decode(errors="replace").split("(")[0].split())
         if self._splitter.in_body:
             return (
-                f"it ends inside a statement, for psql takes the word begin in it for the beginning of a block: {begun}"
+                f"it ends inside a statement, because psql takes the word begin in it as the start of a block: {begun}"
             )
         return "it ends inside a statement"
 
@@ -158,7 +157,7 @@ class DumpScanner:
         self.summary.refused = self.summary.refused or why
 
     def _collect(self, size_bytes: int) -> None:
-        """Count what is kept until the end; raises BackupDamaged for more than any database has."""
+        """Count what is kept until the end; raises BackupDamaged if it is more than any real database needs."""
         self._collected_bytes += size_bytes
         if self._collected_bytes > _COLLECTED_BYTES:
             limit = f"it names more tables, sequences and roles than {_COLLECTED_BYTES >> 20} MiB hold"
@@ -178,16 +177,16 @@ class DumpScanner:
                     setattr(self.summary, name, found[1].decode(errors="replace"))
 
     def _on_meta(self, piece: Piece) -> None:
-        if schema.RESTRICTION.match(piece.text):  # of the whole line: psql takes several commands on one
+        if schema.RESTRICTION.match(piece.text):  # match the whole line: psql accepts several commands on one
             self._edits.append(Edit(piece.start, b"--"))  # a comment: our own restriction is in force
             self._restricted += 1
             if self._restricted > _COMMANDS:
-                self._refuse("it restricts psql again and again")
+                self._refuse("it restricts psql too many times")
         elif len(self.summary.unknown_commands) < _COMMANDS:
             self.summary.unknown_commands.append(piece.text[:80].decode(errors="replace"))
 
     def _on_statement(self, piece: Piece) -> bool:
-        """Record a statement; True when rows follow it."""
+        """Record a statement; return True if rows follow it."""
         self._ended = False
         text = piece.text
         copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
@@ -213,7 +212,7 @@ class DumpScanner:
         return False
 
     def _judged(self, text: bytes) -> str:
-        """Why a statement may not be restored, by itself and after those before it."""
+        """Return why a statement must not be restored, by itself or after those before it; empty if it is allowed."""
         escapes, known_bytes = self._splitter.backslash_escapes, self._relations.size_bytes
         why = refused(text, backslash_escapes=escapes) or sent_elsewhere(
             text, self._relations, backslash_escapes=escapes
@@ -237,7 +236,7 @@ class DumpScanner:
         if extension := schema.EXTENSION.match(text):
             self._collect_name(self.summary.extensions, extension[1])
         if text.startswith(b"INSERT INTO"):
-            self.summary.inserts += 1  # somebody's rows, which are to be in no report
+            self.summary.inserts += 1  # its text is not kept: rows must not appear in a report
         elif self._keep_bytes > 0:
             self._keep_bytes -= len(normal)
             self.summary.schema_kept[digest] = normal
@@ -245,7 +244,7 @@ class DumpScanner:
             self.summary.schema_cut = True
 
     def _on_data_statement(self, text: bytes) -> bool:
-        """Sequence values and large objects are data, though they come as statements."""
+        """Record sequence values and large objects, which are data although they come as statements."""
         if value := schema.SETVAL.match(text):
             self._collect(_MENTION_BYTES + len(text))
             self.summary.sequences[schema.unquote(b"'" + value[1] + b"'", self._codec)] = (
@@ -275,7 +274,7 @@ class DumpScanner:
         self._rows = TableRows(table, [columns.index(c) for c in wanted] if differs else [], self._refuse)
 
     def _scan_rows(self, rows: TableRows, block: bytes, at: int) -> int:
-        """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
+        """Scan rows from `at` on; return where it stopped: after the table's last row, or at the block's end."""
         at = rows.scan(block, at)
         if rows.ended:
             self._end_table(rows.table, self._fed + at)
@@ -286,7 +285,7 @@ class DumpScanner:
         if table.name not in self.summary.tables:
             self._collect(len(table.name) + sum(_MENTION_BYTES + len(column) for column in table.columns))
         before = self.summary.tables.setdefault(table.name, table)
-        if before is not table:  # another tool's dump may bring a table's rows in several parts
+        if before is not table:  # another tool's dump can have a table's rows in several parts
             before.rows, before.total = before.rows + table.rows, before.total + table.total
         self._rows = None
         self._splitter.restart(here)

@@ -1,8 +1,8 @@
-"""Say which part of the schema a statement belongs to, what it is about, and in what two schemas differ.
+"""Find which part of the schema a statement belongs to, what it is about, and how two schemas differ.
 
-The statements are pg_dump's, normalised by `schema_text`. Two major versions word a statement differently now and then, so
-a title leaves out everything that they may word in another way: what is there can then be compared across versions.
-Only a statement's beginning is read, word by word, so that a name such as `"x OWNER TO y"` is a name.
+The statements are pg_dump's, normalised by `schema_text`. Two major versions occasionally word a statement differently,
+so a title leaves out everything that they may word differently: what exists can then be compared across versions.
+Only a statement's beginning is read, word by word, so that a name such as `"x OWNER TO y"` is read as a name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARTS = (INDEXES, CONSTRAINTS, TRIGGERS, EXTENSIONS, RIGHTS, MATERIALIZED, OTHER
 _TITLE_LENGTH = 200
 _LINE_LENGTH = 120
 
-# A string that PostgreSQL prints has its quotes doubled, also when it has backslashes.
+# PostgreSQL prints strings with doubled quotes, even those with backslashes.
 _STRING = rb"'[^']*+(?:''[^']*+)*+'"
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _ID = rb"(?:" + _QUOTED + rb"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)"
@@ -38,7 +38,7 @@ _SWITCH = rb"(?:ENABLE|DISABLE)(?: ALWAYS| REPLICA)?"
 
 
 def _nested(depth: int) -> bytes:
-    """A pattern for what stands in parentheses or brackets, with others inside of them down to a depth."""
+    """Return a pattern for text in parentheses or brackets, nested up to a depth."""
     inside = rb"|" + _nested(depth - 1) if depth else rb""
     return rb"[(\[](?:" + _QUOTED + rb"|" + _STRING + rb"|[^()\[\]\"']" + inside + rb")*+[)\]]"
 
@@ -48,7 +48,7 @@ _PRIVILEGES = rb"(?:[ ,]+[A-Z]+(?: ?(" + _GROUP + rb"))?)+? "
 
 
 def _up_to(words: bytes) -> bytes:
-    """A pattern for everything before words that stand in no string, quoted name or parentheses."""
+    """Return a pattern for everything before words that are not in a string, quoted name or parentheses."""
     return rb"(?:" + _QUOTED + rb"|" + _STRING + rb"|" + _GROUP + rb"|(?!" + words + rb")[^()\"'])*+"
 
 
@@ -56,8 +56,8 @@ def _alter(kind: bytes, action: bytes) -> bytes:
     return rb"(ALTER " + kind + rb") (?:IF EXISTS )?(?:ONLY )?(" + _NAME + rb")\s+(" + action + rb")"
 
 
-# By a statement's first word, the parts of those that go on so; the first match wins. What a pattern's groups catch is the
-# statement's title.
+# By a statement's first word: the part of a statement that matches a pattern; the first match wins. The pattern's
+# groups make up the statement's title.
 _CREATE = (
     (INDEXES, rb"(CREATE (?:UNIQUE )?INDEX " + _ID + rb" ON)(?: ONLY)? (" + _NAME + rb")"),
     (TRIGGERS, rb"(CREATE (?:CONSTRAINT )?TRIGGER " + _ID + rb")" + _up_to(rb" ON ") + rb" (ON " + _NAME + rb")"),
@@ -106,7 +106,7 @@ _PATTERNS = {
     ),
     b"SECURITY": ((OTHER, rb"(SECURITY LABEL " + _up_to(rb" IS ") + rb") IS "),),
     b"REFRESH": ((MATERIALIZED, rb"(REFRESH MATERIALIZED VIEW " + _NAME + rb")"),),
-    b"INSERT": ((OTHER, rb"(INSERT INTO " + _NAME + rb")"),),  # by --inserts: a title must not show anybody's rows
+    b"INSERT": ((OTHER, rb"(INSERT INTO " + _NAME + rb")"),),  # from --inserts: a title must not show any rows
 }
 _RULES = {verb: [(part, re.compile(p, re.DOTALL)) for part, p in rows] for verb, rows in _PATTERNS.items()}
 
@@ -126,9 +126,9 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Differences:
-    """In what a schema differs from another: what it lacks, what it has more of, and what it has otherwise.
+    """How one schema differs from another: what it lacks, what it has in addition, and what has changed.
 
-    An entry is there once for each statement. What is `changed` has the same title on both sides and another text.
+    There is an entry for each statement. One that `changed` has the same title on both sides but a different text.
     """
 
     missing: tuple[Entry, ...] = ()
@@ -137,14 +137,14 @@ class Differences:
 
 
 def part_of(statement: bytes) -> str:
-    """The part of the schema that a statement belongs to: one of `PARTS`."""
+    """Return the part of the schema that a statement belongs to: one of `PARTS`."""
     return _recognised(statement)[0]
 
 
 def title_of(statement: bytes) -> str:
-    """What a statement is about, in one line of at most 200 characters: all major versions give it the same title.
+    """Say what a statement is about, in one line of at most 200 characters that is the same for all major versions.
 
-    A statement of an unknown kind has its first line as its title.
+    The title of a statement of an unknown kind is its first line.
     """
     found = _recognised(statement)[1]
     if found is None:
@@ -158,8 +158,8 @@ def title_of(statement: bytes) -> str:
 def compare_statements(before: Mapping[int, bytes], after: Mapping[int, bytes], *, exact: bool) -> Differences:
     """Compare two schemas, each as the statements that a scan kept: its digest and its text.
 
-    With `exact` the two were printed by the same major version. Otherwise what versions are known to write in another
-    statement is looked for there, and `changed` may hold no more than another wording.
+    `exact` means that the same major version printed both. Otherwise, what versions are known to write in different
+    statements is looked for in both, and `changed` can be no more than different wording.
     """
     gone = _entries(before, after, exact)
     come = _entries(after, before, exact)
@@ -171,7 +171,7 @@ def compare_statements(before: Mapping[int, bytes], after: Mapping[int, bytes], 
 
 
 def _entries(these: Mapping[int, bytes], others: Mapping[int, bytes], exact: bool) -> Counter[Entry]:
-    """The statements that only one side has; several may have the same title."""
+    """Return the statements that only one side has; several can have the same title."""
     texts = [text for digest, text in these.items() if digest not in others]
     entries = Counter(Entry(part_of(text), title_of(text)) for text in texts)
     if not exact:
@@ -180,10 +180,10 @@ def _entries(these: Mapping[int, bytes], others: Mapping[int, bytes], exact: boo
 
 
 def _written_elsewhere(statement: bytes) -> Iterator[Entry]:
-    """What other major versions write in statements of their own.
+    """Yield what other major versions write as separate statements.
 
-    PostgreSQL 18 names a column that a child table inherits, and that is free of nulls in the child alone, in CREATE TABLE;
-    before it came an ALTER TABLE … SET NOT NULL.
+    If an inherited column is NOT NULL only in the child table, PostgreSQL 18 says so in CREATE TABLE; earlier versions
+    used ALTER TABLE … SET NOT NULL.
     """
     if table := _TABLE.match(statement):
         for column in _NULL_FREE.findall(statement):

@@ -1,4 +1,4 @@
-"""Read what a dump's statements say about the schema, and normalise away what says nothing."""
+"""Extract what a dump's statements say about the schema, and normalise away what carries no meaning."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tasks.engine.dump.column_order import in_one_order
 
 DIGEST_BITS = 128
 _NEEDLESS = re.compile(r'(?<!")"([a-z_][a-z0-9_]*)"(?!")')
-# Digests of the schema can be compared when they were made by the same rules: raise it with every change of what is
-# left out, put in order or added here, or in `schema_parts.part_of`.
+# Schema digests are comparable only if they were made by the same rules: increment this with every change to what is
+# left out, put in order or added here, in `column_order` or in `schema_parts.part_of`.
 RULES = 6
 
 _IDENTIFIER = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
@@ -31,32 +31,32 @@ _ENCODINGS = re.compile(
 )
 ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 
-# Who sets up a session, and in which transaction, is not part of the schema.
+# Session settings and transactions are not part of the schema, except SESSION AUTHORIZATION, which determines owners.
 _SESSION = re.compile(
     rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
 )
-# Every new database has it, and pg_dump prints it where somebody dropped it and created it again.
+# Every new database has it; pg_dump prints it if it was dropped and created again.
 _ALWAYS_THERE = re.compile(
     rb"CREATE EXTENSION IF NOT EXISTS plpgsql WITH SCHEMA pg_catalog;\Z|COMMENT ON EXTENSION plpgsql IS "
 )
 _SETTING = re.compile(rb"SET (default_tablespace|default_table_access_method) = '?\"?([^'\";]*)")
-# What lives in a tablespace. A constraint does when an index is behind it; anything else may come after `SET
-# default_tablespace` too, which then is about the table before it.
+# What is stored in a tablespace. A constraint is if it has an index. Other statements can follow a `SET
+# default_tablespace` too, but then it is left over from the table before them.
 _PLACED = re.compile(
     rb"CREATE (?:UNLOGGED )?TABLE |CREATE MATERIALIZED VIEW |CREATE (?:UNIQUE )?INDEX "
     rb"|ALTER TABLE (?:ONLY )?" + _NAME + rb"\s+ADD CONSTRAINT " + _IDENTIFIER + rb" (?:PRIMARY KEY|UNIQUE|EXCLUDE)\b"
 )  # fmt: skip
-# What has an access method by that setting: an index says its own.
+# What gets its access method from that setting: an index names its own.
 _STORED = re.compile(rb"CREATE (?:UNLOGGED )?TABLE |CREATE MATERIALIZED VIEW ")
-# These are the same as no setting in the databases that a backup is restored to.
+# In the databases that a backup is restored to, these are equivalent to no setting.
 _USUAL = (b"", b"heap", b"pg_default")
-# A server counts the versions of its columns among their options since the minor releases of November 2026, and sets the
-# count itself, whatever it is told. A pg_dump from before prints it.
+# Since the minor releases of November 2026, a server counts the versions of a column among its options, and maintains
+# the count itself, whatever value a statement sets. An older pg_dump prints it.
 _COUNTED = re.compile(
     rb"(ALTER (?:FOREIGN )?TABLE (?:ONLY )?" + _NAME + rb" ALTER COLUMN " + _IDENTIFIER + rb" SET \()([^'\"]*)(\);)\Z"
 )
 _COUNT = re.compile(rb"pg_attver=\d+(?:, |\Z)")
-# How a statement ends that names a role last. A name is short, so only the end is looked at, however long the statement is.
+# The end of a statement that names a role last. Names are short, so only the end is searched, however long it is.
 _LAST_ROLE = re.compile(
     rb"(?:(OWNER TO|FOR ROLE|SESSION AUTHORIZATION)| (?:TO|FROM)) (" + _IDENTIFIER + rb"|'[^']*+(?:''[^']*+)*+')(?: WITH GRANT OPTION)?;\Z"
 )  # fmt: skip
@@ -70,24 +70,24 @@ _MAPPED_ROLE = re.compile(rb"CREATE USER MAPPING FOR (" + _IDENTIFIER + rb") SER
 _DEFAULT_ROLE = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE (" + _IDENTIFIER + rb")")
 _NOT_ROLES = {"DEFAULT", "PUBLIC", "public", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "pg_database_owner"}
 
-# Before version 16 pg_dump wrote ALTER TABLE for the owner of a sequence or view too.
+# Before version 16, pg_dump also wrote ALTER TABLE for the owner of a sequence or view.
 _OWNED_RELATION = re.compile(rb"ALTER (?:SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE)(?= " + _NAME + rb" OWNER TO )")
 
 
 def hash_of(data: bytes) -> int:
-    """The 128-bit hash that digests are sums of: XXH3 (https://github.com/Cyan4973/xxHash)."""
+    """Return the 128-bit hash that digests are sums of: XXH3 (https://github.com/Cyan4973/xxHash)."""
     return int(xxh3_128_intdigest(data))
 
 
 def hex_digest(total: int) -> str:
-    """A sum of hashes as the manifest writes it: modulo 2^128, 32 hexadecimal digits."""
+    """Return a sum of hashes as written in the manifest: modulo 2^128, 32 hexadecimal digits."""
     return f"{total % (1 << DIGEST_BITS):032x}"
 
 
 def codec_of(encoding: str) -> str:
-    """Python's name of a server's encoding; UTF-8 for one that Python does not know, or that is none of PostgreSQL's.
+    """Return Python's name of a server encoding; UTF-8 if Python does not know it or it is not one of PostgreSQL's.
 
-    Python has others by which no text can be read: `hex`, `idna`.
+    Python also has codecs that cannot decode ordinary text, such as `hex` and `idna`.
     """
     if not _ENCODINGS.fullmatch(encoding):
         return "utf-8"
@@ -98,7 +98,7 @@ def codec_of(encoding: str) -> str:
 
 
 def text_of(data: bytes, codec: str = "utf-8") -> str:
-    """A name as text; bytes that are none in its encoding are written as hexadecimal escapes, which JSON can hold."""
+    """Decode a name; invalid bytes become hexadecimal escapes, which JSON can hold."""
     return data.decode(codec, errors="backslashreplace")
 
 
@@ -108,7 +108,7 @@ def columns_of(text: bytes | None, codec: str = "utf-8") -> tuple[str, ...]:
 
 
 def unquote(identifier: bytes, codec: str = "utf-8") -> str:
-    """The name behind an SQL identifier or literal."""
+    """Return the name that an SQL identifier or literal stands for."""
     text = text_of(identifier, codec)
     for quote in "\"'":
         if text.startswith(quote):
@@ -117,12 +117,12 @@ def unquote(identifier: bytes, codec: str = "utf-8") -> str:
 
 
 def plain_name(name: str) -> str:
-    """A name without quotes that it does not need: other tools quote them all, and we know it by its other spelling."""
+    """Return a name without unnecessary quotes: other tools quote every name, and we use the unquoted spelling."""
     return _NEEDLESS.sub(r"\1", name)
 
 
 def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
-    """The roles that a statement needs to exist: owners, grantees, those of policies and of user mappings."""
+    """Return the roles that must exist for a statement: owners, grantees, those of policies and user mappings."""
     if mapping := _MAPPED_ROLE.match(statement):
         return _roles([mapping[1]], codec)
     if not statement.startswith((b"ALTER ", b"GRANT ", b"REVOKE ", b"SET SESSION", b"CREATE POLICY ")):
@@ -134,12 +134,12 @@ def roles_of(statement: bytes, codec: str = "utf-8") -> set[str]:
 
 
 def _roles(found: list[bytes], codec: str) -> set[str]:
-    """The names of roles among what stands where roles stand; in quotes, `PUBLIC` is a role like others."""
+    """Return the role names among the words in a role's place; a quoted `PUBLIC` is an ordinary role."""
     return {unquote(role, codec) for role in found if text_of(role, codec) not in _NOT_ROLES}
 
 
 def _roles_in_order(statement: bytes) -> bytes:
-    """A policy with its roles in the order of their names: pg_dump writes them in the order in which a server made them."""
+    """Return a policy with its roles sorted by name: pg_dump writes them in the order in which they were created."""
     policy = _POLICY_ROLES.match(statement)
     if not policy:
         return statement
@@ -148,7 +148,7 @@ def _roles_in_order(statement: bytes) -> bytes:
 
 
 def _uncounted(statement: bytes) -> bytes:
-    """The statement without the server's own count of a column's versions; nothing when it says nothing else."""
+    """Return the statement without the server's own count of a column's versions; empty if it sets nothing else."""
     found = _COUNTED.match(statement) if b"pg_attver=" in statement else None
     if not found:
         return statement
@@ -157,15 +157,15 @@ def _uncounted(statement: bytes) -> bytes:
 
 
 class SchemaNormaliser:
-    """Keep the statements that make the schema, each in a form that a faithful restore prints again."""
+    """A filter that keeps the schema's statements, each in a form that a faithful restore prints again."""
 
     def __init__(self) -> None:
         self._settings: dict[bytes, bytes] = {}
 
     def normalise(self, statement: bytes) -> bytes | None:
-        """The statement to compare, or None when it is no part of the schema.
+        """Return the statement to compare, or None if it is not part of the schema.
 
-        Where a table lives is set by a statement of its own before it: it is written to the table's.
+        A separate statement before a table sets its tablespace and access method: append them to the table's statement.
         """
         setting = _SETTING.match(statement)
         if setting:

@@ -1,7 +1,8 @@
-"""Compute in a restore under the settings by which the source computed: checks, generated columns, indexes, materialized views.
+"""Make a restore compute checks, generated columns, indexes and materialized views under the source's settings.
 
-pg_dump writes rows in a form that every session reads alike. What a restore derives from them follows the session's settings:
-`at::date` is another day in another time zone. So a manifest says what the source had, and psql's session gets that.
+pg_dump writes rows in a form that every session reads alike. What a restore derives from them depends on the session's
+settings: `at::date` is a different day in a different time zone. So the manifest records the source's settings, and
+psql's session gets them.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from blocks.errors import DatabaseError
 from blocks.sql.connection import Connection
 from tasks.engine.dump.text_settings import FORCED_VALUES
 
-# What a session can set, and what values are computed by.
+# The settings that a session can set and that affect computed values.
 COMPUTED_BY = ("TimeZone", "timezone_abbreviations", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits",
                "default_text_search_config", "lc_time", "lc_numeric", "xmlbinary")  # fmt: skip
-# The same of extensions: whoever may set anything may set these, and none of them holds a secret.
+# The same for extensions: any role can set these, and none of them holds a secret.
 OF_EXTENSIONS = ("unit.byte_output_iec", "unit.output_base_units", "unit.output_superscript", "unit.time_output_custom",
                  "pg_trgm.similarity_threshold", "pg_trgm.word_similarity_threshold", "pg_trgm.strict_word_similarity_threshold",
                  "orafce.nls_date_format", "orafce.timezone", "orafce.varchar2_null_safe_concat", "isn.weak")  # fmt: skip
 _EFFECTIVE = """
 SELECT name, pg_catalog.current_setting(name, true) FROM pg_catalog.unnest(%s::text[]) AS s (name)
 WHERE pg_catalog.current_setting(name, true) OPERATOR(pg_catalog.<>) ''"""
-# What the database or the role has set besides. A name is all that is taken: such a setting may hold a key.
+# What else the database or the role has set. Only the name is recorded: such a setting can hold a key.
 _OWN = """
 SELECT DISTINCT pg_catalog.split_part(s.setting, '=', 1)
 FROM pg_catalog.pg_db_role_setting x, pg_catalog.unnest(x.setconfig) AS s (setting)
@@ -37,14 +38,14 @@ _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """The settings by which a source computes values, and the names of those that it has and a restore will not have."""
+    """The settings under which a source computes values, and the names of those that a restore will not have."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
 
 def read_settings(connection: Connection) -> SourceSettings:
-    """Ask a database for its settings, as a session there has them."""
+    """Read a database's settings as a session there has them."""
     wanted = [*COMPUTED_BY, *OF_EXTENSIONS]
     found = {str(name): str(value) for name, value in connection.query(_EFFECTIVE, wanted)}
     noted = usable(found)
@@ -60,19 +61,19 @@ def _setting(connection: Connection, name: str) -> str | None:
 
 
 def usable(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those that a session may be told: nothing else, whoever wrote them down."""
+    """Return the settings that a session may be given, and no others, wherever they come from."""
     known = {name: value for name, value in settings.items() if name in COMPUTED_BY or name in OF_EXTENSIONS}
     plain = {name: value for name, value in known.items() if len(value) <= _LONGEST and _PLAIN.fullmatch(value)}
     return dict(sorted(plain.items()))
 
 
 def of_extensions(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those by which extensions print their values: a copy has to be dumped under them as well."""
+    """Return the settings under which extensions print their values: a copy must be dumped under them too."""
     return {name: value for name, value in usable(settings).items() if name in OF_EXTENSIONS}
 
 
 def settable(connection: Connection, settings: Mapping[str, str]) -> dict[str, str]:
-    """Those that a session can have there: a time zone or a dictionary may not be installed."""
+    """Return the settings that a session can use there: a time zone or a dictionary may not be installed."""
     found = {}
     for name, value in usable(settings).items():
         try:
@@ -87,11 +88,11 @@ def settable(connection: Connection, settings: Mapping[str, str]) -> dict[str, s
 
 
 def as_statements(settings: Mapping[str, str]) -> str:
-    """The statements that give psql's session such settings."""
+    """Return the settings as statements for psql's session."""
     quoted = [(name, value.replace("'", "''")) for name, value in usable(settings).items()]
     return "".join(f"SELECT pg_catalog.set_config('{name}', '{value}', false);\n" for name, value in quoted)
 
 
 def as_options(settings: Mapping[str, str]) -> str:
-    """The same as options of libpq, in which a space is written with a backslash."""
+    """Return the settings as libpq options, in which a space is escaped with a backslash."""
     return " ".join("-c " + f"{name}={value}".replace(" ", "\\ ") for name, value in usable(settings).items())

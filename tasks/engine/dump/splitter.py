@@ -1,4 +1,4 @@
-"""Cut SQL text into statements the way psql does, so that nothing inside a string is taken for syntax.
+"""Split SQL text into statements the way psql does, so that nothing inside a string is mistaken for syntax.
 
 The rules are those of psql's lexer (`src/fe_utils/psqlscan.l` in PostgreSQL): single quotes with doubled
 quotes inside, backslashes only in `E'…'` or with standard_conforming_strings off, quoted identifiers, dollar quotes,
@@ -14,7 +14,7 @@ from typing import Literal
 
 Kind = Literal["statement", "comment", "meta"]
 
-# Everything that can change what the next semicolon means. Words count only in function definitions.
+# Everything that can change the meaning of the next semicolon. Words count only in function definitions.
 _TOKEN = re.compile(
     rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:\{|['"]?(?-i:[A-Z])))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
@@ -25,19 +25,20 @@ _ROUTINE = re.compile(rb"\s*+CREATE\s++(?:OR\s++REPLACE\s++)?(?:FUNCTION|PROCEDU
 _SPACE = re.compile(rb"\s*")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _STRING_EDGE = re.compile(rb"'|\\")
-# The word before a dollar or a quote, as far as it can matter.
+# The word before a dollar or a quote, as much of it as can matter.
 _WORD_BEFORE = re.compile(rb"[A-Za-z0-9_$\x80-\xff]*\Z")
 _WORD_BYTES = 64
-# Behind a string that took backslashes, or behind one that does not while others do: a further one in another line goes on in the same way.
+# What can separate the parts of a continued string. A part on a later line continues the string before it and treats
+# backslashes as that one did, whether it took them or, unlike other strings, did not.
 _NOTHING_SAID = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*+(?=[\r\n]))*+\Z")
 _LINE_END = re.compile(rb"[\r\n]")
-# A token can begin this far before the end of what was read so far; the longest is a dollar quote's tag.
+# A token can begin this far before the end of what was read so far; the longest token is a dollar quote's tag.
 _OVERLAP = 4096
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One statement (with its semicolon), line comment or psql command, and where it began in the stream."""
+    """One statement (with its semicolon), line comment or psql command, and its offset in the stream."""
 
     kind: Kind
     text: bytes
@@ -45,23 +46,23 @@ class Piece:
 
 
 class StatementSplitter:
-    """Turn a stream of SQL bytes into pieces, holding back only what is not complete yet."""
+    """A splitter of a stream of SQL bytes into pieces; it holds back only what is not complete yet."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._offset = 0  # of the buffer's first byte in the stream
         self._begin = 0  # of the pending statement, in the buffer
-        self._at = 0  # everything before was looked at
+        self._at = 0  # everything before this was scanned
         self._inside: bytes = b""  # what closes the string, identifier, quote or comment that we are in
         self._depth = 0  # of nested block comments
         self._parentheses = 0
         self._bodies = 0  # of BEGIN … END in a function definition
         self._string_end = -1  # of the last string, in the buffer
-        self._quoted_end = 0  # of whatever was in quotes last: a word behind it begins there
+        self._quoted_end = 0  # of the last quoted text of any kind: a word after it begins there
         self._routine: bool | None = None  # whether the pending statement defines one
-        self._searched = 0  # how far the end of a line was looked for
+        self._searched = 0  # how far the search for a line end got
         self.backslash_escapes = False  # standard_conforming_strings is off
-        self.doubtful = ""  # what psql and we, or two versions of psql, could read in two ways
+        self.doubtful = ""  # what psql and we, or two versions of psql, could read differently
 
     @property
     def held_bytes(self) -> int:
@@ -79,11 +80,11 @@ class StatementSplitter:
         return bytes(self._buffer[self._begin :]).strip()
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Add bytes; take the pieces out of `pieces()` afterwards."""
+        """Add bytes; then take the pieces from `pieces()`."""
         self._buffer += data
 
     def pieces(self, final: bool = False) -> Iterator[Piece]:
-        """Yield every complete piece; the caller may stop at any of them and call `drop_rest`."""
+        """Yield every complete piece; the caller can stop at any of them and call `drop_rest`."""
         while True:
             if self._inside and not self._leave():
                 break
@@ -94,7 +95,7 @@ class StatementSplitter:
                 self._at = max(self._at, self._begin, len(self._buffer) - _OVERLAP)
                 break
             if token.lastgroup == "word" and token.end() == len(self._buffer) and not final:
-                self._at = token.start()  # the word may go on in the next chunk
+                self._at = token.start()  # the word may continue in the next chunk
                 break
             piece = self._step(token.lastgroup or "", token.start(), token.end(), final)
             if piece is _INCOMPLETE:
@@ -104,7 +105,7 @@ class StatementSplitter:
         self._compact()
 
     def drop_rest(self) -> int:
-        """Give up everything after the last piece, because it is not SQL; returns how many bytes that was."""
+        """Discard everything after the last piece, because it is not SQL; return the number of bytes."""
         rest = len(self._buffer) - self._begin
         self._buffer.clear()
         self._begin = self._at = self._searched = self._quoted_end = 0
@@ -112,11 +113,11 @@ class StatementSplitter:
         return rest
 
     def restart(self, offset: int) -> None:
-        """Go on with SQL at `offset` of the stream."""
+        """Continue with SQL at `offset` of the stream."""
         self._offset = offset
 
     def _step(self, group: str, start: int, end: int, final: bool) -> Piece | None:
-        """Act on one token; returns the piece that it completes, if any."""
+        """Process one token; return the piece that it completes, if any."""
         if group == "quote":
             self._inside, self._at = (b"\\'" if self._takes_backslashes(start) else b"'"), end
         elif group == "dollar" and not self._opens_dollar_quote(start):
@@ -152,7 +153,7 @@ class StatementSplitter:
                 self._bodies -= 1
 
     def _is_routine(self) -> bool:
-        """Whether the statement defines a function or procedure; its beginning is there before any word of a body."""
+        """Whether the statement defines a function or procedure; its beginning arrives before any word of a body."""
         if self._routine is None:
             self._routine = bool(_ROUTINE.match(self._buffer, self._begin))
         return self._routine
@@ -165,7 +166,7 @@ class StatementSplitter:
         return piece
 
     def _to_line_end(self, group: str, start: int, final: bool) -> Piece | None:
-        """Pass a comment or psql command by; it is a piece of its own only between statements."""
+        """Skip a comment, which is a piece only between statements, or take a psql command, which always is."""
         newline = self._line_end(group, start)
         if newline < 0 and not final:
             self._at, self._searched = max(self._begin, start), len(self._buffer)
@@ -185,7 +186,7 @@ class StatementSplitter:
         return Piece("comment" if group == "line" else "meta", text, self._offset + start)
 
     def _line_end(self, group: str, start: int) -> int:
-        """Where a line ends; a comment ends at a carriage return, too. What was searched already is not searched again."""
+        """Return where a line ends; a comment also ends at a carriage return. Don't search the same bytes twice."""
         at = max(start, self._searched)
         newline = self._buffer.find(b"\n", at)
         if group != "line":
@@ -194,7 +195,7 @@ class StatementSplitter:
         return carriage if carriage >= 0 else newline
 
     def _leave(self) -> bool:
-        """Find the end of the string, identifier, quote or comment that we are in; False when it is not there yet."""
+        """Find the end of the string, identifier, quote or comment that we are in; False if it has not arrived yet."""
         if self._inside == b"*/":
             return self._leave_block()
         if self._inside == b"\\'":
@@ -203,7 +204,7 @@ class StatementSplitter:
         if close < 0:
             self._at = max(self._at, len(self._buffer) - len(self._inside) + 1)
             return False
-        # A doubled quote ends the string and begins it again at once, which comes to the same.
+        # A doubled quote ends the string and immediately begins another, which has the same effect.
         self._at = self._quoted_end = close + len(self._inside)
         self._string_end = self._at if self._inside == b"'" else -1
         self._inside = b""
@@ -232,7 +233,7 @@ class StatementSplitter:
                     return False
                 self._at = edge.end() + 1
                 continue
-            # Here a doubled quote must be seen as one: what follows it is still an escape string.
+            # Here a doubled quote must be recognized as such: what follows it is still an escape string.
             if edge.end() >= len(self._buffer):
                 self._at = edge.start()
                 return False
@@ -243,13 +244,13 @@ class StatementSplitter:
             return True
 
     def _takes_backslashes(self, quote: int) -> bool:
-        """Whether a backslash hides a quote in the string that opens here."""
+        """Whether a backslash escapes a quote in the string that opens here."""
         between = self._buffer[self._string_end : quote] if 0 <= self._string_end < quote else b""
         if _LINE_END.search(between) and _NOTHING_SAID.match(between):
-            self.doubtful = self.doubtful or "a string that goes on in another line"
+            self.doubtful = self.doubtful or "a string that continues on another line"
         before = self._word_before(quote)
         if before[-1:].upper() == b"E" and before[:-1].isdigit():
-            self.doubtful = self.doubtful or "a number with a string behind it"
+            self.doubtful = self.doubtful or "a number directly before a string"
         if before.upper() == b"E":
             return True
         marked = before.upper() in (b"B", b"X") or (before == b"" and self._is_unicode(quote))
@@ -260,14 +261,14 @@ class StatementSplitter:
         return marked and not self._word_before(quote - 2)
 
     def _opens_dollar_quote(self, dollar: int) -> bool:
-        """Whether it is no part of a name; behind a number, versions of psql differ."""
+        """Whether the dollar is not part of a name; after a number, versions of psql differ."""
         before = self._word_before(dollar)
         if before[:1].isdigit():
-            self.doubtful = self.doubtful or "a number with a dollar behind it"
+            self.doubtful = self.doubtful or "a number directly before a dollar"
         return not before
 
     def _word_before(self, place: int) -> bytes:
-        """What of a word or number stands right before a place in the buffer."""
+        """Return the end of the word or number right before a place in the buffer; empty if there is none."""
         found = _WORD_BEFORE.search(self._buffer[max(self._begin, self._quoted_end, place - _WORD_BYTES) : place])
         return found[0] if found else b""
 
@@ -276,7 +277,7 @@ class StatementSplitter:
         self._begin = self._at = found.end() if found else self._begin
 
     def _compact(self) -> None:
-        """Forget what was given out, so that the buffer holds one pending statement at most."""
+        """Drop what was handed out, so that the buffer holds at most one pending statement."""
         if self._begin:
             del self._buffer[: self._begin]
             self._offset += self._begin

@@ -1,4 +1,4 @@
-"""Take a statement apart into what it says: words, names, strings, numbers and signs, and nothing of comments."""
+"""Split a statement into tokens: words, names, strings, numbers and signs, without comments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-# One token, or a comment or space between two. Strings come in both readings; the caller says which one holds.
+# One token, or the comment or space between two. Strings can be read in two ways; the caller says which one applies.
 _TOKEN = re.compile(
     rb"""(?P<skip>[ \t\r\n\f\v]+|--[^\r\n]*)|(?P<block>/\*)"""
     rb"""|(?P<escape>[eE]')|(?P<plain>(?:[bBxX]|[uU]&)')|(?P<quote>[nN]?')"""
@@ -19,19 +19,19 @@ _ESCAPED = re.compile(rb"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'", re.DOTALL)
 _STANDARD = re.compile(rb"[^']*+(?:''[^']*+)*+'")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _SHOWN = 60
-_LONGEST_KEPT = 63  # bytes, of which the server cuts names
-# A statement that is looked at as a whole has far fewer words; rows have no such limit.
+_LONGEST_KEPT = 63  # bytes, to which the server truncates names
+# A statement that is examined as a whole has far fewer words; rows have no such limit.
 _LONGEST_NAME, MOST_WORDS = 1024, 200_000
 
 
-Name = tuple[str, str]  # schema (empty where none is written) and relation
+Name = tuple[str, str]  # schema (empty if unqualified) and relation
 
 
 class Token(NamedTuple):
-    """A piece of a statement: `word` in capitals, `ident`, `string`, `number` or `sign`.
+    """A token of a statement: `word` in upper case, `ident`, `string`, `number` or `sign`.
 
-    `text` has a character for each byte, whatever the encoding: names are the same when their bytes are. A server folds the
-    letters of ASCII alone, so nothing else is made a capital either.
+    `text` has one character per byte, whatever the encoding: names are equal if their bytes are. A server case-folds
+    only ASCII letters, so nothing else is converted to upper case either.
     """
 
     kind: str
@@ -42,11 +42,11 @@ class Token(NamedTuple):
 
 
 class Unreadable(Exception):
-    """A string or comment without an end, or one that psql and a server could read in two ways."""
+    """An unterminated string or comment, or something that psql and a server could read differently."""
 
 
 def tokens(statement: bytes, *, backslash_escapes: bool) -> Iterator[Token]:
-    """What a statement says, without spaces and comments; raises Unreadable."""
+    """Yield a statement's tokens, without spaces and comments; raises Unreadable."""
     at = 0
     while at < len(statement):
         found = _TOKEN.match(statement, at)
@@ -63,7 +63,7 @@ def tokens(statement: bytes, *, backslash_escapes: bool) -> Iterator[Token]:
         elif kind == "dollar":
             end = statement.find(found[0], at)
             if end < 0:
-                raise Unreadable("a dollar quote without an end")
+                raise Unreadable("an unterminated dollar quote")
             at = end + len(found[0])
             yield Token("string", "")
         else:
@@ -71,7 +71,7 @@ def tokens(statement: bytes, *, backslash_escapes: bool) -> Iterator[Token]:
 
 
 def _text(kind: str, raw: bytes) -> str:
-    if kind == "number":  # one may have as many digits as it likes, and only that it is one matters
+    if kind == "number":  # it can have any number of digits, and its value does not matter
         raw = raw[:_SHOWN]
     elif len(raw) > _LONGEST_NAME:
         raise Unreadable("a name is too long")
@@ -81,7 +81,7 @@ def _text(kind: str, raw: bytes) -> str:
 def _after(string: re.Pattern[bytes], statement: bytes, at: int) -> int:
     end = string.match(statement, at)
     if not end:
-        raise Unreadable("a string without an end")
+        raise Unreadable("an unterminated string")
     return end.end()
 
 
@@ -90,13 +90,13 @@ def _after_comment(statement: bytes, at: int) -> int:
     while depth:
         edge = _BLOCK_EDGE.search(statement, at)
         if not edge:
-            raise Unreadable("a comment without an end")
+            raise Unreadable("an unterminated comment")
         depth, at = depth + (1 if edge[0] == b"/*" else -1), edge.end()
     return at
 
 
 def all_of(head: Sequence[Token], rest: Iterator[Token]) -> list[Token]:
-    """A whole statement; raises Unreadable for one with more words than any of pg_dump's kind has."""
+    """Return a whole statement; raises Unreadable for one with more words than pg_dump's statements of its kind."""
     found = [*head, *islice(rest, MOST_WORDS)]
     if len(found) >= MOST_WORDS:
         raise Unreadable("a statement has too many words")
@@ -104,9 +104,9 @@ def all_of(head: Sequence[Token], rest: Iterator[Token]) -> list[Token]:
 
 
 def of_the_system(name: Sequence[Token]) -> bool:
-    """Whether a name, with what follows it, is of the server's own tables, which a superuser's rows would change for all databases.
+    """Whether a name, with what follows it, is a system table's; a superuser's rows there could change all databases.
 
-    No user's schema begins with `pg_`; and a name without a schema is looked for among the server's own first.
+    A user's schema cannot begin with `pg_`; and an unqualified name is looked up among the system's tables first.
     """
     try:
         (schema, relation), _ = relation_at(name, 0)
@@ -116,34 +116,35 @@ def of_the_system(name: Sequence[Token]) -> bool:
 
 
 def relation_at(statement: Sequence[Token], at: int) -> tuple[Name, int]:
-    """A relation's schema (empty where none is written) and name, as the server takes them, and where what follows begins.
+    """Return a relation's schema (empty if unqualified) and name as the server reads them, and the position after them.
 
-    Raises Unreadable for what is no name, for one that is written by numbers, names a database, or would be cut by a server.
+    Raises Unreadable for what is not a name, or for one that has Unicode escapes, names a database, or would be
+    truncated by the server.
     """
     dotted = [t.text == "." for t in statement[at + 1 : at + 4 : 2]]
     if dotted == [True, True]:
-        raise Unreadable("a name with the name of a database")
+        raise Unreadable("a name that includes a database name")
     end = at + 3 if dotted[:1] == [True] else at + 1
     parts = [_plain(token) for token in statement[at:end:2]]
     if not parts or not all(parts):
-        raise Unreadable("a name that is not written plainly")
+        raise Unreadable("a name that is not spelled plainly")
     if len(parts) > 1 and parts[0].startswith("pg_temp"):
         raise Unreadable("a temporary relation")
     if any(len(part) > _LONGEST_KEPT for part in parts):
-        raise Unreadable("a name that a server would cut")
+        raise Unreadable("a name that a server would truncate")
     return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0]), end
 
 
 def past(statement: Sequence[Token], at: int, *words: str) -> int:
-    """Where a statement goes on behind these words, if they stand there; else the same place."""
+    """Return the position after these words if they are at `at`; otherwise `at`."""
     said = [t.text if t.kind == "word" else "" for t in statement[at : at + len(words)]]
     return at + len(words) if said == list(words) else at
 
 
 def _plain(token: Token) -> str:
-    """A name as the server takes it; empty for one that is written by numbers, and for what is no name.
+    """Return a name as the server reads it; empty for one with Unicode escapes, and for what is not a name.
 
-    How a server folds letters beyond ASCII goes by its locale. pg_dump quotes them.
+    How a server folds unquoted letters beyond ASCII depends on its locale; pg_dump quotes such names.
     """
     if token.kind == "word" and token.text.isascii():
         return token.text.encode("latin-1").lower().decode("latin-1")

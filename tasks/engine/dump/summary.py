@@ -1,4 +1,4 @@
-"""Hold what is learnt of a dump as it goes by: counts and sums, and nothing of its rows."""
+"""Hold what the scanner learns about a dump: counts and sums, and nothing of its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.engine.dump.schema_parts import part_of
 
 @dataclass
 class TableCount:
-    """What went by of one table. `start` is the offset of its COPY statement in the raw stream."""
+    """The counts of one table. `start` is the offset of its COPY statement in the raw stream."""
 
     name: str
     columns: tuple[str, ...]
@@ -22,13 +22,13 @@ class TableCount:
 
     @property
     def digest(self) -> str:
-        """The sum of the rows' hashes, whatever their order."""
+        """The sum of the rows' hashes, independent of their order."""
         return schema.hex_digest(self.total)
 
 
 @dataclass
 class PartCount:
-    """What went by of one part of the schema."""
+    """The counts of one part of the schema."""
 
     statements: int = 0
     total: int = 0
@@ -40,13 +40,13 @@ class PartCount:
 
     @property
     def digest(self) -> str:
-        """The sum of the statements' hashes, whatever their order."""
+        """The sum of the statements' hashes, independent of their order."""
         return schema.hex_digest(self.total)
 
 
 @dataclass
 class DumpSummary:
-    """Everything the scanner learnt from a dump."""
+    """Everything the scanner learned from a dump."""
 
     tables: dict[str, TableCount] = field(default_factory=dict)
     sequences: dict[str, tuple[int, bool]] = field(default_factory=dict)
@@ -59,24 +59,24 @@ class DumpSummary:
     schema_total: int = 0
     parts: dict[str, PartCount] = field(default_factory=dict)
     schema_kept: dict[int, bytes] = field(default_factory=dict)
-    schema_cut: bool = False  # whether there was more of the schema than is kept
+    schema_cut: bool = False  # whether the schema was larger than what is kept
     encoding: str = ""
     server_version: str = ""
     client_version: str = ""
     raw_bytes: int = 0
-    inserts: int = 0  # rows that come as statements, as other tools' dumps may have them
-    refused: str = ""  # why, and which statement is none that a dump of one database holds
+    inserts: int = 0  # rows that come as INSERT statements, as in dumps of other tools
+    refused: str = ""  # the first statement that must not be restored, and why
     unknown_commands: list[str] = field(default_factory=list)
     problem: str = "the dump has not ended"
 
     @property
     def rows(self) -> int:
-        """The rows of all tables."""
+        """The number of rows in all tables."""
         return sum(t.rows for t in self.tables.values())
 
     @property
     def schema_digest(self) -> str:
-        """The sum of the hashes of the normalised statements, whatever their order."""
+        """The sum of the hashes of the normalised statements, independent of their order."""
         return schema.hex_digest(self.schema_total)
 
     @property

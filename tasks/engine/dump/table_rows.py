@@ -1,6 +1,6 @@
-"""Count and digest the rows of one table as a dump goes by, whatever the pieces that it comes in.
+"""Count and digest the rows of one table in a dump stream, whatever blocks it arrives in.
 
-The digest of a table is the sum of its rows' hashes: the order of rows does not matter, what they hold does.
+The digest of a table is the sum of its rows' hashes: the contents of rows matter, their order does not.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from blocks.errors import RestoreError
 from tasks.engine.dump.summary import TableCount
 
 _END_OF_ROWS = b"\\.\n"
-# psql takes one with a carriage return for the end, too; nobody writes it, so what comes behind it is not to be trusted.
+# psql also accepts an end marker with a carriage return. No dump has one, so what follows it must not be trusted.
 _OTHER_END_OF_ROWS = b"\\.\r\n"
 _LAST_ROWS = re.compile(rb"\n\\\.\r?\n")
-# A row longer than this is hashed as it comes: a single value may have a gigabyte.
+# A row longer than this is hashed as it arrives: a single value can have a gigabyte.
 _LONG_ROW_BYTES = 1 << 20
 # One whose values have to be put in another order is held whole.
 _LONGEST_ORDERED_BYTES = 256 << 20
 
 
 class TableRows:
-    """Scan what follows a COPY statement, up to the end of its rows; then `ended` is True.
+    """A scanner of what follows a COPY statement, up to the end of its rows; then `ended` is True.
 
-    `order` has the places of the values in the order that they are to be digested in, or nothing where they come in it.
-    `refuse` is told why rows cannot be trusted.
+    `order` lists the positions of the values in the order in which to digest them; empty if they come in that order.
+    `refuse` is called with the reason if rows cannot be trusted.
     """
 
     def __init__(self, table: TableCount, order: list[int], refuse: Callable[[str], None]) -> None:
@@ -36,12 +36,12 @@ class TableRows:
         self.ended = False
         self._order = order
         self._refuse = refuse
-        self._skip_line = True  # the rest of the line that the COPY statement stands on
+        self._skip_line = True  # the rest of the line of the COPY statement
         self._carry = bytearray()
         self._long_row: xxh3_128 | None = None
 
     def scan(self, block: bytes, at: int) -> int:
-        """Take in rows from `at` on; returns where it stopped: after the table's last row, or at the block's end."""
+        """Scan rows from `at` on; return where it stopped: after the table's last row, or at the block's end."""
         if self._skip_line or self._long_row or self._carry:
             newline = block.find(b"\n", at)
             if newline < 0:
@@ -67,7 +67,7 @@ class TableRows:
         return len(block)
 
     def _digest(self, lines: Iterable[bytes], unfinished: bool = False) -> None:
-        """Add rows, one a line, to the table's count and sum; an unfinished last line is left out."""
+        """Add rows, one per line, to the table's count and sum; leave out an unfinished last line."""
         ordered = map(self._reordered, lines) if self._order else lines
         hashes = list(map(xxh3_128_intdigest, ordered))
         if unfinished:
@@ -76,7 +76,7 @@ class TableRows:
         self.table.total += sum(hashes)
 
     def _hold(self, begun: bytes) -> None:
-        """Keep the beginning of a row until its end comes; of a long one only its hash so far."""
+        """Keep the beginning of a row until its end arrives; of a long row, only its hash so far."""
         if self._skip_line:
             self._look_at_rest_of_line(begun)
             return
@@ -93,7 +93,7 @@ class TableRows:
             )
 
     def _end_begun_row(self, end: bytes) -> None:
-        """Finish what `_hold` kept with the end of its line, which may be the end of the rows."""
+        """Complete what `_hold` kept with the end of its line, which may be the end marker of the rows."""
         if self._skip_line:
             self._look_at_rest_of_line(end)
             self._skip_line = False
@@ -113,12 +113,12 @@ class TableRows:
     def _end(self, end: bytes) -> None:
         self.ended = True
         if end != _END_OF_ROWS:
-            self._refuse("rows end with a carriage return, which only psql takes for an end")
+            self._refuse("the end marker of rows has a carriage return, which only psql accepts")
 
     def _look_at_rest_of_line(self, rest: bytes) -> None:
-        """Psql goes on in the line of a COPY statement when its rows are in."""
+        """Refuse a statement after COPY on its line: psql goes on with it once the rows are in."""
         if rest.strip():
-            self._refuse("a statement follows COPY in its line")
+            self._refuse("a statement follows COPY on its line")
 
     def _reordered(self, row: bytes) -> bytes:
         values = row.removesuffix(b"\n").split(b"\t")

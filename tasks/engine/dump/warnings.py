@@ -1,11 +1,11 @@
-"""Keep what pg_dump warned of though it ended well: that something is missing from a backup is said there or nowhere."""
+"""Keep the warnings of a successful pg_dump: if something is missing from a backup, nothing else says so."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-# More than this nobody reads; a server can send as many as it likes, of any length.
+# Nobody reads more than this; a server can send any number of warnings, of any length.
 _MOST, _LONGEST = 50, 500
 _PLAIN_NEWS = re.compile(r"(?:NOTICE|INFO|LOG|DEBUG):\s")
 _ADDED = re.compile(r"(?:pg_dump: )?(?:detail|hint|DETAIL|HINT):\s+(.*)")
@@ -15,9 +15,9 @@ _NOT_OF_THE_DUMP = re.compile(r"WARNING: password file ")
 
 
 def warnings_in(lines: Iterable[str]) -> tuple[str, ...]:
-    """The warnings in what pg_dump wrote to stderr, each with its detail and hint.
+    """Return the warnings in pg_dump's stderr, each with its detail and hint.
 
-    A line of an unknown kind counts as a warning: better one too many than a loss that nobody hears of.
+    A line of an unknown kind counts as a warning: better one too many than a silent loss.
     """
     found: list[str] = []
     after_news = False
@@ -34,7 +34,7 @@ def warnings_in(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def bounded(warnings: Sequence[str], unseen: int = 0) -> tuple[str, ...]:
-    """As many as a person reads, without repetition and in characters that a terminal and a report bear; the rest is counted."""
+    """Return as many distinct warnings as a person reads, cleaned for terminals and reports; the rest is counted."""
     clean = list(dict.fromkeys(_cleaned(text) for text in warnings))
     rest = max(0, len(clean) - _MOST) + unseen
     return (*clean[:_MOST], *([f"… and {rest:,} more"] if rest else []))

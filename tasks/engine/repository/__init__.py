@@ -1,1 +1,1 @@
-"""A place that keeps backups: their names, documents and order, and which of them are kept."""
+"""A place for backups: their names, documents and order, and which of them to keep."""

@@ -1,6 +1,6 @@
-"""Read from a listing which backups there are.
+"""Derive the backups that exist from a listing.
 
-The bucket is the source of truth: what is listed there is what exists, whatever Prefect's database remembers.
+The bucket is the source of truth: what it lists is what exists, whatever Prefect's database remembers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, is_of_a_backup, taken_at
 
-# So long what was listed is taken for what is there. An hour's dump later, somebody else may have removed some of it.
+# How long a listing is trusted. After an hour-long dump, another process may have removed some of it.
 _FRESH = timedelta(minutes=5)
 
 
@@ -23,8 +23,9 @@ _FRESH = timedelta(minutes=5)
 class Backup:
     """One backup in the bucket. Without a manifest it is foreign: another tool made it.
 
-    `stored_at` and `manifest_at` are when object and manifest came, by the storage's clock; `origin` is whose it is, where somebody looked. What the listing does not tell is there after
-    `Repository.looked_into`: the newest drill's verdict on its contents, and whether it is an object of ours whose manifest never came.
+    `stored_at` and `manifest_at` are when object and manifest were stored, by the storage's clock; `origin` is the
+    manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
+    newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
     """
 
     name: str
@@ -46,35 +47,36 @@ class Backup:
 
     @property
     def foreign(self) -> bool:
-        """Whether another tool made it: it is listed, and drilled with fewer checks."""
+        """Whether another tool made it: it is listed, but drilled with fewer checks."""
         return not self.has_manifest
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All backups of a repository, oldest first, as they were at a moment."""
+    """All backups of a repository at one moment, oldest first."""
 
     backups: tuple[Backup, ...]
     read_at: datetime
 
     def is_fresh(self, now: datetime) -> bool:
-        """Whether it may still be decided by: nobody else had much time to change anything."""
+        """Whether it can still be relied on: other processes had little time to change anything."""
         return timedelta(0) <= now - self.read_at < _FRESH
 
     def adding(self, backup: Backup) -> Listing:
-        """The same with a backup that was made since."""
+        """Return a copy with a backup that was made since."""
         others = [b for b in self.backups if b.name != backup.name]
         return replace(self, backups=in_order([*others, backup]))
 
     def without(self, names: Collection[str]) -> Listing:
-        """The same without backups that were removed since."""
+        """Return a copy without backups that were removed since."""
         return replace(self, backups=tuple(b for b in self.backups if b.name not in names))
 
 
 def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ...]:
-    """The backups among the objects of a folder, oldest first. Only names that are exactly ours count; everything else is left alone.
+    """Return the backups among the objects of a folder, oldest first.
 
-    A manifest or report without its object is no backup. Of a bucket's other objects, however many, none is remembered.
+    Only names that are exactly ours count; everything else is left alone and not kept in memory, however much there is.
+    A manifest or report without its object is not a backup.
     """
     files: dict[str, StoredObject] = {}
     for found in objects:
@@ -96,12 +98,12 @@ def _backup(file: str, files: dict[str, StoredObject]) -> Backup | None:
 
 
 def in_order(backups: Iterable[Backup]) -> tuple[Backup, ...]:
-    """Some backups, oldest first."""
+    """Sort backups, oldest first."""
     return tuple(sorted(backups, key=lambda b: (b.taken_at, b.name)))
 
 
 def named(backups: Sequence[Backup], name: str) -> Backup:
-    """Pick a backup by its name, with or without `.sql.gz`; raises NoBackups or ObjectMissing."""
+    """Pick a backup by name, with or without `.sql.gz`; raises NoBackups or ObjectMissing."""
     if not backups:
         raise NoBackups
     wanted = name.removesuffix(OBJECT)

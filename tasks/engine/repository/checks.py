@@ -1,4 +1,4 @@
-"""Name every check of a drill, so that a report has a row for each, made or not, in the order people read them."""
+"""Name every check of a drill, so that a report has a row for each, made or not, in reading order."""
 
 from __future__ import annotations
 
@@ -38,62 +38,62 @@ _SHOWN = 5
 
 
 def passed(name: str, evidence: str) -> Check:
-    """A check that found nothing wrong."""
+    """Return a check that found nothing wrong."""
     return Check(name=name, result="passed", evidence=evidence)
 
 
 def failed(name: str, evidence: str) -> Check:
-    """A check that found the backup at fault."""
+    """Return a check that found a problem with the backup."""
     return Check(name=name, result="failed", evidence=evidence)
 
 
 def warned(name: str, evidence: str) -> Check:
-    """A check that found something a person should know, which is no fault of the backup."""
+    """Return a check that found something worth knowing that is not a problem with the backup."""
     return Check(name=name, result="warning", evidence=evidence)
 
 
 def not_possible(name: str, why: str) -> Check:
-    """A check that could not be made."""
+    """Return a check that could not be made."""
     return Check(name=name, result="not possible", evidence=why)
 
 
 def compared(name: str, differences: list[str], evidence: str) -> Check:
-    """A comparison: failed when there are differences, of which the first five are named."""
+    """Return the check of a comparison: failed if there are differences; the first five are named."""
     if not differences:
         return passed(name, evidence)
     return failed(name, "; ".join(shortened(differences)))
 
 
 def shortened(differences: list[str]) -> list[str]:
-    """The first five, and how many more there are."""
+    """Return the first five, and how many more there are."""
     more = [f"… and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
     return differences[:_SHOWN] + more
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number of things, as people write it."""
+    """Return a number with its noun, as people write it."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def warnings_counted(warnings: Collection[str]) -> str:
-    """`, 1 warning` behind a verdict or a size; nothing where there is none."""
+    """Return `, 1 warning` to append to a verdict or a size; empty if there is none."""
     return f", {counted(len(warnings), 'warning')}" if warnings else ""
 
 
 def rows_of_tables(rows: int, tables: int) -> str:
-    """What a backup holds, in the words that every command and report uses."""
+    """Return what a backup holds, in the words that every command and report uses."""
     return f"{counted(rows, 'row')} of {counted(tables, 'table')}"
 
 
 def timed(checks: Iterable[Check], seconds: float) -> list[Check]:
-    """Say of checks that were made in one pass how long it took."""
+    """Record in checks made in one pass how long the pass took."""
     return [c.model_copy(update={"seconds": round(seconds, 3)}) for c in checks]
 
 
 def completed(checks: Iterable[Check], why: str) -> tuple[Check, ...]:
-    """Every check in its order, those of the user's queries last; `why` says why the others could not be made.
+    """Return every check in order, the user's queries last; `why` says why the missing ones could not be made.
 
-    What was found for one check in several ways becomes one row, with the worst result.
+    Several results for one check become one row, with the worst result.
     """
     made: dict[str, Check] = {}
     for check in checks:

@@ -1,4 +1,4 @@
-"""Choose the backup that a drill or a restore is about, and say what is odd about the choice."""
+"""Choose the backup to drill or restore, and warn about anything odd in the choice."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from tasks.engine.repository.newest import WHEN_FUTURE, newest, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, said_of_others
 
-Warn = Callable[..., None]  # a logger's, for what is odd about a choice
+Warn = Callable[..., None]  # a logger's `warning`
 
 
 def choose(
     plan: Plan, repository: Repository, name: str | None, now: datetime, warn: Warn, *, in_turn: bool = False
 ) -> Backup:
-    """Take the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
+    """Return the named backup, or the newest of the plan's database; raises NoBackups or ObjectMissing.
 
-    Where nothing tells which of several databases is meant, a drill takes them `in_turn`; a restore raises SeveralDatabases.
+    If it is unclear which of several databases is meant, a drill takes them `in_turn`; a restore raises
+    SeveralDatabases.
     """
     folder = folder_of(plan, backups=repository.backups(DOWNLOAD))
     if name:
@@ -40,21 +41,22 @@ def choose(
     found = min(newest_of_each, key=lambda b: _last_drill(repository, next(g for g in groups if b in g)))
     warn(
         "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",
-        folder.address, _named([found]), "say with BACKUPS_OF or DATABASE_URL which database is meant",
+        folder.address, _named([found]), "set BACKUPS_OF or DATABASE_URL to choose one of them",
     )  # fmt: skip
     return found
 
 
 def _candidates(folder: Folder, warn: Warn) -> list[list[Backup]]:
-    """The plan's own backups, else what may be its own from before a move; by database where it is not known which is meant."""
+    """Return the plan's own backups, or else those it may have made before a move.
+
+    They are grouped by database if it is not known which one is meant.
+    """
     database, own = folder.whose.database, folder.own
     if own or not folder.others:
         known = folder.whose.others or (database and database.system_identifier)
         return [own] if known else apart(own)
     if not folder.moved:
-        raise NoBackups(
-            said_of_others(folder), hint="restore or drill one of them by its name, or look at BACKUP_PREFIX"
-        )
+        raise NoBackups(said_of_others(folder), hint="restore or drill one of them by name, or check BACKUP_PREFIX")
     warn(
         "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to it if it is the same database",
         database, in_words(databases_in(folder.moved)),
@@ -69,11 +71,11 @@ def _noted(folder: Folder, found: Backup, warn: Warn) -> Backup:
 
 
 def _named(backups: list[Backup]) -> str:
-    return ", ".join(f"{b.name} of {b.origin.database if b.origin else 'nobody knows what'}" for b in backups)
+    return ", ".join(f"{b.name} of {b.origin.database if b.origin else 'an unknown database'}" for b in backups)
 
 
 def _last_drill(repository: Repository, group: list[Backup]) -> float:
-    """When a database was last drilled; never is the longest ago."""
+    """Return when a database was last drilled, as a timestamp; 0 for never."""
     for backup in reversed(group):
         if report := repository.report(backup):
             return report.started_at.timestamp()

@@ -1,4 +1,4 @@
-"""Look into a folder that several databases may share, and tell their backups apart."""
+"""Tell apart the backups in a folder that several databases may share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import HEAD_BYTES, Repository
 
 _AT_ONCE = 16
-# What was read stays known while the process lives: a service looks every few seconds.
+# Origins are cached for the life of the process: a service looks every few seconds.
 _KNOWN_AT_MOST = 20_000
 _known: dict[tuple[object, ...], Origin | None] = {}
 
@@ -31,7 +31,7 @@ class _Head(BaseModel):
 
 @dataclass(frozen=True)
 class Folder:
-    """All backups in it, oldest first, whose count, and where it is."""
+    """A folder: all backups in it, oldest first, whose backups count, and its address."""
 
     backups: tuple[Backup, ...]
     whose: Whose
@@ -39,29 +39,33 @@ class Folder:
 
     @property
     def others(self) -> list[Backup]:
-        """What is another database's."""
+        """The backups of other databases."""
         mine = self._mine
         return [b for b in self.backups if b.name not in mine]
 
     @property
     def own(self) -> list[Backup]:
-        """What counts; an object without a manifest only where nobody else's backups are, for it could be theirs."""
+        """The backups that count; in a shared folder none without a manifest, because it could be another's."""
         mine = self._mine
         shared = len(mine) < len(self.backups)
         return [b for b in self.backups if b.name in mine and not (shared and b.foreign)]
 
     @property
     def _mine(self) -> set[str]:
-        """The names of those that count.
+        """The names of the backups that count.
 
-        Where the server's number of this database says which are its own, another one that got its former name is told from it.
+        If the database's OID identifies its own backups, exclude those of another database that took over a former
+        name.
         """
         owned = [b for b in self.backups if self.whose.owns(b.origin)]
         sure = any(b.origin and self.whose.made(b.origin) for b in owned)
         return {b.name for b in owned if not (sure and self._is_successors(b, owned))}
 
     def _is_successors(self, backup: Backup, owned: Sequence[Backup]) -> bool:
-        """Whether a backup is of the database that got a former name of this one, which has had several numbers if it was restored."""
+        """Whether a backup is of the database that took over a former name of this one.
+
+        This one has had several OIDs if it was ever restored.
+        """
         ours, origin = self.whose.database, backup.origin
         if ours is None or origin is None or not self.whose.has_former_name(origin):
             return False
@@ -70,30 +74,30 @@ class Folder:
         if origin.database.oid in numbers:
             return False
         own = [b.taken_at for b, d in known if d.name == origin.database.name and d.oid in numbers]
-        if own:  # it had this name itself, until then; a number from before is that of before a restore
+        if own:  # it had this name itself until then; an OID from before that is its own, from before a restore
             return backup.taken_at >= max(own)
         first = min((b.taken_at for b, d in known if d.name == ours.name), default=backup.taken_at)
         return backup.taken_at > first
 
     @property
     def made_here(self) -> list[Backup]:
-        """Those of them that a manifest says are this database's."""
+        """Those of its own backups that a manifest identifies as this database's."""
         return [b for b in self.own if b.origin]
 
     @property
     def moved(self) -> list[Backup]:
-        """Of the others: what may be this database's from before it was moved or renamed."""
+        """Those of other databases that this one may have made before it was moved or renamed."""
         return [b for b in self.others if self.whose.may_own(b.origin)]
 
 
 def databases_in(backups: Iterable[Backup]) -> list[Database]:
-    """The databases that some backups are of."""
+    """Return the databases that some backups are of."""
     return sorted({Database(d.name, d.system_identifier) for b in backups if b.origin for d in [b.origin.database]},
                   key=str)  # fmt: skip
 
 
 def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
-    """Each database's backups by themselves; those whose server is not known go with the only one of their name, if there is one."""
+    """Group backups by database; one of an unknown server joins the only database of its name, if there is just one."""
     found = databases_in(backups)
     groups: dict[Database | None, list[Backup]] = {}
     for backup in backups:
@@ -111,7 +115,7 @@ def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
 
 
 def look_into(repository: Repository, whose: Whose, backups: Iterable[Backup]) -> Folder:
-    """Read whose each backup is; a request for each, once in the life of a process."""
+    """Read the origin of each backup; that takes one request per backup, once in the life of a process."""
     with ThreadPoolExecutor(_AT_ONCE, "whose") as pool:
         told = tuple(pool.map(lambda b: replace(b, origin=_remembered(repository, b)), backups))
     return Folder(told, whose, repository.address)
@@ -131,7 +135,7 @@ def _remembered(repository: Repository, backup: Backup) -> Origin | None:
 
 
 def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
-    """None for a manifest that cannot be read, or went away: it is nobody's until somebody looks closely."""
+    """Return None if the manifest is unreadable or gone: the backup belongs to nobody until it is examined closely."""
     try:
         head = repository.manifest_head(backup.name)
         found: _Head | Manifest | None

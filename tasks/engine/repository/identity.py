@@ -1,4 +1,4 @@
-"""Tell databases apart whose backups are in one folder: by name and, where a server says it, by the server's identifier."""
+"""Tell apart databases whose backups share a folder: by name and, if the server reveals it, by system identifier."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Database:
-    """A database: its name, and its server's identifier (empty) and its number there (0) where they are not known."""
+    """A database: its name, its server's system identifier (empty if unknown) and its OID there (0 if unknown)."""
 
     name: str
     system_identifier: str = ""
@@ -32,24 +32,24 @@ class Database:
         return f"{name}@{self.system_identifier}" if self.system_identifier else name
 
     def as_setting(self) -> str:
-        """As BACKUPS_OF has it: a comma, an @ and a percent sign of a name are written as %XX."""
+        """Return it as written in BACKUPS_OF: commas, @, percent signs and spaces in the name become %XX."""
         name = re.sub(r"[,@%\s]", lambda found: quote(found[0], safe=""), self.name)
         return f"{name}@{self.system_identifier}" if self.system_identifier else name
 
     def is_same(self, other: Database) -> bool:
-        """Whether both are one: of the same name, on no two servers that are known. A restore may change the number."""
+        """Whether both are the same database: same name, and not on two known servers. A restore can change the OID."""
         servers = {self.system_identifier, other.system_identifier} - {""}
         return self.name == other.name and len(servers) < 2
 
     def may_be(self, other: Database) -> bool:
-        """Whether it may be the other one after a move to another server, or after it was renamed."""
+        """Whether it may be the other one after a move to another server or a rename."""
         here = (self.system_identifier, self.oid)
         return self.name == other.name or (all(here) and here == (other.system_identifier, other.oid))
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose a backup is, by its manifest."""
+    """The plan and database that a backup's manifest names."""
 
     plan: str
     database: Database
@@ -57,37 +57,37 @@ class Origin:
 
 @dataclass(frozen=True)
 class Whose:
-    """Whose backups count: a database's, and those that are said to be its own. Everybody's where no database is known."""
+    """The databases whose backups count: the plan's own and those declared as its own; all if none is known."""
 
     database: Database | None = None
     others: tuple[Database, ...] = ()
 
     def owns(self, origin: Origin | None) -> bool:
-        """Whether a backup counts; what has no manifest that can be read is nobody's, and counts."""
+        """Whether a backup counts; one without a readable manifest belongs to nobody, and counts."""
         known = (*([self.database] if self.database else []), *self.others)
         return origin is None or not known or any(d.is_same(origin.database) for d in known)
 
     def made(self, origin: Origin) -> bool:
-        """Whether the server's number says that a backup is of this very database."""
+        """Whether system identifier and OID show that a backup is of this very database."""
         ours, theirs = self.database, origin.database
         if ours is None or not ours.system_identifier or not ours.oid:
             return False
         return (ours.system_identifier, ours.oid) == (theirs.system_identifier, theirs.oid)
 
     def has_former_name(self, origin: Origin) -> bool:
-        """Whether a backup is of a database of the same server, under a name that this one has no more."""
+        """Whether a backup is of a database on the same server under a name other than this one's current name."""
         ours, theirs = self.database, origin.database
         if ours is None or not theirs.oid or ours.name == theirs.name:
             return False
         return ours.system_identifier == theirs.system_identifier
 
     def may_own(self, origin: Origin | None) -> bool:
-        """Whether it may be this database's from before it was moved or renamed."""
+        """Whether it may be of this database from before it was moved or renamed."""
         return bool(origin and self.database and self.database.may_be(origin.database))
 
 
 def databases_named(text: str | None) -> tuple[Database, ...]:
-    """Read `shop, shop@7712734137005552605`: a name on any server, and one on a certain server; `%2C` is a comma in a name."""
+    """Parse `shop, shop@7712734137005552605`: a name on any server, and one on a given server; `%2C` is a comma."""
     found = []
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         match = _SERVER.fullmatch(part)
@@ -96,7 +96,7 @@ def databases_named(text: str | None) -> tuple[Database, ...]:
 
 
 def read_identity(connection: Connection, name: str) -> Database:
-    """Ask a server which database this is; one that does not tell leaves the name, and perhaps the number."""
+    """Ask a server which database this is; if it hides its identifier, return the name and perhaps the OID."""
     oid = 0
     try:
         ((oid, may_ask),) = connection.query(_MAY_ASK)
@@ -110,6 +110,6 @@ def read_identity(connection: Connection, name: str) -> Database:
 
 
 def in_words(databases: Iterable[Database]) -> str:
-    """Some of them, for people."""
+    """Name up to five of them, for people."""
     names = sorted({str(d) for d in databases})
     return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")

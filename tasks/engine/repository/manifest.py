@@ -1,6 +1,6 @@
-"""The two JSON documents that stand beside a backup: the manifest, and the newest drill report.
+"""The two JSON documents beside a backup: the manifest and the newest drill report.
 
-`docs/format.md` describes both for readers other than ourselves; a change of meaning needs a new format number.
+`docs/format.md` describes both for other programs that read them; a change of meaning needs a new format number.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("no moment of ours") from None
+        raise ValueError("the moment is out of range") from None
 
 
-# One without a zone could be compared with no other.
+# A moment without a zone could not be compared with any other.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -34,24 +34,24 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     def encode(self) -> bytes:
-        """The document as it is stored: indented JSON, because people read it in an emergency."""
+        """Encode the document as stored: indented JSON, because people read it in an emergency."""
         return self.model_dump_json(indent=1).encode() + b"\n"
 
 
 class TableRecord(_Document):
-    """What went into the stream of one table, and where its COPY statement begins in the object."""
+    """What the stream holds of one table, and where its COPY statement begins in the object."""
 
     name: str
     columns: tuple[str, ...]
     rows: Count
     digest: Digest
     raw_bytes: Count
-    member_offset: Count = Field(description="Where in the object the gzip member begins that the table begins in.")
-    skip_bytes: Count = Field(description="How many bytes of that member come before the table, uncompressed.")
+    member_offset: Count = Field(description="The offset in the object of the gzip member in which the table begins.")
+    skip_bytes: Count = Field(description="The number of uncompressed bytes in that member before the table.")
 
 
 class SequenceRecord(_Document):
-    """Where a sequence stood."""
+    """The value of a sequence."""
 
     name: str
     value: int
@@ -59,14 +59,14 @@ class SequenceRecord(_Document):
 
 
 class PartRecord(_Document):
-    """How many statements make a part of the schema, and the sum of their hashes."""
+    """The number of statements in a part of the schema, and the sum of their hashes."""
 
     statements: Count
     digest: Digest
 
 
 class MembershipRecord(_Document):
-    """A role that another one is a member of."""
+    """A membership in another role."""
 
     role: str
     admin: bool = False
@@ -75,7 +75,7 @@ class MembershipRecord(_Document):
 
 
 class RoleRecord(_Document):
-    """What a role of the source may do. Passwords are never read."""
+    """The attributes and memberships of a role on the source. Passwords are never read."""
 
     name: str
     superuser: bool = False
@@ -87,7 +87,7 @@ class RoleRecord(_Document):
 
 
 class Manifest(_Document):
-    """What a backup contains; written last, so that its presence means that the backup is whole."""
+    """The contents of a backup; written last, so that its presence means that the backup is complete."""
 
     format: Literal[1] = FORMAT
     tool: str = "pg-roundtrip"
@@ -100,11 +100,13 @@ class Manifest(_Document):
     server_version: str
     client_version: str
     encoding: str
-    lc_monetary: str = Field(default="", description="Under which money was written; empty: as the source showed it.")
-    source_lc_monetary: str = Field(default="", description="Under which the source showed money.")
-    source_settings: dict[str, str] = Field(default={}, description="By which the source computed values.")
+    lc_monetary: str = Field(default="", description="The lc_monetary of money values; empty: the source's own.")
+    source_lc_monetary: str = Field(default="", description="The source's own lc_monetary.")
+    source_settings: dict[str, str] = Field(
+        default={}, description="The settings under which the source computed values."
+    )
     settings_left_out: tuple[str, ...] = Field(
-        default=(), description="Names of settings that a restore will not have."
+        default=(), description="Names of the source's settings that a restore will not have."
     )
     collation: str
     character_type: str
@@ -119,7 +121,7 @@ class Manifest(_Document):
     compression: str
     schema_digest: Digest
     schema_statements: Count
-    schema_rules: int = Field(default=1, description="By which rules statements were normalised, to be comparable.")
+    schema_rules: int = Field(default=1, description="The version of the rules by which statements were normalised.")
     schema_parts: dict[str, PartRecord] = {}
     tables: tuple[TableRecord, ...]
     sequences: tuple[SequenceRecord, ...]
@@ -127,17 +129,17 @@ class Manifest(_Document):
     large_object_digest: Digest
     extensions: dict[str, str]
     roles: tuple[str, ...]
-    warnings: tuple[str, ...] = Field(default=(), description="What pg_dump warned of, and what it left out.")
+    warnings: tuple[str, ...] = Field(default=(), description="pg_dump's warnings, and what it left out.")
     role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
 
     @property
     def rows(self) -> int:
-        """The rows of all tables."""
+        """The number of rows in all tables."""
         return sum(t.rows for t in self.tables)
 
 
 class Verdict(StrEnum):
-    """What a drill may say."""
+    """The outcome of a drill."""
 
     PROVEN = "PROVEN"
     FAILED = "FAILED"
@@ -145,16 +147,16 @@ class Verdict(StrEnum):
 
 
 class Check(_Document):
-    """One thing that a drill looked at. A warning is worth knowing and no fault of the backup."""
+    """One check of a drill. A warning is worth knowing but is not a problem with the backup."""
 
     name: str
     result: Literal["passed", "failed", "warning", "not possible"]
     evidence: str = ""
-    seconds: float = Field(default=0.0, description="Of the pass that it was made in; checks may share one.")
+    seconds: float = Field(default=0.0, description="The duration of its pass; several checks can share one.")
 
 
 class DrillReport(_Document):
-    """What a drill found; the newest one of each backup is kept beside it."""
+    """The findings of a drill; each backup's newest report is kept beside it."""
 
     format: Literal[1] = FORMAT
     tool_version: str
@@ -166,7 +168,7 @@ class DrillReport(_Document):
     place: str = Field(default="", description="Where it was restored: sandbox or database.")
     target_version: str = ""
     started_at: Moment
-    age_seconds: float = Field(default=0.0, description="How old the backup was: what a loss now would have cost.")
+    age_seconds: float = Field(default=0.0, description="The backup's age: how much data a loss would have cost.")
     tables: Count = 0
     rows: Count = 0
     raw_bytes: Count = 0
@@ -177,19 +179,19 @@ class DrillReport(_Document):
 
     @property
     def contents_hold(self) -> bool:
-        """Whether the backup restores to what was dumped, whatever else was found: its age is no fault of it."""
+        """Whether the backup restores to what was dumped, whatever else was found: its age doesn't make it bad."""
         failed = {c.name for c in self.checks if c.result == "failed"}
         return self.verdict is Verdict.PROVEN or (self.verdict is Verdict.FAILED and failed == {"backup age"})
 
     def summary(self) -> dict[str, object]:
-        """What scripts get: `pg-roundtrip drill --json`."""
+        """Return the output of `pg-roundtrip drill --json`, for scripts."""
         return self.model_dump(
             mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds", "warnings"}
         )
 
 
 def read_manifest(data: bytes, name: str) -> Manifest:
-    """Decode the manifest of the backup `name`; raises BackupDamaged when it is not that."""
+    """Decode the manifest of the backup `name`; raises BackupDamaged if it is unreadable or another backup's."""
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -205,12 +207,12 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(text: str) -> str:
-    """What a document says of itself, as far as a log should repeat it."""
+    """Return a text from a document, cut and cleaned for the log."""
     return "".join(c if c.isprintable() else "?" for c in text[:_SHOWN])
 
 
 def read_report(data: bytes) -> DrillReport | None:
-    """Decode a drill report; None for one that cannot be read, which proves nothing."""
+    """Decode a drill report; None for an unreadable one, which proves nothing."""
     try:
         return DrillReport.model_validate_json(data)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Answer for everybody which backup is the newest: one that a wrong clock named for the future never is."""
+"""Define which backup is the newest, in one place: never one that a wrong clock dated in the future."""
 
 from __future__ import annotations
 
@@ -7,53 +7,54 @@ from datetime import datetime, timedelta
 
 from tasks.engine.repository.catalog import Backup
 
-# The clocks of two machines differ by minutes where nobody keeps them right; a backup made a moment ago is no future one.
+# Unsynchronized clocks differ by minutes; a backup made a moment ago must not count as one from the future.
 CLOCKS_DIFFER = timedelta(minutes=10)
-WHEN_FUTURE = "correct the clock; one from the future is never the newest, and stays until you remove it by hand"
+WHEN_FUTURE = "correct the clock; a backup from the future is never the newest, and stays until you remove it by hand"
 
 
 def is_future(moment: datetime, now: datetime) -> bool:
-    """Whether only a wrong clock can have said this."""
+    """Whether a moment can only come from a wrong clock."""
     return moment > now + CLOCKS_DIFFER
 
 
 def from_future(backups: Iterable[Backup], now: datetime) -> list[Backup]:
-    """The backups that are named for the future."""
+    """Return the backups dated in the future."""
     return [b for b in backups if is_future(b.taken_at, now)]
 
 
 def of_the_past(backups: Iterable[Backup], now: datetime) -> list[Backup]:
-    """The others, oldest first: all that may say how backups are doing."""
+    """Return the others, oldest first: only they can show how backups are doing."""
     return sorted((b for b in backups if not is_future(b.taken_at, now)), key=_age)
 
 
 def in_reach(backups: Sequence[Backup], now: datetime) -> list[Backup]:
-    """What may be restored, oldest first: those of the past, or, where a wrong clock named all, every one."""
+    """Return the restorable backups, oldest first: those of the past, or all if a wrong clock dated every one."""
     return of_the_past(backups, now) or sorted(backups, key=_age)
 
 
 def newest(backups: Sequence[Backup], now: datetime) -> Backup | None:
-    """The newest backup; one from the future only when there is no other, for then it is better than none."""
+    """Return the newest backup; one from the future only if there is no other, because it is better than none."""
     return next(iter(in_reach(backups, now)[-1:]), None)
 
 
 def newest_whole(backups: Sequence[Backup], now: datetime) -> Backup | None:
-    """The newest backup that shows that backups go on; None when all are from the future, for they show nothing of today.
+    """Return the newest backup that shows that backups still run; None if all are from the future, which show nothing.
 
-    One without a manifest may be half a backup, and counts where there are only such.
+    A backup without a manifest may be incomplete, so it counts only if there are no others.
     """
     past = of_the_past(backups, now)
     return next(iter(([b for b in past if not b.foreign] or past)[-1:]), None)
 
 
 def told_of_future(backups: Sequence[Backup], now: datetime) -> str:
-    """A sentence on backups that are named for the future; empty when there are none."""
+    """Return a sentence about backups dated in the future; empty if there are none."""
     ahead = from_future(backups, now)
     if not ahead:
         return ""
     if len(ahead) == len(backups):
-        return "every backup here is named for the future: this machine's clock is behind, or another one was ahead"
-    return f"{len(ahead)} of {len(backups)} backups are named for the future: a clock was ahead, or this machine's is behind"
+        return "every backup here is dated in the future: this machine's clock is behind, or another one was ahead"
+    which = f"{len(ahead)} of {len(backups)} backups"
+    return f"{which} are dated in the future: a clock was ahead, or this machine's is behind"
 
 
 def _age(backup: Backup) -> tuple[datetime, str]:

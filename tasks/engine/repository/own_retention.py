@@ -1,4 +1,4 @@
-"""Decide about a plan's own backups in a folder that others may share: theirs stay, whatever its policy."""
+"""Apply a plan's retention to its own backups in a folder that may be shared: others' backups are always kept."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tasks.engine.repository.retention import Decision, Policy, PrunePlan, decid
 
 
 def decide_for(plan: Plan, folder: Folder, now: datetime, *, even_if_stale: bool = False) -> PrunePlan:
-    """Apply a plan's policy to what is its own, by database; pure."""
+    """Apply a plan's policy to its own backups, each database separately; pure."""
     policy = policy_of(plan, now, even_if_stale=even_if_stale)
     mine = [b for b in folder.backups if _is_mine(folder, plan.name, b)]
     return _sparing_others(folder, decide_apart(_by_database(folder, mine), policy, now), mine)
 
 
 def _is_mine(folder: Folder, plan_name: str, backup: Backup) -> bool:
-    """Whether this plan may remove it; what cannot be read is nobody's, and goes by its age."""
+    """Whether this plan may remove it; a backup of unknown origin belongs to nobody and expires by age."""
     made = backup.origin
     return made is None or (made.plan == plan_name and folder.whose.owns(made))
 
@@ -30,9 +30,9 @@ def _by_database(folder: Folder, mine: list[Backup]) -> list[list[Backup]]:
 
 
 def _sparing_others(folder: Folder, decided: PrunePlan, mine: list[Backup]) -> PrunePlan:
-    """Keep what was made of another database, or for another plan: that plan has a policy of its own.
+    """Keep backups of another database or another plan: that plan has its own policy.
 
-    Where the server does not say now which of two databases of one name it is, neither loses anything.
+    If two databases share a name and the server does not tell us now which one this is, remove neither's backups.
     """
     database = folder.whose.database
     unsure = bool(database and not database.system_identifier and not folder.whose.others
@@ -41,7 +41,7 @@ def _sparing_others(folder: Folder, decided: PrunePlan, mine: list[Backup]) -> P
     spared = [b for b in folder.backups if b.name not in names and b.origin]
     kept = [d for d in decided.decisions if d.backup.name in names]
     kept += [
-        Decision(b, keep=True, reasons=(f"of the plan {b.origin.plan}, database {b.origin.database}",))
+        Decision(b, keep=True, reasons=(f"belongs to plan {b.origin.plan}, database {b.origin.database}",))
         for b in spared if b.origin
     ]  # fmt: skip
     return replace(
@@ -50,12 +50,12 @@ def _sparing_others(folder: Folder, decided: PrunePlan, mine: list[Backup]) -> P
 
 
 def _of_known_servers(mine: list[Backup]) -> list[Backup]:
-    """Those whose server is known."""
+    """Return the backups whose server is known."""
     return [b for b in mine if b.origin and b.origin.database.system_identifier]
 
 
 def policy_of(plan: Plan, now: datetime, *, even_if_stale: bool = False) -> Policy:
-    """What a plan says about what is kept."""
+    """Return a plan's retention policy."""
     rules = {f"keep_{rule}": count for rule, count in plan.retention.keep.items()}
     interval_s = int(plan.schedules.backups.gap(now).total_seconds())
     return Policy(plan.retention.days, interval_s, **rules, even_if_stale=even_if_stale)

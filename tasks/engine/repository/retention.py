@@ -1,4 +1,4 @@
-"""Decide which backups may go; it looks at dates and verdicts and never at a bucket or a clock."""
+"""Decide which backups to remove, from dates and verdicts only: this module never touches a bucket or a clock."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import from_future, in_reach, of_the_past
 
-# Also how long an upload may be under way: a run that is as long as that is no longer waited for.
+# Also the longest an upload may take: a run that has not finished by then is given up on.
 UNFINISHED = timedelta(days=1)
-# The storage's clock and ours differ by seconds; where it is more, one of them is wrong.
+# The storage's clock and ours differ by seconds; if it is more, one of them is wrong.
 _SKEW = timedelta(hours=1)
-# What gzip makes of nothing: the dump before it in somebody's pipe had died.
+# The size of gzip's output for empty input: in another tool's pipe, the dump before gzip had died.
 _EMPTY_GZIP_BYTES = 20
 _STOPPED = "no recent backup exists"
-# What a rule of the grandfather-father-son kind calls the time that one backup stands for, in UTC; weeks are ISO's.
+# How each grandfather-father-son rule names the period that one backup represents, in UTC; weeks are ISO weeks.
 _PERIODS: dict[str, Callable[[datetime], str]] = {
     "daily": lambda moment: f"{moment:%Y-%m-%d}",
     "weekly": lambda moment: "{}-W{:02}".format(*moment.isocalendar()),
@@ -30,10 +30,10 @@ _PERIODS: dict[str, Callable[[datetime], str]] = {
 
 @dataclass(frozen=True)
 class Policy:
-    """What is kept: every backup of some days, and one for each of some periods; a rule that is None keeps nothing.
+    """What to keep: every backup of some days, and one for each of some periods; a rule that is None keeps nothing.
 
-    `interval_s` is the time between two backups. `even_if_stale` removes although backups have stopped. Raises
-    ValueError for a number below one: nobody means to keep nothing.
+    `interval_s` is the time between two backups. `even_if_stale` removes backups even though new ones have stopped.
+    Raises ValueError for a number below one: keeping nothing is never intended.
     """
 
     retention_days: int
@@ -51,18 +51,18 @@ class Policy:
 
     @property
     def periods(self) -> dict[str, int | None]:
-        """How many days, weeks, months and years keep a backup each."""
+        """For how many days, weeks, months and years one backup each is kept."""
         return {name: getattr(self, f"keep_{name}") for name in _PERIODS}
 
     @property
     def recent(self) -> timedelta:
-        """The age up to which the newest backup shows that backups still work."""
+        """The maximum age at which the newest backup still shows that backups work."""
         return timedelta(seconds=2 * self.interval_s)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one backup, and why, in words for people."""
+    """Whether one backup is kept or removed, and why, in words for people."""
 
     backup: Backup
     keep: bool
@@ -70,15 +70,16 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """All reasons in a line."""
+        """All reasons on one line."""
         return ", ".join(self.reasons)
 
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """The decision on every backup, oldest first, and a warning when the policy was not applied.
+    """The decision on every backup, oldest first, and a warning if the policy was not applied.
 
-    `failed` is how many were to go and could not be deleted; `spared` is how many of the kept ones are of others.
+    `failed` is how many could not be deleted though they should have been; `spared` is how many of the kept ones belong
+    to others.
     """
 
     decisions: tuple[Decision, ...]
@@ -92,16 +93,17 @@ class PrunePlan:
         return [d.backup for d in self.decisions if not d.keep]
 
     def remaining(self, *, dry_run: bool = False) -> list[Backup]:
-        """The backups that are there once it is carried out, oldest first; all of them where it is not."""
+        """Return the backups that remain once the plan is carried out, oldest first; all of them in a dry run."""
         return [d.backup for d in self.decisions if d.keep or dry_run]
 
 
 def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> PrunePlan:
-    """Apply the retention policy to a catalog, in any order; a backup that any rule keeps is kept.
+    """Apply the retention policy to backups in any order; a backup that any rule keeps is kept.
 
-    Over every policy: the newest backup stays, so does the newest PROVEN one and one from the future; and nothing
-    goes while the newest backup is older than two intervals, for when backups have stopped, old ones are all there is.
-    What a drill found to be bad, and an object that may be half a backup, stand for no period and show nothing.
+    Whatever the policy, keep the newest backup, the newest PROVEN one and those from the future; and remove nothing
+    while the newest backup is older than two intervals: once backups have stopped, the old ones are all there is.
+    A backup that failed a drill and an object that may be incomplete fill no period, and are not evidence that backups
+    work.
     """
     ordered = sorted(backups, key=lambda b: (b.taken_at, b.name))
     reasons: dict[str, list[str]] = {backup.name: [] for backup in ordered}
@@ -117,14 +119,14 @@ def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> PrunePla
 
 
 def decide_apart(groups: Iterable[Sequence[Backup]], policy: Policy, now: datetime) -> PrunePlan:
-    """Decide about each database by itself: what another one has makes no difference."""
+    """Decide for each database separately: the backups of another make no difference."""
     plans = [decide(group, policy, now) for group in groups]
     decisions = sorted((d for p in plans for d in p.decisions), key=lambda d: (d.backup.taken_at, d.backup.name))
     return PrunePlan(tuple(decisions), next((p.warning for p in plans if p.warning), ""))
 
 
 def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
-    """What no policy takes, oldest first in `ordered`."""
+    """Yield the backups that no policy removes, each with the reason; `ordered` is oldest first."""
     finished = [b for b in ordered if not b.unfinished]
     newest = in_reach(finished, now)[-1:]
     yield from ((b, "the newest backup") for b in newest)
@@ -132,7 +134,7 @@ def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backu
     yield from ((b, "the newest backup with a manifest") for b in ours if b not in newest)
     if (shown := _evidence(ordered, now)) and shown not in (*newest, *ours):
         yield shown, "the newest sound backup"
-    # One from the future stays anyway, and would be the newest for as long as the clock was ahead.
+    # One from the future is kept anyway, and would remain the newest until the date it was given.
     proven = (b for b in reversed(of_the_past(ordered, now)) if b.proven)
     yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
     yield from ((b, "from the future: a clock was wrong") for b in from_future(ordered, now))
@@ -140,9 +142,9 @@ def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backu
 
 
 def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
-    """The newest backup that shows that backups work; of another tool's only where none has a manifest.
+    """Return the newest backup that shows that backups work; a foreign one only if none has a manifest.
 
-    One that is named for the future was named by a wrong clock, and shows nothing of today.
+    A backup dated in the future got its name from a wrong clock, and shows nothing about today.
     """
     past = [b for b in of_the_past(ordered, now) if not b.unfinished]
     ours = [b for b in past if not b.foreign]
@@ -150,21 +152,21 @@ def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
 
 
 def _sound(backup: Backup) -> bool:
-    """Whether nothing is known against it."""
+    """Whether nothing is known to be wrong with it."""
     return backup.verdict is not Verdict.FAILED and backup.object_bytes > _EMPTY_GZIP_BYTES
 
 
 def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
-    """Say that backups have stopped; nothing while they go on."""
+    """Return a warning that backups have stopped; empty while they still run."""
     what = "no sound backup exists"
     if shown:
-        # Where our clock is ahead, every backup but the one just made looks old; the storage's clock tells.
+        # If our clock is ahead, every backup but the one just made looks old; the storage's clock gives that away.
         wrong = shown.stored_at is not None and shown.taken_at - shown.stored_at > _SKEW
         age = now - (shown.stored_at if wrong and shown.stored_at else shown.taken_at)
         if age <= policy.recent:
             return ""
         what = f"the newest backup is {age.total_seconds() / 3600:.0f} h old, more than two intervals"
-    return f"{what}: nothing is removed; `pg-roundtrip prune --even-if-stale` removes all the same"
+    return f"{what}: nothing is removed; `pg-roundtrip prune --even-if-stale` removes backups anyway"
 
 
 def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) -> Iterator[tuple[Backup, str]]:
@@ -172,7 +174,7 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
     finished = [b for b in ordered if not b.unfinished]
     yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
     sound = [b for b in reversed(of_the_past(finished, now)) if _sound(b)]
-    # Each by itself: a half backup that has lost its marks must not take the place of a whole one.
+    # Separately: an incomplete backup that has lost its marks must not take the place of a complete one.
     for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
         yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])
         for rule, count in policy.periods.items():
@@ -184,10 +186,10 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
 
 def _why_removed(backup: Backup, policy: Policy, now: datetime) -> str:
     if backup.unfinished:
-        return "unfinished: its manifest never came"
+        return "unfinished: its manifest was never written"
     return f"{(now - backup.taken_at).days} days old, limit {policy.retention_days}"
 
 
 def _fresh(backup: Backup, now: datetime) -> bool:
-    """Whether its run may still be at work: a dump may take a day, so what counts is when the object came."""
+    """Whether its run may still be going: a dump can take a day, so what counts is when the object was stored."""
     return now - max(backup.taken_at, backup.stored_at or backup.taken_at) <= UNFINISHED

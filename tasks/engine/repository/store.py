@@ -1,4 +1,4 @@
-"""Say what a repository needs of the place that its objects are in, so that any such place will do."""
+"""Define what a repository needs from its object storage, so that any storage that provides it will do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from blocks.s3.providers import Provider
 
 
 class Store(Protocol):
-    """A folder of objects. Each method raises StorageError when the place does not answer, or refuses.
+    """A folder of objects. Each method raises StorageError if the storage does not answer or refuses.
 
-    `blocks.s3.client.ObjectStore` is one, and says what each method promises.
+    `blocks.s3.client.ObjectStore` implements it and documents what each method promises.
     """
 
     @property
     def endpoint(self) -> str:
-        """Where it is."""
+        """The address of the service."""
 
     @property
     def bucket(self) -> str:
@@ -34,37 +34,37 @@ class Store(Protocol):
         """How many parts an upload may have, and of which sizes."""
 
     def key(self, name: str) -> str:
-        """The key of a file in the folder."""
+        """Return the key of a file in the folder."""
 
     def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
-        """Everything in the folder; `during` is what a failure says was asked."""
+        """List everything in the folder; `during` is the operation that an error names."""
 
     def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
-        """One object, with its mark; None when it is not there."""
+        """Return one object, with its mark; None if it does not exist."""
 
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
-        """A small object whole; raises ObjectMissing, or BackupDamaged beyond the limit."""
+        """Return a whole small object; raises ObjectMissing, or BackupDamaged if it exceeds the limit."""
 
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """An object, or a part of it, as a stream."""
+        """Stream an object, or a part of it."""
 
     def put(self, key: str, data: bytes, content_type: str = ...) -> None:
-        """Store a small object: it is there whole, or not at all."""
+        """Store a small object, completely or not at all."""
 
     def remove(self, key: str) -> None:
-        """Delete an object; one that is gone already is no fault."""
+        """Delete an object; it is not an error if it is already gone."""
 
     def begin_upload(self, key: str) -> str:
-        """Start an upload in parts; nothing is visible until it is completed."""
+        """Start a multipart upload; nothing is visible until it is completed."""
 
     def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
-        """Send one part; returns the tag that completes the upload."""
+        """Send one part; return its tag, which `complete_upload` needs."""
 
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Make the parts one object."""
+        """Assemble the parts into one object."""
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give an upload up; one that is gone already is no fault."""
+        """Abort an upload; it is not an error if it is already gone."""
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
-        """The uploads that nobody completed, begun long enough ago: (key, upload id)."""
+        """List the incomplete uploads that began long enough ago, as (key, upload id)."""

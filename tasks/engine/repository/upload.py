@@ -18,19 +18,19 @@ from tasks.engine.deadline import within
 from tasks.engine.repository.store import Store
 
 _PARALLEL_PARTS = 2
-# A run that is told to stop has a few seconds: then whoever told it kills it.
+# A run that is told to stop has only a few seconds before it is killed.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
-# Parts up to this size wait in memory; larger ones, which databases of more than 56 GB need, wait in unnamed temporary
-# files, three at most. (Where a storage wants equal parts, that begins at 28 GB; where it allows 1,000 only, at 5.6 GB.)
+# Parts up to this size are buffered in memory; larger ones, needed for databases over 56 GB, in unnamed temporary
+# files, three at most. (The threshold is 28 GB if the storage wants equal parts, 5.6 GB if it allows only 1,000 parts.)
 _MEMORY_PART_BYTES = 16 * MIB
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
-    """One object on its way: a sink for `stream_dump`.
+    """One object being uploaded: a sink for `stream_dump`.
 
-    `expected_bytes` is a guess at the size, from which the part size follows. A small object goes in one
-    request; a larger one in parts of which `_PARALLEL_PARTS` are under way at most, so memory stays bounded.
+    `expected_bytes` is an estimate of the size, which determines the part size. A small object is sent in one
+    request; a larger one in parts, at most `_PARALLEL_PARTS` at a time, so memory stays bounded.
     """
 
     def __init__(self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
@@ -44,10 +44,10 @@ class Upload:
         self._sent: list[Future[str]] = []
         self._places = threading.Semaphore(_PARALLEL_PARTS)
         self._given_up = False
-        self._lock = threading.Lock()  # either a part goes out, or the upload is given up
+        self._lock = threading.Lock()  # so that no part starts once the upload is aborted
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes; waits while all parts that may be under way are."""
+        """Take the next bytes; block while the maximum number of parts is in flight."""
         view = memoryview(data)
         while view:
             with _disk():
@@ -59,11 +59,9 @@ class Upload:
                 self._send()
 
     def complete(self) -> None:
-        """Send what is left and make the object visible; never in the place of another run's."""
+        """Send what is left and make the object visible; never overwrite another run's object."""
         if self._storage.stat(self._key, UPLOAD):
-            hint = (
-                "two backups began in the same second; give each database a BACKUP_PREFIX of its own, and run it again"
-            )
+            hint = "two backups started in the same second; give each database its own BACKUP_PREFIX, and run it again"
             raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint)
         if self._upload_id and self._filled:
             self._send()
@@ -83,17 +81,17 @@ class Upload:
             self._storage.put(self._key, self._part.read(), "application/gzip")
 
     def _is_there(self) -> bool:
-        """Whether the object came to be, though its answer was lost on the way: asked again, a storage knows no upload."""
+        """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
         with contextlib.suppress(StorageError):
             found = self._storage.stat(self._key)
             return found is not None and found.size_bytes == self._written
         return False
 
     def abort(self) -> None:
-        """Leave nothing behind; called from any thread, also while another one waits in `write`.
+        """Leave nothing behind. Any thread may call it, even while another is blocked in `write`.
 
-        What the storage does not answer in time is gone on with for as long as the process lives, and left to the sweep
-        of stale uploads after that.
+        If the storage is slow to respond, cleanup carries on for as long as the process lives; after that, the sweep of
+        stale uploads takes care of it.
         """
         with self._lock:
             self._given_up = True
@@ -105,7 +103,7 @@ class Upload:
         self._part.close()
         self._abort_upload()
         if under_way:
-            # A part that was under way may have come after the abort, and is kept and paid for.
+            # A part in flight may arrive after the abort; the storage would keep it, and bill for it.
             wait(under_way)
             self._abort_upload()
 
@@ -115,13 +113,13 @@ class Upload:
                 self._storage.abort_upload(self._key, self._upload_id)
 
     def _send(self) -> None:
-        """Hand the filled part to a thread; raises what an earlier part met."""
+        """Hand the filled part to a thread; raise the error of an earlier part, if any."""
         for sent in self._sent[-2 * _PARALLEL_PARTS :]:
             if sent.done():
                 sent.result()
         if not self._upload_id:
             self._upload_id = self._storage.begin_upload(self._key)
-            if self._given_up:  # meanwhile
+            if self._given_up:  # in the meantime
                 self._abort_upload()
         number = len(self._sent) + 1
         if number > self._provider.max_parts:
@@ -133,11 +131,11 @@ class Upload:
         self._places.acquire()
         with self._lock:
             if self._given_up:
-                raise InterruptedError("the upload was given up")
+                raise InterruptedError("the upload was aborted")
             self._part_bytes = next_part_size_bytes(self._provider, self._part_bytes, number)
             part, self._part, self._filled = self._part, self._new_part(), 0
             self._sent.append(Future())
-            # No pool: the end of a process waits for the threads of one, however long the storage does not answer.
+            # No thread pool: process exit waits for a pool's threads, however long the storage takes to respond.
             arguments = (self._sent[-1], number, part)
             threading.Thread(target=self._put_part, args=arguments, name="upload", daemon=True).start()
 
@@ -145,10 +143,10 @@ class Upload:
         try:
             with part:
                 part.seek(0)
-                # A file is sent in small pieces, bytes in one go.
+                # A file is sent in small chunks, bytes all at once.
                 body = part.getvalue() if isinstance(part, BytesIO) else part
                 sent.set_result(self._storage.put_part(self._key, self._upload_id, number, body))
-        except BaseException as error:  # noqa: BLE001  (raised again by who asks for the result)
+        except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
             sent.set_exception(error)
         finally:
             self._places.release()
@@ -157,20 +155,20 @@ class Upload:
         if self._part_bytes <= _MEMORY_PART_BYTES:
             return BytesIO()
         with _disk():
-            # Without a buffer, a full disk is met when something is written, and not once more when the file is closed.
+            # Unbuffered, so that a full disk is reported on write and not a second time on close.
             return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
 
 
 @contextmanager
 def _disk() -> Iterator[None]:
-    """Say in our words that the disk for large parts is full, or that there is none to write on."""
+    """Translate a full disk, or the lack of a writable one for large parts, into our own errors."""
     try:
         yield
     except OSError as error:
-        wait_there = "parts of very large backups wait there"
+        wait_there = "parts of very large backups are buffered there"
         if error.errno in _FULL:
             hint = f"free some space, or set TMPDIR to a folder on a larger disk; {wait_there}"
             raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None
-        # Where every folder for such files is full or closed, none is found at all.
-        hint = f"set TMPDIR to a folder that can be written, with space in it; {wait_there}"
+        # With every temporary folder full or read-only, tempfile finds none at all.
+        hint = f"set TMPDIR to a writable folder with free space; {wait_there}"
         raise TemporaryFileFailed(error.strerror or str(error), hint=hint) from None

@@ -1,4 +1,4 @@
-"""Find out which database a plan is about, and look for its backups among others'."""
+"""Find out which database a plan backs up, and pick out its backups among others'."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from tasks.engine.repository.folder import Folder, databases_in, look_into
 from tasks.engine.repository.identity import Database, Whose, databases_named, in_words, read_identity
 from tasks.engine.repository.repository import Repository
 
-# A database that is away must not hold up those who ask about its backups.
+# An unreachable database must not hold up questions about its backups.
 _PATIENCE_S = "3"
 _ASK_AGAIN_S = 60.0
 _asked: dict[str, tuple[float, Database]] = {}
 
-HINT_SHARED = "give each database a BACKUP_PREFIX of its own (docs/runbooks/shared-folder.md); ALLOW_SHARED_PREFIX=true allows them to share"
+HINT_SHARED = "give each database its own BACKUP_PREFIX (docs/runbooks/shared-folder.md); ALLOW_SHARED_PREFIX=true allows them to share"
 
 
 def whose(plan: Plan, database: Database | None = None) -> Whose:
-    """Whose backups count for a plan; the server is asked, and where it does not answer its name must do."""
+    """Return whose backups count for a plan; if the server does not answer, go by the database's name only."""
     if database is None and plan.server:
         database = _ask(plan.server)
     return Whose(database, databases_named(plan.backups_of))
 
 
 def folder_of(plan: Plan, database: Database | None = None, *, backups: Iterable[Backup] | None = None) -> Folder:
-    """The plan's folder, with its own backups told from others'."""
+    """Return the plan's folder, with its own backups told apart from others'."""
     repository = Repository(plan.storage)
     listed = repository.backups() if backups is None else backups
     return look_into(repository, whose(plan, database), listed)
@@ -49,27 +49,27 @@ def _ask(server: Server) -> Database:
         with quick.connect() as connection:
             known = read_identity(connection, server.database)
     except PgRoundtripError:
-        pass  # which is told by whoever needs it; the one that was known before is the same
+        pass  # the caller that needs the server reports it; what we knew before still holds
     _asked[url] = (time.monotonic(), known)
     return known
 
 
 def refusal(plan: Plan, folder: Folder) -> tuple[str, str] | None:
-    """Why a first backup must not go into this folder, and what to do; None where it may."""
+    """Return why a first backup must not go into this folder, and what to do; None if it may."""
     if plan.shared or folder.made_here or not folder.others:
         return None
     return said_of_others(folder), _hint(folder)
 
 
 def sharing(plan: Plan, folder: Folder) -> tuple[str, str] | None:
-    """What to say each time while two databases share a folder."""
+    """Return the warning to repeat as long as two databases share a folder, and what to do; None if they don't."""
     if plan.shared or not folder.others:
         return None
     return said_of_others(folder), _hint(folder)
 
 
 def said_of_others(folder: Folder) -> str:
-    """Who else is there."""
+    """Say which other databases keep backups there."""
     others = folder.others
     return (
         f"{folder.address} keeps {counted(len(others), 'backup')} of another database: {in_words(databases_in(others))}"
@@ -83,7 +83,7 @@ def _hint(folder: Folder) -> str:
 
 
 def refused_folder(plan: Plan) -> tuple[str, str] | None:
-    """The same before a plan is saved; a storage that cannot be asked now is no reason not to save one."""
+    """Check for `refusal` before a plan is saved; an unreachable storage is no reason to refuse the plan."""
     try:
         return refusal(plan, folder_of(plan))
     except PgRoundtripError:

@@ -1,1 +1,1 @@
-"""The way back: reading a backup, psql, and the database that it goes to."""
+"""Restoring: reading a backup, feeding psql, and the target database."""

@@ -1,6 +1,6 @@
-"""Give a throwaway server what a dump expects to find around its database: roles and tablespaces.
+"""Create on a throwaway server what a dump expects outside its database: roles and tablespaces.
 
-Both live outside of any database, so no backup of one can bring them. On a server that somebody uses nothing is made.
+Both live outside any database, so a backup of one cannot include them. Nothing is created on a server that is in use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.engine.repository.manifest import RoleRecord
 
 
 class Surroundings:
-    """Make what a dump names, as soon as it names it."""
+    """The roles and tablespaces around a dump's database, created as soon as the dump names them."""
 
     def __init__(self, connection: Connection, known: Iterable[RoleRecord] = ()) -> None:
         self._connection = connection
@@ -24,14 +24,14 @@ class Surroundings:
         self._roles = make_roles(connection, self._known, self._roles)
 
     def prepare(self, summary: DumpSummary) -> None:
-        """Make the roles (they may not log in) and tablespaces that the dump named so far.
+        """Create the roles (without login) and tablespaces that the dump has named so far.
 
-        The number of a dropped role is none: no server has it, and to make it would hide that.
+        The OID of a dropped role is not a role: no server has it, and creating it would hide that.
         """
         for role in sorted(summary.roles - self._roles - set(left_over_roles(summary.roles, self._known))):
             self._connection.execute("CREATE ROLE {} NOLOGIN", role)
         for tablespace in sorted(summary.tablespaces - self._tablespaces):
-            # In the server's own folder, which goes with it.
+            # In the server's own folder, which is deleted with it.
             self._connection.execute("SET allow_in_place_tablespaces = on")
             self._connection.execute("CREATE TABLESPACE {} LOCATION ''", tablespace)
         self._roles |= summary.roles
@@ -39,7 +39,7 @@ class Surroundings:
 
 
 def lacking_of(server: Server, summary: DumpSummary) -> str:
-    """The roles and tablespaces that a dump names and a server has not, in words; empty when there are all."""
+    """Name the roles and tablespaces that a dump needs and a server lacks; empty if it has them all."""
     with server.connect() as connection:
         roles, tablespaces = _there(connection)
     lacking = {"role": summary.roles - roles, "tablespace": summary.tablespaces - tablespaces}

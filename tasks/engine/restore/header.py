@@ -1,4 +1,4 @@
-"""Read how a dump begins, for what another tool's backup says of itself there."""
+"""Read the beginning of a dump for what another tool's backup says about itself there."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tasks.engine.stream.gzip_members import decompress
 
 _HEADER_BYTES = 1 << 16
 _VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,3})(?!\d)", re.MULTILINE)
-# What a dump can be written in, and no database can have.
+# Encodings that a dump can be written in, but a database cannot have.
 _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
 
 
 def read_header(repository: Repository, backup: Backup) -> bytes:
-    """How the SQL of a backup begins; raises BackupDamaged or EmptyBackup when that cannot be read."""
+    """Return the beginning of a backup's SQL; raises BackupDamaged or EmptyBackup if it cannot be read."""
     start = next(iter(repository.read(backup, 0, _HEADER_BYTES)), b"")
     return b"".join(islice(decompress([start]), 1))
 
 
 def major_in(header: bytes) -> int:
-    """The major version of the server that was dumped, or of pg_dump when that is newer; 0 when it is not said."""
+    """Return the major version of the dumped server, or of pg_dump if that is newer; 0 if the header does not say."""
     return max((int(found) for found in _VERSIONS.findall(header)), default=0)
 
 
 def encoding_in(header: bytes) -> str:
-    """The encoding of the dump, where a database can have it; empty when it is not said."""
+    """Return the dump's encoding if a database can have it; empty if not, or if the header does not say."""
     found = ENCODING.search(header)
     encoding = found[1].decode() if found else ""
     return "" if encoding in _CLIENTS_ONLY else encoding

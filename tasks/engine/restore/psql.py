@@ -1,8 +1,8 @@
-"""Feed a backup to psql without ever letting a bad end through.
+"""Feed a backup to psql without ever letting it commit a backup with a bad end.
 
-psql takes the end of its input for the end of the data, also in the middle of a COPY block, and then commits what
+psql treats the end of its input as the end of the data, even in the middle of a COPY block, and then commits what
 it has. So the last part of the stream is held back until size, checksum and completion comment are known to be
-right; on any fault psql is killed before its input ends, and the server rolls back.
+right; on any problem psql is killed before its input ends, and the server rolls back.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from tasks.engine.servers.programs import Client
 
 _HELD_BYTES = 1 << 20
 _PROGRESS_EVERY_S = 5.0
-# The minor releases in which psql learned to be restricted (CVE-2025-8714); from 18 on it always could.
+# The minor releases that added \restrict to psql (CVE-2025-8714); from 18 on it was always there.
 _RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
-# A superuser's restore fires no event trigger: an audit of DDL would write rows that were not dumped.
+# Turn off event triggers in a superuser's restore: one that audits DDL would write rows that were not dumped.
 _NO_EVENT_TRIGGERS = (
     b"SELECT pg_catalog.set_config(name, CASE name WHEN 'event_triggers' THEN 'off' ELSE 'replica' END, false)"
     b" FROM pg_catalog.pg_settings WHERE name = CASE WHEN current_setting('server_version_num')::int >= 170000"
     b" THEN 'event_triggers' ELSE 'session_replication_role' END"
     b" AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
 )
-# Where it may be had, for what a server refuses is known by its words as well.
+# If the role is allowed to set it: some refusals are recognized by their wording too.
 _IN_ENGLISH = (
     b"SELECT pg_catalog.set_config('lc_messages', 'C', false)"
     b" WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user);\n"
 )
-# Durability is wanted once, at the end, not at every statement; and a role's own limits must not cut a restore short.
+# Durability matters once, at the end, not for every statement; and a role's own limits must not cut a restore short.
 _PREAMBLE = f"{SAFE_SESSION};\nSET synchronous_commit = off;\nSET client_min_messages = warning;\n{NO_LIMITS};\n"
-# A transaction that began before it could be told otherwise; no query may come before this.
+# A transaction that began before any setting could make it read-write; no query can precede this statement.
 _WRITING = b"SET transaction_read_only = off;\n"
-# One process at a time: the others are for those whose server it is.
+# Use one process at a time: leave the rest of the server to its users.
 _GENTLY = b"SET max_parallel_maintenance_workers = 0;\nSET max_parallel_workers_per_gather = 0;\n"
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """How psql is fed: what it may use, and who is told of what goes by."""
+    """How to feed psql: what it may use, and the callbacks along the way."""
 
     single_transaction: bool = False
     gentle: bool = False  # the server has other things to do
-    settings: Mapping[str, str] = field(default_factory=dict)  # by which the source computed values
-    monetary: str = ""  # the lc_monetary that the dump was written under; the server's own when nobody knows
+    settings: Mapping[str, str] = field(default_factory=dict)  # under which the source computed values
+    monetary: str = ""  # the lc_monetary that the dump was written under; the server's own if unknown
     timeout_s: float | None = None
     prepare: Callable[[DumpSummary], None] | None = None  # called before what the summary has seen reaches the server
-    progress: Callable[[int], None] | None = None  # called now and then with the bytes of the object that were read
+    progress: Callable[[int], None] | None = None  # called every few seconds with the bytes read from the object
 
 
 class SqlStream(Protocol):
@@ -67,29 +67,29 @@ class SqlStream(Protocol):
 
     @property
     def object_bytes(self) -> int:
-        """How much was read so far of what the SQL comes from."""
+        """How many bytes were read from the source so far."""
 
     @property
     def seen(self) -> DumpSummary:
         """What the scanner has seen so far."""
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the SQL, scanned already; raises when psql must not see it."""
+        """Yield SQL that was scanned already; raises before psql sees what it must not."""
 
     def take_edits(self) -> list[Edit]:
         """What has to be changed in the SQL that was read since the last call."""
 
     def check(self) -> ReadResult:
-        """Say what went by, after the last block; raises unless it is whole."""
+        """Return what was read, after the last block; raises unless it is whole."""
 
 
 def feed_psql(
     reader: SqlStream, target: Server, client: Client, manner: RestoreOptions = RestoreOptions()
 ) -> ReadResult:
-    """Restore a backup into a database; returns when all of it is in.
+    """Restore a backup into a database; return when all of it is in.
 
-    Raises BackupDamaged for what is wrong with the backup, RestoreFailed with the server's error code for what the
-    server refused, DrillTimedOut when it took longer than it may.
+    Raises BackupDamaged for a problem with the backup, RestoreFailed with the server's error code for what the
+    server refused, DrillTimedOut when the time limit was exceeded.
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
                "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
@@ -99,7 +99,7 @@ def feed_psql(
     environ = child_environment(target.child_environment())
     if safe:
         environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {safe}".strip()
-    del environ["PGTZ"]  # values are computed in the source's time zone, or in the server's own where that is not known
+    del environ["PGTZ"]  # compute values in the source's time zone, or in the server's own if that is not known
     with Child(command, environ, feed=True) as psql:
         if manner.timeout_s is not None:
             psql.limit(manner.timeout_s)
@@ -117,27 +117,27 @@ def feed_psql(
 
 
 def _preamble(manner: RestoreOptions, settings: Mapping[str, str]) -> bytes:
-    """What psql's session is told before it reads the dump."""
+    """Return the statements for psql's session before it reads the dump."""
     preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(manner.monetary)};\n".encode()
     return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
 
 
 def _restriction(client: Client) -> bytes:
-    """Forbid psql all of its commands, shell commands above all, whatever it reads from here on.
+    """Forbid psql all backslash commands, shell commands above all, in whatever it reads from here on.
 
-    The scanner refuses them too; but a dump made for it could mean one thing to the scanner and another to psql.
+    The scanner refuses them too, but a crafted dump could mean one thing to the scanner and another to psql.
     """
     return b"\\restrict %s\n" % secrets.token_hex(32).encode() if can_be_restricted(client) else b""
 
 
 def can_be_restricted(client: Client) -> bool:
-    """Whether psql can be told to take no commands; an older one relies on the scanner alone."""
+    """Whether psql can be restricted; with an older one, only the scanner guards against commands."""
     since = _RESTRICT_SINCE.get(client.major, 0 if client.major > max(_RESTRICT_SINCE) else 99)
     return client.minor >= since
 
 
 def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
-    """Yield a backup's blocks, the last ones only when all of it is known to be right."""
+    """Yield a backup's blocks, the last ones only once the whole backup is known to be right."""
     held: deque[bytes] = deque()
     held_bytes, first, told = 0, 0, time.monotonic()
     edits: list[Edit] = []
@@ -175,7 +175,7 @@ def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
 
 
 def _edited(block: bytes, first: int, edits: Sequence[Edit]) -> bytes:
-    """A block with its edits; `first` is its offset in the SQL, and an edit may go on in the next one."""
+    """Return a block with its edits; `first` is its offset in the SQL. An edit can extend into the next block."""
     changed = bytearray(block)
     for edit in edits:
         begin, end = max(edit.start, first), min(edit.start + len(edit.over), first + len(block))

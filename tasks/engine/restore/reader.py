@@ -1,4 +1,4 @@
-"""Read a backup as a stream that is checked while it flows: no end is taken for good before all of it is known to be right."""
+"""Read a backup as a stream checked on the fly: its end is not accepted until all of it is known to be right."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _QUEUED_CHUNKS = 8
 
 @dataclass(frozen=True)
 class ReadResult:
-    """What came down from the storage and went through the scanner."""
+    """What was downloaded from the storage and scanned."""
 
     summary: DumpSummary
     object_bytes: int
@@ -52,8 +52,8 @@ class BackupReader:
         earlier: BackupReader | None = None,
         guarded: bool = True,
     ) -> None:
-        self._guarded = guarded  # False for who reads and carries nothing out
-        self.agrees = True  # with an earlier reading, as far as that one came
+        self._guarded = guarded  # False if the SQL is only read and never executed
+        self.agrees = True  # with an earlier reading, as far as that one got
         self._reached = earlier.object_bytes if earlier else 0
         self._there = earlier.digest if earlier else b""
         self._repository = repository
@@ -67,12 +67,12 @@ class BackupReader:
 
     @property
     def object_bytes(self) -> int:
-        """How much was read of the object so far."""
+        """The number of bytes of the object read so far."""
         return self._count.size_bytes
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 of what was read of the object so far."""
+        """The SHA-256 of the object as far as it was read."""
         return self._sha256.digest
 
     @property
@@ -82,11 +82,11 @@ class BackupReader:
 
     @property
     def dump_major(self) -> int:
-        """The major version of the pg_dump that wrote what was read so far; 0 when it does not say."""
+        """The major version of the pg_dump that wrote it; 0 if unknown, or not read yet."""
         return major_of(self._scanner.summary.client_version)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the SQL, scanned already; raises BackupDamaged as soon as something is wrong."""
+        """Yield the scanned SQL; raises BackupDamaged or StatementRefused as soon as something is wrong."""
         for block in _ahead(decompress(self._object())):
             self._scanner.feed(block)
             if self._scanner.summary.unknown_commands:
@@ -96,11 +96,11 @@ class BackupReader:
             yield block
 
     def take_edits(self) -> list[Edit]:
-        """What has to be changed in the SQL that was read since the last call."""
+        """Return the edits to make in the SQL that was read since the last call."""
         return self._scanner.take_edits()
 
     def check(self) -> ReadResult:
-        """Say what went by, after the last block; raises BackupDamaged unless all of it is what was stored."""
+        """Return the result after the last block; raises BackupDamaged unless all of it is what was stored."""
         if self._flow:
             return self._flow
         summary = self._scanner.finish()
@@ -116,7 +116,7 @@ class BackupReader:
         if summary.problem:
             if not summary.raw_bytes:
                 raise EmptyBackup("there is no SQL in it", check=checklist.COMPLETE)
-            raise BackupDamaged(f"the dump is not whole: {summary.problem}", check=checklist.COMPLETE)
+            raise BackupDamaged(f"the dump is incomplete: {summary.problem}", check=checklist.COMPLETE)
         self._flow = flow
         return flow
 
@@ -128,31 +128,31 @@ class BackupReader:
             yield last
 
     def _compare(self, chunk: bytes) -> None:
-        """See, where the earlier reading ended, whether it read the same."""
+        """At the point where the earlier reading ended, check whether it read the same bytes."""
         missing = self._reached - self.object_bytes
         if 0 < missing <= len(chunk):
             self.agrees = self._sha256.digest_with(memoryview(chunk)[:missing]) == self._there
 
 
 def _refusal(command: str) -> PgRoundtripError:
-    """The error for a psql command in a backup: psql would run it, even a shell command."""
+    """Return the error for a psql command in a backup: psql would run it, even a shell command."""
     if command.startswith("\\connect "):
         return RestoreError(
-            "the dump chooses its database by itself",
+            "the dump selects its own database",
             hint="another tool made this backup with pg_dump --create; restore it by hand, with psql",
         )
-    return BackupDamaged(f"it holds a psql command: {command}", check=checklist.COMPLETE)
+    return BackupDamaged(f"it contains a psql command: {command}", check=checklist.COMPLETE)
 
 
 def read_through(reader: BackupReader) -> ReadResult:
-    """Check a whole backup and restore nothing."""
+    """Check a whole backup without restoring it."""
     for _ in reader.blocks():
         pass
     return reader.check()
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Download and decompress in a thread of its own, a few blocks ahead, while psql is busy."""
+    """Download and decompress in a separate thread, a few blocks ahead, while psql is busy."""
     waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_CHUNKS)
     stopped = threading.Event()
 
@@ -169,7 +169,7 @@ def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 if stopped.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001  (raised again by the reader of the queue)
+        except BaseException as error:  # noqa: BLE001  (re-raised by the reader of the queue)
             put(error)
 
     thread = threading.Thread(target=work, name="read", daemon=True)
@@ -181,4 +181,4 @@ def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield item
     finally:
         stopped.set()
-        thread.join(timeout=2)  # it may be waiting for the network; it is a daemon, and nobody waits for it
+        thread.join(timeout=2)  # it may be blocked on the network; as a daemon it does not delay the exit

@@ -1,4 +1,4 @@
-"""Find out whether a backup is bad, or only came badly or to the wrong place, before a drill or a restore says so."""
+"""Before calling a backup bad, find out whether only its transfer or the place of the restore was."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 def confirm_damage(
     repository: Repository, backup: Backup, manifest: Manifest | None, first: BackupReader, *, damaged: bool
 ) -> ReadResult:
-    """Read again what seemed to be `damaged`, or what a server refused: it may have been the network.
+    """Read again what seemed to be `damaged`, or what a server refused: the network may be to blame.
 
-    A backup is bad when two readings say so: raises BackupDamaged or EmptyBackup then. Raises StorageUnreachable, which is
-    tried again, when one reading contradicts another. Returns what was read when the backup is whole, and the same
-    as the first time.
+    A backup is bad only if two readings say so: BackupDamaged or EmptyBackup is raised then. If one reading contradicts
+    the other, StorageUnreachable is raised, which is retried. Return what was read if the backup is complete and the
+    same as the first time.
     """
     while True:
         again = BackupReader(repository, backup, manifest, earlier=first, guarded=False)
@@ -39,7 +39,7 @@ def confirm_damage(
                 first, damaged = again, True
                 continue
         if damaged or not again.agrees:
-            hint = "the network or the storage gave other bytes the second time; try again"
+            hint = "the network or the storage returned different bytes the second time; try again"
             raise StorageUnreachable(backup.key, during=DOWNLOAD, hint=hint) from None
         return flow
 
@@ -48,7 +48,7 @@ def confirm_damage(
 def read_twice(
     repository: Repository, backup: Backup, manifest: Manifest | None, reader: BackupReader
 ) -> Iterator[None]:
-    """Let nothing be held against a backup, or the server, that one reading of it alone says."""
+    """Read the object again before blaming the backup or the server."""
     try:
         yield
     except (BackupDamaged, EmptyBackup):

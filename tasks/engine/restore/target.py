@@ -1,4 +1,4 @@
-"""Put a restored database in the place of the one that was asked for, all at once or not at all."""
+"""Replace the target database with a restored one, atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from blocks.sql.server import Server, ServerFacts
 from tasks.engine.servers.sandbox_settings import ONE_DATABASE
 from tasks.engine.servers.scratch import drop_at_last, mark, settle, unmark
 
-# What a person made: not the system's, and not an extension's. Large objects stand in no schema.
+# Objects that users made: not the system's, and not an extension's. Large objects are not in a schema.
 _OBJECTS = """
 WITH made AS (
   SELECT 'pg_class'::regclass AS class, oid, relnamespace AS place FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
@@ -31,7 +31,7 @@ SELECT (SELECT count(*) FROM made JOIN pg_namespace n ON n.oid = place
   WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = made.oid AND d.deptype = 'e')),
   (SELECT count(*) FROM pg_largeobject_metadata)"""
-# How to undo a part of a dump that went in: what it made outside of schemas, then the schemas with what is in them.
+# How to undo a partly restored dump: drop what it made outside schemas, then the schemas with their contents.
 _CLEARING = """
 SELECT 'DROP PUBLICATION ' || quote_ident(pubname) || ';' FROM pg_publication
 UNION ALL SELECT 'DROP EVENT TRIGGER ' || quote_ident(evtname) || ';' FROM pg_event_trigger e
@@ -45,8 +45,8 @@ _SETTINGS = """
 SELECT coalesce(r.rolname, ''), split_part(s.setting, '=', 1), substr(s.setting, strpos(s.setting, '=') + 1)
 FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
 unnest(x.setconfig) AS s(setting) WHERE d.datname = %s"""
-_SWAPS = 5  # each waits five seconds for a database to be left, as the server has it
-# The settings that hold a list of names; every other value is one, whatever commas it has. As in pg_dump.
+_SWAPS = 5  # in each, the server waits five seconds for other sessions to leave the database
+# The settings that hold a list of names, as in pg_dump; every other value is a single one, even if it has commas.
 _LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
           "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
 _GRANTS = """
@@ -56,20 +56,20 @@ LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = %s"""
 
 @dataclass(frozen=True)
 class Target:
-    """What is known of the place that a backup is to be restored to, before anything is done."""
+    """What is known about the target of a restore before anything is done."""
 
     database: Server
     maintenance: Server  # another database of the same server, to create and rename from
     facts: ServerFacts  # of the server, seen from the maintenance database
     exists: bool
-    objects: int  # that somebody made in it
+    objects: int  # that users made in it
     owned: bool
     replace: bool
-    tied: str = ""  # an extension of the backup that works in one database alone, which it knows by its name
+    tied: str = ""  # an extension of the backup that works in only one database, which it identifies by name
 
     @property
     def in_place(self) -> bool:
-        """Whether the role can only fill the database that is there, instead of swapping a new one in."""
+        """Whether the role can only fill the existing database instead of swapping in a new one."""
         nowhere_else = self.maintenance.database == self.database.database
         return (
             bool(self.tied) or nowhere_else or not self.facts.may_create_databases or (self.exists and not self.owned)
@@ -77,10 +77,10 @@ class Target:
 
 
 def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
-    """Look at the target and refuse what must not be done to it.
+    """Inspect the target and refuse what must not be done to it.
 
-    Raises TargetNotEmpty for a database that has tables unless `replace`, CreateDatabaseDenied when it is missing
-    and may not be created, or when replacing would need that right.
+    Raises TargetNotEmpty for a database with objects in it unless `replace`, TargetRefused when an extension rules out
+    a swap, CreateDatabaseDenied when the role lacks the right to create the missing database or to replace this one.
     """
     maintenance = _maintenance(database)
     facts = maintenance.inspect()
@@ -94,11 +94,11 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
     tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
     target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace, tied)
     if objects and not replace:
-        raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and others")
+        raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and other objects")
     if tied and (objects or not found):
         raise TargetRefused(
-            f"{tied} works in one database of a server only, so nothing is swapped",
-            hint=f"make {ONE_DATABASE[tied]} name the target, create it empty, and restore into it without --replace",
+            f"{tied} works in only one database of a server, so a restored database cannot be swapped in",
+            hint=f"set {ONE_DATABASE[tied]} to the target, create it empty, and restore into it without --replace",
         )
     if target.in_place and (objects or not found):
         raise CreateDatabaseDenied(
@@ -109,11 +109,11 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
 
 
 def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], None]) -> None:
-    """Give a restored database the target's name, in one transaction; the old one is dropped after that.
+    """Give a restored database the target's name, in one transaction; then drop the old one.
 
-    `aside` is the name that the old database has for the moment between. Who owned it, who may use it and
-    its settings go over to the new one. Raises DatabaseError when somebody is connected to it. What became of the
-    old one is no fault of the restore: `warn` is told.
+    `aside` is the old database's name in between. Its owner, privileges and settings carry over to the new one.
+    Raises DatabaseError when other sessions are connected to it. A problem with the old database does not fail the
+    restore: it goes to `warn`.
     """
     wanted = target.database.database
     with target.maintenance.connect() as connection:
@@ -131,7 +131,7 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
 
 
 def _swap(connection: Connection, target: Target, restored: str, aside: str) -> None:
-    """Exchange the names in one transaction. An application that is back before we have the name is disconnected again."""
+    """Exchange the names in one transaction. If an application reconnects before the rename, disconnect it again."""
     wanted = target.database.database
     replacing = target.exists and target.replace
     for left in reversed(range(_SWAPS if replacing else 1)):
@@ -144,7 +144,8 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
                 connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
                 unmark(connection, wanted)
                 _inherit_limit(connection, aside, wanted)
-                if replacing:  # else it is looked at first: what is marked is dropped by the next run if this one dies
+                # Otherwise check it first: if this run dies, the next run drops a database that is marked.
+                if replacing:
                     mark(connection, aside)
         except DatabaseError as error:
             if not left or error.sqlstate != sqlstate.OBJECT_IN_USE:
@@ -154,7 +155,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
 
 
 def _objects(database: Server) -> int:
-    """How many things somebody made in a database."""
+    """Return how many objects users made in a database."""
     with database.connect() as connection:
         return sum(connection.query(_OBJECTS)[0])
 
@@ -175,15 +176,15 @@ def what_is_left(database: Server) -> str:
             objects, large_objects = connection.query(_OBJECTS)[0]
             clearing = [str(row[0]) for row in connection.query(_CLEARING)]
     except PgRoundtripError as error:
-        return f"what it left in the database could not be looked at: {error.sentence}"
+        return f"what it left in the database could not be checked: {error.sentence}"
     if not objects and not large_objects and len(clearing) <= 1:
         return "it left nothing in the database"
     statements = " ".join([*clearing, *([_UNLINK] if large_objects else [])])
-    return f"it left {objects} tables and others, and {large_objects} large objects; clear it with: {statements}"
+    return f"it left {objects} tables and other objects, and {large_objects} large objects; clear it with: {statements}"
 
 
 def _maintenance(database: Server) -> Server:
-    """Find a database to work from that is not the target itself; its name is a matter of habit."""
+    """Find a database other than the target to work from, under one of its customary names."""
     for name in ("postgres", "template1", "defaultdb"):
         if name == database.database:
             continue
@@ -192,12 +193,12 @@ def _maintenance(database: Server) -> Server:
                 return database.on(name)
         except DatabaseRefused:
             continue
-    with database.connect():  # a wrong password is said here, as it is
-        return database  # a role that may connect nowhere else can fill the database that is there
+    with database.connect():  # reports a wrong password as such
+        return database  # a role that cannot connect anywhere else can still fill the existing database
 
 
 def _inherit(connection: Connection, old: str, new: str) -> None:
-    """Give the new database the old one's owner, rights and settings: a dump does not have them."""
+    """Give the new database the old one's owner, privileges and settings: a dump does not include them."""
     owner = connection.query("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", old)[0][0]
     connection.execute("ALTER DATABASE {} OWNER TO {}", new, str(owner))
     for role, name, value in connection.query(_SETTINGS, old):
@@ -217,7 +218,7 @@ def _inherit(connection: Connection, old: str, new: str) -> None:
 
 
 def _list_items(value: str) -> list[str]:
-    """Take a list of names apart, as `search_path` has them: quoted or not, with commas between."""
+    """Split a list of names as in `search_path`: quoted or not, separated by commas."""
     found = re.findall(r'"([^"]*+(?:""[^"]*+)*+)"|([^\s,"][^,"]*)', value)
     return [quoted.replace('""', '"') or plain.strip() for quoted, plain in found] or [""]
 
@@ -229,10 +230,10 @@ def _inherit_limit(connection: Connection, old: str, new: str) -> None:
 
 
 def _disconnect_all(connection: Connection, name: str) -> None:
-    """Only for a database whose replacement was asked for."""
+    """Disconnect all sessions; only for a database that the user asked to replace."""
     connection.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
 
 
 def aside_name(now: datetime) -> str:
-    """The name that a replaced database has until it is dropped."""
+    """Return the name that a replaced database has until it is dropped."""
     return f"replaced_{now:%Y%m%d_%H%M%S}"

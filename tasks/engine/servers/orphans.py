@@ -1,7 +1,7 @@
-"""Clear away what a killed server leaves outside of its folder: its processes, and a segment of shared memory.
+"""Clean up what a killed server leaves outside its folder: its processes and a shared memory segment.
 
-A server that ends by itself takes both along. Only Linux tells where a process works and who made a segment; elsewhere
-nothing is looked for.
+A server that shuts down by itself removes both. Only Linux reveals a process's working directory and a segment's
+creator; elsewhere there is nothing to go by, and nothing is done.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _PID_FILE_BYTES = 4096
 
 
 def clear_after_server(folder: Path) -> None:
-    """End the server processes that work in a folder, and remove the shared memory that its server made."""
+    """Kill the server processes whose working directory is in a folder, and remove their server's shared memory."""
     deadline = time.monotonic() + _WAIT_S
-    # A busy one does not notice for hours that its postmaster is gone.
+    # A busy backend can take hours to notice that its postmaster is gone.
     while (running := list(_servers_in(folder.resolve()))) and time.monotonic() < deadline:
         for pid in running:
             with contextlib.suppress(OSError):
@@ -39,11 +39,11 @@ def clear_after_server(folder: Path) -> None:
 
 
 def _read_file(path: Path) -> str:
-    """The beginning of a file that code of a dumped database may have put there: it may be a pipe, a device or a link."""
+    """Read the beginning of a file that code of the dumped database may have planted: a pipe, a device or a link."""
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise OSError("no file")
+            raise OSError("not a regular file")
         return os.read(opened, _PID_FILE_BYTES).decode(errors="replace")
     finally:
         os.close(opened)
@@ -57,7 +57,7 @@ def _servers_in(folder: Path) -> Iterator[int]:
 
 
 def _remove_segment(key: str, segment: str, creator: str) -> None:
-    """Remove a segment that nobody is attached to; the kernel must agree that it is the one we mean."""
+    """Remove a segment that no process is attached to, if the kernel confirms that it is the one we mean."""
     for line in _SEGMENTS.read_text().splitlines()[1:]:
         found_key, found, _, _, made_by, _, attached = line.split()[:7]
         if (found_key, found, made_by, attached) == (key, segment, creator, "0"):

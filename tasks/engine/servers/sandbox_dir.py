@@ -1,6 +1,6 @@
-"""Hold a private folder for a throwaway server, and sweep those whose holders were killed.
+"""Hold a private folder for a throwaway server, and sweep folders whose owners were killed.
 
-A holder has its folder's lock file locked for as long as it lives, so a lock that is free belongs to one that died.
+An owner keeps its folder's lock file locked for as long as it lives, so a free lock means that the owner died.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _LOCK = "lock"
 
 
 def sweep_folders(user: User | None) -> list[str]:
-    """Remove the folders whose makers were killed, with all that still runs in them; returns their names.
+    """Remove folders whose owners were killed, and kill what still runs in them; return their names.
 
-    Only a folder with a lock of ours, that belongs to us or to the user that servers run as, is touched.
+    Only touch a folder with a lock of ours that belongs to us or to the user that servers run as.
     """
     swept = []
     owners = {os.geteuid(), user.uid if user else os.geteuid()}
@@ -40,13 +40,13 @@ def sweep_folders(user: User | None) -> list[str]:
 
 @contextmanager
 def own_folder(user: User | None) -> Iterator[Path]:
-    """Make a folder that is locked while the context lasts and gone afterwards."""
+    """Create a folder that is locked while the context lasts and gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
         lock = _open_lock(folder, "new", os.O_WRONLY | os.O_CREAT)
         with lock:
             _take(lock)
-            # It gets its name when it is locked already: a sweep that runs now must not find it free.
+            # Lock the file before giving it its name: a concurrent sweep must not find it free.
             (folder / "new").rename(folder / _LOCK)
             if user:
                 os.chown(folder, user.uid, user.gid)
@@ -60,7 +60,7 @@ def _open_lock(folder: Path, name: str, flags: int) -> IO[bytes]:
 
 
 def _take(lock: IO[bytes]) -> bool:
-    """Lock a file, unless somebody has it; the lock ends with the process, however that ends."""
+    """Lock a file unless it is locked already; the lock ends with the process, however that ends."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -69,7 +69,7 @@ def _take(lock: IO[bytes]) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder and what still runs in it. The lock goes last: what cannot be removed now is swept later."""
+    """Remove a folder and kill what runs in it. Remove the lock last: what cannot be removed now is swept later."""
     clear_after_server(folder)
     with contextlib.suppress(OSError):
         for path in folder.iterdir():

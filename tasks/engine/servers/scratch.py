@@ -1,9 +1,9 @@
 """Create databases that are ours to drop, and never drop any other.
 
-A database of ours carries three marks: the shape of its name, a connection limit that nobody else uses (it is
-there from the very moment of creation), and an advisory lock that its maker holds for as long as it lives. One that
-is marked and whose lock is free belongs to a run that died, and is swept. Such locks hold within one database only, and
-runs work from different ones, so whether a lock is free is asked of the whole server.
+A database of ours has three marks: the pattern of its name, a connection limit that nobody else uses (set by CREATE
+DATABASE itself), and an advisory lock that its owner holds for as long as it lives. A marked database whose lock is
+free belongs to a run that died, and is swept. Advisory locks are local to a database and runs work from different
+ones, so whether a lock is free is checked across the whole server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMMENT = "made by pg-roundtrip, which also drops it"
 _LOCK_CLASS = 0x7067_7274  # "pgrt"
 _PATTERN = r"^(verify|restore|replaced)_\d{8}_\d{6}(_\d+)?$"
 _SOON_S = 4.0
-# From version 17 on a restored trigger may fire at a login, ours as well, and write rows that nobody dumped.
+# From version 17 on, a restored trigger can fire on login, ours included, and write rows that were not dumped.
 _MAY_SILENCE = """
 SELECT 1 FROM pg_settings WHERE name = 'event_triggers' AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"""
 _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
@@ -32,7 +32,7 @@ _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 @dataclass(frozen=True)
 class Locale:
-    """What a new database must share with the dumped one, so that the same bytes mean the same."""
+    """What a new database must share with the dumped one, so that the same bytes have the same meaning."""
 
     encoding: str = "UTF8"
     collation: str = ""
@@ -46,9 +46,9 @@ def scratch_database(server: Server, kind: Literal["verify", "restore"], locale:
                      warn: Callable[[str], None] | None) -> Iterator[Server]:  # fmt: skip
     """Create a marked, empty database on a server for as long as the context lasts, and drop it afterwards.
 
-    Yields the new database. Raises CreateDatabaseDenied; when it cannot be dropped, `warn` is told and the next
-    sweep does it. A caller that unmarks it has taken it over: it is not dropped then. With no `warn` it is left to
-    a server that goes with it.
+    Yields the new database. Raises CreateDatabaseDenied. If the database cannot be dropped, `warn` gets a message and
+    the next sweep drops it. A caller that unmarks it takes it over: it is not dropped then. Without `warn` it is not
+    dropped either, because the server itself is about to be deleted.
     """
     with server.connect() as guard:
         name = _reserve(guard, scratch_name(kind, now))
@@ -66,17 +66,17 @@ def scratch_database(server: Server, kind: Literal["verify", "restore"], locale:
 
 
 def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
-    """The name of a database of ours that is made now; where it is taken, a number follows."""
+    """Return the name of a database of ours created at `now`; if it is taken, a number is appended later."""
     return f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}"
 
 
 def sweep_scratch_databases(server: Server) -> list[str]:
-    """Drop the databases that runs of ours left behind when they died; returns their names."""
+    """Drop the databases that our runs left behind when they died; return their names."""
     swept = []
     with server.connect() as connection:
         for name in _marked(connection):
             if not _lock(connection, name):
-                continue  # its maker is alive
+                continue  # its owner is alive
             if not _strangers(connection, name):
                 _drop(server, connection, name)
                 swept.append(name)
@@ -85,18 +85,18 @@ def sweep_scratch_databases(server: Server) -> list[str]:
 
 
 def mark(connection: Connection, name: str) -> None:
-    """Put our mark on a database that is to go, so that a sweep finds it if we die before we drop it."""
+    """Mark a database that must be dropped, so that a sweep finds it if we die first."""
     connection.execute(f"ALTER DATABASE {{}} CONNECTION LIMIT {MARK_LIMIT}", name)
 
 
 def unmark(connection: Connection, name: str) -> None:
-    """Take our marks off a database: from now on it is the user's."""
+    """Remove our marks from a database: from now on it is the user's."""
     connection.execute("ALTER DATABASE {} CONNECTION LIMIT -1", name)
     connection.execute("COMMENT ON DATABASE {} IS NULL", name)
 
 
 def settle(connection: Connection, name: str) -> None:
-    """Take away what only we had set for a restored database, before it gets settings of its own."""
+    """Reset what we had set on a restored database, before it gets its own settings."""
     connection.execute("ALTER DATABASE {} RESET ALL", name)
 
 
@@ -107,11 +107,11 @@ def _reserve(guard: Connection, wanted: str) -> str:
         taken = guard.query("SELECT 1 FROM pg_database WHERE datname = %s", name)
         if not taken and _lock(guard, name):
             return name
-    raise NoFreeName(wanted, hint="drop the verify_ and restore_ databases that nobody uses")
+    raise NoFreeName(wanted, hint="drop the verify_ and restore_ databases that are not in use")
 
 
 def _lock(connection: Connection, name: str) -> bool:
-    """Take the lock of a name, unless somebody has it, from whichever database of the server."""
+    """Take the lock of a name unless another session holds it, from whichever database of the server."""
     if not connection.query("SELECT pg_try_advisory_lock(%s, hashtext(%s))", _LOCK_CLASS, name)[0][0]:
         return False
     elsewhere = connection.query(
@@ -128,7 +128,7 @@ def _unlock(connection: Connection, name: str) -> None:
 
 
 def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> None:
-    """Create with the dumped database's locale; a rehearsal makes do with another when the server has not that one."""
+    """Create a database with the dumped one's locale; without `exact`, fall back to C if the server lacks it."""
     start = f"CREATE DATABASE {{}} TEMPLATE template0 CONNECTION LIMIT {MARK_LIMIT} ENCODING {{encoding}}"
     clauses = " LC_COLLATE {collation} LC_CTYPE {character_type}" if locale.collation else ""
     if locale.provider in _PROVIDERS:
@@ -141,7 +141,7 @@ def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> Non
         if type(error) is not DatabaseError or not clauses:
             raise
         if exact:
-            # Another one would sort and compare differently from then on.
+            # With another locale, text would sort and compare differently from then on.
             error.hint = "install the locale on the server, or create the database by hand and restore with psql"
             raise
         guard.execute(start + " LC_COLLATE 'C' LC_CTYPE 'C'", name, encoding=locale.encoding)
@@ -151,9 +151,9 @@ def _create(guard: Connection, name: str, locale: Locale, *, exact: bool) -> Non
 
 
 def drop_marked(server: Server, name: str, warn: Callable[[str], None]) -> None:
-    """Drop a database that carries our mark; `warn` is told when that cannot be done now.
+    """Drop a database that carries our mark; call `warn` if that fails.
 
-    On a connection of its own: a guard may be gone by now.
+    Use a separate connection: the one that guards the database may be gone by now.
     """
     try:
         with server.connect() as connection:
@@ -166,7 +166,7 @@ def drop_marked(server: Server, name: str, warn: Callable[[str], None]) -> None:
 
 
 def drop_at_last(server: Server, name: str, warn: Callable[[str], None], *, soon: bool = False) -> None:
-    """Drop a marked database as the last thing that is done with it; `soon` when we were told to stop, or are meanwhile."""
+    """Drop a marked database as the last step; hurry if `soon`, or if we are told to stop in the meantime."""
     done = False
     try:
         if not soon:
@@ -178,28 +178,28 @@ def drop_at_last(server: Server, name: str, warn: Callable[[str], None], *, soon
 
 
 def _drop_soon(server: Server, name: str, warn: Callable[[str], None]) -> None:
-    """Have the server drop a database, and do not wait for it long: it finishes what it began when we are gone."""
+    """Have the server drop a database without waiting long: it finishes the job even when we are gone."""
     if not within(_SOON_S, lambda: drop_marked(server, name, warn)):
         warn(
-            f"Failed to cleanup temp database [{name}: the server takes long; if it is still there, the next run drops it]"
+            f"Failed to cleanup temp database [{name}: the server is slow; if it is still there, the next run drops it]"
         )
 
 
 def _drop(server: Server, connection: Connection, name: str) -> None:
-    """Drop a database of ours; a restored subscription would hold it, though it was never connected."""
+    """Drop a database of ours; drop its restored subscriptions first, which would block that though never connected."""
     held = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
     if subscriptions := connection.query(held, name):
         with server.on(name).connect() as inside:
             for (subscription,) in subscriptions:
                 inside.execute("ALTER SUBSCRIPTION {} DISABLE", subscription)
-                # Its slot is the source's, and in use there.
+                # The slot belongs to the source, and is in use there.
                 inside.execute("ALTER SUBSCRIPTION {} SET (slot_name = NONE)", subscription)
                 inside.execute("DROP SUBSCRIPTION {}", subscription)
     connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 def _marked(connection: Connection) -> list[str]:
-    """The marked databases that our role may drop; another role's are swept by its own runs."""
+    """Return the marked databases that our role may drop; another role's are swept by its own runs."""
     found = connection.query(
         "SELECT datname FROM pg_database WHERE datname ~ %s AND datconnlimit = %s"
         " AND pg_has_role(datdba, 'USAGE') ORDER BY 1", _PATTERN, MARK_LIMIT
@@ -208,7 +208,7 @@ def _marked(connection: Connection) -> list[str]:
 
 
 def _strangers(connection: Connection, name: str) -> bool:
-    """Whether somebody who is not a child of ours is connected."""
+    """Whether a session that is not ours is connected."""
     return bool(
         connection.query(
             "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND application_name <> %s", name, APPLICATION_NAME

@@ -1,1 +1,1 @@
-"""The way of bytes from pg_dump to the storage."""
+"""The path of the bytes from pg_dump to the storage."""

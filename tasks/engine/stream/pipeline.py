@@ -3,8 +3,8 @@
     source ──► scan ──► compress (all cores) ──► stages ──► parts ──► storage
     reading thread      worker threads           writing thread        upload threads
 
-Every arrow is a bounded queue, so memory does not grow with the database, and the slowest stage alone
-decides the speed. The heavy calls (read, compress, hash, send) all free the interpreter.
+Every arrow is a bounded queue, so memory does not grow with the database, and the slowest stage determines
+the speed. The heavy calls (read, compress, hash, send) all release the GIL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from tasks.engine.stream.stages import Count, Sha256, Stage, rest, through
 
 _PROGRESS_EVERY_S = 5.0
 _END_S = 1.0
-# A dump that says nothing for this long never will: it waits five minutes for a lock at most, and no query of its takes so long.
+# A dump that has been silent for this long is stuck: it waits at most five minutes for a lock, and none of its queries
+# takes this long.
 _SILENCE_S = 3600.0
 _MISREAD = "write that routine's body as a string ($$ … $$), or rename the column: psql cannot read this dump either"
 
@@ -42,25 +43,25 @@ class Source(Protocol):
         """The file descriptor to read."""
 
     def check_end(self) -> None:
-        """Raise unless the dump was written to its end; called after the last byte was read."""
+        """Raise unless the dump was written to its end; call it after reading the last byte."""
 
 
 class Sink(Protocol):
-    """Where the object goes. What was written is visible after `complete`, and only then."""
+    """Where the object goes. It becomes visible only on `complete`."""
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes of the object; may wait when the storage is slow."""
+        """Take the next bytes of the object; can block when the storage is slow."""
 
     def complete(self) -> None:
         """Make the object visible."""
 
     def abort(self) -> None:
-        """Leave nothing behind, and let no `write` wait any longer: it may be waiting in another thread."""
+        """Leave nothing behind, and release a `write` that may be blocked in another thread."""
 
 
 @dataclass
 class StreamResult:
-    """What went through: the dump's summary, and the object as it was written."""
+    """The dump's summary, and the object as it was written."""
 
     summary: DumpSummary
     object_bytes: int = 0
@@ -68,18 +69,18 @@ class StreamResult:
     index: MemberIndex = field(default_factory=MemberIndex)
 
     def locate(self, start: int) -> tuple[int, int]:
-        """Where a table stands that begins at `start` of the SQL: the gzip member's offset in the object, and the bytes to skip in it."""
+        """Locate the table at SQL offset `start`: its member's offset in the object, and the bytes to skip in it."""
         return self.index.locate(start)
 
 
 def stream_dump(
     source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None
 ) -> StreamResult:
-    """Carry a dump from `source` to `sink`; returns what was stored.
+    """Stream a dump from `source` to `sink`; return what was stored.
 
-    `progress` is called now and then with the raw and the compressed bytes so far. On any error the sink is
+    `progress` is called every few seconds with the raw and the compressed bytes so far. On any error the sink is
     aborted and the error raised: no object becomes visible. The source's end is checked before the sink completes:
-    a dead dump still closes its pipe cleanly, and only the exit code tells.
+    a crashed dump closes its pipe just as cleanly as a finished one, and only the exit code tells them apart.
     """
     scanner = DumpScanner()
     workers = max(2, os.cpu_count() or 2)
@@ -94,29 +95,29 @@ def stream_dump(
             sink.complete()
         except BaseException as error:
             writer.give_up()
-            sink.abort()  # before the wait: the writer may be waiting for the storage
+            sink.abort()  # before `wait`: the writer may be blocked on the storage
             writer.wait()
-            if isinstance(error, BackupDamaged):  # by what the scanner bears
+            if isinstance(error, BackupDamaged):  # from the scanner, whose limits the dump exceeds
                 raise DumpFailed(error.context, hint=_MISREAD if scanner.in_body else "") from None
             raise
     return StreamResult(summary, writer.count.size_bytes, writer.sha256.hexdigest, writer.index)
 
 
 def _insist_on_whole(summary: DumpSummary, *, in_body: bool) -> None:
-    """Keep nothing that we could not restore: an exit code of 0 does not say that the dump came to its end."""
+    """Refuse to keep what we could not restore: an exit code of 0 does not prove that the dump is complete."""
     if not summary.raw_bytes:
         raise EmptyBackup(
-            "pg_dump wrote nothing", hint="the exit code was 0; look at the pg_dump in use and at the database"
+            "pg_dump wrote nothing", hint="the exit code was 0; check which pg_dump is in use, and the database"
         )
     if summary.problem:
-        hint = _MISREAD if in_body else "the exit code was 0; look at the pg_dump in use"
-        raise DumpFailed(f"the dump is not whole: {summary.problem}", hint=hint)
+        hint = _MISREAD if in_body else "the exit code was 0; check which pg_dump is in use"
+        raise DumpFailed(f"the dump is incomplete: {summary.problem}", hint=hint)
     if summary.unknown_commands:
-        raise DumpFailed(f"the dump holds a psql command: {summary.unknown_commands[0]}")
+        raise DumpFailed(f"the dump contains a psql command: {summary.unknown_commands[0]}")
 
 
 def scan_dump(source: Source, scanner: DumpScanner) -> DumpSummary:
-    """Read a dump for its summary alone; raises when it did not come to a good end."""
+    """Read a dump only for its summary; raises if the dump did not end well."""
     while block := _read_block(source.output):
         scanner.feed(block)
     source.check_end()
@@ -137,7 +138,7 @@ def _read_blocks(source: Source, scanner: DumpScanner, pool: ThreadPoolExecutor,
 
 
 def _read_block(descriptor: int) -> bytes:
-    """Read exactly one block, less only at the end of the stream."""
+    """Read exactly one block; less only at the end of the stream."""
     parts, missing = [], BLOCK_BYTES
     while missing and (part := _read_soon(descriptor, missing)):
         parts.append(part)
@@ -146,15 +147,15 @@ def _read_block(descriptor: int) -> bytes:
 
 
 def _read_soon(descriptor: int, limit: int) -> bytes:
-    readable = select.poll()  # which, unlike `select`, takes any descriptor
+    readable = select.poll()  # unlike `select`, it takes any descriptor
     readable.register(descriptor, select.POLLIN)
     if not readable.poll(_SILENCE_S * 1000):
-        raise DatabaseTimeout(f"pg_dump said nothing for {_SILENCE_S / 60:.0f} minutes")
+        raise DatabaseTimeout(f"pg_dump wrote nothing for {_SILENCE_S / 60:.0f} minutes")
     return os.read(descriptor, limit)
 
 
 class _Writer:
-    """Send members through the stages and into the sink, in their order, however they finish, in a thread of its own."""
+    """A thread that sends members through the stages into the sink, in order, whichever is compressed first."""
 
     def __init__(self, sink: Sink, limit: int) -> None:
         self.count, self.sha256, self.index = Count(), Sha256(), MemberIndex()
@@ -167,7 +168,7 @@ class _Writer:
         self._thread.start()
 
     def put(self, member: Future[bytes], number: int, starts: list[int]) -> None:
-        """Queue a member; `starts` are where tables begin in the SQL, in this member or one just before."""
+        """Queue a member; `starts` are the SQL offsets of tables in this member or one just before."""
         self._queue.put((member, number, starts))
         if self._error:
             raise self._error
@@ -182,22 +183,22 @@ class _Writer:
             self._sink.write(last)
 
     def give_up(self) -> None:
-        """Write no more of what is queued."""
+        """Stop writing what is queued."""
         self._given_up = True
-        with contextlib.suppress(queue.Full):  # then it is busy, and looks before the next
+        with contextlib.suppress(queue.Full):  # then the thread is busy, and checks the flag before its next item
             self._queue.put_nowait(None)
 
     def wait(self) -> None:
-        """Wait until nothing more is written; not for ever, because a storage may not answer."""
+        """Wait until nothing more is written, but with a deadline: the storage may never respond."""
         self._thread.join(_END_S)
 
     def _work(self) -> None:
-        # After an error the queue is still emptied, so that nobody waits for a place in it.
+        # Keep emptying the queue after an error, so that `put` never blocks on a full one.
         while (item := self._queue.get()) and not self._given_up:
             if self._error is None:
                 try:
                     self._write(*item)
-                except BaseException as error:  # noqa: BLE001  (raised again in the reading thread)
+                except BaseException as error:  # noqa: BLE001  (re-raised in the reading thread)
                     self._error = error
 
     def _write(self, member: Future[bytes], number: int, starts: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Record what a dump was made of, and what went into its object: the manifest."""
+"""Build the manifest: a record of what was dumped, and what its object holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.engine.wording import tool_version
 
 @dataclass(frozen=True)
 class Source:
-    """What the dump will read, and the programs that read it."""
+    """The database to be dumped, and the programs that dump it."""
 
     facts: ServerFacts
     client: Client
@@ -34,7 +34,7 @@ class Source:
 def manifest_of_dump(
     plan: Plan, source: Source, name: str, started: datetime, ended: datetime, result: StreamResult
 ) -> Manifest:
-    """Write down what a dump held and where its tables stand in the object."""
+    """Build the manifest of a dump, including where its tables are in the object."""
     summary, facts = result.summary, source.facts
     sequences = tuple(SequenceRecord(name=n, value=v, called=c) for n, (v, c) in summary.sequences.items())
     parts = {n: PartRecord(statements=p.statements, digest=p.digest) for n, p in sorted(summary.parts.items())}

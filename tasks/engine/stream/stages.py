@@ -1,7 +1,7 @@
-"""Let bytes pass stages between the dump and the storage, and the same kind of stages on their way back.
+"""Pass bytes through stages on their way from the dump to the storage, and on their way back.
 
-A stage takes bytes and gives bytes, and has its result at the end: it may count, hash, encrypt or decrypt them. Whoever
-adds one puts it into a list; nothing else knows how many there are.
+A stage takes bytes and returns bytes, and has its result at the end: it can count, hash, encrypt or decrypt. To add a
+stage, put it into the list; nothing else knows how many there are.
 """
 
 from __future__ import annotations
@@ -12,72 +12,72 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """One step on the way of an object's bytes."""
+    """One step that an object's bytes pass through."""
 
     def write(self, data: bytes) -> bytes:
-        """Take the next bytes; returns those that go on now."""
+        """Take the next bytes; return those to pass on now."""
 
     def finish(self) -> bytes:
-        """Return what was held back; nothing comes after it."""
+        """Return what was held back; no `write` follows."""
 
 
 class Count:
-    """Count what passes."""
+    """A stage that counts bytes."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
 
     def write(self, data: bytes) -> bytes:
-        """Count, and let all of it pass."""
+        """Count the bytes and pass them on."""
         self.size_bytes += len(data)
         return data
 
     def finish(self) -> bytes:
-        """Nothing is held back."""
+        """Return nothing: this stage holds nothing back."""
         return b""
 
 
 class Sha256:
-    """Hash what passes."""
+    """A stage that hashes bytes."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes) -> bytes:
-        """Hash, and let all of it pass."""
+        """Hash the bytes and pass them on."""
         self._hash.update(data)
         return data
 
     def finish(self) -> bytes:
-        """Nothing is held back."""
+        """Return nothing: this stage holds nothing back."""
         return b""
 
     @property
     def digest(self) -> bytes:
-        """The hash of what passed so far."""
+        """The hash of the bytes so far."""
         return self._hash.digest()
 
     @property
     def hexdigest(self) -> str:
-        """The same, as the manifest has it."""
+        """The same in hexadecimal, as in the manifest."""
         return self._hash.hexdigest()
 
     def digest_with(self, more: bytes | memoryview) -> bytes:
-        """The hash as it would be with these bytes."""
+        """Return the hash as it would be after these bytes."""
         ahead = self._hash.copy()
         ahead.update(more)
         return ahead.digest()
 
 
 def through(stages: Sequence[Stage], data: bytes) -> bytes:
-    """Send bytes through stages, the first one first."""
+    """Send bytes through stages in order."""
     for stage in stages:
         data = stage.write(data)
     return data
 
 
 def rest(stages: Sequence[Stage]) -> bytes:
-    """End stages: what each held back passes those after it."""
+    """Finish the stages: pass what each held back through those after it."""
     parts = []
     for number, stage in enumerate(stages, 1):
         parts.append(through(stages[number:], stage.finish()))
