@@ -137,7 +137,7 @@ def test_a_target_that_refuses_the_password(
 def test_an_empty_database_keeps_what_a_dump_does_not_have(
     library: Server, new_database: NewDatabase, clients: Clients, flow_run: FlowRun
 ) -> None:
-    """Owner, grants, settings and connection limit of an existing database stay unchanged."""
+    """Owner, grants, settings, connection limit, comment and tablespace of an existing database stay unchanged."""
     target = new_database(16)
     owner, reader = role_of(new_role(target)), role_of(new_role(target))
     name = target.database
@@ -153,12 +153,17 @@ def test_an_empty_database_keeps_what_a_dump_does_not_have(
         f"ALTER DATABASE {name} SET my.empty TO ''",
         f"ALTER ROLE {reader} IN DATABASE {name} SET statement_timeout TO '7s'",
         f"ALTER DATABASE {name} CONNECTION LIMIT 17",
+        f"COMMENT ON DATABASE {name} IS 'ours; ''and'' theirs'",
+        "SET allow_in_place_tablespaces = on",
+        f"CREATE TABLESPACE of_{name} LOCATION ''",
+        f"ALTER DATABASE {name} SET TABLESPACE of_{name}",
     )
     before = _database_facts(target)
     done = flow_run(restore, to=target, backup="latest")
     assert done.error is None
     assert _database_facts(target) == before
     assert contents(target, clients[16]) == contents(library, clients[16])
+    told(target.on("postgres"), f"DROP DATABASE {name}", f"DROP TABLESPACE of_{name}")
 
 
 def test_rights_that_were_taken_away_do_not_come_back(
@@ -191,7 +196,8 @@ def _database_facts(server: Server) -> list[tuple[Any, ...]]:
     return [
         *asked(
             server.on("postgres"),
-            "SELECT pg_get_userbyid(datdba), datconnlimit, datacl IS NULL FROM pg_database WHERE datname = %s",
+            "SELECT pg_get_userbyid(datdba), datconnlimit, datacl IS NULL, shobj_description(oid, 'pg_database'), dattablespace"
+            " FROM pg_database WHERE datname = %s",
             name,
         ),
         *asked(

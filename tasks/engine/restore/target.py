@@ -49,6 +49,8 @@ _SWAPS = 5  # in each, the server waits five seconds for other sessions to leave
 # The settings that hold a list of names, as in pg_dump; every other value is a single one, even if it has commas.
 _LISTS = {"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
           "temp_tablespaces", "unix_socket_directories"}  # fmt: skip
+_TABLESPACES = """
+SELECT DISTINCT spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname IN (%s, %s)"""
 _GRANTS = """
 SELECT a.privilege_type, coalesce(r.rolname, ''), a.is_grantable FROM pg_database d, aclexplode(d.datacl) a
 LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE d.datname = %s"""
@@ -120,6 +122,7 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
         settle(connection, restored)
         if target.exists:
             _inherit(connection, wanted, restored)
+            _inherit_tablespace(connection, wanted, restored, warn)
         _swap(connection, target, restored, aside)
         if target.exists and not target.replace:
             if _objects(target.maintenance.on(aside)) > target.objects:
@@ -144,6 +147,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
                 connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
                 unmark(connection, wanted)
                 _inherit_limit(connection, aside, wanted)
+                _inherit_comment(connection, aside, wanted)
                 # Otherwise check it first: if this run dies, the next run drops a database that is marked.
                 if replacing:
                     mark(connection, aside)
@@ -227,6 +231,29 @@ def _inherit_limit(connection: Connection, old: str, new: str) -> None:
     limit = connection.query("SELECT datconnlimit FROM pg_database WHERE datname = %s", old)
     if limit and limit[0][0] >= 0:
         connection.execute("ALTER DATABASE {} CONNECTION LIMIT {limit}", new, limit=limit[0][0])
+
+
+def _inherit_comment(connection: Connection, old: str, new: str) -> None:
+    found = connection.query(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s AND oid IN"
+        " (SELECT objoid FROM pg_shdescription WHERE classoid = 'pg_database'::regclass)", old
+    )  # fmt: skip
+    if found:
+        connection.execute("COMMENT ON DATABASE {} IS {comment}", new, comment=found[0][0])
+
+
+def _inherit_tablespace(connection: Connection, old: str, new: str, warn: Callable[[str], None]) -> None:
+    """Move the new database to the old one's tablespace; keep it where it is if the role is not allowed to."""
+    places = connection.query(_TABLESPACES, old, new)
+    if len({tablespace for (tablespace,) in places}) < 2:
+        return
+    ((wanted,),) = connection.query(_TABLESPACES, old, old)
+    try:
+        connection.execute("ALTER DATABASE {} SET TABLESPACE {}", new, wanted)
+    except DatabaseError as error:
+        if connection.lost:
+            raise
+        warn(f"The restored database is not in the target's tablespace {wanted}: {error.context}")
 
 
 def _disconnect_all(connection: Connection, name: str) -> None:
