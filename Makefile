@@ -9,7 +9,7 @@ UPGRADE ?=
 TAG ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links \
+.PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links changelog \
 	bench bench-memory docs screenshots lock release-notes clean
 
 help: ## Show this list
@@ -62,6 +62,7 @@ lint: setup-tools ## Lint Python, documents, shell, Dockerfiles, workflows and c
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/rumdl check --quiet .
+	@$(BIN)/towncrier build --draft --version next >/dev/null 2>&1 || { echo "ERROR: docs/changes: see $(BIN)/towncrier build --draft"; exit 1; }
 	@find . -name '*Dockerfile' -not -path './.*' -exec $(BIN)/hadolint {} +
 	@grep -rlE '^#!/bin/(ba)?sh' .ci tests flows tasks blocks | xargs $(BIN)/shellcheck
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -91,6 +92,9 @@ lock: ## Resolve the dependencies again; UPGRADE=1 upgrades all of them
 	@$(PYTHON) .ci/bootstrap.py .venv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--all-extras $(if $(UPGRADE),--upgrade) pyproject.toml -o requirements.lock
+
+changelog: setup-tools ## Move the changes in docs/changes into CHANGELOG.md, under the version in pyproject.toml
+	@$(BIN)/towncrier build --yes --version $(VERSION)
 
 release-notes: ## Print the release notes from CHANGELOG.md, TAG=v1.2.3; fails if the tag is not the version in pyproject.toml
 	@$(PYTHON) .ci/release_notes.py "$(TAG)"
