@@ -38,8 +38,7 @@ def home(server_of: Callable[[int], Server], monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable the guard on statements: those that a test injects into a backup simulate what a server does."""
-    monkeypatch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
-    monkeypatch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
+    monkeypatch.setattr("tasks.engine.dump.scanner.DumpScanner._refuse", lambda *_: None)
 
 
 @pytest.fixture
