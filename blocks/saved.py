@@ -12,7 +12,7 @@ from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 from blocks.config.says import WHEN_INVALID
-from blocks.errors import ConfigurationError, Fault, PrefectUnreachable
+from blocks.errors import ConfigurationError, PrefectUnreachable, Problem
 
 B = TypeVar("B", bound=Block)
 _BROKEN = (
@@ -54,7 +54,7 @@ def load_saved(kind: type[B], name: str) -> B | None:
     except ValueError:
         return None
     except RuntimeError as error:
-        fault = Fault(f"Invalid {kind.get_block_type_name()} block {name} [{_faulty(error)}]", WHEN_INVALID)
+        fault = Problem(f"Invalid {kind.get_block_type_name()} block {name} [{_faulty(error)}]", WHEN_INVALID)
         raise ConfigurationError([fault]) from None
     assert isinstance(loaded, kind)
     return loaded

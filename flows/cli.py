@@ -19,7 +19,7 @@ import typer
 from blocks.config import DEFAULT
 from blocks.errors import PgRoundtripError
 from flows import plans
-from flows.lines import complain, say
+from flows.lines import print_error, print_line
 from flows.runs.logs import log_plainly
 from tasks.engine.wording import tool_version
 
@@ -40,7 +40,7 @@ AsJson = Annotated[
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        say(f"pg-roundtrip {tool_version()}")
+        print_line(f"pg-roundtrip {tool_version()}")
         raise typer.Exit
 
 
@@ -153,7 +153,7 @@ def restore(
     from flows.restore import restore as flow
 
     rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify)
-    say(f"Restored {rows:,} rows")
+    print_line(f"Restored {rows:,} rows")
 
 
 @app.command()
@@ -228,11 +228,11 @@ def main() -> None:
         app()
     except PgRoundtripError as error:
         if not error.logged:
-            complain(error.lines())
+            print_error(error.lines())
         sys.exit(error.exit_status)
     except OSError as error:
         # The work is done; only its result could not be written.
-        complain([f"The result could not be printed [{error.strerror}]"], "WARNING")
+        print_error([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)
     except Exception:  # Typer's own hook would print these unformatted
         logging.getLogger(__name__).exception("Unhandled exception")

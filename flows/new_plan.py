@@ -13,10 +13,10 @@ from prefect.settings import get_current_settings
 
 from blocks.config.load import load_settings
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 from blocks.plan import BackupPlan
 from blocks.saved import translated
-from flows.lines import complain, say
+from flows.lines import print_error, print_line
 from flows.runs.parameters import BLOCK_NAME
 from tasks.engine.repository.whose import refused_folder
 from tasks.plans import plan_exists, save_plan
@@ -28,7 +28,7 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:
-        raise ConfigurationError([*faults, *error.faults]) from None
+        raise ConfigurationError([*faults, *error.problems]) from None
     # Only now: a Prefect server may have to be started for the answer, which takes seconds.
     faults = faults or [*_taken(name, pool, replace=replace)]
     if faults:
@@ -36,15 +36,15 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     plan = dataclasses.replace(Plan.from_settings(settings), name=name)
     taken = refused_folder(plan)
     if taken:
-        raise ConfigurationError([Fault(*taken)])
+        raise ConfigurationError([Problem(*taken)])
     save_plan(name, BackupPlan.from_settings(settings))
-    say(f"Saved the plan {name}: {plan.source.address} to {plan.storage.endpoint} {plan.storage.address}")
+    print_line(f"Saved the plan {name}: {plan.source.address} to {plan.storage.endpoint} {plan.storage.address}")
     if pool:
         asyncio.run(_deploy(name, plan, pool))
     elif replace:
-        say("Its deployments, if it has any, keep their schedules; --pool recreates them")
+        print_line("Its deployments, if it has any, keep their schedules; --pool recreates them")
     if not get_current_settings().api.url:
-        complain(
+        print_error(
             [
                 "The plan is saved only on this machine, in the folder of PREFECT_HOME",
                 "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
@@ -53,19 +53,19 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
         )
 
 
-def _invalid_name(name: str) -> Iterator[Fault]:
+def _invalid_name(name: str) -> Iterator[Problem]:
     if not re.fullmatch(BLOCK_NAME, name) or len(name) > 100:
-        yield Fault(
+        yield Problem(
             f"Invalid plan name {name}", "use lowercase letters, digits and single dashes between them, as in shop-eu"
         )
 
 
-def _taken(name: str, pool: str | None, *, replace: bool) -> Iterator[Fault]:
+def _taken(name: str, pool: str | None, *, replace: bool) -> Iterator[Problem]:
     """What the Prefect server has against the plan, before anything is saved."""
     if not replace and plan_exists(name):
-        yield Fault(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
+        yield Problem(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
     if pool and not _pool_exists(pool):
-        yield Fault(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")
+        yield Problem(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")
 
 
 def _pool_exists(pool: str) -> bool:
@@ -82,5 +82,5 @@ async def _deploy(name: str, plan: Plan, pool: str) -> None:
     made = await deployments_of(name, plan, pool=pool)
     for deployment in made:
         await deployment.aapply()
-    say(f"Created the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
-    say(f"Workers run them: prefect worker start --pool {pool}")
+    print_line(f"Created the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")
+    print_line(f"Workers run them: prefect worker start --pool {pool}")

@@ -16,10 +16,10 @@ from flows.runs.missed_slots import newest_slot_only
 from flows.runs.names import named
 from flows.runs.parameters import BackupOrEmpty, PlanName
 from tasks.clock import utc_now
-from tasks.drill import choose_backup, choose_ground, read_own_queries, rehearse_restore, store_report, sweep_place
+from tasks.drill import choose_backup, choose_drill_place, read_own_queries, rehearse_restore, store_report, sweep_place
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.rehearsal import Rehearsal
-from tasks.engine.drill.report import complaint_of, report_on
+from tasks.engine.drill.report import error_of, report_on
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible
@@ -59,7 +59,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
     by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
     limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
-    if complaint := complaint_of(report, seen.error):
+    if complaint := error_of(report, seen.error):
         get_run_logger().error("%s", complaint)
     else:
         get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
@@ -73,7 +73,7 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
     """Rehearse the restore; an error that prevents it becomes part of the result, unless it is in the configuration."""
     place = None
     try:
-        place = choose_ground(plan, repository, chosen)
+        place = choose_drill_place(plan, repository, chosen)
         sweep_place(place)
         return rehearse_restore(plan, repository, chosen, place, queries, begun)
     except ConfigurationError:

@@ -27,7 +27,7 @@ from blocks.saved import translated
 from flows import lines
 from flows.deployments import deployments_of
 from flows.runs.logs import log_plainly
-from flows.service import host
+from flows.service import asgi
 from flows.service.announce import announce
 from flows.service.environment import MADE, OWN_SERVER, Login
 from flows.service.gateway import make_gateway, make_metrics_page
@@ -40,7 +40,7 @@ from flows.service.runs import (
     last_drill,
     skip_missed_runs,
 )
-from flows.service.watch import Watch
+from flows.service.status_pages import StatusPages
 from tasks.clock import utc_now
 from tasks.plans import save_plan
 
@@ -52,10 +52,10 @@ async def serve(settings: Settings, login: Login | None) -> None:
     """Serve the environment's plan until SIGTERM or SIGINT; with a `login`, run Prefect's server in this process."""
     plan = Plan.from_settings(settings)
     announce(settings, plan, login)
-    watch = Watch(plan, settings.served, utc_now())
-    async with _ports(settings, login, watch), get_client() as client:
+    pages = StatusPages(plan, settings.enabled_flows, utc_now())
+    async with _ports(settings, login, pages), get_client() as client:
         runner = ServiceRunner()
-        work = asyncio.create_task(_work(settings, plan, client, runner, watch))
+        work = asyncio.create_task(_work(settings, plan, client, runner, pages))
         _on_signals(lambda: asyncio.ensure_future(_stop(runner, work)))
         with contextlib.suppress(asyncio.CancelledError):
             await work
@@ -66,12 +66,14 @@ async def serve(settings: Settings, login: Login | None) -> None:
     os._exit(0)
 
 
-async def _work(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, watch: Watch) -> None:
+async def _work(
+    settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, pages: StatusPages
+) -> None:
     """Create the deployments, clean up after a killed service, catch up, and run what falls due."""
     await await_api(client)
     with translated():
         deployments = await _prepare(settings, plan, client, runner)
-    watch.follow(client, deployments)
+    pages.follow(client, deployments)
     catching_up = asyncio.create_task(catch_up(client, plan, deployments))
     catching_up.add_done_callback(_tell)
     try:
@@ -89,7 +91,7 @@ def _tell(caught_up: asyncio.Task[None]) -> None:
 
 async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner) -> dict[str, UUID]:
     """Create the deployments, and end the runs that a killed service left or that were missed since."""
-    if "backup" in settings.served:
+    if "backup" in settings.enabled_flows:
         # A drill-only container knows only part of the plan, and would overwrite the whole with it.
         await _save(settings)
     deployments = await _register(settings, plan, runner)
@@ -117,8 +119,8 @@ async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> di
         "backup": _anchor(backup, plan.schedules.backups.interval_s, now),
         "restore-drill": _anchor(drill, plan.schedules.drills.interval_s, now),
     }
-    made = await deployments_of(DEFAULT, plan, settings.served, anchors=anchors)
-    return {flow: await runner.aadd_deployment(d) for flow, d in zip(settings.served, made, strict=True)}
+    made = await deployments_of(DEFAULT, plan, settings.enabled_flows, anchors=anchors)
+    return {flow: await runner.aadd_deployment(d) for flow, d in zip(settings.enabled_flows, made, strict=True)}
 
 
 def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
@@ -127,23 +129,23 @@ def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings, login: Login | None, watch: Watch) -> AsyncIterator[None]:
-    metrics = watch.metrics if settings.metrics_enabled else None
+async def _ports(settings: Settings, login: Login | None, pages: StatusPages) -> AsyncIterator[None]:
+    metrics = pages.metrics if settings.metrics_enabled else None
 
     def gateway() -> Starlette:
-        return make_gateway(login, _prefect_server() if login else None, watch.health, metrics, watch.attempts)
+        return make_gateway(login, _prefect_server() if login else None, pages.health, metrics, pages.attempts)
 
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(host.listening(gateway, settings.port))
+        await stack.enter_async_context(asgi.listening(gateway, settings.port))
         if metrics and settings.metrics_port != settings.port:
             await stack.enter_async_context(
-                host.listening(lambda: make_metrics_page(watch.metrics), settings.metrics_port)
+                asgi.listening(lambda: make_metrics_page(pages.metrics), settings.metrics_port)
             )
         yield
 
 
 def _prefect_server() -> Any:
-    host.migrate()
+    asgi.migrate()
     from prefect.server.api.server import create_app  # noqa: PLC0415  (80 MB that only our own server needs)
 
     app = create_app(final=True)
@@ -178,7 +180,7 @@ def main() -> None:
     try:
         asyncio.run(serve(settings, Login.from_settings(settings, made=MADE in sys.argv) if own else None))
     except PgRoundtripError as error:
-        lines.complain(error.lines())
+        lines.print_error(error.lines())
         sys.exit(error.exit_status)
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.config.says import WHEN_INVALID
-from flows.lines import complain, say
+from flows.lines import print_error, print_line
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.retention import PrunePlan
@@ -43,13 +43,13 @@ def show_findings(findings: Sequence[Finding]) -> None:
     _console().print(table)
     for finding in findings:
         if finding.result != "ok":
-            complain([finding.text, *([f"HINT: {finding.hint}"] if finding.hint else [])], finding.result.upper())
+            print_error([finding.text, *([f"HINT: {finding.hint}"] if finding.hint else [])], finding.result.upper())
 
 
 def show_backup(done: Mapping[str, Any]) -> None:
     """Print the result of a backup."""
     ratio = done["raw_bytes"] / done["object_bytes"]
-    say(
+    print_line(
         f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
         f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
     )
@@ -59,13 +59,13 @@ def show_backup(done: Mapping[str, Any]) -> None:
 def _say_warnings(warnings: Sequence[str]) -> None:
     """Print what a backup lacks; the log, on standard error, has it with hints."""
     for warning in warnings:
-        say(f"WARNING: {warning}")
+        print_line(f"WARNING: {warning}")
 
 
 def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     """Print the catalog, newest first."""
     if not entries:
-        say("No backups found in S3")
+        print_line("No backups found in S3")
         return
     table = _table("backup", "database", "taken at", "size", "rows", "verdict")
     for e, made in reversed(list(zip(entries, databases_shown(entries), strict=True))):
@@ -82,7 +82,7 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
     """Print the saved plans."""
     if not plans:
-        say("No plans are saved; the plan 'default' is what the environment describes")
+        print_line("No plans are saved; the plan 'default' is what the environment describes")
         return
     table = _table("plan", "database", "storage", "backups due", "drills due")
     for plan in plans:
@@ -91,20 +91,20 @@ def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
     _console().print(table)
     for plan in plans:
         if plan["fault"]:
-            complain([plan["fault"], f"HINT: {WHEN_INVALID}"], "WARNING")
+            print_error([plan["fault"], f"HINT: {WHEN_INVALID}"], "WARNING")
 
 
 def show_report(report: DrillReport) -> None:
     """Print a drill's verdict first, then what it covers, every check, and the timings."""
     style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")
     _console().print(_text(f"{verdict_line(report)}: {report.backup}", style))
-    say(coverage(report))
+    print_line(coverage(report))
     _say_warnings(report.warnings)
     table = _table("result", "check", "evidence", "took")
     for check in report.checks:
         table.row(Text.from_markup(_RESULTS[check.result]), check.name, check.evidence, f"{check.seconds:.1f} s")
     _console().print(table)
-    say("; ".join(f"{name}: {value}" for name, value in timings(report).items()))
+    print_line("; ".join(f"{name}: {value}" for name, value in timings(report).items()))
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
@@ -123,7 +123,7 @@ def show_retention(decided: PrunePlan, *, dry_run: bool) -> None:
     _console().print(table)
     verb = "Would delete" if dry_run else "Deleted"
     failed = f"; {decided.failed} could not be deleted" if decided.failed else ""
-    say(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups{failed}")
+    print_line(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups{failed}")
 
 
 class _Table(Table):

@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect import get_run_logger, task
 
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, DatabaseError, Fault, PgRoundtripError
+from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.pg_dump import running_dump
@@ -113,7 +113,7 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
     logger = get_run_logger()
     refused = refusal(plan, folder)
     if refused and not folder.moved:
-        raise ConfigurationError([Fault(*refused)])
+        raise ConfigurationError([Problem(*refused)])
     if shared := sharing(plan, folder):
         logger.warning("%s\nHINT: %s", *shared)
     if odd := told_of_future(folder.backups, now):

@@ -43,7 +43,7 @@ def read_own_queries(plan: Plan) -> list[Query]:
 
 
 @task(**called("choose the place"), **QUICK)
-def choose_ground(plan: Plan, repository: Repository, backup: Backup) -> Place:
+def choose_drill_place(plan: Plan, repository: Repository, backup: Backup) -> Place:
     """Choose where to restore to, by the plan and the server version that the backup needs."""
     return choose_place(plan, version_of(repository, backup))
 

@@ -21,7 +21,7 @@ from tasks.engine.repository.choice import choose
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
-from tasks.engine.restore.psql import RestoreOptions, feed_psql
+from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.reread import read_twice
 from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
@@ -71,15 +71,17 @@ def restore_and_swap(
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(repository, backup, manifest)
             with read_twice(repository, backup, manifest, reader):
-                flow = feed_psql(reader, fresh, client, RestoreOptions(progress=progress.tell, **read_under(manifest)))
+                result = restore_with_psql(
+                    reader, fresh, client, RestoreOptions(progress=progress.tell, **read_under(manifest))
+                )
             progress.done()
         if verify:
-            _verify(manifest, flow, fresh, client)
+            _verify(manifest, result, fresh, client)
         take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
     _tell_of_money(manifest, target.database)
-    what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
+    what = rows_of_tables(result.summary.rows, len(result.summary.tables))
     logger.info("Restored %s to %s", what, target.database.address)
-    return flow
+    return result
 
 
 @task(**called("restore in place", "restore {backup.name} in place"), **READING)
@@ -103,31 +105,31 @@ def restore_in_place(
     try:
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(repository, backup, manifest)
-            manner = RestoreOptions(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
+            options = RestoreOptions(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
             with read_twice(repository, backup, manifest, reader):
-                flow = feed_psql(reader, target.database, client, manner)
+                result = restore_with_psql(reader, target.database, client, options)
             progress.done()
         if verify:
-            _verify(manifest, flow, target.database, client)
+            _verify(manifest, result, target.database, client)
     except PgRoundtripError as error:
         error.hint = "; ".join(filter(None, (error.hint, what_is_left(target.database))))
         error.transient = error.transient and atomic
         raise
     _tell_of_money(manifest, target.database)
-    what = rows_of_tables(flow.summary.rows, len(flow.summary.tables))
+    what = rows_of_tables(result.summary.rows, len(result.summary.tables))
     logger.info("Restored %s to %s", what, target.database.address)
-    return flow
+    return result
 
 
-def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, client: Client) -> None:
+def _verify(manifest: Manifest | None, result: ReadResult, restored: Server, client: Client) -> None:
     """Raise RestoreError unless the restored database contains what was read, row by row.
 
     Checking the stream is not enough: the server may interpret it differently, because of a setting or its version.
     """
-    get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", flow.seconds)
+    get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", result.seconds)
     monetary = monetary_of(manifest)
     try:
-        seen = dump_again(restored, client, flow.summary, **read_under(manifest))
+        seen = dump_again(restored, client, result.summary, **read_under(manifest))
     except DumpFailed as error:
         if error.transient:
             raise
@@ -135,7 +137,7 @@ def _verify(manifest: Manifest | None, flow: ReadResult, restored: Server, clien
             error.context,
             hint="restore as a superuser, or pass --no-verify (RESTORE_VERIFY=false): the role cannot read everything that it restores",
         ) from None
-    differences = [c.evidence for c in check_contents(manifest, flow.summary, seen) if c.result == "failed"]
+    differences = [c.evidence for c in check_contents(manifest, result.summary, seen) if c.result == "failed"]
     if differences:
         with restored.connect() as connection:
             money = not monetary and bool(tables_with_money(connection))

@@ -76,7 +76,7 @@ def missing(needs: tuple[Need, ...]) -> list[str]:
     try:
         load_settings(frozenset(needs))
     except ConfigurationError as error:
-        return [fault.message.split()[3] for fault in error.faults]
+        return [fault.message.split()[3] for fault in error.problems]
     return []
 
 

@@ -33,7 +33,7 @@ def set_in_environment(name: str, value: str) -> None:
     os.environ[name] = value
 
 
-def reach_ourselves_directly() -> None:
+def bypass_proxy_for_localhost() -> None:
     """Bypass any configured HTTP proxy for connections between the parts of this service."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
@@ -46,6 +46,6 @@ def default_in_environment(defaults: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-def environment_of_ours() -> dict[str, str]:
+def full_environment() -> dict[str, str]:
     """Return the whole environment, for a child process that is part of this program."""
     return dict(os.environ)

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ValidationError
 from blocks.config.says import Says, rule_in
 from blocks.config.settings import Settings
 from blocks.config.values import FLOWS
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 
 # Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
@@ -34,10 +34,10 @@ def load_settings(needs: frozenset[Need]) -> Settings:
         malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
         settings = Settings.model_construct(**_as_set())
     faults = [
-        Fault(f"Required environment variable {name} is not set", when_missing(name))
+        Problem(f"Required environment variable {name} is not set", when_missing(name))
         for name in _missing(settings, needs)
     ]
-    faults += [Fault(f"Invalid {name} format", when_malformed(name)) for name in malformed]
+    faults += [Problem(f"Invalid {name} format", when_malformed(name)) for name in malformed]
     if faults:
         raise ConfigurationError(faults)
     return settings

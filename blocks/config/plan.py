@@ -12,7 +12,7 @@ from blocks.config import DEFAULT
 from blocks.config.schedule import Schedule
 from blocks.config.settings import Settings
 from blocks.config.values import URL_RULE
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 
@@ -158,7 +158,9 @@ def plan_fields(settings: Settings) -> dict[str, Any]:
 
 def _present(server: Server | None, field_name: str, what: str) -> Server:
     if server is None:
-        raise ConfigurationError([Fault(f"The plan names no {what}", f"set {field_name} in the plan, or DATABASE_URL")])
+        raise ConfigurationError(
+            [Problem(f"The plan names no {what}", f"set {field_name} in the plan, or DATABASE_URL")]
+        )
     return readable(server, what)
 
 
@@ -167,5 +169,5 @@ def readable(server: Server, what: str) -> Server:
     try:
         server.parameters()
     except ValueError as error:
-        raise ConfigurationError([Fault(f"Invalid URL of the {what} [{error}]", URL_RULE)]) from None
+        raise ConfigurationError([Problem(f"Invalid URL of the {what} [{error}]", URL_RULE)]) from None
     return server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.config import DEFAULT
 from blocks.config.load import Need, describes_a_plan, load_settings
 from blocks.config.plan import Plan, readable
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 from blocks.sql.server import Server
 
 
@@ -24,7 +24,7 @@ def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
     if name == DEFAULT:
         load_settings(needs)  # names what is missing
     hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
-    raise ConfigurationError([Fault(f"There is no plan named {name}", hint)])
+    raise ConfigurationError([Problem(f"There is no plan named {name}", hint)])
 
 
 def resolve_target(name: str) -> Server:
@@ -39,4 +39,4 @@ def resolve_target(name: str) -> Server:
     if saved := load_saved(PostgresServer, name):
         return readable(saved.server, "server to restore to")
     hint = "save a PostgreSQL Server block of this name, or set RESTORE_DATABASE_URL"
-    raise ConfigurationError([Fault(f"There is no server named {name}", hint)])
+    raise ConfigurationError([Problem(f"There is no server named {name}", hint)])

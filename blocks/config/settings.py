@@ -223,7 +223,7 @@ class Settings(
         return {name: value for name, value in given.items() if not isinstance(value, str) or value.strip()}
 
     @property
-    def served(self) -> tuple[str, ...]:
+    def enabled_flows(self) -> tuple[str, ...]:
         """The flows that `serve` runs, in the order of `FLOWS`."""
         return tuple(self.serve_flows.split(","))
 

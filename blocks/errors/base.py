@@ -54,7 +54,7 @@ class PgRoundtripError(Exception):
 
 
 @dataclass(frozen=True)
-class Fault:
+class Problem:
     """One problem with the configuration."""
 
     message: str
@@ -69,15 +69,15 @@ class ConfigurationError(PgRoundtripError):
     cause = "configuration"
     exit_status = 2
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__(message="; ".join(f.message for f in self.faults))
+    def __init__(self, faults: Sequence[Problem]) -> None:
+        self.problems = tuple(faults)
+        super().__init__(message="; ".join(f.message for f in self.problems))
 
     def lines(self) -> list[str]:
         """Every problem with its hint, in the order of the documentation."""
         return [
             line
-            for fault in self.faults
+            for fault in self.problems
             for line in (f"ERROR: {fault.message} ({self.code})", f"HINT: {fault.hint}" if fault.hint else "")
             if line
         ]

@@ -56,7 +56,7 @@ def run_demo(*, keep: bool = False) -> None:
         }
     )
     if farewell:
-        lines.say(farewell)
+        lines.print_line(farewell)
     if facts["verdict"] != Verdict.PROVEN:
         raise SystemExit(1)
 
@@ -108,4 +108,4 @@ def _prefect(home: Path, *, keep: bool) -> Iterator[tuple[str, str]]:
 
 
 def _tell(line: str) -> None:
-    lines.say(f"▸ {line}")
+    lines.print_line(f"▸ {line}")

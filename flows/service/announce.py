@@ -15,7 +15,7 @@ _logger = get_logger("serve")
 
 def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
     """Log the startup block."""
-    backs_up, drills = "backup" in settings.served, "restore-drill" in settings.served
+    backs_up, drills = "backup" in settings.enabled_flows, "restore-drill" in settings.enabled_flows
     _logger.info("Backup service started" if backs_up or not drills else "Verify service started")
     if backs_up:
         _logger.info("Target database: %s", plan.source.address)

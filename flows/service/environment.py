@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from blocks.config.environment import default_in_environment, reach_ourselves_directly, set_in_environment
+from blocks.config.environment import bypass_proxy_for_localhost, default_in_environment, set_in_environment
 from blocks.config.load import load_service_settings
 from blocks.config.settings import Settings
 from flows import SERVED, lines
@@ -48,7 +48,7 @@ def prepare() -> list[str]:
     Raises ConfigurationError with all errors.
     """
     settings = load_service_settings()
-    if "restore-drill" in settings.served:
+    if "restore-drill" in settings.enabled_flows:
         load_queries(settings.verify_queries_file)
     default_in_environment(for_any_server())
     command = [sys.executable, "-P", "-m", "flows.serve"]
@@ -58,9 +58,9 @@ def prepare() -> list[str]:
     home, complaint = usable_home(PREFECT_HOME.value())
     for name, value in for_own_server(settings, login, home).items():
         set_in_environment(name, value)
-    reach_ourselves_directly()
+    bypass_proxy_for_localhost()
     if complaint:
-        lines.complain([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
+        lines.print_error([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
     set_in_environment("UI_PASSWORD", login.password)
     return [*command, OWN_SERVER, *([MADE] if login.made else [])]
 

@@ -164,7 +164,7 @@ class Child:
             self._popen.wait()
         self._listener.join(timeout=5)
 
-    def complaint(self) -> str:
+    def error_summary(self) -> str:
         """Return the first errors from stderr, without the rows of data that servers quote."""
         errors = [line for line in self._tail if "error" in line.lower() or "fatal" in line.lower()]
         return "; ".join((errors or list(self._tail))[:3])

@@ -21,10 +21,10 @@ from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
-from tasks.drill import choose_ground, rehearse_restore
+from tasks.drill import choose_drill_place, rehearse_restore
 from tasks.engine.drill.report import report_on
 from tasks.engine.repository.repository import Repository
-from tasks.engine.restore.psql import feed_psql
+from tasks.engine.restore.psql import restore_with_psql
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.servers.programs import match_client
 
@@ -49,7 +49,7 @@ def restore(plan: Plan) -> Figures:
     repository = Repository(plan.storage)
     chosen = repository.backups()[-1]
     reader = BackupReader(repository, chosen, repository.manifest(chosen))
-    flow = feed_psql(reader, target, match_client(target.inspect().major))
+    flow = restore_with_psql(reader, target, match_client(target.inspect().major))
     return {"seconds": time.monotonic() - begun, "rows": flow.summary.rows, "raw_bytes": flow.summary.raw_bytes}
 
 
@@ -58,7 +58,7 @@ def drill(plan: Plan) -> Figures:
     begun, started = time.monotonic(), utc_now()
     repository = Repository(plan.storage)
     chosen = repository.backups()[-1]
-    place = choose_ground.fn(plan, repository, chosen)
+    place = choose_drill_place.fn(plan, repository, chosen)
     seen = rehearse_restore.fn(plan, repository, chosen, place, [])
     seconds = time.monotonic() - begun
     report = report_on(chosen, seen, started, seconds)

@@ -42,7 +42,7 @@ def run_measured(name: str, argv: Sequence[str], environ: Mapping[str, str], fol
             code = child.wait()
             seconds = time.monotonic() - begun
         if code:
-            raise BenchFailed(f"{name}: exit code {code}: {child.complaint()}")
+            raise BenchFailed(f"{name}: exit code {code}: {child.error_summary()}")
         return Measured(seconds, memory.peak_bytes, _all_of(child.output))
 
 

@@ -83,7 +83,7 @@ def _await(child: Child, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _STEP_LIMIT_S
     while not done():
         if not child.running or time.monotonic() > deadline:
-            raise BenchFailed(f"serve: {child.complaint() or 'the expected event did not happen'}")
+            raise BenchFailed(f"serve: {child.error_summary() or 'the expected event did not happen'}")
         time.sleep(_STEP_S)
 
 

@@ -20,7 +20,7 @@ from flows.demo.services import free_ports
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
 from tasks import backup as backup_tasks
-from tasks.engine.drill.place import Ground, Place, ready
+from tasks.engine.drill.place import Place, ProvisionedPlace, provision
 from tasks.engine.dump import pg_dump as dump
 from tasks.engine.repository.manifest import Manifest
 from tests.conftest import FlowRun, NewDatabase
@@ -117,13 +117,15 @@ def test_server_restarted_in_a_drill(
                 restartable.stop("immediate")
             yield chunk
 
-    def second_is_late(place: Place, manifest: Manifest | None, database: str) -> AbstractContextManager[Ground]:
+    def second_is_late(
+        place: Place, manifest: Manifest | None, database: str
+    ) -> AbstractContextManager[ProvisionedPlace]:
         if attempts[0] == 1:
             restartable.start()
-        return ready(place, manifest, database)
+        return provision(place, manifest, database)
 
     monkeypatch.setattr(ObjectStore, "open_range", cut)
-    monkeypatch.setattr("tasks.engine.drill.rehearsal.ready", second_is_late)
+    monkeypatch.setattr("tasks.engine.drill.rehearsal.provision", second_is_late)
     drilled = flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"})
     assert (drilled.state, attempts[0]) == ("PROVEN", 2)
     assert flow_run(restore_drill, restartable.server, environ={"VERIFY_TARGET": "database"}).state == "PROVEN"

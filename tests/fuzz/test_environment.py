@@ -127,14 +127,14 @@ def test_any_environment(given_values: dict[str, str], left_out: set[str], needs
         try:
             load_service_settings()
             settings = load_settings(needs)
-            shown = [repr(settings), settings.model_dump_json(), *settings.served]
+            shown = [repr(settings), settings.model_dump_json(), *settings.enabled_flows]
             if "storage" in needs:
                 plan = Plan.from_settings(settings)
                 servers = [server for server in (plan.server, plan.drill.server) if server]
                 shown += [repr(plan), *(server.address for server in servers), plan.storage.address]
         except ConfigurationError as error:
-            assert error.faults
-            for fault in error.faults:
+            assert error.problems
+            for fault in error.problems:
                 assert any(name in fault.message for name in VARIABLES)
             assert SECRET not in told(error) + "".join(error.lines())
             return
@@ -154,7 +154,7 @@ def test_the_older_names_hold_anything(host: str, port: str, user: str, password
         try:
             plan = Plan.from_settings(load_settings(frozenset({"database", "storage"})))
         except ConfigurationError as error:
-            assert all("POSTGRES_" in fault.message or "DATABASE_URL" in fault.message for fault in error.faults)
+            assert all("POSTGRES_" in fault.message or "DATABASE_URL" in fault.message for fault in error.problems)
             return
     parameters = plan.source.parameters()
     assert parameters.get("password", "") == environ["POSTGRES_PASSWORD"].strip()

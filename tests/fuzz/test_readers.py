@@ -13,7 +13,7 @@ from blocks.errors import BackupDamaged, ConfigurationError, EmptyBackup, PgRoun
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.drill.verdict import blame
 from tasks.engine.dump.splitter import Piece, StatementSplitter
-from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.restore.psql_errors import error_of
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor, decompress
 from tests.fuzz import fuzzed
 from tests.unit.sql import cut
@@ -115,7 +115,7 @@ SAID = st.lists(
 @example(["psql:" + ":  " * 3000], False)
 def test_whatever_psql_said(lines: list[str], timed_out: bool) -> None:
     """Any psql output becomes one of our errors, with a one-line sentence, from which a verdict can be derived."""
-    error = complaint_of(cast("Any", Ended(lines, timed_out=timed_out)))
+    error = error_of(cast("Any", Ended(lines, timed_out=timed_out)))
     assert isinstance(error, PgRoundtripError)
     assert len(error.sentence.splitlines()) == 1
     assert blame(error)

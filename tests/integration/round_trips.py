@@ -12,7 +12,7 @@ from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine.drill.rewording import Copy, in_the_backups_words
 from tasks.engine.drill.round_trip import check_round_trip
-from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_text import RULES
@@ -74,7 +74,7 @@ def taken_round(source: Server, copy: Server, client: Client, damage: str = "") 
 
     reading = in_the_backups_words(Copy(copy, client, another, RestoreOptions(), lambda: 600.0), stored, restored)
     checks = check_round_trip(manifest, stored, reading.summary, unread=reading.unread)
-    return [*checks, *look_at_copy(copy, manifest, stored)]
+    return [*checks, *run_sql_checks(copy, manifest, stored)]
 
 
 def wrong(checks: list[Check]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
 from tasks.engine.drill.place import Place
-from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import sweep_servers
 from tasks.engine.servers.scratch import sweep_scratch_databases
@@ -81,9 +81,9 @@ def test_drills_of_the_same_second(
         # Both are restored now; a sweep finds nothing to remove.
         assert (sweep_servers(), sweep_scratch_databases(library)) == ([], [])
         together.wait()
-        return look_at_copy(scratch, *arguments)
+        return run_sql_checks(scratch, *arguments)
 
-    monkeypatch.setattr(tasks.engine.drill.rehearsal, "look_at_copy", meet)
+    monkeypatch.setattr(tasks.engine.drill.rehearsal, "run_sql_checks", meet)
     monkeypatch.setattr("tests.integration.sandboxes.utc_now", lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     with ThreadPoolExecutor(2) as pool:
         runs = [

@@ -17,7 +17,7 @@ from blocks.errors import DatabaseError
 from blocks.s3.client import ObjectStore
 from flows.restore_drill import restore_drill
 from tasks.engine.drill.place import Place
-from tasks.engine.restore.cluster_objects import Surroundings
+from tasks.engine.restore.cluster_objects import ClusterObjects
 from tasks.engine.servers import sandbox
 from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase
@@ -148,9 +148,9 @@ def murder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[in
 
 
 MOMENTS = {
-    "while restoring": (Surroundings, "prepare"),
+    "while restoring": (ClusterObjects, "prepare"),
     "before the copy is dumped": (tasks.engine.drill.second_dump, "running_dump"),
-    "while the copy is looked at": (tasks.engine.drill.rehearsal, "look_at_copy"),
+    "while the copy is looked at": (tasks.engine.drill.rehearsal, "run_sql_checks"),
 }
 
 

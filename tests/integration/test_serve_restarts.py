@@ -19,7 +19,7 @@ from blocks.errors import ServiceError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
-from flows.service.host import migrate
+from flows.service.asgi import migrate
 from tasks.clock import utc_now
 from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment

@@ -39,7 +39,7 @@ class Failed:
     def wait(self) -> int:
         return 1
 
-    def complaint(self) -> str:
+    def error_summary(self) -> str:
         return self._said
 
 

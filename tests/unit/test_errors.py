@@ -8,7 +8,7 @@ import re
 import pytest
 
 from blocks import errors
-from blocks.errors import ConfigurationError, Fault, PgRoundtripError, RestoreFailed, code_in, family
+from blocks.errors import ConfigurationError, PgRoundtripError, Problem, RestoreFailed, code_in, family
 
 ERRORS = [cls for cls in family() if cls is not ConfigurationError]
 # The sentences that the specification promises, and the class that uses each.
@@ -103,7 +103,7 @@ def test_restore_failed_carries_the_servers_code() -> None:
 
 def test_a_configuration_error_lists_every_fault() -> None:
     """A configuration error lists all problems, each with its hint where it has one, and exits with 2."""
-    error = ConfigurationError([Fault("first", "mend it"), Fault("second")])
+    error = ConfigurationError([Problem("first", "mend it"), Problem("second")])
     assert error.lines() == ["ERROR: first (PGR-CONFIG)", "HINT: mend it", "ERROR: second (PGR-CONFIG)"]
     assert str(error) == "first; second"
     assert (error.exit_status, error.transient) == (2, False)

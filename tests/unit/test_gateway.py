@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from flows.service import host
+from flows.service import asgi
 from flows.service.attempts import Attempts
 from flows.service.connections import OnceAMinute, PatientProtocol, raise_open_files
 from flows.service.environment import Login
@@ -47,13 +47,13 @@ def gateway(attempts: Attempts | None = None) -> Starlette:
 
 def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many half-sent heads and a half-sent body: all are closed, and health answers in the meantime."""
-    monkeypatch.setattr("flows.service.host.CONNECTIONS", 20)
+    monkeypatch.setattr("flows.service.asgi.CONNECTIONS", 20)
     monkeypatch.setattr(PatientProtocol, "head_timeout_s", 2.0)
     monkeypatch.setattr(PatientProtocol, "body_timeout_s", 2.0)
     port = free_port()
 
     async def attack() -> tuple[int, list[bytes]]:
-        async with host.listening(gateway, port):
+        async with asgi.listening(gateway, port):
             half = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
             for n, (_, writer) in enumerate(half):
                 head = (
@@ -76,7 +76,7 @@ def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyP
 
 def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many connections that never read, with many requests each: a newcomer is answered, and they are closed."""
-    monkeypatch.setattr("flows.service.host.CONNECTIONS", 20)
+    monkeypatch.setattr("flows.service.asgi.CONNECTIONS", 20)
     monkeypatch.setattr(PatientProtocol, "read_timeout_s", 2.0)
     port = free_port()
 
@@ -87,7 +87,7 @@ def test_whoever_takes_no_response_is_closed(monkeypatch: pytest.MonkeyPatch) ->
         return Starlette(routes=[Route("/", large)])
 
     async def attack() -> int:
-        async with host.listening(behind, port):
+        async with asgi.listening(behind, port):
             readers = []
             for _ in range(20):
                 _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
@@ -110,7 +110,7 @@ def test_no_files_left_is_no_flood(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def look() -> None:
         port = free_port()
-        async with host.listening(gateway, port):
+        async with asgi.listening(gateway, port):
             server = next(s for s in gc_servers() if s.sockets and s.sockets[0].getsockname()[1] == port)
             seen.append(server._backlog)  # type: ignore[attr-defined]
 

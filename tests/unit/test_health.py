@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.config.schedule import Schedule
-from flows.service.watch import Watch
+from flows.service.status_pages import StatusPages
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole
 from tasks.status.health import Health, overdue
@@ -82,9 +82,9 @@ def answer(found: Health, monkeypatch: pytest.MonkeyPatch, seconds: float = 0) -
         time.sleep(seconds)
         return found
 
-    monkeypatch.setattr("flows.service.watch.examine", examined)
+    monkeypatch.setattr("flows.service.status_pages.examine", examined)
     nothing: Any = None  # replaced by the examination above
-    response = asyncio.run(Watch(nothing, ("backup",), NOW).health())
+    response = asyncio.run(StatusPages(nothing, ("backup",), NOW).health())
     return response.status_code, json.loads(bytes(response.body))
 
 
@@ -96,7 +96,7 @@ def test_the_answer_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     for part, fault in (("database", "Cannot connect to database"), ("storage", "Access Denied"), ("backups", "late")):
         status, said = answer(Health({**well, part: fault}, NOW), monkeypatch)
         assert (status, said["status"], said["reason"]) == (503, "unhealthy", f"{part}: {fault}")
-    monkeypatch.setattr("flows.service.watch._PATIENCE_S", 0.05)
+    monkeypatch.setattr("flows.service.status_pages._PATIENCE_S", 0.05)
     status, said = answer(Health(well, NOW), monkeypatch, seconds=0.5)
     assert (status, said["status"]) == (503, "unhealthy")
     assert "did not answer within" in str(said["reason"])

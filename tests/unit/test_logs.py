@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.errors import ConfigurationError, Fault, StorageDenied
+from blocks.errors import ConfigurationError, Problem, StorageDenied
 from flows.runs.logs import PlainFormatter, Plainly, log_lines, log_plainly
 from tasks.clock import utc_now
 
@@ -57,7 +57,7 @@ def test_every_line_has_its_time() -> None:
         f"{STAMP} ERROR: Access Denied [here] (PGR-S3-DENIED)",
         f"{STAMP} ERROR: HINT: {StorageDenied.hint}",
     ]
-    two = ConfigurationError([Fault("A is not set", "set it"), Fault("B is not set")])
+    two = ConfigurationError([Problem("A is not set", "set it"), Problem("B is not set")])
     assert written(logging.ERROR, "failed", error=two) == [
         f"{STAMP} ERROR: A is not set (PGR-CONFIG)",
         f"{STAMP} ERROR: HINT: set it",

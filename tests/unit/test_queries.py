@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 from tasks.engine.drill.query_checks import Answer, meets
 from tasks.engine.drill.query_file import Expectation, Query, load_queries, read_expectation, read_queries
 from tasks.engine.repository import checks as checklist
@@ -30,8 +30,8 @@ def one(text: str) -> Query:
 def faults(text: str) -> list[str]:
     with pytest.raises(ConfigurationError) as raised:
         read_queries(text)
-    assert all(fault.hint for fault in raised.value.faults)
-    return [fault.message for fault in raised.value.faults]
+    assert all(fault.hint for fault in raised.value.problems)
+    return [fault.message for fault in raised.value.problems]
 
 
 def answer(*first: object, rows: int = 1) -> Answer:
@@ -45,11 +45,11 @@ NOTHING = Answer(0, None, filled=False)
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Any file yields unique names and statements without a trailing semicolon, or ConfigurationError."""
     queries: list[Query] = []
-    found: tuple[Fault, ...] = ()
+    found: tuple[Problem, ...] = ()
     try:
         queries = read_queries(text)
     except ConfigurationError as error:
-        found = error.faults
+        found = error.problems
     assert all(0 < len(fault.message) < 200 for fault in found)
     assert len({q.name for q in queries}) == len(queries)
     for query in queries:
@@ -325,7 +325,7 @@ def test_a_file_that_cannot_be_read(content: bytes | None, reason: str, tmp_path
         (tmp_path / "q.sql").write_bytes(content)
     with pytest.raises(ConfigurationError) as raised:
         load_queries("q.sql", tmp_path)
-    (fault,) = raised.value.faults
+    (fault,) = raised.value.problems
     assert fault.message == f"The file of VERIFY_QUERIES_FILE cannot be used [{tmp_path / 'q.sql'}: {reason}]"
     assert fault.hint
     with pytest.raises(ConfigurationError, match="Is a directory"):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from blocks.errors import BackupDamaged, RestoreFailed
 from tasks.engine.dump.warnings import bounded, warnings_in
 from tasks.engine.restore.hints import hint_for, place_of
-from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.restore.psql_errors import error_of
 
 
 def refused(*lines: str) -> RestoreFailed:
     """Return the error made of psql's last lines."""
-    error = complaint_of(SimpleNamespace(timed_out=False, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
+    error = error_of(SimpleNamespace(timed_out=False, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
     assert isinstance(error, RestoreFailed)
     return error
 

@@ -16,7 +16,7 @@ from blocks.config.plan import Plan
 from blocks.config.settings import Settings
 from flows.serve import _ports
 from flows.service.announce import announce
-from flows.service.watch import Watch
+from flows.service.status_pages import StatusPages
 from tests.unit.test_settings import COMPLETE
 
 
@@ -74,10 +74,12 @@ def pages(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list
         yield
 
     async def come_and_go() -> None:
-        async with _ports(settings, None, Watch(Plan.from_settings(settings), settings.served, datetime.now(UTC))):
+        async with _ports(
+            settings, None, StatusPages(Plan.from_settings(settings), settings.enabled_flows, datetime.now(UTC))
+        ):
             pass
 
-    monkeypatch.setattr("flows.service.host.listening", listening)
+    monkeypatch.setattr("flows.service.asgi.listening", listening)
     asyncio.run(come_and_go())
     return found
 

@@ -46,7 +46,7 @@ def faults(needs: frozenset[Need] = EVERYTHING) -> list[str]:
     """Return the reported problems."""
     with pytest.raises(ConfigurationError) as caught:
         load_settings(needs)
-    return [fault.message for fault in caught.value.faults]
+    return [fault.message for fault in caught.value.problems]
 
 
 def refusal(url: str) -> str:
@@ -392,7 +392,7 @@ def test_secrets_are_not_in_exceptions(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("POSTGRES_PORT", SECRET)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)
-    assert len(caught.value.faults) == 4
+    assert len(caught.value.problems) == 4
     chain: BaseException | None = caught.value
     while chain:
         assert SECRET not in "".join(traceback.format_exception(chain)) + repr(chain) + str(vars(chain))

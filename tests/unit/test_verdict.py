@@ -22,7 +22,7 @@ from blocks.errors import (
 )
 from tasks.engine.drill.verdict import blame, judge
 from tasks.engine.repository.checks import failed, not_possible, passed, warned
-from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.restore.psql_errors import error_of
 
 
 def test_a_verdict_is_the_worst_of_its_checks() -> None:
@@ -79,7 +79,7 @@ def test_what_a_server_refused(code: str, text: str, verdict: str) -> None:
 
 def said(*lines: str, timed_out: bool = False) -> Any:
     """Return the error of a psql that exited with this output."""
-    return complaint_of(SimpleNamespace(timed_out=timed_out, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
+    return error_of(SimpleNamespace(timed_out=timed_out, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

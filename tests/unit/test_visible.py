@@ -76,8 +76,8 @@ def test_a_name_at_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
     terminal.show_catalog([entry])
     terminal.show_plans([plan])
     terminal.show_facts({EVIL: EVIL})
-    lines.say(FORGED + EVIL)
-    lines.complain([FORGED + EVIL])
+    lines.print_line(FORGED + EVIL)
+    lines.print_error([FORGED + EVIL])
     seen = capsys.readouterr()
     assert not unseen_in(seen.out + seen.err)
     assert "[red]" in seen.out

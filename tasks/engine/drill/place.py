@@ -14,7 +14,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
-from tasks.engine.restore.cluster_objects import Surroundings
+from tasks.engine.restore.cluster_objects import ClusterObjects
 from tasks.engine.restore.header import major_in, read_header
 from tasks.engine.servers.programs import Client, installed_clients, major_of, match_client, nearest
 from tasks.engine.servers.sandbox import running_server, sweep_servers
@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Ground:
+class ProvisionedPlace:
     """A place that is ready: the server, its programs, and the function that creates what a dump expects outside it."""
 
     server: Server
@@ -90,17 +90,17 @@ def version_of(repository: Repository, backup: Backup) -> int:
 
 
 @contextmanager
-def ready(place: Place, manifest: Manifest | None, database: str) -> Iterator[Ground]:
+def provision(place: Place, manifest: Manifest | None, database: str) -> Iterator[ProvisionedPlace]:
     """Provide a place for a backup; a sandbox is configured for it and for `database`, and ends with the context."""
     if place.server:
         facts = place.server.inspect()
-        yield Ground(place.server, match_client(facts.major), facts.version)
+        yield ProvisionedPlace(place.server, match_client(facts.major), facts.version)
         return
     assert place.client
     settings = settings_for(place.client, manifest, database)
     with running_server(place.client, settings=settings) as server, server.connect() as connection:
-        surroundings = Surroundings(connection, manifest.role_attributes if manifest else ())
-        yield Ground(server, place.client, server.inspect().version, surroundings.prepare)
+        surroundings = ClusterObjects(connection, manifest.role_attributes if manifest else ())
+        yield ProvisionedPlace(server, place.client, server.inspect().version, surroundings.prepare)
 
 
 def sweep(place: Place) -> list[str]:

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from sqlparse import tokens
 from sqlparse.lexer import Lexer
 
-from blocks.errors import ConfigurationError, Fault
+from blocks.errors import ConfigurationError, Problem
 from tasks.engine.repository import checks as checklist
 
 DEFAULT_FILE = "test-queries.sql"
@@ -147,15 +147,15 @@ def load_queries(path: str | None, folder: Path | None = None) -> list[Query]:
         reason = str(error)
     else:
         return read_queries(text)
-    raise ConfigurationError([Fault(f"The file of VERIFY_QUERIES_FILE cannot be used [{file}: {reason}]", hint)])
+    raise ConfigurationError([Problem(f"The file of VERIFY_QUERIES_FILE cannot be used [{file}: {reason}]", hint)])
 
 
 def read_queries(text: str) -> list[Query]:
     """Split a file into its queries; raises ConfigurationError with every problem, including queries that write."""
     if "\0" in text:
-        raise ConfigurationError([Fault("The queries contain a NUL character", "save the query file as UTF-8")])
+        raise ConfigurationError([Problem("The queries contain a NUL character", "save the query file as UTF-8")])
     queries: list[Query] = []
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     taken = {name.removeprefix(PREFIX): 1 for name in checklist.ALL if name.startswith(PREFIX)}
     for draft in _drafts(text):
         faults += _faults_of(draft)
@@ -214,29 +214,29 @@ def _drafts(text: str) -> Iterator[_Draft]:
     yield draft
 
 
-def _faults_of(draft: _Draft) -> Iterator[Fault]:
+def _faults_of(draft: _Draft) -> Iterator[Problem]:
     """Yield every problem with a statement and the comments before it."""
     for text in draft.notes["behind"]:
-        yield Fault(
+        yield Problem(
             f"A name or an expectation comes after a query [{shorten(text, NAME_LENGTH)}]",
             "put it on a separate line before the query it is meant for, and a semicolon after each query",
         )
     expected = draft.notes["expect"]
     if expected and not draft.parts:
-        yield Fault(
+        yield Problem(
             f"No query comes after an expectation [{shorten(expected[0], NAME_LENGTH)}]",
             "write the query on the lines after it, or remove the expectation",
         )
     elif len(expected) > 1:
-        yield Fault(f"A query has {len(expected)} expectations [{draft.name}]", "repeat the query for each of them")
+        yield Problem(f"A query has {len(expected)} expectations [{draft.name}]", "repeat the query for each of them")
     for text in expected:
         try:
             read_expectation(text)
         except ValueError:
             said = f"{draft.name}: {shorten(text, _QUOTED_LENGTH)}"
-            yield Fault(f"An expectation cannot be read [{said}]", _KINDS)
+            yield Problem(f"An expectation cannot be read [{said}]", _KINDS)
     if draft.parts:
-        yield from (Fault(f"A query is refused: {why} [{draft.name}]", hint) for why, hint in _refusals(draft))
+        yield from (Problem(f"A query is refused: {why} [{draft.name}]", hint) for why, hint in _refusals(draft))
 
 
 def _refusals(draft: _Draft) -> Iterator[tuple[str, str]]:

@@ -8,12 +8,12 @@ from blocks.errors import BackupDamaged, PgRoundtripError, RestoreError, Restore
 from blocks.sql import sqlstate
 from blocks.sql.server import Server
 from tasks.engine.drill.conditions import Conditions, asked_by, explain, names_left_over
-from tasks.engine.drill.place import Ground
+from tasks.engine.drill.place import ProvisionedPlace
 from tasks.engine.dump.roles import left_over_roles
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import monetary_of
 from tasks.engine.repository.manifest import Manifest
-from tasks.engine.restore.cluster_objects import lacking_of
+from tasks.engine.restore.cluster_objects import missing_cluster_objects
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.servers.programs import major_of
 
@@ -45,19 +45,23 @@ def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) ->
 
 
 def explain_refusal(
-    error: RestoreFailed, ground: Ground, reader: BackupReader, conditions: Conditions
+    error: RestoreFailed, provisioned: ProvisionedPlace, reader: BackupReader, conditions: Conditions
 ) -> PgRoundtripError:
     """Return the error that says why a server refused an undamaged backup.
 
     Don't blame the backup for what an older server does not know or for what lies outside the database.
     """
-    if reader.dump_major > major_of(ground.version):
+    if reader.dump_major > major_of(provisioned.version):
         hint = f"set VERIFY_DATABASE_URL to a server of version {reader.dump_major} or newer"
-        versions = f"pg_dump {reader.dump_major} wrote it, the server is {ground.version}"
+        versions = f"pg_dump {reader.dump_major} wrote it, the server is {provisioned.version}"
         return RestoreError(f"{versions}: {error.context}", hint=hint)
     if role := names_left_over(error.sqlstate, error.context, conditions):
         return _left_over(error, role, known=conditions.roles_known)
-    lacking = lacking_of(ground.server, reader.seen) if error.sqlstate in sqlstate.UNKNOWN_AROUND_A_DATABASE else ""
+    lacking = (
+        missing_cluster_objects(provisioned.server, reader.seen)
+        if error.sqlstate in sqlstate.UNKNOWN_AROUND_A_DATABASE
+        else ""
+    )
     if lacking:
         hint = "create them there, or drill in a sandbox, which creates them"
         return RestoreError(

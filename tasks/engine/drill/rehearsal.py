@@ -22,14 +22,14 @@ from blocks.errors import (
     StatementRefused,
 )
 from blocks.sql.server import Server
-from tasks.engine.drill.place import Ground, Place, ready
+from tasks.engine.drill.place import Place, ProvisionedPlace, provision
 from tasks.engine.drill.query_checks import ask_queries
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.refusal import conditions_of, explain_refusal
 from tasks.engine.drill.rewording import Copy, Reading, in_the_backups_words
 from tasks.engine.drill.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
 from tasks.engine.drill.second_dump import dump_again
-from tasks.engine.drill.sql_checks import look_at_copy
+from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
@@ -39,7 +39,7 @@ from tasks.engine.repository.checks import not_possible, passed, timed
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
-from tasks.engine.restore.psql import RestoreOptions, feed_psql
+from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.restore.reread import confirm_damage
 from tasks.engine.servers.sandbox_settings import fits_one_transaction
@@ -95,18 +95,18 @@ class DrillJob:
         return left
 
 
-def rehearse(task: DrillJob) -> Rehearsal:
+def rehearse(job: DrillJob) -> Rehearsal:
     """Run a whole drill from scratch. Transient errors are raised, to be retried; others are part of the result."""
-    seen = Rehearsal(place=task.place.kind)
+    seen = Rehearsal(place=job.place.kind)
     try:
-        manifest = _look_at_object(task, seen)
-        with ready(task.place, manifest, scratch_name("verify", task.now)) as ground:
-            seen.target_version = ground.version
+        manifest = _look_at_object(job, seen)
+        with provision(job.place, manifest, scratch_name("verify", job.now)) as provisioned:
+            seen.target_version = provisioned.version
             # A throwaway server takes the database with it, however it ends.
-            warn = task.logger.warning if task.place.server else None
-            with scratch_database(ground.server, "verify", _locale(task, manifest), task.now, warn) as scratch:
-                stored = _restore(task, manifest, ground, scratch, seen)
-                _compare(task, manifest, stored, ground, scratch, seen)
+            warn = job.logger.warning if job.place.server else None
+            with scratch_database(provisioned.server, "verify", _locale(job, manifest), job.now, warn) as scratch:
+                stored = _restore(job, manifest, provisioned, scratch, seen)
+                _compare(job, manifest, stored, provisioned, scratch, seen)
     except PgRoundtripError as error:
         if error.transient:
             raise
@@ -114,13 +114,13 @@ def rehearse(task: DrillJob) -> Rehearsal:
     return seen
 
 
-def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
+def _look_at_object(job: DrillJob, seen: Rehearsal) -> Manifest | None:
     """Check what can be checked before reading the object: that it exists, and has the right size."""
-    backup = task.backup
+    backup = job.backup
     if not backup.object_bytes:
         raise EmptyBackup("the object is empty", check=checklist.OBJECT)
     seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
-    manifest = task.repository.manifest_even_unlisted(backup)
+    manifest = job.repository.manifest_even_unlisted(backup)
     if manifest is None:
         seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
         return None
@@ -133,50 +133,57 @@ def _look_at_object(task: DrillJob, seen: Rehearsal) -> Manifest | None:
 
 
 def _restore(
-    task: DrillJob, manifest: Manifest | None, ground: Ground, scratch: Server, seen: Rehearsal
+    job: DrillJob, manifest: Manifest | None, provisioned: ProvisionedPlace, scratch: Server, seen: Rehearsal
 ) -> DumpSummary:
     """Restore the backup, checking it on the fly; return a summary of its contents."""
-    size, logger = human_bytes(task.backup.object_bytes), task.logger
-    logger.info("Restoring %s (%s) into %s on %s", task.backup.name, size, scratch.database, task.place)
-    reader = BackupReader(task.repository, task.backup, manifest, keep_schema=True)
-    in_sandbox, begun = task.place.kind == "sandbox", time.monotonic()
-    manner = RestoreOptions(
+    size, logger = human_bytes(job.backup.object_bytes), job.logger
+    logger.info("Restoring %s (%s) into %s on %s", job.backup.name, size, scratch.database, job.place)
+    reader = BackupReader(job.repository, job.backup, manifest, keep_schema=True)
+    in_sandbox, begun = job.place.kind == "sandbox", time.monotonic()
+    options = RestoreOptions(
         # There, a table created and filled in one transaction needs no write-ahead log.
-        single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=task.remaining_s(), prepare=ground.prepare,
+        single_transaction=in_sandbox and fits_one_transaction(manifest), gentle=not in_sandbox, timeout_s=job.remaining_s(), prepare=provisioned.prepare,
         **read_under(manifest),
     )  # fmt: skip
     try:
-        with task.watched() as watch:
-            flow = feed_psql(reader, scratch, ground.client, replace(manner, progress=watch.tell if watch else None))
+        with job.watched() as watch:
+            result = restore_with_psql(
+                reader, scratch, provisioned.client, replace(options, progress=watch.tell if watch else None)
+            )
             if watch:
                 watch.done()
     except (BackupDamaged, EmptyBackup):
-        confirm_damage(task.repository, task.backup, manifest, reader, damaged=True)
+        confirm_damage(job.repository, job.backup, manifest, reader, damaged=True)
         raise
     except StatementRefused:
-        confirm_damage(task.repository, task.backup, manifest, reader, damaged=False)
+        confirm_damage(job.repository, job.backup, manifest, reader, damaged=False)
         raise
     except RestoreFailed as error:
-        flow = confirm_damage(task.repository, task.backup, manifest, reader, damaged=False)
-        seen.checks += check_object(manifest, flow)
-        raise explain_refusal(error, ground, reader, conditions_of(manifest, scratch, reader.seen)) from None
-    seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), flow.summary
-    where = f"PostgreSQL {ground.version}, {'a throwaway server' if in_sandbox else scratch.address}"
-    seen.checks += timed([*check_object(manifest, flow), passed(checklist.RESTORED, where)], seen.restore_seconds)
-    return flow.summary
+        result = confirm_damage(job.repository, job.backup, manifest, reader, damaged=False)
+        seen.checks += check_object(manifest, result)
+        raise explain_refusal(error, provisioned, reader, conditions_of(manifest, scratch, reader.seen)) from None
+    seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), result.summary
+    where = f"PostgreSQL {provisioned.version}, {'a throwaway server' if in_sandbox else scratch.address}"
+    seen.checks += timed([*check_object(manifest, result), passed(checklist.RESTORED, where)], seen.restore_seconds)
+    return result.summary
 
 
 def _compare(
-    task: DrillJob, manifest: Manifest | None, stored: DumpSummary, ground: Ground, scratch: Server, seen: Rehearsal
+    job: DrillJob,
+    manifest: Manifest | None,
+    stored: DumpSummary,
+    provisioned: ProvisionedPlace,
+    scratch: Server,
+    seen: Rehearsal,
 ) -> None:
     """Dump the restored copy through the same scanner, compare, and query what a dump does not tell."""
-    task.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
+    job.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
     begun = time.monotonic()
     monetary = monetary_of(manifest)
     restored = dump_again(
-        scratch, ground.client, stored, **read_under(manifest), keep_schema=True, timeout_s=task.remaining_s()
+        scratch, provisioned.client, stored, **read_under(manifest), keep_schema=True, timeout_s=job.remaining_s()
     )
-    reading = _in_the_backups_words(task, manifest, stored, restored, ground, scratch)
+    reading = _in_the_backups_words(job, manifest, stored, restored, provisioned, scratch)
     seen.compare_seconds = round(time.monotonic() - begun, 3)
     unsure = frozenset() if monetary else _unsure(scratch)
     seen.checks += timed(
@@ -184,32 +191,32 @@ def _compare(
     )
     if others := read_otherwise(stored, restored, unsure):
         raise RestoreError(in_doubt(others), hint=MONEY_HINT)
-    seen.checks += look_at_copy(scratch, manifest, stored, task.remaining_s)
-    plan = task.plan
+    seen.checks += run_sql_checks(scratch, manifest, stored, job.remaining_s)
+    plan = job.plan
     seen.checks += ask_queries(
         scratch,
-        task.queries,
+        job.queries,
         timeout_s=plan.drill.query_timeout_s,
         strict=plan.drill.strict,
-        warn=task.logger.warning,
-        remaining_s=task.remaining_s,
+        warn=job.logger.warning,
+        remaining_s=job.remaining_s,
     )
-    task.remaining_s()
+    job.remaining_s()
 
 
 def _in_the_backups_words(
-    task: DrillJob, manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, ground: Ground, scratch: Server
+    job: DrillJob, manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, provisioned: ProvisionedPlace, scratch: Server
 ) -> Reading:  # fmt: skip
     """Let the server say whether what the copy words differently means the same; of foreign backups nothing is known."""
     if manifest is None or stored.schema_digest == restored.schema_digest:
         return Reading(restored)
-    warn = task.logger.warning if task.place.server else None
+    warn = job.logger.warning if job.place.server else None
     options = RestoreOptions(gentle=warn is not None, **read_under(manifest))
 
     def another() -> AbstractContextManager[Server]:
-        return scratch_database(ground.server, "verify", _locale(task, manifest), task.now, warn)
+        return scratch_database(provisioned.server, "verify", _locale(job, manifest), job.now, warn)
 
-    copy = Copy(scratch, ground.client, another, options, task.remaining_s)
+    copy = Copy(scratch, provisioned.client, another, options, job.remaining_s)
     return in_the_backups_words(copy, stored, restored)
 
 
@@ -219,7 +226,7 @@ def _unsure(scratch: Server) -> frozenset[str]:
         return tables_with_money(connection)
 
 
-def _locale(task: DrillJob, manifest: Manifest | None) -> Locale:
+def _locale(job: DrillJob, manifest: Manifest | None) -> Locale:
     """Return the locale for the restored copy.
 
     A foreign backup states only its encoding, which matters because not all bytes are valid text in another one.
@@ -227,7 +234,7 @@ def _locale(task: DrillJob, manifest: Manifest | None) -> Locale:
     if manifest:
         return locale_of(manifest)
     with contextlib.suppress(BackupDamaged, EmptyBackup):  # reported when it is read
-        encoding = encoding_in(read_header(task.repository, task.backup))
+        encoding = encoding_in(read_header(job.repository, job.backup))
         return Locale(encoding, "C", "C") if encoding not in ("", "UTF8") else Locale()
     return Locale()
 

@@ -37,7 +37,7 @@ def report_on(
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
         compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
     )  # fmt: skip
-    complaint = complaint_of(report, seen.error)
+    complaint = error_of(report, seen.error)
     return report.model_copy(update={"code": complaint.code}) if complaint else report
 
 
@@ -67,7 +67,7 @@ def _check_age(age: timedelta, max_age_s: int | None) -> Check:
     return (checklist.failed if age > timedelta(seconds=max_age_s) else checklist.passed)(checklist.AGE, limit)
 
 
-def complaint_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtripError | None:
+def error_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtripError | None:
     """Return the error to log for a drill that did not prove its backup; None if it did."""
     if error or report.verdict is Verdict.PROVEN:
         return error

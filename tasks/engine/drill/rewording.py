@@ -23,7 +23,7 @@ from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_parts import Entry, part_of, title_of
 from tasks.engine.dump.splitter import StatementSplitter
 from tasks.engine.dump.summary import DumpSummary
-from tasks.engine.restore.psql import RestoreOptions, feed_psql
+from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
 from tasks.engine.servers.programs import Client
 
 _BLOCK_BYTES = 1 << 20
@@ -74,7 +74,9 @@ def in_the_backups_words(copy: Copy, stored: DumpSummary, restored: DumpSummary)
 def _made_again(copy: Copy, text: bytes, encoding: str) -> DumpSummary:
     """What a dump says of a schema that was made from a text; raises RestoreFailed where the server refuses it."""
     with copy.another() as database:
-        feed_psql(SchemaStream(text), database, copy.client, replace(copy.options, timeout_s=copy.remaining_s()))
+        restore_with_psql(
+            SchemaStream(text), database, copy.client, replace(copy.options, timeout_s=copy.remaining_s())
+        )
         return _schema_of(database, copy, encoding)[1]
 
 

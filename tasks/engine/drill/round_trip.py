@@ -52,12 +52,12 @@ def contents_of(source: Manifest | DumpSummary) -> dict[str, Contents]:
     return {plain_name(t.name): Contents(t.rows, t.digest) for t in tables}
 
 
-def check_object(manifest: Manifest | None, flow: ReadResult) -> list[Check]:
+def check_object(manifest: Manifest | None, result: ReadResult) -> list[Check]:
     """Return the checks that an object read to its end has passed: a failure of any would have ended the drill."""
-    size = f"{flow.object_bytes:,} bytes, SHA-256 {flow.sha256}"
+    size = f"{result.object_bytes:,} bytes, SHA-256 {result.sha256}"
     return [
         passed(checklist.SIZE, size) if manifest else not_possible(checklist.SIZE, f"{NO_MANIFEST}; it has {size}"),
-        passed(checklist.GZIP, f"every member has its checksum; {flow.summary.raw_bytes:,} bytes of SQL in it"),
+        passed(checklist.GZIP, f"every member has its checksum; {result.summary.raw_bytes:,} bytes of SQL in it"),
         passed(checklist.COMPLETE, "pg_dump's completion comment is at its end, outside of rows and statements"),
     ]
 

@@ -42,10 +42,10 @@ AND d.deptype IN ('a', 'i') AND NOT q.seqcycle AND a.atttypid IN ('int2'::regtyp
 AND s.relnamespace = c.relnamespace AND NOT {_BY_EXTENSION} ORDER BY 1"""
 
 _LONGEST_S = 86_400.0
-_Look = Callable[[Connection, Manifest | None, DumpSummary], Check]
+_SqlCheck = Callable[[Connection, Manifest | None, DumpSummary], Check]
 
 
-def look_at_copy(
+def run_sql_checks(
     copy: Server,
     manifest: Manifest | None,
     stored: DumpSummary,
@@ -172,7 +172,7 @@ def _count_indexes(connection: Connection, _manifest: Manifest | None, _stored: 
     return passed(checklist.INDEX_QUERY, counted(len(connection.query(_INDEXES)), "index", "indexes"))
 
 
-_LOOKS: tuple[tuple[str, _Look], ...] = (
+_LOOKS: tuple[tuple[str, _SqlCheck], ...] = (
     (checklist.INDEXES, _indexes),
     (checklist.CONSTRAINTS, _constraints),
     (checklist.MATERIALIZED, _materialized),

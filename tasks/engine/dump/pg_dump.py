@@ -56,7 +56,7 @@ class DumpSource:
             return
         if self._child.timed_out:
             raise DrillTimedOut
-        complaint = self._child.complaint() or f"exit code {code}"
+        complaint = self._child.error_summary() or f"exit code {code}"
         if "No space left on device" in complaint:
             raise NoSpaceLeft(complaint)
         if _CONNECTION_LOST.search(complaint):

@@ -14,7 +14,7 @@ from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.manifest import RoleRecord
 
 
-class Surroundings:
+class ClusterObjects:
     """The roles and tablespaces around a dump's database, created as soon as the dump names them."""
 
     def __init__(self, connection: Connection, known: Iterable[RoleRecord] = ()) -> None:
@@ -38,7 +38,7 @@ class Surroundings:
         self._tablespaces |= summary.tablespaces
 
 
-def lacking_of(server: Server, summary: DumpSummary) -> str:
+def missing_cluster_objects(server: Server, summary: DumpSummary) -> str:
     """Name the roles and tablespaces that a dump needs and a server lacks; empty if it has them all."""
     with server.connect() as connection:
         roles, tablespaces = _there(connection)

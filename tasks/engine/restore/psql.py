@@ -21,7 +21,7 @@ from tasks.engine.dump.source_settings import as_statements, settable
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import read_preamble
 from tasks.engine.process import Child
-from tasks.engine.restore.psql_errors import complaint_of
+from tasks.engine.restore.psql_errors import error_of
 from tasks.engine.restore.reader import ReadResult
 from tasks.engine.servers.programs import Client
 
@@ -83,8 +83,8 @@ class SqlStream(Protocol):
         """Return what was read, after the last block; raises unless it is whole."""
 
 
-def feed_psql(
-    reader: SqlStream, target: Server, client: Client, manner: RestoreOptions = RestoreOptions()
+def restore_with_psql(
+    reader: SqlStream, target: Server, client: Client, options: RestoreOptions = RestoreOptions()
 ) -> ReadResult:
     """Restore a backup into a database; return when all of it is in.
 
@@ -92,34 +92,34 @@ def feed_psql(
     server refused, DrillTimedOut when the time limit was exceeded.
     """
     command = [client.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1",
-               "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if manner.single_transaction else []), "--file=-"]  # fmt: skip
+               "--set=VERBOSITY=verbose", *target.child_options(), *(["--single-transaction"] if options.single_transaction else []), "--file=-"]  # fmt: skip
     with target.connect() as connection:
-        preamble = _restriction(client) + _WRITING + _preamble(manner, settable(connection, manner.settings))
+        preamble = _restriction(client) + _WRITING + _preamble(options, settable(connection, options.settings))
         safe = SAFE_OPTION if connection.takes_options else ""
     environ = child_environment(target.child_environment())
     if safe:
         environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {safe}".strip()
     del environ["PGTZ"]  # compute values in the source's time zone, or in the server's own if that is not known
     with Child(command, environ, feed=True) as psql:
-        if manner.timeout_s is not None:
-            psql.limit(manner.timeout_s)
+        if options.timeout_s is not None:
+            psql.limit(options.timeout_s)
         try:
             psql.write(preamble)
-            for block in _held_back(reader, manner):
+            for block in _held_back(reader, options):
                 psql.write(block)
             psql.end_input()
         except BrokenPipeError:
             psql.wait(30)
-            raise complaint_of(psql) from None
+            raise error_of(psql) from None
         if psql.wait():
-            raise complaint_of(psql)
+            raise error_of(psql)
         return reader.check()
 
 
-def _preamble(manner: RestoreOptions, settings: Mapping[str, str]) -> bytes:
+def _preamble(options: RestoreOptions, settings: Mapping[str, str]) -> bytes:
     """Return the statements for psql's session before it reads the dump."""
-    preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(manner.monetary)};\n".encode()
-    return preamble + (_GENTLY if manner.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
+    preamble = f"{_PREAMBLE}{as_statements(settings)}{read_preamble(options.monetary)};\n".encode()
+    return preamble + (_GENTLY if options.gentle else b"") + _NO_EVENT_TRIGGERS + _IN_ENGLISH
 
 
 def _restriction(client: Client) -> bytes:
@@ -136,7 +136,7 @@ def can_be_restricted(client: Client) -> bool:
     return client.minor >= since
 
 
-def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
+def _held_back(reader: SqlStream, options: RestoreOptions) -> Iterator[bytes]:
     """Yield a backup's blocks, the last ones only once the whole backup is known to be right."""
     held: deque[bytes] = deque()
     held_bytes, first, told = 0, 0, time.monotonic()
@@ -151,8 +151,8 @@ def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
         return block
 
     def look() -> None:
-        if manner.prepare:
-            manner.prepare(reader.seen)
+        if options.prepare:
+            options.prepare(reader.seen)
         found = reader.take_edits()
         edits.extend(found)
         late.extend(edit.late for edit in found if edit.late)
@@ -163,9 +163,9 @@ def _held_back(reader: SqlStream, manner: RestoreOptions) -> Iterator[bytes]:
         held_bytes += len(block)
         while held_bytes - len(held[0]) >= _HELD_BYTES:
             yield release()
-        if manner.progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
+        if options.progress and time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
-            manner.progress(reader.object_bytes)
+            options.progress(reader.object_bytes)
     reader.check()
     look()
     while held:

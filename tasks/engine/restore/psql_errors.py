@@ -16,7 +16,7 @@ _UNCODED = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
 _FIELD = re.compile(r"[A-Z][A-Z ]+:  ")
 
 
-def complaint_of(psql: Child) -> Exception:
+def error_of(psql: Child) -> Exception:
     """Return the error for psql's exit: the server's sentence with its code, where it happened, and what to do.
 
     Of the lines after the sentence, which can quote rows, only names are kept.

@@ -63,7 +63,7 @@ class BackupReader:
         self._count, self._sha256 = Count(), Sha256()
         self._stages: list[Stage] = [self._count, self._sha256]
         self._started = time.monotonic()
-        self._flow: ReadResult | None = None
+        self._result: ReadResult | None = None
 
     @property
     def object_bytes(self) -> int:
@@ -101,24 +101,24 @@ class BackupReader:
 
     def check(self) -> ReadResult:
         """Return the result after the last block; raises BackupDamaged unless all of it is what was stored."""
-        if self._flow:
-            return self._flow
+        if self._result:
+            return self._result
         summary = self._scanner.finish()
-        flow = ReadResult(summary, self.object_bytes, self._sha256.hexdigest, time.monotonic() - self._started)
+        result = ReadResult(summary, self.object_bytes, self._sha256.hexdigest, time.monotonic() - self._started)
         if self._manifest:
-            if flow.object_bytes != self._manifest.object_bytes:
+            if result.object_bytes != self._manifest.object_bytes:
                 raise BackupDamaged(
-                    f"it has {flow.object_bytes} bytes, the manifest says {self._manifest.object_bytes}",
+                    f"it has {result.object_bytes} bytes, the manifest says {self._manifest.object_bytes}",
                     check=checklist.SIZE,
                 )
-            if flow.sha256 != self._manifest.sha256:
+            if result.sha256 != self._manifest.sha256:
                 raise BackupDamaged("its SHA-256 is not the one in the manifest", check=checklist.SIZE)
         if summary.problem:
             if not summary.raw_bytes:
                 raise EmptyBackup("there is no SQL in it", check=checklist.COMPLETE)
             raise BackupDamaged(f"the dump is incomplete: {summary.problem}", check=checklist.COMPLETE)
-        self._flow = flow
-        return flow
+        self._result = result
+        return result
 
     def _object(self) -> Iterator[bytes]:
         for chunk in self._repository.read(self._backup):

@@ -31,7 +31,7 @@ def confirm_damage(
     while True:
         again = BackupReader(repository, backup, manifest, earlier=first, guarded=False)
         try:
-            flow = read_through(again)
+            result = read_through(again)
         except (BackupDamaged, EmptyBackup) as fault:
             if damaged and again.agrees:
                 raise fault from None
@@ -41,7 +41,7 @@ def confirm_damage(
         if damaged or not again.agrees:
             hint = "the network or the storage returned different bytes the second time; try again"
             raise StorageUnreachable(backup.key, during=DOWNLOAD, hint=hint) from None
-        return flow
+        return result
 
 
 @contextmanager

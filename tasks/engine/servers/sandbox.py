@@ -197,7 +197,7 @@ def _await_answer(child: process.Child, server: Server) -> None:
     lines = child.stderr_lines()
     if any(_FULL in line for line in lines):
         raise _not_made("\n".join(lines))
-    raise SandboxFailed(child.complaint(), message="The throwaway server did not start")
+    raise SandboxFailed(child.error_summary(), message="The throwaway server did not start")
 
 
 def _unprivileged() -> process.User | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from blocks.config.environment import environment_of_ours
+from blocks.config.environment import full_environment
 from blocks.errors import PortTaken, PrefectDatabaseUnusable, ServiceError
 from flows.service.connections import (
     CONNECTIONS,
@@ -86,7 +86,7 @@ def _listener(port: int) -> Iterator[socket.socket]:
 def migrate() -> None:
     """Migrate Prefect's database in a separate process, because that takes 60 MB that are not needed later."""
     command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
-    code, said = run(command, environment_of_ours(), timeout_s=_MIGRATION_TIMEOUT_S)
+    code, said = run(command, full_environment(), timeout_s=_MIGRATION_TIMEOUT_S)
     if code:
         lines = said.strip().splitlines()
         raised = [found[1] for line in lines if (found := _RAISED.fullmatch(line))]

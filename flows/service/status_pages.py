@@ -30,7 +30,7 @@ _FRESH_S = 5.0
 _PATIENCE_S = 8.0
 
 
-class Remembered(Generic[T]):
+class CachedLookup(Generic[T]):
     """A lookup that shares its result with all callers for a few seconds; only one runs at a time, however long."""
 
     def __init__(self, look: Callable[[], Awaitable[T]]) -> None:
@@ -48,7 +48,7 @@ class Remembered(Generic[T]):
         self._until = time.monotonic() + _FRESH_S
 
 
-class Watch:
+class StatusPages:
     """The health and metrics of the service."""
 
     def __init__(self, plan: Plan, flows: tuple[str, ...], started_at: datetime) -> None:
@@ -56,7 +56,7 @@ class Watch:
         self._client: PrefectClient | None = None
         self.attempts = Attempts()
         self._deployments: dict[str, UUID] = {}
-        self._health, self._metrics = Remembered(self._examine), Remembered(self._measure)
+        self._health, self._metrics = CachedLookup(self._examine), CachedLookup(self._measure)
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
         """Track the runs of these deployments from now on."""
