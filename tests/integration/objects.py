@@ -19,6 +19,7 @@ from tasks.engine.drill.round_trip import contents_of
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
 from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.schema_parts import title_of
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.repository import names
 from tasks.engine.repository.manifest import Manifest, read_manifest
@@ -120,7 +121,7 @@ def copied(storage: ObjectStore, new: str, name: str = NAME) -> None:
 
 
 def contents(server: Server, client: Client, like: Server | None = None) -> tuple[Any, ...]:
-    """Return what a database holds: rows and digests of its tables, schema, sequences and large objects.
+    """Return what a database holds: rows and digests of its tables, titles of its schema, sequences and large objects.
 
     Columns are digested in the order they have in `like`.
     """
@@ -129,9 +130,9 @@ def contents(server: Server, client: Client, like: Server | None = None) -> tupl
         with running_dump(like, client) as dump:
             orders = {t.name: t.columns for t in scan_dump(dump, DumpScanner()).tables.values()}
     with running_dump(server, client) as dump:
-        seen = scan_dump(dump, DumpScanner(orders))
+        seen = scan_dump(dump, DumpScanner(orders, keep_schema=True))
     assert not seen.problem
-    return contents_of(seen), seen.schema_digest, seen.sequences
+    return contents_of(seen), sorted(map(title_of, seen.schema_kept.values())), seen.sequences
 
 
 def new_role(server: Server, options: str = "") -> Server:

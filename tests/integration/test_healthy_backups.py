@@ -87,7 +87,7 @@ def test_every_kind_of_object(
     server_of: ServerOf,
     clients: Clients,
 ) -> None:
-    """Proven on its own and every newer version, in both places; across versions the report says what was compared."""
+    """Proven on its own and every newer version, in both places; the report says what could not be compared by meaning."""
     sandbox, database = places_on(target)
     psql(clients[target], server_of(target), ROLES)
     # A sandbox of a newer version is used where the backup's own isn't installed; one such pair will do.
@@ -96,8 +96,9 @@ def test_every_kind_of_object(
         assert_proven(report)
         assert report.target_version.startswith(f"{target}.")
         schema = row(report, checklist.SCHEMA).evidence
+        # Version 18 says NOT NULL of some inherited columns in CREATE TABLE, where older ones say it in a statement after it.
         reworded = f"worded differently by pg_dump {source}.* and pg_dump {target}.*: only their presence was compared"
-        assert bool(re.search(reworded, schema)) == (source != target), schema
+        assert bool(re.search(reworded, schema)) == (source < 18 <= target), schema
 
 
 @pytest.mark.parametrize(("target", "source"), list(pairwise(MAJORS)))
@@ -146,7 +147,7 @@ def test_a_newer_pg_dump_than_the_server(
     take_backup(storage, server, clients[18])
     report = rehearsed(storage, places_on(18)[0])
     assert_proven(report)
-    assert f"of a server {source}" in row(report, checklist.SCHEMA).evidence
+    assert row(report, checklist.SCHEMA).result == "passed"
 
 
 def test_a_foreign_backup(

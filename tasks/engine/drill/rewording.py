@@ -20,7 +20,7 @@ from tasks.engine.drill.schema_stream import SchemaStream
 from tasks.engine.dump import schema_text as schema
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
-from tasks.engine.dump.schema_parts import Entry, part_of, title_of
+from tasks.engine.dump.schema_parts import Entry, part_of, title_of, written_elsewhere
 from tasks.engine.dump.splitter import StatementSplitter
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
@@ -94,8 +94,15 @@ def _pairs(stored: DumpSummary, restored: DumpSummary) -> dict[Entry, _Wording]:
     backup = _by_entry(stored.schema_kept, restored.schema_kept)
     copy = _by_entry(restored.schema_kept, stored.schema_kept)
     both = {entry: _Wording(backup[entry], copy[entry]) for entry in backup.keys() & copy.keys()}
-    # A table would be made where the copy's is, so another place is no other wording.
+    if stored.printers != restored.printers:
+        both = {entry: wording for entry, wording in both.items() if not _is_divided(wording)}
+    # A table is created where the copy's is, so a different place is not a different wording.
     return {entry: w for entry, w in both.items() if _places(w.backup) == _places(w.copy)}
+
+
+def _is_divided(wording: _Wording) -> bool:
+    """Whether one major version says a part of it in another statement, which would have no counterpart then."""
+    return any(any(written_elsewhere(text)) for side in (wording.backup, wording.copy) for text in side.values())
 
 
 def _places(statements: Mapping[int, bytes]) -> list[bytes]:

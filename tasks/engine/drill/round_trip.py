@@ -188,7 +188,7 @@ def _check_schema(
     manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unread: str
 ) -> Iterator[Check]:
     """Yield a row for the whole schema, and one for each part that has its own."""
-    exact = _majors(stored) == _majors(restored) and not unread
+    exact = stored.printers == restored.printers and not unread
     found, taken = Differences(), list[str]()
     if stored.schema_digest != restored.schema_digest:
         restored, taken = without_taken_over(stored, restored)
@@ -210,11 +210,6 @@ def _check_schema(
         check = compared(part, hard, f"{counted(count, 'statement')} compared")
         check = check if hard or not soft else warned(part, "; ".join([*shortened(soft), _OTHER_MINOR]))
         yield check if manifest and not cut else _incomparable(check)
-
-
-def _majors(dump: DumpSummary) -> list[str]:
-    """Return the major versions that word a dump's statements: pg_dump writes some, its source server others."""
-    return [version.partition(".")[0] for version in (dump.client_version, dump.server_version)]
 
 
 def _whole_schema(

@@ -175,11 +175,11 @@ def _entries(these: Mapping[int, bytes], others: Mapping[int, bytes], exact: boo
     texts = [text for digest, text in these.items() if digest not in others]
     entries = Counter(Entry(part_of(text), title_of(text)) for text in texts)
     if not exact:
-        entries.update(entry for text in texts for entry in _written_elsewhere(text))
+        entries.update(entry for text in texts for entry in written_elsewhere(text))
     return entries
 
 
-def _written_elsewhere(statement: bytes) -> Iterator[Entry]:
+def written_elsewhere(statement: bytes) -> Iterator[Entry]:
     """Yield what other major versions write as separate statements.
 
     If an inherited column is NOT NULL only in the child table, PostgreSQL 18 says so in CREATE TABLE; earlier versions

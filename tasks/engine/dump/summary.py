@@ -75,6 +75,11 @@ class DumpSummary:
         return sum(t.rows for t in self.tables.values())
 
     @property
+    def printers(self) -> tuple[str, str]:
+        """The major versions that word its statements: pg_dump writes some of them, its source server the others."""
+        return self.client_version.partition(".")[0], self.server_version.partition(".")[0]
+
+    @property
     def schema_digest(self) -> str:
         """The sum of the hashes of the normalised statements, independent of their order."""
         return schema.hex_digest(self.schema_total)
