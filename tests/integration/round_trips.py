@@ -11,7 +11,7 @@ import pytest
 from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine.drill.rewording import Copy, in_the_backups_words
-from tasks.engine.drill.round_trip import check_round_trip
+from tasks.engine.drill.round_trip import check_contents, check_schema
 from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
@@ -73,8 +73,11 @@ def taken_round(source: Server, copy: Server, client: Client, damage: str = "") 
         return scratch_database(copy, "verify", Locale(), utc_now(), pytest.fail)
 
     reading = in_the_backups_words(Copy(copy, client, another, RestoreOptions(), lambda: 600.0), stored, restored)
-    checks = check_round_trip(manifest, stored, reading.summary, unread=reading.unread)
-    return [*checks, *run_sql_checks(copy, manifest, stored)]
+    contents, schema = (
+        check_contents(manifest, stored, restored),
+        check_schema(manifest, stored, reading.summary, reading.unread),
+    )
+    return [*contents, *schema, *run_sql_checks(copy, manifest, stored)]
 
 
 def wrong(checks: list[Check]) -> dict[str, str]:

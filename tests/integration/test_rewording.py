@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from blocks.errors import RestoreFailed
+from blocks.s3.client import ObjectStore
+from tasks.engine.drill.place import Place
 from tasks.engine.repository import checks as checklist
+from tasks.engine.repository.manifest import Verdict
 from tasks.engine.servers.programs import Client
 from tests.conftest import MAJORS, NewDatabase
+from tests.integration.objects import take_backup
 from tests.integration.round_trips import taken_round, wrong
+from tests.integration.sandboxes import rehearsed
 
 Clients = dict[int, Client]
 
@@ -46,6 +52,82 @@ def test_long_statements_are_compared_as_well(new_database: NewDatabase, clients
     """No list is too long: the server reads it."""
     script = LONG.format(items=", ".join(f"'k{n}'" for n in range(1000)))
     assert wrong(taken_round(new_database(16, script), new_database(16), clients[16])) == {}
+
+
+AGAIN = "CREATE TABLE rw (v varchar(9) CHECK (v IN ('x', 'y')));"
+LONG_ARGUMENTS = ", ".join(f"argument_number_{n} int" for n in range(9))
+READ_AS_DUMPED = {
+    "columns by position": """CREATE TABLE par (id int);
+        CREATE TABLE chi (z int, a text, v varchar(9) CHECK (v IN ('x', 'y'))) INHERITS (par);
+        CREATE VIEW cv AS SELECT ROW(1, 2, 'abc', 'x')::chi AS k; CREATE VIEW cw AS SELECT c.q + 1 AS s FROM chi c(i, q, w, e);""",
+    "overloads with long signatures": f"""
+        CREATE FUNCTION f({LONG_ARGUMENTS}, x int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT x - -1::int; END;
+        CREATE VIEW seen AS SELECT f(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) AS a;
+        CREATE FUNCTION f({LONG_ARGUMENTS}, x text) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT a - -1::int FROM seen; END;""",
+    "circular views": """CREATE VIEW one AS SELECT 1 AS a; CREATE VIEW two AS SELECT a FROM one WHERE a <> -1::int;
+        CREATE OR REPLACE VIEW one AS SELECT 1 AS a WHERE NOT EXISTS (SELECT FROM two) OR 1 <> -2::int;""",
+}
+
+
+@pytest.mark.parametrize("script", READ_AS_DUMPED.values(), ids=READ_AS_DUMPED.keys())
+def test_statements_are_read_as_they_were_dumped(script: str, new_database: NewDatabase, clients: Clients) -> None:
+    """The order of columns, and the place of each statement among the others, are the backup's."""
+    assert wrong(taken_round(new_database(16, AGAIN + script), new_database(16), clients[16])) == {}
+
+
+# Its schema can be created only where the table has its row.
+ONLY_WITH_ROWS = (
+    AGAIN
+    + """
+CREATE TABLE conf (k text PRIMARY KEY, n int NOT NULL); INSERT INTO conf VALUES ('lim', 5);
+CREATE FUNCTION lim(key text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+  $$ DECLARE r int; BEGIN SELECT n INTO STRICT r FROM public.conf WHERE k = key; RETURN r; END $$;
+CREATE TABLE t (a int, b int CONSTRAINT bc CHECK (b > 10)); CREATE INDEX i ON t (a) WHERE a > lim('lim');
+"""
+)
+
+
+def test_nothing_counts_as_equal_because_nobody_could_tell(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
+) -> None:
+    """A schema that cannot be created a second time leaves every difference open: no drill is PROVEN then."""
+    source, copy = new_database(18, ONLY_WITH_ROWS), new_database(18)
+    damage = "ALTER TABLE t DROP CONSTRAINT bc, ADD CONSTRAINT bc CHECK (b > 0); DROP INDEX i; CREATE INDEX i ON t (a) WHERE a > 1"
+    results = {c.name: c.result for c in taken_round(source, copy, clients[18], damage)}
+    assert (results[checklist.SCHEMA], results[checklist.INDEXES]) == ("not possible", "not possible")
+    take_backup(storage, source, clients[18])
+    report = rehearsed(storage, Place("sandbox", client=clients[18]))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert (
+        "whether the schema is the same is unknown: the server did not create the schema a second time" in report.cause
+    )
+    assert {c.result for c in report.checks if c.name == checklist.DIGESTS} == {"passed"}
+
+
+@pytest.mark.parametrize("error", [RestoreFailed("canceling statement", sqlstate="57014"), RestoreFailed("psql was killed"),
+                                   RestoreFailed("out of memory", sqlstate="53200")], ids=str)  # fmt: skip
+def test_an_error_of_the_place_is_not_damage(
+    error: RestoreFailed, new_database: NewDatabase, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What interrupts the second reading says nothing about the backup."""
+
+    def interrupted(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tasks.engine.drill.rewording.restore_with_psql", interrupted)
+    checks = taken_round(new_database(16, AGAIN), new_database(16), clients[16])
+    assert wrong(checks) == {}
+    assert {c.result for c in checks if c.name == checklist.SCHEMA} == {"not possible"}
+
+
+def test_a_schema_that_is_too_large_to_keep(
+    new_database: NewDatabase, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schema of which only a part is kept is not called damaged for its wording."""
+    monkeypatch.setattr("tasks.engine.dump.scanner._KEPT_SCHEMA_BYTES", 100)
+    checks = taken_round(new_database(16, AGAIN + REWORDED), new_database(16), clients[16])
+    assert wrong(checks) == {}
+    assert {c.result for c in checks if c.name == checklist.SCHEMA} == {"not possible"}
 
 
 SOURCE = """

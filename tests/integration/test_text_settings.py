@@ -97,7 +97,7 @@ def test_money_comes_back_as_the_same_amounts(
     assert done.state == "Completed", done.error
     try:
         assert amounts(copy, clients[15], locale) == amounts(source, clients[15], locale)
-        assert any(f"was under {locale} on the source" in record.getMessage() for record in caplog.records)
+        assert any(f"with {locale} on the source" in record.getMessage() for record in caplog.records)
     finally:
         told(source.on("postgres"), f"DROP DATABASE {copy.database}")
 

@@ -307,7 +307,7 @@ def test_ways_around_the_grammar(statements: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("statement", [
     "CREATE VIEW v AS SELECT a[1:2], a[1:n], b::text, c[:m], d[lower:upper] FROM t;", 'CREATE VIEW v AS SELECT a[1:"n"] FROM t;',
     "INSERT INTO t VALUES ('1'::double precision, '2 days'::interval day to second(3), 'x'::character varying(10)[], NULL::public.\"odd\"[][]);",
-    "INSERT INTO t VALUES ('2024-01-01'::timestamp(3) without time zone, (-1.5)::numeric(10,2), B'1', X'ff');",
+    "INSERT INTO t VALUES ('2024-01-01'::timestamp(3) without time zone, (-1.5)::numeric(10,2), 1e-300, -.5E+3, B'1', X'ff');",
     "INSERT INTO t VALUES ('0101'::public.geometry(Point,4326), '{1,2}'::int[3]);",
     "CREATE TABLE q PARTITION OF p FOR VALUES FROM ('a', MINVALUE) TO ('b'::character varying(3), MAXVALUE) PARTITION BY LIST (lower(a));",
     "COPY public.information_schema (a) FROM stdin;\n1\n\\.", "ALTER EVENT TRIGGER e ENABLE;", 'ALTER EVENT TRIGGER "e;f" OWNER TO joe;',

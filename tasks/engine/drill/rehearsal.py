@@ -27,7 +27,14 @@ from tasks.engine.drill.query_checks import ask_queries
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.refusal import conditions_of, explain_refusal
 from tasks.engine.drill.rewording import Copy, Reading, in_the_backups_words
-from tasks.engine.drill.round_trip import NO_MANIFEST, check_object, check_round_trip, in_doubt, read_otherwise
+from tasks.engine.drill.round_trip import (
+    NO_MANIFEST,
+    check_contents,
+    check_object,
+    check_schema,
+    in_doubt,
+    read_otherwise,
+)
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.dump.summary import DumpSummary
@@ -46,6 +53,7 @@ from tasks.engine.servers.sandbox_settings import fits_one_transaction
 from tasks.engine.servers.scratch import Locale, scratch_database, scratch_name
 from tasks.engine.wording import human_bytes
 
+_UNREAD = "the rows are compared, and the report names the statements; drill again, or compare those by hand"
 Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
@@ -147,16 +155,13 @@ def _restore(
     )  # fmt: skip
     try:
         with job.watched() as watch:
-            result = restore_with_psql(
-                reader, scratch, provisioned.client, replace(options, progress=watch.tell if watch else None)
-            )
+            watched = replace(options, progress=watch.tell if watch else None)
+            result = restore_with_psql(reader, scratch, provisioned.client, watched)
             if watch:
                 watch.done()
-    except (BackupDamaged, EmptyBackup):
-        confirm_damage(job.repository, job.backup, manifest, reader, damaged=True)
-        raise
-    except StatementRefused:
-        confirm_damage(job.repository, job.backup, manifest, reader, damaged=False)
+    except (BackupDamaged, EmptyBackup, StatementRefused) as error:
+        damaged = not isinstance(error, StatementRefused)
+        confirm_damage(job.repository, job.backup, manifest, reader, damaged=damaged)
         raise
     except RestoreFailed as error:
         result = confirm_damage(job.repository, job.backup, manifest, reader, damaged=False)
@@ -179,29 +184,26 @@ def _compare(
     """Dump the restored copy through the same scanner, compare, and query what a dump does not tell."""
     job.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
     begun = time.monotonic()
-    monetary = monetary_of(manifest)
     restored = dump_again(
         scratch, provisioned.client, stored, **read_under(manifest), keep_schema=True, timeout_s=job.remaining_s()
     )
+    unsure = frozenset() if monetary_of(manifest) else _unsure(scratch)
+    contents = check_contents(manifest, stored, restored, unsure)
+    seen.checks += contents  # what was found before an error counts
     reading = _in_the_backups_words(job, manifest, stored, restored, provisioned, scratch)
     seen.compare_seconds = round(time.monotonic() - begun, 3)
-    unsure = frozenset() if monetary else _unsure(scratch)
-    seen.checks += timed(
-        check_round_trip(manifest, stored, reading.summary, unsure, reading.unread), seen.compare_seconds
-    )
+    schema = check_schema(manifest, stored, reading.summary, reading.unread)
+    seen.checks[-len(contents) :] = timed([*contents, *schema], seen.compare_seconds)
     if others := read_otherwise(stored, restored, unsure):
         raise RestoreError(in_doubt(others), hint=MONEY_HINT)
     seen.checks += run_sql_checks(scratch, manifest, stored, job.remaining_s)
-    plan = job.plan
+    drill = job.plan.drill
     seen.checks += ask_queries(
-        scratch,
-        job.queries,
-        timeout_s=plan.drill.query_timeout_s,
-        strict=plan.drill.strict,
-        warn=job.logger.warning,
-        remaining_s=job.remaining_s,
-    )
+        scratch, job.queries, timeout_s=drill.query_timeout_s, strict=drill.strict, warn=job.logger.warning, remaining_s=job.remaining_s
+    )  # fmt: skip
     job.remaining_s()
+    if reading.unread and any(check.result == "not possible" for check in schema):
+        raise RestoreError(f"whether the schema is the same is unknown: {reading.unread}", hint=_UNREAD)
 
 
 def _in_the_backups_words(

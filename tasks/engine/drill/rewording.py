@@ -17,12 +17,15 @@ from dataclasses import dataclass, replace
 from blocks.errors import RestoreError, RestoreFailed
 from blocks.sql.server import Server
 from tasks.engine.drill.schema_stream import SchemaStream
+from tasks.engine.drill.verdict import blame
 from tasks.engine.dump import schema_text as schema
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_parts import Entry, part_of, title_of, written_elsewhere
+from tasks.engine.dump.source_settings import of_extensions
 from tasks.engine.dump.splitter import StatementSplitter
 from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.repository.manifest import Verdict
 from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
 from tasks.engine.servers.programs import Client
 
@@ -59,34 +62,41 @@ class _Wording:
 def in_the_backups_words(copy: Copy, stored: DumpSummary, restored: DumpSummary) -> Reading:
     """Exchange every statement of the copy that the backup words differently, and that means the same, for the backup's."""
     pairs = _pairs(stored, restored)
-    if stored.schema_cut or restored.schema_cut or not pairs:
+    if stored.schema_cut or restored.schema_cut:
+        return Reading(restored, "the schema is too large to be kept as a whole")
+    if not pairs:
         return Reading(restored)
     text, before = _schema_of(copy.server, copy, stored.encoding)
     try:
-        after = _made_again(copy, _reworded(text, pairs.values()), stored.encoding)
-    except RestoreFailed:
-        return Reading(restored, _refused_again(copy, text, stored.encoding))
+        after = _made_again(copy, _reworded(text, pairs.values(), stored), stored.encoding)
+    except RestoreFailed as error:
+        return Reading(restored, _why_refused(copy, text, stored.encoding, error))
     for entry in _same(before, after, pairs):
         restored = restored.exchanged(pairs[entry].copy, pairs[entry].backup)
     return Reading(restored)
 
 
 def _made_again(copy: Copy, text: bytes, encoding: str) -> DumpSummary:
-    """What a dump says of a schema that was made from a text; raises RestoreFailed where the server refuses it."""
+    """Create a schema in another database, and return what a dump says of it; raises RestoreFailed if the server refuses it."""
     with copy.another() as database:
-        restore_with_psql(
-            SchemaStream(text), database, copy.client, replace(copy.options, timeout_s=copy.remaining_s())
-        )
+        options = replace(copy.options, timeout_s=copy.remaining_s())
+        restore_with_psql(SchemaStream(text), database, copy.client, options)
         return _schema_of(database, copy, encoding)[1]
 
 
-def _refused_again(copy: Copy, text: bytes, encoding: str) -> str:
-    """Why the server cannot make the copy's own schema twice; empty when it can, and only refuses the backup's words there."""
-    try:
-        _made_again(copy, text, encoding)
-    except RestoreFailed as error:
-        return f"the server does not take the schema a second time: {error.context}"
-    return ""
+def _why_refused(copy: Copy, text: bytes, encoding: str, error: RestoreFailed) -> str:
+    """Say why the place cannot create the schema again; empty if only the backup's words are refused there.
+
+    The copy's own words are the control: a server that refuses them too says nothing about the backup's.
+    """
+    if blame(error) is Verdict.FAILED:
+        try:
+            _made_again(copy, text, encoding)
+        except RestoreFailed as control:
+            error = control
+        else:
+            return ""
+    return f"the server did not create the schema a second time: {error.context}"
 
 
 def _pairs(stored: DumpSummary, restored: DumpSummary) -> dict[Entry, _Wording]:
@@ -106,15 +116,8 @@ def _is_divided(wording: _Wording) -> bool:
 
 
 def _places(statements: Mapping[int, bytes]) -> list[bytes]:
-    return sorted(_apart(text)[1] for text in statements.values())
-
-
-def _apart(normal: bytes) -> tuple[bytes, bytes]:
-    """A statement, and where its table lives: the comment that `SchemaNormaliser` writes behind it."""
-    if normal.endswith(b";"):
-        return normal, b""
-    statement, mark, place = normal.rpartition(b"; -- ")
-    return statement + mark[:1], place
+    """Return where tables live: the comments that `SchemaNormaliser` writes behind statements."""
+    return sorted(b"" if text.endswith(b";") else text.rpartition(b"; -- ")[2] for text in statements.values())
 
 
 def _by_entry(these: Mapping[int, bytes], others: Mapping[int, bytes]) -> dict[Entry, dict[int, bytes]]:
@@ -128,7 +131,16 @@ def _by_entry(these: Mapping[int, bytes], others: Mapping[int, bytes]) -> dict[E
 def _schema_of(server: Server, copy: Copy, encoding: str) -> tuple[bytes, DumpSummary]:
     """The schema of a database as pg_dump writes it, and what the scanner reads in it."""
     scanner, blocks = DumpScanner(keep_schema=True), []
-    with running_dump(server, copy.client, encoding or None, copy.remaining_s(), schema_only=True) as dump:
+    monetary, settings = bool(copy.options.monetary), of_extensions(copy.options.settings)
+    with running_dump(
+        server,
+        copy.client,
+        encoding or None,
+        copy.remaining_s(),
+        monetary=monetary,
+        settings=settings,
+        schema_only=True,
+    ) as dump:
         while block := os.read(dump.output, _BLOCK_BYTES):
             blocks.append(block)
             scanner.feed(block)
@@ -139,13 +151,14 @@ def _schema_of(server: Server, copy: Copy, encoding: str) -> tuple[bytes, DumpSu
     return b"".join(blocks), summary
 
 
-def _reworded(text: bytes, wordings: Iterable[_Wording]) -> bytes:
-    """The copy's schema with the backup's statements in place of the copy's."""
+def _reworded(text: bytes, wordings: Iterable[_Wording], stored: DumpSummary) -> bytes:
+    """Return the copy's schema with the backup's statements, as they were dumped, in place of the copy's."""
     instead: dict[int, bytes] = {}
     for wording in wordings:
-        first, *more = wording.copy
-        backup = b"\n".join(_apart(text)[0] for text in wording.backup.values())
-        instead |= {first: backup, **dict.fromkeys(more, b"")}
+        backup = [stored.schema_as_dumped.get(digest, text) for digest, text in wording.backup.items()]
+        if len(backup) != len(wording.copy):
+            backup = [b"\n".join(backup), *[b""] * (len(wording.copy) - 1)]
+        instead |= dict(zip(wording.copy, backup, strict=True))
     return b"".join(_exchanged(text, instead))
 
 

@@ -19,8 +19,6 @@ from tasks.engine.restore.reader import ReadResult
 NO_MANIFEST = "no manifest: another tool made this backup"
 _DIFF_LINES = 60
 _OF_ROWS = (checklist.TABLES, checklist.ROWS, checklist.DIGESTS)
-# A minor release of pg_dump occasionally words the same thing differently.
-_OTHER_MINOR = "another minor version may word it differently"
 # The parts of a schema that have their own row; everything else appears only in the row of the schema.
 _PARTS = (
     checklist.INDEXES, checklist.CONSTRAINTS, checklist.TRIGGERS, checklist.EXTENSIONS, checklist.RIGHTS,
@@ -62,23 +60,6 @@ def check_object(manifest: Manifest | None, result: ReadResult) -> list[Check]:
     ]
 
 
-def check_round_trip(
-    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset(),
-    unread: str = "",
-) -> list[Check]:  # fmt: skip
-    """Compare the manifest with the object, and the object with a dump of its restored copy.
-
-    A foreign backup, without a manifest, may have been dumped with options other than ours (`--inserts`, `--no-owner`,
-    `--clean`): what our dump has in addition, or prints differently, is not damage and cannot be compared. `unread` says
-    why the server could not tell whether statements that are worded differently mean the same.
-    """
-    return [
-        *check_contents(manifest, stored, restored, unsure),
-        *_check_schema(manifest, stored, restored, unread),
-        _check_sequences(_pairs(manifest, stored, restored)),
-    ]
-
-
 def check_contents(
     manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unsure: frozenset[str] = frozenset()
 ) -> list[Check]:
@@ -92,6 +73,19 @@ def check_contents(
         why = f"{counted(stored.inserts, 'row')} in it came as INSERT statements, which are not compared"
         contents = [not_possible(c.name, why) if c.name in _OF_ROWS and c.result == "passed" else c for c in contents]
     return contents
+
+
+def check_schema(
+    manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unread: str = ""
+) -> list[Check]:
+    """Compare the schema and the sequences of the manifest, the object and a dump of its restored copy.
+
+    A foreign backup, without a manifest, may have been dumped with options other than ours (`--inserts`, `--no-owner`,
+    `--clean`): what our dump has in addition, or prints differently, is not damage and cannot be compared. `unread` says
+    why the server could not tell whether statements that are worded differently mean the same.
+    """
+    sequences = _check_sequences(_pairs(manifest, stored, restored))
+    return [*_check_statements(manifest, stored, restored, unread), sequences]
 
 
 def _pairs(manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary) -> list[tuple[_Side, _Side]]:
@@ -184,32 +178,32 @@ def _position(stand: tuple[int, bool] | None) -> str:
     return f"{stand[0]}" if stand[1] else f"{stand[0]}, which it has not handed out yet,"
 
 
-def _check_schema(
+def _check_statements(
     manifest: Manifest | None, stored: DumpSummary, restored: DumpSummary, unread: str
 ) -> Iterator[Check]:
     """Yield a row for the whole schema, and one for each part that has its own."""
-    exact = stored.printers == restored.printers and not unread
-    found, taken = Differences(), list[str]()
+    same_majors = stored.printers == restored.printers
+    found, taken, exact = Differences(), list[str](), same_majors and not unread
     if stored.schema_digest != restored.schema_digest:
         restored, taken = without_taken_over(stored, restored)
     if stored.schema_digest != restored.schema_digest:
-        found = compare_statements(stored.schema_kept, restored.schema_kept, exact=exact)
+        found = compare_statements(stored.schema_kept, restored.schema_kept, exact=same_majors)
     lost = _lost_parts(manifest, stored) if manifest and manifest.schema_rules == schema.RULES else {}
-    cut = stored.schema_cut or restored.schema_cut
+    comparable = manifest and not (stored.schema_cut or restored.schema_cut)
     whole = _whole_schema(stored, restored, found, exact=exact, lost=lost.get(checklist.SCHEMA))
     if unread and whole.result == "passed":
         whole = not_possible(checklist.SCHEMA, f"{whole.evidence}; {unread}")
     if taken and whole.result == "passed":
         whole = warned(checklist.SCHEMA, "; ".join([whole.evidence, "inherited from a parent", *shortened(taken)]))
-    yield whole if manifest and (exact or not cut) else _incomparable(whole)
-    reworded = exact and _printer(stored) != _printer(restored)
+    yield whole if comparable or (manifest and exact) else _incomparable(whole)
     for part in _PARTS:
-        hard = [*([lost[part]] if part in lost else []), *_changes(found, exact=exact and not reworded, part=part)]
-        soft = _changes(found, exact=True, part=part) if reworded else []
+        differences = [*([lost[part]] if part in lost else []), *_changes(found, exact=exact, part=part)]
         count = stored.parts[part].statements if part in stored.parts else 0
-        check = compared(part, hard, f"{counted(count, 'statement')} compared")
-        check = check if hard or not soft else warned(part, "; ".join([*shortened(soft), _OTHER_MINOR]))
-        yield check if manifest and not cut else _incomparable(check)
+        check = compared(part, differences, f"{counted(count, 'statement')} compared")
+        unknown = _changes(found, exact=True, part=part) if unread else []
+        if unknown and not differences:
+            check = not_possible(part, "; ".join([*shortened(unknown), unread]))
+        yield check if comparable else _incomparable(check)
 
 
 def _whole_schema(
@@ -222,8 +216,6 @@ def _whole_schema(
     if found.missing or found.added or (exact and differs):
         named = shortened(_changes(found, exact=exact)) or _parts_of(found)
         diff = "; ".join([*named, f"printed by {versions}:\n{diff_of(stored, restored)}"])
-        if not (differences or found.missing or found.added) and printers[0] != printers[1]:
-            return warned(checklist.SCHEMA, f"{_OTHER_MINOR}: {diff}")
         differences.append(diff)
     elif found.changed:
         evidence += (

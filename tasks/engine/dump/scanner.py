@@ -240,6 +240,9 @@ class DumpScanner:
         elif self._keep_bytes > 0:
             self._keep_bytes -= len(normal)
             self.summary.schema_kept[digest] = normal
+            if normal != text:
+                self._keep_bytes -= len(text)
+                self.summary.schema_as_dumped[digest] = text
         else:
             self.summary.schema_cut = True
 

@@ -13,7 +13,7 @@ _TOKEN = re.compile(
     rb"""|(?P<escape>[eE]')|(?P<plain>(?:[bBxX]|[uU]&)')|(?P<quote>[nN]?')"""
     rb"""|(?P<ident>(?:[uU]&)?"[^"]*+(?:""[^"]*+)*+")|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)"""
-    rb"""|(?P<number>\d[0-9A-Za-z_.]*|\.\d[0-9A-Za-z_]*)|(?P<sign>::|[\x00-\xff])"""
+    rb"""|(?P<number>(?:\d[0-9A-Za-z_.]*|\.\d[0-9A-Za-z_]*)(?:(?<=[eE])[-+]\d+)?)|(?P<sign>::|[\x00-\xff])"""
 )
 _ESCAPED = re.compile(rb"[^'\\]*+(?:(?:''|\\.)[^'\\]*+)*+'", re.DOTALL)
 _STANDARD = re.compile(rb"[^']*+(?:''[^']*+)*+'")

@@ -59,6 +59,7 @@ class DumpSummary:
     schema_total: int = 0
     parts: dict[str, PartCount] = field(default_factory=dict)
     schema_kept: dict[int, bytes] = field(default_factory=dict)
+    schema_as_dumped: dict[int, bytes] = field(default_factory=dict)  # of those kept, what was normalised
     schema_cut: bool = False  # whether the schema was larger than what is kept
     encoding: str = ""
     server_version: str = ""
