@@ -92,9 +92,10 @@ def test_nothing_counts_as_equal_because_nobody_could_tell(
 ) -> None:
     """A schema that cannot be created a second time leaves every difference open: no drill is PROVEN then."""
     source, copy = new_database(18, ONLY_WITH_ROWS), new_database(18)
-    damage = "ALTER TABLE t DROP CONSTRAINT bc, ADD CONSTRAINT bc CHECK (b > 0); DROP INDEX i; CREATE INDEX i ON t (a) WHERE a > 1"
-    results = {c.name: c.result for c in taken_round(source, copy, clients[18], damage)}
-    assert (results[checklist.SCHEMA], results[checklist.INDEXES]) == ("not possible", "not possible")
+    damage = "ALTER TABLE t DROP CONSTRAINT bc, ADD CONSTRAINT bc CHECK (b > 0)"
+    checks = taken_round(source, copy, clients[18], damage)
+    assert wrong(checks) == {}
+    assert {c.result for c in checks if c.name == checklist.SCHEMA} == {"not possible"}
     take_backup(storage, source, clients[18])
     report = rehearsed(storage, Place("sandbox", client=clients[18]))
     assert report.verdict is Verdict.INCONCLUSIVE

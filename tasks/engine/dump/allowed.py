@@ -59,10 +59,11 @@ _OWNED = re.compile(
 _TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE [A-Za-z_\"]")
 _QUERY = re.compile(rb"\b(?:AS|EXECUTE|SELECT|VALUES)\b", re.IGNORECASE)
 # Settings that must have exactly this text, because they decide how the rest is read. Objects in `pg_temp` would be found first.
-_SEARCH_PATH = re.compile(
-    rb"SELECT pg_catalog\.set_config\('search_path', '(?![^']*pg_temp)[^'\\]*', false\);\Z", re.IGNORECASE
-)
+_SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '(?![^']*(?i:pg_temp))[^'\\]*', false\);\Z")
+# How pg_dump writes the first words of any statement.
+_FIRST_WORDS = re.compile(rb"[A-Z]+(?: [A-Z]+)?(?=[ ;(])|;\Z")
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
+_IN_PG_TEMP = re.compile(r"(?i)\A\"?pg_temp|\AU&\"")
 # A restore enables event triggers last if they would fire earlier, so it must recognise them.
 _EVENT_TRIGGER = re.compile(
     rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) (?:OWNER TO .*|DISABLE|ENABLE(?: ALWAYS| REPLICA)?);\Z",
@@ -73,17 +74,19 @@ _ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_-]+)';\Z")
 
 def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
     """Return why a statement must not be restored, with its first words; empty if it is allowed."""
-    if _plainly_allowed(statement):
-        return ""
     head = list[Token]()
     try:
+        if b"pg_temp" in statement.lower() or b'U&"' in statement.upper():
+            _refuse_temporary(tokens(statement, backslash_escapes=backslash_escapes))
+        if _plainly_allowed(statement):
+            return ""
         stream = tokens(statement, backslash_escapes=backslash_escapes)
         for token in stream:
             head.append(token)
             if len(head) == _HEAD:
                 break
         words = [t.text if t.kind == "word" else "" for t in head]
-        if _allowed(words, head, stream) and _surely_read(words, statement):
+        if _FIRST_WORDS.match(statement) and _allowed(words, head, stream) and _surely_read(words, statement):
             return ""
     except Unreadable as error:
         return f"{error}: {_shown(head)}"
@@ -196,7 +199,14 @@ def _of_session(words: Sequence[str], head: Sequence[Token]) -> bool:
 
 def _temporary(token: Token) -> bool:
     """Whether a search path could name temporary objects by it: what a string holds is not known here."""
-    return token.kind == "string" or "PG_TEMP" in token.text.upper()
+    return token.kind == "string"
+
+
+def _refuse_temporary(statement: Iterable[Token]) -> None:
+    """Raise Unreadable for a name in `pg_temp`, which a server searches first, and for one written with escapes."""
+    for token in statement:
+        if token.kind in ("word", "ident") and _IN_PG_TEMP.search(token.text):
+            raise Unreadable("a temporary object, or a name with escapes")
 
 
 def _of_functions(statement: Sequence[Token]) -> bool:

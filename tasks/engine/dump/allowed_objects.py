@@ -34,6 +34,7 @@ _OF_COLUMN = {
 }  # fmt: skip
 _BOUNDS = {Token("word", "MINVALUE"), Token("word", "MAXVALUE")}
 _OF_HASH = {Token("word", "MODULUS"), Token("word", "REMAINDER")}
+_ACTION = 6  # as many words of an action as it takes to know it
 _ADDED = {"CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN", "EXCLUDE"}
 
 
@@ -108,11 +109,11 @@ def _plainly_altered(statement: Sequence[Token], begun: int) -> bool:
         depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(text, 0)
         if not depth and text == ",":
             starts.append(place + 1)
-    return all(_plain_action(statement[start:]) for start in starts) and bounds_are_literals(statement)
+    return all(_plain_action(statement[start : start + _ACTION]) for start in starts) and bounds_are_literals(statement)
 
 
 def _plain_action(action: Sequence[Token]) -> bool:
-    said = [t.text if t.kind in ("word", "sign") else "" for t in action[:6]]
+    said = [t.text if t.kind in ("word", "sign") else "" for t in action]
     match said[:1]:
         case ["ADD"]:
             return said[1] in _ADDED and (said[1] != "EXCLUDE" or said[2] in ("USING", "("))
@@ -143,7 +144,8 @@ def _literal_bounds(behind: Sequence[Token]) -> bool:
         end = _closing(behind, begin)
         if begin == at or end < 0:
             return False
-        inside = [Token("word", "NULL") if t in _BOUNDS else t for t in behind[begin + 1 : end] if t not in _OF_HASH]
+        left_out = _OF_HASH if word == "WITH" else ()
+        inside = [Token("word", "NULL") if t in _BOUNDS else t for t in behind[begin + 1 : end] if t not in left_out]
         if not literals(inside):
             return False
         at = end + 1

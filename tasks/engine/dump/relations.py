@@ -24,17 +24,37 @@ _HEAD = 24
 _MENTION_BYTES = 64
 
 
+class _Names:
+    """Relations by name; one whose schema is unknown can be in any."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[str, set[str]] = {}
+
+    def add(self, name: Name) -> bool:
+        """Remember a name; return whether it is new."""
+        schemas = self._schemas.setdefault(name[1], set())
+        new = name[0] not in schemas
+        schemas.add(name[0])
+        return new
+
+    def may_hold(self, name: Name) -> bool:
+        """Whether a name can be one of them."""
+        schemas = self._schemas.get(name[1], set())
+        return bool(schemas) and (not name[0] or "" in schemas or name[0] in schemas)
+
+
 class Relations:
     """The relations that a dump has created so far, to decide where its rows may go."""
 
     def __init__(self) -> None:
         self.size_bytes = 0  # of what is remembered
-        self._elsewhere: set[Name] = set()  # views and foreign tables, and what a rule turns into a view
-        self._on_insert: set[Name] = set()  # with a rule for INSERT, which COPY ignores
-        self._parent: dict[Name, Name] = {}  # of each partition
+        self._elsewhere = _Names()  # views and foreign tables, and what a rule turns into a view
+        self._on_insert = _Names()  # with a rule for INSERT, which COPY ignores
+        self._parents: dict[
+            str, list[tuple[Name, Name]]
+        ] = {}  # each partition and its parent, by the partition's relation
         self._encoding, self._codec = b"", "utf-8"
         self._triggers = False  # whether one was created: rows would fire it
-        self._unqualified = False  # whether a name of unknown schema is remembered
         self._path = ""  # the one schema of unqualified names; empty if unknown
 
     def see(self, statement: bytes, *, backslash_escapes: bool) -> str:
@@ -54,7 +74,7 @@ class Relations:
         at = past(head, 1, "OR", "REPLACE")
         match words[0], words[at : at + 2]:
             case "INSERT", ["INTO", *_]:
-                return self._told(self._named(head, 2), self._elsewhere | self._on_insert)
+                return self._told(self._named(head, 2), self._elsewhere, self._on_insert)
             case "SET", ["SEARCH_PATH", *_]:
                 self._path = _only_schema(head[3:-1])
             case "CREATE", _:
@@ -67,11 +87,10 @@ class Relations:
         """Return why rows must not be copied to a relation; empty if they are allowed. Raises Unreadable."""
         return self._told(self._named(name, 0), self._elsewhere)
 
-    def _told(self, wanted: Name, elsewhere: set[Name]) -> str:
+    def _told(self, wanted: Name, *elsewhere: _Names) -> str:
         if self._triggers:
             return "rows come after a trigger that they could fire"
-        vague = self._unqualified or not wanted[0]
-        if any(_same(wanted, known) for known in elsewhere) if vague else wanted in elsewhere:
+        if any(names.may_hold(wanted) for names in elsewhere):
             shown = ".".join(filter(None, wanted)).encode("latin-1").decode(errors="replace")
             return f"its rows would end up in another relation: {shown}"
         return ""
@@ -151,22 +170,19 @@ class Relations:
             self._is_partition(self._named(head, behind), self._named(head, at))
 
     def _is_partition(self, child: Name, parent: Name) -> None:
-        self._parent[child] = parent
+        self._parents.setdefault(child[1], []).append((child, parent))
         self.size_bytes += 2 * (_MENTION_BYTES + len(child[0]) + len(child[1]))
-        vague = self._unqualified or not child[0]
-        away = any(_same(child, known) for known in self._elsewhere) if vague else child in self._elsewhere
-        seen: set[Name] = set()
-        while away and parent and parent not in seen:
-            seen.add(parent)
-            self._remember(self._elsewhere, parent)
-            parent = self._parent.get(parent, ("", ""))
-            away = parent != ("", "")
+        waiting = [parent] if self._elsewhere.may_hold(child) else []
+        while waiting:
+            ancestor = waiting.pop()
+            if self._remember(self._elsewhere, ancestor):
+                waiting += [above for below, above in self._parents.get(ancestor[1], ()) if _same(below, ancestor)]
 
-    def _remember(self, names: set[Name], name: Name) -> None:
-        if name not in names:
-            names.add(name)
-            self._unqualified |= not name[0]
+    def _remember(self, names: _Names, name: Name) -> bool:
+        new = names.add(name)
+        if new:
             self.size_bytes += _MENTION_BYTES + len(name[0]) + len(name[1])
+        return new
 
 
 def _same(one: Name, other: Name) -> bool:
@@ -178,7 +194,7 @@ def _only_schema(path: Iterable[Token]) -> str:
     """Return the schema of a search path with exactly one besides pg_catalog; empty for any other path."""
     names = []
     for token in path:
-        if token.text == "," or (token.kind == "word" and token.text in ("PG_CATALOG", "PG_TEMP")):
+        if token.text == "," or (token.kind == "word" and token.text == "PG_CATALOG"):
             continue
         if token.kind != "word" or token.text in ("DEFAULT", "TO"):
             return ""

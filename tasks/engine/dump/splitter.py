@@ -16,7 +16,7 @@ Kind = Literal["statement", "comment", "meta"]
 
 # Everything that can change the meaning of the next semicolon. Words count only in function definitions.
 _TOKEN = re.compile(
-    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:\{|['"]?(?-i:[A-Z])))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:[A-Za-z0-9_\x80-\xff]+|['"{]))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
     rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
@@ -32,6 +32,12 @@ _WORD_BYTES = 64
 # backslashes as that one did, whether it took them or, unlike other strings, did not.
 _NOTHING_SAID = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*+(?=[\r\n]))*+\Z")
 _LINE_END = re.compile(rb"[\r\n]")
+# What PostgreSQL prints in capitals at the beginning of a slice's end; none is a variable of psql.
+_IN_SLICES = {b"COALESCE", b"GREATEST", b"LEAST", b"NULLIF", b"NULL", b"CASE", b"ARRAY", b"ROW", b"NOT", b"EXTRACT", b"POSITION", b"EXISTS",
+              b"OVERLAY", b"SUBSTRING", b"TRIM", b"GROUPING", b"CURRENT_DATE", b"CURRENT_TIMESTAMP", b"LOCALTIMESTAMP", b"JSON_VALUE",
+              b"JSON_QUERY", b"JSON_EXISTS", b"XMLEXISTS"}  # fmt: skip
+# pg_dump writes comments only between statements, each on lines of its own: whatever else it hides, psql could see it elsewhere.
+_COMMENT = "a comment inside a statement"
 # A token can begin this far before the end of what was read so far; the longest token is a dollar quote's tag.
 _OVERLAP = 4096
 
@@ -125,9 +131,9 @@ class StatementSplitter:
         elif group in ("ident", "dollar"):
             self._inside, self._at = bytes(self._buffer[start:end]), end
         elif group == "variable":
-            # Outside of quotes psql puts a variable's value there; those that it has by itself have names in capitals.
-            self.doubtful, self._at = self.doubtful or "a colon with a variable of psql behind it", end
+            return self._pass_variable(start, end, final)
         elif group == "block":
+            self.doubtful = self.doubtful or _COMMENT
             self._inside, self._depth, self._at = b"*/", 1, end
         elif group in ("line", "meta"):
             return self._to_line_end(group, start, final)
@@ -136,6 +142,22 @@ class StatementSplitter:
         else:
             self._count(group, start)
             self._at = end
+        return None
+
+    def _pass_variable(self, start: int, end: int, final: bool) -> Piece | None:
+        """Pass a colon and what follows it as psql does: as one word, in which it would put a variable's value.
+
+        Those that psql has by itself have names in capitals; a dump has a colon only in slices of arrays.
+        """
+        if end == len(self._buffer) and not final:
+            self._at = start  # the name may go on in the next chunk
+            return _INCOMPLETE
+        name, behind = bytes(self._buffer[start + 1 : end]), bytes(self._buffer[end : end + 1])
+        known = name in _IN_SLICES or not name[:1].isupper()
+        quoted = name == b'"' and not behind.isupper()
+        if name in (b"'", b"{") or not known or behind in (b"'", b'"', b"$") or (name == b'"' and not quoted):
+            self.doubtful = self.doubtful or "a colon with a variable of psql behind it"
+        self._at = start + 1 if quoted else end
         return None
 
     def _count(self, group: str, start: int) -> None:
@@ -175,6 +197,7 @@ class StatementSplitter:
         self._searched = 0
         self._at = newline
         if group == "line" and start > self._begin:
+            self.doubtful = self.doubtful or _COMMENT
             return None
         if group == "line":
             self._begin = newline
