@@ -24,13 +24,14 @@ from tasks.plans import plan_exists, save_plan
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
-    faults = [*_invalid_name(name)]
+    has_server = bool(get_current_settings().api.url)
+    # Without one, a server has to be started to answer, which takes seconds: only for settings that are right.
+    faults = [*_invalid_name(name), *(_taken(name, pool, replace=replace) if has_server else ())]
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:
         raise ConfigurationError([*faults, *error.problems]) from None
-    # Only now: a Prefect server may have to be started for the answer, which takes seconds.
-    faults = faults or [*_taken(name, pool, replace=replace)]
+    faults = faults or ([] if has_server else [*_taken(name, pool, replace=replace)])
     if faults:
         raise ConfigurationError(faults)
     plan = dataclasses.replace(Plan.from_settings(settings), name=name)
@@ -43,7 +44,7 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
         asyncio.run(_deploy(name, plan, pool))
     elif replace:
         print_line("Its deployments, if it has any, keep their schedules; --pool recreates them")
-    if not get_current_settings().api.url:
+    if not has_server:
         print_error(
             [
                 "The plan is saved only on this machine, in the folder of PREFECT_HOME",
@@ -62,7 +63,7 @@ def _invalid_name(name: str) -> Iterator[Problem]:
 
 def _taken(name: str, pool: str | None, *, replace: bool) -> Iterator[Problem]:
     """What the Prefect server has against the plan, before anything is saved."""
-    if not replace and plan_exists(name):
+    if not replace and re.fullmatch(BLOCK_NAME, name) and plan_exists(name):
         yield Problem(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
     if pool and not _pool_exists(pool):
         yield Problem(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")

@@ -92,7 +92,7 @@ def test_an_answer_that_is_not_expected_fails(
     assert (done.status, said["verdict"]) == (1, "FAILED"), done.err
     assert said["cause"] == "query: enough books: expected > 1000, got 300"
     assert f"ERROR: Verification failed [{said['cause']}]" in done.err
-    assert "HINT: the backup is what was dumped" in done.err
+    assert "HINT: the backup matches what was dumped" in done.err
     found = {check["name"]: check["result"] for check in said["checks"]}
     assert [found[name] for name in ("query: enough books", "query: books have authors")] == ["failed", "passed"]
     assert_nothing_is_left(home)
