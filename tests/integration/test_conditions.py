@@ -92,7 +92,7 @@ def test_locks_follow_what_is_restored(storage: ObjectStore, clients: Clients) -
 
 
 CRON = """
-CREATE EXTENSION pg_cron; CREATE TABLE visits (id int); INSERT INTO visits VALUES (1);
+CREATE EXTENSION pg_cron; CREATE TABLE visits (id int, kind varchar(9) CHECK (kind IN ('page', 'form'))); INSERT INTO visits VALUES (1);
 SELECT cron.schedule('tidy', '* * * * *', 'DELETE FROM visits');
 """
 NO_WORKERS = """

@@ -49,8 +49,8 @@ from tasks.engine.restore.header import encoding_in, read_header
 from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.restore.reread import confirm_damage
-from tasks.engine.servers.sandbox_settings import fits_one_transaction
-from tasks.engine.servers.scratch import Locale, scratch_database, scratch_name
+from tasks.engine.servers.sandbox_settings import ONE_DATABASE, fits_one_transaction
+from tasks.engine.servers.scratch import Locale, in_its_place, scratch_database, scratch_name
 from tasks.engine.wording import human_bytes
 
 _UNREAD = "the rows are compared, and the report names the statements; drill again, or compare those by hand"
@@ -216,6 +216,8 @@ def _in_the_backups_words(
     options = RestoreOptions(gentle=warn is not None, **read_under(manifest))
 
     def another() -> AbstractContextManager[Server]:
+        if warn is None and ONE_DATABASE.keys() & manifest.extensions.keys():
+            return in_its_place(provisioned.server, scratch.database, _locale(job, manifest))
         return scratch_database(provisioned.server, "verify", _locale(job, manifest), job.now, warn)
 
     copy = Copy(scratch, provisioned.client, another, options, job.remaining_s)

@@ -65,6 +65,23 @@ def scratch_database(server: Server, kind: Literal["verify", "restore"], locale:
                 drop_at_last(server, name, warn, soon=told_to_stop)
 
 
+@contextmanager
+def in_its_place(server: Server, name: str, locale: Locale) -> Iterator[Server]:
+    """Create an empty database under the name of a rehearsed copy, which keeps another name as long as the context lasts.
+
+    Some extensions work only in a database of a certain name. For a sandbox: a drill that dies takes both along.
+    """
+    aside = f"{name}_aside"
+    with server.connect() as connection:
+        connection.execute("ALTER DATABASE {} RENAME TO {}", name, aside)
+        try:
+            _create(connection, name, locale, exact=False)
+            yield server.on(name)
+        finally:
+            connection.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+            connection.execute("ALTER DATABASE {} RENAME TO {}", aside, name)
+
+
 def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
     """Return the name of a database of ours created at `now`; if it is taken, a number is appended later."""
     return f"{kind}_{now.astimezone(UTC):%Y%m%d_%H%M%S}"
