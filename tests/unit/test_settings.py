@@ -85,7 +85,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
     ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
     ("S3_PROVIDER", "backblaze", "s3_provider", "backblaze"), ("S3_PROVIDER", " ", "s3_provider", None),
-    ("SERVE_FLOWS", "restore-drill, backup", "served", ("backup", "restore-drill")),
+    ("SERVE_FLOWS", "restore-drill, backup", "enabled_flows", ("backup", "restore-drill")),
 ])  # fmt: skip
 def test_what_is_set_is_read(
     environment: pytest.MonkeyPatch, variable: str, value: str, field: str, expected: object
