@@ -73,8 +73,7 @@ def test_a_hidden_command_is_not_carried_out(
     rewrite(storage, edit if hide is _after_its_own_key else lambda dump: edit(_unrestricted(dump)), forge=True)
     assert rehearsed(storage, Place("sandbox", client=clients[major])).verdict != "PROVEN"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.engine.dump.scanner.refused", lambda *_, **__: "")
-        patch.setattr("tasks.engine.dump.scanner.sent_elsewhere", lambda *_, **__: "")
+        patch.setattr("tasks.engine.dump.scanner.DumpScanner._refuse", lambda *_: None)
         for place in (Place("sandbox", client=clients[major]), Place("database", server=server)):
             report = rehearsed(storage, place)
             assert (report.verdict, report.cause) == ("FAILED", "Restore failed [it contains a hidden psql command]")
