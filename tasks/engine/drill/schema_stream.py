@@ -35,6 +35,10 @@ class SchemaStream:
                 raise RestoreError(f"the schema of the restored copy is refused: {refused}")
             yield block
 
+    def expect_encoding(self, server_encoding: str) -> None:
+        """Know the encoding of the database that the schema is created in."""
+        self._scanner.expect_encoding(server_encoding)
+
     def take_edits(self) -> list[Edit]:
         """What has to be changed in the SQL that was read since the last call."""
         return self._scanner.take_edits()

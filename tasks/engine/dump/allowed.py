@@ -63,7 +63,8 @@ _SEARCH_PATH = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '(?![
 # How pg_dump writes the first words of any statement.
 _FIRST_WORDS = re.compile(rb"[A-Z]+(?: [A-Z]+)?(?=[ ;(])|;\Z")
 _STRINGS = re.compile(rb"SET standard_conforming_strings = (?:on|off);\Z")
-_IN_PG_TEMP = re.compile(r"(?i)\A\"?pg_temp|\AU&\"")
+_ROUTINE = re.compile(rb"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) ")  # whose body may hold statements
+_IN_PG_TEMP = re.compile(r"(?i)\A\"?pg_temp(?:_\d+)?\"?\Z|\AU&\"")
 # A restore enables event triggers last if they would fire earlier, so it must recognise them.
 _EVENT_TRIGGER = re.compile(
     rb"ALTER EVENT TRIGGER (?:\"[^\"]*+(?:\"\"[^\"]*+)*+\"|\w{1,200}) (?:OWNER TO .*|DISABLE|ENABLE(?: ALWAYS| REPLICA)?);\Z",
@@ -78,6 +79,10 @@ def refused(statement: bytes, *, backslash_escapes: bool = False) -> str:
     try:
         if b"pg_temp" in statement.lower() or b'U&"' in statement.upper():
             _refuse_temporary(tokens(statement, backslash_escapes=backslash_escapes))
+        if _PIECE_OF_LARGE_OBJECT.match(statement) and _plainly_allowed(statement):
+            return ""
+        if not _ROUTINE.match(statement) and not _is_one(tokens(statement, backslash_escapes=backslash_escapes)):
+            return "psql and a server could read it differently: a statement with another one behind it"
         if _plainly_allowed(statement):
             return ""
         stream = tokens(statement, backslash_escapes=backslash_escapes)
@@ -195,6 +200,18 @@ def _of_session(words: Sequence[str], head: Sequence[Token]) -> bool:
     if len(said) != 5 or words[1] not in _SETTINGS or said[2].upper() not in ("=", "TO"):
         return False
     return said[-1] == ";"
+
+
+def _is_one(statement: Iterable[Token]) -> bool:
+    """Whether a server reads one statement where psql has cut one: its only semicolon outside parentheses is its last token."""
+    depth, ended = 0, False
+    for token in statement:
+        if ended:
+            return False
+        if token.kind == "sign":
+            depth += {"(": 1, ")": -1}.get(token.text, 0)
+            ended = token.text == ";" and depth < 1
+    return ended
 
 
 def _temporary(token: Token) -> bool:

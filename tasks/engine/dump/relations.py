@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from tasks.engine.dump.schema_text import codec_of
 from tasks.engine.dump.sql_tokens import Name, Token, Unreadable, past, relation_at, tokens
 
 # A word that every relevant statement contains; all others are skipped.
@@ -19,7 +18,7 @@ _OF_INTEREST = re.compile(
 )
 _PATH_CALL = re.compile(rb"SELECT pg_catalog\.set_config\('search_path', '([^']*)', false\);\Z")
 _ENCODING = re.compile(rb"SET client_encoding = '([^']*)';\Z")
-_KEPT_BYTES = 63  # of a name, in UTF-8, the encoding of most servers
+_ANY_BEYOND_ASCII = "\x80"
 _HEAD = 24
 _MENTION_BYTES = 64
 
@@ -53,7 +52,10 @@ class Relations:
         self._parents: dict[
             str, list[tuple[Name, Name]]
         ] = {}  # each partition and its parent, by the partition's relation
-        self._encoding, self._codec = b"", "utf-8"
+        self.server_encoding = (
+            b""  # of the database that the dump is restored to; empty if unknown, and then the dump's own
+        )
+        self._encoding, self._converted = b"", False
         self._triggers = False  # whether one was created: rows would fire it
         self._path = ""  # the one schema of unqualified names; empty if unknown
 
@@ -101,31 +103,17 @@ class Relations:
             return ""
         if self._encoding or self.size_bytes:
             return "it changes the encoding of its names"
-        self._encoding, self._codec = encoding, codec_of(encoding.decode("latin-1"))
+        self._encoding, self._converted = encoding, self.server_encoding not in (b"", encoding)
         return ""
 
     def _named(self, statement: Sequence[Token], at: int) -> Name:
-        """Return a name as a server stores it: at most 63 bytes in the server's own encoding."""
+        """Return a name as a server stores it, of which names of up to 63 bytes in its own encoding are not truncated."""
         (schema, relation), _ = relation_at(statement, at)
         return (self._kept(schema or self._path), self._kept(relation))
 
     def _kept(self, name: str) -> str:
-        if not name.isascii() and self._encoding not in (b"", b"UTF8", b"SQL_ASCII"):
-            self._require_one_spelling(name.encode("latin-1"))
-        kept = name.encode("latin-1").decode(self._codec, "surrogateescape").encode(errors="surrogateescape")
-        if len(kept) > _KEPT_BYTES:
-            kept = kept[:_KEPT_BYTES].decode(errors="ignore").encode()  # whole characters
-        return kept.decode("latin-1")
-
-    def _require_one_spelling(self, name: bytes) -> None:
-        """Raise Unreadable for a name that a server could read as another spelling of the same: some encodings have letters twice."""
-        codec = "" if self._codec == "utf-8" else self._codec  # Python does not know the encoding
-        try:
-            same = bool(codec) and name.decode(codec).encode(codec) == name
-        except UnicodeError:
-            same = False
-        if not same:
-            raise Unreadable(f"a name that is not plain text in {self._encoding.decode(errors='replace')}")
+        """Return a name, or what stands for any name beyond ASCII where a server converts it: two could become one."""
+        return name if name.isascii() or not self._converted else _ANY_BEYOND_ASCII
 
     def _made(self, head: Sequence[Token], words: Sequence[str], at: int) -> None:
         """Remember a view, a rule, a foreign table or a partition."""

@@ -74,12 +74,17 @@ class DumpScanner:
         self._starts: list[int] = []
         self._edits: list[Edit] = []
         self._restricted = 0
+        self._was_setting = False  # whether the last statement can change how the next one is read
         self._collected_bytes = 0
 
     @property
     def in_body(self) -> bool:
         """Whether the dump ends where psql waits for the END of a routine's body."""
         return self._splitter.in_body
+
+    def expect_encoding(self, server_encoding: str) -> None:
+        """Know the encoding of the database that the dump is restored to: in another one its names are other bytes."""
+        self._relations.server_encoding = server_encoding.encode()
 
     def take_table_starts(self) -> list[int]:
         """Return the offsets of the COPY statements seen since the last call."""
@@ -142,7 +147,8 @@ class DumpScanner:
 
     def _look_at_doubt(self) -> None:
         if self._splitter.doubtful:
-            self._refuse(f"psql and a server could read it differently: {self._splitter.doubtful}")
+            why = self._cut_statement() if self.in_body else self._splitter.doubtful
+            self._refuse(f"psql and a server could read it differently: {why}")
 
     def _cut_statement(self) -> str:
         """Describe a statement that is cut off."""
@@ -189,6 +195,10 @@ class DumpScanner:
         """Record a statement; return True if rows follow it."""
         self._ended = False
         text = piece.text
+        if self._was_setting and not piece.on_new_line:
+            # psql reads a line to its end by the settings that it had at the beginning.
+            self._refuse("a statement follows a setting on its line")
+        self._was_setting = text.startswith(b"SET ")
         copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
         if why := copied_beyond(copy[1], self._relations) if copy else self._judged(text):
             self._refuse(why)

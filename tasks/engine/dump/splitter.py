@@ -16,7 +16,7 @@ Kind = Literal["statement", "comment", "meta"]
 
 # Everything that can change the meaning of the next semicolon. Words count only in function definitions.
 _TOKEN = re.compile(
-    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:[A-Za-z0-9_\x80-\xff]+|['"{]))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)"""
+    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:[A-Za-z0-9_\x80-\xff]+|['"{]))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{0,63})?\$)|(?P<long>\$[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{64})"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
     rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
@@ -49,6 +49,7 @@ class Piece:
     kind: Kind
     text: bytes
     start: int
+    on_new_line: bool = True  # whether a line ended between it and the piece before
 
 
 class StatementSplitter:
@@ -65,6 +66,7 @@ class StatementSplitter:
         self._bodies = 0  # of BEGIN … END in a function definition
         self._string_end = -1  # of the last string, in the buffer
         self._quoted_end = 0  # of the last quoted text of any kind: a word after it begins there
+        self._on_new_line = True  # whether a line ended since the last piece
         self._routine: bool | None = None  # whether the pending statement defines one
         self._searched = 0  # how far the search for a line end got
         self.backslash_escapes = False  # standard_conforming_strings is off
@@ -121,6 +123,7 @@ class StatementSplitter:
     def restart(self, offset: int) -> None:
         """Continue with SQL at `offset` of the stream."""
         self._offset = offset
+        self._on_new_line = True
 
     def _step(self, group: str, start: int, end: int, final: bool) -> Piece | None:
         """Process one token; return the piece that it completes, if any."""
@@ -130,6 +133,9 @@ class StatementSplitter:
             self._at = start + 1
         elif group in ("ident", "dollar"):
             self._inside, self._at = bytes(self._buffer[start:end]), end
+        elif group == "long":
+            # No server's name is as long, and no piece of what is read may be as long as psql lets a tag be.
+            self.doubtful, self._at = self.doubtful or "a dollar with a long name behind it", end
         elif group == "variable":
             return self._pass_variable(start, end, final)
         elif group == "block":
@@ -182,7 +188,9 @@ class StatementSplitter:
 
     def _finish(self, end: int) -> Piece:
         self._routine = None
-        piece = Piece("statement", bytes(self._buffer[self._begin : end]), self._offset + self._begin)
+        text = bytes(self._buffer[self._begin : end])
+        piece = Piece("statement", text, self._offset + self._begin, self._on_new_line)
+        self._on_new_line = False
         self._begin = self._at = end
         self._string_end = -1
         return piece
@@ -297,6 +305,7 @@ class StatementSplitter:
 
     def _skip_space(self) -> None:
         found = _SPACE.match(self._buffer, self._begin)
+        self._on_new_line |= found is not None and b"\n" in found[0]
         self._begin = self._at = found.end() if found else self._begin
 
     def _compact(self) -> None:

@@ -76,6 +76,9 @@ class SqlStream(Protocol):
     def blocks(self) -> Iterator[bytes]:
         """Yield SQL that was scanned already; raises before psql sees what it must not."""
 
+    def expect_encoding(self, server_encoding: str) -> None:
+        """Know the encoding of the database that it is restored to."""
+
     def take_edits(self) -> list[Edit]:
         """What has to be changed in the SQL that was read since the last call."""
 
@@ -96,6 +99,7 @@ def restore_with_psql(
     with target.connect() as connection:
         preamble = _restriction(client) + _WRITING + _preamble(options, settable(connection, options.settings))
         safe = SAFE_OPTION if connection.takes_options else ""
+        reader.expect_encoding(str(connection.query("SELECT pg_catalog.current_setting('server_encoding')")[0][0]))
     environ = child_environment(target.child_environment())
     if safe:
         environ["PGOPTIONS"] = f"{environ.get('PGOPTIONS', '')} {safe}".strip()

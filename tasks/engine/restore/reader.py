@@ -95,6 +95,10 @@ class BackupReader:
                 raise StatementRefused(self._scanner.summary.refused)
             yield block
 
+    def expect_encoding(self, server_encoding: str) -> None:
+        """Know the encoding of the database that the backup is restored to."""
+        self._scanner.expect_encoding(server_encoding)
+
     def take_edits(self) -> list[Edit]:
         """Return the edits to make in the SQL that was read since the last call."""
         return self._scanner.take_edits()
