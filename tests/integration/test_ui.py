@@ -197,7 +197,7 @@ def test_the_forms_of_blocks(browser: Browser) -> None:
         "The database to back up",
         "1 is fastest, 9 is smallest",
         "Backup interval (seconds)",
-        "Of the cron expressions",
+        "For the cron expressions",
     ):
         assert text in shown
     browser.open("/blocks/catalog/pg-roundtrip-storage/create", "Backup Storage")
