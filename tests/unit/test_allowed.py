@@ -317,6 +317,7 @@ CALL = "pg_catalog.lo_export(1, '/tmp/x')::bool"
      "CREATE FOREIGN TABLE a.f (a int) SERVER srv;", 'SET search_path = "a";', "ALTER TABLE q ATTACH PARTITION a.f DEFAULT;", ROWS.format("a.p")),
     # A long dollar quote's tag, a line that psql reads by the settings that it began with, and two statements in one.
     (f"COMMENT ON TABLE t IS ${'a' * 8000}$ ' ${'a' * 8000}$; CREATE ROLE mark SUPERUSER; --';",),
+    ("CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1begin; END;",),
     ("SET standard_conforming_strings = off; COMMENT ON TABLE t IS 'x';",), ("SET client_encoding = 'UTF8'; COMMENT ON TABLE t IS 'x';",),
     # Triggers would fire, and event triggers are enabled last.
     ("CREATE TRIGGER e BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();", "INSERT INTO t VALUES (1);"),

@@ -18,6 +18,7 @@ Kind = Literal["statement", "comment", "meta"]
 _TOKEN = re.compile(
     rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:[A-Za-z0-9_\x80-\xff]+|['"{]))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{0,63})?\$)|(?P<long>\$[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{64})"""
     rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
+    rb"""|(?P<stuck>(?<![A-Za-z0-9_$\x80-\xff])\d+(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))"""
     rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
     re.IGNORECASE,
 )
@@ -133,6 +134,8 @@ class StatementSplitter:
             self._at = start + 1
         elif group in ("ident", "dollar"):
             self._inside, self._at = bytes(self._buffer[start:end]), end
+        elif group == "stuck":
+            self.doubtful, self._at = self.doubtful or "a number directly before a word", end
         elif group == "long":
             # No server's name is as long, and no piece of what is read may be as long as psql lets a tag be.
             self.doubtful, self._at = self.doubtful or "a dollar with a long name behind it", end
