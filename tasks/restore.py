@@ -21,7 +21,7 @@ from tasks.engine.repository.choice import choose
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
-from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
+from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.reread import read_twice
 from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
@@ -71,9 +71,7 @@ def restore_and_swap(
         with RestoreProgress(backup.name, backup.object_bytes, logger.info) as progress:
             reader = BackupReader(repository, backup, manifest)
             with read_twice(repository, backup, manifest, reader):
-                result = restore_with_psql(
-                    reader, fresh, client, RestoreOptions(progress=progress.tell, **read_under(manifest))
-                )
+                result = load(reader, fresh, RestoreOptions(progress=progress.tell, **read_under(manifest)))
             progress.done()
         if verify:
             _verify(manifest, result, fresh, client)
@@ -107,7 +105,7 @@ def restore_in_place(
             reader = BackupReader(repository, backup, manifest)
             options = RestoreOptions(single_transaction=atomic, progress=progress.tell, **read_under(manifest))
             with read_twice(repository, backup, manifest, reader):
-                result = restore_with_psql(reader, target.database, client, options)
+                result = load(reader, target.database, options)
             progress.done()
         if verify:
             _verify(manifest, result, target.database, client)

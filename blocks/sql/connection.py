@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from blocks.sql.errors import translated
+from blocks.sql.restore_session import RestoreSession
 
 Rows = list[tuple[Any, ...]]
 
@@ -31,6 +32,11 @@ class Connection:
     def lost(self) -> bool:
         """Whether the connection is gone, as opposed to a statement that failed."""
         return self._opened.closed
+
+    @property
+    def server_encoding(self) -> str:
+        """The encoding of the database."""
+        return str(self.query("SELECT pg_catalog.current_setting('server_encoding')")[0][0])
 
     def limit(self, timeout_s: float) -> None:
         """Set the statement timeout for the rest of the session."""
@@ -74,3 +80,11 @@ class Connection:
         with translated(self._address), self._opened.cursor().copy(statement.encode()) as copy:
             for block in blocks:
                 copy.write(block)
+
+    def restore_session(self, timeout_s: float | None = None) -> RestoreSession:
+        """Turn this connection into one that a dump is restored through, with names and rows in the database's encoding.
+
+        A dump that names no encoding is in that one. The connection has no other use from then on.
+        """
+        self.execute("SET client_encoding TO {encoding}", encoding=self.server_encoding)
+        return RestoreSession(self._opened.pgconn, timeout_s)

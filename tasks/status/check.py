@@ -25,8 +25,7 @@ from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
-from tasks.engine.restore.psql import can_be_restricted
-from tasks.engine.servers.programs import Client, match_client
+from tasks.engine.servers.programs import match_client
 from tasks.engine.wording import human_bytes
 
 T = TypeVar("T")
@@ -61,8 +60,7 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings: list[Finding] = []
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
-        if client := _try(findings, "client", lambda: match_client(facts.facts.major)):
-            findings += _unrestricted(client)
+        _try(findings, "client", lambda: match_client(facts.facts.major))
         _try(findings, "read every table", lambda: _may_read(plan.source))
         _look_at_left_out(findings, plan.source)
     _look_at_drills(findings, plan, facts)
@@ -211,13 +209,6 @@ class _Server:
 
 def _server(server: Server) -> _Server:
     return _Server(server.inspect(), server.address)
-
-
-def _unrestricted(client: Client) -> Iterator[Finding]:
-    """Warn if psql takes commands from what it restores: a backup that the scanner misreads could run programs."""
-    if not can_be_restricted(client):
-        text = f"psql {client.version} cannot be told to ignore commands in a backup"
-        yield Finding("psql", "warning", text, "install the newest minor release of PostgreSQL's client programs")
 
 
 def _may_read(server: Server) -> str:

@@ -24,9 +24,8 @@ from tasks.clock import utc_now
 from tasks.drill import choose_drill_place, rehearse_restore
 from tasks.engine.drill.report import report_on
 from tasks.engine.repository.repository import Repository
-from tasks.engine.restore.psql import restore_with_psql
+from tasks.engine.restore.load import load
 from tasks.engine.restore.reader import BackupReader
-from tasks.engine.servers.programs import match_client
 
 Figures = dict[str, object]
 
@@ -49,7 +48,7 @@ def restore(plan: Plan) -> Figures:
     repository = Repository(plan.storage)
     chosen = repository.backups()[-1]
     reader = BackupReader(repository, chosen, repository.manifest(chosen))
-    flow = restore_with_psql(reader, target, match_client(target.inspect().major))
+    flow = load(reader, target)
     return {"seconds": time.monotonic() - begun, "rows": flow.summary.rows, "raw_bytes": flow.summary.raw_bytes}
 
 

@@ -22,7 +22,7 @@ from tests.conftest import Ran, databases_of
 from tests.integration.objects import manifest_of, object_of
 from tests.processes import children_of
 
-PROGRAMS = ("pg_dump", "psql", "postgres")
+PROGRAMS = ("pg_dump", "postgres")
 # A phrase that must occur in each sentence's hint.
 _HINTS = {
     "Cannot connect to database": "DATABASE_URL",

@@ -22,6 +22,7 @@ from prefect.tasks import Task
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
+from blocks.sql.restore_session import RestoreSession
 from tasks.engine.process import Child
 
 REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
@@ -79,6 +80,11 @@ def changing(_: Connection, statement: str, *names: object) -> str:
     return "" if statement.startswith("SET ") else "SQL " + " ".join(statement.split()[:2])
 
 
+def restoring(_: RestoreSession, statement: bytes) -> str:
+    """Return the beginning of a statement of a dump."""
+    return "statement " + " ".join(statement.decode().split()[:2])
+
+
 def working(_: Child, argv: Sequence[str], *__: object) -> str:
     """Return the name of a program that is started to do work."""
     return "" if "--version" in argv else f"program {Path(argv[0]).name}"
@@ -90,6 +96,7 @@ def watch(journal: Journal) -> None:
     for request in REQUESTS:
         journal.watch(ObjectStore, request, lambda *_, request=request: f"request {request}")
     journal.watch(Connection, "execute", changing)
+    journal.watch(RestoreSession, "execute", restoring)
     journal.watch(Child, "__init__", working)
     started = Child.__init__
 

@@ -164,7 +164,7 @@ class Prune(Act):
 
 
 class DrillInSandbox(Act):
-    arguments, sample = ("drill",), "before program psql"
+    arguments, sample = ("drill",), "before statement COPY public.big"
     sample_by = signal.SIGKILL
     environ: Mapping[str, str] = {"VERIFY_TARGET": "sandbox"}
 
@@ -217,7 +217,7 @@ class Restore(Act):
 class RestoreInPlace(Restore):
     """Restore with a role that can't create databases, in one transaction."""
 
-    arguments, sample = ("restore", "latest"), "before program psql"
+    arguments, sample = ("restore", "latest"), "before statement COPY public.big"
     sample_by = signal.SIGTERM
     options: Mapping[str, Any] = {}
     before = ""

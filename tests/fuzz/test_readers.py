@@ -1,19 +1,19 @@
-"""A query file, a damaged object and psql's output are each understood, or refused with our own message."""
+"""A query file, a damaged object and a server's refusal are each understood, or refused with our own message."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from typing import Any, cast
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged, ConfigurationError, EmptyBackup, PgRoundtripError
+from blocks.sql.restore_session import Refusal
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.drill.verdict import blame
 from tasks.engine.dump.splitter import Piece, StatementSplitter
-from tasks.engine.restore.psql_errors import error_of
+from tasks.engine.restore.refusals import error_of
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor, decompress
 from tests.fuzz import fuzzed
 from tests.unit.sql import cut
@@ -91,31 +91,19 @@ def test_a_damaged_object(data: bytes, places: list[int]) -> None:
             raise AssertionError("another program refuses it") from error
 
 
-class Ended:
-    """A psql that has exited with some output."""
-
-    def __init__(self, lines: list[str], *, timed_out: bool) -> None:
-        self._lines, self.timed_out = lines, timed_out
-
-    def stderr_lines(self) -> list[str]:
-        """Return its last output."""
-        return self._lines
-
-
 SAID = st.lists(
     st.sampled_from([
-        "psql:", "<stdin>", ":7: ", "ERROR:  ", "23505", "57P01", "53100", ": ", "42704", 'role "x" does not exist', "FEHLER:  ", "FATAL: ", "connection", "DETAIL:  Key (a)=(S3CR3T)",
-        "backslash commands are restricted", "\x1b[31m", " ", "::::",
+        "connection", "S3CR3T", 'role "x" does not exist', 'COPY t, line 1, column a: "', 'SQL function "', "PL/pgSQL function ", " line 1 at RETURN", "\x1b[31m", " ", "::::", "\n",
     ]) | st.text(max_size=5), max_size=10,
 ).map("".join)  # fmt: skip
 
 
 @fuzzed
-@given(st.lists(SAID, max_size=5), st.booleans())
-@example(["psql:" + ":  " * 3000], False)
-def test_whatever_psql_said(lines: list[str], timed_out: bool) -> None:
-    """Any psql output becomes one of our errors, with a one-line sentence, from which a verdict can be derived."""
-    error = error_of(cast("Any", Ended(lines, timed_out=timed_out)))
+@given(st.sampled_from(["42601", "53100", "57P01", "08006", "42704", "XX000", ""]), SAID, st.lists(SAID, max_size=5))
+@example("42601", "PL/pgSQL function " * 3000, ["PL/pgSQL function " * 3000])
+def test_whatever_a_server_said(code: str, message: str, context: list[str]) -> None:
+    """Any refusal becomes one of our errors, with a one-line sentence, from which a verdict can be derived."""
+    error = error_of(Refusal(code, message, tuple(context)))
     assert isinstance(error, PgRoundtripError)
     assert len(error.sentence.splitlines()) == 1
     assert blame(error)

@@ -18,7 +18,7 @@ from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_text import RULES
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.manifest import Check, Manifest, PartRecord, SequenceRecord, TableRecord
-from tasks.engine.restore.psql import RestoreOptions
+from tasks.engine.restore.load import RestoreOptions
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import Locale, scratch_database
 from tests.conftest import psql

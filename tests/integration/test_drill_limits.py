@@ -62,7 +62,7 @@ def place(request: pytest.FixtureRequest, library: Server, clients: Clients, hom
     yield Place("sandbox", client=clients[16]) if request.param == "sandbox" else Place("database", server=library)
     assert_nothing_is_left(home)
     assert databases_of(library) == databases
-    assert children_of(None, "psql", "pg_dump") == []
+    assert children_of(None, "pg_dump") == []
     until(lambda: not asked(library, "SELECT 1 FROM pg_stat_activity WHERE query = %s", FOREVER))
 
 

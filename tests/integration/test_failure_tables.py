@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -182,7 +181,6 @@ def test_backup_file_empty(
     (folder := tmp_path / "programs").mkdir()
     (folder / "pg_dump").write_text('#!/bin/sh\n[ "$1" != --version ] || echo "pg_dump (PostgreSQL) 16.99"\n')
     (folder / "pg_dump").chmod(0o755)
-    shutil.copy(clients[16].program("psql"), folder)
     process = started("backup", server=tables, PATH=f"{folder}:{os.environ['PATH']}")
     assert_row(process, BACKUP["Backup file empty"], 1)
     assert list(storage.list_objects()) == []

@@ -100,7 +100,7 @@ def test_a_missing_tablespace(
 @pytest.mark.parametrize("kind", ["database", "sandbox"])
 @pytest.mark.parametrize("script", [
     "CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1')",
-    # With large objects psql prints other messages first.
+    # With large objects the server sends other messages first.
     "CREATE EXTENSION hstore; SELECT lo_from_bytea(1, 'x'); CREATE PUBLICATION p FOR ALL TABLES",
 ])  # fmt: skip
 def test_a_missing_extension(

@@ -550,7 +550,7 @@ def test_a_killed_restore_changes_nothing(
     target = new_database(16, OLD)
     before, databases = contents(target, clients[16]), databases_of(target)
     copied(storage, "backup_20240301_000000")
-    # More than the pipe holds: the restore is killed while it waits for psql.
+    # More than is read ahead: the restore is killed while it waits for the server.
     padding = b"-- padding\n" * 400_000
     rewrite(
         storage,

@@ -202,7 +202,6 @@ def test_a_restore(
     url = target.url.get_secret_value()
     command = started_command("restore", "latest", RESTORE_DATABASE_URL=url, S3_ENDPOINT=at(s3))
     until(lambda: s3.stalled or command.poll() is not None)
-    assert children_of(command.pid, "psql")
     if not hangs:
         s3.resume()
     stopped(command)

@@ -87,7 +87,7 @@ def test_a_failed_check_is_a_failed_backup(made: list[Check]) -> None:
     (DAMAGED, "FAILED"), (EmptyBackup(), "FAILED"), (RestoreFailed("duplicate key", sqlstate="23505"), "FAILED"),
     (RestoreFailed("syntax error", sqlstate="42601"), "FAILED"), (RestoreFailed('relation "t" does not exist', sqlstate="42P01"), "FAILED"),
     (RestoreFailed("a check failed", sqlstate="P0001"), "FAILED"), (RestoreFailed('type "t" does not exist', sqlstate="42704"), "FAILED"),
-    (RestoreFailed("invalid byte sequence", sqlstate="22021"), "FAILED"), (RestoreFailed("psql exited early"), "INCONCLUSIVE"),
+    (RestoreFailed("invalid byte sequence", sqlstate="22021"), "FAILED"), (RestoreFailed("it ended early"), "INCONCLUSIVE"),
     (RestoreFailed('role "app" does not exist', sqlstate="42704"), "INCONCLUSIVE"),
     (RestoreFailed('tablespace "fast" does not exist', sqlstate="42704"), "INCONCLUSIVE"),
     (RestoreFailed('extension "postgis" is not available', sqlstate="0A000"), "INCONCLUSIVE"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import BackupDamaged, RestoreFailed
+from blocks.sql.restore_session import Refusal
 from tasks.engine.dump.warnings import bounded, warnings_in
 from tasks.engine.restore.hints import hint_for, place_of
-from tasks.engine.restore.psql_errors import error_of
+from tasks.engine.restore.refusals import error_of
 
 
-def refused(*lines: str) -> RestoreFailed:
-    """Return the error made of psql's last lines."""
-    error = error_of(SimpleNamespace(timed_out=False, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
+def refused(code: str, *context: str) -> RestoreFailed:
+    """Return the error made of a server's refusal."""
+    error = error_of(Refusal(code, "nothing there", context))
     assert isinstance(error, RestoreFailed)
     return error
 
@@ -33,10 +33,7 @@ def refused(*lines: str) -> RestoreFailed:
 )
 def test_a_function_that_relies_on_search_path(code: str, context: str, function: str) -> None:
     """The function is named in the sentence and in the hint, which names the cause."""
-    error = refused(
-        f"psql:<stdin>:7: ERROR:  {code}: nothing there", "QUERY:  SELECT 'a secret'", f"CONTEXT:  {context}",
-        'COPY article, line 1, column title: "a secret"', "LOCATION:  ParseFuncOrColumn, parse_func.c:629",
-    )  # fmt: skip
+    error = refused(code, context, 'COPY article, line 1, column title: "a secret"')
     assert f"in function {function}; COPY article, line 1, column title" in error.sentence
     assert f"empty search_path; the function {function} needs" in error.hint
     assert "secret" not in error.sentence + error.hint
@@ -50,15 +47,13 @@ def test_rows_and_statements_stay_out() -> None:
 
 def test_a_place_decides_no_verdict() -> None:
     """A table's name is not mistaken for the server's message, which decides the verdict."""
-    error = refused("psql:<stdin>:7: ERROR:  22P02: invalid", 'CONTEXT:  COPY "tablespace x", line 1')
-    assert error.context == "invalid"
+    error = refused("22P02", 'COPY "tablespace x", line 1')
+    assert error.context == "nothing there"
 
 
 def test_not_every_refusal_is_a_damaged_backup() -> None:
     """Only damage means that a backup cannot be trusted."""
-    hints = [
-        refused(f"psql:<stdin>:7: ERROR:  {code}: x").hint for code in ("23505", "42883", "42501", "58P01", "P0001")
-    ]
+    hints = [refused(code).hint for code in ("23505", "42883", "42501", "58P01", "P0001")]
     assert len(set(hints)) == len(hints)
     assert BackupDamaged.hint not in hints
 

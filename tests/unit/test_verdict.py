@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from blocks.errors import (
@@ -20,9 +17,10 @@ from blocks.errors import (
     RestoreFailed,
     StorageDenied,
 )
+from blocks.sql.restore_session import Refusal
 from tasks.engine.drill.verdict import blame, judge
 from tasks.engine.repository.checks import failed, not_possible, passed, warned
-from tasks.engine.restore.psql_errors import error_of
+from tasks.engine.restore.refusals import error_of
 
 
 def test_a_verdict_is_the_worst_of_its_checks() -> None:
@@ -34,7 +32,7 @@ def test_a_verdict_is_the_worst_of_its_checks() -> None:
 @pytest.mark.parametrize(
     "error",
     [ClientMissing(), CreateDatabaseDenied(), DatabaseUnreachable(), DrillTimedOut(), NoSpaceLeft(), RestoreError(), StorageDenied(),
-     RestoreFailed("psql exited early")],
+     RestoreFailed("it ended early")],
 )  # fmt: skip
 def test_what_is_no_fault_of_the_backup(error: PgRoundtripError) -> None:
     """Whatever prevented a drill, and what can't be explained, is INCONCLUSIVE."""
@@ -77,40 +75,12 @@ def test_what_a_server_refused(code: str, text: str, verdict: str) -> None:
     assert blame(RestoreFailed(text, sqlstate=code)) == verdict
 
 
-def said(*lines: str, timed_out: bool = False) -> Any:
-    """Return the error of a psql that exited with this output."""
-    return error_of(SimpleNamespace(timed_out=timed_out, stderr_lines=lambda: list(lines)))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
-    ("lines", "code"),
-    [
-        (["psql:<stdin>:7: ERROR:  42601: syntax error"], "42601"),
-        (["psql:<stdin>:7: FEHLER:  42601: Syntaxfehler"], "42601"),
-        (["psql:<stdin>:7: ERROR:  P0001: raised"], "P0001"),
-        (["psql:<stdin>:2: WARNING:  25001: there is already a transaction", "LOCATION:  x",
-          "psql:<stdin>:7: ERROR:  0A000: not available", "HINT:  y"], "0A000"),
-        (["psql:<stdin>:7: ERROR:  23514: violated", "DETAIL:  Failing row contains (psql: ERROR:  08006: gone)."], "23514"),
-        (["psql:<stdin>:7: ERROR:  22P02: invalid", "CONTEXT:  COPY t, line 1: 57P01: x"], "22P02"),
-    ],
+    ("code", "kind"),
+    [("42601", RestoreFailed), ("P0001", RestoreFailed), ("53100", NoSpaceLeft), ("57P01", DatabaseUnreachable), ("08006", DatabaseUnreachable)],
 )  # fmt: skip
-def test_the_code_that_psql_stopped_at(lines: list[str], code: str) -> None:
-    """The last error's code is used: warnings precede it, and rows may be quoted after it."""
-    error = said(*lines)
-    assert isinstance(error, RestoreFailed)
-    assert error.sqlstate == code
-    assert code not in error.context
-
-
-def test_what_ended_psql_otherwise() -> None:
-    """A server that went away, a full disk and a timeout are distinguished from a refusal."""
-    lost = "psql:<stdin>:9: error: connection to server was lost"
-    warning = "psql:<stdin>:2: WARNING:  55000: wal_level is insufficient to publish logical changes"
-    assert isinstance(said(warning, lost), DatabaseUnreachable)
-    assert isinstance(said("psql:<stdin>:2: FATAL:  57P01: terminating connection", lost), DatabaseUnreachable)
-    assert isinstance(said("psql:<stdin>:2: ERROR:  53100: could not extend file"), NoSpaceLeft)
-    assert isinstance(
-        said('psql: error: connection to server failed: FATAL:  database "x" does not exist'), DatabaseUnreachable
-    )
-    assert isinstance(said(timed_out=True), DrillTimedOut)
-    assert said().context == "psql exited early"
+def test_what_a_server_said(code: str, kind: type[PgRoundtripError]) -> None:
+    """A server that goes away and a full disk are distinguished from a refusal."""
+    error = error_of(Refusal(code, "said so"))
+    assert isinstance(error, kind)
+    assert "said so" in error.sentence

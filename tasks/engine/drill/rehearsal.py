@@ -46,7 +46,7 @@ from tasks.engine.repository.checks import not_possible, passed, timed
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
-from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
+from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.restore.reader import BackupReader
 from tasks.engine.restore.reread import confirm_damage
 from tasks.engine.servers.sandbox_settings import ONE_DATABASE, fits_one_transaction
@@ -156,7 +156,7 @@ def _restore(
     try:
         with job.watched() as watch:
             watched = replace(options, progress=watch.tell if watch else None)
-            result = restore_with_psql(reader, scratch, provisioned.client, watched)
+            result = load(reader, scratch, watched)
             if watch:
                 watch.done()
     except (BackupDamaged, EmptyBackup, StatementRefused) as error:

@@ -26,7 +26,7 @@ from tasks.engine.dump.source_settings import of_extensions
 from tasks.engine.dump.splitter import StatementSplitter
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.restore.psql import RestoreOptions, restore_with_psql
+from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.servers.programs import Client
 
 _BLOCK_BYTES = 1 << 20
@@ -80,7 +80,7 @@ def _made_again(copy: Copy, text: bytes, encoding: str) -> DumpSummary:
     """Create a schema in another database, and return what a dump says of it; raises RestoreFailed if the server refuses it."""
     with copy.another() as database:
         options = replace(copy.options, timeout_s=copy.remaining_s())
-        restore_with_psql(SchemaStream(text), database, copy.client, options)
+        load(SchemaStream(text), database, options)
         return _schema_of(database, copy, encoding)[1]
 
 

@@ -1,11 +1,11 @@
-"""Feed SQL to psql that is in memory already, past the same guard as a backup."""
+"""Restore a schema that is already in memory, behind the same guard as a backup."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from blocks.errors import RestoreError
-from tasks.engine.dump.scanner import DumpScanner, Edit
+from tasks.engine.dump.scanner import DumpScanner, Step
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.restore.reader import ReadResult
 
@@ -17,7 +17,7 @@ class SchemaStream:
 
     def __init__(self, text: bytes) -> None:
         self._text = text
-        self._scanner = DumpScanner()
+        self._scanner = DumpScanner(keep_steps=True)
         self.object_bytes = 0
 
     @property
@@ -25,23 +25,24 @@ class SchemaStream:
         """What the scanner has seen so far."""
         return self._scanner.summary
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the SQL, scanned already; raises RestoreError for what a restore refuses."""
+    def batches(self) -> Iterator[list[Step]]:
+        """Yield what to carry out, scanned; raises RestoreError for what a restore refuses."""
         for at in range(0, len(self._text), _BLOCK_BYTES):
             block = self._text[at : at + _BLOCK_BYTES]
             self._scanner.feed(block)
             self.object_bytes += len(block)
-            if refused := self.seen.refused or next(iter(self.seen.unknown_commands), ""):
-                raise RestoreError(f"the schema of the restored copy is refused: {refused}")
-            yield block
+            yield self._scanned()
+        self._scanner.finish()
+        yield self._scanned()
+
+    def _scanned(self) -> list[Step]:
+        if refused := self.seen.refused or next(iter(self.seen.unknown_commands), ""):
+            raise RestoreError(f"the schema of the restored copy is refused: {refused}")
+        return self._scanner.take_steps()
 
     def expect_encoding(self, server_encoding: str) -> None:
         """Know the encoding of the database that the schema is created in."""
         self._scanner.expect_encoding(server_encoding)
-
-    def take_edits(self) -> list[Edit]:
-        """What has to be changed in the SQL that was read since the last call."""
-        return self._scanner.take_edits()
 
     def check(self) -> ReadResult:
         """Say what went by; raises RestoreError unless it is whole."""

@@ -43,12 +43,23 @@ _COMMANDS = 64
 
 
 @dataclass(frozen=True)
-class Edit:
-    """What a restore writes over a place in the SQL, and what psql reads at the end instead."""
+class Statement:
+    """A statement that a restore carries out: before its rows, or `late`, after everything else."""
 
-    start: int
-    over: bytes
-    late: bytes = b""
+    text: bytes
+    rows_follow: bool = False
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some of the rows of a table, end marker included; `last` if it is the last of them."""
+
+    data: memoryview
+    last: bool
+
+
+Step = Statement | Rows
 
 
 class DumpScanner:
@@ -56,9 +67,16 @@ class DumpScanner:
 
     `columns` gives the column order in which to digest a table's rows if the dump has a different one: a restored child
     table can list inherited columns first. `keep_schema` keeps the statements, to explain differences (at most 32 MiB).
+    `keep_steps` keeps what a restore has to carry out until it is taken.
     """
 
-    def __init__(self, columns: Mapping[str, tuple[str, ...]] | None = None, *, keep_schema: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[str, ...]] | None = None,
+        *,
+        keep_schema: bool = False,
+        keep_steps: bool = False,
+    ) -> None:
         self.summary = DumpSummary()
         self._columns = columns or {}
         self._keep_bytes = _KEPT_SCHEMA_BYTES if keep_schema else 0
@@ -72,7 +90,8 @@ class DumpScanner:
         self._ended = False
         self._fed = 0  # the offset of the block that is being scanned
         self._starts: list[int] = []
-        self._edits: list[Edit] = []
+        self._keep_steps = keep_steps
+        self._steps: list[Step] = []
         self._restricted = 0
         self._was_setting = False  # whether the last statement can change how the next one is read
         self._collected_bytes = 0
@@ -91,10 +110,10 @@ class DumpScanner:
         starts, self._starts = self._starts, []
         return starts
 
-    def take_edits(self) -> list[Edit]:
-        """Return what a restore must change in what was scanned since the last call."""
-        edits, self._edits = self._edits, []
-        return edits
+    def take_steps(self) -> list[Step]:
+        """Return what a restore has to carry out of what was scanned since the last call, in order."""
+        steps, self._steps = self._steps, []
+        return steps
 
     def feed(self, block: bytes) -> None:
         """Scan the next bytes of the dump."""
@@ -184,7 +203,6 @@ class DumpScanner:
 
     def _on_meta(self, piece: Piece) -> None:
         if schema.RESTRICTION.match(piece.text):  # match the whole line: psql accepts several commands on one
-            self._edits.append(Edit(piece.start, b"--"))  # a comment: our own restriction is in force
             self._restricted += 1
             if self._restricted > _COMMANDS:
                 self._refuse("it restricts psql too many times")
@@ -202,6 +220,7 @@ class DumpScanner:
         copy = schema.COPY.match(text) if text.startswith(b"COPY ") and len(text) < _LONGEST_COPY_BYTES else None
         if why := copied_beyond(copy[1], self._relations) if copy else self._judged(text):
             self._refuse(why)
+        self._keep_step(text, rows_follow=copy is not None)
         if text.startswith(b"COPY "):
             if copy:
                 self._begin_table(copy[1], schema.columns_of(copy[2], self._codec), piece.start)
@@ -215,11 +234,15 @@ class DumpScanner:
         elif encoding := schema.ENCODING.match(text):
             self.summary.encoding = encoding[1].decode()
             self._codec = schema.codec_of(self.summary.encoding)
-        if _FIRES_IN_A_RESTORE.match(text):
-            self._collect(2 * (_MENTION_BYTES + len(text)))
-            self._edits.append(Edit(piece.start, bytes(b if b == 0x0A else 0x20 for b in text), late=text))
         self._on_schema(text)
         return False
+
+    def _keep_step(self, text: bytes, *, rows_follow: bool) -> None:
+        late = _FIRES_IN_A_RESTORE.match(text) is not None
+        if late:
+            self._collect(_MENTION_BYTES + len(text))
+        if self._keep_steps:
+            self._steps.append(Statement(text, rows_follow, late))
 
     def _judged(self, text: bytes) -> str:
         """Return why a statement must not be restored, by itself or after those before it; empty if it is allowed."""
@@ -288,7 +311,10 @@ class DumpScanner:
 
     def _scan_rows(self, rows: TableRows, block: bytes, at: int) -> int:
         """Scan rows from `at` on; return where it stopped: after the table's last row, or at the block's end."""
+        begin = rows.beginning(block, at)
         at = rows.scan(block, at)
+        if self._keep_steps:
+            self._steps.append(Rows(memoryview(block)[begin:at], rows.ended))
         if rows.ended:
             self._end_table(rows.table, self._fed + at)
         return at

@@ -87,12 +87,6 @@ def settable(connection: Connection, settings: Mapping[str, str]) -> dict[str, s
     return found
 
 
-def as_statements(settings: Mapping[str, str]) -> str:
-    """Return the settings as statements for psql's session."""
-    quoted = [(name, value.replace("'", "''")) for name, value in usable(settings).items()]
-    return "".join(f"SELECT pg_catalog.set_config('{name}', '{value}', false);\n" for name, value in quoted)
-
-
 def as_options(settings: Mapping[str, str]) -> str:
     """Return the settings as libpq options, in which a space is escaped with a backslash."""
     return " ".join("-c " + f"{name}={value}".replace(" ", "\\ ") for name, value in usable(settings).items())

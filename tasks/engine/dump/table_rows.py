@@ -40,6 +40,10 @@ class TableRows:
         self._carry = bytearray()
         self._long_row: xxh3_128 | None = None
 
+    def beginning(self, block: bytes, at: int) -> int:
+        """Return where rows begin in what `scan` is about to look at: behind the line of the COPY statement."""
+        return (block.find(b"\n", at) + 1 or len(block)) if self._skip_line else at
+
     def scan(self, block: bytes, at: int) -> int:
         """Scan rows from `at` on; return where it stopped: after the table's last row, or at the block's end."""
         if self._skip_line or self._long_row or self._carry:

@@ -16,7 +16,7 @@ from blocks.errors import (
     RestoreError,
     StatementRefused,
 )
-from tasks.engine.dump.scanner import DumpScanner, Edit
+from tasks.engine.dump.scanner import DumpScanner, Step
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
@@ -59,7 +59,7 @@ class BackupReader:
         self._repository = repository
         self._backup = backup
         self._manifest = manifest
-        self._scanner = DumpScanner(keep_schema=keep_schema)
+        self._scanner = DumpScanner(keep_schema=keep_schema, keep_steps=True)
         self._count, self._sha256 = Count(), Sha256()
         self._stages: list[Stage] = [self._count, self._sha256]
         self._started = time.monotonic()
@@ -85,23 +85,24 @@ class BackupReader:
         """The major version of the pg_dump that wrote it; 0 if unknown, or not read yet."""
         return major_of(self._scanner.summary.client_version)
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the scanned SQL; raises BackupDamaged or StatementRefused as soon as something is wrong."""
+    def batches(self) -> Iterator[list[Step]]:
+        """Yield what to carry out, scanned; raises BackupDamaged or StatementRefused before anything wrong is yielded."""
         for block in _ahead(decompress(self._object())):
             self._scanner.feed(block)
-            if self._scanner.summary.unknown_commands:
-                raise _refusal(self._scanner.summary.unknown_commands[0])
-            if self._guarded and self._scanner.summary.refused:
-                raise StatementRefused(self._scanner.summary.refused)
-            yield block
+            yield self._scanned()
+        self._scanner.finish()
+        yield self._scanned()
+
+    def _scanned(self) -> list[Step]:
+        if self._scanner.summary.unknown_commands:
+            raise _refusal(self._scanner.summary.unknown_commands[0])
+        if self._guarded and self._scanner.summary.refused:
+            raise StatementRefused(self._scanner.summary.refused)
+        return self._scanner.take_steps()
 
     def expect_encoding(self, server_encoding: str) -> None:
         """Know the encoding of the database that the backup is restored to."""
         self._scanner.expect_encoding(server_encoding)
-
-    def take_edits(self) -> list[Edit]:
-        """Return the edits to make in the SQL that was read since the last call."""
-        return self._scanner.take_edits()
 
     def check(self) -> ReadResult:
         """Return the result after the last block; raises BackupDamaged unless all of it is what was stored."""
@@ -150,13 +151,13 @@ def _refusal(command: str) -> PgRoundtripError:
 
 def read_through(reader: BackupReader) -> ReadResult:
     """Check a whole backup without restoring it."""
-    for _ in reader.blocks():
+    for _ in reader.batches():
         pass
     return reader.check()
 
 
 def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Download and decompress in a separate thread, a few blocks ahead, while psql is busy."""
+    """Download and decompress in a separate thread, a few blocks ahead, while the server is busy."""
     waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_CHUNKS)
     stopped = threading.Event()
 
