@@ -7,7 +7,6 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 
 from __future__ import annotations
 
-import contextlib
 import select
 import time
 from dataclasses import dataclass
@@ -39,8 +38,7 @@ class Refusal:
 class RestoreSession:
     """A session that carries out a dump's statements; if it is left with an error, it is closed without a commit.
 
-    All methods return a Refusal if the server refuses, and raise psycopg.OperationalError when the connection is lost,
-    TimeoutError when `timeout_s` has passed.
+    Raises psycopg.OperationalError when the connection is lost, TimeoutError when `timeout_s` has passed.
     """
 
     def __init__(self, pgconn: PGconn, timeout_s: float | None = None) -> None:
@@ -64,43 +62,34 @@ class RestoreSession:
         return self._pgconn.transaction_status != pq.TransactionStatus.IDLE
 
     def execute(self, statement: bytes, *, rows_follow: bool = False) -> Refusal | None:
-        """Carry out one statement; if rows follow, up to where the server waits for them."""
+        """Carry out one statement, or return why not; if rows follow, up to where the server waits for them."""
         self._pgconn.send_query_params(statement, None)
         refusal = self._outcome()
         if not refusal and self._takes_rows != rows_follow:
             return Refusal(sqlstate.SYNTAX_ERROR, "the server disagrees on whether rows follow the statement")
         return refusal
 
-    def write_rows(self, data: memoryview) -> Refusal | None:
+    def write_rows(self, data: memoryview) -> None:
         """Send rows in COPY's text format, split anywhere; their end marker is among them and is not sent."""
         if len(data) < len(_END_OF_ROWS):
             data = memoryview(self._held + data)
-        elif refusal := self._put(self._held):
-            return refusal
+        else:
+            self._put(self._held)
         self._held = bytes(data[-len(_END_OF_ROWS) :])
-        return self._put(data[: -len(_END_OF_ROWS)])
+        self._put(data[: -len(_END_OF_ROWS)])
 
     def end_rows(self) -> Refusal | None:
-        """Say that these were all rows of the table; raises ValueError if they did not end with an end marker."""
+        """Say that these were all rows of the table; raises ValueError if their end marker was not the last thing written."""
         if self._held != _END_OF_ROWS:
             raise ValueError("rows without an end marker")
         self._held = b""
         self._pgconn.put_copy_end()
         return self._outcome()
 
-    def _put(self, data: memoryview | bytes) -> Refusal | None:
-        try:
-            if data:
-                self._pgconn.put_copy_data(data)
-                self._flush()
-        except psycopg.OperationalError:
-            # Only after the end of the rows does libpq read why the server went away.
-            with contextlib.suppress(psycopg.OperationalError):
-                self._pgconn.put_copy_end(b"connection lost")
-                if refusal := self._outcome():
-                    return refusal
-            raise
-        return None
+    def _put(self, data: memoryview | bytes) -> None:
+        if data:
+            self._pgconn.put_copy_data(data)
+            self._flush()
 
     def _outcome(self) -> Refusal | None:
         """Wait until the server has answered, or waits for rows."""

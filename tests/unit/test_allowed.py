@@ -171,14 +171,6 @@ def test_names_are_not_collected_without_a_bound(flood: str, monkeypatch: pytest
         feed(scanner, (flood.format(n=n).encode() for n in range(10_000)))
 
 
-def test_restrictions_are_not_collected_without_a_bound() -> None:
-    """A dump restricts psql only once, so more than that is refused."""
-    scanner = DumpScanner()
-    for _ in range(100):
-        scanner.feed(b"\\restrict abc\n")
-    assert scanner.summary.refused == "it restricts psql too many times"
-
-
 def test_a_body_that_psql_misreads_is_named() -> None:
     """A function body that can't be restored is reported with its name and the reason."""
     scanner = DumpScanner()

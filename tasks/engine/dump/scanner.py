@@ -92,7 +92,6 @@ class DumpScanner:
         self._starts: list[int] = []
         self._keep_steps = keep_steps
         self._steps: list[Step] = []
-        self._restricted = 0
         self._was_setting = False  # whether the last statement can change how the next one is read
         self._collected_bytes = 0
 
@@ -203,10 +202,8 @@ class DumpScanner:
 
     def _on_meta(self, piece: Piece) -> None:
         if schema.RESTRICTION.match(piece.text):  # match the whole line: psql accepts several commands on one
-            self._restricted += 1
-            if self._restricted > _COMMANDS:
-                self._refuse("it restricts psql too many times")
-        elif len(self.summary.unknown_commands) < _COMMANDS:
+            return
+        if len(self.summary.unknown_commands) < _COMMANDS:
             self.summary.unknown_commands.append(piece.text[:80].decode(errors="replace"))
 
     def _on_statement(self, piece: Piece) -> bool:
