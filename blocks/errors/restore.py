@@ -21,7 +21,7 @@ class StatementRefused(RestoreError):
 
 
 class RestoreFailed(RestoreError):
-    """psql could not execute the dump; `sqlstate` is the server's code, if any, and `place` where in the dump."""
+    """The server did not carry out a statement of the dump; `sqlstate` is the server's code, if any, and `place` where in the dump."""
 
     code = "PGR-RESTORE-FAILED"
     hint = "the text in brackets is the server's own"

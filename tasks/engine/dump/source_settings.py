@@ -2,7 +2,7 @@
 
 pg_dump writes rows in a form that every session reads alike. What a restore derives from them depends on the session's
 settings: `at::date` is a different day in a different time zone. So the manifest records the source's settings, and
-psql's session gets them.
+the session of a restore gets them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What pg_dump takes care of itself is not here: DateStyle, IntervalStyle, extra_f
 row_security, search_path and timeouts in its own session; standard_conforming_strings, client_encoding, xmloption,
 default_tablespace, default_table_access_method and check_function_bodies in what it writes
 (https://www.postgresql.org/docs/current/runtime-config-client.html).
-The environment sets TimeZone to UTC for every child except psql, whose session has the source's: `source_settings`.
+The environment sets TimeZone to UTC for every child; the session of a restore has the source's: `source_settings`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITTEN_UNDER = {"bytea_output": "hex", "quote_all_identifiers": "off", "standar
 # The lc_monetary under which `money` is written and read: every server has it. The stored number comes back unchanged,
 # however the lc_monetary of either side displays it.
 MONETARY = "C"
-# For psql's session; settings that the server does not know are skipped.
+# For the session of a restore; settings that the server does not know are skipped.
 READ_UNDER = {
     "array_nulls": "on",  # otherwise NULL in an array is the text "NULL"
     "default_transaction_isolation": "read committed",
@@ -88,7 +88,7 @@ def tables_with_money(connection: Connection) -> frozenset[str]:
 
 
 def read_preamble(monetary: str) -> str:
-    """Return the first statement of psql's session; an empty `monetary` leaves the server's own."""
+    """Return the first query of a restore's session; an empty `monetary` leaves the server's own."""
     wanted = {**READ_UNDER, **({"lc_monetary": monetary} if monetary else {})}
     values = ", ".join(f"('{name}', '{value}')" for name, value in wanted.items())
     return (

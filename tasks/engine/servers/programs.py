@@ -60,7 +60,7 @@ class Client:
 @cache
 def installed_clients() -> tuple[Client, ...]:
     """Return every set of programs that runs here, oldest first; each is run to find out its version."""
-    folders = {p.resolve() for p in _candidates() if (p / "pg_dump").is_file() and (p / "psql").is_file()}
+    folders = {p.resolve() for p in _candidates() if (p / "pg_dump").is_file()}
     clients = (_ask_version(folder) for folder in sorted(folders))
     return tuple(sorted(c for c in clients if c is not None))
 
