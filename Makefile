@@ -62,6 +62,7 @@ lint: setup-tools ## Lint Python, documents, shell, Dockerfiles, workflows and c
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/rumdl check --quiet .
+	@$(BIN)/codespell --dictionary=- --dictionary=docs/words.txt
 	@$(BIN)/towncrier build --draft --version next >/dev/null 2>&1 || { echo "ERROR: docs/changes: see $(BIN)/towncrier build --draft"; exit 1; }
 	@find . -name '*Dockerfile' -not -path './.*' -exec $(BIN)/hadolint {} +
 	@grep -rlE '^#!/bin/(ba)?sh' .ci tests flows tasks blocks | xargs $(BIN)/shellcheck

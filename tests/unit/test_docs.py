@@ -147,3 +147,16 @@ def test_what_is_wrong_is_found() -> None:
     document = Document(ROOT / "EXAMPLE.md", WRONG)
     assert len([*unknown_variables(document)]) == 3
     assert len([*wrong_runs(document)]) == 3
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    """A promise is shown by the test beside it, so the test must be there."""
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"def (test_\w+)", written))
+    named = {
+        name
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+        for name in re.findall(r"`(test_\w+)`", path.read_text())
+    }
+    assert len(named) > 50
+    assert named - there == set()

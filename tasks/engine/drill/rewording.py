@@ -1,6 +1,6 @@
 """Ask the server what a backup's statement means, where a dump of the restored copy words it differently.
 
-PostgreSQL keeps parsed expressions and prints them anew (`src/backend/utils/adt/ruleutils.c`). Parsed again, some of them
+PostgreSQL keeps parsed expressions and prints them again (`src/backend/utils/adt/ruleutils.c`). Parsed again, some of them
 become another tree with the same meaning, and are printed differently from then on: `IN` lists, `BETWEEN`, negative
 constants with a cast, nameless columns. No list of such forms is complete, so none is kept. The copy's schema is made
 a second time, with the backup's wording in place of the copy's, and dumped: if that dump is the copy's again, the

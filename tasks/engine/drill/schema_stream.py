@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from blocks.errors import RestoreError
-from tasks.engine.dump.scanner import DumpScanner, Step
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.steps import Step
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.restore.reader import ReadResult
 

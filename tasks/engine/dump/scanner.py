@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from blocks.errors import BackupDamaged
 from tasks.engine.dump import schema_text as schema
 from tasks.engine.dump.allowed import copied_beyond, refused, sent_elsewhere
+from tasks.engine.dump.large_objects import LargeObjects
 from tasks.engine.dump.relations import Relations
 from tasks.engine.dump.schema_parts import part_of
 from tasks.engine.dump.splitter import Piece, StatementSplitter
+from tasks.engine.dump.steps import Rows, Statement, Step
 from tasks.engine.dump.summary import DumpSummary, PartCount, TableCount
 from tasks.engine.dump.table_rows import TableRows
 from tasks.engine.repository import checks as checklist
@@ -42,26 +43,6 @@ _MENTION_BYTES = 64
 _COMMANDS = 64
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A statement that a restore carries out: before its rows, or `late`, after everything else."""
-
-    text: bytes
-    rows_follow: bool = False
-    late: bool = False
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some of the rows of a table, end marker included; `last` if it is the last of them."""
-
-    data: memoryview
-    last: bool
-
-
-Step = Statement | Rows
-
-
 class DumpScanner:
     """A scanner of a dump: `feed` it the blocks; `finish` returns the summary.
 
@@ -85,8 +66,7 @@ class DumpScanner:
         self._normaliser = schema.SchemaNormaliser()
         self._rows: TableRows | None = None  # of the table that is being scanned
         self._codec = "utf-8"
-        self._large_object = b""
-        self._piece_number = 0
+        self._large_objects = LargeObjects(self.summary)
         self._ended = False
         self._fed = 0  # the offset of the block that is being scanned
         self._starts: list[int] = []
@@ -280,24 +260,10 @@ class DumpScanner:
         """Record sequence values and large objects, which are data although they come as statements."""
         if value := schema.SETVAL.match(text):
             self._collect(_MENTION_BYTES + len(text))
-            self.summary.sequences[schema.unquote(b"'" + value[1] + b"'", self._codec)] = (
-                int(value[2]),
-                value[3] == b"true",
-            )
+            sequence = schema.unquote(b"'" + value[1] + b"'", self._codec)
+            self.summary.sequences[sequence] = (int(value[2]), value[3] == b"true")
             return True
-        piece = schema.LARGE_OBJECT.match(text)
-        if not piece:
-            return False
-        if piece[1] == b"lo_create":
-            self.summary.large_objects += 1
-            self.summary.large_object_total += schema.hash_of(piece[2])
-        elif piece[1] == b"lo_open":
-            self._large_object, self._piece_number = piece[2], 0
-        elif piece[1] == b"lowrite":
-            self._piece_number += 1
-            place = self._large_object + b" %d " % self._piece_number
-            self.summary.large_object_total += schema.hash_of(place + text)
-        return True
+        return self._large_objects.see(text)
 
     def _begin_table(self, name: bytes, columns: tuple[str, ...], start: int) -> None:
         table = TableCount(schema.text_of(name, self._codec), columns, start)

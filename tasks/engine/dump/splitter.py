@@ -12,17 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.engine.dump.psql_tokens import ROUTINE, TOKEN, may_be_variable
+
 Kind = Literal["statement", "comment", "meta"]
 
-# Everything that can change the meaning of the next semicolon. Words count only in function definitions.
-_TOKEN = re.compile(
-    rb"""(?P<quote>')|(?P<ident>")|(?P<cast>::)|(?P<variable>:(?:[A-Za-z0-9_\x80-\xff]+|['"{]))|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{0,63})?\$)|(?P<long>\$[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]{64})"""
-    rb"""|(?P<line>--)|(?P<block>/\*)|(?P<end>;)|(?P<meta>\\)|(?P<open>[(])|(?P<close>[)])"""
-    rb"""|(?P<stuck>(?<![A-Za-z0-9_$\x80-\xff])\d+(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))"""
-    rb"""|(?P<word>(?<![A-Za-z0-9_\x80-\xff])(?:BEGIN|CASE|END)(?![A-Za-z0-9_$\x80-\xff]))""",
-    re.IGNORECASE,
-)
-_ROUTINE = re.compile(rb"\s*+CREATE\s++(?:OR\s++REPLACE\s++)?(?:FUNCTION|PROCEDURE)\b", re.IGNORECASE)
 _SPACE = re.compile(rb"\s*")
 _BLOCK_EDGE = re.compile(rb"/\*|\*/")
 _STRING_EDGE = re.compile(rb"'|\\")
@@ -33,10 +26,6 @@ _WORD_BYTES = 64
 # backslashes as that one did, whether it took them or, unlike other strings, did not.
 _NOTHING_SAID = re.compile(rb"(?:[ \t\f\v\r\n]|--[^\r\n]*+(?=[\r\n]))*+\Z")
 _LINE_END = re.compile(rb"[\r\n]")
-# What PostgreSQL prints in capitals at the beginning of a slice's end; none is a variable of psql.
-_IN_SLICES = {b"COALESCE", b"GREATEST", b"LEAST", b"NULLIF", b"NULL", b"CASE", b"ARRAY", b"ROW", b"NOT", b"EXTRACT", b"POSITION", b"EXISTS",
-              b"OVERLAY", b"SUBSTRING", b"TRIM", b"GROUPING", b"CURRENT_DATE", b"CURRENT_TIMESTAMP", b"LOCALTIMESTAMP", b"JSON_VALUE",
-              b"JSON_QUERY", b"JSON_EXISTS", b"XMLEXISTS"}  # fmt: skip
 # pg_dump writes comments only between statements, each on lines of its own: whatever else it hides, psql could see it elsewhere.
 _COMMENT = "a comment inside a statement"
 # A token can begin this far before the end of what was read so far; the longest token is a dollar quote's tag.
@@ -99,7 +88,7 @@ class StatementSplitter:
                 break
             if self._at <= self._begin:
                 self._skip_space()
-            token = _TOKEN.search(self._buffer, self._at)
+            token = TOKEN.search(self._buffer, self._at)
             if token is None:
                 self._at = max(self._at, self._begin, len(self._buffer) - _OVERLAP)
                 break
@@ -154,19 +143,14 @@ class StatementSplitter:
         return None
 
     def _pass_variable(self, start: int, end: int, final: bool) -> Piece | None:
-        """Pass a colon and what follows it as psql does: as one word, in which it would put a variable's value.
-
-        Those that psql has by itself have names in capitals; a dump has a colon only in slices of arrays.
-        """
+        """Pass a colon and what follows it as psql does: as one word, in which it would put a variable's value."""
         if end == len(self._buffer) and not final:
             self._at = start  # the name may go on in the next chunk
             return _INCOMPLETE
         name, behind = bytes(self._buffer[start + 1 : end]), bytes(self._buffer[end : end + 1])
-        known = name in _IN_SLICES or not name[:1].isupper()
-        quoted = name == b'"' and not behind.isupper()
-        if name in (b"'", b"{") or not known or behind in (b"'", b'"', b"$") or (name == b'"' and not quoted):
+        if may_be_variable(name, behind):
             self.doubtful = self.doubtful or "a colon with a variable of psql behind it"
-        self._at = start + 1 if quoted else end
+        self._at = start + 1 if name == b'"' and not behind.isupper() else end
         return None
 
     def _count(self, group: str, start: int) -> None:
@@ -186,7 +170,7 @@ class StatementSplitter:
     def _is_routine(self) -> bool:
         """Whether the statement defines a function or procedure; its beginning arrives before any word of a body."""
         if self._routine is None:
-            self._routine = bool(_ROUTINE.match(self._buffer, self._begin))
+            self._routine = bool(ROUTINE.match(self._buffer, self._begin))
         return self._routine
 
     def _finish(self, end: int) -> Piece:

@@ -17,8 +17,8 @@ from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
 from blocks.sql.restore_session import Refusal, RestoreSession
 from blocks.sql.server import Server
-from tasks.engine.dump.scanner import Rows, Statement, Step
 from tasks.engine.dump.source_settings import settable
+from tasks.engine.dump.steps import Rows, Statement, Step
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import read_preamble
 from tasks.engine.restore.reader import ReadResult

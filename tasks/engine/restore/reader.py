@@ -16,7 +16,8 @@ from blocks.errors import (
     RestoreError,
     StatementRefused,
 )
-from tasks.engine.dump.scanner import DumpScanner, Step
+from tasks.engine.dump.scanner import DumpScanner
+from tasks.engine.dump.steps import Step
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
