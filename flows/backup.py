@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from prefect import flow, get_run_logger
 from pydantic import BaseModel
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
-from blocks.saved import translated
 from flows.prune import continuing, prune
-from flows.runs.final_state import result_of, with_final_state
 from flows.runs.logs import log_plainly
-from flows.runs.missed_slots import newest_slot_only
-from flows.runs.names import named
-from flows.runs.next_run import say_when_next
 from flows.runs.parameters import PlanName
+from flows.runs.wrapping import named, newest_slot_only, run, say_when_next, with_final_state
 from tasks.backup import (
     commit_backup,
     dump_to_storage,
@@ -30,6 +25,7 @@ from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
+from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
 from tasks.sweep import sweep_stale_uploads
@@ -84,10 +80,8 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
 def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> str:
     """Apply the retention policy; a failure is only a warning, because the next backup will try again."""
     try:
-        with translated(), continuing(listing):
-            pruned = result_of(prune(plan, return_state=True))
-        if isinstance(pruned, BaseException):
-            raise pruned
+        with continuing(listing):
+            pruned = run(prune, plan)
         return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -35,6 +34,15 @@ app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on standard output; logs go to standard error.")
+]
+
+
+Record = Annotated[
+    bool | None,
+    typer.Option(
+        "--record/--no-record",
+        help="Record the run on a Prefect server; without either, it is recorded if PREFECT_API_URL names one.",
+    ),
 ]
 
 
@@ -70,9 +78,10 @@ def check(plan: PlanName = DEFAULT) -> None:
 
 
 @app.command()
-def backup(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
+def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = None) -> None:
     """Take a backup now, then apply the retention policy."""
     _require(plan, "database", "storage")
+    _choose(record)
     from flows import terminal
     from flows.backup import backup as flow
 
@@ -97,6 +106,7 @@ def drill(
     backup: Annotated[str | None, typer.Argument(help="The backup's name; the newest when left out.")] = None,
     plan: PlanName = DEFAULT,
     as_json: AsJson = False,
+    record: Record = None,
 ) -> None:
     """Restore a backup elsewhere and prove that it is what was dumped."""
     _require(plan, "drill", "storage")
@@ -105,6 +115,7 @@ def drill(
         from tasks.engine.drill.query_file import load_queries
 
         load_queries(load_settings(frozenset()).verify_queries_file)
+    _choose(record)
     from flows import terminal
     from flows.restore_drill import restore_drill
     from tasks.engine.repository.manifest import DrillReport, Verdict
@@ -125,9 +136,11 @@ def prune(
     even_if_stale: Annotated[
         bool, typer.Option("--even-if-stale", help="Remove old backups even if no recent one exists.")
     ] = False,
+    record: Record = None,
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
     _require(plan, "storage")
+    _choose(record)
     from flows import terminal
     from flows.prune import prune as flow
 
@@ -146,10 +159,12 @@ def restore(
         bool, typer.Option("--no-verify", help="Do not compare the restored rows before they become visible.")
     ] = False,
     plan: PlanName = DEFAULT,
+    record: Record = None,
 ) -> None:
     """Restore a backup to a database: all of it, or nothing."""
     _take_target_url(to)
     _require(plan, "storage", "target")
+    _choose(record)
     from flows.restore import restore as flow
 
     rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify)
@@ -182,6 +197,17 @@ def _require(plan: str, *needs: Need) -> None:
         load_settings(frozenset(needs))
 
 
+def _choose(record: bool | None) -> None:
+    """Choose whether Prefect records the run, before anything imports it."""
+    from blocks.config.server import require_server
+    from tasks.recording import choose
+
+    if record:
+        require_server("--record")
+    if record is not None:
+        choose(record)
+
+
 def _take_target_url(url: str | None) -> None:
     """Move the target's URL from the arguments to the environment: other users of the machine can read arguments."""
     if url is None:
@@ -196,22 +222,16 @@ def _take_target_url(url: str | None) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)
 
 
-def _run(flow: Callable[..., Any], **parameters: Any) -> Any:
-    """Run a flow and return its result, or raise its error after Prefect has recorded it."""
-    from blocks.saved import translated
-    from flows.runs.final_state import result_of
-    from flows.temporary_server import start_out_of_reach
+def _run(flow: Any, **parameters: Any) -> Any:
+    """Run a flow and return its result, or raise its error."""
+    from flows.runs.wrapping import run
 
     log_plainly()  # Prefect has installed its own handlers
-    with translated():
-        start_out_of_reach()
-        result = result_of(flow(**parameters, return_state=True))
-    if isinstance(result, OSError):
+    try:
+        return run(flow, **parameters)
+    except OSError as error:
         # Unexpected, and `main` would mistake it for a result that could not be printed.
-        raise PgRoundtripError(str(result), hint="the log above says where it happened") from result
-    if isinstance(result, BaseException):
-        raise result
-    return result
+        raise PgRoundtripError(str(error), hint="the log above says where it happened") from error
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 
 from blocks.config.load import load_settings
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, Problem
 from blocks.plan import BackupPlan
 from blocks.saved import translated
-from flows.lines import print_error, print_line
+from flows.lines import print_line
 from flows.runs.parameters import BLOCK_NAME
 from tasks.engine.repository.whose import refused_folder
 from tasks.plans import plan_exists, save_plan
@@ -24,14 +23,11 @@ from tasks.plans import plan_exists, save_plan
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
-    has_server = bool(get_current_settings().api.url)
-    # Without one, a server has to be started to answer, which takes seconds: only for settings that are right.
-    faults = [*_invalid_name(name), *(_taken(name, pool, replace=replace) if has_server else ())]
+    faults = [*_invalid_name(name), *_taken(name, pool, replace=replace)]
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:
         raise ConfigurationError([*faults, *error.problems]) from None
-    faults = faults or ([] if has_server else [*_taken(name, pool, replace=replace)])
     if faults:
         raise ConfigurationError(faults)
     plan = dataclasses.replace(Plan.from_settings(settings), name=name)
@@ -44,14 +40,6 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
         asyncio.run(_deploy(name, plan, pool))
     elif replace:
         print_line("Its deployments, if it has any, keep their schedules; --pool recreates them")
-    if not has_server:
-        print_error(
-            [
-                "The plan is saved only on this machine, in the folder of PREFECT_HOME",
-                "HINT: set PREFECT_API_URL to the Prefect server of your workers, then add it again",
-            ],
-            "WARNING",
-        )
 
 
 def _invalid_name(name: str) -> Iterator[Problem]:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from blocks.config.server import require_server
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 
 
@@ -20,6 +22,7 @@ def add(
     ] = None,
 ) -> None:
     """Save what the environment describes as a plan, from the same variables as the plan `default`."""
+    require_server("A saved plan")
     from flows.new_plan import add_plan
 
     add_plan(name, pool, replace=replace)
@@ -30,6 +33,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """List the saved plans: which database, which storage, and when backups and drills are due."""
+    require_server("A list of saved plans")
     from flows import terminal
     from tasks.plans import list_plans
 

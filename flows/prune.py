@@ -7,18 +7,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from prefect import flow
-
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
-from flows.runs.final_state import with_final_state
 from flows.runs.logs import log_plainly
-from flows.runs.missed_slots import newest_slot_only
-from flows.runs.names import named
 from flows.runs.parameters import PlanName
+from flows.runs.wrapping import named, newest_slot_only, with_final_state
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
+from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.prune import plan_retention, remove_all
 from tasks.reports import publish_catalog, publish_retention, retention_sentence

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan, resolve_target
-from flows.runs.final_state import with_final_state
 from flows.runs.logs import log_plainly
-from flows.runs.names import named
 from flows.runs.parameters import BackupName, PlanName, ServerName
+from flows.runs.wrapping import named, with_final_state
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
+from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
 

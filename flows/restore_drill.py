@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow, get_run_logger
-
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
-from flows.runs.final_state import with_final_state
 from flows.runs.logs import log_plainly
-from flows.runs.missed_slots import newest_slot_only
-from flows.runs.names import named
 from flows.runs.parameters import BackupOrEmpty, PlanName
+from flows.runs.wrapping import named, newest_slot_only, with_final_state
 from tasks.clock import utc_now
 from tasks.drill import choose_backup, choose_drill_place, read_own_queries, rehearse_restore, store_report, sweep_place
 from tasks.engine.drill.query_file import Query
@@ -26,6 +22,7 @@ from tasks.engine.repository.checks import not_possible
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
@@ -87,7 +84,7 @@ def _keep(plan: str, repository: Repository, report: DrillReport) -> None:
     try:
         store_report(repository, report)
     except PgRoundtripError as error:
-        get_run_logger().warning("The drill report is kept only in Prefect: %s", error.sentence)
+        get_run_logger().warning("The drill report is not in the bucket: %s", error.sentence)
     publish_drill(plan, report)
     publish_catalog(plan, repository, report=report)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from prefect import get_run_logger, task
-
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
 from tasks.clock import utc_now
@@ -27,8 +25,9 @@ from tasks.engine.servers.programs import match_client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
 from tasks.engine.stream.record import Source, manifest_of_dump
 from tasks.engine.wording import human_bytes, iso
+from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import DumpProgress
-from tasks.retries import LONG, ONCE, QUICK, called
+from tasks.retries import LONG, ONCE, QUICK
 
 # With many plans, a Prefect concurrency limit for this tag limits how many dumps run at once.
 DUMP_TAG = "pg-roundtrip-dump"
@@ -44,7 +43,7 @@ class Previous:
     listing: Listing | None = None
 
 
-@task(**called("look at the source"), **QUICK)
+@task("look at the source", QUICK)
 def inspect_source(plan: Plan) -> Source:
     """Connect to the database and match a pg_dump to it, before anything is written."""
     server = plan.source
@@ -79,7 +78,7 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
     return found
 
 
-@task(**called("name the backup"), **QUICK)
+@task("name the backup", QUICK)
 def name_backup(repository: Repository) -> str:
     """Choose the name for a backup that starts now; if it is taken, use the next second."""
     moment = utc_now()
@@ -88,7 +87,7 @@ def name_backup(repository: Repository) -> str:
     return name
 
 
-@task(**called("look at the backup before"), **ONCE)
+@task("look at the backup before", ONCE)
 def read_previous(plan: Plan, repository: Repository, source: Source) -> Previous:
     """Fetch the newest manifest for comparison; if it cannot be read, make the backup anyway.
 
@@ -120,7 +119,7 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
         logger.warning("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
 
 
-@task(**called("dump to storage", "dump {name}"), tags={DUMP_TAG}, **LONG)
+@task("dump to storage", LONG, run_name="dump {name}", tags={DUMP_TAG})
 def dump_to_storage(
     plan: Plan, repository: Repository, source: Source, name: str, before: Manifest | None = None
 ) -> Manifest:
@@ -165,7 +164,7 @@ def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
     return bounded([*found, *said])
 
 
-@task(**called("commit the backup"), **QUICK)
+@task("commit the backup", QUICK)
 def commit_backup(repository: Repository, manifest: Manifest) -> Backup:
     """Write the manifest of a completely uploaded object: this makes it a backup."""
     made = repository.commit(manifest)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from prefect import get_run_logger, task
-
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from blocks.sql.server import Server
@@ -20,18 +18,19 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.scratch import sweep_scratch_databases
+from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
-from tasks.retries import LONG, QUICK, called
+from tasks.retries import LONG, QUICK
 
 
-@task(**called("choose the backup"), **QUICK)
+@task("choose the backup", QUICK)
 def choose_backup(plan: Plan, repository: Repository, name: str | None) -> Backup:
     """Take the named backup (`latest`: the newest), else the plan's, else the newest."""
     wanted = None if name == LATEST else name or plan.drill.backup_file
     return choose(plan, repository, wanted, utc_now(), get_run_logger().warning, in_turn=True)
 
 
-@task(**called("read the queries"), **QUICK)
+@task("read the queries", QUICK)
 def read_own_queries(plan: Plan) -> list[Query]:
     """Read the user's queries first: an error in them should not surface after an hour's restore."""
     queries = load_queries(plan.drill.queries_file)
@@ -42,13 +41,13 @@ def read_own_queries(plan: Plan) -> list[Query]:
     return queries
 
 
-@task(**called("choose the place"), **QUICK)
+@task("choose the place", QUICK)
 def choose_drill_place(plan: Plan, repository: Repository, backup: Backup) -> Place:
     """Choose where to restore to, by the plan and the server version that the backup needs."""
     return choose_place(plan, version_of(repository, backup))
 
 
-@task(**called("sweep temp databases"), **QUICK)
+@task("sweep temp databases", QUICK)
 def sweep_scratch(server: Server) -> list[str]:
     """Drop what killed runs left behind; a failed sweep is only a warning."""
     try:
@@ -57,7 +56,7 @@ def sweep_scratch(server: Server) -> list[str]:
         return _not_swept(error)
 
 
-@task(**called("sweep the place"), **QUICK)
+@task("sweep the place", QUICK)
 def sweep_place(place: Place) -> list[str]:
     """Remove what killed drills left behind in this place; a failed sweep is only a warning."""
     try:
@@ -77,7 +76,7 @@ def _not_swept(error: PgRoundtripError) -> list[str]:
     return []
 
 
-@task(**called("rehearse the restore", "rehearse {backup.name}"), **LONG)
+@task("rehearse the restore", LONG, run_name="rehearse {backup.name}")
 def rehearse_restore(
     plan: Plan, repository: Repository, backup: Backup, place: Place, queries: list[Query], begun: float | None = None
 ) -> Rehearsal:
@@ -94,7 +93,7 @@ def rehearse_restore(
     return rehearse(DrillJob(plan, repository, backup, place, queries, logger, utc_now(), watched, since))
 
 
-@task(**called("store the report"), **QUICK)
+@task("store the report", QUICK)
 def store_report(repository: Repository, report: DrillReport) -> None:
     """Store the report beside the backup; only warn if the key can only read, because the verdict stands."""
     try:
@@ -103,4 +102,4 @@ def store_report(repository: Repository, report: DrillReport) -> None:
     except PgRoundtripError as error:
         if error.transient:
             raise
-        get_run_logger().warning("The drill report is kept only in Prefect: %s", error.sentence)
+        get_run_logger().warning("The drill report is not in the bucket: %s", error.sentence)

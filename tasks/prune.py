@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prefect import get_run_logger, task
-
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
 from tasks.clock import utc_now
@@ -16,12 +14,13 @@ from tasks.engine.repository.folder import look_into
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
-from tasks.retries import QUICK, called
+from tasks.orchestration import get_run_logger, task
+from tasks.retries import QUICK
 
 _REFUSED = "give the keys the right to delete; what a lock on the bucket or the object protects is removed when it ends"
 
 
-@task(**called("plan the retention"), **QUICK)
+@task("plan the retention", QUICK)
 def plan_retention(
     plan: Plan, repository: Repository, listing: Listing | None = None, *, even_if_stale: bool = False
 ) -> retention.PrunePlan:
@@ -39,7 +38,7 @@ def plan_retention(
     return decided
 
 
-@task(**called("remove a backup", "remove {backup.name}"), **QUICK)
+@task("remove a backup", QUICK, run_name="remove {backup.name}")
 def remove_backup(repository: Repository, backup: Backup) -> None:
     """Delete one backup."""
     repository.remove(backup)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from prefect import get_run_logger, task
-
 from blocks.config.plan import Plan
 from blocks.errors import DumpFailed, NotCompared, OtherRows, PgRoundtripError
 from blocks.sql.server import Server
@@ -28,11 +26,12 @@ from tasks.engine.restore.target import Target, aside_name, inspect_target, take
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
 from tasks.engine.wording import human_bytes
+from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
-from tasks.retries import QUICK, READING, called
+from tasks.retries import QUICK, READING
 
 
-@task(**called("choose the backup"), **QUICK)
+@task("choose the backup", QUICK)
 def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup, Manifest | None]:
     """Find a backup by name (`latest`: the newest), with its manifest."""
     wanted = None if name == LATEST else name
@@ -50,13 +49,13 @@ def _warn_of_failure(repository: Repository, backup: Backup) -> None:
             get_run_logger().warning("The newest drill of %s FAILED: %s\nHINT: %s", backup.name, report.cause, hint)
 
 
-@task(**called("look at the target"), **QUICK)
+@task("look at the target", QUICK)
 def look_at_target(database: Server, replace: bool, manifest: Manifest | None = None) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
     return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
 
 
-@task(**called("restore into a new database and rename it", "restore {backup.name} and rename it"), **READING)
+@task("restore into a new database and rename it", READING, run_name="restore {backup.name} and rename it")
 def restore_and_swap(
     repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:
@@ -82,7 +81,7 @@ def restore_and_swap(
     return result
 
 
-@task(**called("restore in place", "restore {backup.name} in place"), **READING)
+@task("restore in place", READING, run_name="restore {backup.name} in place")
 def restore_in_place(
     repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
 ) -> ReadResult:

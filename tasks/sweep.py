@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger, task
-
 from blocks.errors import StorageError
 from tasks.clock import utc_now
 from tasks.engine.repository.repository import Repository
-from tasks.retries import ONCE, called
+from tasks.orchestration import get_run_logger, task
+from tasks.retries import ONCE
 
 
-@task(**called("sweep stale uploads"), **ONCE)
+@task("sweep stale uploads", ONCE)
 def sweep_stale_uploads(repository: Repository) -> int:
     """Abort uploads that killed runs left unfinished a day ago or earlier; returns how many.
 

@@ -28,6 +28,11 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "LC_ALL": "C.UTF-8", "PGTZ": "UTC", **extra}
 
 
+def variable(name: str) -> str:
+    """Return a variable that other software defines; empty if it is not set."""
+    return os.environ.get(name, "")
+
+
 def set_in_environment(name: str, value: str) -> None:
     """Pass a value to this process and its children through the environment, as secrets must not be in arguments."""
     os.environ[name] = value

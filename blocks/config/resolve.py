@@ -5,6 +5,7 @@ from __future__ import annotations
 from blocks.config import DEFAULT
 from blocks.config.load import Need, describes_a_plan, load_settings
 from blocks.config.plan import Plan, readable
+from blocks.config.server import prefect_server, require_server
 from blocks.errors import ConfigurationError, Problem
 from blocks.sql.server import Server
 
@@ -16,13 +17,15 @@ def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
     """
     if name == DEFAULT and describes_a_plan():
         return Plan.from_settings(load_settings(needs))
-    from blocks.plan import BackupPlan  # noqa: PLC0415  (imports Prefect, which is slow)
-    from blocks.saved import load_saved  # noqa: PLC0415
+    if prefect_server():
+        from blocks.plan import BackupPlan  # noqa: PLC0415  (imports Prefect, which is slow)
+        from blocks.saved import load_saved  # noqa: PLC0415
 
-    if saved := load_saved(BackupPlan, name):
-        return saved.plan(name)
+        if saved := load_saved(BackupPlan, name):
+            return saved.plan(name)
     if name == DEFAULT:
         load_settings(needs)  # names what is missing
+    require_server(f"The saved plan {name}")
     hint = "save a Backup Plan block of this name, or set the variables for the plan 'default'"
     raise ConfigurationError([Problem(f"There is no plan named {name}", hint)])
 
@@ -33,6 +36,7 @@ def resolve_target(name: str) -> Server:
         url = load_settings(frozenset({"target"})).restore_database_url
         assert url is not None
         return Server(url)
+    require_server(f"The saved server {name}")
     from blocks.postgres import PostgresServer  # noqa: PLC0415
     from blocks.saved import load_saved  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import get_run_logger
+from prefect import Flow
 from prefect.client.schemas import State
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
@@ -18,6 +18,7 @@ from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, code_in, 
 from blocks.saved import translated
 from flows import end_with_the_service
 from tasks.engine.wording import visible
+from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome, failed
 
 P = ParamSpec("P")
@@ -76,6 +77,15 @@ def result_of(state: State[R]) -> R | BaseException:
     own = _newest_end.get(cast(UUID, state.state_details.flow_run_id))
     found = own if own and own.type == state.type else state
     return cast("R | BaseException", found.result(raise_on_failure=False))
+
+
+def run(flow: Flow[P, R], *args: P.args, **parameters: P.kwargs) -> R:
+    """Run a flow, recorded by Prefect, and return its result; raises what it ended with."""
+    with translated():
+        found = result_of(flow(*args, **parameters, return_state=True))
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def cause_of(state: State[Any]) -> str:

@@ -29,7 +29,7 @@ _NUMBERS = (int, float, type(None))  # `%d` and `%.1f` need these unchanged
 _STOPPED = "Crash detected! Execution was aborted by"
 # SQLite's error in the server's services when others write for too long; they retry.
 _BUSY = "database is locked"
-_TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
+TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
 class PlainFormatter(logging.Formatter):
@@ -76,7 +76,7 @@ def _rewrite(record: logging.LogRecord) -> bool:
     for argument in record.args if isinstance(record.args, tuple) else ():
         error = argument if isinstance(argument, PgRoundtripError) else error
     if record.getMessage().startswith(_STOPPED):
-        _replace(record, logging.WARNING, _TOLD_TO_STOP)
+        _replace(record, logging.WARNING, TOLD_TO_STOP)
         return not record.name.startswith("prefect.task_runs")  # its flow logs the same
     if record.name.startswith("prefect.server") and _BUSY in str(error):
         _replace(record, logging.WARNING, f"Prefect's database is busy; its server goes on [{record.getMessage()}]")

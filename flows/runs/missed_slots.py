@@ -8,7 +8,6 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import httpx
-from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun, State
 from prefect.client.schemas.filters import (
@@ -24,6 +23,7 @@ from prefect.states import Completed
 
 from tasks.clock import utc_now
 from tasks.engine.wording import iso
+from tasks.orchestration import get_run_logger
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import httpx
-from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -16,6 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 
 from tasks.clock import utc_now
+from tasks.orchestration import get_run_logger
 
 
 def say_when_next(what: str) -> None:

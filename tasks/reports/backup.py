@@ -10,12 +10,12 @@ from tasks.engine.repository.names import OBJECT
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes, human_seconds, iso
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
-from tasks.reports.publish import publish, warned_only
+from tasks.reports.publish import publish, published
 
 _TABLES = 25
 
 
-@warned_only("The report of the backup")
+@published("The report of the backup")
 def publish_backup(
     plan: str, repository: Repository, manifest: Manifest, before: Manifest | None, seconds: float
 ) -> None:

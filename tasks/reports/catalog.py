@@ -11,7 +11,7 @@ from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes
 from tasks.reports.markdown import cell, table
-from tasks.reports.publish import publish, warned_only
+from tasks.reports.publish import publish, published
 from tasks.status.listing import databases_shown, read_entries
 
 _SHOWN = 500
@@ -29,7 +29,7 @@ _COLUMNS = {
 }
 
 
-@warned_only("The catalog")
+@published("The catalog")
 def publish_catalog(
     plan: str, repository: Repository, backups: Sequence[Backup] | None = None, report: DrillReport | None = None
 ) -> None:

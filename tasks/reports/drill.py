@@ -9,7 +9,7 @@ from tasks.engine.repository.checks import rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.wording import human_age, human_bytes, human_seconds
 from tasks.reports.markdown import cell, fenced, table, warnings_shown
-from tasks.reports.publish import publish, warned_only
+from tasks.reports.publish import publish, published
 
 _MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible": "⚪"}
 _VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
@@ -20,7 +20,7 @@ _LEGEND = (
 )
 
 
-@warned_only("The report of the drill")
+@published("The report of the drill")
 def publish_drill(plan: str, report: DrillReport) -> None:
     """Publish a drill's report."""
     publish("drill", plan, f"{verdict_line(report)}: {report.backup}", drill_markdown(report))

@@ -7,14 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 from uuid import UUID
 
-from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
-
 from tasks.engine.wording import human_bytes, human_seconds
+from tasks.orchestration import RECORDED, get_run_logger
+
+if TYPE_CHECKING or RECORDED:
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+    from prefect.context import TaskRunContext
 
 # Prefect's API may be slow or down: the end of a step waits no longer than this for the last update.
 _LAST_WORD_S = 5.0
@@ -22,7 +23,7 @@ _ALMOST, _DONE = 99.0, 100.0
 
 
 class Progress:
-    """A progress artifact of the current task, while the context lasts; outside a task it does nothing.
+    """A progress artifact of the current task, while the context lasts; outside a recorded task it does nothing.
 
     Updates never raise and never wait: those that come faster than Prefect takes them replace each other.
     """
@@ -44,7 +45,7 @@ class Progress:
         self._newest = (_DONE, text)
 
     def __enter__(self) -> Self:
-        if TaskRunContext.get():
+        if RECORDED and TaskRunContext.get():
             # The thread needs the run's context to know whose artifact it is.
             work = contextvars.copy_context()
             self._thread = threading.Thread(target=work.run, args=(self._work,), name="progress", daemon=True)

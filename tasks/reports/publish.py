@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 from blocks.errors import PgRoundtripError
 from tasks.engine.wording import visible
+from tasks.orchestration import RECORDED, get_run_logger
+
+P = ParamSpec("P")
 
 
 def publish(kind: str, plan: str, description: str, markdown: str) -> None:
@@ -23,14 +27,21 @@ def artifact_key(kind: str, plan: str) -> str:
     return f"{kind}-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in plan.lower())
 
 
-@contextmanager
-def warned_only(what: str) -> Iterator[None]:
-    """Turn any error while publishing into a warning."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  (whatever it is, the run has done its work)
-        from prefect import get_run_logger  # noqa: PLC0415
+def published(what: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Make a function publish where runs are recorded, and turn any error there into a warning."""
 
-        # Not the error's own text: an address in it may contain a login.
-        reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
-        get_run_logger().warning("%s could not be published in Prefect: %s", what, reason)
+    def careful(publishes: Callable[P, None]) -> Callable[P, None]:
+        @wraps(publishes)
+        def called(*args: P.args, **kwargs: P.kwargs) -> None:
+            if not RECORDED:
+                return
+            try:
+                publishes(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the run has done its work)
+                # Not the error's own text: an address in it may contain a login.
+                reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
+                get_run_logger().warning("%s could not be published in Prefect: %s", what, reason)
+
+        return called
+
+    return careful

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tasks.engine.repository import retention
-from tasks.reports.publish import artifact_key, warned_only
+from tasks.reports.publish import artifact_key, published
 
 _SHOWN = 500
 
 
-@warned_only("The table of the retention policy")
+@published("The table of the retention policy")
 def publish_retention(plan: str, decided: retention.PrunePlan, *, dry_run: bool = False) -> None:
     """Publish a prune's table: every backup, its fate, and why; of many backups, the removed and the newest ones."""
     from prefect.artifacts import create_table_artifact  # noqa: PLC0415  (showing a report needs no Prefect)

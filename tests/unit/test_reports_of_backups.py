@@ -25,7 +25,7 @@ from tasks.reports import progress
 from tasks.reports.backup import backup_markdown, backup_sentence
 from tasks.reports.catalog import catalog_markdown
 from tasks.reports.progress import DumpProgress, Progress, RestoreProgress
-from tasks.reports.publish import artifact_key, warned_only
+from tasks.reports.publish import artifact_key, published
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 REPOSITORY = Repository(ObjectStore.at(
@@ -154,9 +154,14 @@ def test_a_publication_that_fails_is_a_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever Prefect's API does, the run continues; an address in the error is not repeated."""
-    monkeypatch.setattr("prefect.get_run_logger", lambda: logging.getLogger("test"))
-    with caplog.at_level(logging.WARNING), warned_only("The report"):
+    monkeypatch.setattr("tasks.reports.publish.get_run_logger", lambda: logging.getLogger("test"))
+
+    @published("The report")
+    def publish() -> None:
         raise ConnectionError("http://user:secret@prefect/api")
+
+    with caplog.at_level(logging.WARNING):
+        publish()
     assert caplog.messages == ["The report could not be published in Prefect: ConnectionError"]
 
 

@@ -63,6 +63,6 @@ def test_the_client_waits_longer_and_longer_and_never_alike() -> None:
     client = ObjectStore.at(**fields, key_id="k", secret=SecretStr("s")).client
     assert client.meta.config.retries["mode"] == "standard"
     for rules in (policy.QUICK, policy.LONG, policy.READING):
-        delays = rules["retry_delay_seconds"]
+        delays = rules.delays_s
         assert all(later >= 3 * earlier for earlier, later in pairwise(delays))
-        assert rules["retry_jitter_factor"] > 0
+        assert rules.jitter > 0
