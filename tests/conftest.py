@@ -29,6 +29,7 @@ from flows.demo.services import Storage, free_ports, running_prefect, running_st
 from flows.runs.final_state import result_of
 from tasks.engine.servers.programs import Client, installed_clients
 from tasks.engine.servers.sandbox import running_server
+from tests.plainly import run_plainly
 from tests.plans import plan_of
 
 MAJORS = (15, 16, 17, 18)
@@ -159,9 +160,15 @@ def plan_for(storage: ObjectStore) -> Callable[..., Plan]:
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Prefect server, so that commands don't each have to start one."""
+    """The address of a real Prefect server; the runs of a test that asks for it are recorded there, others run plainly."""
     with running_prefect(tmp_path_factory.mktemp("prefect")) as url:
         yield url
+
+
+@pytest.fixture
+def recorded_by(request: pytest.FixtureRequest) -> str:
+    """The address of the server that records this test's runs; empty for plain runs."""
+    return str(request.getfixturevalue("prefect_api")) if "prefect_api" in request.fixturenames else ""
 
 
 @dataclass(frozen=True)
@@ -175,12 +182,12 @@ class Ended:
 
 @pytest.fixture
 def command_line(
-    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
+    storage_server: Storage, storage: ObjectStore, recorded_by: str, tmp_path: Path
 ) -> Callable[..., Ended]:
     """A function that runs `pg-roundtrip` in its own process, with this test's storage in its environment."""
 
     def call(*arguments: str, server: Server | None = None, timeout_s: float = 240, **environ: str) -> Ended:
-        given = command_environment(storage_server, storage, prefect_api, tmp_path)
+        given = command_environment(storage_server, storage, recorded_by, tmp_path)
         if server:
             given["DATABASE_URL"] = server.url.get_secret_value()
         given.update(environ)
@@ -201,7 +208,7 @@ def command_environment(storage_server: Storage, storage: ObjectStore, prefect_a
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "BACKUP_PREFIX": str(storage.folder),
-        "PREFECT_API_URL": prefect_api,
+        **({"PREFECT_API_URL": prefect_api} if prefect_api else {}),
         "PREFECT_HOME": str(home / "prefect"),
     }
 
@@ -223,15 +230,15 @@ class Ran:
 def flow_run(
     storage_server: Storage,
     storage: ObjectStore,
-    prefect_api: str,
+    recorded_by: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> FlowRun:
     """A function that runs a flow in this process, as the command would in its own but faster.
 
-    The plan `default` is this test's storage with the given server; the real Prefect server records the run.
+    The plan `default` is this test's storage with the given server.
     """
-    for name, value in command_environment(storage_server, storage, prefect_api, tmp_path).items():
+    for name, value in command_environment(storage_server, storage, recorded_by, tmp_path).items():
         if name.startswith(("S3_", "BACKUP_")):
             monkeypatch.setenv(name, value)
 
@@ -242,7 +249,9 @@ def flow_run(
         environ: Mapping[str, str] = MappingProxyType({}),
         **parameters: Any,
     ) -> Ran:
-        with monkeypatch.context() as patched, temporary_settings({PREFECT_API_URL: prefect_api}):
+        with monkeypatch.context() as patched, temporary_settings({PREFECT_API_URL: recorded_by or None}):
+            if not recorded_by:
+                run_plainly(patched)
             for name, place in (("DATABASE_URL", server), ("RESTORE_DATABASE_URL", to)):
                 if place:
                     patched.setenv(name, place.url.get_secret_value())
@@ -262,13 +271,13 @@ StartedCommand = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def started_command(
-    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
+    storage_server: Storage, storage: ObjectStore, recorded_by: str, tmp_path: Path
 ) -> Iterator[StartedCommand]:
     """A function that starts `pg-roundtrip` without waiting for it, and kills it after the test."""
     started = []
 
     def start(*arguments: str, **environ: str) -> subprocess.Popen[bytes]:
-        given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
+        given = {**command_environment(storage_server, storage, recorded_by, tmp_path), **environ}
         command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
         quiet = subprocess.DEVNULL
         started.append(subprocess.Popen(command, env=given, stdout=quiet, stderr=quiet, start_new_session=True))

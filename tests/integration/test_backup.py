@@ -233,12 +233,12 @@ def test_two_backups_in_one_second_get_two_names(
 def test_no_prefect_server_is_needed(
     new_database: NewDatabase, command_line: RUN, storage: ObjectStore, tmp_path: Path
 ) -> None:
-    """Without PREFECT_API_URL a backup still runs, and standard output is a single JSON document."""
-    made = command_line("backup", "--json", server=new_database(16), PREFECT_API_URL="")
+    """A backup runs without a server, leaves none of Prefect's files, and prints a single JSON document."""
+    made = command_line("backup", "--json", server=new_database(16))
     assert made.status == 0, made.err
     assert json.loads(made.out)["name"] == fetch(storage)[0].name
     assert [line for line in made.err.splitlines() if not LOG_LINE.match(line)] == []
-    assert (tmp_path / "prefect").is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -285,10 +285,15 @@ def test_a_saved_plan_is_backed_up_and_its_secrets_are_masked(
     assert again.plan("other").source.parameters()["password"] == password
 
 
+@pytest.mark.usefixtures("prefect_api")
 def test_a_plan_that_nobody_saved_is_named(command_line: RUN) -> None:
     """An unknown plan is a configuration error: exit status 2, its name, and what to do."""
     ended = command_line("backup", "--plan", "nowhere")
     assert ended.status == 2
     assert "ERROR: There is no plan named nowhere" in ended.err
     assert "HINT: " in ended.err
+    ended = command_line("backup", "--plan", "nowhere", PREFECT_API_URL="")
+    assert ended.status == 2
+    assert "ERROR: The saved plan nowhere needs a Prefect server" in ended.err
+    assert "HINT: set PREFECT_API_URL" in ended.err
     assert "Traceback" not in ended.out + ended.err

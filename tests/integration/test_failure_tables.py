@@ -50,10 +50,13 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 Run = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
-def started(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path) -> Iterator[Run]:
-    """A function that starts `pg-roundtrip` with short waits; `server` is its database."""
+@pytest.fixture(params=["plain", "recorded"])
+def started(
+    request: pytest.FixtureRequest, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path
+) -> Iterator[Run]:
+    """A function that starts `pg-roundtrip` with short waits, without a Prefect server and with one; `server` is its database."""
     processes = []
+    prefect_api = prefect_api if request.param == "recorded" else ""
 
     def start(*arguments: str, server: Server | None = None, **environ: str) -> subprocess.Popen[str]:
         given = command_environment(storage_server, storage, prefect_api, tmp_path)
