@@ -7,10 +7,13 @@ Whatever the user has set takes precedence.
 import os
 import threading
 
+from blocks.config.environment import forget_libpq_variables
+
 # Prefect looks for `.env` in the working directory, and crashes if it has no permission to.
 if not os.access(".", os.R_OK | os.X_OK):
     os.chdir("/")
 
+forget_libpq_variables()
 _FORMAT = "%(asctime)s %(levelname)s: %(message)s"
 
 for _name, _value in {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,12 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def variable(name: str) -> str:
     """Return a variable that other software defines; empty if it is not set."""
     return os.environ.get(name, "")
+
+
+def forget_libpq_variables() -> None:
+    """Remove the variables that libpq reads by itself: our own sessions must not differ from those of pg_dump."""
+    for name in [name for name in os.environ if re.fullmatch("PG[A-Z]+", name)]:
+        del os.environ[name]
 
 
 def set_in_environment(name: str, value: str) -> None:

@@ -87,4 +87,4 @@ class Connection:
         A dump that names no encoding is in that one. The connection has no other use from then on.
         """
         self.execute("SET client_encoding TO {encoding}", encoding=self.server_encoding)
-        return RestoreSession(self._opened.pgconn, timeout_s)
+        return RestoreSession(self._opened, timeout_s)

@@ -7,11 +7,12 @@ Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg import pq
@@ -22,8 +23,13 @@ from blocks.sql import sqlstate
 _END_OF_ROWS = b"\\.\n"
 # How long to wait for the socket before looking anyway: bytes that TLS has already read do not wake it.
 _LOOK_EVERY_S = 1.0
+_CANCEL_S = 3.0
 _LONGEST_LINE_BYTES, _MOST_LINES = 2_000, 100
 _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+
+
+class OutOfTime(Exception):
+    """The time for a session has passed."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,12 @@ class Refusal:
 class RestoreSession:
     """A session that carries out a dump's statements; if it is left with an error, it is closed without a commit.
 
-    Raises psycopg.OperationalError when the connection is lost, TimeoutError when `timeout_s` has passed.
+    Raises psycopg.OperationalError when the connection is lost, OutOfTime when `timeout_s` has passed.
     """
 
-    def __init__(self, pgconn: PGconn, timeout_s: float | None = None) -> None:
-        self._pgconn = pgconn
+    def __init__(self, opened: psycopg.Connection[Any], timeout_s: float | None = None) -> None:
+        self._opened = opened
+        self._pgconn: PGconn = opened.pgconn
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._held = b""  # the last bytes of the rows so far: they may be their end marker
         self._takes_rows = False
@@ -54,6 +61,9 @@ class RestoreSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind:
+            # Otherwise the server would go on with what it does, and commit it.
+            with contextlib.suppress(psycopg.Error, OSError):
+                self._opened.cancel_safe(timeout=_CANCEL_S)
             self._pgconn.finish()
 
     @property
@@ -90,6 +100,8 @@ class RestoreSession:
         if data:
             self._pgconn.put_copy_data(data)
             self._flush()
+            if self._wait(select.POLLIN, 0):
+                self._pgconn.consume_input()  # notices a connection that is gone, which sending does not
 
     def _outcome(self) -> Refusal | None:
         """Wait until the server has answered, or waits for rows."""
@@ -119,19 +131,17 @@ class RestoreSession:
         while self._pgconn.flush():
             self._wait(select.POLLIN | select.POLLOUT)
             self._pgconn.consume_input()
-        if self._takes_rows and self._wait(select.POLLIN, 0):
-            self._pgconn.consume_input()  # notices a connection that is gone, which sending does not
 
     def _wait(self, events: int, at_most_s: float = _LOOK_EVERY_S) -> bool:
-        """Wait for the socket; raises TimeoutError when the time is up."""
+        """Wait for the socket; raises OutOfTime when the time is up."""
         if self._deadline is not None:
             left_s = self._deadline - time.monotonic()
             if left_s <= 0:
-                raise TimeoutError
+                raise OutOfTime
             at_most_s = min(at_most_s, left_s)
-        socket = select.poll()
-        socket.register(self._pgconn.socket, events)
-        return bool(socket.poll(at_most_s * 1000))
+        poll = select.poll()
+        poll.register(self._pgconn.socket, events)
+        return bool(poll.poll(at_most_s * 1000))
 
 
 def _refusal(result: PGresult) -> Refusal:

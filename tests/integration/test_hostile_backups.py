@@ -18,6 +18,7 @@ from tests.integration.objects import (
     LIBRARY,
     asked,
     inserted,
+    new_role,
     put_object,
     rewrite,
     take_backup,
@@ -215,3 +216,25 @@ def test_what_a_server_refuses_may_be_a_sound_object(
     report = rehearsed(storage, Place("sandbox", client=clients[16]))
     assert report.verdict == "FAILED"
     assert {results(report)[n] for n in (checklist.SIZE, checklist.GZIP, checklist.COMPLETE)} == {"passed"}
+
+
+def test_how_a_role_reads_strings_does_not_matter(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """A dump that doesn't say how its strings are to be read is read by the standard, whatever the role has set."""
+    server = new_database(16, LIBRARY)
+    take_backup(storage, server, clients[16])
+    forged = (
+        b"CREATE TABLE public.u (a text, b text);\n"
+        b"INSERT INTO public.u VALUES ('\\', ', pg_catalog.lo_from_bytea(4711,$$x$$)::text) --');\n"
+    )
+    rewrite(
+        storage,
+        lambda dump: inserted(forged.decode())(dump.replace(b"SET standard_conforming_strings = on;\n", b"")),
+        forge=True,
+    )
+    login, target = new_role(server, "SUPERUSER"), new_database(16)
+    told(server, f"ALTER ROLE {login.parameters()['user']} SET standard_conforming_strings = off")
+    ran = flow_run(restore, to=login.on(target.database), backup="latest", verify=False)
+    assert ran.error is None
+    assert asked(target, "SELECT count(*) FROM pg_largeobject_metadata WHERE oid = 4711") == [(0,)]

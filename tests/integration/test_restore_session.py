@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from itertools import pairwise
 
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.errors import DatabaseUnreachable
-from blocks.sql.restore_session import Refusal
+from blocks.sql.restore_session import OutOfTime, Refusal
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tests.conftest import MAJORS, NewDatabase
-from tests.integration.objects import asked
+from tests.integration.objects import asked, until
 from tests.integration.proxy import proxy_to
 
 
@@ -82,6 +83,29 @@ def test_a_row_that_is_refused(new_database: NewDatabase) -> None:
         assert session.execute(b"SELECT 1;") is None
 
 
+@pytest.mark.parametrize("error", [OutOfTime, KeyboardInterrupt])
+def test_what_the_server_does_is_cancelled(error: type[BaseException], new_database: NewDatabase) -> None:
+    """A statement doesn't run on, and isn't committed, when nobody waits for it any more."""
+    server = new_database(
+        16,
+        "CREATE TABLE t AS SELECT 1 AS a; CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN 1; END'",
+    )
+    with pytest.raises(error), server.connect() as connection, connection.restore_session(1) as session:
+        if error is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+        session.execute(b"CREATE INDEX i ON public.t (public.f(a));")
+    until(
+        lambda: (
+            asked(
+                server, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX i%' AND state = 'active'"
+            )
+            == [(0,)]
+        )
+    )
+    assert asked(server, "SELECT count(*) FROM pg_class WHERE relname = 'i'") == [(0,)]
+
+
 def test_rows_without_their_end(new_database: NewDatabase) -> None:
     """An end that was not seen is not assumed."""
     server = new_database(16, "CREATE TABLE t (a int)")
@@ -102,7 +126,7 @@ def test_time_is_up(statement: bytes, new_database: NewDatabase) -> None:
     server = new_database(16, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';"
                           "CREATE TABLE t (a int); CREATE TRIGGER s BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slow()")  # fmt: skip
     begun = time.monotonic()
-    with pytest.raises(TimeoutError), server.connect() as connection, connection.restore_session(0.5) as session:
+    with pytest.raises(OutOfTime), server.connect() as connection, connection.restore_session(0.5) as session:
         assert session.execute(statement, rows_follow=b"COPY" in statement) is None
         while True:
             session.write_rows(memoryview(b"1\n" * (1 << 20)))

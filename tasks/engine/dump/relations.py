@@ -93,6 +93,8 @@ class Relations:
         if self._triggers:
             return "rows come after a trigger that they could fire"
         if any(names.may_hold(wanted) for names in elsewhere):
+            if _ANY_BEYOND_ASCII in wanted:
+                return "the database's encoding is not the dump's, and names beyond ASCII cannot be told apart before they are converted"
             shown = ".".join(filter(None, wanted)).encode("latin-1").decode(errors="replace")
             return f"its rows would end up in another relation: {shown}"
         return ""

@@ -190,6 +190,8 @@ class DumpScanner:
         """Record a statement; return True if rows follow it."""
         self._ended = False
         text = piece.text
+        if text == b";":
+            return False
         if self._was_setting and not piece.on_new_line:
             # psql reads a line to its end by the settings that it had at the beginning.
             self._refuse("a statement follows a setting on its line")

@@ -26,6 +26,7 @@ READ_UNDER = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
     "icu_validation_level": "warning",  # otherwise a collation that the source has can be refused
+    "standard_conforming_strings": "on",  # the reader assumes it: otherwise a string ends elsewhere for the server
     "restrict_nonsystem_relation_kind": "",  # otherwise a materialized view over views is not filled
     "transform_null_equals": "off",
     "xmloption": "content",

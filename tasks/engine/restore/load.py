@@ -15,7 +15,7 @@ from typing import Protocol
 from blocks.errors import DrillTimedOut, RestoreFailed
 from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
-from blocks.sql.restore_session import Refusal, RestoreSession
+from blocks.sql.restore_session import OutOfTime, Refusal, RestoreSession
 from blocks.sql.server import Server
 from tasks.engine.dump.source_settings import settable
 from tasks.engine.dump.steps import Rows, Statement, Step
@@ -40,6 +40,9 @@ AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)"""
 _IN_ENGLISH = """
 SELECT pg_catalog.set_config('lc_messages', 'C', false)
 WHERE (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)"""
+# Nobody reads them here, and one can be as large as a value.
+_NO_WARNINGS = "SET client_min_messages = error"
+_TOLD = re.compile(rb"SET client_min_messages\b")
 # What begins or ends a transaction in a dump: pg_dump puts large objects into transactions of their own.
 _TRANSACTION = re.compile(rb"(?:BEGIN|COMMIT|START)\b")
 
@@ -90,7 +93,7 @@ def load(reader: SqlStream, target: Server, options: RestoreOptions = RestoreOpt
         try:
             with connection.restore_session(options.timeout_s) as session:
                 return _load(reader, session, options)
-        except TimeoutError:
+        except OutOfTime:
             raise DrillTimedOut from None
 
 
@@ -98,6 +101,7 @@ def _prepare(connection: Connection, options: RestoreOptions) -> None:
     """Give a session the settings under which the backup must be read."""
     wanted = settable(connection, options.settings)
     connection.execute(_UNLIMITED)
+    connection.execute(_NO_WARNINGS)
     for name, value in wanted.items():
         connection.query(_SET, name, value)
     connection.query(read_preamble(options.monetary))
@@ -138,7 +142,7 @@ def _carry_out(session: RestoreSession, step: Step, options: RestoreOptions) -> 
         session.write_rows(step.data)
         if step.last:
             _demand(session.end_rows())
-    elif not (options.single_transaction and _TRANSACTION.match(step.text)):
+    elif not _TOLD.match(step.text) and not (options.single_transaction and _TRANSACTION.match(step.text)):
         _demand(session.execute(step.text, rows_follow=step.rows_follow))
 
 
