@@ -8,7 +8,7 @@ FROM ${BASE_IMAGE} AS base
 # Don't pin Debian packages: a pinned version disappears with the next security update.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates python3 tini tzdata \
+    && apt-get install -y --no-install-recommends ca-certificates libnss-wrapper python3 tini tzdata \
     && rm -rf /var/lib/apt/lists/*
 
 

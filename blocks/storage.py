@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
 from blocks.s3.client import AWS, ObjectStore
 from blocks.s3.providers import ProviderKey
+from blocks.s3.session import client_of
 
 
 class BackupStorage(Block):
@@ -52,6 +53,9 @@ class BackupStorage(Block):
         given = credentials.aws_client_parameters
 
         def connect(config: dict[str, Any], signed_for: str) -> Any:
+            if isinstance(credentials, AwsCredentials) and (keys := _keys_of(credentials)):
+                others = given.model_copy(update={"config": None}).get_params_override()
+                return client_of(*keys, signed_for, config, **others)
             parameters = given.model_copy(update={"config": config})
             changed = {"aws_client_parameters": parameters, "region_name": signed_for}
             return credentials.model_copy(update=changed).get_s3_client()
@@ -60,3 +64,15 @@ class BackupStorage(Block):
             connect, endpoint=str(given.endpoint_url or AWS), bucket=self.bucket.bucket_name,
             folder=self.bucket.bucket_folder, region=credentials.region_name, provider=self.provider_key, config=given.config,
         )  # fmt: skip
+
+
+def _keys_of(credentials: AwsCredentials) -> tuple[str, SecretStr, SecretStr | None] | None:
+    """Return the keys of credentials that consist of nothing else."""
+    key_id, secret, token = (
+        credentials.aws_access_key_id,
+        credentials.aws_secret_access_key,
+        credentials.aws_session_token,
+    )
+    if not key_id or not secret or credentials.profile_name or credentials.assume_role_arn:
+        return None
+    return key_id, secret, SecretStr(token) if token else None

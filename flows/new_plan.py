@@ -28,6 +28,12 @@ def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:
         raise ConfigurationError([*faults, *error.problems]) from None
+    if settings.s3_session_token:
+        faults.append(
+            Problem(
+                "S3_SESSION_TOKEN belongs to keys that expire", "save the plan with lasting keys, made for it alone"
+            )
+        )
     if faults:
         raise ConfigurationError(faults)
     plan = dataclasses.replace(Plan.from_settings(settings), name=name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 from blocks.config.plan import Plan
-from blocks.errors import DumpFailed, NotCompared, OtherRows, PgRoundtripError
+from blocks.errors import DatabaseError, DumpFailed, NotCompared, OtherRows, PgRoundtripError
 from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine.drill.rehearsal import locale_of
@@ -52,7 +53,11 @@ def _warn_of_failure(repository: Repository, backup: Backup) -> None:
 @task("look at the target", QUICK)
 def look_at_target(database: Server, replace: bool, manifest: Manifest | None = None) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
-    return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
+    try:
+        return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
+    except DatabaseError as error:
+        error.hint = re.sub(r"\bDATABASE_URL", "--to or RESTORE_DATABASE_URL", error.hint)
+        raise
 
 
 @task("restore into a new database and rename it", READING, run_name="restore {backup.name} and rename it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -19,6 +20,7 @@ from blocks.sql.server import Server
 KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
+_BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
 _SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
                  "verify_strict", "restore_verify"}  # fmt: skip
 
@@ -95,6 +97,15 @@ class Plan:
         **fields: Any,
     ) -> Plan:  # fmt: skip
         """Build a plan from the fields of a saved block; each field has a default."""
+        if urlsplit(storage.endpoint).path.strip("/") == storage.bucket:
+            raise ConfigurationError(
+                [
+                    Problem(
+                        f"S3_ENDPOINT ends in the bucket's name {storage.bucket}, which would then be named twice",
+                        _BUCKET_TWICE,
+                    )
+                ]
+            )
         zone = fields.get("timezone", "UTC")
         keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}"))}
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
@@ -118,7 +129,7 @@ class Plan:
         url, drill_url = settings.server_url, settings.verify_database_url
         return cls.of(
             DEFAULT,
-            ObjectStore.at(**storage_fields(settings)),
+            ObjectStore.at(**storage_fields(settings), token=settings.s3_session_token),
             Server(url) if url else None,
             Server(drill_url) if drill_url else None,
             **plan_fields(settings),

@@ -1,18 +1,31 @@
-"""Compute when something is due: at an interval, or by a cron expression in a time zone. The clock is an argument."""
+"""Compute when something is due: at an interval, or by a cron expression in a time zone. The clock is an argument.
+
+Cron expressions are read as Prefect's scheduler reads them, which starts the runs: by croniter, in local time without a
+zone. A local time that a change of the clock skips is due as much later; one that comes twice is due the first time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from croniter import croniter
+from croniter.croniter import CroniterError
 
 _FIELDS = 5
+# What Prefect takes for a field: no `R` and no `H`, by which croniter chooses at random.
+_FIELD = re.compile(r"[A-Za-z0-9*,/#-]+")
+_CHANCE = {"r", "h"}
 # Where to start looking for a slot: the rarest, such as 29 February on a Monday, comes once in 28 years.
-_NOW_AND_THEN = datetime(2000, 1, 1, tzinfo=UTC)
+_NOW_AND_THEN = datetime(2000, 1, 1)  # noqa: DTZ001  (local time)
+# Clocks change by less than this, so that slots further apart in local time are in the same order in UTC.
+_CLOCK_CHANGE = timedelta(hours=4)
 
 
 @dataclass(frozen=True)
@@ -42,24 +55,49 @@ class Schedule:
         return max(later - earlier for earlier, later in pairwise(slots))
 
     def _slots(self, moment: datetime, *, back: bool) -> Iterator[datetime]:
+        """Yield the slots after a moment, or before it, from the nearest to the farthest."""
         if self.cron:
-            for slot in CronSim(self.cron, moment.astimezone(ZoneInfo(self.timezone)), reverse=back):
-                yield slot.astimezone(UTC)
+            yield from self._cron_slots(moment, back=back)
         while not self.cron:
             moment += timedelta(seconds=-self.interval_s if back else self.interval_s)
             yield moment
 
+    def _cron_slots(self, moment: datetime, *, back: bool) -> Iterator[datetime]:
+        zone, sign = ZoneInfo(self.timezone), -1 if back else 1
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        assert self.cron
+        times = croniter(self.cron, local - sign * _CLOCK_CHANGE)
+        waiting: dict[
+            datetime, datetime
+        ] = {}  # by slot, its local time; a change of the clock can put them in another order
+        for wall in _until_none(partial(times.get_prev if back else times.get_next, datetime)):
+            sure = [slot for slot, at in waiting.items() if sign * (wall - at) > _CLOCK_CHANGE]
+            for slot in sorted(sure, reverse=back):
+                del waiting[slot]
+                yield slot
+            slot = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+            if sign * (slot - moment) > timedelta():
+                waiting.setdefault(slot, wall)
+        yield from sorted(waiting, reverse=back)
+
+
+def _until_none(turn: Callable[[], datetime]) -> Iterator[datetime]:
+    """Yield local times until there is none in the years that croniter looks at."""
+    with contextlib.suppress(CroniterError):
+        while True:
+            yield turn()
+
 
 def check_cron(expression: str) -> str:
-    """Return a cron expression unchanged; raises ValueError if we or Prefect cannot parse it."""
-    if len(expression.split()) != _FIELDS:  # Prefect interprets a sixth field differently
+    """Return a cron expression unchanged; raises ValueError if Prefect's scheduler could not carry it out."""
+    fields = expression.split()
+    if len(fields) != _FIELDS or not all(map(_FIELD.fullmatch, fields)):  # Prefect interprets a sixth field differently
         raise ValueError("not a cron expression")
-    from prefect.client.schemas.schedules import CronSchedule  # noqa: PLC0415  (slow)
-
     try:
-        CronSchedule(cron=expression)
-        next(CronSim(expression, _NOW_AND_THEN))
-    except (CronSimError, StopIteration, ValueError):
+        if _CHANCE & {field.lower() for field in fields} or not croniter.is_valid(expression):
+            raise ValueError("not a cron expression")
+        croniter(expression, _NOW_AND_THEN).get_next(datetime)
+    except CroniterError:
         raise ValueError("not a cron expression") from None
     return expression
 

@@ -75,6 +75,9 @@ class StorageSettings(BaseModel):
     s3_secret_access_key: Annotated[SecretStr | None, Says(
         "The secret for that key.", "wJalrXUtnFEMI/K7MDENG", missing="set it to the secret that belongs to the access key"
     )] = None  # fmt: skip
+    s3_session_token: Annotated[SecretStr | None, Says(
+        "The session token of temporary keys. They must be valid for as long as a backup or drill takes.", "IQoJb3JpZ2luX2VjE"
+    )] = None  # fmt: skip
     s3_region: Annotated[str | None, Says(
         "The region. If unset, it is the one in the endpoint, or else the provider's default (mostly `us-east-1`).", "eu-central-1"
     )] = None  # fmt: skip

@@ -13,14 +13,22 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from pydantic import SecretStr
 
-from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, BackupDamaged, ObjectMissing, Operation, StorageError
+from blocks.errors import (
+    DOWNLOAD,
+    REQUEST,
+    UPLOAD,
+    BackupDamaged,
+    BucketMissing,
+    ObjectMissing,
+    Operation,
+    StorageError,
+)
 from blocks.s3.errors import EmptyRange, translated
 from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.s3.retry_after import heed_retry_after
+from blocks.s3.session import client_of
 
 AWS = "https://s3.amazonaws.com"
 
@@ -62,15 +70,14 @@ class ObjectStore:
     config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(
-        cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr,
+    def at(  # noqa: PLR0913  (by name only)
+        cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr, token: SecretStr | None = None,
         region: str | None = None, provider: ProviderKey | None = None,
     ) -> ObjectStore:  # fmt: skip
         """Create a store from the specification's settings."""
 
         def connect(config: dict[str, Any], signed_for: str) -> Any:
-            session = boto3.session.Session(key_id, secret.get_secret_value(), region_name=signed_for)
-            return session.client("s3", endpoint_url=endpoint, config=Config(**config))
+            return client_of(key_id, secret, token, signed_for, config, endpoint_url=endpoint)
 
         return cls.by(connect, endpoint=endpoint, bucket=bucket, folder=prefix, region=region, provider=provider)
 
@@ -99,7 +106,8 @@ class ObjectStore:
             "max_pool_connections": 20,
             **self.config,
         }
-        client = self.connect(config, self.region)
+        with translated(REQUEST, self.address):
+            client = self.connect(config, self.region)
         heed_retry_after(client)
         return client
 
@@ -115,7 +123,7 @@ class ObjectStore:
 
     def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
         """Store a small object in a single request, which makes it atomic."""
-        with translated(UPLOAD, key):
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, Metadata=_MARK,
                 **self._digest(data),
@@ -135,7 +143,7 @@ class ObjectStore:
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
         """Fetch a small object; raises BackupDamaged if it is larger, whatever size the storage reports."""
         data = bytearray()
-        with translated(DOWNLOAD, key):
+        with translated(DOWNLOAD, f"{self.bucket}/{key}"):
             body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
             with closing(body):
                 while len(data) <= limit_bytes and (chunk := body.read(min(READ_BYTES, limit_bytes + 1 - len(data)))):
@@ -147,7 +155,7 @@ class ObjectStore:
     def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
         """Return an object's size, time and mark, None if it is missing; `during` is the operation named on failure."""
         try:
-            with translated(during, key):
+            with translated(during, f"{self.bucket}/{key}"):
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)
         except ObjectMissing:
             return None
@@ -164,7 +172,7 @@ class ObjectStore:
         while end is None or position < end:
             wanted = f"bytes={position}-" + ("" if end is None else str(end - 1))
             try:
-                with translated(DOWNLOAD, key):
+                with translated(DOWNLOAD, f"{self.bucket}/{key}"):
                     answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=wanted)
                     end = min(end or 1 << 62, position + int(answer["ContentLength"]))
                     for chunk in answer["Body"].iter_chunks(READ_BYTES):
@@ -184,19 +192,22 @@ class ObjectStore:
         `during` is the operation named on failure.
         """
         pages = self.client.get_paginator("list_objects_v2")
-        with translated(during, self.address):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
-                for found in page.get("Contents", ()):
-                    yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
+        try:
+            with translated(during, self.address):
+                for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
+                    for found in page.get("Contents", ()):
+                        yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
+        except ObjectMissing:  # an empty folder is listed as empty
+            raise BucketMissing(f"{self.endpoint} knows no bucket {self.bucket}", during=during) from None
 
     def remove(self, key: str) -> None:
         """Delete one object; it is not an error if it is already gone."""
-        with translated(REQUEST, key):
+        with translated(REQUEST, f"{self.bucket}/{key}"):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def begin_upload(self, key: str) -> str:
         """Start a multipart upload; nothing is visible until it is completed."""
-        with translated(UPLOAD, key):
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
             answer = self.client.create_multipart_upload(
                 Bucket=self.bucket, Key=key, ContentType="application/gzip", Metadata=_MARK
             )
@@ -204,7 +215,7 @@ class ObjectStore:
 
     def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
         """Upload one part (numbers start at 1) and return its ETag."""
-        with translated(UPLOAD, key):
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
             answer = self.client.upload_part(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body,
                 **self._digest(body),
@@ -214,7 +225,7 @@ class ObjectStore:
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
         """Combine the parts into one object, which becomes visible only now."""
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        with translated(UPLOAD, key):
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
             self.client.complete_multipart_upload(
                 Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
@@ -222,7 +233,7 @@ class ObjectStore:
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload and free its parts; it is not an error if it is already gone."""
         try:
-            with translated(UPLOAD, key):
+            with translated(UPLOAD, f"{self.bucket}/{key}"):
                 self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
         except ObjectMissing:
             return

@@ -49,8 +49,8 @@ class Child:
 
     _live: ClassVar[set[int]] = set()
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, feed: bool = False, read: bool = False,
-                 user: User | None = None, cwd: str | Path = "/", confinement: Confinement | None = None) -> None:  # fmt: skip
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, read: bool = False, user: User | None = None,
+                 cwd: str | Path = "/", confinement: Confinement | None = None, before: Callable[[], None] | None = None) -> None:  # fmt: skip
         self.name = Path(argv[0]).name
         self.timed_out = False
         self._timer: threading.Timer | None = None
@@ -64,18 +64,17 @@ class Child:
                 list(argv),
                 env=dict(environ),
                 cwd=cwd,
-                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if read else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
-                preexec_fn=lambda: _begin(confine),
+                preexec_fn=lambda: _begin(before, confine),
                 **privileges,
             )
         self._live.add(self.pid)
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                _widen(pipe)
+        if self._popen.stdout is not None:
+            _widen(self._popen.stdout)
         self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
         self._listener.start()
 
@@ -91,10 +90,9 @@ class Child:
         self._live.discard(self.pid)
         if self._before is not None:
             end_strays(self._before | self._live)
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if self._popen.stdout is not None:
+            with contextlib.suppress(OSError):
+                self._popen.stdout.close()
 
     @property
     def pid(self) -> int:
@@ -111,19 +109,6 @@ class Child:
         """The file descriptor of its standard output."""
         assert self._popen.stdout is not None
         return self._popen.stdout.fileno()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write to its standard input; raises BrokenPipeError when the program is gone."""
-        assert self._popen.stdin is not None
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._popen.stdin.fileno(), view) :]
-
-    def end_input(self) -> None:
-        """Close its standard input: the program treats what it has as all of it."""
-        assert self._popen.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._popen.stdin.close()
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait for the program to exit and return its exit code; raises TimeoutError."""
@@ -156,7 +141,7 @@ class Child:
             self.wait(_END_S)
 
     def kill(self) -> None:
-        """Kill the whole process group before closing its input, so it never takes partial input as complete."""
+        """Kill the whole process group."""
         if self.running:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -197,12 +182,12 @@ def _lines(pipe: IO[bytes]) -> Any:
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str], *, user: User | None = None, timeout_s: float = 60,
-        cwd: str | Path = "/") -> tuple[int, str]:  # fmt: skip
+        cwd: str | Path = "/", before: Callable[[], None] | None = None) -> tuple[int, str]:  # fmt: skip
     """Run a short program to completion; return its exit code and its output, stderr included.
 
-    Raises OSError when it cannot be started, TimeoutError when it does not exit in time.
+    `before` is called in the child before the program. Raises OSError when it cannot be started, TimeoutError when it does not exit in time.
     """
-    with Child(argv, environ, read=True, user=user, cwd=cwd) as child:
+    with Child(argv, environ, read=True, user=user, cwd=cwd, before=before) as child:
         printed = bytearray()
         child.limit(timeout_s)
         try:
@@ -238,8 +223,10 @@ def _orphaned(*_: object) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def _begin(confine: Callable[[], None]) -> None:
+def _begin(before: Callable[[], None] | None, confine: Callable[[], None]) -> None:
     _die_with_parent()
+    if before:
+        before()
     confine()
 
 

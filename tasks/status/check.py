@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from blocks.config.environment import ignored_tmpdir
 from blocks.config.load import misspelled
 from blocks.config.plan import Plan
-from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageError
+from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageDenied, StorageError
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
@@ -25,6 +24,7 @@ from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
+from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
 from tasks.engine.servers.programs import match_client
 from tasks.engine.wording import human_bytes
 
@@ -111,6 +111,8 @@ def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None)
             findings.append(_may_create(drill.facts))
     elif place:
         findings.append(_confined())
+        if not can_have_name():
+            findings.append(Finding("sandbox user", "error", f"this user id {WITHOUT_NAME}", HINT))
     _try(findings, "drill queries", lambda: f"{len(load_queries(plan.drill.queries_file))} of your own")
 
 
@@ -146,7 +148,7 @@ def check_provider(storage: ObjectStore) -> Iterator[Finding]:
         text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
         yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint determines it")
     host, bucket = urlsplit(storage.endpoint), storage.bucket
-    if (host.hostname or "").startswith(f"{bucket}.".lower()) or host.path.strip("/") == bucket:
+    if (host.hostname or "").startswith(f"{bucket}.".lower()):
         hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
         yield Finding(
             "endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which would then be named twice", hint
@@ -157,10 +159,16 @@ def check_provider(storage: ObjectStore) -> Iterator[Finding]:
         yield Finding("old versions", "warning", text, hint)
 
 
+_NO_DELETE = (
+    "retention needs the right to delete objects; without it, expire old backups with a lifecycle rule of the bucket"
+)
+
+
 def check_storage(plan: Plan) -> list[Finding]:
     """Write, read, list and delete a small object, one after the other."""
     storage, findings = plan.storage, list[Finding]()
-    key, content = storage.key(f"check_{secrets.token_hex(8)}.txt"), b"written by pg-roundtrip check\n"
+    # One name: where nothing may be deleted, one object stays, however often this is done.
+    key, content = storage.key("check_written_by_pg-roundtrip.txt"), b"written by pg-roundtrip check\n"
 
     def read() -> str:
         if storage.get(key) != content:
@@ -183,7 +191,14 @@ def check_storage(plan: Plan) -> list[Finding]:
     if _try(findings, "bucket write", write):
         _try(findings, "bucket read", read)
         _try(findings, "bucket list", listed)
-        _try(findings, "bucket delete", remove)
+        try:
+            findings.append(Finding("bucket delete", "ok", remove()))
+        except StorageDenied as error:
+            findings.append(
+                Finding("bucket delete", "warning", f"the keys may not delete: {error.sentence}", _NO_DELETE)
+            )
+        except PgRoundtripError as error:
+            findings.append(Finding("bucket delete", "error", error.sentence, error.hint))
     return findings
 
 

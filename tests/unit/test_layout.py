@@ -188,8 +188,8 @@ def test_what_is_loaded_by_what() -> None:
 
 def test_a_forbidden_library_is_seen() -> None:
     """The test above would fail."""
-    assert loaded(("prefect",), ["flows.backup", "tasks.no_such"]) == {
-        "flows.backup": ["prefect"],
+    assert loaded(("prefect",), ["flows.serve", "tasks.no_such"]) == {
+        "flows.serve": ["prefect"],
         "tasks.no_such": ["fails"],
     }
 

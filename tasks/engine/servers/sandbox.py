@@ -26,6 +26,7 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine import process
 from tasks.engine.confinement import Confinement
+from tasks.engine.servers import nameless
 from tasks.engine.servers.orphans import clear_after_server
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
@@ -116,7 +117,7 @@ def _making() -> Iterator[None]:
 def _not_made(said: str) -> PgRoundtripError:
     if full := next((line.strip() for line in said.splitlines() if _FULL in line), ""):
         return NoSpaceLeft(full[-300:], hint=_MORE_SPACE)
-    return SandboxFailed(said.strip()[-300:])
+    return SandboxFailed(said.strip()[-300:], hint=nameless.HINT if nameless.WITHOUT_NAME in said else None)
 
 
 def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
@@ -129,7 +130,10 @@ def _initialise(client: Client, programs: Path, folder: Path, user: process.User
     command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "scram-sha-256",
                f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
     command += ["--no-data-checksums"] if client.major >= _CHECKSUMS_SINCE else []
-    code, printed = process.run(command, child_environment({}), user=user, timeout_s=120, cwd=folder)
+    seen = nameless.Disguise() if user else nameless.disguise(folder)
+    code, printed = process.run(
+        command, child_environment(seen.environ), user=user, timeout_s=120, cwd=folder, before=seen.before
+    )
     secret.unlink()
     if code:
         raise _not_made(f"initdb: {printed}")

@@ -1,0 +1,28 @@
+"""Make an S3 client from keys that are given, and from nothing else on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.session import Session
+from pydantic import SecretStr
+
+# A profile, or a configuration file, is another tool's: it could name keys, regions and endpoints of its own, or no profile
+# at all. What remains is AWS_CA_BUNDLE.
+_UNREAD = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+
+
+def client_of(
+    key_id: str, secret: SecretStr, token: SecretStr | None, region: str, config: dict[str, Any], **parameters: Any
+) -> Any:
+    """Return a boto3 client, which is untyped; `config` and `parameters` are boto3's."""
+    session = boto3.session.Session(
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret.get_secret_value(),
+        aws_session_token=token.get_secret_value() if token else None,
+        region_name=region,
+        botocore_session=Session(session_vars=_UNREAD),
+    )
+    return session.client("s3", config=Config(**config), **parameters)
