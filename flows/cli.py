@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from blocks.config.load import Need
 
 FAILED, INCONCLUSIVE = 1, 3
+# A pipe whose reader is gone, a full disk, a terminal that was closed.
+_NOT_PRINTED = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
-)
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
@@ -251,6 +255,9 @@ def main() -> None:
             print_error(error.lines())
         sys.exit(error.exit_status)
     except OSError as error:
+        if error.errno not in _NOT_PRINTED:
+            logging.getLogger(__name__).exception("Unhandled exception")
+            sys.exit(FAILED)
         # The work is done; only its result could not be written.
         print_error([f"The result could not be printed [{error.strerror}]"], "WARNING")
         os._exit(0)

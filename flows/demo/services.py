@@ -33,6 +33,13 @@ _WEED_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.gr
                "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance", "webdav.port", "admin.port",
                "admin.port.grpc")  # fmt: skip
 
+_WEED = Path(sys.prefix) / "bin" / "weed"
+
+
+def storage_is_installed() -> bool:
+    """Whether the storage server of the extra `demo` is there."""
+    return _WEED.is_file()
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -90,7 +97,7 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
         keys = Path(folder) / "keys.json"
         keys.touch(mode=0o600)
         keys.write_text(json.dumps(storage.identities()))
-        command = [str(Path(sys.prefix) / "bin" / "weed"), f"-logdir={folder}", "mini", f"-s3.config={keys}", f"-dir={folder}", "-ip=127.0.0.1",
+        command = [str(_WEED), f"-logdir={folder}", "mini", f"-s3.config={keys}", f"-dir={folder}", "-ip=127.0.0.1",
                    "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-s3.autoCreateBucket=false", f"-bucket={bucket}",
                    *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
         try:

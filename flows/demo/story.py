@@ -12,12 +12,18 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.config.environment import set_in_environment
-from blocks.errors import ClientMissing
+from blocks.errors import ClientMissing, ConfigurationError, Problem
 from blocks.sql.server import Server
 from flows import lines, terminal
 from flows.backup import backup
 from flows.demo.sample import load_sample
-from flows.demo.services import free_ports, leave_prefect_running, running_prefect, running_storage
+from flows.demo.services import (
+    free_ports,
+    leave_prefect_running,
+    running_prefect,
+    running_storage,
+    storage_is_installed,
+)
 from flows.prune import prune
 from flows.restore_drill import restore_drill
 from flows.runs.final_state import result_of
@@ -35,6 +41,10 @@ def run_demo(*, keep: bool = False) -> None:
 
     Raises the first error of any step; exits with 1 if the drill does not prove the backup.
     """
+    if not storage_is_installed():
+        raise ConfigurationError(
+            [Problem("The demo's servers are not installed", "install the extra: pipx install 'pg-roundtrip[demo]'")]
+        )
     begun = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="pg-roundtrip-demo-"))
     farewell = ""

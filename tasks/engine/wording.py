@@ -67,6 +67,9 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+_LEAST_SHOWN_PERCENT = 0.1
+
+
 def change(now: float, before: float) -> str:
     """Return `+4.2 %` with an arrow that shows the direction at a glance."""
     if now == before:
@@ -75,4 +78,6 @@ def change(now: float, before: float) -> str:
         return "↗ new"
     percent = 100 * (now - before) / before
     arrow = "↗" if now > before else "↘"
+    if abs(percent) < _LEAST_SHOWN_PERCENT:
+        return f"{arrow} under {_LEAST_SHOWN_PERCENT} %"
     return f"{arrow} {percent:+,.1f} %"
