@@ -19,7 +19,6 @@ _BROKEN = (
     "look at the server's log; if PREFECT_SERVER_ENCRYPTION_KEY changed, the server cannot read what is saved there"
     " (docs/runbooks/lost-prefect-database.md)"
 )
-_NO_START = "set PREFECT_HOME to an empty folder if its database cannot be used; otherwise, the machine is too busy"
 
 
 @contextmanager
@@ -36,8 +35,6 @@ def translated() -> Iterator[None]:
         raise PrefectUnreachable("the response is not JSON", hint="PREFECT_API_URL must end in /api") from None
     except RuntimeError as error:
         # Prefect's wording for any failure of a run's first request. Leave out the address that it contains.
-        if str(error).startswith("Timed out while attempting to connect to ephemeral"):
-            raise PrefectUnreachable("a temporary one did not start", hint=_NO_START) from None
         if not str(error).startswith("Failed to reach API"):
             raise
         raise PrefectUnreachable(type(error.__cause__).__name__) from None

@@ -12,6 +12,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.config.load import load_settings
 from blocks.config.plan import Plan
+from blocks.config.server import missing_server
 from blocks.errors import ConfigurationError, Problem
 from blocks.plan import BackupPlan
 from blocks.saved import translated
@@ -23,7 +24,7 @@ from tasks.plans import plan_exists, save_plan
 
 def add_plan(name: str, pool: str | None, *, replace: bool) -> None:
     """Save the plan, over one that has the name where that is wanted; raises ConfigurationError with every fault at once."""
-    faults = [*_invalid_name(name), *_taken(name, pool, replace=replace)]
+    faults = [*_invalid_name(name), *(missing_server("A saved plan") or _taken(name, pool, replace=replace))]
     try:
         settings = load_settings(frozenset({"database", "storage", "drill"}))
     except ConfigurationError as error:

@@ -22,7 +22,6 @@ def add(
     ] = None,
 ) -> None:
     """Save what the environment describes as a plan, from the same variables as the plan `default`."""
-    require_server("A saved plan")
     from flows.new_plan import add_plan
 
     add_plan(name, pool, replace=replace)

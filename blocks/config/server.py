@@ -22,10 +22,15 @@ def prefect_server() -> str:
     return variable("PREFECT_API_URL") or _in_profile()
 
 
+def missing_server(what: str) -> list[Problem]:
+    """Return the problem if no server is named for `what`, which needs one."""
+    return [] if prefect_server() else [Problem(f"{what} needs a Prefect server", _HINT)]
+
+
 def require_server(what: str) -> None:
     """Raise ConfigurationError if no server is named for `what`, which needs one."""
-    if not prefect_server():
-        raise ConfigurationError([Problem(f"{what} needs a Prefect server", _HINT)])
+    if problems := missing_server(what):
+        raise ConfigurationError(problems)
 
 
 def _in_profile() -> str:
