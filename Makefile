@@ -80,6 +80,9 @@ links: setup-tools ## Check every URL in the documents (needs internet access)
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
 	@$(BIN)/python -m tests.bench
 
+bench-commands: setup-dev ## Measure what commands cost on a small database, next to the shell pipeline
+	@$(BIN)/python -m tests.bench.commands
+
 bench-memory: setup-dev ## Measure what the service needs during a backup and a drill of such a database, and what single commands cost
 	@$(BIN)/python -m tests.bench.memory
 

@@ -20,7 +20,7 @@ import httpx
 from blocks.config.environment import child_environment
 from flows.demo.services import free_ports
 from tasks.engine.process import Child
-from tests.bench.commands import measure_commands
+from tests.bench.commands import measure_commands, rows_of
 from tests.bench.measure import BenchFailed, MemoryWatch, tree
 from tests.bench.stage import Stage, running_stage
 
@@ -37,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with running_stage(options.major, options.size_mb, _say) as stage:
         try:
-            measured = {**_measure(stage), **measure_commands(_environment(stage), stage.home)}
+            measured = {**_measure(stage), **rows_of(measure_commands(_environment(stage), stage.home))}
         except BenchFailed as error:
             print(f"ERROR: {error}", file=sys.stderr)
             return 1
