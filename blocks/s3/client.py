@@ -50,7 +50,7 @@ class StoredObject:
     ours: bool = False
 
 
-# Takes a client's configuration and the region to sign requests for; returns a boto3 client.
+# Takes a client's configuration and the region to sign requests for; returns a client of botocore.
 Connect = Callable[[dict[str, Any], str], Any]
 
 
@@ -93,7 +93,7 @@ class ObjectStore:
 
     @cached_property
     def client(self) -> Any:
-        """The S3 client; boto3 is untyped, so the methods below convert its responses."""
+        """The S3 client; botocore is untyped, so the methods below convert its responses."""
         config = {
             # Newer SDKs add checksums that several providers reject. AWS rejected them too, in parts of an upload that
             # was created without any.

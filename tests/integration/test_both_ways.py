@@ -148,5 +148,5 @@ def test_prefect_is_not_even_imported(library: Server, command_line: Run) -> Non
     imported = {
         line.rpartition("|")[2].strip().partition(".")[0] for line in ended.err.splitlines() if "import time:" in line
     }
-    assert {"boto3", "psycopg"} <= imported
-    assert not imported & {"prefect", "prefect_aws", "fastapi", "uvicorn", "sqlalchemy", "docker", "httpx"}
+    assert {"botocore", "psycopg"} <= imported
+    assert not imported & {"boto3", "prefect", "prefect_aws", "fastapi", "uvicorn", "sqlalchemy", "docker", "httpx"}
