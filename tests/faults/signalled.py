@@ -1,28 +1,30 @@
 """Run the real `pg-roundtrip`, record every step it reaches, and send it a signal at one of them.
 
-  python -m tests.faults.signalled JOURNAL SIGTERM "before dump to storage" backup
+  python -m tests.faults.signalled JOURNAL SIGTERM "before dump_to_storage" backup
 
 A step is a task of a flow, a program start, a request that changes the storage or a statement that changes a
-server. Signals come before each step, and also right after each task. An empty step sends no signal.
+server. Signals come before each step, and also right after each task. An empty step sends no signal; a number of
+seconds sends it that long after the first step.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect.tasks import Task
-
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.s3.client import ObjectStore
 from blocks.sql.connection import Connection
 from blocks.sql.restore_session import RestoreSession
+from tasks import recording
 from tasks.engine.process import Child
 
 REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
@@ -36,10 +38,26 @@ class Journal:
         self._seen = Counter[str]()
         self._lock = threading.Lock()
         self._sent = False
+        self._begun: float | None = None
+
+    def note_end(self) -> None:
+        """Record how long the work took, for the choice of a moment in it."""
+        if self._begun is not None:
+            took_file(self._path).write_text(str(time.monotonic() - self._begun))
+
+    def _begin(self) -> None:
+        self._begun = time.monotonic()
+        atexit.register(self.note_end)
+        if self._moment.replace(".", "", 1).isdigit():
+            timer = threading.Timer(float(self._moment), os.kill, (os.getpid(), self._number))
+            timer.daemon = True
+            timer.start()
 
     def reach(self, what: str) -> None:
         """Record a moment, and send the signal when it is the chosen one."""
         with self._lock:
+            if self._begun is None:
+                self._begin()
             self._seen[what] += 1
             name = what if self._seen[what] == 1 else f"{what}, {self._seen[what]}"
             with self._path.open("a") as file:
@@ -75,6 +93,11 @@ def children_file(journal: Path) -> Path:
     return journal.with_suffix(".children")
 
 
+def took_file(journal: Path) -> Path:
+    """Return the file that records how many seconds the work took."""
+    return journal.with_suffix(".took")
+
+
 def changing(_: Connection, statement: str, *names: object) -> str:
     """Return the beginning of a statement that changes something."""
     return "" if statement.startswith("SET ") else "SQL " + " ".join(statement.split()[:2])
@@ -92,7 +115,11 @@ def working(_: Child, argv: Sequence[str], *__: object) -> str:
 
 def watch(journal: Journal) -> None:
     """Record every step."""
-    journal.watch(Task, "__call__", lambda task, *_: task.name, after=True)
+    if recording.recorded():
+        from prefect import Task as Kind  # noqa: PLC0415
+    else:
+        from tasks.plain import PlainTask as Kind  # type: ignore[assignment]  # noqa: PLC0415
+    journal.watch(Kind, "__call__", lambda task, *_: task.__name__, after=True)
     for request in REQUESTS:
         journal.watch(ObjectStore, request, lambda *_, request=request: f"request {request}")
     journal.watch(Connection, "execute", changing)

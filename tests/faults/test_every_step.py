@@ -7,6 +7,8 @@ them run in `make test-all`.
 from __future__ import annotations
 
 import itertools
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -33,7 +35,7 @@ from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase, command_environment, databases_of
 from tests.faults.aftermath import assert_restorable, await_that, pending
 from tests.faults.conftest import Look
-from tests.faults.signalled import children_file
+from tests.faults.signalled import children_file, took_file
 from tests.integration.objects import asked, copied, new_role, role_of, take_backup, told
 from tests.processes import ended
 
@@ -60,6 +62,7 @@ class Stage:
     kept: set[str]
     login: Server  # the role that restores
     numbers: Any = field(default_factory=itertools.count)
+    took_s: float = 0.0  # from the first step of the last run that ended by itself to its end
 
     def run(self, arguments: tuple[str, ...], moment: str, by: signal.Signals) -> tuple[int, list[str]]:
         """Run a command with a signal at a moment; return its status and the moments it reached."""
@@ -67,7 +70,11 @@ class Stage:
         command = [sys.executable, "-m", "tests.faults.signalled", str(journal), by.name, moment, *arguments]
         done = subprocess.run(command, env=dict(self.given), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
         reached = journal.read_text().splitlines()
-        assert not moment or moment in reached, f"{moment} was not reached: {reached} {done.stderr}"
+        if took_file(journal).exists():
+            self.took_s = float(took_file(journal).read_text())
+        assert not moment or moment in reached or moment[0].isdigit(), (
+            f"{moment} was not reached: {reached} {done.stderr}"
+        )
         self._assert_no_child(journal)
         return done.returncode, reached
 
@@ -89,9 +96,9 @@ class Stage:
 BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' AND pid <> pg_backend_pid()"
 
 
-@pytest.fixture
+@pytest.fixture(params=["plain", "recorded"])
 def stage(  # noqa: PLR0917  (pytest gives each by its name)
-    storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
+    request: pytest.FixtureRequest, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
     server_of: Callable[[int], Server], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
 ) -> Stage:  # fmt: skip
     source = new_database(16)
@@ -101,7 +108,7 @@ def stage(  # noqa: PLR0917  (pytest gives each by its name)
     told(login, SCRIPT)
     take_backup(storage, source, clients[16], name_at(utc_now() - timedelta(hours=1)))
     given = {
-        **command_environment(storage_server, storage, prefect_api, tmp_path),
+        **command_environment(storage_server, storage, prefect_api if request.param == "recorded" else "", tmp_path),
         "DATABASE_URL": source.url.get_secret_value(), "COMPRESSION_LEVEL": "1", "TMPDIR": str(home),
     }  # fmt: skip
     kept = {found.key for found in storage.list_objects()}
@@ -237,7 +244,8 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
     act.prepare()
     after = stage.look(stage.superuser)
     status, _ = stage.run(act.arguments, moment, by)
-    assert status == (-by if by is signal.SIGKILL else 128 + by)
+    # A moment at the end of the work can come after it.
+    assert status == (-by if by is signal.SIGKILL else 128 + by) or (status == 0 and moment[0].isdigit())
     act.check()
     if by is signal.SIGTERM:
         after.assert_nothing_lost(removed=act.may_go())
@@ -286,4 +294,24 @@ def test_every_step_of_every_flow(kind: type[Act], by: signal.Signals, stage: St
             strike(act, moment, by)
         except AssertionError as failure:
             failures.append(f"{moment}: {str(failure)[:600]}")
+    assert failures == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("kind", [Backup, Prune, DrillInSandbox, DrillOnServer, Restore])
+def test_random_moments_of_every_flow(kind: type[Act], stage: Stage) -> None:
+    """The same at moments that nobody chose, spread evenly over the work, by SIGKILL; KILLS says how many."""
+    act = kind(stage)
+    act.prepare()
+    stage.run(act.arguments, "", signal.SIGKILL)
+    took_s = stage.took_s
+    chance = random.Random(os.environ.get("KILLS_SEED"))
+    failures = []
+    for _ in range(int(os.environ.get("KILLS", "300"))):
+        moment = f"{chance.uniform(0, took_s):.3f}"
+        try:
+            strike(act, moment, signal.SIGKILL)
+        except AssertionError as failure:
+            failures.append(f"{moment} of {took_s:.3f} s: {str(failure)[:600]}")
     assert failures == []
