@@ -67,6 +67,8 @@ def _wrapped(library: Path, folder: Path, uid: int) -> dict[str, str]:
     users, groups = folder / "passwd", folder / "group"
     users.write_text(f"postgres:x:{uid}:{os.getegid()}::/:/usr/sbin/nologin\n")
     groups.write_text(f"postgres:x:{os.getegid()}:\n")
+    for made in (users, groups):
+        made.chmod(0o600)  # whatever the umask
     return {"LD_PRELOAD": str(library), "NSS_WRAPPER_PASSWD": str(users), "NSS_WRAPPER_GROUP": str(groups)}
 
 

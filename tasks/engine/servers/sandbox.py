@@ -123,7 +123,8 @@ def _not_made(said: str) -> PgRoundtripError:
 def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
     """Create the data directory; pass the password in a file that only its owner can read."""
     secret = folder / "password"
-    secret.touch(mode=0o600)
+    secret.touch()
+    secret.chmod(0o600)  # whatever the umask
     secret.write_text(password + "\n")
     if user:
         os.chown(secret, user.uid, user.gid)

@@ -42,6 +42,7 @@ def sweep_folders(user: User | None) -> list[str]:
 def own_folder(user: User | None) -> Iterator[Path]:
     """Create a folder that is locked while the context lasts and gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder.chmod(0o700)  # whatever the umask
     try:
         lock = _open_lock(folder, "new", os.O_WRONLY | os.O_CREAT)
         with lock:
