@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -95,5 +96,11 @@ def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch)
         assert backup(return_state=True).is_failed()
 
 
+@cache
+def _this_hour() -> datetime:
+    """The hour in which this began: names stay the same when the next one begins."""
+    return utc_now().replace(minute=0, second=0)
+
+
 def _ago(days: int, hours: int = 0) -> str:
-    return names.name_at(utc_now().replace(minute=0, second=0) - timedelta(days=days, hours=hours))
+    return names.name_at(_this_hour() - timedelta(days=days, hours=hours))

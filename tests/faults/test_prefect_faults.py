@@ -12,6 +12,8 @@ from tests.conftest import Ended, NewDatabase
 from tests.faults.http_proxy import Answer, Request, error, lost, s3_proxy
 from tests.integration.objects import LIBRARY
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 
 @pytest.fixture
 def heard() -> list[str]:

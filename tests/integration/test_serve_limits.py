@@ -63,7 +63,7 @@ def test_a_container_that_only_drills(
     given = {"SERVE_FLOWS": "restore-drill", "PREFECT_API_URL": prefect_api, "BACKUP_INTERVAL": "1000000000"}
     with running_service(environ, tmp_path, **given) as service:
         service.await_line("PROVEN: backup_")
-        service.await_line("WARNING: The drill report is kept only in Prefect: Access Denied")
+        service.await_line("WARNING: The drill report is not in the bucket: Access Denied")
         said = [line.partition("Z ")[2] for line in service.lines()]
         assert said[0] == "INFO: Verify service started"
         assert not [line for line in said if "Target database" in line or "UI" in line]
