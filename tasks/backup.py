@@ -125,22 +125,19 @@ def dump_to_storage(
 ) -> Manifest:
     """Stream one dump into one object. A retry starts over; a failure leaves nothing behind.
 
-    The manifest has the final name: an attempt whose last response was lost may have left an object of this `name`,
-    which could also be another run's, so the next attempt takes another. Progress is measured against the size of the
+    The manifest has the final name: another run may take this `name` first, or an attempt whose last response was lost
+    may have left an object of it. Progress is measured against the size of the
     dump `before`, else against that of the database.
     """
     logger, started, size_bytes = get_run_logger(), utc_now(), source.facts.size_bytes
-    name = repository.free_name(taken_at(name) or started)
     logger.info("Dumping database...")
     logger.info("Uploading to S3...")  # at the same time: the dump is streamed, and stored nowhere else
     expected_bytes = before.raw_bytes if before else size_bytes
-    with (
-        DumpProgress(name, expected_bytes, logger.info) as progress,
-        running_dump(plan.source, source.client) as dump,
-    ):
-        sink = repository.begin(name, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
-        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
-        progress.done(result.summary.raw_bytes, result.object_bytes)
+    with running_dump(plan.source, source.client) as dump:
+        name, sink = repository.begin(taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
+        with DumpProgress(name, expected_bytes, logger.info) as progress:
+            result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
+            progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
         logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not contain", warning)

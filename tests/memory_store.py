@@ -101,6 +101,10 @@ class MemoryStore:
         """Abort an upload."""
         self.uploads.pop(upload_id, None)
 
+    def uploads_of(self, key: str) -> set[str]:
+        """Return the incomplete uploads of one object."""
+        return {i for i, (of, _, _) in self.uploads.items() if of == key}
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Return the incomplete uploads."""
         return [(key, i) for i, (key, begun, _) in self.uploads.items() if begun < now - older_than]

@@ -238,6 +238,15 @@ class ObjectStore:
         except ObjectMissing:
             return
 
+    def uploads_of(self, key: str) -> set[str]:
+        """Return the ids of the incomplete uploads of one object."""
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
+            pages = self.client.get_paginator("list_multipart_uploads")
+            found = [
+                upload for page in pages.paginate(Bucket=self.bucket, Prefix=key) for upload in page.get("Uploads", ())
+            ]
+        return {str(upload["UploadId"]) for upload in found if upload["Key"] == key}
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Find incomplete uploads in our folder that started long enough ago, as (key, upload id)."""
         found = []

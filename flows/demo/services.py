@@ -112,12 +112,14 @@ def running_storage(bucket: str = "backups") -> Iterator[Storage]:
 
 
 @contextmanager
-def running_prefect(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+def running_prefect(
+    folder: Path, settings: Mapping[str, str] = MappingProxyType({}), *, port: int | None = None
+) -> Iterator[str]:
     """Run a Prefect server with its UI while the context lasts; yields the address of its API.
 
     `settings` are further Prefect variables for it, such as a database other than the one in the folder.
     """
-    command, environ, url = _prefect_command(folder, settings)
+    command, environ, url = _prefect_command(folder, settings, port)
     with Child(command, environ, cwd=folder) as child:
         _await(child.name, lambda: child.running, lambda: _healthy(url))
         yield url
@@ -149,9 +151,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def _prefect_command(
-    folder: Path, more: Mapping[str, str] = MappingProxyType({})
+    folder: Path, more: Mapping[str, str] = MappingProxyType({}), port: int | None = None
 ) -> tuple[list[str], dict[str, str], str]:
-    port = free_ports(1)[0]
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}/api"
     settings = {
         "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1",

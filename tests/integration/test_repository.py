@@ -11,7 +11,7 @@ import pytest
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.store import Store
 from tests.integration.s3_servers import running_moto, running_rclone
@@ -52,9 +52,17 @@ def repository(store: Store) -> Repository:
     return Repository(store)
 
 
+def moment_of(name: str) -> datetime:
+    """Return the moment that a backup's name tells."""
+    moment = taken_at(name)
+    assert moment
+    return moment
+
+
 def keep(repository: Repository, name: str, data: bytes = b"an object") -> None:
     """Make a backup of these bytes."""
-    upload = repository.begin(name, len(data))
+    taken, upload = repository.begin(moment_of(name), len(data))
+    assert taken == name
     upload.write(data)
     upload.complete()
     repository.commit(manifest(name, object_bytes=len(data)))
@@ -70,7 +78,7 @@ def test_a_backup_begins_with_its_manifest(
 ) -> None:
     """Nothing is listed while the object is uploaded, a foreign object before its manifest is stored, then a backup."""
     assert repository.backups() == []
-    upload = repository.begin(FIRST, 100)
+    _, upload = repository.begin(moment_of(FIRST), 100)
     upload.write(b"an object")
     assert repository.backups() == []
     upload.complete()
@@ -100,7 +108,7 @@ def test_what_did_not_arrive_is_not_committed(repository: Repository, store: Sto
 def test_an_object_of_many_parts(repository: Repository, store: Store) -> None:
     """A large object comes back byte for byte, whole and in ranges, and is invisible until it is complete."""
     data = bytes(range(256)) * 4096 * 20
-    upload = repository.begin(FIRST, 0)
+    _, upload = repository.begin(moment_of(FIRST), 0)
     for start in range(0, len(data), 1 << 20):
         upload.write(data[start : start + (1 << 20)])
     assert files(store) == []
@@ -114,7 +122,7 @@ def test_an_object_of_many_parts(repository: Repository, store: Store) -> None:
 
 def test_an_upload_that_is_given_up(repository: Repository, store: Store) -> None:
     """An aborted upload leaves neither an object nor parts."""
-    upload = repository.begin(FIRST, 0)
+    _, upload = repository.begin(moment_of(FIRST), 0)
     upload.write(b"x" * (20 << 20))
     upload.abort()
     assert files(store) == []
@@ -166,10 +174,28 @@ def test_names_that_are_taken(repository: Repository) -> None:
     assert repository.free_name(moment) == name_at(moment)
     keep(repository, name_at(moment))
     assert repository.free_name(moment) == name_at(moment + timedelta(seconds=1))
-    again = repository.begin(name_at(moment), 10)
-    again.write(b"another object")
+    name, upload = repository.begin(moment, 10)
+    assert name == name_at(moment + timedelta(seconds=1))
+    repository.store.put(repository.key(name), b"an object of a run that claims nothing")
+    upload.write(b"another object")
     with pytest.raises(StorageError, match="another backup took this name"):
-        again.complete()
+        upload.complete()
+
+
+def test_names_that_are_about_to_be_taken(repository: Repository, request: pytest.FixtureRequest) -> None:
+    """Backups that begin in the same second get different names, and none of them overwrites another."""
+    moment = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
+    first, held = repository.begin(moment, 10)
+    if "rclone" in request.node.callspec.id:  # it lists no uploads
+        held.abort()
+        return
+    second, other = repository.begin(moment, 10)
+    assert (first, second != first) == (name_at(moment), True)
+    for upload in (held, other):
+        upload.write(b"an object")
+        upload.complete()
+    assert sorted(b.name for b in repository.backups()) == sorted([first, second])
+    assert list(repository.sweep(datetime.now(UTC) + timedelta(days=3))) == []
 
 
 def test_neighbours_are_left_alone(server: Storage | None) -> None:

@@ -6,6 +6,7 @@ removal, the manifest goes before its object, so a backup that is listed as comp
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ REPORT_BYTES = 4 << 20
 HEAD_BYTES = 4096
 STALE_UPLOAD = timedelta(days=1)
 _AT_ONCE = 8
+# How often a new backup gives way to others, and how far apart two that met then are at most.
+_MOST_CLAIMS, _APART_S = 20, 9
+_CROWDED = "many backups of one folder begin in the same second; give each database its own BACKUP_PREFIX"
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,18 @@ class Repository:
             moment += timedelta(seconds=1)
         return name_at(moment)
 
-    def begin(self, name: str, expected_bytes: int) -> Upload:
-        """Open the object of a new backup; it does not count as a backup before `commit`."""
-        return Upload(self.store, self.key(name), expected_bytes)
+    def begin(self, moment: datetime, expected_bytes: int) -> tuple[str, Upload]:
+        """Claim the name of a backup that begins at a moment, and open its object; it is no backup before `commit`.
+
+        A run that has to give way to another tries a second chosen by chance, so that two don't meet again.
+        """
+        for _ in range(_MOST_CLAIMS):
+            name = self.free_name(moment)
+            upload = Upload(self.store, self.key(name), expected_bytes)
+            if upload.claim():
+                return name, upload
+            moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
+        raise StorageError(f"{self.key(name)}: others take every name", during=UPLOAD, hint=_CROWDED, transient=True)
 
     def commit(self, manifest: Manifest) -> Backup:
         """Check that the object has all its bytes, then write the manifest: from then on it is a backup."""

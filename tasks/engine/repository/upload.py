@@ -30,7 +30,7 @@ class Upload:
     """One object being uploaded: a sink for `stream_dump`.
 
     `expected_bytes` is an estimate of the size, which determines the part size. A small object is sent in one
-    request; a larger one in parts, at most `_PARALLEL_PARTS` at a time, so memory stays bounded.
+    request; a larger one in parts, at most `_PARALLEL_PARTS` at a time, so memory stays bounded. Claim the name first.
     """
 
     def __init__(self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
@@ -45,6 +45,21 @@ class Upload:
         self._places = threading.Semaphore(_PARALLEL_PARTS)
         self._given_up = False
         self._lock = threading.Lock()  # so that no part starts once the upload is aborted
+
+    def claim(self) -> bool:
+        """Claim the object's name; return False, and leave nothing, if another run has it or claims it at this moment.
+
+        The claim is an upload that has begun: two runs that begin at once both see both, and give way. A storage that
+        does not list uploads can only be asked for the object.
+        """
+        self._upload_id = self._storage.begin_upload(self._key)
+        others = set[str]()
+        with contextlib.suppress(StorageError):
+            others = self._storage.uploads_of(self._key) - {self._upload_id}
+        if others or self._storage.stat(self._key, UPLOAD):
+            self.abort()
+            return False
+        return True
 
     def write(self, data: bytes) -> None:
         """Take the next bytes; block while the maximum number of parts is in flight."""
@@ -61,9 +76,9 @@ class Upload:
     def complete(self) -> None:
         """Send what is left and make the object visible; never overwrite another run's object."""
         if self._storage.stat(self._key, UPLOAD):
-            hint = "two backups started in the same second; give each database its own BACKUP_PREFIX, and run it again"
-            raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint)
-        if self._upload_id and self._filled:
+            hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
+            raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint, transient=True)
+        if self._sent and self._filled:
             self._send()
         tags = [sent.result() for sent in self._sent]
         try:
@@ -74,11 +89,12 @@ class Upload:
         self._part.close()
 
     def _make_visible(self, tags: list[str]) -> None:
-        if self._upload_id:
+        if tags:
             self._storage.complete_upload(self._key, self._upload_id, tags)
         else:
             self._part.seek(0)
             self._storage.put(self._key, self._part.read(), "application/gzip")
+            self._abort_upload()  # it was only a claim
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
