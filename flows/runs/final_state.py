@@ -14,7 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from blocks.config import DEFAULT
-from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, code_in, family
+from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, PrefectUnreachable, code_in, family
 from blocks.saved import translated
 from flows import end_with_the_service
 from tasks.engine.wording import visible
@@ -24,7 +24,7 @@ from tasks.outcome import Outcome, failed
 P = ParamSpec("P")
 R = TypeVar("R")
 CAUSE_OF_CODE = {cls.code: cls.cause for cls in family()} | {op.code: op.cause for op in (UPLOAD, DOWNLOAD, REQUEST)}
-_newest_end: dict[UUID, State[Any]] = {}
+_newest_end: dict[UUID, tuple[str, State[Any]]] = {}
 
 
 def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
@@ -65,7 +65,7 @@ def _keep(state: State[Any]) -> None:
     context = FlowRunContext.get()
     if context and context.flow_run:
         _newest_end.clear()  # one is enough: a flow's caller reads it at once
-        _newest_end[context.flow_run.id] = state
+        _newest_end[context.flow_run.id] = (context.flow.name if context.flow else "", state)
 
 
 def result_of(state: State[R]) -> R | BaseException:
@@ -74,15 +74,27 @@ def result_of(state: State[R]) -> R | BaseException:
     If the response to the final state is lost, Prefect sends it again, and the server answers with the state that it
     stored, which has no data. Then use the state that the run itself ended with.
     """
-    own = _newest_end.get(cast(UUID, state.state_details.flow_run_id))
+    _, own = _newest_end.get(cast(UUID, state.state_details.flow_run_id), ("", None))
     found = own if own and own.type == state.type else state
     return cast("R | BaseException", found.result(raise_on_failure=False))
 
 
 def run(flow: Flow[P, R], *args: P.args, **parameters: P.kwargs) -> R:
-    """Run a flow, recorded by Prefect, and return its result; raises what it ended with."""
-    with translated():
-        found = result_of(flow(*args, **parameters, return_state=True))
+    """Run a flow, recorded by Prefect, and return its result; raises what it ended with.
+
+    If the server is away when the run has ended, only the record is lost.
+    """
+    _newest_end.clear()
+    found: Any
+    try:
+        with translated():
+            found = result_of(flow(*args, **parameters, return_state=True))
+    except PrefectUnreachable as error:
+        own = next((state for name, state in _newest_end.values() if name == flow.name), None)
+        if own is None:
+            raise
+        get_run_logger().warning("How the run ended is not recorded: %s", error.sentence)
+        found = own.result(raise_on_failure=False)
     if isinstance(found, BaseException):
         raise found
     return found

@@ -27,6 +27,8 @@ _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_run
                  "prefect.events", "httpx")  # fmt: skip
 _NUMBERS = (int, float, type(None))  # `%d` and `%.1f` need these unchanged
 _STOPPED = "Crash detected! Execution was aborted by"
+# Prefect's services for events and logs, with the whole event, when the server is away.
+_UNTOLD = ("Service 'EventsWorker' failed", "Service 'APILogWorker' failed", "Unable to connect to 'ws")
 # SQLite's error in the server's services when others write for too long; they retry.
 _BUSY = "database is locked"
 TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
@@ -78,6 +80,9 @@ def _rewrite(record: logging.LogRecord) -> bool:
     if record.getMessage().startswith(_STOPPED):
         _replace(record, logging.WARNING, TOLD_TO_STOP)
         return not record.name.startswith("prefect.task_runs")  # its flow logs the same
+    if record.getMessage().startswith(_UNTOLD):
+        _replace(record, logging.WARNING, "Prefect's server does not take what it is told of the run, which goes on")
+        return True
     if record.name.startswith("prefect.server") and _BUSY in str(error):
         _replace(record, logging.WARNING, f"Prefect's database is busy; its server goes on [{record.getMessage()}]")
         return True

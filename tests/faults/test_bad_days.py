@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
@@ -80,18 +79,23 @@ def test_names_that_nobody_resolves(
     assert len(Repository(storage).backups()) == 1
 
 
-def test_a_prefect_server_that_restarts(
-    library: Server, storage: ObjectStore, started_command: StartedCommand, tmp_path: Path, clients: dict[int, Client]
-) -> None:
-    """A recorded backup goes on while its server is away, and ends well when it is back."""
-    port = free_ports(1)[0]
-    (tmp_path / "history").mkdir()
-    url = library.url.get_secret_value()
-    with library.connect(own_names=True) as connection:
-        with running_prefect(tmp_path / "history", port=port) as api, connection.transaction():
-            connection.execute("LOCK TABLE books")  # pg_dump waits for it
-            running = started_command("backup", DATABASE_URL=url, PREFECT_API_URL=api)
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_prefect_server_that_goes_away(
+    comes_back: bool, library: Server, storage: ObjectStore, started_command: StartedCommand, tmp_path: Path, clients: dict[int, Client]
+) -> None:  # fmt: skip
+    """A recorded backup goes on without its server and ends well, whether the server comes back or not."""
+    port, history = free_ports(1)[0], tmp_path / "history"
+    history.mkdir()
+    with library.connect(own_names=True) as connection, connection.transaction():
+        connection.execute("LOCK TABLE books")  # pg_dump waits for it
+        with running_prefect(history, port=port) as api:
+            running = started_command("backup", DATABASE_URL=library.url.get_secret_value(), PREFECT_API_URL=api)
             until(lambda: bool(children_of(running.pid, "pg_dump")))
-        with running_prefect(tmp_path / "history", port=port), temporary_settings({PREFECT_API_URL: api}):
-            assert running.wait(180) == 0
+        if comes_back:
+            with running_prefect(history, port=port):
+                connection.execute("COMMIT")
+                assert running.wait(120) == 0
+        else:
+            connection.execute("COMMIT")
+            assert running.wait(240) == 0
     assert_all_proven(storage, 1, clients[16])
