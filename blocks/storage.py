@@ -52,8 +52,10 @@ class BackupStorage(Block):
         credentials = self.bucket.credentials
         given = credentials.aws_client_parameters
 
+        keys = _keys_of(credentials) if isinstance(credentials, AwsCredentials) else None
+
         def connect(config: dict[str, Any], signed_for: str) -> Any:
-            if isinstance(credentials, AwsCredentials) and (keys := _keys_of(credentials)):
+            if keys:
                 others = given.model_copy(update={"config": None}).get_params_override()
                 return client_of(*keys, signed_for, config, **others)
             parameters = given.model_copy(update={"config": config})
@@ -63,6 +65,7 @@ class BackupStorage(Block):
         return ObjectStore.by(
             connect, endpoint=str(given.endpoint_url or AWS), bucket=self.bucket.bucket_name,
             folder=self.bucket.bucket_folder, region=credentials.region_name, provider=self.provider_key, config=given.config,
+            secret=keys[1] if keys else None,
         )  # fmt: skip
 
 

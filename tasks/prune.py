@@ -10,8 +10,7 @@ from tasks.clock import utc_now
 from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.folder import look_into
-from tasks.engine.repository.own_retention import decide_for
+from tasks.engine.repository.own_retention import decide_closely
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
 from tasks.orchestration import get_run_logger, task
@@ -26,9 +25,7 @@ def plan_retention(
 ) -> retention.PrunePlan:
     """Decide about every backup in the bucket, without removing any. Lists them unless given a fresh listing."""
     listed = listing.backups if listing and listing.is_fresh(utc_now()) else repository.backups()
-    backups, now = repository.looked_into(listed), utc_now()
-    folder = look_into(repository, whose(plan), backups)
-    decided = decide_for(plan, folder, now, even_if_stale=even_if_stale)
+    folder, decided = decide_closely(plan, repository, whose(plan), listed, utc_now(), even_if_stale=even_if_stale)
     if decided.warning:
         get_run_logger().warning(decided.warning)
     if decided.spared and not plan.shared:

@@ -50,8 +50,9 @@ NewDatabase = Callable[..., Server]
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing set in the developer's shell reaches a test."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing set in the developer's shell reaches a test, and no test leaves a cache in the developer's home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in list(os.environ):
         if re.match(
             r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|UI_|METRICS_|PORT$|TZ$)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,11 @@ from typing import Any
 from blocks.errors import BackupDamaged, ObjectMissing
 from blocks.s3.client import DOCUMENT_BYTES, StoredObject
 from blocks.s3.providers import OTHER, Provider
+
+
+def etag_of(data: bytes) -> str:
+    """Return the ETag of an object that was stored in one request."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -26,6 +32,7 @@ class MemoryStore:
     endpoint: str = "memory:"
     bucket: str = "memory"
     provider: Provider = OTHER
+    seal_key: bytes = b""
 
     @property
     def address(self) -> str:
@@ -41,7 +48,7 @@ class MemoryStore:
         del during
         self.calls.append(("list", ""))
         found = sorted(k for k in self.objects if k.startswith(self.key("")))
-        return (StoredObject(k, len(self.objects[k]), self._moment(k)) for k in found)
+        return (StoredObject(k, len(self.objects[k]), self._moment(k), etag=etag_of(self.objects[k])) for k in found)
 
     def stat(self, key: str, during: object = None) -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)
         """Return one object's metadata."""

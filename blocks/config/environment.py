@@ -34,6 +34,13 @@ def variable(name: str) -> str:
     return os.environ.get(name, "")
 
 
+def cache_folder() -> Path | None:
+    """Return where a cache belongs (https://specifications.freedesktop.org/basedir-spec); None if there is no such place."""
+    home = variable("HOME")
+    folder = Path(variable("XDG_CACHE_HOME") or (f"{home}/.cache" if home else ""), "pg-roundtrip")
+    return folder if folder.is_absolute() else None
+
+
 def forget_libpq_variables() -> None:
     """Remove the variables that libpq reads by itself: our own sessions must not differ from those of pg_dump."""
     for name in [name for name in os.environ if re.fullmatch("PG[A-Z]+", name)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 import time
 from base64 import b64encode
@@ -48,6 +49,12 @@ class StoredObject:
     size_bytes: int
     modified_at: datetime
     ours: bool = False
+    etag: str = ""
+
+    @property
+    def version(self) -> str:
+        """A text that changes with the object's contents; empty if the storage does not say."""
+        return f"{self.etag} {self.size_bytes} {self.modified_at.timestamp()}" if self.etag else ""
 
 
 # Takes a client's configuration and the region to sign requests for; returns a client of botocore.
@@ -68,6 +75,7 @@ class ObjectStore:
     provider: Provider
     region: str
     config: dict[str, Any] = field(default_factory=dict)
+    secret: SecretStr | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def at(  # noqa: PLR0913  (by name only)
@@ -79,17 +87,19 @@ class ObjectStore:
         def connect(config: dict[str, Any], signed_for: str) -> Any:
             return client_of(key_id, secret, token, signed_for, config, endpoint_url=endpoint)
 
-        return cls.by(connect, endpoint=endpoint, bucket=bucket, folder=prefix, region=region, provider=provider)
+        return cls.by(
+            connect, endpoint=endpoint, bucket=bucket, folder=prefix, region=region, provider=provider, secret=secret
+        )  # fmt: skip
 
     @classmethod
-    def by(
+    def by(  # noqa: PLR0913  (by name only)
         cls, connect: Connect, *, endpoint: str, bucket: str, folder: str, region: str | None = None,
-        provider: ProviderKey | None = None, config: dict[str, Any] | None = None,
+        provider: ProviderKey | None = None, config: dict[str, Any] | None = None, secret: SecretStr | None = None,
     ) -> ObjectStore:  # fmt: skip
         """Create a store whose clients `connect` makes; the region defaults to the endpoint's or the provider's."""
         known = provider_of(endpoint, provider)
         signed_for = region or region_in(known, endpoint) or known.region
-        return cls(endpoint, bucket, folder, connect, known, signed_for, config or {})
+        return cls(endpoint, bucket, folder, connect, known, signed_for, config or {}, secret)
 
     @cached_property
     def client(self) -> Any:
@@ -110,6 +120,12 @@ class ObjectStore:
             client = self.connect(config, self.region)
         heed_retry_after(client)
         return client
+
+    @property
+    def seal_key(self) -> bytes:
+        """A key that only those know who hold the storage's keys; empty if the keys are found elsewhere."""
+        secret = self.secret.get_secret_value() if self.secret else ""
+        return hmac.digest(secret.encode(), b"pg-roundtrip: seal of a cache", "sha256") if secret else b""
 
     @property
     def address(self) -> str:
@@ -196,7 +212,8 @@ class ObjectStore:
             with translated(during, self.address):
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
                     for found in page.get("Contents", ()):
-                        yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"])
+                        etag = str(found.get("ETag", ""))
+                        yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"], etag=etag)
         except ObjectMissing:  # an empty folder is listed as empty
             raise BucketMissing(f"{self.endpoint} knows no bucket {self.bucket}", during=during) from None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.config import Config
 from botocore.session import Session
+from botocore.utils import parse_timestamp
 from pydantic import SecretStr
 
 # A profile, or a configuration file, is another tool's: it could name keys, regions and endpoints of its own, or no profile
@@ -17,7 +20,9 @@ def client_of(
     key_id: str, secret: SecretStr, token: SecretStr | None, region: str, config: dict[str, Any], **parameters: Any
 ) -> Any:
     """Return botocore's client, which is untyped, as boto3 would: whose own import takes longer than a listing."""
-    return Session(session_vars=_UNREAD).create_client(
+    session = Session(session_vars=_UNREAD)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment_in)
+    return session.create_client(
         "s3",
         region_name=region,
         aws_access_key_id=key_id,
@@ -26,3 +31,12 @@ def client_of(
         config=Config(**config),
         **parameters,
     )
+
+
+def moment_in(text: str) -> datetime:
+    """Parse a time in a response: with botocore's own parser, times take more than half of what reading a listing takes."""
+    try:
+        found = datetime.fromisoformat(text) if text[10:11] == "T" else parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        found = parse_timestamp(text)
+    return found

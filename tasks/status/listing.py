@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from blocks.config.plan import Plan
-from blocks.errors import BackupDamaged, ObjectMissing
 from tasks.clock import utc_now
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import Drilled, cache_of, drills, manifest_facts
 from tasks.engine.repository.identity import Database
+from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import iso
 
 _AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a backup's manifest says that it contains."""
+
+    database: str
+    system_identifier: str
+    rows: int
+    warnings: tuple[str, ...]
+
+
+_CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version)
 
 
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
@@ -31,28 +48,31 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
 
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
-    """Read the manifests and reports of some backups: two requests for each, `at_once` backups at the same time."""
-    with ThreadPoolExecutor(at_once, "list") as pool:
-        return list(pool.map(lambda backup: _entry(repository, backup), backups))
+    """Read the manifests and reports of some backups: at most two requests for each, `at_once` at the same time."""
+    ours = [b for b in backups if b.has_manifest]
+    contents = cache_of(repository).facts(
+        _CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once
+    )
+    drilled = drills(repository, backups, at_once)
+    return [_entry(b, contents.get(b.name), drilled.get(b.name)) for b in backups]
 
 
-def _entry(repository: Repository, backup: Backup) -> dict[str, Any]:
-    try:
-        manifest = repository.manifest(backup)
-    except (BackupDamaged, ObjectMissing):
-        manifest = None
-    report = repository.report(backup)
+def _contents_in(made: Manifest) -> Contents:
+    return Contents(made.database, made.system_identifier, made.rows, bounded(made.warnings))
+
+
+def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -> dict[str, Any]:
     return {
         "name": backup.name,
-        "database": manifest.database if manifest else None,
-        "system_identifier": (manifest.system_identifier or None) if manifest else None,
+        "database": contents.database if contents else None,
+        "system_identifier": (contents.system_identifier or None) if contents else None,
         "from_future": is_future(backup.taken_at, utc_now()),
         "taken_at": iso(backup.taken_at),
         "object_bytes": backup.object_bytes,
         "foreign": backup.foreign,
-        "rows": manifest.rows if manifest else None,
-        "warnings": list(bounded(manifest.warnings)) if manifest else [],
-        "verdict": report.verdict.value if report else None,
+        "rows": contents.rows if contents else None,
+        "warnings": list(contents.warnings) if contents else [],
+        "verdict": drilled.verdict.value if drilled else None,
     }
 
 

@@ -18,13 +18,14 @@ from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
 from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
 
-# Each drilled backup costs a request per scrape, until a PROVEN one is found.
+# Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
 Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
@@ -54,7 +55,7 @@ def read_stock(plan: Plan) -> Stock:
             newest=newest,
             manifest=repository.manifest(newest) if newest else None,
             report=repository.report(drilled) if drilled else None,
-            proven=repository.newest_proven(past[-_LOOKED_AT:]),
+            proven=newest_proven(repository, past[-_LOOKED_AT:]),
         )
     except PgRoundtripError:
         return Stock(readable=False)

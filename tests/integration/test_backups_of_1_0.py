@@ -64,7 +64,7 @@ def test_they_are_pruned(kept: Repository) -> None:
     """By today's rules, a year later, prune keeps the one that 1.0 proved, and the newest."""
     backups = kept.looked_into(kept.backups())
     later = backups[-1].taken_at + timedelta(days=365)
-    newest = replace(backups[-1], name=name_at(later), taken_at=later, stored_at=later, manifest_at=later)
+    newest = replace(backups[-1], name=name_at(later), taken_at=later, stored_at=later, manifest_version="")
     decided = decide([*backups, newest], Policy(retention_days=7, interval_s=3600), later)
     assert [b.name for b in decided.removals] == [SECOND]
     kept.remove(decided.removals[0])

@@ -20,6 +20,7 @@ from blocks.sql.url import conninfo_url
 from flows.restore_drill import restore_drill
 from tasks.engine.drill.place import Place
 from tasks.engine.dump.pg_dump import DumpSource, running_dump
+from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
@@ -196,7 +197,7 @@ def test_a_backup_that_is_too_old_fails_for_its_age_alone(
     assert (done.status, said["verdict"]) == (1, "FAILED"), done.err
     assert [check["name"] for check in said["checks"] if check["result"] == "failed"] == ["backup age"]
     assert "the limit is 60 min" in said["cause"]
-    newest = Repository(storage).newest_proven(Repository(storage).backups())
+    newest = newest_proven(Repository(storage), Repository(storage).backups())
     assert (newest and newest.name) == NAME
     assert [b["verdict"] for b in list_catalog(plan_of(storage))] == ["FAILED"]
 

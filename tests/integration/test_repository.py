@@ -10,6 +10,7 @@ import pytest
 
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
+from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
 from tasks.engine.repository.repository import Repository
@@ -152,7 +153,7 @@ def test_reports(repository: Repository) -> None:
     assert repository.store_report(report(FIRST, Verdict.FAILED))
     assert not repository.store_report(report(FIRST, Verdict.INCONCLUSIVE))
     assert [b.verdict for b in repository.looked_into(repository.backups())] == ["FAILED"]
-    assert repository.newest_proven(repository.backups()) is None
+    assert newest_proven(repository, repository.backups()) is None
 
 
 def test_what_is_removed(repository: Repository, store: Store) -> None:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from blocks.errors import BackupDamaged, NoBackups, ObjectMissing
 from blocks.s3.client import ObjectStore, StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in, named
+from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import (
     Check,
     DrillReport,
@@ -255,7 +256,7 @@ def test_the_newest_proven_backup() -> None:
     bucket = proofs(**{
         FIRST: report(FIRST).encode(), SECOND: report(SECOND).encode(), THIRD: report(THIRD, Verdict.INCONCLUSIVE).encode(),
     })  # fmt: skip
-    found = Repository(bucket).newest_proven(Repository(bucket).backups())
+    found = newest_proven(Repository(bucket), Repository(bucket).backups())
     assert found
     assert (found.name, len(bucket.fetched)) == (SECOND, 2)
 
@@ -273,7 +274,7 @@ def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Che
     drilled = report(THIRD).model_copy(update={"verdict": Verdict(verdict), "checks": checks})
     assert drilled.contents_hold is proven
     bucket = proofs(**{FIRST: report(FIRST).encode(), THIRD: drilled.encode()})
-    found = Repository(bucket).newest_proven(Repository(bucket).backups())
+    found = newest_proven(Repository(bucket), Repository(bucket).backups())
     assert (found and found.name) == (THIRD if proven else FIRST)
 
 
@@ -283,7 +284,7 @@ def test_a_backup_that_is_only_too_old_is_proven(verdict: str, checks: tuple[Che
 def test_what_proves_nothing(data: bytes) -> None:
     """A failed drill, another backup's report and an unreadable report prove nothing."""
     bucket = proofs(**{THIRD: data})
-    assert Repository(bucket).newest_proven(Repository(bucket).backups()) is None
+    assert newest_proven(Repository(bucket), Repository(bucket).backups()) is None
 
 
 def looked_at(bucket: FakeStorage, *listed: str) -> list[tuple[bool, bool, Verdict | None, bool]]:

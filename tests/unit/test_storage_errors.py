@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from botocore.exceptions import ClientError
 
 from blocks.errors import UPLOAD, BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
 from blocks.s3.errors import translated
+from blocks.s3.session import moment_in
 
 ANSWERS: dict[tuple[int, str], tuple[type[StorageError], str]] = {
     (500, "InternalError"): (StorageUnreachable, "the next interval"),
@@ -31,3 +34,12 @@ def test_what_a_storage_answers(answer: tuple[int, str]) -> None:
     assert type(raised.value) is expected
     assert raised.value.transient is (expected is StorageUnreachable)
     assert hint in raised.value.hint
+
+
+@pytest.mark.parametrize("text", [
+    "2026-11-21T12:00:00.000Z", "2026-11-21T12:00:00Z", "2026-11-21T13:00:00+01:00", "20261121T120000Z",
+    "Sat, 21 Nov 2026 12:00:00 GMT", "1795262400",
+])  # fmt: skip
+def test_times_in_responses(text: str) -> None:
+    """A time is understood in every way in which storages write it."""
+    assert moment_in(text) == datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -23,9 +23,9 @@ _FRESH = timedelta(minutes=5)
 class Backup:
     """One backup in the bucket. Without a manifest it is foreign: another tool made it.
 
-    `stored_at` and `manifest_at` are when object and manifest were stored, by the storage's clock; `origin` is the
-    manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
+    `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
+    The versions are those of its files as listed, empty for a file that was not listed.
     """
 
     name: str
@@ -37,8 +37,11 @@ class Backup:
     stored_at: datetime | None = None
     verdict: Verdict | None = None
     unfinished: bool = False
-    manifest_at: datetime | None = None
     origin: Origin | None = None
+    object_version: str = ""
+    manifest_version: str = ""
+    report_version: str = ""
+    manifest_bytes: int = 0
 
     @property
     def proven(self) -> bool:
@@ -90,10 +93,12 @@ def _backup(file: str, files: dict[str, StoredObject]) -> Backup | None:
     moment = taken_at(name) if file.endswith(OBJECT) else None
     if moment is None:
         return None
-    manifest = files.get(name + MANIFEST)
+    manifest, report = files.get(name + MANIFEST), files.get(name + REPORT)
     return Backup(
-        name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=name + REPORT in files,
-        stored_at=found.modified_at, manifest_at=manifest.modified_at if manifest else None,
+        name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=report is not None,
+        stored_at=found.modified_at, object_version=found.version,
+        manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
+        report_version=report.version if report else "",
     )  # fmt: skip
 
 

@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import from_json
-
-from blocks.errors import BackupDamaged, ObjectMissing
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.identity import Database, Origin, Whose
-from tasks.engine.repository.manifest import Manifest
-from tasks.engine.repository.repository import HEAD_BYTES, Repository
-
-_AT_ONCE = 16
-# Origins are cached for the life of the process: a service looks every few seconds.
-_KNOWN_AT_MOST = 20_000
-_known: dict[tuple[object, ...], Origin | None] = {}
-
-
-class _Head(BaseModel):
-    plan: str
-    name: str
-    database: str
-    system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
-    database_oid: int = 0
+from tasks.engine.repository.facts import origins
+from tasks.engine.repository.identity import Database, Whose
+from tasks.engine.repository.repository import Repository
 
 
 @dataclass(frozen=True)
@@ -115,36 +97,7 @@ def apart(backups: Sequence[Backup]) -> list[list[Backup]]:
 
 
 def look_into(repository: Repository, whose: Whose, backups: Iterable[Backup]) -> Folder:
-    """Read the origin of each backup; that takes one request per backup, once in the life of a process."""
-    with ThreadPoolExecutor(_AT_ONCE, "whose") as pool:
-        told = tuple(pool.map(lambda b: replace(b, origin=_remembered(repository, b)), backups))
-    return Folder(told, whose, repository.address)
-
-
-def _remembered(repository: Repository, backup: Backup) -> Origin | None:
-    if backup.foreign:
-        return None
-    key = (repository.store.endpoint, repository.address, backup.name, backup.stored_at, backup.manifest_at)
-    if backup.manifest_at is None:
-        return _read_origin(repository, backup)
-    if key not in _known:
-        if len(_known) >= _KNOWN_AT_MOST:
-            _known.clear()
-        _known[key] = _read_origin(repository, backup)
-    return _known[key]
-
-
-def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
-    """Return None if the manifest is unreadable or gone: the backup belongs to nobody until it is examined closely."""
-    try:
-        head = repository.manifest_head(backup.name)
-        found: _Head | Manifest | None
-        try:
-            found = _Head.model_validate(from_json(head, allow_partial=True))
-        except (ValidationError, ValueError):
-            found = repository.manifest(backup) if len(head) >= HEAD_BYTES else None
-    except (BackupDamaged, ObjectMissing):
-        return None
-    if found is None or found.name != backup.name:
-        return None
-    return Origin(found.plan, Database(found.database, found.system_identifier, found.database_oid))
+    """Add the origin of each backup, which is in its manifest."""
+    listed = tuple(backups)
+    known = origins(repository, listed)
+    return Folder(tuple(replace(b, origin=known.get(b.name)) for b in listed), whose, repository.address)

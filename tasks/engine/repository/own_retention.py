@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from blocks.config.plan import Plan
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.folder import Folder, apart, databases_in
+from tasks.engine.repository.facts import surveyed
+from tasks.engine.repository.folder import Folder, apart, databases_in, look_into
+from tasks.engine.repository.identity import Whose
+from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import Decision, Policy, PrunePlan, decide_apart
+
+
+def decide_closely(
+    plan: Plan, repository: Repository, whose: Whose, listed: Sequence[Backup], now: datetime, *, even_if_stale: bool
+) -> tuple[Folder, PrunePlan]:
+    """Decide from what is listed and remembered, then look closely at whatever a removal rests on, until nothing changes.
+
+    What is not looked at closely is kept, and displaces no other backup.
+    """
+    as_listed = {b.name: b for b in listed}
+    known = {b.name: b for b in surveyed(repository, listed)}
+    looked_at = set[str]()
+    while True:
+        folder = look_into(repository, whose, known.values())
+        decided = decide_for(plan, folder, now, even_if_stale=even_if_stale)
+        unseen = {b.name for b in decided.grounds} - looked_at
+        if not unseen:
+            return folder, decided
+        looked_at |= unseen
+        found = {b.name: b for b in repository.looked_into([as_listed[name] for name in sorted(unseen)])}
+        known = {name: found.get(name, b) for name, b in known.items() if name in found or name not in unseen}
 
 
 def decide_for(plan: Plan, folder: Folder, now: datetime, *, even_if_stale: bool = False) -> PrunePlan:

@@ -23,7 +23,7 @@ REPORT_BYTES = 4 << 20
 # The fields that identify a backup's origin come first, so there is no need to fetch all of a long manifest.
 HEAD_BYTES = 4096
 STALE_UPLOAD = timedelta(days=1)
-_AT_ONCE = 8
+_AT_ONCE = 16
 # How often a new backup gives way to others, and how far apart two that met then are at most.
 _MOST_CLAIMS, _APART_S = 20, 9
 _CROWDED = "many backups of one folder begin in the same second; give each database its own BACKUP_PREFIX"
@@ -104,14 +104,6 @@ class Repository:
         # A backup that was drilled must have been finished.
         unfinished = found is not None and found.ours and not whole and not backup.has_report
         return replace(backup, has_manifest=whole, unfinished=unfinished) if found else None
-
-    def newest_proven(self, backups: Sequence[Backup]) -> Backup | None:
-        """Return the newest of `backups` (oldest first) that its last drill proved; read as few reports as possible."""
-        for backup in reversed(backups):
-            report = self.report(backup)
-            if report and report.contents_hold and report.backup == backup.name:
-                return backup
-        return None
 
     # Writing
 

@@ -62,11 +62,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether one backup is kept or removed, and why, in words for people."""
+    """Whether one backup is kept or removed, and why, in words for people.
+
+    `matters` is whether the decision on another one could rest on it: one that is only kept for its age displaces none.
+    """
 
     backup: Backup
     keep: bool
     reasons: tuple[str, ...]
+    matters: bool = False
 
     @property
     def reason(self) -> str:
@@ -92,6 +96,11 @@ class PrunePlan:
         """The backups to remove, oldest first."""
         return [d.backup for d in self.decisions if not d.keep]
 
+    @property
+    def grounds(self) -> list[Backup]:
+        """The backups to remove and those that removing them rests on; none if nothing is removed."""
+        return [d.backup for d in self.decisions if d.matters] if self.removals else []
+
     def remaining(self, *, dry_run: bool = False) -> list[Backup]:
         """Return the backups that remain once the plan is carried out, oldest first; all of them in a dry run."""
         return [d.backup for d in self.decisions if d.keep or dry_run]
@@ -114,7 +123,8 @@ def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> PrunePla
     decisions = []
     for backup in ordered:
         why_kept = reasons[backup.name] or ([_STOPPED] if warning else [])
-        decisions.append(Decision(backup, bool(why_kept), tuple(why_kept or [_why_removed(backup, policy, now)])))
+        reason = tuple(why_kept or [_why_removed(backup, policy, now)])
+        decisions.append(Decision(backup, bool(why_kept), reason, matters=why_kept != [_within(policy)]))
     return PrunePlan(tuple(decisions), warning if any(d.reasons == (_STOPPED,) for d in decisions) else "")
 
 
@@ -172,7 +182,7 @@ def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
 def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) -> Iterator[tuple[Backup, str]]:
     limit = timedelta(days=policy.retention_days)
     finished = [b for b in ordered if not b.unfinished]
-    yield from ((b, f"within {counted(policy.retention_days, 'day')}") for b in finished if now - b.taken_at <= limit)
+    yield from ((b, _within(policy)) for b in finished if now - b.taken_at <= limit)
     sound = [b for b in reversed(of_the_past(finished, now)) if _sound(b)]
     # Separately: an incomplete backup that has lost its marks must not take the place of a complete one.
     for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
@@ -182,6 +192,10 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
             for backup in group:
                 newest.setdefault(_PERIODS[rule](backup.taken_at), backup)
             yield from ((b, f"{rule} {period}") for period, b in islice(newest.items(), count or 0))
+
+
+def _within(policy: Policy) -> str:
+    return f"within {counted(policy.retention_days, 'day')}"
 
 
 def _why_removed(backup: Backup, policy: Policy, now: datetime) -> str:

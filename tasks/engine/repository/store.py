@@ -30,6 +30,10 @@ class Store(Protocol):
         """Bucket and folder, for people."""
 
     @property
+    def seal_key(self) -> bytes:
+        """A key that only those know who hold the storage's keys; empty if there is none."""
+
+    @property
     def provider(self) -> Provider:
         """How many parts an upload may have, and of which sizes."""
 
