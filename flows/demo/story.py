@@ -41,10 +41,7 @@ def run_demo(*, keep: bool = False) -> None:
 
     Raises the first error of any step; exits with 1 if the drill does not prove the backup.
     """
-    if not storage_is_installed():
-        raise ConfigurationError(
-            [Problem("The demo's servers are not installed", "install the extra: pipx install 'pg-roundtrip[demo]'")]
-        )
+    _require_servers()
     begun = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="pg-roundtrip-demo-"))
     farewell = ""
@@ -69,6 +66,13 @@ def run_demo(*, keep: bool = False) -> None:
         lines.print_line(farewell)
     if facts["verdict"] != Verdict.PROVEN:
         raise SystemExit(1)
+
+
+def _require_servers() -> None:
+    """Say at once which extra is missing."""
+    if not storage_is_installed():
+        hint = "install the extra: pipx install 'pg-roundtrip[demo]'"
+        raise ConfigurationError([Problem("The demo's servers are not installed", hint)])
 
 
 def _round_trip() -> dict[str, str]:

@@ -97,7 +97,7 @@ def run(flow: Flow[P, R], *args: P.args, **parameters: P.kwargs) -> R:
         found = own.result(raise_on_failure=False)
     if isinstance(found, BaseException):
         raise found
-    return found
+    return cast(R, found)
 
 
 def cause_of(state: State[Any]) -> str:
