@@ -23,7 +23,7 @@ from flows.service.runs import ServiceRunner, backup_due, drill_due, due_runs, e
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
 
-_LOOK_S = 20
+_LOOK_S, _ANSWER_S = 20, 20
 _END_S = 8
 _COMMANDS = {"backup": "backup", "restore-drill": "drill"}
 _logger = get_logger("serve")
@@ -78,17 +78,26 @@ class Standby:
 
     async def _abandoned(self) -> set[str]:
         """Return the flows that may be due and have no run: Prefect fails, or the run that it started is gone."""
-        if self._client is not None:
+        if self._client is None:
+            self.history.failed("Prefect's server has not answered since the start")
+        else:
             try:
-                with translated():
-                    lost = self._lost(await due_runs(self._client, self._deployments))
-                    await self._settle(self._client, lost)
-            except (PrefectUnreachable, PrefectException) as error:
+                lost = await self._lost_now(self._client)
+            except (PrefectUnreachable, PrefectException, TimeoutError) as error:
                 self.history.failed(said_of(error))
             else:
                 self.history.worked()
                 return {self._flow_of[run.id] for run in lost if not self._is_settled(run)}
         return self._flows - self._busy() if self.history.fails else set()
+
+    async def _lost_now(self, client: PrefectClient) -> list[FlowRun]:
+        """Return the lost runs, and end in the history what can be ended."""
+        # Prefect's client tries again for minutes.
+        async with asyncio.timeout(_ANSWER_S):
+            with translated():
+                lost = self._lost(await due_runs(client, self._deployments))
+                await self._settle(client, lost)
+                return lost
 
     def _lost(self, runs: list[FlowRun]) -> list[FlowRun]:
         """Return the runs that have had no process for a minute after their time, and had none at the last look."""
