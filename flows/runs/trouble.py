@@ -21,7 +21,7 @@ def trouble_in(logger: str, message: str, error: BaseException | None) -> str:
         status = getattr(getattr(each, "response", None), "status_code", 0)
         if status >= _SERVER_ERROR:
             return f"it answered {status}"
-        if type(each).__module__ == "httpx" and not status:
+        if type(each).__module__.partition(".")[0] in ("httpx", "websockets") and not status:
             return type(each).__name__
         # A run's own errors are not Prefect's, whoever logs them.
         if type(each).__module__ == "sqlite3" or (isinstance(each, OSError) and not logger.startswith(_RUNS)):

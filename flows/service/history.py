@@ -58,6 +58,8 @@ def moved_lines(wanted: Path, why: str, home: Path | None) -> list[str]:
 
 def said_of(error: Exception) -> str:
     """Return what to say of a request to Prefect's server that failed; no address, because `/health` says it to everyone."""
+    if isinstance(error, TimeoutError):
+        return "Prefect's server does not answer"
     return error.sentence if isinstance(error, PrefectUnreachable) else type(error).__name__
 
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from blocks.errors import ConfigurationError, Problem, StorageDenied
 from flows.runs.logs import PlainFormatter, Plainly, log_lines, log_plainly
@@ -100,6 +102,14 @@ def test_trouble_with_prefects_database_is_said_once(monkeypatch: pytest.MonkeyP
     assert written(logging.ERROR, full, name="prefect.server.models") == [
         f"{STAMP} WARNING: Prefect's server has trouble, and goes on: database or disk is full"
     ]
+
+
+@pytest.mark.parametrize("error", [ConnectionClosedError(None, None), httpx.ReadError("reset")])
+def test_a_prefect_server_that_goes_away_is_a_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's clients reconnect by themselves; the service says so if that takes long."""
+    monkeypatch.setattr("flows.runs.trouble._said_at", {})
+    said = [f"{STAMP} WARNING: Prefect's server has trouble, and goes on: {type(error).__name__}"]
+    assert written(logging.WARNING, "The websocket failed", error=error, name="prefect.runner") == said
 
 
 def test_an_error_of_our_own_is_no_trouble_of_prefects() -> None:
