@@ -14,14 +14,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
 from blocks.config import DEFAULT
+from blocks.config.environment import variable
 from blocks.config.load import load_service_settings
 from blocks.config.plan import Plan
 from blocks.config.settings import Settings
-from blocks.errors import PgRoundtripError, PrefectUnreachable
+from blocks.errors import PgRoundtripError, PrefectDatabaseUnusable, PrefectUnreachable, ServiceError
 from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows import lines
@@ -29,34 +31,39 @@ from flows.deployments import deployments_of
 from flows.runs.logs import log_plainly
 from flows.service import asgi
 from flows.service.announce import announce
-from flows.service.environment import MADE, OWN_SERVER, Login
+from flows.service.environment import MADE, NO_HISTORY, OWN_SERVER, Login, move_history
 from flows.service.gateway import make_gateway, make_metrics_page
+from flows.service.history import MOVED, History, said_of
 from flows.service.runs import (
     ServiceRunner,
-    await_api,
     catch_up,
     crash_stale_runs,
     last_backup,
     last_drill,
     skip_missed_runs,
 )
+from flows.service.standby import Standby
 from flows.service.status_pages import StatusPages
+from flows.service.turns import Turns, memory_is_small
 from tasks.clock import utc_now
 from tasks.plans import save_plan
 
-_END_S = 3
+_END_S, _LOOK_AGAIN_S = 3, 5
 _logger = get_logger("serve")
 
 
-async def serve(settings: Settings, login: Login | None) -> None:
+async def serve(settings: Settings, login: Login | None, history: History) -> None:
     """Serve the environment's plan until SIGTERM or SIGINT; with a `login`, run Prefect's server in this process."""
     plan = Plan.from_settings(settings)
-    announce(settings, plan, login)
-    pages = StatusPages(plan, settings.enabled_flows, utc_now())
+    pages = StatusPages(plan, settings.enabled_flows, utc_now(), history)
+    runner = ServiceRunner(history, Turns(small=memory_is_small()))
+    standby = Standby(plan, settings.enabled_flows, runner, history)
     async with _ports(settings, login, pages), get_client() as client:
-        runner = ServiceRunner()
-        work = asyncio.create_task(_work(settings, plan, client, runner, pages))
-        _on_signals(lambda: asyncio.ensure_future(_stop(runner, work)))
+        announce(settings, plan, login, history)
+        work = asyncio.gather(
+            standby.watch(), *([_record(settings, plan, client, standby, pages)] if history.kept else [])
+        )
+        _on_signals(lambda: asyncio.ensure_future(_stop(runner, standby, work)))
         with contextlib.suppress(asyncio.CancelledError):
             await work
     _logger.info("Service stopped")
@@ -66,20 +73,17 @@ async def serve(settings: Settings, login: Login | None) -> None:
     os._exit(0)
 
 
-async def _work(
-    settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, pages: StatusPages
-) -> None:
-    """Create the deployments, clean up after a killed service, catch up, and run what falls due."""
-    await await_api(client)
-    with translated():
-        deployments = await _prepare(settings, plan, client, runner)
+async def _record(settings: Settings, plan: Plan, client: PrefectClient, standby: Standby, pages: StatusPages) -> None:
+    """Once Prefect's server answers, create the deployments, clean up after a killed service, catch up, and run what is due."""
+    runner = standby.runner
+    while (deployments := await _prepared(settings, plan, client, runner, standby.history)) is None:  # noqa: ASYNC110  (it may be elsewhere)
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    standby.follow(client, deployments)
     pages.follow(client, deployments)
     catching_up = asyncio.create_task(catch_up(client, plan, deployments))
     catching_up.add_done_callback(_tell)
     try:
         await runner.start()
-    except ExceptionGroup as failed:
-        raise PrefectUnreachable(str(failed.exceptions[0])) from None
     finally:
         catching_up.cancel()
 
@@ -89,16 +93,29 @@ def _tell(caught_up: asyncio.Task[None]) -> None:
         _logger.warning("Missed runs could not be caught up [%s]; the next slot will do it", type(error).__name__)
 
 
+async def _prepared(
+    settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner, history: History
+) -> dict[str, UUID] | None:
+    """Return the deployments, ready to run; None if Prefect's server does not answer yet."""
+    try:
+        with translated():
+            await client.hello()
+            return await _prepare(settings, plan, client, runner)
+    except (PrefectUnreachable, PrefectException) as failure:
+        history.failed(said_of(failure))
+        return None
+
+
 async def _prepare(settings: Settings, plan: Plan, client: PrefectClient, runner: ServiceRunner) -> dict[str, UUID]:
     """Create the deployments, and end the runs that a killed service left or that were missed since."""
-    if "backup" in settings.enabled_flows:
-        # A drill-only container knows only part of the plan, and would overwrite the whole with it.
-        await _save(settings)
     deployments = await _register(settings, plan, runner)
     if stale := await crash_stale_runs(client, list(deployments.values())):
         _logger.warning("%d runs were in progress when the service last stopped; they are marked as crashed", stale)
     if missed := await skip_missed_runs(client, list(deployments.values())):
         _logger.info("%d scheduled runs were missed; what is due now will run once", missed)
+    if "backup" in settings.enabled_flows:
+        # A drill-only container knows only part of the plan, and would overwrite the whole with it.
+        await _save(settings)
     return deployments
 
 
@@ -148,7 +165,10 @@ def _prefect_server() -> Any:
     asgi.migrate()
     from prefect.server.api.server import create_app  # noqa: PLC0415  (80 MB that only our own server needs)
 
-    app = create_app(final=True)
+    try:
+        app = create_app(final=True)
+    except OSError as error:  # it copies the pages of its UI
+        raise PrefectDatabaseUnusable(str(error.strerror)) from None
     log_plainly()  # Prefect's server has set up its own logging by now
     return app
 
@@ -158,17 +178,16 @@ def _on_signals(act: Any) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
 
-async def _stop(runner: ServiceRunner, work: asyncio.Task[None]) -> None:
+async def _stop(runner: ServiceRunner, standby: Standby, work: asyncio.Future[Any]) -> None:
     """Cancel what runs, let it clean up, then exit. A second signal changes nothing."""
-    if runner.stopping:
+    if standby.stopping:
         return
     _logger.info("Stopping: cancelling what is in progress")
     try:
-        if runner.started:
-            await runner.astop()
+        await asyncio.gather(standby.stop(), *([runner.astop()] if runner.started else []))
+        if runner.stopping:
             await asyncio.wait({work}, timeout=_END_S)
     finally:
-        runner.stopping = True
         work.cancel()
 
 
@@ -176,10 +195,13 @@ def main() -> None:
     """Run the service; `pg-roundtrip serve` has checked the settings and set the environment."""
     log_plainly()
     settings = load_service_settings()
-    own = OWN_SERVER in sys.argv
+    own, history = OWN_SERVER in sys.argv, History(variable(MOVED), kept=NO_HISTORY not in sys.argv)
+    login = Login.from_settings(settings, made=MADE in sys.argv) if own else None
     try:
-        asyncio.run(serve(settings, Login.from_settings(settings, made=MADE in sys.argv) if own else None))
+        asyncio.run(serve(settings, login, history))
     except PgRoundtripError as error:
+        if own and type(error) in (ServiceError, PrefectDatabaseUnusable):
+            os.execv(sys.executable, move_history([sys.executable, *sys.orig_argv[1:]], error.context))  # noqa: S606  (ourselves, with another history)
         lines.print_error(error.lines())
         sys.exit(error.exit_status)
 

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from blocks.errors import PgRoundtripError
+from flows.runs.trouble import is_news, trouble_in
 from tasks.clock import utc_now
 from tasks.engine.wording import iso, visible
 
 _logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
             "Created task run", "Executing ", "Created flow run", "Beginning subflow run", "Running hook", "Hook ",
-            "SIGTERM received", "Opening process")  # fmt: skip
+            "SIGTERM received", "Opening process", "Dropping event ")  # fmt: skip
 # They log how Prefect starts and stops its processes; any problem with that is a warning or an error.
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
@@ -29,8 +30,6 @@ _NUMBERS = (int, float, type(None))  # `%d` and `%.1f` need these unchanged
 _STOPPED = "Crash detected! Execution was aborted by"
 # Prefect's services for events and logs, with the whole event, when the server is away.
 _UNTOLD = ("Service 'EventsWorker' failed", "Service 'APILogWorker' failed", "Unable to connect to 'ws")
-# SQLite's error in the server's services when others write for too long; they retry.
-_BUSY = "database is locked"
 TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
@@ -82,11 +81,11 @@ def _rewrite(record: logging.LogRecord) -> bool:
         return not record.name.startswith("prefect.task_runs")  # its flow logs the same
     if record.getMessage().startswith(_UNTOLD):
         _replace(record, logging.WARNING, "Prefect's server does not take what it is told of the run, which goes on")
-        return True
-    if record.name.startswith("prefect.server") and _BUSY in str(error):
-        _replace(record, logging.WARNING, f"Prefect's database is busy; its server goes on [{record.getMessage()}]")
-        return True
+        return is_news("untold")
     if not isinstance(error, PgRoundtripError):
+        if record.levelno >= logging.WARNING and (trouble := trouble_in(record.name, record.getMessage(), error)):
+            _replace(record, logging.WARNING, f"Prefect's server has trouble, and goes on: {trouble}")
+            return is_news(trouble)
         return not _is_chatter(record)
     again = " - Retry " in record.getMessage()
     level, text = (logging.WARNING, f"{error.sentence}; trying again") if again else (logging.ERROR, _lines(error))

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from blocks.errors import PgRoundtripError
+from flows import end_with_the_service
 from flows.runs.logs import TOLD_TO_STOP
 from tasks.outcome import Outcome
 from tasks.plain import get_run_logger
@@ -33,6 +34,7 @@ def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
 
     @wraps(run)
     def ended(*args: P.args, **kwargs: P.kwargs) -> R:
+        end_with_the_service()
         try:
             outcome = run(*args, **kwargs)
         except PgRoundtripError as error:

@@ -8,12 +8,13 @@ from prefect.settings import PREFECT_API_URL
 from blocks.config.plan import Plan
 from blocks.config.settings import Settings
 from flows.service.environment import Login
+from flows.service.history import History
 from tasks.status.check import check_variables
 
 _logger = get_logger("serve")
 
 
-def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
+def announce(settings: Settings, plan: Plan, login: Login | None, history: History) -> None:
     """Log the startup block."""
     backs_up, drills = "backup" in settings.enabled_flows, "restore-drill" in settings.enabled_flows
     _logger.info("Backup service started" if backs_up or not drills else "Verify service started")
@@ -29,6 +30,8 @@ def announce(settings: Settings, plan: Plan, login: Login | None) -> None:
         _logger.info("Verify %s: %s", "schedule" if plan.schedules.drills.cron else "interval", plan.schedules.drills)
     for found in check_variables():
         _logger.warning("%s; %s", found.text, found.hint)
+    if not history.kept:
+        return
     if login is None:
         _logger.info("Prefect server: %s", PREFECT_API_URL.value())
         return

@@ -86,7 +86,10 @@ def _listener(port: int) -> Iterator[socket.socket]:
 def migrate() -> None:
     """Migrate Prefect's database in a separate process, because that takes 60 MB that are not needed later."""
     command = [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "-y"]
-    code, said = run(command, full_environment(), timeout_s=_MIGRATION_TIMEOUT_S)
+    try:
+        code, said = run(command, full_environment(), timeout_s=_MIGRATION_TIMEOUT_S)
+    except TimeoutError as error:
+        raise PrefectDatabaseUnusable(str(error)) from None
     if code:
         lines = said.strip().splitlines()
         raised = [found[1] for line in lines if (found := _RAISED.fullmatch(line))]

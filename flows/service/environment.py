@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import secrets
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
-from blocks.config.environment import bypass_proxy_for_localhost, default_in_environment, set_in_environment
+from blocks.config.environment import (
+    bypass_proxy_for_localhost,
+    default_in_environment,
+    set_in_environment,
+    variable,
+)
 from blocks.config.load import load_service_settings
 from blocks.config.settings import Settings
 from flows import SERVED, lines
+from flows.service.history import MOVED, moved_lines, temporary_home, why_unusable
 from tasks.engine.drill.query_file import load_queries
 
-OWN_SERVER, MADE = "--own-server", "--made"
+OWN_SERVER, NO_HISTORY, MADE = "--own-server", "--no-history", "--made"
 _MADE_BYTES = 12
 
 
@@ -54,15 +59,32 @@ def prepare() -> list[str]:
     command = [sys.executable, "-P", "-m", "flows.serve"]
     if PREFECT_API_URL.value():
         return command
-    login = Login.from_settings(settings)
-    home, complaint = usable_home(PREFECT_HOME.value())
+    login, home = Login.from_settings(settings), PREFECT_HOME.value()
     for name, value in for_own_server(settings, login, home).items():
         set_in_environment(name, value)
     bypass_proxy_for_localhost()
-    if complaint:
-        lines.print_error([f"{complaint}; the history of runs is kept in {home} until the next start"], "WARNING")
     set_in_environment("UI_PASSWORD", login.password)
-    return [*command, OWN_SERVER, *([MADE] if login.made else [])]
+    command += [OWN_SERVER, *([MADE] if login.made else [])]
+    why = why_unusable(home)
+    return move_history(command, why) if why else command
+
+
+def move_history(command: list[str], why: str) -> list[str]:
+    """Keep the history in a temporary folder instead, or nowhere, because no backup may wait for it; say so.
+
+    Returns the command with which to start the service.
+    """
+    wanted = PREFECT_HOME.value()
+    home = None if variable(MOVED) else temporary_home()
+    lines.print_error(moved_lines(wanted, why, home), "WARNING")
+    set_in_environment(MOVED, why)
+    if home is None:
+        return [NO_HISTORY if each == OWN_SERVER else each for each in command]
+    for name, value in in_folder(home).items():
+        set_in_environment(name, value)
+    # Whichever database was meant, this is another.
+    set_in_environment("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{home / 'prefect.db'}")
+    return command
 
 
 def for_any_server() -> dict[str, str]:
@@ -80,13 +102,12 @@ def for_any_server() -> dict[str, str]:
 def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, str]:
     """Variables that make this process a server: its address, its clients' login, and a home that survives restarts."""
     return {
-        "PREFECT_HOME": str(home),
+        **in_folder(home),
         "PREFECT_API_URL": f"http://127.0.0.1:{settings.port}/api",
         "PREFECT_API_AUTH_STRING": login.auth_string,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_UI_API_URL": "/api",
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # A separate process migrates: migrations leave 60 MB behind in the process that runs them.
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
@@ -96,11 +117,6 @@ def for_own_server(settings: Settings, login: Login, home: Path) -> dict[str, st
     }
 
 
-def usable_home(wanted: Path) -> tuple[Path, str]:
-    """Return a folder for Prefect's database, and why it isn't the wanted one; any will do, the bucket is the truth."""
-    try:
-        wanted.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return wanted, ""
-    except OSError as error:
-        return Path(tempfile.mkdtemp(prefix="pg-roundtrip-")), f"{wanted} cannot be written: {error.strerror}"
+def in_folder(home: Path) -> dict[str, str]:
+    """Variables for what Prefect's server writes: its database, and the pages of its UI."""
+    return {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui")}

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
 from prefect.runner import Runner
 from prefect.states import Completed, Crashed
 
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, PrefectUnreachable
+from blocks.saved import translated
+from flows.service.history import History, said_of
+from flows.service.turns import Turns
 from tasks.clock import utc_now
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
@@ -31,20 +37,36 @@ from tasks.engine.repository.whose import folder_of
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
 _ANSWER_S, _GRACE_S = 2, 6
-_API_TRIES = 30
 _NO_BACKUP_YET_S = 60
 _CATCHING_UP = "catch-up"
 
 
 class ServiceRunner(Runner):
-    """A runner that stops when the service stops, and cancels all its runs at once."""
+    """A runner that outlasts its Prefect server's failures, and cancels all its runs at once when the service stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: History, turns: Turns) -> None:
         # Paused schedules would stay paused after a restart.
         super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
+        self.turns = self._limit_manager = turns
+        self._history = history
 
-    def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Leave the signal to the service; Prefect's handler would exit in mid-shutdown on a second signal."""
+    async def start(self, *_: Any, **__: Any) -> None:
+        """Start what is due until the service stops.
+
+        Prefect's own loop gives up after three failed requests, kills its runs, and handles signals itself.
+        """
+        async with self, self._loops_task_group:
+            while True:
+                try:
+                    with translated():
+                        await self._get_and_submit_flow_runs()  # type: ignore[no-untyped-call]
+                except (PrefectUnreachable, PrefectException) as error:
+                    self._history.failed(said_of(error))
+                await asyncio.sleep(self.query_seconds)
+
+    def in_progress(self) -> set[UUID]:
+        """Return the ids of the runs that have a process."""
+        return set(self._process_manager.flow_run_ids())
 
     async def cancel_all(self) -> None:
         """Cancel all runs at the same time: one by one would take longer than a platform waits."""
@@ -58,15 +80,6 @@ class ServiceRunner(Runner):
             await self._cancellation_manager.cancel(run, "The service was stopped.")
         except (httpx.HTTPError, TimeoutError):
             await self._process_manager.kill(run_id, grace_seconds=_GRACE_S)
-
-
-async def await_api(client: PrefectClient) -> None:
-    """Wait for a Prefect server that may be starting together with us; raises PrefectUnreachable."""
-    for _ in range(_API_TRIES):
-        if (error := await client.api_healthcheck()) is None:
-            return
-        await asyncio.sleep(_LOOK_AGAIN_S)
-    raise PrefectUnreachable(f"{client.api_url.host}: {type(error).__name__}")
 
 
 async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> int:
@@ -86,28 +99,62 @@ async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> in
     message = "The service was not running when this was due; what it missed was caught up once at its start."
     waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     now = utc_now()
-    missed = [
-        run
-        for run in waiting
-        if (run.auto_scheduled or _CATCHING_UP in run.tags)
-        and run.expected_start_time
-        and run.expected_start_time < now
-    ]
+    missed = [run for run in waiting if _is_slot(run) and run.expected_start_time and run.expected_start_time < now]
     for run in missed:
-        await client.set_flow_run_state(run.id, Completed(name="Skipped", message=message), force=True)
+        await _skip(client, run, message)
     return len(missed)
+
+
+async def _skip(client: PrefectClient, run: FlowRun, why: str) -> None:
+    await client.set_flow_run_state(run.id, Completed(name="Skipped", message=why), force=True)
+
+
+async def end_lost_run(client: PrefectClient, run: FlowRun) -> None:
+    """End a run that has no process: its end was not recorded, or it never began, and something else did its work."""
+    if run.state_type is StateType.RUNNING:
+        lost: State[Any] = Crashed(message="The run ended, and Prefect could not record how; the log has it.")
+        await client.set_flow_run_state(run.id, lost, force=True)
+    else:
+        await _skip(client, run, "Prefect could not start this when it was due; the service ran it without Prefect.")
+
+
+async def due_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[FlowRun]:
+    """Return the scheduled runs whose time has come and whose work is not known to be done: 200 at most, newest first."""
+    states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CRASHED]
+    by = FlowRunSort.EXPECTED_START_TIME_DESC
+    return [run for run in await _runs(client, list(deployments.values()), states, by, utc_now()) if _is_slot(run)]
+
+
+def _is_slot(run: FlowRun) -> bool:
+    """Whether the service itself wants the run: nobody started it by hand."""
+    return run.auto_scheduled or _CATCHING_UP in run.tags
 
 
 async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUID]) -> None:
     """Run at once what fell due while the service was down: first a backup, then a drill, once there is a backup."""
-    if "backup" in deployments and await asyncio.to_thread(backup_due, plan):
-        await _run_to_its_end(client, deployments["backup"])
+    if "backup" in deployments:
+        await _run_if(lambda: backup_due(plan), client, deployments["backup"])
     if "restore-drill" not in deployments:
         return
-    while (due := await asyncio.to_thread(drill_due, plan)) is None:  # noqa: ASYNC110  (another process makes the backup)
+    while await asyncio.to_thread(drill_due, plan) is None:  # noqa: ASYNC110  (another process makes the backup)
         await asyncio.sleep(_NO_BACKUP_YET_S)
-    if due:
-        await _run_to_its_end(client, deployments["restore-drill"])
+    await _run_if(lambda: drill_due(plan), client, deployments["restore-drill"])
+
+
+async def _run_if(due: Callable[[], bool | None], client: PrefectClient, deployment: UUID) -> None:
+    """Run a deployment to its end if it is due; ask again until Prefect answers, or something else has done it."""
+    key = str(uuid4())
+    while await asyncio.to_thread(due):
+        try:
+            run = await client.create_flow_run_from_deployment(deployment, tags=[_CATCHING_UP], idempotency_key=key)
+        except (httpx.HTTPError, PrefectException):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            continue
+        while not (run.state and run.state.is_final()):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            with contextlib.suppress(httpx.HTTPError):  # it may answer next time
+                run = await client.read_flow_run(run.id)
+        return
 
 
 def backup_due(plan: Plan) -> bool:
@@ -169,24 +216,18 @@ async def failed_runs(client: PrefectClient, deployments: dict[str, UUID]) -> li
     return await _runs(client, list(deployments.values()), [StateType.FAILED, StateType.CRASHED])
 
 
-async def _run_to_its_end(client: PrefectClient, deployment: UUID) -> None:
-    run = await client.create_flow_run_from_deployment(deployment, tags=[_CATCHING_UP])
-    while not (run.state and run.state.is_final()):
-        await asyncio.sleep(_LOOK_AGAIN_S)
-        with contextlib.suppress(httpx.HTTPError):  # it may answer next time
-            run = await client.read_flow_run(run.id)
-
-
 async def _runs(
     client: PrefectClient,
     deployments: list[UUID],
     states: list[StateType],
     sort: FlowRunSort = FlowRunSort.START_TIME_DESC,
+    before: datetime | None = None,
 ) -> list[FlowRun]:
     return await client.read_flow_runs(
         sort=sort,
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=deployments),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=before) if before else None,
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -19,6 +20,7 @@ from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from flows.runs.final_state import cause_of
 from flows.service.attempts import Attempts
+from flows.service.history import History
 from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
 from tasks.status.health import Health, examine
@@ -51,8 +53,11 @@ class CachedLookup(Generic[T]):
 class StatusPages:
     """The health and metrics of the service."""
 
-    def __init__(self, plan: Plan, flows: tuple[str, ...], started_at: datetime) -> None:
+    def __init__(
+        self, plan: Plan, flows: tuple[str, ...], started_at: datetime, history: History | None = None
+    ) -> None:
         self._plan, self._flows, self._started_at = plan, flows, started_at
+        self._kept = history or History()
         self._client: PrefectClient | None = None
         self.attempts = Attempts()
         self._deployments: dict[str, UUID] = {}
@@ -66,7 +71,7 @@ class StatusPages:
         """200 while backups work, 503 with the reason while they do not; JSON both times."""
         try:
             found = await self._health.get()
-            document, good = found.document(), found.good
+            document, good = replace(found, history=str(self._kept)).document(), found.good
         except TimeoutError:
             reason = f"the database or the storage did not answer within {_PATIENCE_S:.0f} s"
             document, good = {"status": "unhealthy", "reason": reason}, False

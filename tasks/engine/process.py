@@ -210,6 +210,14 @@ def start_detached(argv: Sequence[str], environ: Mapping[str, str], cwd: str | P
     ).pid
 
 
+Process = subprocess.Popen[bytes]
+
+
+def start_ours(argv: Sequence[str], environ: Mapping[str, str]) -> Process:
+    """Start a command of our own, which logs where we do. Call it in the main thread: `end_with_parent` ends it with that."""
+    return subprocess.Popen(list(argv), env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
 def end_with_parent() -> None:
     """Terminate this process when its parent dies, even by SIGKILL. Call it in the main thread."""
     if _LIBC is not None:

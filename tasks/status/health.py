@@ -26,6 +26,8 @@ class Health:
     parts: dict[str, str]
     newest: datetime | None
     warnings: list[str] = field(default_factory=list)
+    # Where the history of runs is, or why nothing is recorded: no reason to be unhealthy.
+    history: str = OK
 
     @property
     def good(self) -> bool:
@@ -40,6 +42,7 @@ class Health:
             "reason": "; ".join(faults),
             **self.parts,
             "newest_backup": iso(self.newest) if self.newest else None,
+            "history": self.history,
             **({"warnings": self.warnings} if self.warnings else {}),
         }
 

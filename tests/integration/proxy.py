@@ -29,6 +29,7 @@ class Proxy:
         self.reset_after_down: int | None = None
         self.resets_left = 0
         self.pause_s = 0.0  # before each chunk
+        self.refuses = False
         self._server = port
         self._flowing, self._closed = threading.Event(), False
         self._flowing.set()
@@ -51,6 +52,12 @@ class Proxy:
         self.stall_after_up = self.stall_after_down = None
         self._flowing.set()
 
+    def refuse(self) -> None:
+        """Reset all connections, and new ones as long as `refuses`."""
+        self.refuses = True
+        for each in self._open:
+            _reset(each)
+
     def close(self) -> None:
         """Cut all connections and stop listening."""
         self._closed = True
@@ -65,6 +72,9 @@ class Proxy:
             while True:
                 client, _ = self._socket.accept()
                 self.visits += 1
+                if self.refuses:
+                    _reset(client)
+                    continue
                 self._open.append(client)
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 

@@ -54,9 +54,7 @@ def complaint_about(words: list[str]) -> str:
         if words[0] not in verbs:
             return f"no command {words[0]}"
         command, words = verbs[words[0]], words[1:]
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
-        "--help"
-    }
+    options = {o for parameter in command.params for o in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
     return f"no option {unknown[0]}" if unknown else ""
 

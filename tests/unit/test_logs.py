@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from blocks.errors import ConfigurationError, Problem, StorageDenied
 from flows.runs.logs import PlainFormatter, Plainly, log_lines, log_plainly
@@ -87,13 +89,36 @@ def test_an_attempt_that_is_repeated_is_a_warning() -> None:
     ]
 
 
-def test_a_busy_history_is_a_line_and_no_traceback() -> None:
-    """A busy history database is one warning: Prefect's server retries, so there is nothing to do."""
-    busy = sqlite3.OperationalError("database is locked")
+def test_trouble_with_prefects_database_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's services retry every few seconds, with a traceback each time: that is one warning."""
+    monkeypatch.setattr("flows.runs.trouble._said_at", {})
     name = "prefect.server.services.task_run_recorder"
-    assert written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) == [
-        f"{STAMP} WARNING: Prefect's database is busy; its server goes on [Error flushing 3 events]"
+    busy = sqlite3.OperationalError("database is locked")
+    said = [f"{STAMP} WARNING: Prefect's server has trouble, and goes on: database is locked"]
+    assert [written(logging.ERROR, "Error flushing 3 events", error=busy, name=name) for _ in range(2)] == [said, []]
+    full = (
+        "Error marking deployments as not ready: (sqlite3.OperationalError) database or disk is full\n(Background on …)"
+    )
+    assert written(logging.ERROR, full, name="prefect.server.models") == [
+        f"{STAMP} WARNING: Prefect's server has trouble, and goes on: database or disk is full"
     ]
+
+
+@pytest.mark.parametrize("error", [ConnectionClosedError(None, None), httpx.ReadError("reset")])
+def test_a_prefect_server_that_goes_away_is_a_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's clients reconnect by themselves; the service says so if that takes long."""
+    monkeypatch.setattr("flows.runs.trouble._said_at", {})
+    said = [f"{STAMP} WARNING: Prefect's server has trouble, and goes on: {type(error).__name__}"]
+    assert written(logging.WARNING, "The websocket failed", error=error, name="prefect.runner") == said
+
+
+def test_an_error_of_our_own_is_no_trouble_of_prefects() -> None:
+    """A bug in a run keeps its traceback, whatever Prefect's logger says it."""
+    lines = written(
+        logging.ERROR, "Encountered an exception", error=FileNotFoundError("a bug"), name="prefect.flow_runs"
+    )
+    assert lines[0].endswith("ERROR: Encountered an exception")
+    assert lines[-1].endswith("ERROR: FileNotFoundError: a bug")
 
 
 def test_a_run_that_was_told_to_stop_says_so_once() -> None:
@@ -208,13 +233,14 @@ def test_lines_of_a_command_look_the_same() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
-    """With an unwritable folder the service continues without its history, and logs it with a single level."""
+    """With an unwritable folder the service keeps its history elsewhere, and says so and what to do."""
     environ = {"PREFECT_HOME": "/proc/nowhere", "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "SERVE_FLOWS": "prune",
                "S3_ENDPOINT": "http://s3", "S3_BUCKET": "backups", "S3_ACCESS_KEY_ID": "a", "S3_SECRET_ACCESS_KEY": "b"}  # fmt: skip
     command = [sys.executable, "-c", "from flows.service.environment import prepare; prepare()"]
     said = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stderr.splitlines()
-    rule = r"\S+Z WARNING: /proc/nowhere cannot be written: .+; the history of runs is kept in \S+ until the next start"
-    assert [bool(re.fullmatch(rule, line)) for line in said if "history" in line] == [True]
+    rule = r"\S+Z WARNING: /proc/nowhere cannot be used: .+; the history of runs is kept in \S+ until the next start"
+    assert re.fullmatch(rule, said[-2])
+    assert re.fullmatch(r"\S+Z WARNING: HINT: backups and drills go on; .+", said[-1])
 
 
 def test_an_error_of_a_command_that_nobody_foresaw(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from blocks.config.plan import Plan
 from blocks.config.settings import Settings
 from flows.serve import _ports
 from flows.service.announce import announce
+from flows.service.history import History
 from flows.service.status_pages import StatusPages
 from tests.unit.test_settings import COMPLETE
 
@@ -35,7 +36,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
 def said_at_the_start(settings: Settings, caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the start-up block for a Prefect server that runs elsewhere."""
     caplog.clear()
-    announce(settings, Plan.from_settings(settings), None)
+    announce(settings, Plan.from_settings(settings), None, History())
     return caplog.messages
 
 

@@ -1,0 +1,158 @@
+"""The history of runs is not worth a backup: whatever happens to it, the service goes on, and says so."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from blocks.s3.client import ObjectStore
+from flows.demo.services import Storage
+from tasks.engine.repository.repository import Repository
+from tests.conftest import NewDatabase, command_environment
+from tests.integration.objects import LIBRARY
+from tests.integration.proxy import proxy_to
+from tests.integration.services import Service, running_service
+
+MADE = "Backup completed successfully"
+Mount = Callable[[str], Path]
+
+
+@pytest.fixture
+def environ(new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, tmp_path: Path) -> dict[str, str]:
+    """The environment of a service that only makes backups, as often as is allowed."""
+    return {
+        **command_environment(storage_server, storage, "", tmp_path), "SERVE_FLOWS": "backup", "BACKUP_INTERVAL": "60",
+        "DATABASE_URL": new_database(16, LIBRARY).url.get_secret_value(),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A small disk for Prefect's database."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a disk to the last byte; return the file to remove."""
+    filler = folder / "filler"
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], check=False, capture_output=True)
+    return filler
+
+
+def full(folder: Path) -> None:
+    fill(folder)
+
+
+def read_only(folder: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+
+
+def damaged(folder: Path) -> None:
+    (folder / "prefect.db").write_text("this was a database" * 99)
+
+
+def locked(folder: Path) -> sqlite3.Connection:
+    """Lock the database, as a service that has not ended yet does."""
+    connection = sqlite3.connect(folder / "prefect.db", isolation_level=None)
+    connection.execute("CREATE TABLE ours (n int)")
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+def in_the_way(folder: Path) -> None:
+    (folder / "prefect.db").mkdir()
+
+
+def history_of(service: Service) -> str:
+    """Return what `/health` says about the history; the service must be healthy."""
+    found = service.get("/health")
+    assert found.status_code == 200, found.text
+    return str(found.json().get("history"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (full, "No space left on device"),
+        (read_only, "Read-only file system"),
+        (damaged, "file is not a database"),
+        (in_the_way, "unable to open database file"),
+        pytest.param(locked, "database is locked", marks=pytest.mark.long),
+    ],
+)
+def test_a_start_without_the_history(
+    spoil: Callable[[Path], object], why: str, small: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Backups are made and recorded in a temporary history; the log says so once, with a hint, and /health too."""
+    kept = spoil(small)
+    with running_service(environ, tmp_path, PREFECT_HOME=str(small)) as service:
+        service.await_line(MADE)
+        said = [line.partition("Z ")[2] for line in service.lines() if " WARNING: " in line]
+        assert len(said) == 2, said
+        assert said[0].startswith(f"WARNING: {small} cannot be used: ")
+        assert why in said[0]
+        assert said[1].startswith("WARNING: HINT: ")
+        assert [line for line in service.lines() if "Traceback" in line or "Z ERROR" in line] == []
+        service.wait(lambda: "Completed" in service.states("backup"), "the run in the history")
+        assert history_of(service).startswith("kept in a temporary folder until the next start: ")
+    del kept
+
+
+def test_a_disk_that_fills(small: Path, environ: dict[str, str], storage: ObjectStore, tmp_path: Path) -> None:
+    """Runs go on without being recorded; once there is space again, they are recorded again."""
+    with running_service(environ, tmp_path, PREFECT_HOME=str(small)) as service:
+        service.await_line(MADE)
+        assert history_of(service) == "ok"
+        filler = fill(small)
+        there = len(Repository(storage).backups())
+        service.wait(lambda: len(Repository(storage).backups()) > there + 1, "two more backups", 300)
+        assert len([line for line in service.lines() if "WARNING: Runs cannot be recorded" in line]) == 1
+        assert history_of(service).startswith("not recorded since ")
+        filler.unlink()
+        service.await_line("INFO: Runs are recorded again")
+        assert history_of(service) == "ok"
+        recorded = service.states("backup").count("Completed")
+        service.wait(lambda: service.states("backup").count("Completed") > recorded, "a recorded run", 300)
+        assert [line for line in service.lines() if "Traceback" in line] == []
+
+
+def test_a_prefect_server_that_goes_away(
+    environ: dict[str, str], prefect_api: str, storage: ObjectStore, tmp_path: Path
+) -> None:
+    """The service starts and backs up without the Prefect server that it is told to use, and uses it once it is there."""
+    with proxy_to(urlsplit(prefect_api).port or 0) as proxy:
+        proxy.refuse()
+        given = {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
+        with running_service(environ, tmp_path, **given) as service:
+            service.await_line(MADE)
+            assert history_of(service).startswith("not recorded since ")
+            proxy.refuses = False
+            service.await_line("INFO: Runs are recorded again")
+            service.await_line("Next backup in ")
+            proxy.refuse()
+            there = len(Repository(storage).backups())
+            service.wait(lambda: len(Repository(storage).backups()) > there + 1, "two more backups", 300)
+            assert [line for line in service.lines() if "Traceback" in line] == []
+
+
+def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, tmp_path: Path) -> None:
+    """With nothing to write to, there is no Prefect server: backups are made all the same, one per slot."""
+    with running_service(
+        environ, tmp_path, PREFECT_HOME="/proc/nowhere", PG_ROUNDTRIP_HISTORY_MOVED="no space"
+    ) as service:
+        service.await_line("/proc/nowhere cannot be used: ")
+        assert "runs are not recorded until the next start" in service.await_line("not recorded")
+        service.await_line(MADE)
+        service.wait(lambda: len(Repository(storage).backups()) == 2, "the next backup")
+        assert history_of(service).startswith("not recorded until the next start: ")
+        assert service.get("/").status_code == 404
+        assert [line for line in service.lines() if "Traceback" in line or "Z ERROR" in line] == []

@@ -1,0 +1,53 @@
+"""What cannot be recorded is said once, and only if it lasts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from flows.service.environment import NO_HISTORY, OWN_SERVER, move_history
+from flows.service.history import MOVED, History
+
+
+def test_a_failure_that_passes_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Prefect's server may answer 500 for a moment: nothing to say, and nothing to do without it."""
+    now = [0.0]
+    history = History(clock=lambda: now[0])
+    history.failed("it answered 500")
+    now[0] = 59
+    history.failed("it answered 500")
+    history.worked()
+    now[0] = 61
+    history.failed("it answered 500")
+    assert (history.fails, str(history), caplog.messages) == (False, "ok", [])
+
+
+def test_a_failure_that_lasts_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """After a minute the log says it, with a hint; then only that it is over."""
+    caplog.set_level("INFO", "prefect.serve")
+    now = [0.0]
+    history = History(clock=lambda: now[0])
+    for now[0] in (0, 60, 120):
+        history.failed("it answered 500")
+    assert history.fails
+    assert str(history).startswith("not recorded since ")
+    assert str(history).endswith(": it answered 500")
+    history.worked()
+    assert (history.fails, str(history)) == (False, "ok")
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "Runs cannot be recorded", "HINT", "Runs are recorded again"
+    ]  # fmt: skip
+
+
+def test_a_history_without_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no folder can be written, the service starts without a history; so it does if the temporary one fails too."""
+    command = ["python", "-m", "flows.serve", OWN_SERVER]
+    monkeypatch.setenv(MOVED, "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert move_history(command, "Read-only file system") == ["python", "-m", "flows.serve", NO_HISTORY]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert move_history(command, "database is locked") == ["python", "-m", "flows.serve", NO_HISTORY]
+    history = History("database is locked", kept=False)
+    assert (history.fails, str(history)) == (True, "not recorded until the next start: database is locked")
