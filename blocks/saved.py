@@ -20,6 +20,9 @@ _BROKEN = (
     " (docs/runbooks/lost-prefect-database.md)"
 )
 
+# What Prefect raises, without a public name, when its server is away at the moment that a tagged task starts.
+_NO_SLOT = "ConcurrencySlotAcquisitionError"
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -38,6 +41,10 @@ def translated() -> Iterator[None]:
         if not str(error).startswith("Failed to reach API"):
             raise
         raise PrefectUnreachable(type(error.__cause__).__name__) from None
+    except Exception as error:
+        if type(error).__name__ != _NO_SLOT:
+            raise
+        raise PrefectUnreachable("it gives no concurrency slot for the dump") from None
 
 
 def load_saved(kind: type[B], name: str) -> B | None:

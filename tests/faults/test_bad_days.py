@@ -20,11 +20,13 @@ from tasks.engine.drill.place import Place
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment
-from tests.integration.objects import LIBRARY, until
+from tests.integration.objects import LIBRARY, asked, until
 from tests.integration.sandboxes import rehearsed
-from tests.processes import children_of
 
 PROGRAM = str(Path(sys.prefix) / "bin" / "pg-roundtrip")
+
+
+_WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'LOCK%%'"
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def test_a_prefect_server_that_restarts(
             with connection.transaction():
                 connection.execute("LOCK TABLE books")  # pg_dump waits for it
                 running = subprocess.Popen([PROGRAM, "backup"], env=environ, stdout=console, stderr=console)
-                until(lambda: bool(children_of(running.pid, "pg_dump")))
+                until(lambda: bool(asked(library, _WAITING)))
         with running_prefect(history, port=port):
             assert running.wait(240) == 0, log.read_text()
     assert_all_proven(storage, 1, clients[16])
