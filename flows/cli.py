@@ -31,7 +31,7 @@ FAILED, INCONCLUSIVE = 1, 3
 _NOT_PRINTED = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )  # fmt: skip
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 

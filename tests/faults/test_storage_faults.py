@@ -227,8 +227,8 @@ def test_an_answer_that_is_lost_for_good(
     after = look(small)
     s3.on("PUT", OBJECTS, lost, times=6)
     s3.on(
-        "HEAD", OBJECTS, OVERLOADED, after=2, times=6
-    )  # HEADs: to name the backup, to name the dump, before the object; then the fault is gone
+        "HEAD", OBJECTS, OVERLOADED, after=3, times=6
+    )  # HEADs: to name the backup, to name the dump, to claim it, before the object; then the fault is gone
     ran = run(backup_flow, small)
     assert_backup(ran, after.storage)
     assert dumps(caplog) == 2

@@ -179,6 +179,6 @@ def test_check_warns_of_settings_that_contradict_each_other() -> None:
     assert warnings(r2, region="us-east-1") == []
     wrong = warnings(r2, key="aws")
     assert [found.text for found in wrong] == ["S3_PROVIDER is aws, but the endpoint is Cloudflare R2"]
-    for endpoint in ("https://box.fra1.digitaloceanspaces.com", "https://a.r2.cloudflarestorage.com/box"):
-        named = Provider("", provider_of(endpoint).key, endpoint, ("any",))
-        assert [found.name for found in warnings(named, bucket="box")] == ["endpoint"]
+    endpoint = "https://box.fra1.digitaloceanspaces.com"
+    named = Provider("", provider_of(endpoint).key, endpoint, ("any",))
+    assert [found.name for found in warnings(named, bucket="box")] == ["endpoint"]

@@ -86,6 +86,8 @@ class Upload:
         except StorageError:
             if not self._is_there():
                 raise
+        if not tags:
+            self._abort_upload()  # it was only a claim
         self._part.close()
 
     def _make_visible(self, tags: list[str]) -> None:
@@ -94,7 +96,6 @@ class Upload:
         else:
             self._part.seek(0)
             self._storage.put(self._key, self._part.read(), "application/gzip")
-            self._abort_upload()  # it was only a claim
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
