@@ -132,7 +132,7 @@ def test_the_command_marks_it_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("now", "before", "said"), [
-    (1, 1, "→ same"), (2, 0, "↗ new"), (110, 100, "↗ +10.0 %"), (50, 100, "↘ -50.0 %"), (100_001, 100_000, "↗ +0.0 %"),
+    (1, 1, "→ same"), (2, 0, "↗ new"), (110, 100, "↗ +10.0 %"), (50, 100, "↘ -50.0 %"), (100_001, 100_000, "↗ under 0.1 %"),
     (5000, 1, "↗ +499,900.0 %"),
 ])  # fmt: skip
 def test_a_change(now: int, before: int, said: str) -> None:
