@@ -235,6 +235,7 @@ def _run(flow: Any, **parameters: Any) -> Any:
         return run(flow, **parameters)
     except OSError as error:
         # Unexpected, and `main` would mistake it for a result that could not be printed.
+        logging.getLogger(__name__).exception("Unhandled exception")
         raise PgRoundtripError(str(error), hint="the log above says where it happened") from error
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 from starlette.applications import Starlette
 
@@ -33,7 +32,7 @@ from flows.service import asgi
 from flows.service.announce import announce
 from flows.service.environment import MADE, NO_HISTORY, OWN_SERVER, Login, move_history
 from flows.service.gateway import make_gateway, make_metrics_page
-from flows.service.history import MOVED, History, said_of
+from flows.service.history import MOVED, TROUBLE, History, said_of
 from flows.service.runs import (
     ServiceRunner,
     catch_up,
@@ -80,7 +79,7 @@ async def _record(settings: Settings, plan: Plan, client: PrefectClient, standby
         await asyncio.sleep(_LOOK_AGAIN_S)
     standby.follow(client, deployments)
     pages.follow(client, deployments)
-    catching_up = asyncio.create_task(catch_up(client, plan, deployments))
+    catching_up = asyncio.create_task(catch_up(client, plan, deployments, runner.held))
     catching_up.add_done_callback(_tell)
     try:
         await runner.start()
@@ -101,7 +100,7 @@ async def _prepared(
         with translated():
             await client.hello()
             return await _prepare(settings, plan, client, runner)
-    except (PrefectUnreachable, PrefectException) as failure:
+    except TROUBLE as failure:
         history.failed(said_of(failure))
         return None
 

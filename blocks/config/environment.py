@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import overload
 
 
 def ignored_tmpdir() -> str | None:
@@ -29,9 +30,13 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "LC_ALL": "C.UTF-8", "PGTZ": "UTC", **extra}
 
 
-def variable(name: str) -> str:
-    """Return a variable that other software defines; empty if it is not set."""
-    return os.environ.get(name, "")
+@overload
+def variable(name: str) -> str: ...
+@overload
+def variable(name: str, default: None) -> str | None: ...
+def variable(name: str, default: str | None = "") -> str | None:
+    """Return a variable that other software defines, or else the default."""
+    return os.environ.get(name, default)
 
 
 def cache_folder() -> Path | None:

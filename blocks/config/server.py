@@ -19,7 +19,8 @@ def prefect_server() -> str:
         from prefect.settings import PREFECT_API_URL  # noqa: PLC0415  (loaded already)
 
         return str(PREFECT_API_URL.value() or "")
-    return variable("PREFECT_API_URL") or _in_profile()
+    named = variable("PREFECT_API_URL", None)
+    return _in_profile() if named is None else named  # for Prefect, too, an empty variable hides the profile's
 
 
 def missing_server(what: str) -> list[Problem]:

@@ -9,13 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
+from pydantic import ValidationError
 
 from blocks.errors import PrefectUnreachable
 from tasks.clock import utc_now
 from tasks.engine.wording import iso
 from tasks.status.health import OK
 
+# How requests to Prefect's server fail, one that is no Prefect server included: it answers with something else.
+TROUBLE = (PrefectUnreachable, PrefectException, TimeoutError, ValidationError, LookupError, TypeError, RuntimeError)
 # Set in a service whose history isn't where it should be: the reason.
 MOVED = "PG_ROUNDTRIP_HISTORY_MOVED"
 PATIENCE_S = 60

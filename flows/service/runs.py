@@ -25,9 +25,9 @@ from prefect.runner import Runner
 from prefect.states import Completed, Crashed
 
 from blocks.config.plan import Plan
-from blocks.errors import PgRoundtripError, PrefectUnreachable
+from blocks.errors import PgRoundtripError
 from blocks.saved import translated
-from flows.service.history import History, said_of
+from flows.service.history import TROUBLE, History, said_of
 from flows.service.turns import Turns
 from tasks.clock import utc_now
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
@@ -49,6 +49,8 @@ class ServiceRunner(Runner):
         super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
         self.turns = self._limit_manager = turns
         self._history = history
+        # Whether a run without Prefect is under way: what is due may be just that.
+        self.held: Callable[[], bool] = lambda: False
 
     async def start(self, *_: Any, **__: Any) -> None:
         """Start what is due until the service stops.
@@ -59,8 +61,9 @@ class ServiceRunner(Runner):
             while True:
                 try:
                     with translated():
-                        await self._get_and_submit_flow_runs()  # type: ignore[no-untyped-call]
-                except (PrefectUnreachable, PrefectException) as error:
+                        if not self.held():
+                            await self._get_and_submit_flow_runs()  # type: ignore[no-untyped-call]
+                except TROUBLE as error:
                     self._history.failed(said_of(error))
                 await asyncio.sleep(self.query_seconds)
 
@@ -130,21 +133,30 @@ def _is_slot(run: FlowRun) -> bool:
     return run.auto_scheduled or _CATCHING_UP in run.tags
 
 
-async def catch_up(client: PrefectClient, plan: Plan, deployments: dict[str, UUID]) -> None:
+async def catch_up(
+    client: PrefectClient, plan: Plan, deployments: dict[str, UUID], held: Callable[[], bool] = lambda: False
+) -> None:
     """Run at once what fell due while the service was down: first a backup, then a drill, once there is a backup."""
     if "backup" in deployments:
-        await _run_if(lambda: backup_due(plan), client, deployments["backup"])
+        await _run_if(lambda: backup_due(plan), client, deployments["backup"], held)
     if "restore-drill" not in deployments:
         return
     while await asyncio.to_thread(drill_due, plan) is None:  # noqa: ASYNC110  (another process makes the backup)
         await asyncio.sleep(_NO_BACKUP_YET_S)
-    await _run_if(lambda: drill_due(plan), client, deployments["restore-drill"])
+    await _run_if(lambda: drill_due(plan), client, deployments["restore-drill"], held)
 
 
-async def _run_if(due: Callable[[], bool | None], client: PrefectClient, deployment: UUID) -> None:
+async def _run_if(
+    due: Callable[[], bool | None], client: PrefectClient, deployment: UUID, held: Callable[[], bool]
+) -> None:
     """Run a deployment to its end if it is due; ask again until Prefect answers, or something else has done it."""
     key = str(uuid4())
-    while await asyncio.to_thread(due):
+    while True:
+        if held():  # by a run without Prefect, which may bring what is due
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            continue
+        if not await asyncio.to_thread(due):
+            return
         try:
             run = await client.create_flow_run_from_deployment(deployment, tags=[_CATCHING_UP], idempotency_key=key)
         except (httpx.HTTPError, PrefectException):

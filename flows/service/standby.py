@@ -11,14 +11,12 @@ from uuid import UUID
 import anyio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
 from blocks.config.environment import full_environment
 from blocks.config.plan import Plan
-from blocks.errors import PrefectUnreachable
 from blocks.saved import translated
-from flows.service.history import PATIENCE_S, History, said_of
+from flows.service.history import PATIENCE_S, TROUBLE, History, said_of
 from flows.service.runs import ServiceRunner, backup_due, drill_due, due_runs, end_lost_run
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
@@ -44,6 +42,7 @@ class Standby:
         self._started_at: dict[str, datetime] = {}
         self._running: dict[str, tuple[Process, UUID]] = {}
         self._stopped = asyncio.Event()
+        runner.held = lambda: bool(self._running)
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
         """Look after the runs of these deployments from now on."""
@@ -54,7 +53,10 @@ class Standby:
         while not self.stopping:
             for flow in await self._abandoned():
                 now = utc_now()
-                if not await asyncio.to_thread(self._is_due, flow) or self._start(flow):
+                due = await asyncio.to_thread(self._is_due, flow)
+                if self.stopping:
+                    return
+                if not due or self._start(flow):
                     self._settled_at[flow] = now
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), _LOOK_S)
@@ -83,7 +85,7 @@ class Standby:
         else:
             try:
                 lost = await self._lost_now(self._client)
-            except (PrefectUnreachable, PrefectException, TimeoutError) as error:
+            except TROUBLE as error:
                 self.history.failed(said_of(error))
             else:
                 self.history.worked()
@@ -137,7 +139,9 @@ class Standby:
         """Whether the bucket lacks what the last slot should have brought, and no attempt has been made since."""
         schedule = self._plan.schedules.backups if flow == "backup" else self._plan.schedules.drills
         started_at = self._started_at.get(flow)
-        if started_at and started_at >= schedule.before(utc_now()):
+        now = utc_now()
+        # An attempt from the future was made while the clock was wrong.
+        if started_at and schedule.before(now) <= started_at <= now:
             return False
         return bool(backup_due(self._plan) if flow == "backup" else drill_due(self._plan))
 
@@ -150,7 +154,13 @@ class Standby:
         _logger.info("Starting a %s without Prefect", _COMMANDS[flow])
         command = [sys.executable, "-P", "-m", "flows.cli", _COMMANDS[flow], "--no-record"]
         self._started_at[flow] = utc_now()
-        self._running[flow] = (start_ours(command, full_environment()), turn)
+        try:
+            self._running[flow] = (start_ours(command, full_environment()), turn)
+        except OSError as error:  # no memory or no process ids left: the next look may find some
+            self.runner.turns.release(turn)
+            del self._started_at[flow]
+            _logger.warning("A %s without Prefect could not be started [%s]", _COMMANDS[flow], error.strerror)
+            return False
         return True
 
     def _reap(self) -> None:

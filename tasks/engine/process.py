@@ -215,7 +215,10 @@ Process = subprocess.Popen[bytes]
 
 def start_ours(argv: Sequence[str], environ: Mapping[str, str]) -> Process:
     """Start a command of our own, which logs where we do. Call it in the main thread: `end_with_parent` ends it with that."""
-    return subprocess.Popen(list(argv), env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # Until the command gets to `end_with_parent`, it is killed if we die.
+    return subprocess.Popen(
+        list(argv), env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent
+    )
 
 
 def end_with_parent() -> None:

@@ -243,6 +243,21 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read) == 6
 
 
+@pytest.mark.parametrize("verdict", [None, Verdict.PROVEN])
+def test_what_is_listed_but_gone_protects_nothing(verdict: Verdict | None) -> None:
+    """A newest backup that a listing still shows, and that is gone, is no reason to remove the others."""
+    store = MemoryStore(seal_key=b"key")
+    newest = keep(store, 1, verdict)
+    for days in (8, 9, 10):
+        keep(store, 24 * days)
+    listed = Repository(store).backups()
+    assert removed(store, listed) != set()
+    for kind in (OBJECT, MANIFEST, REPORT):
+        store.remove(store.key(newest + kind))
+    forget()
+    assert removed(store, listed) == set()
+
+
 def test_a_prune_that_removes_nothing_reads_nothing_twice() -> None:
     """What every hour does costs a listing, however many backups there are."""
     store = MemoryStore(seal_key=b"key")

@@ -97,9 +97,9 @@ class Repository:
         if report and report.backup == backup.name:
             verdict = Verdict.PROVEN if report.contents_hold else report.verdict
             backup = replace(backup, has_report=True, verdict=verdict)
-        if backup.has_manifest and (backup.verdict or not backup.has_report):
-            return backup
         found = self.store.stat(backup.key)
+        if found and backup.has_manifest and (backup.verdict or not backup.has_report):
+            return backup
         whole = self.store.stat(self.store.key(backup.name + MANIFEST)) is not None
         # A backup that was drilled must have been finished.
         unfinished = found is not None and found.ours and not whole and not backup.has_report

@@ -53,13 +53,23 @@ class Upload:
         does not list uploads can only be asked for the object.
         """
         self._upload_id = self._storage.begin_upload(self._key)
-        others = set[str]()
-        with contextlib.suppress(StorageError):
-            others = self._storage.uploads_of(self._key) - {self._upload_id}
-        if others or self._storage.stat(self._key, UPLOAD):
+        try:
+            taken = bool(self._others()) or self._storage.stat(self._key, UPLOAD) is not None
+        except BaseException:
             self.abort()
-            return False
-        return True
+            raise
+        if taken:
+            self.abort()
+        return not taken
+
+    def _others(self) -> set[str]:
+        """Return other uploads under this name; none if the storage does not list any, or not for these keys."""
+        try:
+            return self._storage.uploads_of(self._key) - {self._upload_id}
+        except StorageError as error:
+            if error.transient:
+                raise
+            return set()
 
     def write(self, data: bytes) -> None:
         """Take the next bytes; block while the maximum number of parts is in flight."""
