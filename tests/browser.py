@@ -22,6 +22,8 @@ _PATIENCE_MS = 15_000
 _NO_ICONS = ("/ico/undefined.svg", "/favicon.ico")
 # The UI's web app manifest is requested without credentials, whatever the server.
 _MANIFEST = "/ico/site.webmanifest"
+# Where Prefect's UI sends forms.
+_FORMS = ("/create_flow_run", "/block_documents/")
 # What a browser logs when the page's policy blocks an address.
 _BLOCKED = re.compile(r"'(https?://[^']+)'.* Content Security Policy")
 
@@ -66,6 +68,16 @@ class Browser:
         for text in expected:
             expect(self.page.get_by_text(text).first).to_be_visible()
         return self.text()
+
+    def send(self, button: str) -> None:
+        """Send a form with its button; once more if Prefect's database was locked, which is answered with 503."""
+        with self.page.expect_response(lambda answer: urlsplit(answer.url).path.endswith(_FORMS)) as found:
+            self.page.get_by_role("button", name=button).click()
+        if found.value.status == 503:
+            found.value.finished()
+            self.page.wait_for_timeout(500)  # the page reports it first
+            self.complaints.clear()
+            self.page.get_by_role("button", name=button).click()
 
     def text(self) -> str:
         """Return the visible text of the page."""

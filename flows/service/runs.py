@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -41,6 +42,22 @@ _NO_BACKUP_YET_S = 60
 _CATCHING_UP = "catch-up"
 
 
+class PatientObserver(FlowRunCancellingObserver):
+    """Notice for as long as the service lives that a run is to be cancelled.
+
+    Prefect's own observer gives up after three failed requests, and prints their tracebacks.
+    """
+
+    async def _check_for_cancelled_flow_runs(self) -> None:
+        while True:
+            try:
+                await super()._check_for_cancelled_flow_runs()  # type: ignore[no-untyped-call]
+            except (httpx.HTTPError, PrefectException):
+                await asyncio.sleep(self.polling_interval)
+            else:
+                return
+
+
 class ServiceRunner(Runner):
     """A runner that outlasts its Prefect server's failures, and cancels all its runs at once when the service stops."""
 
@@ -58,6 +75,7 @@ class ServiceRunner(Runner):
         Prefect's own loop gives up after three failed requests, kills its runs, and handles signals itself.
         """
         async with self, self._loops_task_group:
+            await self._observe_patiently()
             while True:
                 try:
                     with translated():
@@ -66,6 +84,13 @@ class ServiceRunner(Runner):
                 except TROUBLE as error:
                     self._history.failed(said_of(error))
                 await asyncio.sleep(self.query_seconds)
+
+    async def _observe_patiently(self) -> None:
+        usual = self._cancelling_observer
+        assert usual is not None
+        await usual.__aexit__(None, None, None)
+        patient = PatientObserver(usual.on_cancelling, self.query_seconds)
+        self._cancelling_observer = await self._exit_stack.enter_async_context(patient)
 
     def in_progress(self) -> set[UUID]:
         """Return the ids of the runs that have a process."""

@@ -177,7 +177,7 @@ def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
     assert len(site.ask("flow_runs")) == before
     browser.complaints.clear()  # the refusal was expected
     box.fill("latest")
-    browser.page.get_by_role("button", name="Submit").click()
+    browser.send("Submit")
     browser.page.wait_for_url("**/deployments/deployment/*?tab=Runs")
     run = next(r for r in site.ask("flow_runs", sort="EXPECTED_START_TIME_DESC") if not r["auto_scheduled"])
     assert run["parameters"] == {"plan": "default", "backup": "latest"}
@@ -186,7 +186,7 @@ def test_a_form_refuses_what_is_no_name(browser: Browser, site: Site) -> None:
 def test_an_untouched_form_is_fine(browser: Browser, site: Site) -> None:
     """Submitting the form unchanged uses the plan's own settings."""
     browser.open(form_page(site, "restore-drill"), "Which backup")
-    browser.page.get_by_role("button", name="Submit").click()
+    browser.send("Submit")
     browser.page.wait_for_url("**/deployments/deployment/*?tab=Runs")
 
 
@@ -205,7 +205,7 @@ def test_the_forms_of_blocks(browser: Browser) -> None:
     browser.page.locator("input").first.fill("orders")
     url = browser.page.locator("input[type=password], textarea").last
     url.fill("postgresql://someone:masked-secret@db/orders")
-    browser.page.get_by_role("button", name="Create").click()
+    browser.send("Create")
     browser.page.wait_for_url("**/blocks/block/**")
     expect(browser.page.get_by_text("orders").first).to_be_visible()
     assert "masked-secret" not in browser.page.content()

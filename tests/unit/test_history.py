@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from flows.service.environment import NO_HISTORY, OWN_SERVER, move_history
 from flows.service.history import MOVED, History
+from flows.service.runs import PatientObserver
 
 
 def test_a_failure_that_passes_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -51,3 +56,26 @@ def test_a_history_without_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert move_history(command, "database is locked") == ["python", "-m", "flows.serve", NO_HISTORY]
     history = History("database is locked", kept=False)
     assert (history.fails, str(history)) == (True, "not recorded until the next start: database is locked")
+
+
+def test_cancellations_are_noticed_after_the_server_was_away() -> None:
+    """However long Prefect's server was away, a run that is to be cancelled is noticed once it is back."""
+    run = SimpleNamespace(id=uuid4())
+    answers = [httpx.ReadError("reset")] * 5 + [[run], []]
+
+    async def read_flow_runs(**_: object) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    noticed: list[UUID] = []
+
+    def notice(flow_run_id: UUID) -> None:
+        noticed.append(flow_run_id)
+
+    observer = PatientObserver(notice, polling_interval=0)
+    observer._client = SimpleNamespace(read_flow_runs=read_flow_runs)  # type: ignore[assignment]
+    observer.add_in_flight_flow_run_id(run.id)
+    asyncio.run(observer._check_for_cancelled_flow_runs())
+    assert noticed == [run.id]
