@@ -48,6 +48,14 @@ settings.load_profile("suite")
 
 NewDatabase = Callable[..., Server]
 
+# Modules that wait rather than compute, for minutes: one that began last would leave the other process idle.
+_SLOW = ("test_serve", "test_worker", "test_ui", "test_faults", "test_server_faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slow modules, and end with those of the unit tests, which are short."""
+    items.sort(key=lambda item: (not item.path.name.startswith(_SLOW), "unit" in item.path.parts))
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
