@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from flows.service.environment import NO_HISTORY, OWN_SERVER, move_history
-from flows.service.history import MOVED, History
+from flows.service.history import MOVED, History, sweep_temporary_homes
 
 
 def test_a_failure_that_passes_is_not_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -51,3 +54,30 @@ def test_a_history_without_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert move_history(command, "database is locked") == ["python", "-m", "flows.serve", NO_HISTORY]
     history = History("database is locked", kept=False)
     assert (history.fails, str(history)) == (True, "not recorded until the next start: database is locked")
+
+
+MAKER = """
+import os, sys
+from flows.service.history import temporary_home
+print(temporary_home(), flush=True)
+# As `serve` does: the lock must outlast this.
+os.execv(sys.executable, [sys.executable, "-c", "input()"])
+"""
+
+
+def test_temporary_histories_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start removes what an ended service left, however it ended; that of a living service stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    somebodys = tmp_path / "pg-roundtrip-history-somebodys"
+    somebodys.mkdir()
+    command, environ = [sys.executable, "-c", MAKER], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout
+        home = Path(service.stdout.readline().strip())
+        (home / "prefect.db").write_text("a history")
+        (home / "ui").mkdir()
+        sweep_temporary_homes()
+        assert (home / "prefect.db").exists()
+        service.kill()
+    sweep_temporary_homes()
+    assert sorted(tmp_path.iterdir()) == [somebodys]
