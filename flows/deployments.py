@@ -59,7 +59,8 @@ async def deployments_of(
             concurrency_limit=ONE_AT_A_TIME,
             parameters={"plan": name},
             description=_DESCRIPTIONS[flow],
-            tags=[TAG, name],
+            # All of a plan's deployments have its name: in a list, the flow's tag tells them apart.
+            tags=list(dict.fromkeys((TAG, name, flow))),
             version=tool_version(),
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
