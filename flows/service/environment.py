@@ -96,6 +96,8 @@ def for_any_server() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": "1048576",
         "MALLOC_TRIM_THRESHOLD_": "1048576",
+        # A run's process logs errors of Prefect's server before it imports our flow.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.runs.console.Console",
         SERVED: "1",
     }
 
