@@ -16,13 +16,17 @@ from prefect.types.entrypoint import EntrypointType
 from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.config.values import FLOWS
+from blocks.errors import PlainFlows
 from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from tasks.engine.wording import tool_version
+from tasks.orchestration import RECORDED
 
 TAG = "pg-roundtrip"
+if not RECORDED:
+    raise PlainFlows
 _FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
@@ -55,7 +59,8 @@ async def deployments_of(
             concurrency_limit=ONE_AT_A_TIME,
             parameters={"plan": name},
             description=_DESCRIPTIONS[flow],
-            tags=[TAG, name],
+            # All of a plan's deployments have its name: in a list, the flow's tag tells them apart.
+            tags=list(dict.fromkeys((TAG, name, flow))),
             version=tool_version(),
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,

@@ -99,6 +99,8 @@ def show_report(report: DrillReport) -> None:
     style = {"PROVEN": "bold green", "FAILED": "bold red"}.get(report.verdict.value, "bold yellow")
     _console().print(_text(f"{verdict_line(report)}: {report.backup}", style))
     print_line(coverage(report))
+    if report.hint:
+        print_line(f"HINT: {report.hint}")
     _say_warnings(report.warnings)
     table = _table("result", "check", "evidence", "took")
     for check in report.checks:

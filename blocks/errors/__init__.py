@@ -44,7 +44,7 @@ from blocks.errors.restore import (
     TargetNotEmpty,
     TargetRefused,
 )
-from blocks.errors.service import PortTaken, PrefectDatabaseUnusable, PrefectUnreachable, ServiceError
+from blocks.errors.service import PlainFlows, PortTaken, PrefectDatabaseUnusable, PrefectUnreachable, ServiceError
 from blocks.errors.storage import (
     DOWNLOAD,
     REQUEST,
@@ -84,6 +84,7 @@ __all__ = [
     "Operation",
     "OtherRows",
     "PgRoundtripError",
+    "PlainFlows",
     "PooledSessions",
     "PortTaken",
     "PrefectDatabaseUnusable",

@@ -30,6 +30,14 @@ class PrefectUnreachable(ServiceError):
     hint = "check PREFECT_API_URL, and PREFECT_API_AUTH_STRING or PREFECT_API_KEY for one with a login"
 
 
+class PlainFlows(ServiceError):
+    """The flows were imported before Prefect, so they are plain functions, and Prefect can't deploy these."""
+
+    message = "The flows are plain functions, which Prefect cannot deploy"
+    code = "PGR-PLAIN-FLOWS"
+    hint = "import prefect before the flows, or set PREFECT_API_URL before Python starts"
+
+
 class PrefectDatabaseUnusable(ServiceError):
     """The database in PREFECT_HOME cannot be migrated to this version."""
 

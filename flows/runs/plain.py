@@ -41,8 +41,10 @@ def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
             if not error.logged:
                 get_run_logger().error("%s", error)
             raise
-        except (KeyboardInterrupt, SystemExit):
-            get_run_logger().warning(TOLD_TO_STOP)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if TOLD_TO_STOP not in getattr(stop, "__notes__", ()):  # a flow within this one has logged it
+                get_run_logger().warning(TOLD_TO_STOP)
+                stop.add_note(TOLD_TO_STOP)
             raise
         return outcome.facts  # type: ignore[return-value]  # only an outcome with an error has none
 

@@ -18,7 +18,7 @@ from blocks.config.environment import (
 from blocks.config.load import load_service_settings
 from blocks.config.settings import Settings
 from flows import SERVED, lines
-from flows.service.history import MOVED, moved_lines, temporary_home, why_unusable
+from flows.service.history import MOVED, moved_lines, sweep_temporary_homes, temporary_home, why_unusable
 from tasks.engine.drill.query_file import load_queries
 
 OWN_SERVER, NO_HISTORY, MADE = "--own-server", "--no-history", "--made"
@@ -65,6 +65,7 @@ def prepare() -> list[str]:
     bypass_proxy_for_localhost()
     set_in_environment("UI_PASSWORD", login.password)
     command += [OWN_SERVER, *([MADE] if login.made else [])]
+    sweep_temporary_homes()
     why = why_unusable(home)
     return move_history(command, why) if why else command
 
@@ -95,6 +96,8 @@ def for_any_server() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": "1048576",
         "MALLOC_TRIM_THRESHOLD_": "1048576",
+        # A run's process logs errors of Prefect's server before it imports our flow.
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.runs.console.Console",
         SERVED: "1",
     }
 

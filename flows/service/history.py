@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from blocks.errors import PrefectUnreachable
 from tasks.clock import utc_now
+from tasks.engine.folder_lock import left_folders, lock_folder, remove_folder
 from tasks.engine.wording import iso
 from tasks.status.health import OK
 
@@ -24,6 +25,7 @@ TROUBLE = (PrefectUnreachable, PrefectException, TimeoutError, ValidationError, 
 MOVED = "PG_ROUNDTRIP_HISTORY_MOVED"
 PATIENCE_S = 60
 _ROOM = bytes(1 << 20)
+_TEMPORARY = "pg-roundtrip-history-"
 _HINT = (
     "HINT: backups and drills go on; give PREFECT_HOME a folder that can be written, and restart the service to use it"
 )
@@ -49,9 +51,20 @@ def why_unusable(home: Path) -> str:
 def temporary_home() -> Path | None:
     """Create a folder for a history that lasts until the next start; None if there is no room for one either."""
     with contextlib.suppress(OSError):
-        home = Path(tempfile.mkdtemp(prefix="pg-roundtrip-history-"))
-        return home if not why_unusable(home) else None
+        home = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+        if not why_unusable(home):
+            with lock_folder(home) as lock:
+                # Stays open while this process, which becomes the service, lives.
+                os.set_inheritable(os.dup(lock.fileno()), True)
+            return home
+        remove_folder(home)
     return None
+
+
+def sweep_temporary_homes() -> None:
+    """Remove the temporary histories of services that have ended."""
+    for home in left_folders(_TEMPORARY, {os.geteuid()}):
+        remove_folder(home)
 
 
 def moved_lines(wanted: Path, why: str, home: Path | None) -> list[str]:

@@ -51,12 +51,21 @@ def memory_is_small() -> bool:
 
 
 def _limits_bytes() -> list[int]:
-    """Read the limits of this process's control group and those above it; version 1 has them elsewhere."""
-    own = [line.partition("::")[2] for line in _text(_OWN_CGROUP).splitlines() if line.startswith("0::")]
-    groups = [group for path in own for group in (Path(path), *Path(path).parents)]
-    files = [_CGROUPS / str(group).lstrip("/") / "memory.max" for group in groups]
-    said = [_text(file).strip() for file in (*files, _CGROUPS / "memory" / "memory.limit_in_bytes")]
-    return [int(text) for text in said if text.isdigit()]
+    """Read the limits of this process's control group and those above it, in both versions of control groups."""
+    files = []
+    for line in _text(_OWN_CGROUP).splitlines():
+        number, _, controllers_and_path = line.partition(":")
+        controllers, _, own = controllers_and_path.partition(":")
+        if number == "0":
+            files += _in_each(_CGROUPS, own, "memory.max")
+        elif "memory" in controllers.split(","):
+            files += _in_each(_CGROUPS / "memory", own, "memory.limit_in_bytes")
+    return [int(text) for file in files if (text := _text(file).strip()).isdigit()]
+
+
+def _in_each(root: Path, own: str, name: str) -> list[Path]:
+    # In a container, the root that it sees may be its own group, whatever path the host knows that by.
+    return [root / str(group).lstrip("/") / name for group in (Path(own), *Path(own).parents)]
 
 
 def _text(file: Path) -> str:

@@ -35,7 +35,7 @@ def drill_markdown(report: DrillReport) -> str:
     ]
     return "\n\n".join([
         f"# {_VERDICTS[report.verdict]} {verdict_line(report)}: {report.backup or 'no backup could be looked at'}",
-        cell(coverage(report)), *warnings_shown(report.warnings), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
+        cell(coverage(report)), *_what_to_do(report), *warnings_shown(report.warnings), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
         "## Every check", table({" ": "---", "check": "---", "took": "---:", "evidence": "---"}, checks), f"{_LEGEND}\n",
     ])  # fmt: skip
 
@@ -81,6 +81,10 @@ def timings(report: DrillReport) -> dict[str, str]:
         "Comparison": human_seconds(report.compare_seconds) if report.compare_seconds else "not compared",
         "Whole drill": human_seconds(report.seconds),
     }
+
+
+def _what_to_do(report: DrillReport) -> list[str]:
+    return [f"**What to do:** {cell(report.hint)}"] if report.hint else []
 
 
 def _findings(report: DrillReport) -> list[str]:

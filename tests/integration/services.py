@@ -6,7 +6,7 @@ import base64
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +94,13 @@ class Service:
 
 
 @contextmanager
-def running_service(environ: Mapping[str, str], folder: Path, **changes: str) -> Iterator[Service]:
-    """Run a service while the context lasts; variables set to an empty string are left out."""
+def running_service(
+    environ: Mapping[str, str], folder: Path, *, within: Sequence[str] = (), **changes: str
+) -> Iterator[Service]:
+    """Run a service while the context lasts; variables set to an empty string are left out.
+
+    `within` is a command that becomes the service, which it is given as arguments.
+    """
     port, metrics_port = free_ports(2)
     given = {
         **environ, "PORT": str(port), "METRICS_ENABLED": "true", "METRICS_PORT": str(metrics_port), "UI_PASSWORD": PASSWORD,
@@ -105,7 +110,7 @@ def running_service(environ: Mapping[str, str], folder: Path, **changes: str) ->
     log = folder / "service.log"
     begun = log.stat().st_size if log.exists() else 0
     with log.open("ab") as console:
-        command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), "serve"]
+        command = [*within, str(Path(sys.prefix) / "bin" / "pg-roundtrip"), "serve"]
         process = subprocess.Popen(command, env=kept, cwd=folder, stdout=console, stderr=subprocess.STDOUT)
     try:
         yield Service(process, log, port, metrics_port, begun=begun)

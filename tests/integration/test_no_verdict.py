@@ -40,9 +40,10 @@ ServerOf = Callable[[int], Server]
 
 
 def assert_inconclusive(report: DrillReport, *causes: str) -> None:
-    """No check failed, and the cause contains all of these."""
+    """No check failed, the cause contains all of these, and there is a hint."""
     assert report.verdict == "INCONCLUSIVE", report.cause
     assert [c for c in report.checks if c.result == "failed"] == []
+    assert report.hint
     for cause in causes:
         assert cause in report.cause
     assert [c.name for c in report.checks] == list(checklist.ALL)

@@ -20,10 +20,10 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.demo.services import free_ports
 from flows.restore_drill import restore_drill
+from tasks.engine import folder_lock
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.process import Child
-from tasks.engine.servers import sandbox_dir as folders_module
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server, sweep_servers
 from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
@@ -222,13 +222,13 @@ def test_only_folders_of_killed_drills_are_swept(home: Path) -> None:
 
 def test_a_folder_is_never_seen_without_its_lock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that runs while another drill creates its folder doesn't take it for a dead one's."""
-    take, swept = folders_module._take, list[list[str]]()
+    take, swept = folder_lock._take, list[list[str]]()
 
     def meanwhile(lock: object) -> bool:
         swept.append(sweep_folders(None))
         return take(lock)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(folders_module, "_take", meanwhile)
+    monkeypatch.setattr(folder_lock, "_take", meanwhile)
     with own_folder(None) as folder:
         assert (swept, sorted(path.name for path in folder.iterdir())) == ([[]], ["lock"])
 

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from blocks.sql.server import Server
 from flows.demo.services import Storage
+from tasks.engine.wording import tool_version
 from tests.conftest import command_environment
 from tests.integration.objects import LIBRARY
 from tests.integration.services import Service, running_service
@@ -172,12 +173,18 @@ def _value(page: str, name: str) -> str:
 
 
 def test_its_deployments_and_blocks(service: Service, schedule: str) -> None:
-    """Four deployments, two of them scheduled, each running one at a time; the plan is a block with masked secrets."""
+    """Four deployments, two of them scheduled, each running one at a time; the plan is a block with masked secrets.
+
+    Their name is the plan's, so in the UI their flows, descriptions and tags tell them apart.
+    """
     answer = httpx.post(f"{service.url}/api/deployments/filter", json={}, auth=service.login).json()
     found = {d["entrypoint"].rpartition(".")[2]: d for d in answer}
     assert set(found) == {"backup", "prune", "restore_drill", "restore"}
     assert {d["name"] for d in answer} == {"default"}
     assert all(d["global_concurrency_limit"]["limit"] == 1 and "pg-roundtrip" in d["tags"] for d in answer)
+    assert len({d["description"] for d in answer}) == len({d["flow_id"] for d in answer}) == len(answer)
+    assert all(set(d["tags"]) == {"pg-roundtrip", "default", flow.replace("_", "-")} for flow, d in found.items())
+    assert {d["version"] for d in answer} == {tool_version()}
     assert found["backup"]["schedules"][0]["schedule"]["interval"] == 60
     cron = found["restore_drill"]["schedules"][0]["schedule"]
     assert (cron["cron"], cron["timezone"]) == (schedule, "Asia/Tokyo")

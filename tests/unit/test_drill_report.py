@@ -150,6 +150,12 @@ def test_the_verdict_and_its_cause(
     report = reported(checks, error, age)
     assert (report.verdict, report.cause, report.contents_hold) == (verdict, cause, holds)
     assert {c.name for c in report.checks} >= set(checklist.ALL)
+    assert bool(report.hint) == bool(report.code) == (verdict != "PROVEN")
+
+
+def test_a_verdict_has_a_hint_even_if_its_error_has_none() -> None:
+    """Whoever reads of a cause that hints at nothing finds it explained."""
+    assert reported((), RestoreError("no pg_dump")).hint == "docs/troubleshooting.md explains PGR-RESTORE-IMPOSSIBLE"
 
 
 @pytest.mark.parametrize(("checks", "error", "row"), [

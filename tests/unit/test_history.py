@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +15,7 @@ import httpx
 import pytest
 
 from flows.service.environment import NO_HISTORY, OWN_SERVER, move_history
-from flows.service.history import MOVED, History
+from flows.service.history import MOVED, History, sweep_temporary_homes
 from flows.service.runs import PatientObserver
 
 
@@ -79,3 +82,30 @@ def test_cancellations_are_noticed_after_the_server_was_away() -> None:
     observer.add_in_flight_flow_run_id(run.id)
     asyncio.run(observer._check_for_cancelled_flow_runs())
     assert noticed == [run.id]
+
+
+MAKER = """
+import os, sys
+from flows.service.history import temporary_home
+print(temporary_home(), flush=True)
+# As `serve` does: the lock must outlast this.
+os.execv(sys.executable, [sys.executable, "-c", "input()"])
+"""
+
+
+def test_temporary_histories_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start removes what an ended service left, however it ended; that of a living service stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    somebodys = tmp_path / "pg-roundtrip-history-somebodys"
+    somebodys.mkdir()
+    command, environ = [sys.executable, "-c", MAKER], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout
+        home = Path(service.stdout.readline().strip())
+        (home / "prefect.db").write_text("a history")
+        (home / "ui").mkdir()
+        sweep_temporary_homes()
+        assert (home / "prefect.db").exists()
+        service.kill()
+    sweep_temporary_homes()
+    assert sorted(tmp_path.iterdir()) == [somebodys]

@@ -69,7 +69,15 @@ def test_without_a_verdict_nothing_is_said_of_the_backup() -> None:
         update={"restore_seconds": 0.0, "compare_seconds": 0.0}
     )
     assert coverage(undecided).endswith("it says nothing about the backup: Cannot connect to database")
+    assert "What to do" not in drill_markdown(undecided)
     assert timings(undecided)["Restore time (RTO)"] == "not restored"
+
+
+def test_what_to_do_stands_before_the_findings() -> None:
+    """A verdict other than PROVEN says what to do about its cause at once, and a hint can't add Markdown."""
+    hinted = report(Verdict.INCONCLUSIVE, cause="no room").model_copy(update={"hint": "free some space, *then* again"})
+    top = drill_markdown(hinted).partition("## ")[0]
+    assert top.endswith("no room\n\n**What to do:** free some space, \\*then\\* again\n\n")
 
 
 @given(st.text(max_size=60))

@@ -36,26 +36,35 @@ def test_no_turns_where_memory_is_not_small() -> None:
     assert not taking.taken
 
 
+V1, V2 = "9:cpu,cpuacct:/\n7:memory:{}\n1:name=systemd:/\n", "0::{}\n"
+UNLIMITED = "9223372036854771712"
+
+
 @pytest.mark.parametrize(
-    ("files", "small"),
+    ("own", "files", "small"),
     [
-        ({"memory.max": "536870912"}, True),
-        ({"memory.max": str(2 * GIB)}, False),
-        ({"memory.max": "max"}, False),
-        ({"memory/memory.limit_in_bytes": "536870912"}, True),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, False),
-        ({"system.slice/memory.max": "536870912", "system.slice/backup.service/memory.max": "max"}, True),
-        ({}, False),
+        (V2, {"memory.max": "536870912"}, True),
+        (V2, {"memory.max": str(2 * GIB)}, False),
+        (V2, {"memory.max": "max"}, False),
+        (V2, {"system.slice/memory.max": "536870912", "system.slice/backup.service/memory.max": "max"}, True),
+        (V1, {"memory/memory.limit_in_bytes": "536870912"}, True),
+        (V1, {"memory/memory.limit_in_bytes": UNLIMITED}, False),
+        (V1, {"memory/system.slice/backup.service/memory.limit_in_bytes": "536870912"}, True),
+        (V1, {"memory/system.slice/memory.limit_in_bytes": "536870912", "memory.max": "max"}, True),
+        (V1, {"memory/somebody.slice/memory.limit_in_bytes": "536870912"}, False),
+        (V1 + V2, {"memory/system.slice/backup.service/memory.limit_in_bytes": "536870912"}, True),
+        (V2, {}, False),
+        ("", {}, False),
     ],
 )
 def test_the_limit_of_a_container_or_a_service(
-    files: dict[str, str], small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: str, files: dict[str, str], small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit is that of the control group or of one above it, in either version of control groups."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    (tmp_path / "own").write_text("0::/system.slice/backup.service\n")
+    (tmp_path / "own").write_text(own.replace("{}", "/system.slice/backup.service"))
     monkeypatch.setattr(turns, "_CGROUPS", tmp_path)
     monkeypatch.setattr(turns, "_OWN_CGROUP", tmp_path / "own")
     assert memory_is_small() == small

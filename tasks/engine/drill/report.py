@@ -37,8 +37,10 @@ def report_on(
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
         compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
     )  # fmt: skip
-    complaint = error_of(report, seen.error)
-    return report.model_copy(update={"code": complaint.code}) if complaint else report
+    if not (complaint := error_of(report, seen.error)):
+        return report
+    hint = complaint.hint or f"docs/troubleshooting.md explains {complaint.code}"
+    return report.model_copy(update={"code": complaint.code, "hint": hint})
 
 
 def _check_end(seen: Rehearsal) -> list[Check]:

@@ -164,6 +164,7 @@ class DrillReport(_Document):
     verdict: Verdict
     cause: str = Field(description="Why the verdict is not PROVEN; empty when it is.")
     code: str = Field(default="", max_length=40, description="The stable code of that cause; reports of 1.0 have none.")
+    hint: str = Field(default="", description="What to do about that cause; reports of 1.0 have none.")
     checks: tuple[Check, ...]
     place: str = Field(default="", description="Where it was restored: sandbox or database.")
     target_version: str = ""
@@ -186,7 +187,8 @@ class DrillReport(_Document):
     def summary(self) -> dict[str, object]:
         """Return the output of `pg-roundtrip drill --json`, for scripts."""
         return self.model_dump(
-            mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds", "warnings"}
+            mode="json",
+            include={"verdict", "backup", "cause", "hint", "checks", "restore_seconds", "seconds", "warnings"},
         )
 
 
