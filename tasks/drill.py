@@ -97,8 +97,7 @@ def rehearse_restore(
 def store_report(repository: Repository, report: DrillReport) -> None:
     """Store the report beside the backup; only warn if the key can only read, because the verdict stands."""
     try:
-        if not repository.store_report(report):
-            get_run_logger().info("The report of the last conclusive drill stays beside the backup")
+        repository.store_report(report)
     except PgRoundtripError as error:
         if error.transient:
             raise
