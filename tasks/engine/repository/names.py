@@ -10,8 +10,11 @@ OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
 DRILL = ".drill"
+EVIDENCE = "evidence/"
+SIGNATURE = ".sig"
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
+_CERTIFICATE = re.compile(r"certificate_([0-9]{6,12})_([0-9a-f]{16})\.json\Z")
 _REPORT = re.compile(r"(backup_[0-9]{8}_[0-9]{6})\.drill(?:_([0-9]{8}_[0-9]{6})(\.inconclusive)?)?\.json\Z")
 
 
@@ -48,6 +51,22 @@ def drilled_at(file: str) -> datetime | None:
 def reports_in_order(files: Iterable[str]) -> tuple[str, ...]:
     """Sort the reports of one backup, the one that counts first: the newest that says something about the backup."""
     return tuple(sorted(files, key=lambda file: (not file.endswith(".inconclusive.json"), file), reverse=True))
+
+
+def certificate_file(number: int, sha256: str) -> str:
+    """Return the name of a certificate in the folder `evidence`: its number, and how its SHA-256 begins."""
+    return f"certificate_{number:06}_{sha256[:16]}.json"
+
+
+def certificate_number(file: str) -> int | None:
+    """Return the number of a certificate; None if it is not a certificate's name."""
+    found = _CERTIFICATE.match(file)
+    return int(found[1]) if found else None
+
+
+def signature_file(certificate: str) -> str:
+    """Return the name of the signature beside a certificate."""
+    return certificate.removesuffix(".json") + SIGNATURE
 
 
 def is_of_a_backup(file: str) -> bool:
