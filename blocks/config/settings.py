@@ -176,7 +176,7 @@ class RestoreSettings(BaseModel):
 
 
 class EvidenceSettings(BaseModel):
-    """[Evidence that an auditor can check](evidence.md): signed certificates, and the targets of the monthly report."""
+    """Whether drills and restores are signed, and the targets of the monthly report."""
 
     evidence_key: Annotated[SigningKey | None, Says(
         "The Ed25519 private key that signs a certificate of each drill and each restore: PEM, or its base64 in one line. "

@@ -15,6 +15,7 @@ from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.wording import human_bytes, human_seconds, iso, visible
 
+Row = dict[str, object]
 _TEMPLATE = Path(__file__).with_name("evidence.html")
 _COLUMNS = ("kind", "at", "backup", "result", "target", "seconds", "bytes", "certificate", "detail")
 # A spreadsheet takes a text that begins so for a formula.
@@ -79,48 +80,43 @@ def _at(moment: datetime) -> str:
 def as_csv(month: Month) -> str:
     """Return one table of everything: a kind and a moment in each row."""
     text = StringIO()
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    for row in sorted(_rows(month), key=lambda row: str(row[1])):
-        writer.writerow([_cell(value) for value in row])
+    writer = csv.DictWriter(text, _COLUMNS, restval="")
+    writer.writeheader()
+    for row in sorted((*_backups(month), *_runs(month), *_findings(month)), key=lambda row: str(row["at"])):
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return text.getvalue()
 
 
-def _rows(month: Month) -> Iterator[tuple[object, ...]]:
+def _backups(month: Month) -> Iterator[Row]:
     for b in month.backups:
-        gap = "" if b.gap is None else round(b.gap.total_seconds())
-        yield "backup", iso(b.at), b.name, "kept" if b.kept else "removed", b.rpo, gap, b.object_bytes, "", ""
-    for d in month.drills:
-        yield (
-            "drill",
-            iso(d.at),
-            d.backup,
-            d.verdict.value,
-            d.rto,
-            d.restore_s,
-            "",
-            d.certificate or "not signed",
-            d.cause,
-        )
-    for r in month.restores:
-        compared = "compared" if r.compared else "not compared"
-        yield "restore", iso(r.at), r.backup, compared, r.rto, r.restore_s, "", r.certificate, r.target
+        yield {
+            "kind": "backup", "at": iso(b.at), "backup": b.name, "result": "kept" if b.kept else "removed", "target": b.rpo,
+            "seconds": "" if b.gap is None else round(b.gap.total_seconds()), "bytes": b.object_bytes,
+        }  # fmt: skip
     for g in month.gaps:
-        yield (
-            "gap",
-            iso(g.start),
-            g.after,
-            "",
-            "not met",
-            round(g.length.total_seconds()),
-            "",
-            "",
-            f"until {g.before or 'the end of the period'}",
-        )
-    for fault in month.chain.faults:
-        yield "fault", iso(month.period.end), "", "", "", "", "", "", fault
-    for note in month.chain.notes:
-        yield "note", iso(month.period.end), "", "", "", "", "", "", note
+        yield {
+            "kind": "gap", "at": iso(g.start), "backup": g.after, "target": "not met", "seconds": round(g.length.total_seconds()),
+            "detail": f"until {g.before or iso(g.end)}",
+        }  # fmt: skip
+
+
+def _runs(month: Month) -> Iterator[Row]:
+    for d in month.drills:
+        yield {
+            "kind": "drill", "at": iso(d.at), "backup": d.backup, "result": d.verdict.value, "target": d.rto,
+            "seconds": d.restore_s, "certificate": d.certificate or "not signed", "detail": d.cause,
+        }  # fmt: skip
+    for r in month.restores:
+        yield {
+            "kind": "restore", "at": iso(r.at), "backup": r.backup, "result": "compared" if r.compared else "not compared",
+            "target": r.rto, "seconds": r.restore_s, "certificate": r.certificate, "detail": r.target,
+        }  # fmt: skip
+
+
+def _findings(month: Month) -> Iterator[Row]:
+    for kind, texts in (("fault", month.chain.faults), ("note", month.chain.notes)):
+        for text in texts:
+            yield {"kind": kind, "at": iso(month.period.end), "detail": text}
 
 
 def _cell(value: object) -> object:
