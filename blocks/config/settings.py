@@ -187,7 +187,7 @@ class EvidenceSettings(BaseModel):
         "A file with that key, if `EVIDENCE_KEY` is not set.", "/run/secrets/evidence.pem"
     )] = None  # fmt: skip
     rpo_target_s: Annotated[Seconds | None, Says(
-        "The recovery point objective in seconds, 60 or more: the longest time between two backups that the report accepts.", "3600"
+        "The recovery point objective in seconds, 60 or more: the longest time between two backups that the report accepts.", "7200"
     )] = Field(default=None, validation_alias="RPO_TARGET")  # fmt: skip
     rto_target_s: Annotated[Seconds | None, Says(
         "The recovery time objective in seconds, 60 or more: the longest restore that the report accepts.", "14400"

@@ -147,14 +147,6 @@ def test_certificates_outlive_their_backups(
     assert "RTO_TARGET of 1 min 0 s met" in done.out
 
 
-def test_a_recorded_drill_signs_too(
-    library: Server, storage: ObjectStore, flow_run: FlowRun, key: Path, prefect_api: str, command_line: Callable[..., Ended]
-) -> None:  # fmt: skip
-    """A run under Prefect signs its certificate, and neither parameters nor logs have the key."""
-    assert flow_run(restore_drill, library, environ={"EVIDENCE_KEY": key.read_text()}).state == "PROVEN"
-    assert command_line("evidence", "check", "--public-key", str(key.with_suffix(".pub")), server=library).status == 0
-
-
 @pytest.mark.parametrize("fault", ["no file", "no key", "no right"])
 def test_what_cannot_be_signed_costs_no_drill(
     fault: str, library: Server, storage: ObjectStore, flow_run: FlowRun, key: Path, caplog: pytest.LogCaptureFixture,
