@@ -7,10 +7,12 @@ from blocks.config.resolve import resolve_plan, resolve_target
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupName, PlanName, ServerName
 from flows.runs.wrapping import named, with_final_state
+from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
+from tasks.evidence import certify_restore
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
@@ -39,12 +41,17 @@ def restore(
             turn this off for all of its restores.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
-    repository = Repository(chosen_plan.storage)
+    repository, started_at = Repository(chosen_plan.storage), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
     place = look_at_target(resolve_target(target), replace, manifest)
     sweep_scratch(place.maintenance)
     how = restore_in_place if place.in_place else restore_and_swap
-    restored = how(repository, chosen, manifest, place, verify=verify and chosen_plan.restore_verify)
+    compared = verify and chosen_plan.restore_verify
+    restored = how(repository, chosen, manifest, place, verify=compared)
+    certify_restore(
+        plan=chosen_plan, backup=chosen, manifest=manifest, result=restored, target=place.database.address,
+        compared=compared, started_at=started_at,
+    )  # fmt: skip
     what = rows_of_tables(restored.summary.rows, len(restored.summary.tables))
     message = f"{chosen.name}: {what} restored to {place.database.address} in {human_seconds(restored.seconds)}"
     return Outcome("restore", plan, message, restored.summary.rows)

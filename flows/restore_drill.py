@@ -22,6 +22,7 @@ from tasks.engine.repository.checks import not_possible
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.evidence import certify_drill
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
@@ -62,7 +63,8 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
         get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
-    _keep(plan, repository, report)
+    stored = _keep(plan, repository, report)
+    certify_drill(chosen_plan, chosen, seen, report, stored)
     return _outcome(plan, report)
 
 
@@ -79,14 +81,16 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
         return Rehearsal(place=place.kind if place else "", error=error)
 
 
-def _keep(plan: str, repository: Repository, report: DrillReport) -> None:
-    """Store and publish the report; the verdict stands even if the bucket cannot store it."""
+def _keep(plan: str, repository: Repository, report: DrillReport) -> str:
+    """Store and publish the report; return its file, empty if the bucket cannot store it: the verdict stands."""
+    stored = ""
     try:
-        store_report(repository, report)
+        stored = store_report(repository, report)
     except PgRoundtripError as error:
         get_run_logger().warning("The drill report is not in the bucket: %s", error.sentence)
     publish_drill(plan, report)
     publish_catalog(plan, repository, report=report)
+    return stored
 
 
 def _unknown(error: PgRoundtripError) -> DrillReport:

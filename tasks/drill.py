@@ -94,12 +94,15 @@ def rehearse_restore(
 
 
 @task("store the report", QUICK)
-def store_report(repository: Repository, report: DrillReport) -> None:
-    """Store the report beside the backup; only warn if the key can only read, because the verdict stands."""
+def store_report(repository: Repository, report: DrillReport) -> str:
+    """Store the report beside the backup, and return the name of its file.
+
+    Only warn if the key can only read, because the verdict stands; the name is empty then.
+    """
     try:
-        if not repository.store_report(report):
-            get_run_logger().info("The report of the last conclusive drill stays beside the backup")
+        return repository.store_report(report)
     except PgRoundtripError as error:
         if error.transient:
             raise
         get_run_logger().warning("The drill report is not in the bucket: %s", error.sentence)
+        return ""

@@ -23,6 +23,7 @@ from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine.repository import names
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tests.browser import Site
 from tests.conftest import command_environment
@@ -76,7 +77,7 @@ def _past(bucket: ObjectStore, database: Server, client: Client) -> None:
     drilled = DrillReport(tool_version="1", backup=_ago(1, hours=2), verdict=Verdict.INCONCLUSIVE, cause="nobody knows", checks=(),
                           started_at=utc_now(), restore_seconds=0, seconds=0)  # fmt: skip
     # Otherwise the service would drill it at the same time as others.
-    bucket.put(bucket.key(drilled.backup + names.REPORT), drilled.encode())
+    Repository(bucket).store_report(drilled)
 
 
 def _present(bucket: ObjectStore, database: Server, patched: pytest.MonkeyPatch) -> None:

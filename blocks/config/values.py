@@ -15,6 +15,8 @@ from blocks.sql.url import parse_database_url
 
 FLOWS = ("backup", "prune", "restore-drill", "restore")
 _KEY_BYTES = 32
+# All that precedes the 32 bytes of an Ed25519 private key in PKCS #8, as OpenSSL and others write it.
+_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -79,6 +81,25 @@ def _encryption_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def private_key_in(text: str) -> bytes:
+    """Return the DER of an Ed25519 private key (RFC 8410) given in PEM, in one line or several, or in base64.
+
+    Raises ValueError for anything else.
+    """
+    body = re.sub(r"-----[A-Z ]+-----|\\n|\s", "", text)
+    data = base64.b64decode(body, validate=True)
+    if data.startswith(b"-----BEGIN PRIVATE KEY-----"):
+        return private_key_in(data.decode())
+    if not data.startswith(_ED25519) or len(data) != len(_ED25519) + _KEY_BYTES:
+        raise ValueError("not an Ed25519 private key")
+    return data
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    private_key_in(value.get_secret_value())
+    return value
+
+
 URL_RULE = "it looks like postgresql://user:password@host:5432/database; write special characters as %XX"
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url), Rule(URL_RULE)]
 Seconds = Annotated[int, Field(ge=60), Rule("it must be a whole number of seconds, 60 or more")]
@@ -118,3 +139,7 @@ TimeZone = Annotated[
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key), Rule(
     "it must be 32 bytes in URL-safe base64: 43 characters and an equals sign"
 )]  # fmt: skip
+SIGNING_KEY_RULE = (
+    "it must be an unencrypted Ed25519 private key in PEM, or its base64: pg-roundtrip evidence key makes one"
+)
+SigningKey = Annotated[SecretStr, AfterValidator(_signing_key), Rule(SIGNING_KEY_RULE)]

@@ -34,6 +34,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
+from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.restore import (
     DrillTimedOut,
     NotCompared,
@@ -76,6 +77,7 @@ __all__ = [
     "DrillTimedOut",
     "DumpFailed",
     "EmptyBackup",
+    "EvidenceBroken",
     "NoBackups",
     "NoFreeName",
     "NoSpaceLeft",

@@ -221,14 +221,17 @@ def last_backup(plan: Plan) -> datetime | None:
 
 
 def last_drill(plan: Plan) -> datetime | None:
-    """When the newest backup that has a report was drilled; None if none was, or the bucket cannot be read.
+    """When the last drill started; None if there was none, or the bucket cannot be read.
 
-    Skip drills that a wrong clock dated into the future: they would suppress all drills until then.
+    Reports of version 1.0 have no date in their names: the one of the newest backup is read. Skip drills that a wrong clock dated into the future: they would suppress all drills until then.
     """
     now = utc_now()
     try:
         repository = Repository(plan.storage)
         backups = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
+        dated = [b.last_drill for b in backups if b.last_drill and not is_future(b.last_drill, now)]
+        if dated:
+            return max(dated)
         reports = (repository.report(b) for b in reversed(backups) if b.has_report)
         return next((r.started_at for r in reports if r and not is_future(r.started_at, now)), None)
     except PgRoundtripError:

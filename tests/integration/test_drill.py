@@ -26,8 +26,8 @@ from tasks.drill import rehearse_restore
 from tasks.engine.drill.round_trip import contents_of
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.scanner import DumpScanner
-from tasks.engine.repository import names
-from tasks.engine.repository.manifest import DrillReport, read_report
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database
 from tasks.engine.stream.pipeline import scan_dump
@@ -90,7 +90,7 @@ def test_a_healthy_backup_is_proven_everywhere(
     ran = flow_run(restore_drill, library)
     state = httpx.get(f"{prefect_api}/flow_runs/{ran.run_id}").json()["state"]
     assert (state["type"], state["name"]) == ("COMPLETED", "PROVEN")
-    stored = read_report(storage.get(storage.key(NAME + names.REPORT)))
+    stored = Repository(storage).report_even_unlisted(NAME)
     assert stored == ran.result
     assert stored
     assert {c.result for c in stored.checks} == {"passed"}
@@ -174,7 +174,7 @@ def test_what_is_known_of_a_backup_stays(
     storage: ObjectStore,
     drilled: Callable[..., DrillReport],
 ) -> None:
-    """An INCONCLUSIVE drill, here for want of an extension, doesn't replace an earlier verdict."""
+    """An INCONCLUSIVE drill, here for want of an extension, doesn't hide an earlier verdict."""
     source = new_database(15, "CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1')")
     take_backup(storage, source, clients[15])
     assert drilled(source).verdict == "PROVEN"

@@ -12,8 +12,7 @@ from blocks.errors import ConfigurationError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore_drill import restore_drill
-from tasks.engine.repository import names
-from tasks.engine.repository.manifest import read_report
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, NAME, take_backup
@@ -66,7 +65,7 @@ def test_answers_that_are_expected_prove_a_backup(
         ("query: SELECT 1 FROM titles", "passed", "expected not empty, got 300 rows"),
         ("query: SELECT count(*) FROM authors", "passed", "no expectation, got 20"),
     ]
-    assert read_report(storage.get(storage.key(NAME + names.REPORT))) == ran.result
+    assert Repository(storage).report_even_unlisted(NAME) == ran.result
 
 
 def test_queries_beside_the_working_directory(
@@ -148,7 +147,7 @@ def test_queries_that_may_not_be_asked_are_refused_first(
     assert done.err.count("HINT: ") == 3
     assert "Restoring" not in done.err
     assert "Traceback" not in done.err
-    assert not [found for found in storage.list_objects() if found.key.endswith(names.REPORT)]
+    assert Repository(storage).reports_of(NAME) == ()
     assert_nothing_is_left(home)
 
 

@@ -19,7 +19,7 @@ from flows.prune import prune
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, report_file
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.repository.upload import Upload
@@ -78,6 +78,7 @@ def test_old_backups_go_after_a_backup(
     """Each backup is followed by a prune: what is older than BACKUP_RETENTION_DAYS is removed with all its files."""
     ancient, old, young = taken(ago(days=30), ago(days=3.1), ago(days=2.9))
     storage.put(storage.key(old + REPORT), b"{}")
+    storage.put(storage.key(report_file(old, utc_now(), conclusive=True)), b"{}")
     storage.put(storage.key("backup_notes.txt"), b"somebody's own")
     made = flow_run(backup, library, environ={"BACKUP_RETENTION_DAYS": "3"})
     assert made.error is None
@@ -194,7 +195,7 @@ def test_a_prune_that_dies_loses_nothing(
     names = taken(ago(minutes=5), *(ago(days=30 + n) for n in range(3)))
     for name, verdict in zip(names, ("PROVEN", "FAILED", "PROVEN", "INCONCLUSIVE"), strict=True):
         storage.put(storage.key(name + OBJECT), object_of(storage, name), "application/gzip")
-        storage.put(storage.key(name + REPORT), report(name, Verdict(verdict)).encode())
+        Repository(storage).store_report(report(name, Verdict(verdict)))
     rule = {"BACKUP_KEEP_LAST": "1", "BACKUP_INTERVAL": "604800"}
     remove, requests = ObjectStore.remove, itertools.count(1)
 
@@ -217,7 +218,9 @@ def test_a_prune_that_dies_loses_nothing(
     monkeypatch.setattr("tasks.prune.utc_now", lambda: utc_now() + timedelta(days=1, minutes=5))
     flow_run(prune, environ=rule)
     assert [found.key.removeprefix(storage.key("")) for found in storage.list_objects()] == [
-        names[0] + end for end in (REPORT, MANIFEST, OBJECT)
+        report_file(names[0], report(names[0]).started_at, conclusive=True),
+        names[0] + MANIFEST,
+        names[0] + OBJECT,
     ]
 
 

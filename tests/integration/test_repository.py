@@ -11,7 +11,7 @@ import pytest
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
 from tasks.engine.repository.facts import newest_proven
-from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.manifest import DrillReport, Verdict, read_report
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.store import Store
@@ -58,6 +58,12 @@ def moment_of(name: str) -> datetime:
     moment = taken_at(name)
     assert moment
     return moment
+
+
+def drilled(name: str, verdict: Verdict = Verdict.PROVEN, hours: int = 0) -> DrillReport:
+    """A report of a drill that started some hours after others."""
+    made = report(name, verdict)
+    return made.model_copy(update={"started_at": made.started_at + timedelta(hours=hours)})
 
 
 def keep(repository: Repository, name: str, data: bytes = b"an object") -> None:
@@ -143,28 +149,52 @@ def test_stale_uploads_are_swept(repository: Repository, store: Store, request: 
 
 
 def test_reports(repository: Repository) -> None:
-    """The newest conclusive report stays; an INCONCLUSIVE one doesn't replace it."""
+    """Every report stays; the newest conclusive one counts, whenever an INCONCLUSIVE one or 1.0's was stored."""
     keep(repository, FIRST)
     (backup,) = repository.backups()
     assert repository.report(backup) is None
-    assert repository.store_report(report(FIRST))
-    (backup,) = repository.backups()
-    assert repository.report(backup) == report(FIRST)
-    assert repository.store_report(report(FIRST, Verdict.FAILED))
-    assert not repository.store_report(report(FIRST, Verdict.INCONCLUSIVE))
+    told: list[DrillReport] = []
+    for verdict, counts in (("INCONCLUSIVE", 0), ("PROVEN", 1), ("FAILED", 2), ("INCONCLUSIVE", 2)):
+        told.append(drilled(FIRST, Verdict(verdict), hours=len(told)))
+        repository.store_report(told[-1])
+        (backup,) = repository.backups()
+        assert repository.report(backup) == repository.report_even_unlisted(FIRST) == told[counts]
+        assert (backup.last_drill, len(backup.reports)) == (told[-1].started_at, len(told))
     assert [b.verdict for b in repository.looked_into(repository.backups())] == ["FAILED"]
     assert newest_proven(repository, repository.backups()) is None
 
 
+def test_a_report_of_1_0(repository: Repository) -> None:
+    """It counts as older than all with a date, but more than an INCONCLUSIVE one."""
+    keep(repository, FIRST)
+    repository.store_report(drilled(FIRST, Verdict.INCONCLUSIVE))
+    repository.store.put(repository.store.key(FIRST + REPORT), report(FIRST).encode())
+    assert [b.verdict for b in repository.looked_into(repository.backups())] == ["PROVEN"]
+    repository.store_report(drilled(FIRST, Verdict.FAILED, hours=-1))
+    assert [b.verdict for b in repository.looked_into(repository.backups())] == ["FAILED"]
+
+
+def test_drills_that_started_in_the_same_second(repository: Repository, store: Store) -> None:
+    """Neither report takes the other's name, and storing one again, after a lost response, adds none."""
+    keep(repository, FIRST)
+    one, other = report(FIRST), report(FIRST, Verdict.FAILED)
+    stored = [repository.store_report(each) for each in (one, other, one, other)]
+    assert (len({*stored}), stored[:2]) == (2, stored[2:])
+    assert [read_report(store.get(store.key(file))) for file in stored[:2]] == [one, other]
+
+
 def test_what_is_removed(repository: Repository, store: Store) -> None:
-    """All three files of this backup, and only this one, are removed; missing ones are not an error."""
+    """All files of this backup, and only this one, are removed, with every report; missing ones are not an error."""
     for name in (FIRST, SECOND):
         keep(repository, name)
-        repository.store_report(report(name))
+        store.put(store.key(name + REPORT), report(name).encode())
+        for hours in range(2):
+            repository.store_report(drilled(name, hours=hours))
     first, second = repository.looked_into(repository.backups())
     repository.remove(first)
     repository.remove(first)
-    assert files(store) == [second.name + kind for kind in (REPORT, MANIFEST, OBJECT)]
+    assert files(store) == sorted([*second.reports, second.name + MANIFEST, second.name + OBJECT])
+    assert len(second.reports) == 3
     with pytest.raises(ObjectMissing):
         repository.manifest(first)
 
@@ -210,18 +240,23 @@ def test_neighbours_are_left_alone(server: Storage | None) -> None:
     assert [b.name for b in Repository(stores[0]).backups()] == [FIRST]
 
 
-@pytest.mark.parametrize("kind", [MANIFEST, REPORT, OBJECT])
-def test_the_order_of_writing_and_removing(kind: str) -> None:
-    """Written as object, manifest; removed as report, manifest, object, also when a removal is interrupted."""
+@pytest.mark.parametrize("verdict", [Verdict.PROVEN, Verdict.FAILED, Verdict.INCONCLUSIVE])
+def test_the_order_of_writing_and_removing(verdict: Verdict) -> None:
+    """An interrupted removal never makes a backup look better than it is, nor a listed one incomplete.
+
+    The report that counts goes last of all reports, and a FAILED one after the manifest.
+    """
     store = MemoryStore()
     repository = Repository(store)
     keep(repository, FIRST)
-    repository.store_report(report(FIRST))
-    written = [key.removeprefix(store.key(FIRST)) for call, key in store.calls if call == "put"]
-    assert written == [OBJECT, MANIFEST, REPORT]
+    reports = [
+        repository.store_report(drilled(FIRST, each, hours=n)) for n, each in enumerate((Verdict.INCONCLUSIVE, verdict))
+    ]
+    written = [key.removeprefix(store.key("")) for call, key in store.calls if call == "put"]
+    assert written == [FIRST + OBJECT, FIRST + MANIFEST, *reports]
     (backup,) = repository.looked_into(repository.backups())
     store.calls.clear()
     repository.remove(backup)
-    removed = [key.removeprefix(store.key(FIRST)) for call, key in store.calls if call == "remove"]
-    assert removed == [REPORT, MANIFEST, OBJECT]
-    assert removed.index(kind) <= removed.index(OBJECT)
+    removed = [key.removeprefix(store.key("")) for call, key in store.calls if call == "remove"]
+    first = [FIRST + MANIFEST] if verdict is Verdict.FAILED else []
+    assert removed == [*first, *reports, *([] if first else [FIRST + MANIFEST]), FIRST + OBJECT]

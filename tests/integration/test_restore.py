@@ -30,7 +30,7 @@ from flows.demo.services import Storage
 from flows.restore import restore
 from tasks.clock import utc_now
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import REPORT
+from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.target import inspect_target, take_over
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.scratch import MARK_LIMIT, Locale, scratch_database, sweep_scratch_databases
@@ -110,7 +110,7 @@ def test_a_backup_that_a_drill_failed(
 ) -> None:
     """Restoring it gives a warning, but restores as much of it as possible."""
     failed = report(NAME, Verdict.FAILED).model_copy(update={"cause": "rows differ"})
-    storage.put(storage.key(NAME + REPORT), failed.encode())
+    Repository(storage).store_report(failed)
     done = flow_run(restore, to=library.on(f"{library.database}_copy"), backup="latest")
     assert done.state == "Completed", done.error
     said = f"The newest drill of {NAME} FAILED: rows differ\nHINT: pg-roundtrip list shows which backups are PROVEN"

@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pydantic import SecretStr
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.demo.services import Storage
+from tasks.engine.repository.names import EVIDENCE
 from tasks.engine.repository.repository import Repository
 from tests.conftest import NewDatabase, command_environment
 
@@ -32,6 +34,7 @@ PASSWORD = f"s3cret/päss w@rd:{secrets.token_hex(8)}%&?#'\""
 OTHER_PASSWORD = f"other:{secrets.token_hex(8)}/@"
 WRONG_PASSWORD = f"wrong/{secrets.token_hex(8)}@"
 WRONG_KEY = f"wr0ng+{secrets.token_hex(20)}"
+SIGNING_KEY = b64encode(bytes.fromhex("302e020100300506032b657004220420") + secrets.token_bytes(32)).decode()
 ROLE = "keeper of secrets"
 
 
@@ -69,7 +72,7 @@ class Watch:
 @pytest.fixture(scope="module")
 def secret_words(storage_server: Storage) -> list[str]:
     """Every secret of these tests, raw and URL-encoded."""
-    plain = [PASSWORD, OTHER_PASSWORD, WRONG_PASSWORD, WRONG_KEY, storage_server.secret]
+    plain = [PASSWORD, OTHER_PASSWORD, WRONG_PASSWORD, WRONG_KEY, SIGNING_KEY, storage_server.secret]
     spelled = {way(word) for word in plain for way in (str, quote, quote_plus, lambda w: quote(w, safe=""))}
     return sorted(spelled | {part for word in plain for part in re.findall("[0-9a-f]{16}", word)})
 
@@ -103,7 +106,11 @@ def watched(storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp
     """A function that runs `pg-roundtrip` and returns its status, all its output, and what was seen of its children."""
 
     def call(*arguments: str, **environ: str) -> tuple[int, str, Watch]:
-        given = {**command_environment(storage_server, storage, prefect_api, tmp_path), **environ}
+        given = {
+            **command_environment(storage_server, storage, prefect_api, tmp_path),
+            "EVIDENCE_KEY": SIGNING_KEY,
+            **environ,
+        }
         command = [str(Path(sys.prefix) / "bin" / "pg-roundtrip"), *arguments]
         out = subprocess.PIPE
         with subprocess.Popen(command, env=given, stdout=out, stderr=subprocess.STDOUT, text=True) as process:
@@ -183,7 +190,9 @@ def test_no_secret_is_seen_anywhere(
     assert any(" restore latest" in line for line in arguments)
     assert_holds_none("\n".join(arguments), secret_words, "the arguments of a process")
     assert f"pg_dump: PGPASSWORD={PASSWORD}" in variables
-    assert_holds_none("\n".join(variables), [storage_server.secret, WRONG_KEY], "the environment of a child")
+    assert_holds_none(
+        "\n".join(variables), [storage_server.secret, WRONG_KEY, SIGNING_KEY], "the environment of a child"
+    )
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         known = asyncio.run(_everything_prefect_knows())
     assert "restore-drill-default" in known["flow runs"]
@@ -192,7 +201,10 @@ def test_no_secret_is_seen_anywhere(
         assert text or kind == "blocks"
         assert_holds_none(text, secret_words, f"Prefect's {kind}")
     stored = {found.key: storage.get(found.key) for found in storage.list_objects()}
-    assert len(stored) == 3
+    signed = [key for key in stored if f"/{EVIDENCE}" in key]
+    assert (len(signed), len(stored)) == (4, 7), (
+        "a certificate of the drill and one of the restore, each with its signature"
+    )
     for key, data in stored.items():
         assert_holds_none(key + data.decode("utf-8", "replace"), secret_words, key)
 

@@ -27,7 +27,17 @@ from tasks.engine.repository.manifest import (
     read_manifest,
     read_report,
 )
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.names import (
+    MANIFEST,
+    OBJECT,
+    REPORT,
+    backup_of_report,
+    drilled_at,
+    name_at,
+    report_file,
+    reports_in_order,
+    taken_at,
+)
 from tasks.engine.repository.repository import Repository
 
 NOW = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
@@ -42,8 +52,9 @@ class FakeStorage(ObjectStore):
     fetched: list[str] = field(default_factory=list)
     foreign: bool = False
 
-    def list_objects(self, during: object = None) -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
-        return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
+    def list_objects(self, during: object = None, beginning: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
+        found = sorted(k for k in self.objects if k.startswith(self.key(beginning)))
+        return (StoredObject(k, len(self.objects[k]), NOW) for k in found)
 
     def get(self, key: str, limit_bytes: int = 0) -> bytes:  # noqa: ARG002
         self.fetched.append(key)
@@ -105,6 +116,25 @@ def test_only_exact_names_are_names(name: str) -> None:
     """A valid name is always in canonical form: ASCII digits only, and only real dates."""
     moment = taken_at(name)
     assert moment is None or name_at(moment).removeprefix("backup_").zfill(15) == name.removeprefix("backup_")
+
+
+@given(MOMENTS, MOMENTS, st.booleans())
+def test_a_report_s_name_tells_backup_and_moment(taken: datetime, started: datetime, conclusive: bool) -> None:
+    """What is listed suffices to know which backup was drilled when, and whether that said anything about it."""
+    file = report_file(name_at(taken), started, conclusive=conclusive)
+    assert (backup_of_report(file), drilled_at(file)) == (name_at(taken), started.replace(microsecond=0))
+    others = (name_at(taken) + REPORT, report_file(name_at(taken), started, conclusive=not conclusive))
+    assert reports_in_order([file, *others])[0] == (file if conclusive else others[1])
+
+
+@pytest.mark.parametrize("file", [
+    "drill_20261126_060000.json", ".drill_20261126_060000.json", f"{FIRST}.drill_.json", f"{FIRST}.drill_20261126.json",
+    f"{FIRST}.drill_20261326_060000.json", f"{FIRST}.drill_20261126_060000", f"{FIRST}.drill_20261126_060000.inconclusive", f"{FIRST}.drill.inconclusive.json",
+    f"x{FIRST}.drill.json", f"{FIRST}.drill_20261126_060000.json\n", f"evidence/{FIRST}.drill_20261126_060000.json", "backup_20261321_020713.drill.json",
+])  # fmt: skip
+def test_reports_names_that_are_none(file: str) -> None:
+    """Almost valid names of reports are ignored."""
+    assert backup_of_report(file) is None
 
 
 @pytest.mark.parametrize("name", [

@@ -17,7 +17,7 @@ from blocks.config.environment import cache_folder
 from tasks.engine.repository import cache, cache_file, facts
 from tasks.engine.repository.cache import FactCache, Kind
 from tasks.engine.repository.cache_file import CacheFile
-from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import look_into
 from tasks.engine.repository.identity import Database, Origin, Whose
 from tasks.engine.repository.manifest import Verdict
@@ -59,7 +59,8 @@ def keep(store: MemoryStore, age_h: int, verdict: Verdict | None = None, databas
 
 def drilled(store: MemoryStore, name: str, verdict: Verdict) -> None:
     """Store a drill's report beside a backup."""
-    store.put(store.key(name + REPORT), report(name, verdict).encode())
+    Repository(store).store_report(report(name, verdict))
+    store.calls.clear()
 
 
 def documents_read(store: MemoryStore) -> list[str]:
@@ -252,8 +253,7 @@ def test_what_is_listed_but_gone_protects_nothing(verdict: Verdict | None) -> No
         keep(store, 24 * days)
     listed = Repository(store).backups()
     assert removed(store, listed) != set()
-    for kind in (OBJECT, MANIFEST, REPORT):
-        store.remove(store.key(newest + kind))
+    Repository(store).remove(named(listed, newest))
     forget()
     assert removed(store, listed) == set()
 
@@ -301,9 +301,9 @@ def test_a_lagging_listing_and_a_cache_remove_nothing_more(
         if isinstance(then, Verdict):
             drilled(store, name, then)
         elif then == "unread":
-            store.put(store.key(name + REPORT), b"{}")
+            for file in Repository(store).reports_of(name) or (name + REPORT,):
+                store.put(store.key(file), b"{}")
         elif then == "gone":
-            for kind in (REPORT, MANIFEST, OBJECT):
-                store.remove(store.key(name + kind))
+            Repository(store).remove(named(listed, name))
     told = removed(store, listed, even_if_stale=even_if_stale)
     assert told <= removed_by_all_that_is_known(store, listed, even_if_stale=even_if_stale)

@@ -44,7 +44,7 @@ def test_the_policies_allow_what_is_asked_for() -> None:
     assert actions(everything) == set(NEEDS.values())
     assert actions(everything) - actions(writer) == {"s3:DeleteObject"}
     assert actions(reader) == {*READING, "s3:PutObject"}
-    assert actions(reader, ".drill.json") == {"s3:PutObject"}
+    assert actions(reader, ".drill_*.json") == actions(reader, "/evidence/*") == {"s3:PutObject"}
 
 
 def test_rights_on_objects_are_on_objects() -> None:

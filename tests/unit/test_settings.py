@@ -127,7 +127,7 @@ WRONG = {
     "BACKUP_SCHEDULE": "every night",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
-    "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse",
+    "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
 }  # fmt: skip
 
 

@@ -69,6 +69,8 @@ class Rehearsal:
     compare_seconds: float = 0.0
     error: PgRoundtripError | None = None
     warnings: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+    sha256: str = ""
 
 
 class Watch(Protocol):
@@ -132,7 +134,7 @@ def _look_at_object(job: DrillJob, seen: Rehearsal) -> Manifest | None:
     if manifest is None:
         seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
         return None
-    seen.warnings = bounded(manifest.warnings)
+    seen.manifest, seen.warnings = manifest, bounded(manifest.warnings)
     seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
     if manifest.object_bytes != backup.object_bytes:
         sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
@@ -167,7 +169,7 @@ def _restore(
         result = confirm_damage(job.repository, job.backup, manifest, reader, damaged=False)
         seen.checks += check_object(manifest, result)
         raise explain_refusal(error, provisioned, reader, conditions_of(manifest, scratch, reader.seen)) from None
-    seen.restore_seconds, seen.summary = round(time.monotonic() - begun, 3), result.summary
+    seen.restore_seconds, seen.summary, seen.sha256 = round(time.monotonic() - begun, 3), result.summary, result.sha256
     where = f"PostgreSQL {provisioned.version}, {'a throwaway server' if in_sandbox else scratch.address}"
     seen.checks += timed([*check_object(manifest, result), passed(checklist.RESTORED, where)], seen.restore_seconds)
     return result.summary

@@ -5,6 +5,7 @@ The bucket is the source of truth: what it lists is what exists, whatever Prefec
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,7 +14,15 @@ from blocks.errors import NoBackups, ObjectMissing
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, is_of_a_backup, taken_at
+from tasks.engine.repository.names import (
+    MANIFEST,
+    OBJECT,
+    backup_of_report,
+    drilled_at,
+    is_of_a_backup,
+    reports_in_order,
+    taken_at,
+)
 
 # How long a listing is trusted. After an hour-long dump, another process may have removed some of it.
 _FRESH = timedelta(minutes=5)
@@ -25,7 +34,8 @@ class Backup:
 
     `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
-    The versions are those of its files as listed, empty for a file that was not listed.
+    The versions are those of its files as listed, empty for a file that was not listed. `reports` are the files of its
+    drills' reports, the one that counts first; `report_version` is that one's.
     """
 
     name: str
@@ -41,12 +51,18 @@ class Backup:
     object_version: str = ""
     manifest_version: str = ""
     report_version: str = ""
+    reports: tuple[str, ...] = ()
     manifest_bytes: int = 0
 
     @property
     def proven(self) -> bool:
         """Whether its last drill proved it."""
         return self.verdict is Verdict.PROVEN
+
+    @property
+    def last_drill(self) -> datetime | None:
+        """When it was last drilled, by the names of its reports; None if only 1.0 drilled it, or nobody did."""
+        return max(filter(None, map(drilled_at, self.reports)), default=None)
 
     @property
     def foreign(self) -> bool:
@@ -82,23 +98,28 @@ def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ..
     A manifest or report without its object is not a backup.
     """
     files: dict[str, StoredObject] = {}
+    reports: defaultdict[str, dict[str, StoredObject]] = defaultdict(dict)
     for found in objects:
-        if found.key.startswith(folder) and is_of_a_backup(file := found.key[len(folder) :]):
+        file = found.key.removeprefix(folder) if found.key.startswith(folder) else ""
+        if drilled := backup_of_report(file):
+            reports[drilled][file] = found
+        elif is_of_a_backup(file):
             files[file] = found
-    return in_order(backup for file in files if (backup := _backup(file, files)))
+    return in_order(backup for file in files if (backup := _backup(file, files, reports)))
 
 
-def _backup(file: str, files: dict[str, StoredObject]) -> Backup | None:
+def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, dict[str, StoredObject]]) -> Backup | None:
     found, name = files[file], file.removesuffix(OBJECT)
     moment = taken_at(name) if file.endswith(OBJECT) else None
     if moment is None:
         return None
-    manifest, report = files.get(name + MANIFEST), files.get(name + REPORT)
+    manifest, beside = files.get(name + MANIFEST), reports.get(name, {})
+    in_turn = reports_in_order(beside)
     return Backup(
-        name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=report is not None,
+        name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=bool(beside),
         stored_at=found.modified_at, object_version=found.version,
         manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
-        report_version=report.version if report else "",
+        report_version=beside[in_turn[0]].version if beside else "", reports=in_turn,
     )  # fmt: skip
 
 

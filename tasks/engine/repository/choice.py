@@ -76,7 +76,7 @@ def _named(backups: list[Backup]) -> str:
 
 def _last_drill(repository: Repository, group: list[Backup]) -> float:
     """Return when a database was last drilled, as a timestamp; 0 for never."""
-    for backup in reversed(group):
-        if report := repository.report(backup):
-            return report.started_at.timestamp()
-    return 0.0
+    if dated := [b.last_drill.timestamp() for b in group if b.last_drill]:
+        return max(dated)
+    reports = (repository.report(b) for b in reversed(group))
+    return next((r.started_at.timestamp() for r in reports if r), 0.0)

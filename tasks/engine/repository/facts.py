@@ -27,7 +27,7 @@ _large_manifests = ThreadPoolExecutor(1, "large manifests")
 
 @dataclass(frozen=True)
 class Drilled:
-    """What the newest drill report beside a backup says, and of which backup."""
+    """What the drill report that counts says, and of which backup."""
 
     backup: str
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""The two JSON documents beside a backup: the manifest and the newest drill report.
+"""The JSON documents beside a backup: the manifest, and a report of each drill.
 
 `docs/format.md` describes both for other programs that read them; a change of meaning needs a new format number.
 """
@@ -156,7 +156,7 @@ class Check(_Document):
 
 
 class DrillReport(_Document):
-    """The findings of a drill; each backup's newest report is kept beside it."""
+    """The findings of a drill, kept beside its backup."""
 
     format: Literal[1] = FORMAT
     tool_version: str

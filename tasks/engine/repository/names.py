@@ -3,29 +3,83 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
-REPORT = ".drill.json"
+REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
+DRILL = ".drill"
+EVIDENCE = "evidence/"
+SIGNATURE = ".sig"
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
+_CERTIFICATE = re.compile(r"certificate_([0-9]{6,12})_([0-9a-f]{16})\.json\Z")
+_REPORT = re.compile(r"(backup_[0-9]{8}_[0-9]{6})\.drill(?:_([0-9]{8}_[0-9]{6})(\.inconclusive)?)?\.json\Z")
 
 
 def name_at(moment: datetime) -> str:
     """Return the name of a backup begun at a moment: `backup_YYYYMMDD_HHMMSS`, UTC."""
-    return f"backup_{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+    return f"backup_{_stamp(moment)}"
 
 
 def taken_at(name: str) -> datetime | None:
     """Return the moment in a backup's name; None if it is not a backup's name."""
     found = _NAME.match(name)
-    try:
-        return datetime.strptime(found[1], "%Y%m%d_%H%M%S").replace(tzinfo=UTC) if found else None
-    except ValueError:
+    return _moment(found[1]) if found else None
+
+
+def report_file(backup: str, started_at: datetime, *, conclusive: bool) -> str:
+    """Return the name of a drill's report; it tells whether the report says anything about the backup."""
+    return f"{backup}{DRILL}_{_stamp(started_at)}{'' if conclusive else '.inconclusive'}.json"
+
+
+def backup_of_report(file: str) -> str | None:
+    """Return the name of the backup that a drill's report is about; None if it is not a report's name."""
+    found = _REPORT.match(file)
+    if not found or not taken_at(found[1]) or (found[2] and not _moment(found[2])):
         return None
+    return found[1]
+
+
+def drilled_at(file: str) -> datetime | None:
+    """Return when a drill started, from its report's name; None for a report of version 1.0."""
+    found = _REPORT.match(file)
+    return _moment(found[2]) if found and found[2] else None
+
+
+def reports_in_order(files: Iterable[str]) -> tuple[str, ...]:
+    """Sort the reports of one backup, the one that counts first: the newest that says something about the backup."""
+    return tuple(sorted(files, key=lambda file: (not file.endswith(".inconclusive.json"), file), reverse=True))
+
+
+def certificate_file(number: int, sha256: str) -> str:
+    """Return the name of a certificate in the folder `evidence`: its number, and how its SHA-256 begins."""
+    return f"certificate_{number:06}_{sha256[:16]}.json"
+
+
+def certificate_number(file: str) -> int | None:
+    """Return the number of a certificate; None if it is not a certificate's name."""
+    found = _CERTIFICATE.match(file)
+    return int(found[1]) if found else None
+
+
+def signature_file(certificate: str) -> str:
+    """Return the name of the signature beside a certificate."""
+    return certificate.removesuffix(".json") + SIGNATURE
 
 
 def is_of_a_backup(file: str) -> bool:
-    """Whether a file name is that of a backup's object, manifest or report."""
-    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST, REPORT))
+    """Whether a file name is that of a backup's object or manifest."""
+    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST))
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y%m%d_%H%M%S}"
+
+
+def _moment(stamp: str) -> datetime | None:
+    try:
+        return datetime.strptime(stamp, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -15,7 +15,16 @@ from datetime import datetime, timedelta
 from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.names import (
+    DRILL,
+    MANIFEST,
+    OBJECT,
+    backup_of_report,
+    name_at,
+    report_file,
+    reports_in_order,
+    taken_at,
+)
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -70,13 +79,27 @@ class Repository:
         return b"".join(self.store.open_range(self.store.key(name + MANIFEST), 0, HEAD_BYTES))
 
     def report(self, backup: Backup) -> DrillReport | None:
-        """Fetch a backup's newest drill report; None if it was never drilled or the report cannot be read."""
-        return self.report_even_unlisted(backup.name) if backup.has_report else None
+        """Fetch the drill report that counts: the newest that is not INCONCLUSIVE, if there is one.
+
+        None if the backup was never drilled or that report cannot be read.
+        """
+        return self.read_report(backup.reports[0]) if backup.reports else None
 
     def report_even_unlisted(self, name: str) -> DrillReport | None:
-        """Fetch a report even if the listing lacks it: a listing can lag."""
+        """Fetch the report that counts now: it may be newer than a listing that was made before."""
+        found = self.reports_of(name)
+        return self.read_report(found[0]) if found else None
+
+    def reports_of(self, name: str) -> tuple[str, ...]:
+        """List the files of a backup's drill reports, the one that counts first."""
+        listed = self.store.list_objects(REQUEST, name + DRILL)
+        files = (found.key.removeprefix(self.store.key("")) for found in listed)
+        return reports_in_order(file for file in files if backup_of_report(file) == name)
+
+    def read_report(self, file: str) -> DrillReport | None:
+        """Fetch one report; None if it is gone or unreadable."""
         try:
-            return read_report(self.store.get(self.store.key(name + REPORT), REPORT_BYTES))
+            return read_report(self.store.get(self.store.key(file), REPORT_BYTES))
         except (ObjectMissing, BackupDamaged):
             return None
 
@@ -93,10 +116,11 @@ class Repository:
             return [backup for backup in pool.map(self._looked_into, backups) if backup]
 
     def _looked_into(self, backup: Backup) -> Backup | None:
-        report = self.report_even_unlisted(backup.name)
+        reports = reports_in_order({*backup.reports, *self.reports_of(backup.name)})
+        backup = replace(backup, reports=reports, has_report=bool(reports))
+        report = self.report(backup)
         if report and report.backup == backup.name:
-            verdict = Verdict.PROVEN if report.contents_hold else report.verdict
-            backup = replace(backup, has_report=True, verdict=verdict)
+            backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
         found = self.store.stat(backup.key)
         if found and backup.has_manifest and (backup.verdict or not backup.has_report):
             return backup
@@ -153,29 +177,35 @@ class Repository:
             stored_at=found.modified_at,
         )
 
-    def store_report(self, report: DrillReport) -> bool:
-        """Store a drill's report beside its backup; return whether it was stored.
+    def store_report(self, report: DrillReport) -> str:
+        """Store a drill's report beside its backup, under a name that no other has; return the file's name.
 
-        An INCONCLUSIVE drill says nothing about the backup, so it does not replace the report of one that did.
+        The name has the second in which the drill started; move on by a second while another report has that name.
         """
-        if report.verdict is Verdict.INCONCLUSIVE:
-            before = self.report_even_unlisted(report.backup)
-            if before and before.verdict is not Verdict.INCONCLUSIVE:
-                return False
-        self.store.put(self.store.key(report.backup + REPORT), report.encode())
-        return True
+        moment, data = report.started_at, report.encode()
+        while True:
+            file = report_file(report.backup, moment, conclusive=report.verdict is not Verdict.INCONCLUSIVE)
+            key = self.store.key(file)
+            if not self.store.stat(key, UPLOAD):
+                self.store.put(key, data)
+                return file
+            if self.store.get(key, REPORT_BYTES) == data:  # stored by an attempt whose response was lost
+                return file
+            moment += timedelta(seconds=1)
 
     # Removing
 
     def remove(self, backup: Backup) -> None:
         """Delete one backup: its manifest before its object.
 
-        The report, which was written last, goes first: if the removal is interrupted, retention then decides about the
-        rest as it did before. A FAILED report goes after the manifest: without it the backup would pass for a good one.
+        The reports, which were written last, go first, and of them the one that counts last: if the removal is
+        interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
+        manifest: without it the backup would pass for a good one.
         """
+        reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
         failed = backup.verdict is Verdict.FAILED
-        for kind in (MANIFEST, REPORT, OBJECT) if failed else (REPORT, MANIFEST, OBJECT):
-            self.store.remove(self.store.key(backup.name + kind))
+        for file in (manifest, *reports, item) if failed else (*reports, manifest, item):
+            self.store.remove(self.store.key(file))
 
     def sweep(self, now: datetime) -> Iterator[str]:
         """Abort uploads that a killed run left unfinished at least a day ago; yield the key of each."""

@@ -1,0 +1,73 @@
+"""Read the files of the evidence alike from a bucket and from a folder that somebody downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from blocks.errors import EvidenceBroken, ObjectMissing
+from blocks.s3.client import DOCUMENT_BYTES
+from tasks.engine.repository.names import EVIDENCE
+from tasks.engine.repository.store import Store
+
+
+class Files(Protocol):
+    """Files by name."""
+
+    def names(self) -> list[str]:
+        """List them."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the contents of one; None if it is gone."""
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """The evidence in a bucket."""
+
+    store: Store
+
+    def names(self) -> list[str]:
+        """List the files, in the order of their names."""
+        folder = self.store.key(EVIDENCE)
+        return sorted(found.key.removeprefix(folder) for found in self.store.list_objects(beginning=EVIDENCE))
+
+    def read(self, name: str) -> bytes | None:
+        """Return the contents of one; None if it is gone."""
+        try:
+            return self.store.get(self.store.key(EVIDENCE + name))
+        except ObjectMissing:
+            return None
+
+    def write(self, name: str, data: bytes, content_type: str) -> None:
+        """Store one."""
+        self.store.put(self.store.key(EVIDENCE + name), data, content_type)
+
+
+@dataclass(frozen=True)
+class DownloadedFiles:
+    """The evidence in a folder; raises EvidenceBroken if that cannot be read."""
+
+    folder: Path
+
+    def names(self) -> list[str]:
+        """List the files, in the order of their names."""
+        return sorted(self._files())
+
+    def read(self, name: str) -> bytes | None:
+        """Return the contents of one, cut off after as much as a certificate can have."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                return file.read(DOCUMENT_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise EvidenceBroken(f"{self.folder / name}: {error.strerror}") from None
+
+    def _files(self) -> Iterator[str]:
+        try:
+            yield from (path.name for path in self.folder.iterdir() if path.is_file())
+        except OSError as error:
+            raise EvidenceBroken(f"{self.folder}: {error.strerror}") from None

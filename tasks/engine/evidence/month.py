@@ -1,0 +1,212 @@
+"""Work out what a month shows: every backup, drill and restore, and whether the targets were met; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+
+from blocks.config.evidence import Targets
+from tasks.engine.evidence.certificate import Certificate
+from tasks.engine.evidence.chain import Chain
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.names import taken_at
+
+Met = Literal["met", "not met", ""]
+
+
+@dataclass(frozen=True)
+class Period:
+    """From the first moment of a month to its end, or to now if that comes first."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+
+@dataclass(frozen=True)
+class BackupLine:
+    """One backup: whether it is still there, and how long after the one before it was taken."""
+
+    at: datetime
+    name: str
+    object_bytes: int
+    kept: bool
+    gap: timedelta | None = None
+    rpo: Met = ""
+
+
+@dataclass(frozen=True)
+class DrillLine:
+    """One drill; without a certificate, only the report beside the backup tells of it."""
+
+    at: datetime
+    backup: str
+    verdict: Verdict
+    cause: str
+    restore_s: float
+    rto: Met
+    certificate: str = ""
+
+
+@dataclass(frozen=True)
+class RestoreLine:
+    """One restore that was certified."""
+
+    at: datetime
+    backup: str
+    target: str
+    compared: bool
+    restore_s: float
+    rto: Met
+    certificate: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time without a backup that is longer than the target allows; None for an end that is unknown."""
+
+    after: str
+    start: datetime
+    end: datetime
+    before: str
+
+    @property
+    def length(self) -> timedelta:
+        """How long it was."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Month:
+    """All that the report shows."""
+
+    name: str
+    plan: str
+    period: Period
+    targets: Targets
+    backups: tuple[BackupLine, ...]
+    drills: tuple[DrillLine, ...]
+    restores: tuple[RestoreLine, ...]
+    gaps: tuple[Gap, ...]
+    longest_gap: timedelta | None
+    chain: Chain
+
+    @property
+    def rpo(self) -> Met:
+        """Whether no gap was longer than the target."""
+        return _met(self.targets.rpo_s, self.longest_gap.total_seconds()) if self.longest_gap else ""
+
+    @property
+    def rto(self) -> Met:
+        """Whether a restore was proven, and each took no longer than the target."""
+        times = [d.rto for d in self.drills if d.rto] + [r.rto for r in self.restores]
+        return ("not met" if "not met" in times else "met") if any(times) else ""
+
+
+def period_of(month: str, now: datetime) -> Period:
+    """Return the period of a month given as `2026-11`; raises ValueError for anything else, and for the future."""
+    start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    if start >= now:
+        raise ValueError("the month has not begun")
+    return Period(start, min(end, now))
+
+
+def report_on(
+    name: str, plan: str, period: Period, targets: Targets, *, chain: Chain, backups: Sequence[Backup],
+    reports: Mapping[str, DrillReport],
+) -> Month:  # fmt: skip
+    """Report on a month from the certificates, the backups listed now, and the reports beside them, by file."""
+    certified = [(link.file, certificate) for link, certificate in chain.certificates]
+    known = _known(backups, (certificate for _, certificate in certified))
+    gaps = list(_gaps(known, period))
+    too_long = [gap for gap in gaps if _met(targets.rpo_s, gap.length.total_seconds()) == "not met"]
+    return Month(
+        name, plan, period, targets,
+        backups=tuple(_backup_lines(known, {b.name for b in backups}, period, targets)),
+        drills=tuple(sorted(_drills(certified, reports, period, targets), key=lambda d: (d.at, d.backup))),
+        restores=tuple(sorted(_restores(certified, period, targets), key=lambda r: (r.at, r.backup))),
+        gaps=tuple(too_long), longest_gap=max((gap.length for gap in gaps), default=None), chain=chain,
+    )  # fmt: skip
+
+
+def _known(backups: Iterable[Backup], certificates: Iterable[Certificate]) -> list[tuple[datetime, str, int]]:
+    """Return every backup that is listed, or that a certificate lists, oldest first."""
+    sizes = {listed.name: listed.object_bytes for made in certificates for listed in made.backups}
+    sizes |= {backup.name: backup.object_bytes for backup in backups}
+    return sorted((at, name, size) for name, size in sizes.items() if (at := taken_at(name)))
+
+
+def _backup_lines(
+    known: Sequence[tuple[datetime, str, int]], listed: set[str], period: Period, targets: Targets
+) -> Iterator[BackupLine]:
+    before: datetime | None = None
+    for at, name, size in known:
+        if at in period:
+            gap = at - before if before else None
+            rpo = _met(targets.rpo_s, gap.total_seconds()) if gap is not None else ""
+            yield BackupLine(at, name, size, name in listed, gap, rpo)
+        before = at
+
+
+def _gaps(known: Sequence[tuple[datetime, str, int]], period: Period) -> Iterator[Gap]:
+    """Yield the times between backups that reach into the period, and the time from the last one to its end.
+
+    Before the first backup that is known of, nothing was promised yet. If there is none at all, the period is a gap.
+    """
+    past = [(at, name) for at, name, _ in known if at < period.end]
+    if not past:
+        yield Gap("", period.start, period.end, "")
+    for (start, after), (end, before) in pairwise(past):
+        if end > period.start:
+            yield Gap(after, start, end, before)
+    if past:
+        yield Gap(past[-1][1], past[-1][0], period.end, "")
+
+
+def _drills(
+    certified: Iterable[tuple[str, Certificate]], reports: Mapping[str, DrillReport], period: Period, targets: Targets
+) -> Iterator[DrillLine]:
+    """Yield each drill once: from its certificate, or else from its report."""
+    told = set()
+    for file, made in certified:
+        if made.drill and made.started_at in period and not (made.drill.report and made.drill.report in told):
+            told.add(made.drill.report)
+            seconds = made.drill.restore_ms / 1000
+            yield _drill(
+                made.started_at, made.backup.name, made.drill.verdict, made.drill.cause, seconds, targets, file
+            )
+    for file, report in reports.items():
+        if file not in told and report.started_at in period:
+            yield _drill(
+                report.started_at, report.backup, report.verdict, report.cause, report.restore_seconds, targets
+            )
+
+
+def _drill(
+    at: datetime, backup: str, verdict: Verdict, cause: str, restore_s: float, targets: Targets, file: str = ""
+) -> DrillLine:
+    rto: Met = _met(targets.rto_s, restore_s) if verdict is Verdict.PROVEN else ""
+    return DrillLine(at, backup, verdict, cause, restore_s, rto, file)
+
+
+def _restores(certified: Iterable[tuple[str, Certificate]], period: Period, targets: Targets) -> Iterator[RestoreLine]:
+    for file, made in certified:
+        if made.restore and made.started_at in period:
+            seconds = made.restore.restore_ms / 1000
+            rto = _met(targets.rto_s, seconds)
+            yield RestoreLine(
+                made.started_at, made.backup.name, made.restore.target, made.restore.compared, seconds, rto, file
+            )
+
+
+def _met(target_s: int | None, seconds: float) -> Met:
+    if target_s is None:
+        return ""
+    return "met" if seconds <= target_s else "not met"

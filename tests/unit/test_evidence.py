@@ -1,0 +1,339 @@
+"""Evidence holds only if nothing in it was changed, removed or reordered, whoever had the files."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from blocks.config.environment import child_environment
+from blocks.config.evidence import signing_key, signs
+from blocks.config.load import load_settings
+from blocks.config.values import private_key_in
+from blocks.errors import ConfigurationError
+from tasks.engine.evidence.canonical import canonical
+from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, TableSeen, read_certificate
+from tasks.engine.evidence.chain import Chain, read_chain
+from tasks.engine.evidence.files import StoredFiles
+from tasks.engine.evidence.keys import PublicKey, Signer, new_key, public_keys_in, signer_of
+from tasks.engine.evidence.reports import with_reports
+from tasks.engine.evidence.signing import Signed, sign
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import EVIDENCE, OBJECT, certificate_file, name_at
+from tasks.engine.repository.repository import Repository
+from tests.memory_store import MemoryStore
+from tests.unit.test_catalog import FIRST, report
+
+NOW = datetime(2026, 11, 26, 6, tzinfo=UTC)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | TEXT | st.integers(-(1 << 53) + 1, (1 << 53) - 1),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcXYZ_09", max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@cache
+def keys() -> tuple[Signer, Signer]:
+    """Two private keys."""
+    one, other = (signer_of(private_key_in(new_key()[0])) for _ in range(2))
+    return one, other
+
+
+def certificate(number: int = 0, verdict: Verdict = Verdict.PROVEN, **fields: Any) -> Certificate:
+    """A certificate of a drill that is not yet in a chain."""
+    moment = NOW + timedelta(days=number)
+    seen = BackupSeen(
+        name=FIRST, database='odd "name" ä', object_bytes=7, object_sha256="ab" * 32, rows=3,
+        tables=(TableSeen(name='public."ä"', rows=3, digest="f" * 32),),
+    )  # fmt: skip
+    told: dict[str, Any] = {"started_at": moment, "ended_at": moment, "backup": seen, "drill": Drill(verdict=verdict)}
+    return Certificate(tool_version="1", plan="default", **(told | fields))
+
+
+@dataclass
+class Bucket:
+    """A folder in memory in which certificates are signed; `forked` signs two that don't see each other."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    @property
+    def files(self) -> StoredFiles:
+        return StoredFiles(self.store)
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """The files of the evidence by name."""
+        return {key.rpartition("/")[2]: data for key, data in self.store.objects.items() if EVIDENCE in key}
+
+    def signed(self, count: int, forked: Iterable[int] = ()) -> Bucket:
+        """Sign some certificates; those with a number in `forked` are signed twice at the same time."""
+        for number in range(1, count + 1):
+            before = dict(self.store.objects)
+            self.sign(certificate(number))
+            if number in set(forked):
+                after, self.store.objects = self.store.objects, before
+                self.sign(certificate(number, Verdict.FAILED))
+                self.store.objects |= after
+        return self
+
+    def sign(self, stated: Certificate, signer: Signer | None = None, backups: Iterable[Backup] = ()) -> Signed:
+        return sign(self.files, signer or keys()[0], stated, backups)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.store.put(self.store.key(EVIDENCE + name), data)
+
+    def chain(self, *expected: str, known: Iterable[PublicKey] | None = None) -> Chain:
+        return read_chain(self.files, [keys()[0].public] if known is None else [*known], expected)
+
+
+# --- canonical JSON ---------------------------------------------------------------------------------------------------
+
+
+@given(VALUES)
+def test_canonical_json_says_the_same(value: Any) -> None:
+    """Encoding loses nothing, and encoding what was decoded yields the same bytes."""
+    data = canonical(value)
+    assert json.loads(data) == value
+    assert canonical(json.loads(data)) == data
+
+
+@given(st.dictionaries(st.text("abcXYZ_09", max_size=5), VALUES, max_size=6), st.randoms())
+def test_canonical_json_does_not_depend_on_order(value: dict[str, Any], chance: Any) -> None:
+    """The same facts have the same bytes, in whichever order they were gathered."""
+    items = list(value.items())
+    chance.shuffle(items)
+    assert canonical(dict(items)) == canonical(value)
+
+
+def test_the_examples_of_the_rfc() -> None:
+    """Strings are as in RFC 8785, section 3.2.2.2 and 3.2.3: nothing is escaped that need not be."""
+    text = '\u20ac$\u000f\nA\'B"\\\\"/\u007f'
+    assert canonical({"b": text, "a": [True, None, -0, 56], "": ""}) == (
+        '{"":"","a":[true,null,0,56],"b":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/\u007f"}'.encode()
+    )
+
+
+@pytest.mark.parametrize("value", [1.5, 1.0, math.nan, 1 << 53, {"ä": 1}, {1: 2}, {"a": [{"b": 0.5}]}, b"", "\ud800"])
+def test_what_has_no_canonical_form(value: Any) -> None:
+    """What libraries would write differently is refused."""
+    with pytest.raises(ValueError):
+        canonical(value)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelled", [
+    str, lambda pem: base64.b64encode(pem.encode()).decode(), lambda pem: "".join(pem.splitlines()[1:-1]),
+    lambda pem: pem.replace("\n", "\\n"), lambda pem: pem.replace("\n", " "), lambda pem: pem.replace("\n", "\r\n"),
+])  # fmt: skip
+def test_ways_to_give_a_key(spelled: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PEM as it is, in one line as variables need it, or base64; from the environment or from a file."""
+    pem, public = new_key()
+    given = spelled(pem)
+    monkeypatch.setenv("EVIDENCE_KEY", given)
+    assert signer_of(signing_key() or b"").public == public
+    monkeypatch.delenv("EVIDENCE_KEY")
+    assert (signing_key(), signs()) == (None, False)
+    (tmp_path / "key").write_text(given)
+    monkeypatch.setenv("EVIDENCE_KEY_FILE", str(tmp_path / "key"))
+    assert signer_of(signing_key() or b"").public == public
+
+
+@given(
+    st.binary(max_size=80)
+    | st.binary(min_size=32, max_size=48).map(bytes.fromhex("302e020100300506032b657004220420").__add__)
+)
+def test_what_is_no_key(data: bytes) -> None:
+    """Anything but an Ed25519 key is refused with a ValueError, and what is accepted can sign."""
+    try:
+        der = private_key_in(base64.b64encode(data).decode())
+    except ValueError:
+        return
+    assert len(signer_of(der).sign(b"")) == 64
+
+
+def test_no_key_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings and signers hide the key, and child programs don't get it."""
+    pem, _ = new_key()
+    secret = pem.splitlines()[1]
+    monkeypatch.setenv("EVIDENCE_KEY", pem)
+    settings = load_settings(frozenset())
+    assert isinstance(settings.evidence_key, SecretStr)
+    shown = f"{settings!r} {settings.model_dump()} {signer_of(private_key_in(pem))!r} {child_environment({})}"
+    assert secret not in shown
+    assert private_key_in(pem)[-32:].hex() not in shown
+
+
+@pytest.mark.parametrize("pem", ["", "nothing", new_key()[0], new_key()[1].pem.replace("M", "N", 1)])
+def test_what_is_no_public_key(pem: str) -> None:
+    """A private key, or a damaged one, is reported as an error in the configuration."""
+    with pytest.raises(ConfigurationError, match="no Ed25519 public key"):
+        public_keys_in(pem.encode(), "evidence.pub")
+
+
+# --- the chain --------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5), st.sets(st.integers(1, 5), max_size=2))
+def test_a_chain_holds(count: int, forked: set[int]) -> None:
+    """An untouched chain has no faults; two made at once are both valid, and named by the next one."""
+    chain = Bucket().signed(count, forked).chain()
+    assert (chain.faults, chain.verified) == ((), True)
+    assert len(chain.certificates) == count + len({n for n in forked if n <= count})
+    assert all("at the same time" in note for note in chain.notes)
+    assert len(chain.notes) == len({n for n in forked if n <= count})
+
+
+@given(st.data(), st.integers(2, 5), st.sets(st.integers(1, 5), max_size=1))
+def test_any_change_removal_or_reordering_is_seen(data: st.DataObject, count: int, forked: set[int]) -> None:
+    """Whatever is done to a file, but to the last certificate's absence, the check finds a fault."""
+    bucket = Bucket().signed(count, forked)
+    contents = bucket.contents
+    last = [name for name in contents if name.startswith(f"certificate_{count:06}")]
+    name = data.draw(st.sampled_from(sorted(contents)))
+    deed = data.draw(st.sampled_from(["flip", "cut", "remove", "swap", "rename"]))
+    key = bucket.store.key(EVIDENCE + name)
+    if deed == "flip":
+        at = data.draw(st.integers(0, 8 * len(contents[name]) - 1))
+        changed = bytearray(contents[name])
+        changed[at // 8] ^= 1 << at % 8
+        bucket.put(name, bytes(changed))
+    elif deed == "cut":
+        bucket.put(name, contents[name][: data.draw(st.integers(0, len(contents[name]) - 1))])
+    elif deed == "remove":
+        gone = [name] if name not in last else last
+        for each in gone:
+            bucket.store.remove(bucket.store.key(EVIDENCE + each))
+    elif deed == "swap":
+        other = data.draw(st.sampled_from(sorted(n for n in contents if n != name and n[-4:] == name[-4:])))
+        bucket.put(name, contents[other])
+        bucket.put(other, contents[name])
+    else:
+        bucket.store.remove(key)
+        bucket.put(name.replace(name[12:18], f"{data.draw(st.integers(count + 1, 9)):06}"), contents[name])
+    known = [hashlib.sha256(contents[n]).hexdigest() for n in last if n.endswith(".json")]
+    assert bucket.chain(*known).faults
+
+
+@pytest.mark.parametrize("field", ["number", "previous", "drill"])
+def test_a_certificate_that_is_signed_anew_is_seen(field: str) -> None:
+    """Somebody with another key can't replace one: the key is unknown, and the next one names the hash of the first."""
+    bucket = Bucket().signed(3)
+    name = min(bucket.contents)
+    first = read_certificate(bucket.contents[name])
+    assert first
+    changes = {"number": 1, "previous": (), "drill": Drill(verdict=Verdict.FAILED)}
+    forged = first.model_copy(update={field: changes[field], "key": keys()[1].public.fingerprint}).encode()
+    for file in list(bucket.contents):
+        if file.startswith("certificate_000001"):
+            bucket.store.remove(bucket.store.key(EVIDENCE + file))
+    file = certificate_file(1, hashlib.sha256(forged).hexdigest())
+    bucket.put(file, forged)
+    bucket.put(file.replace(".json", ".sig"), keys()[1].sign(forged))
+    faults = "\n".join(bucket.chain().faults)
+    assert "it names a key that was not given" in faults
+    assert "it names certificate 1 with another SHA-256" in faults
+    assert "with another SHA-256" in "\n".join(bucket.chain(known=[each.public for each in keys()]).faults)
+
+
+def test_a_key_that_was_changed() -> None:
+    """With both public keys the chain holds; with one of them, those of the other are named."""
+    bucket = Bucket().signed(2)
+    bucket.sign(certificate(3), keys()[1])
+    assert bucket.chain(known=[each.public for each in keys()]).faults == ()
+    assert len(bucket.chain().faults) == 1
+    assert len(bucket.chain(known=[keys()[1].public]).faults) == 2
+    unchecked = bucket.chain(known=[])
+    assert (unchecked.faults, unchecked.verified) == ((), False)
+
+
+def test_what_a_killed_run_leaves() -> None:
+    """A signature whose certificate was never written is a note, and the chain goes on."""
+    bucket = Bucket().signed(1)
+    bucket.put(certificate_file(2, "0" * 64).replace(".json", ".sig"), bytes(64))
+    bucket.sign(certificate(2))
+    chain = bucket.chain()
+    assert chain.faults == ()
+    assert ["has no certificate" in note for note in chain.notes] == [True]
+
+
+def test_one_that_no_later_one_names() -> None:
+    """Of two made at once, the slower may be too late for the next one, which is said."""
+    bucket = Bucket().signed(1)
+    alone = dict(bucket.store.objects)
+    bucket.sign(certificate(2))
+    bucket.sign(certificate(3))
+    rest, bucket.store.objects = bucket.store.objects, alone
+    late = bucket.sign(certificate(2, Verdict.FAILED))
+    bucket.store.objects |= rest
+    chain = bucket.chain()
+    assert chain.faults == ()
+    assert any(f"{late.file} is named by no later one" in note for note in chain.notes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "certificate_1.json",
+        "certificate_000001_xyz.json",
+        "notes.txt",
+        "evidence.pub",
+        "certificate_000002_0000000000000000.json.bak",
+    ],
+)
+def test_other_files_are_left_alone(name: str) -> None:
+    """What isn't named as a certificate is none, and disturbs nothing."""
+    bucket = Bucket().signed(1)
+    bucket.put(name, b"{}")
+    assert (bucket.chain().faults, bucket.chain().notes) == ((), ())
+    assert bucket.sign(certificate(2)).file.startswith("certificate_000002_")
+
+
+def test_backups_are_told_once() -> None:
+    """The first certificate lists all backups, later ones those since the one before, with a day for long dumps."""
+    backups = [Backup(name_at(at := NOW + timedelta(days=days)), at, "k", 9, has_manifest=True, has_report=False) for days in range(-9, 5)]  # fmt: skip
+    bucket = Bucket()
+    listed = []
+    for day in (1, 3):
+        file = bucket.sign(
+            certificate(day), backups=[b for b in backups if b.taken_at <= NOW + timedelta(days=day)]
+        ).file
+        made = read_certificate(bucket.contents[file])
+        listed.append([each.name for each in made.backups] if made else [])
+    assert listed == [[b.name for b in backups[:11]], [b.name for b in backups[9:13]]]
+
+
+def test_reports_are_compared() -> None:
+    """A report that was changed is a fault; one without a certificate, or one that is gone, is none."""
+    store = MemoryStore()
+    repository, bucket = Repository(store), Bucket(store)
+    store.put(store.key(FIRST + OBJECT), b"x")
+    for hours in range(3):
+        made = report(FIRST).model_copy(update={"started_at": NOW + timedelta(hours=hours)})
+        file = repository.store_report(made)
+        if hours < 2:
+            drill = Drill(verdict=made.verdict, report=file, report_sha256=hashlib.sha256(made.encode()).hexdigest())
+            bucket.sign(certificate(hours, drill=drill))
+    chain = with_reports(bucket.chain(), repository, repository.backups())
+    assert (chain.faults, len(chain.notes)) == ((), 1)
+    assert "has no certificate" in chain.notes[0]
+    first, second, _ = sorted(repository.backups()[0].reports)
+    store.put(store.key(first), report(FIRST, Verdict.FAILED).encode())
+    listed = repository.backups()
+    store.remove(store.key(second))
+    assert with_reports(bucket.chain(), repository, listed).faults == (f"{first} was changed since it was certified",)
