@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.engine.repository.anomaly import find_anomalies
-from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts, history_of
+from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts
+from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Anomaly
 from tasks.engine.repository.names import name_at

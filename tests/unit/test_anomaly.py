@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.repository.anomaly import find_anomalies, is_ignored
-from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts, history_of
+from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts
+from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup
 from tests.histories import FIRST, Database, Table, at, grow, history, vary, warned
 

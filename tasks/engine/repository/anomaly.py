@@ -47,6 +47,19 @@ def is_ignored(table: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(table.replace('"', ""), p if "." in p else f"*.{p}") for p in plain)
 
 
+def readable(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
+    """Bound what a manifest says, as whoever can write to the bucket may have written it."""
+    return tuple(
+        a.model_copy(update={"kind": _cut(a.kind), "table": _cut(a.table), "sentence": _cut(a.sentence, 4 * _LONGEST)})
+        for a in anomalies[:_MOST]
+    )
+
+
+def _cut(text: str, longest: int = _LONGEST) -> str:
+    shown = visible(text[:longest])
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
 def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     """Yield at most one finding about a table of the last backup."""
     seen = [b for b in compared.before if name in b.groups]
@@ -77,8 +90,7 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
 
 
 def _about(name: str, kind: str, said: str, last: Group, now: Group | None) -> Anomaly:
-    shown = visible(name)
-    shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+    shown = _cut(name)
     return Anomaly(kind=kind, table=shown, sentence=f"{shown} {said}", before=last.rows, now=now.rows if now else 0)
 
 

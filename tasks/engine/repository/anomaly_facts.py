@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest
 
 LARGE_OBJECTS = "large objects"  # judged as a table; a real one has a schema in its name
 _MODULUS = 1 << 128
-# The newest backups, one for each day before, one for each week before: so that daily and weekly rhythms are known.
-_NEWEST, _DAYS, _WEEKS, _APART = 8, 14, 8, timedelta(hours=12)
-# A month of manifests of 500 KB; larger ones are read as far back as this goes.
-_READ_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +88,6 @@ def facts_of(made: Manifest) -> BackupFacts:
         made.name, made.started_at, (made.ended_at - made.started_at).total_seconds(), made.raw_bytes, tables,
         made.partitions, f"{major} {made.encoding} {made.lc_monetary} {settings}",
     )  # fmt: skip
-
-
-def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
-    """Return the backups to compare one of this moment with, oldest first: at most 30, and few if manifests are large."""
-    past = sorted((b for b in backups if b.has_manifest and b.taken_at < moment), key=lambda b: (b.taken_at, b.name))
-    moments, wanted = [b.taken_at for b in past], {b.name: b for b in reversed(past[-_NEWEST:])}
-    for age in (timedelta(days=n) for n in (*range(1, _DAYS + 1), *range(21, 7 * _WEEKS + 1, 7))):
-        place = bisect_left(moments, moment - age)
-        around = [b for b in past[max(0, place - 1) : place + 1] if abs(moment - age - b.taken_at) <= _APART]
-        for nearest in sorted(around, key=lambda b: abs(moment - age - b.taken_at))[:1]:
-            wanted.setdefault(nearest.name, nearest)
-    chosen, size_bytes = [], 0
-    for backup in wanted.values():
-        size_bytes += backup.manifest_bytes
-        if size_bytes <= _READ_BYTES:
-            chosen.append(backup)
-    return sorted(chosen, key=lambda b: (b.taken_at, b.name))
 
 
 def compare(now: BackupFacts, before: Sequence[BackupFacts], ignored: Callable[[str], bool]) -> Comparison:

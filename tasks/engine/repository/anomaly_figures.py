@@ -70,9 +70,9 @@ def is_low(series: Series, now: int, floor: int) -> bool:
     return now < (1 - _LOW_SHARE) * min(week) and (now - last) / last < middle - _DEVIATIONS * deviation
 
 
-def is_slow(figures: Sequence[float], now: float) -> bool:
-    """Whether something took far longer than each of at least seven times before."""
-    if len(figures) < ENOUGH:
+def is_slow(figures: Sequence[float], now: float, enough: int = ENOUGH) -> bool:
+    """Whether something took far longer than each of enough times before."""
+    if len(figures) < enough:
         return False
     middle, deviation = _spread(figures)
     return now > _TIMES * max(figures) and now > middle + max(_SLOWER_S, _DEVIATIONS * deviation)

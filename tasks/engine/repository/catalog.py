@@ -13,7 +13,7 @@ from blocks.errors import NoBackups, ObjectMissing
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, is_of_a_backup, taken_at
+from tasks.engine.repository.names import ACKNOWLEDGED, MANIFEST, OBJECT, REPORT, is_of_a_backup, taken_at
 
 # How long a listing is trusted. After an hour-long dump, another process may have removed some of it.
 _FRESH = timedelta(minutes=5)
@@ -25,7 +25,8 @@ class Backup:
 
     `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
-    The versions are those of its files as listed, empty for a file that was not listed.
+    The versions are those of its files as listed, empty for a file that was not listed; `acknowledged` is whether its
+    anomalies are.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Backup:
     manifest_version: str = ""
     report_version: str = ""
     manifest_bytes: int = 0
+    acknowledged: bool = False
 
     @property
     def proven(self) -> bool:
@@ -98,7 +100,7 @@ def _backup(file: str, files: dict[str, StoredObject]) -> Backup | None:
         name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=report is not None,
         stored_at=found.modified_at, object_version=found.version,
         manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
-        report_version=report.version if report else "",
+        report_version=report.version if report else "", acknowledged=name + ACKNOWLEDGED in files,
     )  # fmt: skip
 
 

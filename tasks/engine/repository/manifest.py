@@ -92,8 +92,8 @@ class Anomaly(_Document):
     kind: str
     table: str = ""
     sentence: str
-    before: Count
-    now: Count
+    before: Annotated[int, Field(ge=0)]
+    now: Annotated[int, Field(ge=0)]
 
 
 class Manifest(_Document):
@@ -200,6 +200,15 @@ class DrillReport(_Document):
         return self.model_dump(
             mode="json", include={"verdict", "backup", "cause", "checks", "restore_seconds", "seconds", "warnings"}
         )
+
+
+class Acknowledgement(_Document):
+    """That somebody knows of a backup's anomalies; written once, beside it."""
+
+    format: Literal[1] = FORMAT
+    tool_version: str
+    backup: str
+    acknowledged_at: Moment
 
 
 def read_manifest(data: bytes, name: str) -> Manifest:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
+ACKNOWLEDGED = ".acknowledged.json"
+_KINDS = (OBJECT, MANIFEST, REPORT, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
@@ -27,5 +29,5 @@ def taken_at(name: str) -> datetime | None:
 
 
 def is_of_a_backup(file: str) -> bool:
-    """Whether a file name is that of a backup's object, manifest or report."""
-    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST, REPORT))
+    """Whether a file name is that of a backup's object or of a document beside it."""
+    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in _KINDS)

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, backups_in
-from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
+from tasks.engine.repository.names import ACKNOWLEDGED, MANIFEST, OBJECT, REPORT, name_at, taken_at
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -165,6 +165,14 @@ class Repository:
         self.store.put(self.store.key(report.backup + REPORT), report.encode())
         return True
 
+    def acknowledge(self, given: Acknowledgement) -> bool:
+        """Store that the anomalies of a backup are known; return False if that was stored before."""
+        key = self.store.key(given.backup + ACKNOWLEDGED)
+        if self.store.stat(key):
+            return False
+        self.store.put(key, given.encode())
+        return True
+
     # Removing
 
     def remove(self, backup: Backup) -> None:
@@ -173,6 +181,8 @@ class Repository:
         The report, which was written last, goes first: if the removal is interrupted, retention then decides about the
         rest as it did before. A FAILED report goes after the manifest: without it the backup would pass for a good one.
         """
+        if backup.acknowledged:  # without it, one more backup is kept
+            self.store.remove(self.store.key(backup.name + ACKNOWLEDGED))
         failed = backup.verdict is Verdict.FAILED
         for kind in (MANIFEST, REPORT, OBJECT) if failed else (REPORT, MANIFEST, OBJECT):
             self.store.remove(self.store.key(backup.name + kind))

@@ -1,0 +1,37 @@
+"""Compare how long a restore took with earlier drills: a recovery that takes hours longer is better known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from statistics import median
+
+from tasks.engine.drill.rehearsal import Rehearsal
+from tasks.engine.repository.anomaly_figures import is_slow
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import RESTORE_TIME, passed, warned
+from tasks.engine.repository.manifest import Check, DrillReport, Verdict
+from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import human_seconds
+
+# By default, backups of seven days are kept, and one a day is drilled.
+_ENOUGH, _MOST = 5, 30
+
+
+def earlier_drills(repository: Repository, own: Iterable[Backup]) -> list[DrillReport]:
+    """Read the reports of a database's last drills."""
+    drilled = [backup for backup in own if backup.has_report][-_MOST:]
+    with ThreadPoolExecutor(8, "reports") as pool:
+        return [report for report in pool.map(repository.report, drilled) if report]
+
+
+def check_restore_time(seen: Rehearsal, earlier: Iterable[DrillReport], now: datetime) -> Check:
+    """Warn if a restore took three times as long as any before it in such a place, of as much data; pure."""
+    took, raw_bytes = seen.restore_seconds, seen.summary.raw_bytes if seen.summary else 0
+    alike = [r for r in earlier if r.place == seen.place and r.verdict is Verdict.PROVEN and r.started_at < now]
+    if len(alike) < _ENOUGH:
+        return passed(RESTORE_TIME, f"{human_seconds(took)}; there are too few drills to compare it with")
+    expected = [r.restore_seconds * max(1.0, raw_bytes / max(1, r.raw_bytes)) for r in alike]
+    said = f"{human_seconds(took)}; usually {human_seconds(median(expected))}"
+    return (warned if is_slow(expected, took, _ENOUGH) else passed)(RESTORE_TIME, said)
