@@ -75,7 +75,7 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
         for check in (c for c in report.checks if c.result == "warning" and c.name in _ODD):
-            get_run_logger().warning("Unusual %s: %s", check.name, check.evidence)
+            get_run_logger().warning("%s: %s", check.name.capitalize(), check.evidence)
     _keep(plan, repository, report)
     return _outcome(plan, report)
 

@@ -10,11 +10,25 @@ import pytest
 from pydantic import BaseModel
 
 from tasks.engine.dump.scanner import DumpScanner
-from tasks.engine.repository.manifest import Check, DrillReport, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.manifest import (
+    Acknowledgement,
+    Anomaly,
+    Check,
+    DrillReport,
+    Manifest,
+    PartRecord,
+    SequenceRecord,
+    TableRecord,
+)
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
-PARTS_OF_A_MANIFEST = {"tables": TableRecord, "sequences": SequenceRecord, "schema_parts": PartRecord}
+PARTS_OF_A_MANIFEST = {
+    "tables": TableRecord,
+    "sequences": SequenceRecord,
+    "schema_parts": PartRecord,
+    "anomalies": Anomaly,
+}
 
 
 def rows(heading: str) -> dict[str, str]:
@@ -26,7 +40,11 @@ def rows(heading: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("heading", "document", "parts"),
-    [("The manifest", Manifest, PARTS_OF_A_MANIFEST), ("The drill report", DrillReport, {"checks": Check})],
+    [
+        ("The manifest", Manifest, PARTS_OF_A_MANIFEST),
+        ("The drill report", DrillReport, {"checks": Check}),
+        ("The acknowledgement", Acknowledgement, {}),
+    ],
 )
 def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:
     """The document describes all fields of the documents and their nested records, and no others."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.names import taken_at
 
 LARGE_OBJECTS = "large objects"  # judged as a table; a real one has a schema in its name
 _MODULUS = 1 << 128
@@ -85,7 +86,7 @@ def facts_of(made: Manifest) -> BackupFacts:
     tables[LARGE_OBJECTS] = TableFacts(made.large_objects, 0, int(made.large_object_digest, 16))
     major, settings = made.server_version.partition(".")[0], sorted(made.source_settings.items())
     return BackupFacts(
-        made.name, made.started_at, (made.ended_at - made.started_at).total_seconds(), made.raw_bytes, tables,
+        made.name, taken_at(made.name) or made.started_at, (made.ended_at - made.started_at).total_seconds(), made.raw_bytes, tables,
         made.partitions, f"{major} {made.encoding} {made.lc_monetary} {settings}",
     )  # fmt: skip
 
