@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
@@ -36,7 +37,7 @@ def look_for_anomalies(plan: Plan, repository: Repository, manifest: Manifest, h
 
 def when_anomalous(plan: str, name: str) -> str:
     """Return what to do about anomalies."""
-    chosen = "" if plan == DEFAULT else f" --plan {plan}"
+    chosen = "" if plan == DEFAULT else f" --plan {quote(plan)}"
     return (
         f"the backup before is kept; if this is what you intended, run `pg-roundtrip acknowledge {name}{chosen}`, "
         "else restore what is missing from that one"

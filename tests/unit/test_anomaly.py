@@ -182,8 +182,20 @@ def imported(seed: int) -> list[BackupFacts]:
     return history(shop(), 60, at(30, bring), at(32, lambda database: database.drop("staging")), *LIVELY, seed=seed)
 
 
+def rebuilt(seed: int) -> list[BackupFacts]:
+    """Build a table anew every third night, while the backup is made."""
+
+    def build(database: Database, step: int, _: random.Random) -> None:
+        if step % 3 == 2:
+            database.tables.pop("public.report", None)
+        else:
+            database.create("report", Table(5_000))
+
+    return history(shop(), 60, build, *LIVELY, seed=seed)
+
+
 GOOD = [steady, hourly, weekly_rhythm, rotation(12), rotation(3), rotation(2), rotation(3, ahead=3), migration, filling, tiny, invitations,
-        queue, seasonal, busy_machine, short_dumps, edited, imported]  # fmt: skip
+        queue, seasonal, rebuilt, busy_machine, short_dumps, edited, imported]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", GOOD)

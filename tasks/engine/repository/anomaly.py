@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 from tasks.engine.repository.anomaly_facts import BackupFacts, Comparable, Comparison, Group, compare
 from tasks.engine.repository.anomaly_figures import ENOUGH, FEWER_ROWS, SLOWER, SMALLER, fell, of_totals
@@ -56,17 +56,17 @@ def readable(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
 
 
 def _cut(text: str, longest: int = _LONGEST) -> str:
-    shown = visible(text[:longest])
+    shown = visible(text[: longest + 1])
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     """Yield at most one finding about a table of the last backup."""
-    seen = [b for b in compared.before if name in b.groups]
+    seen = list(dropwhile(lambda b: name not in b.groups, compared.before))
     last, now = compared.last.groups[name], compared.now.groups.get(name)
+    if len(seen) < FEWEST or not last.rows or any(name not in b.groups for b in seen):
+        return  # too new, or it comes and goes
     rows, had = [b.groups[name].rows for b in seen], counted(last.rows, "row")
-    if len(seen) < FEWEST or not last.rows:
-        return
     if now is None:
         if not _is_moved(last, compared):
             yield _about(name, VANISHED, f"had {had}, and is gone", last, now)

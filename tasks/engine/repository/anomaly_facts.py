@@ -86,7 +86,7 @@ def facts_of(made: Manifest) -> BackupFacts:
     tables[LARGE_OBJECTS] = TableFacts(made.large_objects, 0, int(made.large_object_digest, 16))
     major, settings = made.server_version.partition(".")[0], sorted(made.source_settings.items())
     return BackupFacts(
-        made.name, taken_at(made.name) or made.started_at, (made.ended_at - made.started_at).total_seconds(), made.raw_bytes, tables,
+        made.name, taken_at(made.name) or made.started_at, max(0.0, (made.ended_at - made.started_at).total_seconds()), made.raw_bytes, tables,
         made.partitions, f"{major} {made.encoding} {made.lc_monetary} {settings}",
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Judge figures of a backup by those of the backups before: rows and size that fell, durations that grew.
 
-A step is judged by the last backups, a level by their median and its deviation; each must also exceed a floor, below
-which small databases and busy machines vary anyway. What came and went before is usual.
+Of rows and sizes, steps from one backup to the next are judged: the level of a database that grows means nothing. Each
+must exceed a floor, below which small databases and busy machines vary anyway. What happened before is usual.
 """
 
 from __future__ import annotations
