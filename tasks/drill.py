@@ -11,7 +11,7 @@ from tasks.clock import utc_now
 from tasks.engine.drill.place import Place, choose_place, sweep, version_of
 from tasks.engine.drill.query_file import Query, load_queries
 from tasks.engine.drill.rehearsal import DrillJob, Rehearsal, rehearse
-from tasks.engine.drill.restore_time import check_restore_time, earlier_drills
+from tasks.engine.drill.unusual import check_restore_time, earlier_drills
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import RESTORE_TIME, counted, not_possible
 from tasks.engine.repository.choice import choose
@@ -102,7 +102,9 @@ def compare_restore_time(plan: Plan, repository: Repository, seen: Rehearsal) ->
         return []
     try:
         own = folder_of(plan, backups=repository.backups()).own
-        return [check_restore_time(seen, earlier_drills(repository, own), utc_now())]
+        raw_bytes = seen.summary.raw_bytes if seen.summary else 0
+        earlier = earlier_drills(repository, own)
+        return [check_restore_time(seen.place, seen.restore_seconds, raw_bytes, earlier, utc_now())]
     except PgRoundtripError as error:
         return [not_possible(RESTORE_TIME, error.sentence)]
 

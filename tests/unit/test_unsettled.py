@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.drill.rehearsal import Rehearsal
-from tasks.engine.drill.restore_time import check_restore_time
-from tasks.engine.dump.summary import DumpSummary
+from tasks.engine.drill.unusual import check_anomalies, check_restore_time
 from tasks.engine.repository import facts
 from tasks.engine.repository.anomaly_history import read_facts
 from tasks.engine.repository.catalog import Backup
@@ -186,7 +184,14 @@ def test_a_restore_that_takes_much_longer_is_told(took: float, raw_bytes: int, d
     fields = {"place": "sandbox", "restore_seconds": 100.0, "raw_bytes": 1000, "started_at": NOW - timedelta(days=1)}
     earlier = [report(f"b{n}", Verdict.PROVEN).model_copy(update=fields) for n in range(drills)]
     other = [r.model_copy(update={"place": "database", "restore_seconds": 9999.0}) for r in earlier]
-    seen = Rehearsal(place="sandbox", restore_seconds=took)
-    seen.summary = DumpSummary(raw_bytes=raw_bytes)
-    check = check_restore_time(seen, [*earlier, *other], NOW)
+    check = check_restore_time("sandbox", took, raw_bytes, [*earlier, *other], NOW)
     assert (check.name, check.result) == ("restore time", result)
+
+
+def test_a_drill_repeats_what_was_odd() -> None:
+    """A warning, until somebody knows: then it is only mentioned."""
+    odd = manifest(anomalies=[LOST] * 7)
+    assert check_anomalies(manifest(), backup(1)).result == "passed"
+    check = check_anomalies(odd, backup(1))
+    assert (check.result, check.evidence.count(LOST.sentence)) == ("warning", 5)
+    assert check_anomalies(odd, backup(1, known=True)).evidence.startswith("acknowledged: public.t had 7 rows")

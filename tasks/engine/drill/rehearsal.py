@@ -37,13 +37,13 @@ from tasks.engine.drill.round_trip import (
 )
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import run_sql_checks
+from tasks.engine.drill.unusual import check_anomalies
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository import checks as checklist
-from tasks.engine.repository.anomaly import readable
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.checks import not_possible, passed, timed, warned
+from tasks.engine.repository.checks import not_possible, passed, timed
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
@@ -135,24 +135,11 @@ def _look_at_object(job: DrillJob, seen: Rehearsal) -> Manifest | None:
         return None
     seen.warnings = bounded(manifest.warnings)
     seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
-    seen.checks.append(_check_anomalies(manifest, backup))
+    seen.checks.append(check_anomalies(manifest, backup))
     if manifest.object_bytes != backup.object_bytes:
         sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
         raise BackupDamaged(sizes, check=checklist.SIZE)
     return manifest
-
-
-def _check_anomalies(manifest: Manifest, backup: Backup) -> Check:
-    """Repeat what was odd when the backup was made: it restores to what the database was, which may lack something."""
-    odd = checklist.shortened([anomaly.sentence for anomaly in readable(manifest.anomalies)])
-    if not odd:
-        return passed(checklist.ANOMALIES, "none")
-    said = "; ".join(odd)
-    return (
-        passed(checklist.ANOMALIES, f"acknowledged: {said}")
-        if backup.acknowledged
-        else warned(checklist.ANOMALIES, said)
-    )
 
 
 def _restore(

@@ -95,7 +95,8 @@ def compare(now: BackupFacts, before: Sequence[BackupFacts], ignored: Callable[[
     """Leave out what says nothing, and take partitions together; `before` is oldest first."""
     parents = {child: parent for b in (*before, now) for child, parent in (b.partitions or {}).items()}
     rotated, torn = _rotated_out(now, before, parents)
-    left_out = rotated | {t for b in (*before, now) for t in b.tables if ignored(t) or ignored(parents.get(t, t))}
+    names = now.tables.keys() | {t for b in before for t in b.tables}
+    left_out = rotated | {t for t in names if ignored(t) or ignored(parents.get(t, t))}
     seen = [_without(b, left_out, parents) for b in (*before, now)]
     return Comparison(seen[-1], seen[:-1], len({b.printed for b in (*before, now)}) == 1, torn)
 
