@@ -45,6 +45,11 @@ class BackupPlan(Block):
     compression_level: int = Field(
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
     )
+    anomaly_ignore_tables: str | None = Field(
+        default=None,
+        title="Tables without anomalies",
+        description="Tables whose rows may come and go: public.sessions, audit.*, *_queue.",
+    )
     retention_days: int = Field(
         default=7,
         ge=1,

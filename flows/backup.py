@@ -14,6 +14,7 @@ from flows.prune import continuing, prune
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, run, say_when_next, with_final_state
+from tasks.anomalies import look_for_anomalies
 from tasks.backup import (
     commit_backup,
     dump_to_storage,
@@ -45,6 +46,7 @@ class BackupResult(BaseModel):
     sha256: str
     seconds: float
     warnings: list[str] = []
+    anomalies: list[str] = []
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -65,6 +67,7 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     begun = time.monotonic()
     manifest = dump_to_storage(chosen_plan, repository, source, wanted, before.manifest)
     seconds = time.monotonic() - begun
+    manifest = look_for_anomalies(chosen_plan, repository, manifest, before.history)
     made = commit_backup(repository, manifest)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
     pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
@@ -91,5 +94,5 @@ def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> 
 
 def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
     shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
-    shown["warnings"] = list(manifest.warnings)
+    shown |= {"warnings": list(manifest.warnings), "anomalies": [a.sentence for a in manifest.anomalies]}
     return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

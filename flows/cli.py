@@ -107,6 +107,16 @@ def list_backups(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def acknowledge(backup: Annotated[str, typer.Argument(help="The backup's name.")], plan: PlanName = DEFAULT) -> None:
+    """Say that the anomalies of a backup are known."""
+    _require(plan, "storage")
+    from blocks.config.resolve import resolve_plan
+    from tasks.anomalies import acknowledge
+
+    print_line(acknowledge(resolve_plan(plan, frozenset({"storage"})), backup))
+
+
+@app.command()
 def drill(
     backup: Annotated[str | None, typer.Argument(help="The backup's name; the newest when left out.")] = None,
     plan: PlanName = DEFAULT,

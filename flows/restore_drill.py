@@ -12,7 +12,15 @@ from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupOrEmpty, PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
 from tasks.clock import utc_now
-from tasks.drill import choose_backup, choose_drill_place, read_own_queries, rehearse_restore, store_report, sweep_place
+from tasks.drill import (
+    choose_backup,
+    choose_drill_place,
+    compare_restore_time,
+    read_own_queries,
+    rehearse_restore,
+    store_report,
+    sweep_place,
+)
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.drill.report import error_of, report_on
@@ -28,6 +36,9 @@ from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
 log_plainly()
+
+# What a proven backup can be warned of.
+_ODD = (checklist.ANOMALIES, checklist.RESTORE_TIME)
 
 
 @flow(name="restore-drill", flow_run_name=named("restore-drill"), validate_parameters=False)
@@ -53,19 +64,26 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
         return _outcome(plan, _unknown(error))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(chosen_plan, repository, chosen, queries, begun)
+    seen.checks += compare_restore_time(chosen_plan, repository, seen)
     # The age limit does not apply to a backup that was chosen by name.
     by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
     limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
+    _log(report, seen)
+    stored = _keep(plan, repository, report)
+    certify_drill(chosen_plan, chosen, seen, report, stored)
+    return _outcome(plan, report)
+
+
+def _log(report: DrillReport, seen: Rehearsal) -> None:
     if complaint := error_of(report, seen.error):
         get_run_logger().error("%s", complaint)
     else:
         get_run_logger().info("%s: %s", verdict_line(report), drill_sentence(report))
         for warning in report.warnings:
             get_run_logger().warning("Not in the backup: %s", warning)
-    stored = _keep(plan, repository, report)
-    certify_drill(chosen_plan, chosen, seen, report, stored)
-    return _outcome(plan, report)
+        for check in (c for c in report.checks if c.result == "warning" and c.name in _ODD):
+            get_run_logger().warning("%s: %s", check.name.capitalize(), check.evidence)
 
 
 def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[Query], begun: float) -> Rehearsal:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from blocks.config.says import WHEN_INVALID
 from flows.lines import print_error, print_line
-from tasks.engine.repository.checks import rows_of_tables, warnings_counted
+from tasks.engine.repository.checks import anomalies_counted, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.wording import human_bytes, visible, visible_json
@@ -54,10 +54,11 @@ def show_backup(done: Mapping[str, Any]) -> None:
         f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
     )
     _say_warnings(done["warnings"])
+    _say_warnings([f"anomaly: {sentence}" for sentence in done["anomalies"]])
 
 
 def _say_warnings(warnings: Sequence[str]) -> None:
-    """Print what a backup lacks; the log, on standard error, has it with hints."""
+    """Print what a backup lacks, or what is odd about it; the log, on standard error, has it with hints."""
     for warning in warnings:
         print_line(f"WARNING: {warning}")
 
@@ -76,7 +77,8 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _verdict(entry: Mapping[str, Any]) -> str:
-    return f"{entry['verdict'] or 'not drilled'}{warnings_counted(entry.get('warnings', []))}"
+    odd = anomalies_counted(entry.get("anomalies", []), acknowledged=entry.get("acknowledged", False))
+    return f"{entry['verdict'] or 'not drilled'}{warnings_counted(entry.get('warnings', []))}{odd}"
 
 
 def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:

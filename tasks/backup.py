@@ -7,18 +7,21 @@ from datetime import datetime
 
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
+from blocks.sql.connection import Connection
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
+from tasks.engine.dump.partitions import read_partitions
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
-from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, told_of_future
+from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_the_past, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.programs import match_client
@@ -37,10 +40,14 @@ _OBJECT_PER_DATABASE_BYTE = 1.5
 
 @dataclass(frozen=True)
 class Previous:
-    """What existed before a backup: the newest manifest and all backups, as far as they could be read."""
+    """What existed before a backup, as far as it could be read.
+
+    That is the newest manifest, all backups, and those of the same database to compare the new one with.
+    """
 
     manifest: Manifest | None = None
     listing: Listing | None = None
+    history: tuple[Backup, ...] = ()
 
 
 @task("look at the source", QUICK)
@@ -59,11 +66,23 @@ def inspect_source(plan: Plan) -> Source:
         roles = read_roles(connection)
         database = read_identity(connection, facts.database)
         settings = read_settings(connection)
+        partitions = _partitions(connection)
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    return Source(facts, client, extensions, roles, _left_out(plan), database, settings)
+    return Source(facts, client, extensions, roles, _left_out(plan), database, settings, partitions)
+
+
+def _partitions(connection: Connection) -> dict[str, str] | None:
+    """Return None if the server doesn't say: then fewer anomalies are found, and the backup is as good."""
+    try:
+        return read_partitions(connection)
+    except DatabaseError as error:
+        if connection.lost:
+            raise
+        get_run_logger().warning("Could not look for partitions: %s", error.sentence)
+        return None
 
 
 def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
@@ -99,7 +118,8 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
         last = newest_whole(folder.own, now)
-        return Previous(repository.manifest(last) if last else None, listing)
+        history = history_of(of_the_past(folder.own, now), now)
+        return Previous(repository.manifest(last) if last else None, listing, tuple(history))
     except ConfigurationError:
         raise
     except PgRoundtripError as error:

@@ -11,16 +11,18 @@ from tasks.clock import utc_now
 from tasks.engine.drill.place import Place, choose_place, sweep, version_of
 from tasks.engine.drill.query_file import Query, load_queries
 from tasks.engine.drill.rehearsal import DrillJob, Rehearsal, rehearse
+from tasks.engine.drill.unusual import check_restore_time, earlier_drills
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.checks import counted
+from tasks.engine.repository.checks import RESTORE_TIME, counted, not_possible
 from tasks.engine.repository.choice import choose
-from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.whose import folder_of
 from tasks.engine.servers.scratch import sweep_scratch_databases
 from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
-from tasks.retries import LONG, QUICK
+from tasks.retries import LONG, ONCE, QUICK
 
 
 @task("choose the backup", QUICK)
@@ -91,6 +93,20 @@ def rehearse_restore(
 
     since = time.monotonic() if begun is None else begun
     return rehearse(DrillJob(plan, repository, backup, place, queries, logger, utc_now(), watched, since))
+
+
+@task("compare the restore time", ONCE)
+def compare_restore_time(plan: Plan, repository: Repository, seen: Rehearsal) -> list[Check]:
+    """Return the check of the restore's duration; none if nothing was restored."""
+    if not seen.restore_seconds:
+        return []
+    try:
+        own = folder_of(plan, backups=repository.backups()).own
+        raw_bytes = seen.summary.raw_bytes if seen.summary else 0
+        earlier = earlier_drills(repository, own)
+        return [check_restore_time(seen.place, seen.restore_seconds, raw_bytes, earlier, utc_now())]
+    except PgRoundtripError as error:
+        return [not_possible(RESTORE_TIME, error.sentence)]
 
 
 @task("store the report", QUICK)

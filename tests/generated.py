@@ -23,7 +23,7 @@ from blocks.s3.providers import GB, GIB, MIB, PROVIDERS, Provider
 ROOT = Path(__file__).parents[1]
 # What each command requires at startup; a test of the command line keeps this accurate.
 NEEDS: dict[str, tuple[Need, ...]] = {
-    "check": ("database", "storage", "drill"), "backup": ("database", "storage"), "list": ("storage",), "drill": ("drill", "storage"),
+    "check": ("database", "storage", "drill"), "backup": ("database", "storage"), "list": ("storage",), "acknowledge": ("storage",), "drill": ("drill", "storage"),
     "prune": ("storage",), "restore": ("storage", "target"), "serve": ("database", "storage"), "plan add": ("database", "storage"),
 }  # fmt: skip
 _WIDTH = 120

@@ -22,7 +22,7 @@ DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
 _BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
 _SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
-                 "verify_strict", "restore_verify"}  # fmt: skip
+                 "verify_strict", "restore_verify", "anomaly_ignore_tables"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Plan:
     """One database with its storage and its policies.
 
     `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
-    was moved or renamed.
+    was moved or renamed; `ignored_tables` are patterns of those that no anomaly is reported of.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Plan:
     shared: bool = False
     backups_of: str | None = None
     restore_verify: bool = True
+    ignored_tables: tuple[str, ...] = ()
 
     @property
     def source(self) -> Server:
@@ -121,6 +122,7 @@ class Plan:
             shared=fields.get("allow_shared_prefix", False),
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
+            ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
     @classmethod

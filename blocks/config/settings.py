@@ -114,6 +114,10 @@ class BackupSettings(BaseModel):
     compression_level: Annotated[Level, Says(
         "The gzip level, from 1 (fastest) to 9 (smallest): [what they cost](../README.md#speed).", "9"
     )] = 6  # fmt: skip
+    anomaly_ignore_tables: Annotated[str | None, Says(
+        "Tables whose rows may come and go without [a warning](anomalies.md). Patterns of `schema.table` or `table`, with `*`, separated by commas.",
+        "public.sessions, audit.*, *_queue",
+    )] = None  # fmt: skip
 
 
 class RetentionSettings(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
-from tasks.engine.repository.checks import counted, rows_of_tables, warnings_counted
+from tasks.engine.repository.checks import anomalies_counted, counted, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import OBJECT
 from tasks.engine.repository.repository import Repository
@@ -28,7 +28,7 @@ def backup_sentence(manifest: Manifest) -> str:
     """`1,234 rows of 12 tables, 3.4M`."""
     tables = counted(len(manifest.tables), "table")
     size = human_bytes(manifest.object_bytes)
-    return f"{counted(manifest.rows, 'row')} of {tables}, {size}{warnings_counted(manifest.warnings)}"
+    return f"{counted(manifest.rows, 'row')} of {tables}, {size}{warnings_counted(manifest.warnings)}{anomalies_counted(manifest.anomalies)}"
 
 
 def backup_markdown(
@@ -42,9 +42,19 @@ def backup_markdown(
         f"({ratio:.1f} to 1), dumped and stored in {human_seconds(seconds)} ({human_bytes(speed)}/s of SQL)."
     )
     return "\n\n".join([
-        f"# {manifest.name}", summary, *warnings_shown(manifest.warnings), _compared(manifest, before), "## Restore it", _by_hand(plan, repository, manifest),
+        f"# {manifest.name}", summary, *warnings_shown(manifest.warnings), *_odd(plan, manifest), _compared(manifest, before), "## Restore it", _by_hand(plan, repository, manifest),
         _largest(manifest), "## Details", facts(_details(repository, manifest)) + "\n",
     ])  # fmt: skip
+
+
+def _odd(plan: str, manifest: Manifest) -> list[str]:
+    """Format what is odd about a backup; empty if nothing is."""
+    if not manifest.anomalies:
+        return []
+    listed = "\n".join(f"- ⚠️ {cell(anomaly.sentence)}" for anomaly in manifest.anomalies)
+    chosen = "" if plan == "default" else f" --plan {quote(plan)}"
+    known = "The backup before is kept until this is acknowledged, or three later days' backups agree:"
+    return ["## Anomalies", listed, known, fenced(f"pg-roundtrip acknowledge {manifest.name}{chosen}", "sh")]
 
 
 def _compared(manifest: Manifest, before: Manifest | None) -> str:

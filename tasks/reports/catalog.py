@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.checks import counted, warnings_counted
+from tasks.engine.repository.checks import anomalies_counted, counted, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes
@@ -90,6 +90,7 @@ def _row(backup: Backup, before: Backup | None, entry: Mapping[str, Any] | None)
     if entry:
         verdict = f"{_MARKS[Verdict(entry['verdict'])]} {entry['verdict']}" if entry["verdict"] else "not drilled"
         verdict += warnings_counted(entry.get("warnings", []))
+        verdict += anomalies_counted(entry.get("anomalies", []), acknowledged=backup.acknowledged)
     trend = change(backup.object_bytes, before.object_bytes) if before else ""
     taken = f"{backup.taken_at:%Y-%m-%d %H:%M}"
     return [f"`{backup.name}`", taken, human_bytes(backup.object_bytes), trend, rows, verdict]

@@ -15,6 +15,7 @@ from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age, iso
+from tasks.status.anomalies import told_of_anomalies
 
 OK = "ok"
 
@@ -59,7 +60,9 @@ def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) 
     if parts["storage"] == OK and backs_up:
         late = overdue(newest.taken_at if newest else None, plan.schedules.backups, started_at, now)
         parts["backups"] = (late if newest or not odd else late and odd) or OK
-    return Health(parts, newest.taken_at if newest else None, [odd] if odd else [])
+    return Health(
+        parts, newest.taken_at if newest else None, [said for said in (odd, told_of_anomalies(backups, now)) if said]
+    )
 
 
 def overdue(newest: datetime | None, due: Schedule, started_at: datetime, now: datetime) -> str:

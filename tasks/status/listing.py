@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from blocks.config.plan import Plan
 from tasks.clock import utc_now
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.anomaly import readable
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled, cache_of, drills, manifest_facts
 from tasks.engine.repository.identity import Database
-from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.manifest import Anomaly, Manifest
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import iso
@@ -31,6 +32,7 @@ class Contents:
     system_identifier: str
     rows: int
     warnings: tuple[str, ...]
+    anomalies: tuple[Anomaly, ...] = ()
 
 
 _CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version)
@@ -39,7 +41,8 @@ _CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     """List every backup, oldest first.
 
-    Each has `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict`.
+    Each has `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict,
+    anomalies, acknowledged`.
     `rows` is None for a foreign backup, and for one whose manifest cannot be read or has gone since the listing;
     `verdict` is None for one that was never drilled.
     """
@@ -58,7 +61,7 @@ def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int
 
 
 def _contents_in(made: Manifest) -> Contents:
-    return Contents(made.database, made.system_identifier, made.rows, bounded(made.warnings))
+    return Contents(made.database, made.system_identifier, made.rows, bounded(made.warnings), readable(made.anomalies))
 
 
 def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -> dict[str, Any]:
@@ -73,6 +76,8 @@ def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -
         "rows": contents.rows if contents else None,
         "warnings": list(contents.warnings) if contents else [],
         "verdict": drilled.verdict.value if drilled else None,
+        "anomalies": [a.model_dump() for a in contents.anomalies] if contents else [],
+        "acknowledged": backup.acknowledged,
     }
 
 

@@ -24,6 +24,7 @@ from tasks.engine.repository.newest import from_future, is_future, newest_whole,
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
+from tasks.status.anomalies import open_anomalies
 
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
@@ -32,7 +33,7 @@ Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 @dataclass(frozen=True)
 class Stock:
-    """What the bucket contains: every backup, and the newest manifest and report; `readable` if it could be read."""
+    """What the bucket contains: every backup, and the newest manifest and report, open anomalies; `readable` if it could be read."""
 
     readable: bool
     backups: tuple[Backup, ...] = ()
@@ -40,6 +41,7 @@ class Stock:
     manifest: Manifest | None = None
     report: DrillReport | None = None
     proven: Backup | None = None
+    anomalies: int = 0
 
 
 def read_stock(plan: Plan) -> Stock:
@@ -56,6 +58,7 @@ def read_stock(plan: Plan) -> Stock:
             manifest=repository.manifest(newest) if newest else None,
             report=repository.report(drilled) if drilled else None,
             proven=newest_proven(repository, past[-_LOOKED_AT:]),
+            anomalies=sum(len(odd.found) for odd in open_anomalies(repository, backups, now)),
         )
     except PgRoundtripError:
         return Stock(readable=False)
@@ -104,6 +107,8 @@ def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backup_raw_bytes", "Size of the newest backup's SQL.", newest.raw_bytes)
     page.put("backup_rows", "Rows in the newest backup.", newest.rows)
     page.put("backup_warnings", "Warnings of the newest backup.", len(newest.warnings))
+    what = "Anomalies that are neither acknowledged nor confirmed by later backups."
+    page.put("backup_anomalies", what, stock.anomalies)
     page.put("backup_tables", "Tables in the newest backup.", len(newest.tables))
 
 

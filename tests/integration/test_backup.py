@@ -60,7 +60,18 @@ def test_the_object_is_plain_gzip_sql_of_a_hard_database(
     said = json.loads(made.out)
     manifest, stored = fetch(storage)
     raw = gzip.decompress(stored)
-    assert list(said) == ["name", "key", "object_bytes", "raw_bytes", "rows", "tables", "sha256", "seconds", "warnings"]
+    assert list(said) == [
+        "name",
+        "key",
+        "object_bytes",
+        "raw_bytes",
+        "rows",
+        "tables",
+        "sha256",
+        "seconds",
+        "warnings",
+        "anomalies",
+    ]
     assert NAME.fullmatch(said["name"])
     assert said["key"] == storage.key(said["name"] + ".sql.gz")
     assert said["object_bytes"] == manifest.object_bytes == len(stored)

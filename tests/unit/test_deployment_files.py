@@ -16,7 +16,13 @@ LOCK = (ROOT / "requirements.lock").read_text()
 # Set by the image.
 _NOT_THE_CONTAINERS = {"PREFECT_HOME"}
 # Not needed in a drill-only container.
-_OF_THE_DATABASE = {"DATABASE_URL", "RESTORE_DATABASE_URL", "RESTORE_VERIFY", "COMPRESSION_LEVEL"}
+_OF_THE_DATABASE = {
+    "DATABASE_URL",
+    "RESTORE_DATABASE_URL",
+    "RESTORE_VERIFY",
+    "COMPRESSION_LEVEL",
+    "ANOMALY_IGNORE_TABLES",
+}
 
 
 def test_both_of_railways_files_say_the_same() -> None:

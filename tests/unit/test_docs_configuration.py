@@ -18,7 +18,7 @@ from tests.generated import DOCUMENTS, NEEDS, documented, missing, written
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
-ARGUMENTS = {"restore": ["latest"], "plan add": ["name"]}
+ARGUMENTS = {"restore": ["latest"], "acknowledge": ["backup_20261121_020713"], "plan add": ["name"]}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

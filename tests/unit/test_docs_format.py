@@ -11,12 +11,26 @@ from pydantic import BaseModel
 
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, Listed, Restore
-from tasks.engine.repository.manifest import Check, DrillReport, Manifest, PartRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.manifest import (
+    Acknowledgement,
+    Anomaly,
+    Check,
+    DrillReport,
+    Manifest,
+    PartRecord,
+    SequenceRecord,
+    TableRecord,
+)
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
 PARTS_OF_A_CERTIFICATE = {"backup": BackupSeen, "drill": Drill, "restore": Restore, "backups": Listed}
-PARTS_OF_A_MANIFEST = {"tables": TableRecord, "sequences": SequenceRecord, "schema_parts": PartRecord}
+PARTS_OF_A_MANIFEST = {
+    "tables": TableRecord,
+    "sequences": SequenceRecord,
+    "schema_parts": PartRecord,
+    "anomalies": Anomaly,
+}
 
 
 def rows(heading: str) -> dict[str, str]:
@@ -32,6 +46,7 @@ def rows(heading: str) -> dict[str, str]:
         ("The manifest", Manifest, PARTS_OF_A_MANIFEST),
         ("The drill report", DrillReport, {"checks": Check}),
         ("The certificate", Certificate, PARTS_OF_A_CERTIFICATE),
+        ("The acknowledgement", Acknowledgement, {}),
     ],
 )
 def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:

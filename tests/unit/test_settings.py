@@ -73,7 +73,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("BACKUP_KEEP_LAST", "3", "backup_keep_last", 3), ("BACKUP_KEEP_DAILY", "7", "backup_keep_daily", 7), ("BACKUP_KEEP_WEEKLY", "4", "backup_keep_weekly", 4),
     ("BACKUP_KEEP_MONTHLY", "12", "backup_keep_monthly", 12), ("BACKUP_KEEP_YEARLY", "", "backup_keep_yearly", None),
     ("S3_REGION", "us-west-2", "s3_region", "us-west-2"), ("BACKUP_PREFIX", "/production/backups/", "backup_prefix", "production/backups"),
-    ("COMPRESSION_LEVEL", "9", "compression_level", 9), ("VERIFY_INTERVAL", "43200", "verify_interval_s", 43200),
+    ("COMPRESSION_LEVEL", "9", "compression_level", 9), ("ANOMALY_IGNORE_TABLES", "a.*, b", "anomaly_ignore_tables", "a.*, b"), ("VERIFY_INTERVAL", "43200", "verify_interval_s", 43200),
     ("VERIFY_LATEST", "false", "verify_latest", False), ("VERIFY_LATEST", "TRUE", "verify_latest", True),
     ("VERIFY_BACKUP_FILE", "backup_20240207_143022.sql.gz", "verify_backup_file", "backup_20240207_143022.sql.gz"),
     ("S3_ENDPOINT", " https://s3.example.com/ ", "s3_endpoint", "https://s3.example.com"), ("BACKUP_PREFIX", "/", "backup_prefix", ""),

@@ -37,6 +37,7 @@ from tasks.engine.drill.round_trip import (
 )
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import run_sql_checks
+from tasks.engine.drill.unusual import check_anomalies
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
@@ -132,10 +133,11 @@ def _look_at_object(job: DrillJob, seen: Rehearsal) -> Manifest | None:
     seen.checks.append(passed(checklist.OBJECT, f"{backup.key}, {human_bytes(backup.object_bytes)}"))
     manifest = job.repository.manifest_even_unlisted(backup)
     if manifest is None:
-        seen.checks.append(not_possible(checklist.MANIFEST, NO_MANIFEST))
+        seen.checks += (not_possible(name, NO_MANIFEST) for name in (checklist.MANIFEST, checklist.ANOMALIES))
         return None
     seen.manifest, seen.warnings = manifest, bounded(manifest.warnings)
     seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
+    seen.checks.append(check_anomalies(manifest, backup))
     if manifest.object_bytes != backup.object_bytes:
         sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
         raise BackupDamaged(sizes, check=checklist.SIZE)

@@ -15,6 +15,7 @@ from blocks.s3.client import StoredObject
 from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import (
+    ACKNOWLEDGED,
     MANIFEST,
     OBJECT,
     backup_of_report,
@@ -34,8 +35,9 @@ class Backup:
 
     `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
-    The versions are those of its files as listed, empty for a file that was not listed. `reports` are the files of its
-    drills' reports, the one that counts first; `report_version` is that one's.
+    The versions are those of its files as listed, empty for a file that was not listed; `acknowledged` is whether its
+    anomalies are. `reports` are the files of its drills' reports, the one that counts first; `report_version` is that
+    one's.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Backup:
     report_version: str = ""
     reports: tuple[str, ...] = ()
     manifest_bytes: int = 0
+    acknowledged: bool = False
 
     @property
     def proven(self) -> bool:
@@ -120,6 +123,7 @@ def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, dict[s
         stored_at=found.modified_at, object_version=found.version,
         manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
         report_version=beside[in_turn[0]].version if beside else "", reports=in_turn,
+        acknowledged=name + ACKNOWLEDGED in files,
     )  # fmt: skip
 
 

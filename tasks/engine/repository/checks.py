@@ -26,13 +26,15 @@ RIGHTS = "ownership and grants"
 MATERIALIZED = "materialized views"
 COLLATIONS = "collation versions"
 AGE = "backup age"
+ANOMALIES = "anomalies"
+RESTORE_TIME = "restore time"
 TABLE_QUERY = "query: table count"
 ROW_QUERY = "query: row counts"
 INDEX_QUERY = "query: indexes"
 
 ALL = (
     OBJECT, MANIFEST, SIZE, GZIP, COMPLETE, RESTORED, TABLES, ROWS, DIGESTS, LARGE_OBJECTS, SCHEMA, INDEXES, CONSTRAINTS,
-    TRIGGERS, SEQUENCES, EXTENSIONS, RIGHTS, MATERIALIZED, COLLATIONS, AGE, TABLE_QUERY, ROW_QUERY, INDEX_QUERY,
+    TRIGGERS, SEQUENCES, EXTENSIONS, RIGHTS, MATERIALIZED, COLLATIONS, AGE, ANOMALIES, RESTORE_TIME, TABLE_QUERY, ROW_QUERY, INDEX_QUERY,
 )  # fmt: skip
 _SHOWN = 5
 
@@ -78,6 +80,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def warnings_counted(warnings: Collection[str]) -> str:
     """Return `, 1 warning` to append to a verdict or a size; empty if there is none."""
     return f", {counted(len(warnings), 'warning')}" if warnings else ""
+
+
+def anomalies_counted(anomalies: Collection[object], *, acknowledged: bool = False) -> str:
+    """Return `, 1 anomaly` to append like `warnings_counted`; empty if there is none."""
+    known = " (acknowledged)" if acknowledged else ""
+    return f", {counted(len(anomalies), 'anomaly', 'anomalies')}{known}" if anomalies else ""
 
 
 def rows_of_tables(rows: int, tables: int) -> str:

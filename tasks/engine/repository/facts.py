@@ -40,6 +40,7 @@ class _Head(BaseModel):
     database: str
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
     database_oid: int = 0
+    anomalies: list[object] = []
 
 
 _ORIGIN = Kind("origin", TypeAdapter(Origin), lambda b: b.manifest_version)
@@ -136,4 +137,5 @@ def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
 def _origin_in(found: _Head | Manifest, backup: Backup) -> Origin | None:
     if found.name != backup.name:
         return None
-    return Origin(found.plan, Database(found.database, found.system_identifier, found.database_oid))
+    database = Database(found.database, found.system_identifier, found.database_oid)
+    return Origin(found.plan, database, anomalous=bool(found.anomalies))

@@ -49,10 +49,11 @@ class Database:
 
 @dataclass(frozen=True)
 class Origin:
-    """The plan and database that a backup's manifest names."""
+    """The plan and database that a backup's manifest names, and whether it found the contents odd."""
 
     plan: str
     database: Database
+    anomalous: bool = False
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,16 @@ class RoleRecord(_Document):
     member_of: tuple[MembershipRecord, ...] = ()
 
 
+class Anomaly(_Document):
+    """What is odd about a backup's contents, in a sentence and in the two numbers that it is about."""
+
+    kind: str
+    table: str = ""
+    sentence: str
+    before: Annotated[int, Field(ge=0)]
+    now: Annotated[int, Field(ge=0)]
+
+
 class Manifest(_Document):
     """The contents of a backup; written last, so that its presence means that the backup is complete."""
 
@@ -97,6 +107,7 @@ class Manifest(_Document):
     database: str
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$", description="Of the source's server.")
     database_oid: Count = 0
+    anomalies: tuple[Anomaly, ...] = Field(default=(), description="What is odd, compared with the backups before.")
     server_version: str
     client_version: str
     encoding: str
@@ -131,6 +142,7 @@ class Manifest(_Document):
     roles: tuple[str, ...]
     warnings: tuple[str, ...] = Field(default=(), description="pg_dump's warnings, and what it left out.")
     role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
+    partitions: dict[str, str] | None = Field(default=None, description="The topmost table of each partition.")
 
     @property
     def rows(self) -> int:
@@ -190,6 +202,15 @@ class DrillReport(_Document):
             mode="json",
             include={"verdict", "backup", "cause", "hint", "checks", "restore_seconds", "seconds", "warnings"},
         )
+
+
+class Acknowledgement(_Document):
+    """That somebody knows of a backup's anomalies; written once, beside it."""
+
+    format: Literal[1] = FORMAT
+    tool_version: str
+    backup: str
+    acknowledged_at: Moment
 
 
 def read_manifest(data: bytes, name: str) -> Manifest:

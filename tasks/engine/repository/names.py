@@ -10,8 +10,10 @@ OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
 DRILL = ".drill"
+ACKNOWLEDGED = ".acknowledged.json"
 EVIDENCE = "evidence/"
 SIGNATURE = ".sig"
+_KINDS = (OBJECT, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 _CERTIFICATE = re.compile(r"certificate_([0-9]{6,12})_([0-9a-f]{16})\.json\Z")
@@ -70,8 +72,8 @@ def signature_file(certificate: str) -> str:
 
 
 def is_of_a_backup(file: str) -> bool:
-    """Whether a file name is that of a backup's object or manifest."""
-    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in (OBJECT, MANIFEST))
+    """Whether a file name is that of a backup's object or of a document beside it."""
+    return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in _KINDS)
 
 
 def _stamp(moment: datetime) -> str:

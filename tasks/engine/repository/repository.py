@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 
 from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, backups_in
-from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict, read_manifest, read_report
+from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import (
+    ACKNOWLEDGED,
     DRILL,
     MANIFEST,
     OBJECT,
@@ -193,6 +194,14 @@ class Repository:
                 return file
             moment += timedelta(seconds=1)
 
+    def acknowledge(self, given: Acknowledgement) -> bool:
+        """Store that the anomalies of a backup are known; return False if that was stored before."""
+        key = self.store.key(given.backup + ACKNOWLEDGED)
+        if self.store.stat(key):
+            return False
+        self.store.put(key, given.encode())
+        return True
+
     # Removing
 
     def remove(self, backup: Backup) -> None:
@@ -202,6 +211,8 @@ class Repository:
         interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
         manifest: without it the backup would pass for a good one.
         """
+        if backup.acknowledged:  # without it, one more backup is kept
+            self.store.remove(self.store.key(backup.name + ACKNOWLEDGED))
         reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
         failed = backup.verdict is Verdict.FAILED
         for file in (manifest, *reports, item) if failed else (*reports, manifest, item):

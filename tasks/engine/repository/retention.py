@@ -11,6 +11,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import from_future, in_reach, of_the_past
+from tasks.engine.repository.unsettled import unsettled
 
 # Also the longest an upload may take: a run that has not finished by then is given up on.
 UNFINISHED = timedelta(days=1)
@@ -147,8 +148,18 @@ def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backu
     # One from the future is kept anyway, and would remain the newest until the date it was given.
     proven = (b for b in reversed(of_the_past(ordered, now)) if b.proven)
     yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
+    yield from _odd(ordered, now)
     yield from ((b, "from the future: a clock was wrong") for b in from_future(ordered, now))
     yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
+
+
+def _odd(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
+    """Yield the backups with open anomalies, and of each the last one before: it may be the only one with everything."""
+    sound = [b for b in ordered if not b.foreign and not b.unfinished and _sound(b)]
+    for odd in unsettled(ordered, now):
+        yield odd, "its anomalies are not acknowledged"
+        before = [b for b in sound if b.taken_at < odd.taken_at][-1:]
+        yield from ((b, f"the last one before the anomalies of {odd.name}") for b in before)
 
 
 def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:

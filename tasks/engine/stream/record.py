@@ -29,6 +29,7 @@ class Source:
     left_out: tuple[LeftOut, ...] = ()
     database: Database = field(default_factory=lambda: Database(""))
     settings: SourceSettings = field(default_factory=SourceSettings)
+    partitions: dict[str, str] | None = None
 
 
 def manifest_of_dump(
@@ -49,7 +50,7 @@ def manifest_of_dump(
         tables=_tables(result), sequences=sequences, large_objects=summary.large_objects, large_object_digest=summary.large_object_digest,
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
         role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
-        settings_left_out=source.settings.left_out,
+        settings_left_out=source.settings.left_out, partitions=source.partitions,
     )  # fmt: skip
 
 

@@ -1,0 +1,57 @@
+"""Look for what is odd about a backup before it is committed, and record that somebody knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+from blocks.config import DEFAULT
+from blocks.config.plan import Plan
+from blocks.errors import PgRoundtripError
+from tasks.clock import utc_now
+from tasks.engine.repository.anomaly import find_anomalies
+from tasks.engine.repository.anomaly_facts import facts_of
+from tasks.engine.repository.anomaly_history import read_facts
+from tasks.engine.repository.catalog import Backup, named
+from tasks.engine.repository.manifest import Acknowledgement, Manifest
+from tasks.engine.repository.repository import Repository
+from tasks.engine.wording import tool_version
+from tasks.orchestration import get_run_logger, task
+from tasks.retries import ONCE
+
+
+@task("look for anomalies", ONCE)
+def look_for_anomalies(plan: Plan, repository: Repository, manifest: Manifest, history: Sequence[Backup]) -> Manifest:
+    """Add to a manifest what is odd about it; whatever goes wrong here must not cost the backup."""
+    logger = get_run_logger()
+    try:
+        found = find_anomalies(facts_of(manifest), read_facts(repository, history), plan.ignored_tables)
+    except Exception as error:  # noqa: BLE001  (the backup is good whatever is found)
+        reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
+        logger.warning("This backup could not be compared with those before it: %s", reason)
+        return manifest
+    for anomaly in found:
+        logger.warning("Anomaly: %s\nHINT: %s", anomaly.sentence, when_anomalous(plan.name, manifest.name))
+    return manifest.model_copy(update={"anomalies": found})
+
+
+def when_anomalous(plan: str, name: str) -> str:
+    """Return what to do about anomalies."""
+    chosen = "" if plan == DEFAULT else f" --plan {quote(plan)}"
+    return (
+        f"the backup before is kept; if this is what you intended, run `pg-roundtrip acknowledge {name}{chosen}`, "
+        "else restore what is missing from that one"
+    )
+
+
+def acknowledge(plan: Plan, name: str) -> str:
+    """Record that the anomalies of a backup are known; return in a sentence what that changed."""
+    repository = Repository(plan.storage)
+    backup = named(repository.backups(), name)
+    manifest = repository.manifest(backup)
+    if not manifest or not manifest.anomalies:
+        return f"{backup.name} has no anomalies"
+    given = Acknowledgement(tool_version=tool_version(), backup=backup.name, acknowledged_at=utc_now())
+    if not repository.acknowledge(given):
+        return f"{backup.name} was acknowledged before"
+    return f"{backup.name} is acknowledged: the backup before it is kept no longer than the retention policy says"

@@ -1,0 +1,43 @@
+"""Choose the backups that a new one is compared with, and read what their manifests say."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from tasks.engine.repository.anomaly_facts import BackupFacts, facts_of
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import manifest_facts
+from tasks.engine.repository.repository import Repository
+
+# The newest backups, one for each day before, one for each week before: so that daily and weekly rhythms are known.
+_NEWEST, _DAYS, _WEEKS, _APART = 8, 14, 8, timedelta(hours=12)
+# A month of manifests of 500 KB; larger ones are read as far back as this goes.
+_READ_BYTES = 16 << 20
+_AT_ONCE = 8
+
+
+def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
+    """Return the backups to compare one of this moment with, oldest first: at most 30, and few if manifests are large."""
+    past = sorted((b for b in backups if b.has_manifest and b.taken_at < moment), key=lambda b: (b.taken_at, b.name))
+    moments, wanted = [b.taken_at for b in past], {b.name: b for b in reversed(past[-_NEWEST:])}
+    for age in (timedelta(days=n) for n in (*range(1, _DAYS + 1), *range(21, 7 * _WEEKS + 1, 7))):
+        place = bisect_left(moments, moment - age)
+        around = [b for b in past[max(0, place - 1) : place + 1] if abs(moment - age - b.taken_at) <= _APART]
+        for nearest in sorted(around, key=lambda b: abs(moment - age - b.taken_at))[:1]:
+            wanted.setdefault(nearest.name, nearest)
+    chosen, size_bytes = [], 0
+    for backup in wanted.values():
+        size_bytes += backup.manifest_bytes
+        if size_bytes <= _READ_BYTES:
+            chosen.append(backup)
+    return sorted(chosen, key=lambda b: (b.taken_at, b.name))
+
+
+def read_facts(repository: Repository, backups: Sequence[Backup]) -> list[BackupFacts]:
+    """Read the manifests of some backups; those that are unreadable, or gone by now, are left out."""
+    with ThreadPoolExecutor(_AT_ONCE, "history") as pool:
+        found = pool.map(lambda backup: manifest_facts(repository, backup, facts_of), backups)
+        return [facts for facts in found if facts]

@@ -1,0 +1,27 @@
+"""Find the backups whose anomalies are open: neither acknowledged by a person nor confirmed by later backups; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.newest import of_the_past
+
+# Of hourly backups three are over before anybody is awake, so each must be of another day.
+CONFIRMING_DAYS = 3
+
+
+def unsettled(backups: Sequence[Backup], now: datetime) -> list[Backup]:
+    """Return the backups of one database with open anomalies, oldest first.
+
+    A backup confirms the anomalies before it if it has none itself: the database stayed as it was then.
+    """
+    found, days = list[Backup](), set[date]()
+    for backup in reversed(of_the_past(backups, now)):
+        origin, day = backup.origin, backup.taken_at.date()
+        if origin and not origin.anomalous:
+            days.add(day)
+        elif origin and not backup.acknowledged and len(days - {day}) < CONFIRMING_DAYS:
+            found.append(backup)
+    return found[::-1]
