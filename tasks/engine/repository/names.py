@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"
+BEGINNING = "backup_"
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 
