@@ -19,7 +19,9 @@ _NOT_FINE = 1
 
 
 def show(
-    plan: Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")] = DEFAULT,
+    plan: Annotated[
+        str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")
+    ] = DEFAULT,
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write the status page to this file, for a browser.")
     ] = None,
@@ -45,4 +47,6 @@ def _write(file: Path, status: Status) -> None:
     try:
         file.write_text(render(status), encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError([Problem(f"{file} cannot be written [{error.strerror}]", "choose another file")]) from None
+        raise ConfigurationError(
+            [Problem(f"{file} cannot be written [{error.strerror}]", "choose another file")]
+        ) from None

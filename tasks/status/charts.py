@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 
 from tasks.engine.wording import human_bytes, human_seconds
@@ -82,8 +83,14 @@ def _chart(title: str, known: Sequence[tuple[Point, float]], say: Callable[[floa
     area = f"{line}L{dots[-1][0]} {HEIGHT}L{dots[0][0]} {HEIGHT}Z" if len(dots) > 1 else ""
     return Chart(
         title, line, area, dots[-1:], say(known[-1][1]), say(highest),
-        f"{known[0][0].taken_at:%-d %b %Y}", f"{known[-1][0].taken_at:%-d %b %Y}",
+        *_span(known[0][0].taken_at, known[-1][0].taken_at),
     )  # fmt: skip
+
+
+def _span(begin: datetime, end: datetime) -> tuple[str, str]:
+    """Return two dates, with their years if these differ."""
+    form = "%-d %b" if begin.year == end.year else "%-d %b %Y"
+    return begin.strftime(form), end.strftime(form)
 
 
 def grid(days: Sequence[Day]) -> Grid:

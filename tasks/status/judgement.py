@@ -16,7 +16,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest_whole, of_the_past, told_of_future
-from tasks.engine.wording import human_age, human_seconds
+from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -25,6 +25,7 @@ _RHYTHM = 10
 # Whoever gave up a folder so long ago knows it; until then, silence is reported.
 RETIRED = timedelta(days=90)
 _COMPARE = "restore an older one, and find out what is wrong with this one (docs/runbooks/failed-drill.md)"
+_SHOWN = 200
 _DRILL_IT = "pg-roundtrip drill"
 
 
@@ -125,7 +126,7 @@ def _reasons(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[Rea
     if newest and (odd := told_of_future(facts.backups, now)):
         yield Reason(Colour.ATTENTION, odd, WHEN_FUTURE)
     if facts.shared:
-        yield Reason(Colour.ATTENTION, *facts.shared)
+        yield Reason(Colour.ATTENTION, *map(bounded, facts.shared))
 
 
 def _when_late(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[Reason]:
@@ -147,7 +148,11 @@ def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
         return
     backup, drill = drills[-1]
     if drill.verdict is Verdict.FAILED and not drill.contents_hold:
-        yield Reason(Colour.BAD, f"the newest drill FAILED: {backup.name} is not what was dumped", _COMPARE)
+        yield Reason(
+            Colour.BAD,
+            f"the newest drill FAILED: the backup of {backup.taken_at:%-d %b %H:%M} is not what was dumped",
+            _COMPARE,
+        )
     elif drill.verdict is Verdict.FAILED:
         yield Reason(Colour.ATTENTION, "the newest drill FAILED: its backup was too old", "see VERIFY_MAX_AGE")
     elif drill.verdict is Verdict.INCONCLUSIVE:
@@ -190,6 +195,12 @@ def ago(moment: datetime, now: datetime) -> str:
     """Return how long ago something was: `23 min ago`."""
     age = now - moment
     return "just now" if age < timedelta(minutes=1) else f"{human_age(age)} ago"
+
+
+def bounded(text: str) -> str:
+    """Return text from a bucket or a server, cut and with invisible characters escaped."""
+    shown = visible(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
 
 
 def _roughly(seconds: float) -> str:

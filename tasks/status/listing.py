@@ -59,16 +59,12 @@ def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int
 def read_contents(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> dict[str, Contents]:
     """Read the manifests of some backups: what each contains, by its name; none for one that is unreadable."""
     ours = [b for b in backups if b.has_manifest]
-    return cache_of(repository).facts(
-        _CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once
-    )
+    return cache_of(repository).facts(_CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once)
 
 
 def _contents_in(made: Manifest) -> Contents:
     took_s = max(0.0, (made.ended_at - made.started_at).total_seconds())
-    return Contents(
-        made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s
-    )
+    return Contents(made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s)
 
 
 def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -> dict[str, Any]:

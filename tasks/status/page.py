@@ -15,7 +15,7 @@ from tasks.engine.repository.checks import counted
 from tasks.engine.wording import human_bytes, tool_version, visible
 from tasks.status import charts
 from tasks.status.judgement import Colour
-from tasks.status.series import DayState
+from tasks.status.series import NEWEST, DayState
 from tasks.status.summary import Status
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-_NEWEST, _REMOVALS = 10, 8
+_REMOVALS = 6
 _ICON_COLOURS = {Colour.FINE: "1a7f37", Colour.ATTENTION: "9a6700", Colour.BAD: "cf222e"}
 _LEGEND = (
     DayState.PROVEN, DayState.KEPT, DayState.FAILED, DayState.INCONCLUSIVE, DayState.MISSED, DayState.NONE,
@@ -33,7 +33,7 @@ _LEGEND = (
 def render(status: Status, links: Mapping[str, str] = MappingProxyType({}), refresh_s: int = 0) -> str:
     """Return the page; `links` are further pages by their names, `refresh_s` is when a browser loads it again."""
     return _template().render(
-        status=status, links=links, refresh_s=refresh_s, charts=charts, legend=_LEGEND, newest=_NEWEST,
+        status=status, links=links, refresh_s=refresh_s, charts=charts, legend=_LEGEND, newest=NEWEST,
         most_removals=_REMOVALS, icon=_ICON_COLOURS[status.judgement.colour], version=tool_version(), policy=policy(),
     )  # fmt: skip
 

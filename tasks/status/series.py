@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 
+from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import of_the_past
@@ -16,6 +18,8 @@ from tasks.status.listing import Contents
 WEEKS = 16
 # So many manifests are read at most, however many backups there are.
 MOST_POINTS = 150
+# So many of the newest backups a page lists.
+NEWEST = 7
 _HOURS = (1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24, 28 * 24)
 
 
@@ -53,35 +57,49 @@ class Point:
 
 
 def calendar(facts: Facts, now: datetime, kept_days: int | None) -> tuple[Day, ...]:
-    """Return the days of the last weeks, from a Monday to today.
-
-    A day without a backup was missed if backups were due, and if retention keeps every backup of that day; the first
-    backup's day is the earliest that could be missed.
-    """
-    today = now.astimezone(UTC).date()
+    """Return the days of the last weeks, from a Monday to today."""
+    today = now.date()
     first = today - timedelta(days=today.weekday(), weeks=WEEKS - 1)
     by_day: dict[date, list[Backup]] = {}
     for backup in of_the_past(facts.backups, now):
         by_day.setdefault(backup.taken_at.date(), []).append(backup)
-    due = _days_due(facts, now, kept_days, min(by_day, default=today))
+    missed = _days_missed(facts, now, kept_days)
     days = (first + timedelta(days=n) for n in range((today - first).days + 1))
-    return tuple(Day(day, _state(facts, by_day.get(day, []), due=day in due), len(by_day.get(day, []))) for day in days)
+    return tuple(
+        Day(day, _state(facts, by_day.get(day, []), missed=day in missed), len(by_day.get(day, []))) for day in days
+    )
 
 
-def _days_due(facts: Facts, now: datetime, kept_days: int | None, first: date) -> set[date]:
-    """Return the whole days, before today, of which a backup must be there."""
-    if not facts.backups_due or not kept_days:
+def _days_missed(facts: Facts, now: datetime, kept_days: int | None) -> set[date]:
+    """Return the days whose backup was due, would still be kept, and was not made later either.
+
+    Late by less than half of the time between two backups is not missed: one that is due at midnight is sometimes made
+    before it, and sometimes after.
+    """
+    moments = [b.taken_at for b in of_the_past(facts.backups, now)]
+    if not facts.backups_due or not kept_days or not moments:
         return set()
-    moment, days = now, set[date]()
-    since = max(now - timedelta(days=min(kept_days, 7 * WEEKS)), datetime.combine(first, datetime.min.time(), UTC))
-    while (moment := facts.backups_due.before(moment)) > since + timedelta(days=1):
-        days.add(moment.date())
+    kept_since = now - timedelta(days=min(kept_days, 7 * WEEKS))
+    patience = facts.backups_due.gap(now) * 1.5
+    missed = set[date]()
+    for before, after in pairwise([*moments, now]):
+        if after - before > patience:
+            missed |= _days_due(facts.backups_due, max(before, kept_since), after)
+    return missed
+
+
+def _days_due(due: Schedule, since: datetime, until: datetime) -> set[date]:
+    """Return the whole days between two moments of which at least one slot was due."""
+    days, moment = set[date](), until
+    while (moment := due.before(moment)) > since:
         # One slot of each day is enough.
         moment = datetime.combine(moment.date(), datetime.min.time(), UTC)
-    return days - {now.date()}
+        if moment > since:
+            days.add(moment.date())
+    return days - {until.date()}
 
 
-def _state(facts: Facts, backups: Sequence[Backup], *, due: bool) -> DayState:
+def _state(facts: Facts, backups: Sequence[Backup], *, missed: bool) -> DayState:
     """Return the state of a day: a verdict on contents, the worst first, counts before one that says nothing."""
     drills = [drill for b in backups if (drill := facts.drill_of(b))]
     verdicts = {DayState.PROVEN if d.contents_hold else DayState(d.verdict.value) for d in drills}
@@ -90,21 +108,27 @@ def _state(facts: Facts, backups: Sequence[Backup], *, due: bool) -> DayState:
             return state
     if backups:
         return DayState.KEPT
-    return DayState.MISSED if due else DayState.NONE
+    return DayState.MISSED if missed else DayState.NONE
 
 
-def sampled(backups: Sequence[Backup], most: int = MOST_POINTS) -> list[Backup]:
-    """Choose the backups to draw, oldest first: the last one in each of equal spans of time.
+def sampled(facts: Facts, most: int = MOST_POINTS) -> list[Backup]:
+    """Choose the backups to draw, oldest first: of each of equal spans of time the last one, preferably a drilled one.
 
-    The spans are aligned, so that a backup that was chosen, and read, is chosen again.
+    The spans are aligned, so that a backup that was chosen, and read, is chosen again. The newest are all chosen,
+    because the page lists them.
     """
+    backups = facts.backups
     if len(backups) <= most:
         return list(backups)
+    chosen = [*backups[-most:]]
     for hours in _HOURS:
-        chosen = list({int(b.taken_at.timestamp() // (3600 * hours)): b for b in backups}.values())
-        if len(chosen) <= most:
-            return chosen
-    return chosen[-most:]
+        spans = {int(b.taken_at.timestamp() // (3600 * hours)): b for b in backups}
+        spans |= {int(b.taken_at.timestamp() // (3600 * hours)): b for b in backups if facts.drill_of(b)}
+        if len(spans) <= most - NEWEST:
+            chosen = list(spans.values())
+            break
+    names = {b.name for b in (*chosen, *backups[-NEWEST:])}
+    return [b for b in backups if b.name in names]
 
 
 def points(facts: Facts, chosen: Sequence[Backup], contents: Mapping[str, Contents]) -> tuple[Point, ...]:

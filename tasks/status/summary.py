@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +16,9 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.names import LATEST
 from tasks.engine.wording import iso, visible
-from tasks.status.judgement import Colour, Judgement, Reason, judge, worst
+from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
 from tasks.status.series import Day, Point, calendar, points
 from tasks.status.survey import Surveyed, survey, survey_beside
-
-_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class PlanStatus:
     def title(self) -> str:
         """What it is called: its database, or else its folder."""
         return self.database or self.folder or "the bucket"
+
+    @property
+    def anchor(self) -> str:
+        """Its place on the page."""
+        return f"of-{hashlib.sha256(f'{self.folder}/{self.database}'.encode()).hexdigest()[:12]}"
 
     def document(self) -> dict[str, Any]:
         """The same as a JSON document."""
@@ -140,12 +144,6 @@ def _commands(found: Surveyed, proven: str) -> tuple[tuple[str, str], ...]:
         (what, visible(f'{before}pg-roundtrip restore {name} --to "$TARGET_URL"{chosen}'))
         for what, name in wanted.items()
     )
-
-
-def bounded(text: str) -> str:
-    """Return text from a bucket or a server, cut and with invisible characters escaped."""
-    shown = visible(text)
-    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
 
 
 def _judged(judgement: Judgement) -> dict[str, Any]:

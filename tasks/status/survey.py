@@ -76,7 +76,7 @@ def _own(plan: Plan, repository: Repository, folder: Folder, now: datetime) -> S
     # Whoever doesn't know the database doesn't know either how often it is backed up: a container for drills.
     due = plan.schedules.backups if plan.server else None
     facts = Facts(own, drills(repository, own), due, plan.schedules.drills, sharing(plan, folder))
-    chosen = _with_newest(sampled(own), own)
+    chosen = sampled(facts)
     return Surveyed(
         plan.storage.folder, _database(own, plan.server.database if plan.server else ""), facts, chosen,
         read_contents(repository, chosen), plan.name, plan.retention.days if due else None,
@@ -98,18 +98,9 @@ def _beside(store: ObjectStore) -> Iterator[Surveyed]:
 def _group(repository: Repository, group: Sequence[Backup]) -> Surveyed:
     """Survey backups of which no plan is known here."""
     facts = Facts(group, drills(repository, group[-_BESIDE:]))
-    chosen = _with_newest(sampled(group, _BESIDE_READ), group)
+    chosen = sampled(facts, _BESIDE_READ)
     folder = repository.store.key("").rstrip("/")
     return Surveyed(folder, _database(group), facts, chosen, read_contents(repository, chosen))
-
-
-_NEWEST = 10
-
-
-def _with_newest(chosen: Sequence[Backup], backups: Sequence[Backup]) -> list[Backup]:
-    """Add the newest backups, which the page lists."""
-    names = {b.name for b in (*chosen, *backups[-_NEWEST:])}
-    return [b for b in backups if b.name in names]
 
 
 def _database(backups: Sequence[Backup], name: str = "") -> str:
