@@ -58,7 +58,8 @@ class Reason:
 class Facts:
     """What is known of the backups of one database: `backups` is oldest first, `drilled` by the backup's name.
 
-    A schedule is None if it is another service's: then the backups are judged by their own rhythm.
+    A schedule is None if it is another service's: then the backups are judged by their own rhythm. A container for
+    drills knows only that of its drills; of another plan, neither is known.
     """
 
     backups: Sequence[Backup]
@@ -95,7 +96,7 @@ class Judgement:
 def judge(facts: Facts, now: datetime) -> Judgement:
     """Judge the backups of one database."""
     newest = newest_whole(facts.backups, now)
-    if facts.backups_due is None and newest and _is_retired(facts, newest, now):
+    if facts.drills_due is None and newest and _is_retired(facts, newest, now):
         return Judgement(Colour.FINE, f"Retired: last backup {ago(newest.taken_at, now)}", retired=True)
     reasons = sorted(_reasons(facts, newest, now), key=lambda r: _WORST.index(r.colour))
     colour = worst([r.colour for r in reasons])

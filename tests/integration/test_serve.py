@@ -162,7 +162,7 @@ def test_the_status_page_answers_behind_the_login(service: Service) -> None:
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["cache-control"] == "no-store"
     assert "127.0.0.1" not in answer.text
-    assert "<html" in service.get("/dashboard", auth=service.login).text
+    assert "<html" in service.get("/dashboard", headers=browser, auth=service.login).text
 
 
 def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Storage) -> None:

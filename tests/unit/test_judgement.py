@@ -95,7 +95,12 @@ def test_others_are_judged_by_their_own_rhythm() -> None:
     assert later(RHYTHM, RETIRED - timedelta(hours=2)) == ("attention", False)
     assert later(RHYTHM, RETIRED) == ("fine", True)
     assert judge(RHYTHM, NOW + RETIRED).sentence == "Retired: last backup 90 days ago"
-    assert later(replace(RHYTHM, backups_due=DAILY), RETIRED)[0] == "bad", "the plan's own never retire"
+
+
+def test_a_plan_s_own_backups_never_retire() -> None:
+    """Not even where only the schedule of drills is known, in a container for drills."""
+    assert later(replace(RHYTHM, drills_due=DAILY), 2 * RETIRED) == ("attention", False)
+    assert later(replace(RHYTHM, drills_due=DAILY, backups_due=DAILY), 2 * RETIRED) == ("bad", False)
 
 
 def test_what_others_made_and_nobody_drills() -> None:

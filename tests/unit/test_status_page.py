@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +25,7 @@ from tasks.status.page import policy, render
 from tasks.status.series import MOST_POINTS, NEWEST, DayState, calendar, points, sampled
 from tasks.status.summary import Status, summarize, unreadable
 from tests.histories import DAILY, NOW, backup_of, facts_of, surveyed_of
+from tests.markdown import ROOT
 
 PROVEN, FAILED, INCONCLUSIVE = Verdict.PROVEN, Verdict.FAILED, Verdict.INCONCLUSIVE
 SHOP = surveyed_of(facts_of([0.4, 24, 48, 120], {24: PROVEN, 48: FAILED, 120: INCONCLUSIVE}))
@@ -176,3 +181,11 @@ def test_the_document(status: Status) -> None:
         assert plan["days"][-1]["date"] == "2026-11-30"
         assert plan["points"][-1]["taken_at"] == "2026-11-30T13:43:00Z"
         assert plan["newest_proven"] == backup_of(24).name
+
+
+def test_an_installed_wheel_has_the_template(tmp_path: Path) -> None:
+    """The page's template is no Python, and comes along all the same."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "tasks/status/page.html.j2" in zipfile.ZipFile(wheel).namelist()
