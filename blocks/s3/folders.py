@@ -16,13 +16,13 @@ MOST_FOLDERS = 200
 _AT_ONCE = 16
 
 
-def folders_beside(store: ObjectStore, beginning: str) -> list[ObjectStore]:
-    """Return the folders in the parent of ours that hold an object whose name begins so; raises StorageError.
+def folders_beside(store: ObjectStore, beginning: str, *, inside: bool = False) -> list[ObjectStore]:
+    """Return the folders beside ours, or those in it, that hold an object whose name begins so; raises StorageError.
 
-    Only the parent's first MOST_FOLDERS are looked at.
+    Only the first MOST_FOLDERS are looked at.
     """
     ours = store.folder.strip("/")
-    parent = ours.rpartition("/")[0]
+    parent = ours if inside else ours.rpartition("/")[0]
     pages = store.client.get_paginator("list_objects_v2")
     with translated(REQUEST, store.address):
         found = pages.paginate(Bucket=store.bucket, Prefix=f"{parent}/" if parent else "", Delimiter="/")

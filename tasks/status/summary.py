@@ -18,7 +18,7 @@ from tasks.engine.repository.names import LATEST
 from tasks.engine.wording import iso, visible
 from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
 from tasks.status.series import Day, Point, calendar, points
-from tasks.status.survey import Surveyed, survey, survey_beside
+from tasks.status.survey import Surveyed, survey
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,10 @@ class Status:
 def read_status(plan: Plan, now: datetime) -> Status:
     """Read the bucket and judge; one that cannot be read is bad: nothing could be restored from it now."""
     try:
-        own = survey(plan, now)
+        found, note = survey(plan, now)
     except PgRoundtripError as error:
         return unreadable(error.sentence, error.hint, now)
-    beside, note = survey_beside(plan)
-    return summarize([*own, *beside], now, note)
+    return summarize(found, now, note)
 
 
 def unreadable(why: str, hint: str, now: datetime) -> Status:

@@ -43,31 +43,36 @@ class Surveyed:
     stopped: str = ""
 
 
-def survey(plan: Plan, now: datetime) -> list[Surveyed]:
-    """Survey the plan's own backups first, then others' in its folder; raises StorageError."""
+def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
+    """Survey the plan's own backups, then others' in its folder, then those in the folders beside it.
+
+    Returns them with a note on what could not be read; raises StorageError if that is the plan's own folder. Without a
+    database, an empty folder is taken for that of all the plans in it.
+    """
     repository = Repository(plan.storage)
     listed = surveyed(repository, repository.backups())
     folder = look_into(repository, whose(plan), listed)
-    beside = [_group(repository, group) for group in apart(folder.others)]
-    if not folder.own and not plan.server and beside:
-        return beside
-    return [_own(plan, repository, folder, now), *beside]
+    others = [_group(repository, group) for group in apart(folder.others)]
+    around, note = _in_folders(plan.storage, inside=not listed and not plan.server)
+    if not folder.own and not plan.server and (others or around):
+        return [*others, *around], note
+    return [_own(plan, repository, folder, now), *others, *around], note
 
 
-def survey_beside(plan: Plan) -> tuple[list[Surveyed], str]:
-    """Survey the backups in the folders beside the plan's own, and say what could not be; one that fails costs no other."""
+def _in_folders(store: ObjectStore, *, inside: bool) -> tuple[list[Surveyed], str]:
+    """Survey the backups in the folders beside ours, or in it; a folder that fails costs no other."""
     try:
-        stores = folders_beside(plan.storage, BEGINNING)
+        stores = folders_beside(store, BEGINNING, inside=inside)
     except PgRoundtripError as error:
-        return [], f"the folders beside this one could not be listed: {error.sentence}"
+        return [], f"other folders could not be listed: {error.sentence}"
     found, faults = list[Surveyed](), list[str]()
-    for store in stores[:_MOST_BESIDE]:
+    for other in stores[:_MOST_BESIDE]:
         try:
-            found += _beside(store)
+            found += _beside(other)
         except PgRoundtripError as error:
-            faults.append(f"{store.folder} could not be read: {error.sentence}")
-    if more := len(stores) - _MOST_BESIDE:
-        faults += [f"{more} more folders hold backups, and are not shown"] if more > 0 else []
+            faults.append(f"{other.folder} could not be read: {error.sentence}")
+    if len(stores) > _MOST_BESIDE:
+        faults.insert(0, f"{len(stores) - _MOST_BESIDE} more folders hold backups, and are not shown")
     return found, "; ".join(faults[:3])
 
 
@@ -77,11 +82,11 @@ def _own(plan: Plan, repository: Repository, folder: Folder, now: datetime) -> S
     due = plan.schedules.backups if plan.server else None
     facts = Facts(own, drills(repository, own), due, plan.schedules.drills, sharing(plan, folder))
     chosen = sampled(facts)
+    removals = decide_for(plan, folder, now + _SOON, even_if_stale=True).removals if due else []
     return Surveyed(
-        plan.storage.folder, _database(own, plan.server.database if plan.server else ""), facts, chosen,
-        read_contents(repository, chosen), plan.name, plan.retention.days if due else None,
-        decide_for(plan, folder, now + _SOON, even_if_stale=True).removals if due else (),
-        decide_for(plan, folder, now).warning if due else "",
+        repository.store.key("").rstrip("/"), _database(own, plan.server.database if plan.server else ""), facts, chosen,
+        read_contents(repository, chosen), plan.name, plan.retention.days if due else None, removals,
+        decide_for(plan, folder, now).warning if removals else "",
     )  # fmt: skip
 
 

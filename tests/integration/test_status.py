@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ def test_all_plans_of_a_tree(tree: Callable[[str], ObjectStore], storage: Object
     assert found.judgement.sentence.startswith("Bad: crm: the newest drill FAILED")
     assert found.judgement.sentence.endswith("; 2 of 2 other databases fine")
     assert found.note == ""
+    parent = replace(storage, folder=storage.folder.removesuffix("/own"))
+    assert [plan.title for plan in read_status(plan_of(parent), utc_now()).plans] == ["blog", "crm", "shop"]
+    assert read_status(plan_of(tree("empty")), utc_now()).judgement.sentence == "Bad: there is no backup"
 
 
 def test_several_databases_in_one_folder(storage: ObjectStore) -> None:
