@@ -14,7 +14,7 @@ from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.manifest import Verdict
 from tasks.engine.wording import iso, visible
 from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
 from tasks.status.series import Day, Point, calendar, points
@@ -131,17 +131,20 @@ def _plan_status(found: Surveyed, now: datetime) -> PlanStatus:
 
 
 def _commands(found: Surveyed, proven: str) -> tuple[tuple[str, str], ...]:
-    """Return the commands that restore the newest backup, and the newest PROVEN one."""
+    """Return the commands that restore the newest backup, unless it is known to be bad, and the newest PROVEN one."""
     if not found.facts.backups:
         return ()
+    newest = found.facts.backups[-1]
+    drill = found.facts.drill_of(newest)
+    bad = drill is not None and drill.verdict is Verdict.FAILED and not drill.contents_hold
+    wanted = {"The newest backup": "" if bad else newest.name, "The newest PROVEN backup": proven}
     chosen = f" --plan {found.plan}" if found.plan not in ("", DEFAULT) else ""
     # Another folder's commands must name it.
     before = "" if found.plan else f"BACKUP_PREFIX={quote(found.folder)} "
-    newest = LATEST if found.plan else found.facts.backups[-1].name
-    wanted = {"The newest backup": newest, **({"The newest PROVEN backup": proven} if proven else {})}
     return tuple(
         (what, visible(f'{before}pg-roundtrip restore {name} --to "$TARGET_URL"{chosen}'))
         for what, name in wanted.items()
+        if name
     )
 
 

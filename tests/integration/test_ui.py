@@ -105,7 +105,7 @@ def test_the_status_page_comes_first(browser: Browser) -> None:
     shown = browser.open("/", "Day by day")
     assert browser.page.url.endswith("/status")
     assert shown.startswith("Fine: last backup ")
-    for text in ("PROVEN", "Over time", "Restore time", "Retention removes next", "pg-roundtrip restore latest"):
+    for text in ("PROVEN", "Over time", "Restore time", "Retention removes next", "pg-roundtrip restore backup_"):
         assert text in shown
     browser.page.get_by_text("History (Prefect)").click()
     expect(browser.page.get_by_text("Dashboard").first).to_be_visible()

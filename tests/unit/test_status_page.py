@@ -58,7 +58,13 @@ def test_the_sentence_comes_first() -> None:
     assert status.judgement.sentence == "Fine: last backup 24 min ago, PROVEN 79 min ago, restore takes 41 s"
     assert read.text.strip().startswith(status.judgement.sentence)
     assert "last backup 24 min ago" in read.text.partition("Day by day")[0]
-    for text in ("30 Nov 13:43", "286M", "2,000,001", "pg-roundtrip restore latest --to", "Nothing within a day"):
+    for text in (
+        "30 Nov 13:43",
+        "286M",
+        "2,000,001",
+        "pg-roundtrip restore backup_20261130_134300 --to",
+        "Nothing within a day",
+    ):
         assert text in read.text
     assert ("href", "/dashboard") in read.attributes
 
@@ -153,7 +159,7 @@ def test_charts_and_calendars_stay_in_their_frames() -> None:
 def test_several_databases_make_one_sentence() -> None:
     """The worst is named, and how many others are fine; whoever gave up a folder is not nagged."""
     fine = surveyed_of(facts_of([0.4, 1.4], {1.4: PROVEN}))
-    crm = surveyed_of(facts_of([0.4, 1.4], {0.4: FAILED}, due=None), "production/crm", "crm")
+    crm = surveyed_of(facts_of([0.4, 1.4], {0.4: FAILED, 1.4: PROVEN}, due=None), "production/crm", "crm")
     old = surveyed_of(facts_of([9000, 9024], {9000: PROVEN}, due=None), "production/old", "old")
     found = summarize([fine, crm, old], NOW)
     assert found.judgement.colour is Colour.BAD
@@ -162,6 +168,12 @@ def test_several_databases_make_one_sentence() -> None:
     assert summarize([fine, old], NOW).judgement == summarize([fine], NOW).judgement
     assert summarize([old], NOW).fine
     assert "BACKUP_PREFIX=production/crm pg-roundtrip restore backup_" in Read(render(found)).text
+
+
+def test_what_is_known_to_be_bad_is_not_offered() -> None:
+    """The commands restore the newest PROVEN backup, not the newest one if its drill FAILED."""
+    (plan,) = summarize([surveyed_of(facts_of([0.4, 1.4], {0.4: FAILED, 1.4: PROVEN}))], NOW).plans
+    assert [what for what, _ in plan.commands] == ["The newest PROVEN backup"]
 
 
 def test_an_unreadable_bucket_is_bad() -> None:
