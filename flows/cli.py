@@ -18,7 +18,7 @@ import typer
 
 from blocks.config import DEFAULT
 from blocks.errors import PgRoundtripError
-from flows import evidence, plans
+from flows import evidence, plans, status
 from flows.lines import print_error, print_line
 from flows.runs.logs import log_plainly
 from tasks.engine.wording import tool_version
@@ -35,6 +35,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 app.add_typer(evidence.app, name="evidence", help="Sign what drills prove, check it, and report on a month.")
+app.command("status")(status.show)
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[

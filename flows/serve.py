@@ -31,7 +31,7 @@ from flows.runs.logs import log_plainly
 from flows.service import asgi
 from flows.service.announce import announce
 from flows.service.environment import MADE, NO_HISTORY, OWN_SERVER, Login, move_history
-from flows.service.gateway import make_gateway, make_metrics_page
+from flows.service.gateway import Pages, make_gateway, make_metrics_page
 from flows.service.history import MOVED, TROUBLE, History, said_of
 from flows.service.runs import (
     ServiceRunner,
@@ -52,12 +52,14 @@ _logger = get_logger("serve")
 
 
 async def serve(settings: Settings, login: Login | None, history: History) -> None:
-    """Serve the environment's plan until SIGTERM or SIGINT; with a `login`, run Prefect's server in this process."""
+    """Serve the environment's plan until SIGTERM or SIGINT; with a `login` and a history, run Prefect's server in this process."""
     plan = Plan.from_settings(settings)
-    pages = StatusPages(plan, settings.enabled_flows, utc_now(), history)
+    own_server = login is not None and history.kept
+    links = {"History (Prefect)": "/dashboard"} if own_server else {}
+    pages = StatusPages(plan, settings.enabled_flows, utc_now(), history, links)
     runner = ServiceRunner(history, Turns(small=memory_is_small()))
     standby = Standby(plan, settings.enabled_flows, runner, history)
-    async with _ports(settings, login, pages), get_client() as client:
+    async with _ports(settings, login, pages, own_server=own_server), get_client() as client:
         announce(settings, plan, login, history)
         work = asyncio.gather(
             standby.watch(), *([_record(settings, plan, client, standby, pages)] if history.kept else [])
@@ -145,11 +147,14 @@ def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings, login: Login | None, pages: StatusPages) -> AsyncIterator[None]:
+async def _ports(
+    settings: Settings, login: Login | None, pages: StatusPages, *, own_server: bool = False
+) -> AsyncIterator[None]:
     metrics = pages.metrics if settings.metrics_enabled else None
+    served = Pages(pages.health, metrics, pages.status, settings.status_public)
 
     def gateway() -> Starlette:
-        return make_gateway(login, _prefect_server() if login else None, pages.health, metrics, pages.attempts)
+        return make_gateway(login, _prefect_server() if own_server else None, served, pages.attempts)
 
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(asgi.listening(gateway, settings.port))
@@ -195,7 +200,8 @@ def main() -> None:
     log_plainly()
     settings = load_service_settings()
     own, history = OWN_SERVER in sys.argv, History(variable(MOVED), kept=NO_HISTORY not in sys.argv)
-    login = Login.from_settings(settings, made=MADE in sys.argv) if own else None
+    # Without a history there is no Prefect server, but a status page.
+    login = Login.from_settings(settings, made=MADE in sys.argv) if own or not history.kept else None
     try:
         asyncio.run(serve(settings, login, history))
     except PgRoundtripError as error:

@@ -19,7 +19,9 @@ from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.wording import human_bytes, visible, visible_json
 from tasks.reports import coverage, retention_table, timings, verdict_line
 from tasks.status.check import Finding
+from tasks.status.judgement import Colour
 from tasks.status.listing import databases_shown
+from tasks.status.summary import Status
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
 _RESULTS = {
@@ -128,6 +130,22 @@ def show_retention(decided: PrunePlan, *, dry_run: bool) -> None:
     verb = "Would delete" if dry_run else "Deleted"
     failed = f"; {decided.failed} could not be deleted" if decided.failed else ""
     print_line(f"{verb} {len(decided.removals)} of {len(decided.decisions)} backups{failed}")
+
+
+def show_status(status: Status) -> None:
+    """Print the sentence, a row for each database, and what to do about what is wrong."""
+    style = {Colour.FINE: "bold green", Colour.BAD: "bold red"}.get(status.judgement.colour, "bold yellow")
+    _console().print(_text(status.judgement.sentence, style))
+    table = _table("status", "database", "folder", "backups", "size", "what is known")
+    for plan in status.plans:
+        word, _, known = plan.judgement.sentence.partition(": ")
+        table.row(word, plan.title, plan.folder, f"{plan.backups:,}", human_bytes(plan.stored_bytes), known)
+    if status.plans:
+        _console().print(table)
+    for reason in status.judgement.reasons:
+        print_line(f"- {reason.text}" + (f"\n  HINT: {reason.hint}" if reason.hint else ""))
+    if status.note:
+        print_line(f"- {status.note}")
 
 
 class _Table(Table):

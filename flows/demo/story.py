@@ -11,7 +11,9 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from blocks.config import DEFAULT
 from blocks.config.environment import set_in_environment
+from blocks.config.resolve import resolve_plan
 from blocks.errors import ClientMissing, ConfigurationError, Problem
 from blocks.sql.server import Server
 from flows import lines, terminal
@@ -27,10 +29,12 @@ from flows.demo.services import (
 from flows.prune import prune
 from flows.restore_drill import restore_drill
 from flows.runs.final_state import result_of
+from tasks.clock import utc_now
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.servers.programs import installed_clients
 from tasks.engine.servers.sandbox import running_server
 from tasks.engine.wording import human_bytes
+from tasks.status.summary import read_status
 
 SAMPLE_MB = 100
 _DATABASE = "shop"
@@ -56,6 +60,7 @@ def run_demo(*, keep: bool = False) -> None:
     finally:
         if not farewell:
             shutil.rmtree(home, ignore_errors=True)
+    status = facts.pop("status")
     terminal.show_facts(
         {
             **facts,
@@ -64,6 +69,7 @@ def run_demo(*, keep: bool = False) -> None:
     )
     if farewell:
         lines.print_line(farewell)
+    lines.print_line(status)
     if facts["verdict"] != Verdict.PROVEN:
         raise SystemExit(1)
 
@@ -93,6 +99,7 @@ def _round_trip() -> dict[str, str]:
         f"drill {report.seconds:.1f}",
         "prune": f"removed {len(decided.removals)}, kept {len(decided.decisions) - len(decided.removals)}",
         "verdict": report.verdict.value,
+        "status": read_status(resolve_plan(DEFAULT, frozenset({"storage"})), utc_now()).judgement.sentence,
     }
 
 

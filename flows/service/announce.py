@@ -30,11 +30,11 @@ def announce(settings: Settings, plan: Plan, login: Login | None, history: Histo
         _logger.info("Verify %s: %s", "schedule" if plan.schedules.drills.cron else "interval", plan.schedules.drills)
     for found in check_variables():
         _logger.warning("%s; %s", found.text, found.hint)
-    if not history.kept:
-        return
-    if login is None:
+    if history.kept and login is None:
         _logger.info("Prefect server: %s", PREFECT_API_URL.value())
-        return
-    _logger.info("Prefect UI: http://localhost:%d, user %s", settings.port, login.user)
-    if login.made:
+    if history.kept and login:
+        _logger.info("Prefect UI: http://localhost:%d, user %s", settings.port, login.user)
+    if login and login.made:
         _logger.info("Password, generated for this start because UI_PASSWORD is not set: %s", login.password)
+    if login or settings.status_public:
+        _logger.info("Status page: http://localhost:%d/status", settings.port)

@@ -1,4 +1,4 @@
-"""Serve the service's one port: health and metrics for everybody, the Prefect UI and API behind a login."""
+"""Serve the service's one port: health and metrics for everybody, the status page and Prefect behind a login."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from starlette.authentication import (
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -143,19 +144,50 @@ class _Guard:
         return hmac.compare_digest(token, self._token.encode())
 
 
-def make_gateway(
-    login: Login | None, prefect_app: Any, health: Answer, metrics: Answer | None, attempts: Attempts | None = None
-) -> Starlette:
-    """Assemble the gateway; without `prefect_app`, the Prefect server is elsewhere: serve only health and metrics."""
-    routes: list[BaseRoute] = [_open("/health", health), *([_open("/metrics", metrics)] if metrics else [])]
-    if prefect_app is None or login is None:
-        return Starlette(routes=routes, middleware=[Middleware(Guarded)])
-    behind = _Guard(prefect_app, login, attempts or Attempts())
+@dataclass(frozen=True)
+class Pages:
+    """What the gateway answers by itself; `public` opens the status page to everybody."""
+
+    health: Answer
+    metrics: Answer | None = None
+    status: Answer | None = None
+    public: bool = False
+
+    @property
+    def open(self) -> list[BaseRoute]:
+        """The pages that need no login."""
+        found = {"/health": self.health, "/metrics": self.metrics, "/status": self.status if self.public else None}
+        return [_open(path, answer) for path, answer in found.items() if answer]
+
+
+def make_gateway(login: Login | None, prefect_app: Any, pages: Pages, attempts: Attempts | None = None) -> Starlette:
+    """Assemble the gateway; without `prefect_app`, Prefect's server is elsewhere, or there is none."""
+    if login is None:
+        return Starlette(routes=pages.open, middleware=[Middleware(Guarded)])
+    inner: Any = prefect_app or Starlette()
+    behind = _Guard(_with_status(inner, pages.status), login, attempts or Attempts())
 
     def lifespan(_: Starlette) -> AbstractAsyncContextManager[None]:
-        return prefect_app.router.lifespan_context(prefect_app)  # type: ignore[no-any-return]
+        return inner.router.lifespan_context(inner)  # type: ignore[no-any-return]
 
-    return Starlette(routes=[*routes, Mount("/", behind)], lifespan=lifespan, middleware=[Middleware(Guarded)])
+    return Starlette(routes=[*pages.open, Mount("/", behind)], lifespan=lifespan, middleware=[Middleware(Guarded)])
+
+
+def _with_status(inner: ASGIApp, status: Answer | None) -> ASGIApp:
+    """Put the status page before an application; a browser that asks for the bare address is sent there."""
+    if status is None:
+        return inner
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = inner
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+            if scope["path"] == "/status":
+                answer = await status()
+            elif scope["path"] == "/" and "text/html" in HTTPConnection(scope).headers.get("accept", ""):
+                answer = RedirectResponse("/status", 303)
+        await answer(scope, receive, send)
+
+    return app
 
 
 def make_metrics_page(metrics: Answer) -> Starlette:

@@ -1,12 +1,13 @@
-"""Serve the service's health and metrics; they are requested often, so look them up only every few seconds."""
+"""Serve the service's health, metrics and status page; they are requested often, so look them up every few seconds."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import PrefectException
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from blocks.config import DEFAULT
 from blocks.config.plan import Plan
@@ -25,11 +26,15 @@ from flows.service.runs import failed_runs, next_runs
 from tasks.clock import utc_now
 from tasks.status.health import Health, examine
 from tasks.status.metrics import Failures, Stock, count_failures, exposition, read_stock
+from tasks.status.page import policy, render
+from tasks.status.summary import read_status, unreadable
 
 T = TypeVar("T")
 _FRESH_S = 5.0
 # A platform's health check waits ten seconds or less.
 _PATIENCE_S = 8.0
+# How soon a browser that is left open loads the status page again.
+_REFRESH_S, _LATE_S = 60, 10
 
 
 class CachedLookup(Generic[T]):
@@ -51,17 +56,19 @@ class CachedLookup(Generic[T]):
 
 
 class StatusPages:
-    """The health and metrics of the service."""
+    """The health, metrics and status page of the service; `links` are those of the page."""
 
     def __init__(
-        self, plan: Plan, flows: tuple[str, ...], started_at: datetime, history: History | None = None
-    ) -> None:
+        self, plan: Plan, flows: tuple[str, ...], started_at: datetime, history: History | None = None,
+        links: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self._plan, self._flows, self._started_at = plan, flows, started_at
         self._kept = history or History()
         self._client: PrefectClient | None = None
         self.attempts = Attempts()
         self._deployments: dict[str, UUID] = {}
         self._health, self._metrics = CachedLookup(self._examine), CachedLookup(self._measure)
+        self._status, self._links = CachedLookup(self._read_status), links
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
         """Track the runs of these deployments from now on."""
@@ -87,6 +94,22 @@ class StatusPages:
                 DEFAULT, Stock(readable=False), failures, waiting, utc_now(), failed_logins=self.attempts.failed
             )
             return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+    async def status(self) -> Response:
+        """The status page, 200 whatever it says; 503 while the bucket has not been read."""
+        try:
+            page, code = await self._status.get(), 200
+        except TimeoutError:
+            page, code = await asyncio.to_thread(self._late), 503
+        headers = {"Content-Security-Policy": f"{policy()}; frame-ancestors 'none'", "Cache-Control": "no-store"}
+        return HTMLResponse(page, code, headers)
+
+    def _late(self) -> str:
+        why = f"it did not answer within {_PATIENCE_S:.0f} s, or there is much to read for the first time"
+        return render(unreadable(why, "this page loads again by itself", utc_now()), self._links, _LATE_S)
+
+    async def _read_status(self) -> str:
+        return await asyncio.to_thread(lambda: render(read_status(self._plan, utc_now()), self._links, _REFRESH_S))
 
     async def _examine(self) -> Health:
         backs_up = "backup" in self._flows

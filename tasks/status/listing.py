@@ -32,6 +32,8 @@ class Contents:
     system_identifier: str
     rows: int
     warnings: tuple[str, ...]
+    raw_bytes: int = 0
+    took_s: float = 0.0
     anomalies: tuple[Anomaly, ...] = ()
 
 
@@ -52,16 +54,22 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
     """Read the manifests and reports of some backups: at most two requests for each, `at_once` at the same time."""
-    ours = [b for b in backups if b.has_manifest]
-    contents = cache_of(repository).facts(
-        _CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once
-    )
+    contents = read_contents(repository, backups, at_once)
     drilled = drills(repository, backups, at_once)
     return [_entry(b, contents.get(b.name), drilled.get(b.name)) for b in backups]
 
 
+def read_contents(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> dict[str, Contents]:
+    """Read the manifests of some backups: what each contains, by its name; none for one that is unreadable."""
+    ours = [b for b in backups if b.has_manifest]
+    return cache_of(repository).facts(_CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once)
+
+
 def _contents_in(made: Manifest) -> Contents:
-    return Contents(made.database, made.system_identifier, made.rows, bounded(made.warnings), readable(made.anomalies))
+    took_s = max(0.0, (made.ended_at - made.started_at).total_seconds())
+    return Contents(
+        made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s, readable(made.anomalies)
+    )  # fmt: skip
 
 
 def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -18,7 +18,7 @@ from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.facts import newest_proven
+from tasks.engine.repository.facts import drills, newest_proven
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
 from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
@@ -33,7 +33,10 @@ Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 @dataclass(frozen=True)
 class Stock:
-    """What the bucket contains: every backup, and the newest manifest and report, open anomalies; `readable` if it could be read."""
+    """What the bucket contains: every backup, the newest manifest and report, open anomalies; `readable` if it could be read.
+
+    `intervals_s` is how far apart the slots of each flow are at most, as far as this service knows its schedule.
+    """
 
     readable: bool
     backups: tuple[Backup, ...] = ()
@@ -41,6 +44,8 @@ class Stock:
     manifest: Manifest | None = None
     report: DrillReport | None = None
     proven: Backup | None = None
+    proven_at: datetime | None = None
+    intervals_s: Mapping[str, float] = field(default_factory=dict)
     anomalies: int = 0
 
 
@@ -51,17 +56,26 @@ def read_stock(plan: Plan) -> Stock:
         backups = folder_of(plan, backups=repository.backups()).own
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
         drilled = next((b for b in reversed(past) if b.has_report), None)
+        proven = newest_proven(repository, past[-_LOOKED_AT:])
         return Stock(
             readable=True,
             backups=tuple(backups),
             newest=newest,
             manifest=repository.manifest(newest) if newest else None,
             report=repository.report(drilled) if drilled else None,
-            proven=newest_proven(repository, past[-_LOOKED_AT:]),
+            proven=proven,
+            proven_at=drills(repository, [proven])[proven.name].began_at if proven else None,
+            intervals_s=_intervals_s(plan, now),
             anomalies=sum(len(odd.found) for odd in open_anomalies(repository, backups, now)),
         )
     except PgRoundtripError:
         return Stock(readable=False)
+
+
+def _intervals_s(plan: Plan, now: datetime) -> dict[str, float]:
+    """Return how far apart slots are; a container for drills doesn't know when backups are due."""
+    due = {**({"backup": plan.schedules.backups} if plan.server else {}), "restore-drill": plan.schedules.drills}
+    return {flow: schedule.gap(now).total_seconds() for flow, schedule in due.items()}
 
 
 def exposition(
@@ -79,8 +93,11 @@ def exposition(
     page.put("build_info", "The version of pg-roundtrip.", 1, version=tool_version())
     if stock.readable:
         _about_backups(page, stock, now)
+    for flow, interval_s in stock.intervals_s.items():
+        what = "The longest time between two slots of a flow around now."
+        page.put("schedule_interval_seconds", what, interval_s, flow=flow)
     if stock.report:
-        _about_drills(page, stock.report, stock.proven, now)
+        _about_drills(page, stock.report, stock, now)
     for (flow, cause), count in sorted(failures.items()):
         page.put("failed_runs", "Failed runs in Prefect's history.", count, flow=flow, cause=cause)
     for flow, at in sorted(next_runs.items()):
@@ -119,7 +136,7 @@ def _times(newest: Backup, made: Manifest, now: datetime) -> tuple[datetime, dat
     return made.started_at, made.ended_at
 
 
-def _about_drills(page: _Page, report: DrillReport, proven: Backup | None, now: datetime) -> None:
+def _about_drills(page: _Page, report: DrillReport, stock: Stock, now: datetime) -> None:
     for verdict in Verdict:
         what = "The newest drill's verdict: 1 for the actual one, 0 for the others."
         page.put("drill_verdict", what, float(report.verdict is verdict), verdict=verdict.value)
@@ -127,9 +144,12 @@ def _about_drills(page: _Page, report: DrillReport, proven: Backup | None, now: 
         page.put("drill_timestamp_seconds", "When the newest drill began.", report.started_at.timestamp())
     page.put("drill_duration_seconds", "How long the newest drill took.", report.seconds)
     page.put("drill_restore_seconds", "How long its restore took.", report.restore_seconds)
-    if proven:
+    if stock.proven:
         what = "When the newest PROVEN backup was taken."
-        page.put("newest_proven_timestamp_seconds", what, proven.taken_at.timestamp())
+        page.put("newest_proven_timestamp_seconds", what, stock.proven.taken_at.timestamp())
+    if stock.proven_at and not is_future(stock.proven_at, now):
+        what = "When the drill began that proved the newest PROVEN backup."
+        page.put("newest_proof_timestamp_seconds", what, stock.proven_at.timestamp())
 
 
 class _Counted(Collector):

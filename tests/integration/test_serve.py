@@ -23,7 +23,9 @@ from tasks.engine.wording import tool_version
 from tests.conftest import command_environment
 from tests.integration.objects import LIBRARY
 from tests.integration.services import Service, running_service
+from tests.prometheus import scraping
 
+MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR): \S.*")
 PREFIX = "served"
 
@@ -146,6 +148,24 @@ def test_health_is_for_everybody(service: Service) -> None:
     assert "127.0.0.1" not in answer.text
 
 
+def test_the_status_page_answers_behind_the_login(service: Service) -> None:
+    """A browser gets the answer first, from the bucket, and finds the history; nobody does without the login."""
+    browser = {"Accept": "text/html,*/*"}
+    assert service.get("/status").status_code == 401
+    assert service.get("/", headers=browser).status_code == 401
+    first = service.get("/", headers=browser, auth=service.login)
+    assert (first.status_code, first.headers["location"]) == (303, "/status")
+    answer = service.get("/status", auth=service.login)
+    assert answer.status_code == 200
+    assert re.search(r"<title>(Fine|Attention): ", answer.text)
+    assert 'href="/dashboard"' in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "127.0.0.1" not in answer.text
+    assert "<html" in service.get("/dashboard", headers=browser, auth=service.login).text
+
+
 def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Storage) -> None:
     """Metrics report the newest backup and drill in the bucket, on both ports; the second port serves nothing else."""
     service.wait(lambda: 'verdict="PROVEN"} 1.0' in service.get("/metrics").text, "a PROVEN drill in the metrics")
@@ -170,6 +190,25 @@ def test_metrics_say_what_the_bucket_says(service: Service, storage_server: Stor
 
 def _value(page: str, name: str) -> str:
     return next(line for line in page.splitlines() if line.startswith(name)).rpartition(" ")[2]
+
+
+def test_prometheus_takes_the_metrics_the_rules_and_the_dashboard(service: Service, tmp_path: Path) -> None:
+    """Every query of the dashboard has an answer over the real metrics, every rule can be evaluated, and all is quiet."""
+    board = json.loads((MONITORING / "grafana.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert len(queries) > 10
+    with scraping(f"127.0.0.1:{service.port}", tmp_path, MONITORING / "alerts.yml") as prometheus:
+        prometheus.await_('pg_roundtrip_drill_verdict{verdict="PROVEN"} == 1')
+        prometheus.await_("count_over_time(pg_roundtrip_failed_logins_total[1m]) > 1")
+        for query in queries:
+            found = prometheus.ask(query.replace("$plan", ".*"))
+            # A service without trouble has no failed runs.
+            assert found or "failed_runs" in query, query
+            assert len({json.dumps(each["metric"]) for each in found}) == len(found)
+        prometheus.await_("ALERTS or on () vector(1)")
+        rules = prometheus.rules()
+        assert {name: rule["lastError"] for name, rule in rules.items() if rule.get("lastError")} == {}
+        assert [name for name, rule in rules.items() if rule["state"] == "firing"] == []
 
 
 def test_its_deployments_and_blocks(service: Service, schedule: str) -> None:

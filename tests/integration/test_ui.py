@@ -100,6 +100,17 @@ def test_an_end_explains_itself(browser: Browser, site: Site, flow: str, state: 
     assert "someone" not in shown
 
 
+def test_the_status_page_comes_first(browser: Browser) -> None:
+    """The bare address shows the answer, from real backups and drills, and a link leads to the history and back."""
+    shown = browser.open("/", "Day by day")
+    assert browser.page.url.endswith("/status")
+    assert shown.startswith("Fine: last backup ")
+    for text in ("PROVEN", "Over time", "Restore time", "Retention removes next", "pg-roundtrip restore backup_"):
+        assert text in shown
+    browser.page.get_by_text("History (Prefect)").click()
+    expect(browser.page.get_by_text("Dashboard").first).to_be_visible()
+
+
 def test_a_dump_shows_its_progress(browser: Browser, site: Site) -> None:
     """Progress shows how much was read and stored, how fast, and when it is done."""
     browser.open("/artifacts/key/dump-progress", "dump-progress", "of SQL read")

@@ -19,7 +19,7 @@ from flows.service import asgi
 from flows.service.attempts import Attempts
 from flows.service.connections import OnceAMinute, PatientProtocol, raise_open_files
 from flows.service.environment import Login
-from flows.service.gateway import make_gateway
+from flows.service.gateway import Pages, make_gateway
 from flows.service.headers import BODY_BYTES
 
 LOGIN = Login("admin", "right", made=False)
@@ -42,7 +42,7 @@ async def echo(request: Request) -> Response:
 def gateway(attempts: Attempts | None = None) -> Starlette:
     """Return the gateway in front of a server that reports the length of a body."""
     behind = Starlette(routes=[Route("/api/x", echo, methods=["GET", "POST"])])
-    return make_gateway(LOGIN, behind, fine, None, attempts)
+    return make_gateway(LOGIN, behind, Pages(fine, status=fine), attempts)
 
 
 def test_half_requests_are_closed_and_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,10 +148,12 @@ NOT_LOADED = {
     "tasks.status.health": ("prefect",),
     "tasks.status.listing": ("prefect",),
     "tasks.status.metrics": ("prefect",),
+    "tasks.status": ("prefect", "jinja2"),
     "tasks.reports.drill": ("prefect",),
     "flows.cli": LIBRARIES,
     "flows.evidence": LIBRARIES,
     "flows.plans": LIBRARIES,
+    "flows.status": LIBRARIES,
     "flows.terminal": ("prefect",),
 }
 # Each module in a process of its own, forked from one that has imported what it may.

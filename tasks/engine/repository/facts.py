@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -32,6 +33,8 @@ class Drilled:
     backup: str
     verdict: Verdict
     contents_hold: bool
+    began_at: datetime | None = None
+    restore_s: float = 0.0
 
 
 class _Head(BaseModel):
@@ -120,7 +123,9 @@ def _is_ours(repository: Repository, backup: Backup) -> bool | None:
 
 def _read_drilled(repository: Repository, backup: Backup) -> Drilled | None:
     report = repository.report(backup)
-    return Drilled(report.backup, report.verdict, report.contents_hold) if report else None
+    if report is None:
+        return None
+    return Drilled(report.backup, report.verdict, report.contents_hold, report.started_at, report.restore_seconds)
 
 
 def _read_origin(repository: Repository, backup: Backup) -> Origin | None:

@@ -10,6 +10,7 @@ OBJECT = ".sql.gz"
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
 DRILL = ".drill"
+BEGINNING = "backup_"
 ACKNOWLEDGED = ".acknowledged.json"
 EVIDENCE = "evidence/"
 SIGNATURE = ".sig"

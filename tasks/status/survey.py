@@ -1,0 +1,114 @@
+"""Read from the bucket what there is to know of a plan's backups, and of the backups in the folders beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from blocks.config.plan import Plan
+from blocks.errors import PgRoundtripError
+from blocks.s3.client import ObjectStore
+from blocks.s3.folders import folders_beside
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import drills, surveyed
+from tasks.engine.repository.folder import Folder, apart, look_into
+from tasks.engine.repository.identity import Whose
+from tasks.engine.repository.names import BEGINNING
+from tasks.engine.repository.own_retention import decide_for
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.whose import sharing, whose
+from tasks.status.judgement import Facts
+from tasks.status.listing import Contents, read_contents
+from tasks.status.series import sampled
+
+# Of each folder beside ours: how many backups are looked into, and how many manifests are read.
+_BESIDE, _BESIDE_READ = 100, 60
+_MOST_BESIDE = 50
+_SOON = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """The backups of one database in one folder, with what was read of them; `chosen` are those to draw over time."""
+
+    folder: str
+    database: str
+    facts: Facts
+    chosen: Sequence[Backup]
+    contents: Mapping[str, Contents]
+    plan: str = ""
+    kept_days: int | None = None
+    removals: Sequence[Backup] = field(default=())
+    stopped: str = ""
+
+
+def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
+    """Survey the plan's own backups, then others' in its folder, then those in the folders beside it.
+
+    Returns them with a note on what could not be read; raises StorageError if that is the plan's own folder. Without a
+    database, an empty folder is taken for that of all the plans in it.
+    """
+    repository = Repository(plan.storage)
+    listed = surveyed(repository, repository.backups())
+    folder = look_into(repository, whose(plan), listed)
+    others = [_group(repository, group) for group in apart(folder.others)]
+    around, note = _in_folders(plan.storage, inside=not listed and not plan.server)
+    if not folder.own and not plan.server and (others or around):
+        return [*others, *around], note
+    return [_own(plan, repository, folder, now), *others, *around], note
+
+
+def _in_folders(store: ObjectStore, *, inside: bool) -> tuple[list[Surveyed], str]:
+    """Survey the backups in the folders beside ours, or in it; a folder that fails costs no other."""
+    try:
+        stores = folders_beside(store, BEGINNING, inside=inside)
+    except PgRoundtripError as error:
+        return [], f"other folders could not be listed: {error.sentence}"
+    found, faults = list[Surveyed](), list[str]()
+    for other in stores[:_MOST_BESIDE]:
+        try:
+            found += _beside(other)
+        except PgRoundtripError as error:
+            faults.append(f"{other.folder} could not be read: {error.sentence}")
+    if len(stores) > _MOST_BESIDE:
+        faults.insert(0, f"{len(stores) - _MOST_BESIDE} more folders hold backups, and are not shown")
+    return found, "; ".join(faults[:3])
+
+
+def _own(plan: Plan, repository: Repository, folder: Folder, now: datetime) -> Surveyed:
+    own = [b for b in folder.own if not b.unfinished]
+    # Whoever doesn't know the database doesn't know either how often it is backed up: a container for drills.
+    due = plan.schedules.backups if plan.server else None
+    facts = Facts(own, drills(repository, own), due, plan.schedules.drills, sharing(plan, folder))
+    chosen = sampled(facts)
+    removals = decide_for(plan, folder, now + _SOON, even_if_stale=True).removals if due else []
+    return Surveyed(
+        repository.store.key("").rstrip("/"), _database(own, plan.server.database if plan.server else ""), facts, chosen,
+        read_contents(repository, chosen), plan.name, plan.retention.days if due else None, removals,
+        decide_for(plan, folder, now).warning if removals else "",
+    )  # fmt: skip
+
+
+def _beside(store: ObjectStore) -> Iterator[Surveyed]:
+    repository = Repository(store)
+    listed = repository.backups()
+    seen = look_into(repository, Whose(), listed[-_BESIDE:])
+    groups = apart(seen.backups)
+    if len(groups) == 1:
+        groups = [[*listed[:-_BESIDE], *groups[0]]]
+    yield from (_group(repository, group) for group in groups)
+
+
+def _group(repository: Repository, group: Sequence[Backup]) -> Surveyed:
+    """Survey backups of which no plan is known here."""
+    facts = Facts(group, drills(repository, group[-_BESIDE:]))
+    chosen = sampled(facts, _BESIDE_READ)
+    folder = repository.store.key("").rstrip("/")
+    return Surveyed(folder, _database(group), facts, chosen, read_contents(repository, chosen))
+
+
+def _database(backups: Sequence[Backup], name: str = "") -> str:
+    """Return the database that the newest backup is of."""
+    found = next((b.origin.database for b in reversed(backups) if b.origin), None)
+    return name or (found.name if found else "")
