@@ -55,7 +55,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in list(os.environ):
         if re.match(
-            r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|UI_|METRICS_|PORT$|TZ$)",
+            r"(PG|POSTGRES_|S3_|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|UI_|METRICS_|WEBHOOK_|NOTIFY_|PING_|PORT$|TZ$)",
             name,
         ):
             monkeypatch.delenv(name)

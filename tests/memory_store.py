@@ -43,11 +43,11 @@ class MemoryStore:
         """Return the key of a file in the folder."""
         return f"{self.folder}/{name}"
 
-    def list_objects(self, during: object = None) -> Iterator[StoredObject]:
+    def list_objects(self, during: object = None, under: str = "") -> Iterator[StoredObject]:
         """Return everything in the folder, in S3's order."""
         del during
         self.calls.append(("list", ""))
-        found = sorted(k for k in self.objects if k.startswith(self.key("")))
+        found = sorted(k for k in self.objects if k.startswith(self.key(under)))
         return (StoredObject(k, len(self.objects[k]), self._moment(k), etag=etag_of(self.objects[k])) for k in found)
 
     def stat(self, key: str, during: object = None) -> StoredObject | None:  # noqa: ARG002  (the sentence of a failure)

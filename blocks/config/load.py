@@ -15,7 +15,7 @@ from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError, Problem
 
 # Optional variables: when one is missing or misspelled, its default applies silently.
-_OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_")
+_OPTIONAL = ("BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "METRICS_", "WEBHOOK_", "NOTIFY_", "PING_")
 Need = Literal["database", "storage", "drill", "target"]
 # A drill-only container does not need to know the production database.
 _NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "storage"}), "prune": frozenset({"storage"}),

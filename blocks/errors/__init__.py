@@ -34,6 +34,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
+from blocks.errors.notify import NotDelivered
 from blocks.errors.restore import (
     DrillTimedOut,
     NotCompared,
@@ -80,6 +81,7 @@ __all__ = [
     "NoFreeName",
     "NoSpaceLeft",
     "NotCompared",
+    "NotDelivered",
     "ObjectMissing",
     "Operation",
     "OtherRows",

@@ -202,15 +202,15 @@ class ObjectStore:
             except EmptyRange:
                 return
 
-    def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
+    def list_objects(self, during: Operation = REQUEST, under: str = "") -> Iterator[StoredObject]:
         """List everything in our folder, page by page; the folder's name is matched whole, not as a prefix.
 
-        `during` is the operation named on failure.
+        `during` is the operation named on failure; `under` narrows it to names that begin so.
         """
         pages = self.client.get_paginator("list_objects_v2")
         try:
             with translated(during, self.address):
-                for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
+                for page in pages.paginate(Bucket=self.bucket, Prefix=self.key(under)):
                     for found in page.get("Contents", ()):
                         etag = str(found.get("ETag", ""))
                         yield StoredObject(found["Key"], int(found["Size"]), found["LastModified"], etag=etag)

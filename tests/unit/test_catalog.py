@@ -42,7 +42,7 @@ class FakeStorage(ObjectStore):
     fetched: list[str] = field(default_factory=list)
     foreign: bool = False
 
-    def list_objects(self, during: object = None) -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
+    def list_objects(self, during: object = None, under: str = "") -> Iterator[StoredObject]:  # noqa: ARG002  (the real one names a failure by it)
         return (StoredObject(k, len(v), NOW) for k, v in sorted(self.objects.items()) if k.startswith(self.key("")))
 
     def get(self, key: str, limit_bytes: int = 0) -> bytes:  # noqa: ARG002

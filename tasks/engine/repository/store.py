@@ -40,8 +40,8 @@ class Store(Protocol):
     def key(self, name: str) -> str:
         """Return the key of a file in the folder."""
 
-    def list_objects(self, during: Operation = REQUEST) -> Iterator[StoredObject]:
-        """List everything in the folder; `during` is the operation that an error names."""
+    def list_objects(self, during: Operation = REQUEST, under: str = "") -> Iterator[StoredObject]:
+        """List everything in the folder, or in a folder `under` it; `during` is the operation that an error names."""
 
     def stat(self, key: str, during: Operation = REQUEST) -> StoredObject | None:
         """Return one object, with its mark; None if it does not exist."""
