@@ -77,10 +77,10 @@ def _tell(settings: NotificationSettings, outcome: Outcome[Any]) -> None:
         plan = resolve_plan(outcome.plan, frozenset({"storage"}))
     except PgRoundtripError:
         plan = None
-    notify.tell_end(settings, outcome, plan)
+    told = notify.tell_end(settings, outcome, plan)
     # Where no service looks after the plan, runs do.
     if plan and not variable(SERVED) and outcome.verb in ("backup", "restore-drill"):
-        notify.look(settings, plan, (outcome.verb,))
+        notify.look(settings, plan, (outcome.verb,), skip=told.failed)
 
 
 def _harmlessly(tell: Callable[[], None]) -> None:

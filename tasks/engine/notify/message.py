@@ -13,7 +13,7 @@ from tasks.engine.wording import visible
 Kind = Literal["failed", "reminder", "recovered", "succeeded", "test"]
 Severity = Literal["error", "warning", "info"]
 _SENTENCE, _TITLE = 1000, 140
-_LOGIN = re.compile(r"(?<=://)[^\s/@]*:?[^\s/]*@")
+_LOGIN = re.compile(r"(?<=://)\S*@")
 _PASSWORD = re.compile(r"(?i)\b(password|passwd|pwd|secret|token|sslpassword)=[^\s&;,]+")
 
 
@@ -73,7 +73,8 @@ def identity(*parts: object) -> str:
 
 def told(text: str, limit: int = _SENTENCE) -> str:
     """Make a sentence fit for other people's eyes: no login in an address, no invisible characters, bounded."""
-    return shortened(visible(_PASSWORD.sub(r"\1=…", _LOGIN.sub("…@", text))), limit)
+    bounded = _PASSWORD.sub(r"\1=…", _LOGIN.sub("…@", text[: 4 * limit]))
+    return shortened(visible(bounded), limit)
 
 
 def shortened(text: str, limit: int) -> str:
