@@ -34,7 +34,7 @@ from tasks.outcome import Outcome
 
 T = TypeVar("T")
 # A run waits so long for its messages, and for the bucket to say what was told. The next look makes up for the rest.
-_SEND_S, _BUCKET_S, _PING_S = 15.0, 5.0, 10.0
+_SEND_S, _BUCKET_S, _LOOK_S, _PING_S = 15.0, 5.0, 25.0, 10.0
 _RUNS = {"backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE}
 # Whoever makes backups answers for these, too, though no look sees them.
 _REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
@@ -63,7 +63,7 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
         )
     elif outcome.good:
         teller.say(Writer(outcome.plan, teller.place, teller.now).of_run("succeeded", outcome.verb, outcome.sentence))
-    if outcome.verb in _RUNS:
+    if outcome.verb in _RUNS and teller.has_listeners:
         teller.judge([_seen(outcome, teller.now)])
     return teller.told
 
@@ -83,10 +83,15 @@ def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], ski
     `flows` are those that whoever looks answers for; channels to `skip` are not tried again yet.
     """
     teller = _Teller(settings, plan.name, plan)
+    if not teller.has_listeners:
+        return teller.told
     try:
-        facts = read_facts(plan, teller.now)
+        facts = _in_time(lambda: read_facts(plan, teller.now), None, _LOOK_S)
     except StorageError as error:
         get_run_logger().warning("The bucket could not be looked at: %s", error.sentence)
+        return teller.told
+    if facts is None:
+        get_run_logger().warning("The bucket could not be looked at: it does not answer")
         return teller.told
     given_s = settings.notify_unproven_after_s
     limit = 2 * plan.schedules.drills.gap(teller.now) if given_s is None else timedelta(seconds=given_s)
@@ -108,6 +113,11 @@ class _Teller:
         self.place = f"{plan.storage.endpoint} {plan.storage.address}" if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
         self._sent_s = 0.0
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody is told of incidents: some only have pings."""
+        return bool(self._channels.names("failed"))
 
     @property
     def remembers(self) -> bool:

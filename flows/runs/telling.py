@@ -18,7 +18,7 @@ from blocks.config.environment import variable
 from blocks.config.notifications import load_notifications
 from blocks.config.resolve import resolve_plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import ConfigurationError, PgRoundtripError
+from blocks.errors import ConfigurationError, PgRoundtripError, StorageError
 from flows import SERVED
 from flows.runs.logs import PlainFormatter, Plainly
 from tasks.orchestration import get_run_logger
@@ -79,7 +79,8 @@ def _tell(settings: NotificationSettings, outcome: Outcome[Any]) -> None:
         plan = None
     told = notify.tell_end(settings, outcome, plan)
     # Where no service looks after the plan, runs do.
-    if plan and not variable(SERVED) and outcome.verb in ("backup", "restore-drill"):
+    reachable = plan and not isinstance(outcome.error, StorageError)
+    if plan and reachable and not variable(SERVED) and outcome.verb in ("backup", "restore-drill"):
         notify.look(settings, plan, (outcome.verb,), skip=told.failed)
 
 

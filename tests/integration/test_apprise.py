@@ -61,7 +61,9 @@ def mail_server() -> Iterator[tuple[Mailbox, int]]:
 
 
 def address(port: int, password: str = PASSWORD) -> SecretStr:
-    return SecretStr(f"mailto://{USER}:{password}@127.0.0.1:{port}?smtp=127.0.0.1&from=pg@example.com&to=ops@example.com&mode=insecure")
+    return SecretStr(
+        f"mailto://{USER}:{password}@127.0.0.1:{port}?smtp=127.0.0.1&from=pg@example.com&to=ops@example.com&mode=insecure"
+    )
 
 
 def test_a_mail(mail_server: tuple[Mailbox, int]) -> None:
@@ -111,7 +113,9 @@ def test_one_that_hangs_costs_the_others_nothing(mail_server: tuple[Mailbox, int
 def test_what_apprise_says_is_cleaned() -> None:
     """Its reasons may quote the address."""
     url = "tgram://123456789:AbCdEf-t0ken/987654321"
-    said = "Failed to send to https://api.telegram.org/bot123456789:AbCdEf-t0ken/send (error=401) AbCdEf-t0ken 987654321."
+    said = (
+        "Failed to send to https://api.telegram.org/bot123456789:AbCdEf-t0ken/send (error=401) AbCdEf-t0ken 987654321."
+    )
     cleaned = without_secrets(said, url)
     assert cleaned == "Failed to send to … (error=401) … …."
     assert len(without_secrets("x" * 1000, url)) <= 200

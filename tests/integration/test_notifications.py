@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -19,6 +21,7 @@ from tasks.engine.servers.programs import Client
 from tasks.notify import look
 from tests.conftest import Ended, NewDatabase, StartedCommand
 from tests.integration.objects import LIBRARY, take_backup, until
+from tests.markdown import ROOT
 from tests.receivers import Receiver, receiving
 
 Run = Callable[..., Ended]
@@ -86,7 +89,9 @@ def test_every_success_for_those_who_want_it(receiver: Receiver, library: Server
     assert len({got.headers["Idempotency-Key"] for got in receiver.got}) == 2
 
 
-def test_a_run_without_channels_asks_and_loads_nothing(library: Server, storage: ObjectStore, command_line: Run) -> None:
+def test_a_run_without_channels_asks_and_loads_nothing(
+    library: Server, storage: ObjectStore, command_line: Run
+) -> None:
     """Nobody pays for messages that nobody gets."""
     ended = command_line("backup", server=library, PYTHONPROFILEIMPORTTIME="1")
     assert ended.status == 0
@@ -111,7 +116,9 @@ def test_what_is_told_when_the_storage_is_down(
 def test_a_configuration_that_no_longer_works(receiver: Receiver, library: Server, command_line: Run) -> None:
     """A command that can't even begin tells so, once."""
     for _ in range(2):
-        ended = command_line("backup", server=library, WEBHOOK_URL=receiver.url, S3_SECRET_ACCESS_KEY="", COMPRESSION_LEVEL="eleven")
+        ended = command_line(
+            "backup", server=library, WEBHOOK_URL=receiver.url, S3_SECRET_ACCESS_KEY="", COMPRESSION_LEVEL="eleven"
+        )
         assert ended.status == 2
     assert receiver.kinds() == [("backup", "failed")]
     assert receiver.got[0].json()["code"] == "PGR-CONFIG"
@@ -135,7 +142,7 @@ def test_a_channel_that_fails_costs_no_backup(
     assert len({got.headers["Idempotency-Key"] for got in receiver.got}) == 1
     look(settings(receiver), plan, ("backup",))
     assert len(receiver.got) == 2
-    assert len(notices(storage)) == 2  # and the overdue one, which has its grace
+    assert len(notices(storage)) == 1
 
 
 def test_a_run_killed_before_its_message(
@@ -187,7 +194,12 @@ def test_what_did_not_happen(receiver: Receiver, plan: Plan, storage: ObjectStor
         monkeypatch.setattr("tasks.notify.utc_now", lambda hours=hours: now + timedelta(hours=hours))
         monkeypatch.setenv("XDG_CACHE_HOME", f"/nowhere/{hours}")
         look(settings(receiver), plan, both)
-    assert receiver.kinds() == [("overdue", "failed"), ("overdue", "reminder"), ("overdue", "reminder"), ("unproven", "failed")]
+    assert receiver.kinds() == [
+        ("overdue", "failed"),
+        ("overdue", "reminder"),
+        ("overdue", "reminder"),
+        ("unproven", "failed"),
+    ]
     assert "is 31 h old, and one is due every 60 min" in receiver.got[0].json()["what"]
     assert receiver.got[0].json()["next"] == "pg-roundtrip backup"
 
@@ -199,7 +211,12 @@ def test_ping(receiver: Receiver, library: Server, command_line: Run) -> None:
     assert command_line("backup", DATABASE_URL=wrong(library), **ping).status == 1
     until(lambda: len(receiver.got) == 4)
     begun, done, again, failed = receiver.got
-    assert receiver.paths() == ["/ping/some-uuid/start", "/ping/some-uuid", "/ping/some-uuid/start", "/ping/some-uuid/fail"]
+    assert receiver.paths() == [
+        "/ping/some-uuid/start",
+        "/ping/some-uuid",
+        "/ping/some-uuid/start",
+        "/ping/some-uuid/fail",
+    ]
     runs = [got.path.partition("?rid=")[2] for got in receiver.got]
     assert runs[0] == runs[1] != runs[2] == runs[3]
     assert b"INFO: Backup completed successfully" in done.body
@@ -210,7 +227,9 @@ def test_ping(receiver: Receiver, library: Server, command_line: Run) -> None:
 def test_restores_are_told_each_time(receiver: Receiver, library: Server, command_line: Run) -> None:
     """Nothing repeats a restore, so each one that fails is told, and nothing is remembered of it."""
     for _ in range(2):
-        ended = command_line("restore", "latest", RESTORE_DATABASE_URL=library.url.get_secret_value(), WEBHOOK_URL=receiver.url)
+        ended = command_line(
+            "restore", "latest", RESTORE_DATABASE_URL=library.url.get_secret_value(), WEBHOOK_URL=receiver.url
+        )
         assert ended.status == 1
     assert receiver.kinds() == [("restore", "failed")] * 2
 
@@ -231,3 +250,20 @@ def test_recorded_runs_tell_the_same(receiver: Receiver, library: Server, comman
     assert b"INFO: Backup completed successfully" in pings[-1].body
     assert token not in ended.err + ended.out
     assert json.dumps(posted).count(token) == 0
+
+
+def test_the_documented_verification(receiver: Receiver, library: Server, command_line: Run) -> None:
+    """What docs/notifications.md offers verifies what is posted, and nothing else."""
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "notifications.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102  (as readers do)
+    for secret in ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "correct horse"):
+        command_line("notify", "--test", WEBHOOK_URL=receiver.url, WEBHOOK_SECRET=secret)
+        got = receiver.got[-1]
+        assert found["is_genuine"](secret, got.headers, got.body)
+        assert not found["is_genuine"](secret, got.headers, got.body + b" ")
+        assert not found["is_genuine"]("another", got.headers, got.body)
+        late = {**got.headers, "webhook-timestamp": str(int(got.headers["webhook-timestamp"]) + 1)}
+        assert not found["is_genuine"](secret, late, got.body)

@@ -81,7 +81,12 @@ def test_no_address_is_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    for url in (f"http://user:t0ken@127.0.0.1:{port}/t0ken", "http://no-such-host.invalid/t0ken", "http://[t0ken/", f"http://127.0.0.1:{port}/t0ken\u0000"):
+    for url in (
+        f"http://user:t0ken@127.0.0.1:{port}/t0ken",
+        "http://no-such-host.invalid/t0ken",
+        "http://[t0ken/",
+        f"http://127.0.0.1:{port}/t0ken\u0000",
+    ):
         with pytest.raises(NotDelivered) as raised:
             send(post(url), 0.5)
         assert "t0ken" not in str(raised.value)

@@ -20,7 +20,9 @@ def restarted(incident: Incident | None) -> Incident | None:
     return Incident.model_validate_json(incident.model_dump_json(by_alias=True)) if incident else None
 
 
-def told_of(history: list[tuple[int, bool]], *, restarts: bool = False, lasting: bool = False) -> list[tuple[datetime, str]]:
+def told_of(
+    history: list[tuple[int, bool]], *, restarts: bool = False, lasting: bool = False
+) -> list[tuple[datetime, str]]:
     """Return what is told, and when, of a history of runs."""
     now, known, told = BEGIN, None, []
     for minutes, bad in history:
@@ -72,7 +74,9 @@ def test_what_was_seen_already_is_no_news(history: list[tuple[int, bool]]) -> No
 def test_the_end_is_made_up_for() -> None:
     """A run that was killed before it told anything is told of by the next look, with how many failures there were."""
     failed = decide(None, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).incident
-    again = decide(failed, Observation(Subject.BACKUP, BEGIN + timedelta(hours=1), bad=True), BEGIN + timedelta(hours=1))
+    again = decide(
+        failed, Observation(Subject.BACKUP, BEGIN + timedelta(hours=1), bad=True), BEGIN + timedelta(hours=1)
+    )
     assert (again.tell, again.incident and again.incident.failures) == (None, 2)
     later = BEGIN + timedelta(hours=5)
     over = decide(again.incident, Observation(Subject.BACKUP, later - timedelta(hours=2), bad=False), later)

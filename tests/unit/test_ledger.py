@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,10 +38,10 @@ class LockedStore(MemoryStore):
 class DeadStore(MemoryStore):
     """A bucket that does not answer."""
 
-    def list_objects(self, during: object = None, under: str = "") -> object:  # type: ignore[override]
+    def list_objects(self, *_: object, **__: object) -> Any:
         raise StorageUnreachable(self.address)
 
-    def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
+    def put(self, key: str, *_: object) -> None:
         raise StorageUnreachable(key)
 
 
@@ -110,5 +111,9 @@ def test_names() -> None:
     """A name says of what and when, and no other name does."""
     assert notice_file("shop", "backup", NOW) == "notices/shop/backup_20261121_120000.json"
     assert notice_at("notices/shop/backup_20261121_120000.json", "shop") == ("backup", NOW)
-    for other in ("notices/shop/backup_20261121_120000.txt", "notices/other/backup_20261121_120000.json", "notices/shop/backup_20261399_120000.json"):
+    for other in (
+        "notices/shop/backup_20261121_120000.txt",
+        "notices/other/backup_20261121_120000.json",
+        "notices/shop/backup_20261399_120000.json",
+    ):
         assert notice_at(other, "shop") is None

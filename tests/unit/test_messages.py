@@ -36,7 +36,9 @@ TEXTS = st.text(max_size=6000) | st.text("<@!&*_`[](){}\\:#|~ \n", max_size=3000
 def message(sentence: str = SENTENCE, plan: str = "default", hint: str = "check it") -> Message:
     """Return the message of a backup that has failed for three hours."""
     seen = Observation(Subject.BACKUP, NOW, bad=True, sentence=sentence, code="PGR-DB-REFUSED", hint=hint)
-    incident = Incident(subject=Subject.BACKUP, open=True, since=NOW - timedelta(hours=3), seen_at=NOW, failures=3, told_at=NOW)
+    incident = Incident(
+        subject=Subject.BACKUP, open=True, since=NOW - timedelta(hours=3), seen_at=NOW, failures=3, told_at=NOW
+    )
     return Writer(plan, "here", NOW, Facts(NEWEST, proven=PROVEN)).of_incident("failed", incident, seen, None)
 
 
@@ -45,8 +47,7 @@ def test_what_a_message_says() -> None:
     assert message(plan="shop").lines() == [
         "Cannot connect to database [db:5432] (PGR-DB-REFUSED)",
         "Hint: check it",
-        "Since 2026-11-21T09:00:00Z. Newest backup: backup_20261121_110000, 60 min old. "
-        "Newest PROVEN backup: backup_20261119_110000, 2 days old.",
+        "Since 2026-11-21T09:00:00Z. Newest backup: backup_20261121_110000, 60 min old. Newest PROVEN backup: backup_20261119_110000, 2 days old.",
         "Next: pg-roundtrip check --plan shop",
     ]
     assert message().title == "Backup failed (default)"
@@ -60,7 +61,10 @@ def test_what_a_message_says_without_a_bucket() -> None:
     found = Writer("default", "here", NOW).of_incident("failed", incident, seen, None)
     assert found.title == "Drill INCONCLUSIVE (default)"
     assert "can't be read" in found.means
-    assert "No backup is PROVEN" in Writer("default", "", NOW, Facts(NEWEST)).of_incident("failed", incident, seen, None).means
+    assert (
+        "No backup is PROVEN"
+        in Writer("default", "", NOW, Facts(NEWEST)).of_incident("failed", incident, seen, None).means
+    )
 
 
 def test_a_reminder_repeats_what_was_told() -> None:
@@ -69,7 +73,9 @@ def test_a_reminder_repeats_what_was_told() -> None:
     ids = set()
     for days in (1, 2):
         incident = Incident(subject=Subject.BACKUP, open=True, since=NOW, seen_at=NOW, failures=4, told_at=NOW)
-        again = Writer("default", "here", NOW + timedelta(days=days), Facts(NEWEST)).of_incident("reminder", incident, None, first)
+        again = Writer("default", "here", NOW + timedelta(days=days), Facts(NEWEST)).of_incident(
+            "reminder", incident, None, first
+        )
         assert (again.title, again.what, again.code) == ("Reminder: Backup failed (default)", first.what, first.code)
         ids.add(again.id)
     assert len(ids | {first.id}) == 3
@@ -124,15 +130,22 @@ def test_a_signature() -> None:
     """What Standard Webhooks documents: its own example (https://github.com/standard-webhooks/standard-webhooks)."""
     at = datetime.fromtimestamp(1674087231, UTC)
     body, identity = b'{"type":"contact.created"}', "msg_p5jXN8AQM9LWM0D4loKWxJek"
-    for secret, key in (("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")), ("any text", b"any text")):
+    for secret, key in (
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
+        ("any text", b"any text"),
+    ):
         headers = signed(secret, identity, at, body)
-        expected = base64.b64encode(hmac.new(key, identity.encode() + b".1674087231." + body, hashlib.sha256).digest()).decode()
+        expected = base64.b64encode(
+            hmac.new(key, identity.encode() + b".1674087231." + body, hashlib.sha256).digest()
+        ).decode()
         assert headers == {"webhook-timestamp": "1674087231", "webhook-signature": f"v1,{expected}"}
 
 
 def test_a_template() -> None:
     """It makes any body; a field that does not exist is an error, and so is whatever the sandbox refuses."""
-    hook = Webhook(SecretStr("https://example.com"), template=SecretStr('{"text": {{ title | tojson }}, "since": "{{ since }}"}'))
+    hook = Webhook(
+        SecretStr("https://example.com"), template=SecretStr('{"text": {{ title | tojson }}, "since": "{{ since }}"}')
+    )
     made = hook.post(message('a "quoted" name'), NOW)
     assert json.loads(made.body) == {"text": "Backup failed (default)", "since": "2026-11-21T09:00:00Z"}
     assert made.headers["Content-Type"] == "application/json"
@@ -161,9 +174,17 @@ def test_hostile_text_is_tame() -> None:
 
 def test_which_messages_a_webhook_wants() -> None:
     """WEBHOOK_ON_SUCCESS and WEBHOOK_ON_FAILURE are the webhook's; what is tested is always sent."""
-    given = {"webhook_url": SecretStr("https://hooks.slack.com/x"), "notify_urls": SecretStr("json://one, mailto://u:p@two.example?to=a@b,c@d")}
+    given = {
+        "webhook_url": SecretStr("https://hooks.slack.com/x"),
+        "notify_urls": SecretStr("json://one, mailto://u:p@two.example?to=a@b,c@d"),
+    }
     channels = Channels.of(NotificationSettings(**given))
-    assert channels.names("failed") == ("slack", "json 1", "mailto 2") == channels.names("recovered") == channels.names("test")
+    assert (
+        channels.names("failed")
+        == ("slack", "json 1", "mailto 2")
+        == channels.names("recovered")
+        == channels.names("test")
+    )
     assert channels.names("succeeded") == ()
     other = Channels.of(NotificationSettings(**given, webhook_on_success=True, webhook_on_failure=False))
     assert (other.names("failed"), other.names("succeeded")) == (("json 1", "mailto 2"), ("slack",))
