@@ -133,7 +133,7 @@ def test_notify_test(command_line: Callable[..., Ended], mail_server: tuple[Mail
         assert (ended.status, ended.out) == (0, "webhook: delivered\nmailto 1: delivered\nping: delivered\n"), ended.err
         assert (receiver.paths(), len(mailbox.mails)) == (["/hook", "/ping/log"], before + 1)
         receiver.always = 404
-        bad = {**good, "NOTIFY_URLS": "nothing://such/address", "WEBHOOK_TEMPLATE": "{{ titel }}"}
+        bad = {**good, "NOTIFY_URLS": "nothing://such/address", "WEBHOOK_TEMPLATE": "{{ headline }}"}
         ended = command_line("notify", "--test", **bad)
         assert ended.status == 1
         assert ended.out.splitlines() == [

@@ -15,11 +15,14 @@ from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from flows.watch import WatchResult, watch
 from tasks.clock import utc_now
+from tasks.engine.notify.incidents import Incident, Subject
+from tasks.engine.notify.ledger import Ledger
 from tasks.engine.repository.names import name_at
 from tasks.engine.servers.programs import Client
 from tasks.notify import look
-from tests.conftest import Ended, NewDatabase, StartedCommand
+from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand
 from tests.integration.objects import LIBRARY, take_backup, until
 from tests.markdown import ROOT
 from tests.receivers import Receiver, receiving
@@ -267,3 +270,18 @@ def test_the_documented_verification(receiver: Receiver, library: Server, comman
         assert not found["is_genuine"]("another", got.headers, got.body)
         late = {**got.headers, "webhook-timestamp": str(int(got.headers["webhook-timestamp"]) + 1)}
         assert not found["is_genuine"](secret, late, got.body)
+
+
+def test_the_watch_of_workers(
+    receiver: Receiver, plan: Plan, storage: ObjectStore, library: Server, clients: dict[int, Client], flow_run: FlowRun, prefect_api: str
+) -> None:  # fmt: skip
+    """The flow that workers run tells what a service would; without a channel it does nothing, and says so."""
+    take_backup(storage, library, clients[16], name_at(utc_now() - timedelta(hours=30)))
+    since = utc_now() - timedelta(hours=1)
+    first = Incident(subject=Subject.OVERDUE, open=True, since=since, seen_at=since)
+    Ledger("default", storage).write([first], since)
+    assert flow_run(watch, library).result == WatchResult(messages=0, failed=[])
+    environ = {"WEBHOOK_URL": receiver.url}
+    assert flow_run(watch, library, environ=environ).result == WatchResult(messages=1, failed=[])
+    assert flow_run(watch, library, environ=environ).result == WatchResult(messages=0, failed=[])
+    assert receiver.kinds() == [("overdue", "failed")]

@@ -16,7 +16,7 @@ HISTORIES = st.lists(st.tuples(st.integers(1, 2000), st.booleans()), max_size=60
 
 
 def restarted(incident: Incident | None) -> Incident | None:
-    """Return what a process that starts anew reads."""
+    """Return what a process that starts over reads."""
     return Incident.model_validate_json(incident.model_dump_json(by_alias=True)) if incident else None
 
 

@@ -150,7 +150,7 @@ def test_a_template() -> None:
     assert json.loads(made.body) == {"text": "Backup failed (default)", "since": "2026-11-21T09:00:00Z"}
     assert made.headers["Content-Type"] == "application/json"
     assert render("{{ title }}!", message())[1].startswith("text/plain")
-    for wrong in ("{{ titel }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}", "{{ title.missing.more }}"):
+    for wrong in ("{{ headline }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}", "{{ title.missing.more }}"):
         with pytest.raises(ConfigurationError, match="WEBHOOK_TEMPLATE"):
             render(wrong, message())
 
