@@ -7,19 +7,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from blocks.config import DEFAULT
-from blocks.errors import PgRoundtripError
+from blocks.errors import ConfigurationError, PgRoundtripError
 from flows import evidence, plans, status
 from flows.lines import print_error, print_line
+from flows.notify import notify
 from flows.runs.logs import log_plainly
 from tasks.engine.wording import tool_version
 
@@ -33,6 +36,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__,
     context_settings={"help_option_names": ["--help", "-h"]},
 )  # fmt: skip
+app.command("notify")(notify)
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 app.add_typer(evidence.app, name="evidence", help="Sign what drills prove, check it, and report on a month.")
 app.command("status")(status.show)
@@ -73,11 +77,13 @@ def check(plan: PlanName = DEFAULT) -> None:
     _require(plan, "database", "storage", "drill")
     from blocks.config.resolve import resolve_plan
     from flows import terminal
+    from flows.notify import check_channels
     from tasks.status.check import check_plan, check_variables
 
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     if plan == DEFAULT:
         findings += check_variables()
+    findings += check_channels()
     terminal.show_findings(findings)
     if any(f.result == "error" for f in findings):
         raise typer.Exit(FAILED)
@@ -86,7 +92,8 @@ def check(plan: PlanName = DEFAULT) -> None:
 @app.command()
 def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = None) -> None:
     """Take a backup now, then apply the retention policy."""
-    _require(plan, "database", "storage")
+    with _told("backup"):
+        _require(plan, "database", "storage")
     _choose(record)
     from flows import terminal
     from flows.backup import backup as flow
@@ -125,7 +132,8 @@ def drill(
     record: Record = None,
 ) -> None:
     """Restore a backup elsewhere and prove that it is what was dumped."""
-    _require(plan, "drill", "storage")
+    with _told("restore-drill"):
+        _require(plan, "drill", "storage")
     if plan == DEFAULT:
         from blocks.config.load import load_settings
         from tasks.engine.drill.query_file import load_queries
@@ -155,7 +163,8 @@ def prune(
     record: Record = None,
 ) -> None:
     """Remove the backups that the retention policy no longer keeps."""
-    _require(plan, "storage")
+    with _told("prune"):
+        _require(plan, "storage")
     _choose(record)
     from flows import terminal
     from flows.prune import prune as flow
@@ -192,7 +201,9 @@ def serve() -> None:
     """Run schedules, flows and the Prefect UI in one process."""
     from flows.service.environment import prepare
 
-    os.execv(sys.executable, prepare())  # noqa: S606  (ourselves, with what Prefect reads at its import)
+    with _told("serve"):
+        command = prepare()
+    os.execv(sys.executable, command)  # noqa: S606  (ourselves, with what Prefect reads at its import)
 
 
 @app.command()
@@ -211,6 +222,18 @@ def _require(plan: str, *needs: Need) -> None:
         from blocks.config.load import load_settings
 
         load_settings(frozenset(needs))
+
+
+@contextlib.contextmanager
+def _told(verb: str) -> Iterator[None]:
+    """Tell that a run can't even begin, because its configuration no longer works."""
+    try:
+        yield
+    except ConfigurationError as error:
+        from flows.runs.telling import tell_configuration
+
+        tell_configuration(verb, DEFAULT, error)
+        raise
 
 
 def _choose(record: bool | None) -> None:

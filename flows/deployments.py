@@ -21,19 +21,24 @@ from flows.backup import backup
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
+from flows.watch import watch
 from tasks.engine.wording import tool_version
 from tasks.orchestration import RECORDED
 
 TAG = "pg-roundtrip"
 if not RECORDED:
     raise PlainFlows
-_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore)}
+_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore, watch)}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
     "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",
     "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
     "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
+    "watch": "Look whether backups and drills are made as planned, and tell what changed.",
 }
+# Where no service looks after a plan. `serve` looks by itself.
+WATCHED = (*FLOWS, "watch")
+_WATCH = Schedule(600)
 # Two backups at once would only slow each other down: the second one waits, and is skipped if it is late by then.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
@@ -51,7 +56,7 @@ async def deployments_of(
     `anchors` are the moments from which the intervals of each flow are counted; `pool` is the work pool whose workers
     run them, or None if this process does.
     """
-    due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills}
+    due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills, "watch": _WATCH}
     return [
         await _FLOWS[flow].ato_deployment(
             name,

@@ -73,9 +73,9 @@ def _pool_exists(pool: str) -> bool:
 
 
 async def _deploy(name: str, plan: Plan, pool: str) -> None:
-    from flows.deployments import deployments_of  # noqa: PLC0415  (loads every flow)
+    from flows.deployments import WATCHED, deployments_of  # noqa: PLC0415  (loads every flow)
 
-    made = await deployments_of(name, plan, pool=pool)
+    made = await deployments_of(name, plan, WATCHED, pool=pool)
     for deployment in made:
         await deployment.aapply()
     print_line(f"Created the deployments {', '.join(f'{d.flow_name}/{name}' for d in made)}")

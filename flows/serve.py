@@ -44,6 +44,7 @@ from flows.service.runs import (
 from flows.service.standby import Standby
 from flows.service.status_pages import StatusPages
 from flows.service.turns import Turns, memory_is_small
+from flows.service.watch import keep_watch
 from tasks.clock import utc_now
 from tasks.plans import save_plan
 
@@ -62,7 +63,9 @@ async def serve(settings: Settings, login: Login | None, history: History) -> No
     async with _ports(settings, login, pages, own_server=own_server), get_client() as client:
         announce(settings, plan, login, history)
         work = asyncio.gather(
-            standby.watch(), *([_record(settings, plan, client, standby, pages)] if history.kept else [])
+            standby.watch(),
+            keep_watch(plan, settings.enabled_flows, pages.untold),
+            *([_record(settings, plan, client, standby, pages)] if history.kept else []),
         )
         _on_signals(lambda: asyncio.ensure_future(_stop(runner, standby, work)))
         with contextlib.suppress(asyncio.CancelledError):

@@ -25,12 +25,16 @@ from blocks.config.values import (
     HostName,
     HttpAddress,
     Level,
+    NotifyUrls,
     Port,
     RetentionDays,
     Seconds,
     SigningKey,
     TimeZone,
+    UnprovenAfter,
     UserName,
+    WebAddress,
+    WebhookTemplate,
     host_in_url,
 )
 from blocks.s3.providers import KEYS, ProviderKey
@@ -179,6 +183,38 @@ class RestoreSettings(BaseModel):
     )] = True  # fmt: skip
 
 
+class NotificationSettings(BaseModel):
+    """Who is told when something fails, and when it works again: see [notifications](notifications.md)."""
+
+    webhook_url: Annotated[WebAddress | None, Says(
+        "Where each message is posted. Slack's and Discord's addresses get a message in their own form, all others JSON.", "https://hooks.slack.com/services/T0/B0/xyz"
+    )] = None  # fmt: skip
+    webhook_on_success: Annotated[bool, Says("Whether to post every run that succeeds, too.", "true")] = False
+    webhook_on_failure: Annotated[bool, Says(
+        "Whether to post what fails: the first time, a reminder a day, and that it works again.", "false"
+    )] = True  # fmt: skip
+    webhook_secret: Annotated[SecretStr | None, Says(
+        "The secret that [signs](notifications.md#the-signature) what is posted: `whsec_` and base64, or any text.", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+    )] = None  # fmt: skip
+    webhook_template: Annotated[WebhookTemplate | None, Says(
+        "A Jinja2 template for [a body of your own](notifications.md#a-body-of-your-own).", '{"text": {{ title | tojson }}}'
+    )] = None  # fmt: skip
+    notify_urls: Annotated[NotifyUrls | None, Says(
+        "More places that get the same messages as the webhook, such as mail, Telegram, Teams or PagerDuty, as [addresses of apprise](https://appriseit.com/services/), separated by spaces.",
+        "mailtos://user:password@example.com?to=ops@example.com",
+    )] = None  # fmt: skip
+    notify_unproven_after_s: Annotated[UnprovenAfter | None, Says(
+        "Seconds without a `PROVEN` drill after which you are told. If unset, two intervals of drills. `0`: never.", "172800"
+    )] = Field(default=None, validation_alias="NOTIFY_UNPROVEN_AFTER")  # fmt: skip
+    ping_url: Annotated[WebAddress | None, Says(
+        "A check of healthchecks.io, or of anything that speaks its protocol, which hears when a backup starts, succeeds and fails, and tells you when it hears nothing.",
+        "https://hc-ping.com/4f6b8c1e-9d2a-4b7e-8f3c-5a6d7e8f9a0b",
+    )] = None  # fmt: skip
+    verify_ping_url: Annotated[WebAddress | None, Says(
+        "The same for drills, which need a check of their own.", "https://hc-ping.com/0a1b2c3d-4e5f-4a6b-8c7d-9e8f7a6b5c4d"
+    )] = None  # fmt: skip
+
+
 class EvidenceSettings(BaseModel):
     """Whether drills and restores are signed, and the targets of the monthly report."""
 
@@ -228,14 +264,26 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
+    "Notifications": NotificationSettings,
     "Evidence": EvidenceSettings,
     "The service": ServiceSettings,
 }
 
 
+class FromEnvironment(BaseSettings):
+    """How variables are read: an empty or blank one is not set."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if not isinstance(value, str) or value.strip()}
+
+
 class Settings(
-    ServiceSettings, EvidenceSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings, StorageSettings, DatabaseSettings,
-    BaseSettings,
+    ServiceSettings, EvidenceSettings, NotificationSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
+    StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 
@@ -243,15 +291,8 @@ class Settings(
     required here, because commands need different settings: `load_settings` checks what is needed.
     """
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, str_strip_whitespace=True, extra="ignore")
-
     # Prefect reads this itself. Validate it here: for an invalid key, Prefect says only "400" when a block is saved.
     prefect_server_encryption_key: EncryptionKey | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _blank_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in given.items() if not isinstance(value, str) or value.strip()}
 
     @property
     def enabled_flows(self) -> tuple[str, ...]:

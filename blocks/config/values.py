@@ -75,6 +75,42 @@ def _flow_names(value: str) -> str:
     return ",".join(name for name in FLOWS if name in names)
 
 
+def _web_address(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("not an http address")
+    return value
+
+
+def split_urls(value: str) -> list[str]:
+    """Return the addresses in a list: one may contain a comma, but what follows a separator begins with a scheme."""
+    return [url for url in re.split(r"[\s,]+(?=[A-Za-z0-9]+://)", value.strip(" \t\r\n,")) if url]
+
+
+def _notify_urls(value: SecretStr) -> SecretStr:
+    urls = split_urls(value.get_secret_value())
+    if not all(re.fullmatch(r"[A-Za-z0-9]+://\S+", url) for url in urls):
+        raise ValueError("not an address")
+    return value
+
+
+def _template(value: SecretStr) -> SecretStr:
+    from jinja2 import TemplateError  # noqa: PLC0415  (most have no template)
+    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
+
+    try:
+        SandboxedEnvironment().parse(value.get_secret_value())
+    except TemplateError:
+        raise ValueError("not a template") from None
+    return value
+
+
+def _unproven_after(value: int) -> int:
+    if 0 < value < 60:
+        raise ValueError("too often")
+    return value
+
+
 def _encryption_key(value: SecretStr) -> SecretStr:
     if len(base64.urlsafe_b64decode(value.get_secret_value())) != _KEY_BYTES:
         raise ValueError("not a key")
@@ -136,6 +172,16 @@ FlowNames = Annotated[str, AfterValidator(_flow_names), Rule(
 TimeZone = Annotated[
     str, AfterValidator(check_timezone), Rule("it must name a time zone, such as Europe/Berlin or UTC")
 ]
+WebAddress = Annotated[SecretStr, AfterValidator(_web_address), Rule(
+    "it must begin with https:// or http:// and name a host"
+)]  # fmt: skip
+NotifyUrls = Annotated[SecretStr, AfterValidator(_notify_urls), Rule(
+    "it must be addresses such as mailto://user:password@example.com, separated by spaces"
+)]  # fmt: skip
+WebhookTemplate = Annotated[SecretStr, AfterValidator(_template), Rule("it must be a template of Jinja2")]
+UnprovenAfter = Annotated[int, Field(ge=0), AfterValidator(_unproven_after), Rule(
+    "it must be a whole number of seconds, 60 or more, or 0 for never"
+)]  # fmt: skip
 EncryptionKey = Annotated[SecretStr, AfterValidator(_encryption_key), Rule(
     "it must be 32 bytes in URL-safe base64: 43 characters and an equals sign"
 )]  # fmt: skip

@@ -35,6 +35,7 @@ from blocks.errors.database import (
     ServerProgramsMissing,
 )
 from blocks.errors.evidence import EvidenceBroken
+from blocks.errors.notify import NotDelivered
 from blocks.errors.restore import (
     DrillTimedOut,
     NotCompared,
@@ -82,6 +83,7 @@ __all__ = [
     "NoFreeName",
     "NoSpaceLeft",
     "NotCompared",
+    "NotDelivered",
     "ObjectMissing",
     "Operation",
     "OtherRows",

@@ -17,6 +17,7 @@ from blocks.config import DEFAULT
 from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, PrefectUnreachable, code_in, family
 from blocks.saved import translated
 from flows import end_with_the_service
+from flows.runs.telling import telling
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome, failed
@@ -37,14 +38,16 @@ def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
     @wraps(run)
     def ended(*args: P.args, **kwargs: P.kwargs) -> State[R]:
         end_with_the_service()
-        try:
-            with translated():
-                outcome = run(*args, **kwargs)
-        except PgRoundtripError as error:
-            if not error.logged:
-                get_run_logger().error("%s", error)
-            verb = run.__name__.replace("_", "-")
-            outcome = failed(verb, str(kwargs.get("plan", DEFAULT)), error)
+        with telling(run, args, kwargs) as tell:
+            try:
+                with translated():
+                    outcome = run(*args, **kwargs)
+            except PgRoundtripError as error:
+                if not error.logged:
+                    get_run_logger().error("%s", error)
+                verb = run.__name__.replace("_", "-")
+                outcome = failed(verb, str(kwargs.get("plan", DEFAULT)), error)
+            tell(outcome)
         state = state_of(outcome)
         _keep(state)
         return state

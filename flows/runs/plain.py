@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from blocks.errors import PgRoundtripError
 from flows import end_with_the_service
 from flows.runs.logs import TOLD_TO_STOP
+from flows.runs.telling import telling
 from tasks.outcome import Outcome
 from tasks.plain import get_run_logger
 
@@ -35,17 +36,19 @@ def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
     @wraps(run)
     def ended(*args: P.args, **kwargs: P.kwargs) -> R:
         end_with_the_service()
-        try:
-            outcome = run(*args, **kwargs)
-        except PgRoundtripError as error:
-            if not error.logged:
-                get_run_logger().error("%s", error)
-            raise
-        except (KeyboardInterrupt, SystemExit) as stop:
-            if TOLD_TO_STOP not in getattr(stop, "__notes__", ()):  # a flow within this one has logged it
-                get_run_logger().warning(TOLD_TO_STOP)
-                stop.add_note(TOLD_TO_STOP)
-            raise
+        with telling(run, args, kwargs) as tell:
+            try:
+                outcome = run(*args, **kwargs)
+            except PgRoundtripError as error:
+                if not error.logged:
+                    get_run_logger().error("%s", error)
+                raise
+            except (KeyboardInterrupt, SystemExit) as stop:
+                if TOLD_TO_STOP not in getattr(stop, "__notes__", ()):  # a flow within this one has logged it
+                    get_run_logger().warning(TOLD_TO_STOP)
+                    stop.add_note(TOLD_TO_STOP)
+                raise
+            tell(outcome)
         return outcome.facts  # type: ignore[return-value]  # only an outcome with an error has none
 
     return ended

@@ -23,8 +23,9 @@ from flows.runs.final_state import cause_of
 from flows.service.attempts import Attempts
 from flows.service.history import History
 from flows.service.runs import failed_runs, next_runs
+from flows.service.watch import Untold
 from tasks.clock import utc_now
-from tasks.status.health import Health, examine
+from tasks.status.health import OK, Health, examine
 from tasks.status.metrics import Failures, Stock, count_failures, exposition, read_stock
 from tasks.status.page import policy, render
 from tasks.status.summary import read_status, unreadable
@@ -65,7 +66,7 @@ class StatusPages:
         self._plan, self._flows, self._started_at = plan, flows, started_at
         self._kept = history or History()
         self._client: PrefectClient | None = None
-        self.attempts = Attempts()
+        self.attempts, self.untold = Attempts(), Untold()
         self._deployments: dict[str, UUID] = {}
         self._health, self._metrics = CachedLookup(self._examine), CachedLookup(self._measure)
         self._status, self._links = CachedLookup(self._read_status), links
@@ -78,7 +79,10 @@ class StatusPages:
         """200 while backups work, 503 with the reason while they do not; JSON both times."""
         try:
             found = await self._health.get()
-            document, good = replace(found, history=str(self._kept)).document(), found.good
+            document, good = (
+                replace(found, history=str(self._kept), notifications=str(self.untold) or OK).document(),
+                found.good,
+            )
         except TimeoutError:
             reason = f"the database or the storage did not answer within {_PATIENCE_S:.0f} s"
             document, good = {"status": "unhealthy", "reason": reason}, False
@@ -91,8 +95,9 @@ class StatusPages:
         except TimeoutError:
             failures, waiting = await self._history()
             page = exposition(
-                DEFAULT, Stock(readable=False), failures, waiting, utc_now(), failed_logins=self.attempts.failed
-            )
+                DEFAULT, Stock(readable=False), failures, waiting, utc_now(), failed_logins=self.attempts.failed,
+                untold=self.untold.channels,
+            )  # fmt: skip
             return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     async def status(self) -> Response:
@@ -120,7 +125,15 @@ class StatusPages:
     async def _measure(self) -> bytes:
         stock = await asyncio.to_thread(read_stock, self._plan)
         failures, waiting = await self._history()
-        return exposition(DEFAULT, stock, failures, waiting, utc_now(), failed_logins=self.attempts.failed)
+        return exposition(
+            DEFAULT,
+            stock,
+            failures,
+            waiting,
+            utc_now(),
+            failed_logins=self.attempts.failed,
+            untold=self.untold.channels,
+        )
 
     async def _history(self) -> tuple[Failures, dict[str, datetime]]:
         """Read Prefect's history; empty if it does not answer, because the bucket's metrics are useful without it."""

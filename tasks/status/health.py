@@ -29,6 +29,8 @@ class Health:
     warnings: list[str] = field(default_factory=list)
     # Where the history of runs is, or why nothing is recorded: no reason to be unhealthy.
     history: str = OK
+    # Whether messages arrive, or which channels don't take them: no reason to be unhealthy either.
+    notifications: str = OK
 
     @property
     def good(self) -> bool:
@@ -44,6 +46,7 @@ class Health:
             **self.parts,
             "newest_backup": iso(self.newest) if self.newest else None,
             "history": self.history,
+            "notifications": self.notifications,
             **({"warnings": self.warnings} if self.warnings else {}),
         }
 

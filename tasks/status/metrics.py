@@ -86,6 +86,7 @@ def exposition(
     now: datetime,
     *,
     failed_logins: int | None = None,
+    untold: Iterable[str] = (),
 ) -> bytes:
     """Write what is known in Prometheus's text format; what is not known has no line."""
     page = _Page(plan)
@@ -104,6 +105,8 @@ def exposition(
         page.put("next_run_timestamp_seconds", "When a flow runs next.", at.timestamp(), flow=flow)
     if failed_logins is not None:
         page.count("failed_logins_total", "Failed logins since the service started.", failed_logins)
+    for channel in untold:
+        page.put("notifications_failed", "Channels that lack a message, tried ever more seldom.", 1, channel=channel)
     return page.text()
 
 

@@ -210,7 +210,7 @@ def test_a_plan_that_cannot_be_added_says_everything_at_once(command_line: Calla
 
 
 def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_database: NewDatabase) -> None:
-    """With a work pool, a plan gets four deployments for the workers of that pool, with its own schedules."""
+    """With a work pool, a plan gets five deployments for the workers of that pool, with its own schedules."""
 
     async def make_pool() -> None:
         async with get_client() as client:
@@ -223,7 +223,7 @@ def test_a_plan_has_its_deployments(command_line: Callable[..., Ended], new_data
     asyncio.run(make_pool())
     ended = command_line("plan", "add", "deployed", "--pool", "plans", server=new_database(16), BACKUP_INTERVAL="600")
     assert ended.status == 0, ended.err
-    assert "backup/deployed, prune/deployed, restore-drill/deployed, restore/deployed" in ended.out
+    assert "backup/deployed, prune/deployed, restore-drill/deployed, restore/deployed, watch/deployed" in ended.out
     backup, *others = asyncio.run(read())
     assert backup.schedules[0].schedule.interval.total_seconds() == 600  # type: ignore[union-attr]
     assert {(d.work_pool_name, str(d.parameters)) for d in (backup, *others)} == {("plans", "{'plan': 'deployed'}")}

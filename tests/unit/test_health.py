@@ -66,7 +66,7 @@ def test_the_document_says_what_is_wrong() -> None:
     assert sick.document() == {
         "status": "unhealthy", "reason": "database: Cannot connect to database; backups: late",
         "database": "Cannot connect to database", "storage": "ok", "backups": "late", "newest_backup": None,
-        "history": "ok",
+        "history": "ok", "notifications": "ok",
     }  # fmt: skip
     assert Health({"storage": "ok"}, NOW).document()["newest_backup"] == "2026-11-21T12:00:00Z"
 

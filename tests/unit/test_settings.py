@@ -85,6 +85,9 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
     ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
     ("S3_PROVIDER", "backblaze", "s3_provider", "backblaze"), ("S3_PROVIDER", " ", "s3_provider", None),
+    ("WEBHOOK_URL", "", "webhook_url", None), ("WEBHOOK_ON_SUCCESS", "true", "webhook_on_success", True), ("WEBHOOK_ON_FAILURE", "false", "webhook_on_failure", False),
+    ("NOTIFY_UNPROVEN_AFTER", "0", "notify_unproven_after_s", 0), ("NOTIFY_URLS", " ", "notify_urls", None),
+    ("PING_URL", "https://user:x@hc.example/1", "ping_url", SecretStr("https://user:x@hc.example/1")),
     ("SERVE_FLOWS", "restore-drill, backup", "enabled_flows", ("backup", "restore-drill")),
 ])  # fmt: skip
 def test_what_is_set_is_read(
@@ -128,6 +131,8 @@ WRONG = {
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
+    "WEBHOOK_URL": "hooks.slack.com/x", "WEBHOOK_ON_SUCCESS": "maybe", "WEBHOOK_ON_FAILURE": "maybe", "WEBHOOK_TEMPLATE": "{{ title",
+    "NOTIFY_URLS": "mail to me", "NOTIFY_UNPROVEN_AFTER": "59", "PING_URL": "ftp://hc-ping.com/x", "VERIFY_PING_URL": "https://",
 }  # fmt: skip
 
 

@@ -13,10 +13,12 @@ DRILL = ".drill"
 BEGINNING = "backup_"
 ACKNOWLEDGED = ".acknowledged.json"
 EVIDENCE = "evidence/"
+NOTICES = "notices/"  # what was told to people
 SIGNATURE = ".sig"
 _KINDS = (OBJECT, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
+_NOTICE = re.compile(r"([a-z-]{1,40})_([0-9]{8}_[0-9]{6})\.json")
 _CERTIFICATE = re.compile(r"certificate_([0-9]{6,12})_([0-9a-f]{16})\.json\Z")
 _REPORT = re.compile(r"(backup_[0-9]{8}_[0-9]{6})\.drill(?:_([0-9]{8}_[0-9]{6})(\.inconclusive)?)?\.json\Z")
 
@@ -75,6 +77,18 @@ def signature_file(certificate: str) -> str:
 def is_of_a_backup(file: str) -> bool:
     """Whether a file name is that of a backup's object or of a document beside it."""
     return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in _KINDS)
+
+
+def notice_file(whose: str, subject: str, moment: datetime) -> str:
+    """Return the name of the document that says what was told of a subject."""
+    return f"{NOTICES}{whose}/{subject}_{_stamp(moment)}.json"
+
+
+def notice_at(file: str, whose: str) -> tuple[str, datetime] | None:
+    """Return the subject and the moment in such a name; None if it is another name."""
+    found = _NOTICE.fullmatch(file.removeprefix(f"{NOTICES}{whose}/"))
+    moment = _moment(found[2]) if found else None
+    return (found[1], moment) if found and moment else None
 
 
 def _stamp(moment: datetime) -> str:

@@ -1,0 +1,136 @@
+"""Read from the bucket how backups and drills are doing, and say what of that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter
+
+from blocks.config.plan import Plan, Schedules
+from tasks.engine.notify.incidents import Observation, Subject
+from tasks.engine.repository.cache import Kind
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import cache_of
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.whose import folder_of
+from tasks.engine.wording import human_age
+
+# After a start, what was missed is caught up first; this much lateness is nobody's business.
+_GRACE = timedelta(minutes=15)
+# Each drilled backup costs a request, the first time it is looked at.
+_LOOKED_AT = 100
+
+
+@dataclass(frozen=True)
+class Drill:
+    """What is told of the newest drill of a backup."""
+
+    backup: str
+    verdict: Verdict
+    contents_hold: bool
+    started_at: datetime
+    cause: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled."""
+
+    newest: Backup | None = None
+    drill: Drill | None = None
+    proven: Backup | None = None
+    proved_at: datetime | None = None
+    anomalies: tuple[str, ...] = ()
+
+
+_DRILL = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
+
+
+def read_facts(plan: Plan, now: datetime) -> Facts:
+    """Read the bucket; raises StorageError."""
+    repository = Repository(plan.storage)
+    past = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
+    found = [drill for drill in _drills(repository, past) if not is_future(drill[1].started_at, now)]
+    held = [pair for pair in found if pair[1].contents_hold]
+    proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
+    return Facts(
+        newest=newest_whole(past, now),
+        drill=max((drill for _, drill in found), key=lambda drill: drill.started_at, default=None),
+        proven=proven[0] if proven else None,
+        proved_at=max((drill.started_at for _, drill in held), default=None),
+    )
+
+
+def _drills(repository: Repository, past: list[Backup]) -> Iterator[tuple[Backup, Drill]]:
+    drilled = [b for b in past[-_LOOKED_AT:] if b.has_report]
+    known = cache_of(repository).facts(_DRILL, drilled, lambda b: _drill_in(repository.report(b)))
+    return ((b, known[b.name]) for b in drilled if b.name in known and known[b.name].backup == b.name)
+
+
+def _drill_in(report: DrillReport | None) -> Drill | None:
+    if report is None:
+        return None
+    return Drill(
+        report.backup, report.verdict, report.contents_hold, report.started_at, report.cause[:1000], report.code
+    )
+
+
+def observations(
+    facts: Facts, schedules: Schedules, unproven_after: timedelta, flows: Collection[str], now: datetime
+) -> Iterator[Observation]:
+    """Return what the bucket shows, for those who make backups or drills: `flows`."""
+    yield Observation(Subject.SERVICE, now, bad=False, lasting=True)
+    if "backup" in flows:
+        if facts.newest:
+            yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
+        yield _overdue(facts.newest, schedules, now)
+        yield Observation(
+            Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
+            hint="pg-roundtrip list",
+        )  # fmt: skip
+    if "restore-drill" in flows:
+        if facts.drill:
+            yield of_drill(facts.drill)
+        if unproven_after:
+            yield _unproven(facts.proved_at, unproven_after, now)
+
+
+def of_drill(drill: Drill | DrillReport) -> Observation:
+    """Return what a drill shows."""
+    return Observation(
+        Subject.DRILL, drill.started_at, drill.verdict is not Verdict.PROVEN,
+        f"{drill.backup or 'The drill'} is {drill.verdict.value}: {drill.cause}", drill.code,
+        severity="error" if drill.verdict is Verdict.FAILED else "warning",
+    )  # fmt: skip
+
+
+def _overdue(newest: Backup | None, schedules: Schedules, now: datetime) -> Observation:
+    """Two slots without a backup are late; a plan that never had one has as long as the first may take."""
+    due = schedules.backups
+    often = f"one is due every {human_age(due.gap(now))}"
+    if newest is None:
+        return Observation(
+            Subject.OVERDUE,
+            now,
+            bad=True,
+            sentence=f"There is no backup, and {often}",
+            lasting=True,
+            grace=due.gap(now),
+        )
+    late = newest.taken_at < due.before(now, 2)
+    said = f"The newest backup, {newest.name}, is {human_age(now - newest.taken_at)} old, and {often}"
+    return Observation(Subject.OVERDUE, now, late, said if late else "", lasting=True, grace=_GRACE)
+
+
+def _unproven(proved_at: datetime | None, limit: timedelta, now: datetime) -> Observation:
+    if proved_at is None:
+        said, late = "No drill has proven a backup", True
+    else:
+        said, late = f"No drill has proven a backup for {human_age(now - proved_at)}", now - proved_at > limit
+    grace = _GRACE if proved_at else limit
+    return Observation(Subject.UNPROVEN, now, late, said if late else "", lasting=True, grace=grace)

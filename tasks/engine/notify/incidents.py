@@ -1,0 +1,142 @@
+"""Decide what to tell: the first failure at once, a reminder a day as long as it lasts, and the recovery, each once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from tasks.engine.notify.message import Kind, Message, Severity
+from tasks.engine.repository.newest import is_future
+
+REMIND_AFTER = timedelta(days=1)
+
+
+class Subject(StrEnum):
+    """What can fail, and work again. Each is judged and remembered separately."""
+
+    BACKUP = "backup"
+    DRILL = "restore-drill"
+    PRUNE = "prune"
+    SERVICE = "service"
+    OVERDUE = "overdue"
+    UNPROVEN = "unproven"
+    ANOMALY = "anomaly"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of a subject at a moment.
+
+    A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
+    than `grace` is not told.
+    """
+
+    subject: Subject
+    at: datetime
+    bad: bool
+    sentence: str = ""
+    code: str = ""
+    hint: str = ""
+    severity: Severity = "error"
+    lasting: bool = False
+    grace: timedelta = timedelta(0)
+
+
+class Incident(BaseModel):
+    """How a subject has been doing and what was told of it: a document that is written once, and replaced by the next.
+
+    `message` is what was told last, and `missing` names the channels that it has not reached.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = 1
+    subject: Subject
+    open: bool
+    severity: Severity = "error"
+    since: AwareDatetime
+    seen_at: AwareDatetime
+    failures: int = Field(default=0, ge=0)
+    told_at: AwareDatetime | None = None
+    message: Message | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[datetime, datetime]:
+        """The greater one is the newer one."""
+        return self.seen_at, self.told_at or self.since
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to tell, if anything, and what to remember, if it differs from before."""
+
+    tell: Kind | None = None
+    incident: Incident | None = None
+
+
+NOTHING = Decision()
+
+
+def decide(before: Incident | None, seen: Observation, now: datetime) -> Decision:
+    """Return what follows from an observation, given what is remembered of its subject."""
+    if before and _is_old_news(before, seen, now):
+        return remind(before, now)
+    if not seen.bad:
+        return _over(before, seen) if before and before.open else NOTHING
+    if before and before.open:
+        return _goes_on(before, seen, now)
+    begun = Incident(
+        subject=seen.subject,
+        open=True,
+        severity=seen.severity,
+        since=seen.at,
+        seen_at=seen.at,
+        failures=not seen.lasting,
+    )
+    if seen.grace:
+        return Decision(incident=begun)
+    return _told("failed", begun, now)
+
+
+def remind(before: Incident, now: datetime) -> Decision:
+    """Return the daily reminder of an incident that lasts, once it is due."""
+    if not before.open or before.told_at is None or timedelta(0) <= now - before.told_at < REMIND_AFTER:
+        return NOTHING
+    return _told("reminder", before, now)
+
+
+def _is_old_news(before: Incident, seen: Observation, now: datetime) -> bool:
+    """Whether this or something newer has been seen already, unless a wrong clock dated that."""
+    known = seen.at < before.seen_at or (seen.bad and seen.at == before.seen_at)
+    return known and not seen.lasting and not is_future(before.seen_at, now)
+
+
+def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
+    graver = before.severity == "warning" and seen.severity == "error"
+    after = before
+    if not seen.lasting:
+        after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + 1})
+    if graver:
+        after = after.model_copy(update={"severity": seen.severity})
+    if before.told_at is None:
+        if now - before.since >= seen.grace:
+            return _told("failed", after, now)
+    elif graver:
+        return _told("failed", after, now)
+    elif (due := remind(after, now)).tell:
+        return due
+    return Decision(incident=after) if after is not before else NOTHING
+
+
+def _over(before: Incident, seen: Observation) -> Decision:
+    after = before.model_copy(update={"open": False, "seen_at": seen.at, "message": None, "missing": ()})
+    return Decision("recovered" if before.told_at else None, after)
+
+
+def _told(kind: Kind, incident: Incident, now: datetime) -> Decision:
+    return Decision(kind, incident.model_copy(update={"told_at": now}))

@@ -1,0 +1,109 @@
+"""Remember what was told, in the bucket: it outlives a restart and a lost volume, and whoever looks next reads it.
+
+Each entry is written once and never changed, so it works in a bucket with object lock; the newest of each subject counts.
+While the bucket does not answer, a local file takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from blocks.errors import PgRoundtripError, StorageError
+from tasks.engine.notify.incidents import Incident, Subject
+from tasks.engine.repository.cache_file import CacheFile
+from tasks.engine.repository.names import NOTICES, notice_at, notice_file
+from tasks.engine.repository.store import Store
+
+_ENTRY_BYTES = 64 << 10
+
+
+@dataclass
+class Ledger:
+    """What was told of one plan's subjects; `whose` tells the plans of one folder apart.
+
+    `read` it first. Without a store, or while that fails, only the local file is used; without either, nothing is remembered.
+    """
+
+    whose: str
+    store: Store | None = None
+    file: CacheFile | None = None
+    _stamps: dict[str, datetime] = field(default_factory=dict)
+    _old: dict[str, list[str]] = field(default_factory=dict)
+    _local: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything can be remembered."""
+        return bool(self.store or self.file)
+
+    def read(self) -> dict[Subject, Incident]:
+        """Return the newest entry of each subject; one that can't be read counts as none."""
+        self._local = self.file.load() if self.file else {}
+        here = [_decoded(text.encode()) for text in self._local.values()]
+        known = {told.subject: told for told in here if told}
+        for told in self._stored():
+            if told.subject not in known or known[told.subject].order <= told.order:
+                known[told.subject] = told
+        return known
+
+    def _stored(self) -> list[Incident]:
+        self._stamps, self._old = {}, {}
+        if self.store is None:
+            return []
+        try:
+            folder = self.store.key("")
+            for found in self.store.list_objects(beginning=f"{NOTICES}{self.whose}/"):
+                if named := notice_at(found.key.removeprefix(folder), self.whose):
+                    subject, moment = named
+                    self._stamps[subject] = max(moment, self._stamps.get(subject, moment))
+                    self._old.setdefault(subject, []).append(found.key)
+            entries = [self._fetched(max(keys)) for keys in self._old.values()]
+        except StorageError:
+            self.store = None
+            return []
+        return [told for told in entries if told]
+
+    def _fetched(self, key: str) -> Incident | None:
+        assert self.store
+        with contextlib.suppress(PgRoundtripError):  # removed since, or too large to be ours
+            return _decoded(self.store.get(key, _ENTRY_BYTES))
+        return None
+
+    def write(self, entries: Iterable[Incident], now: datetime) -> bool:
+        """Write entries, each in place of the one before it; returns whether they are in the bucket."""
+        stored = True
+        for entry in entries:
+            stored = self._put(entry, now) and stored
+            self._local[entry.subject] = entry.model_dump_json(by_alias=True)
+        if not stored and self.file:
+            self.file.save(self._local)
+        return stored
+
+    def _put(self, entry: Incident, now: datetime) -> bool:
+        if self.store is None:
+            return False
+        before = self._stamps.get(entry.subject)
+        # Never the same name twice, and later than the one before it, whatever the clock says.
+        moment = max(now, before + timedelta(seconds=1)) if before else now
+        key = self.store.key(notice_file(self.whose, entry.subject, moment))
+        try:
+            self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
+        except StorageError:
+            return False
+        with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
+            for old in self._old.get(entry.subject, []):
+                self.store.remove(old)
+        self._stamps[entry.subject], self._old[entry.subject] = moment, [key]
+        return True
+
+
+def _decoded(data: bytes) -> Incident | None:
+    try:
+        return Incident.model_validate_json(data)
+    except ValidationError:
+        return None
