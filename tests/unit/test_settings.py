@@ -128,7 +128,7 @@ WRONG = {
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "RESTORE_VERIFY": "maybe", "ALLOW_SHARED_PREFIX": "maybe",
     "BACKUP_SCHEDULE": "every night",
-    "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
+    "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes", "STATUS_PUBLIC": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
     "WEBHOOK_URL": "hooks.slack.com/x", "WEBHOOK_ON_SUCCESS": "maybe", "WEBHOOK_ON_FAILURE": "maybe", "WEBHOOK_TEMPLATE": "{{ title",
