@@ -183,7 +183,7 @@ def imported(seed: int) -> list[BackupFacts]:
 
 
 def rebuilt(seed: int) -> list[BackupFacts]:
-    """Build a table again every third night, while the backup is made."""
+    """Drop a table and build it again every third night, while the backup is made."""
 
     def build(database: Database, step: int, _: random.Random) -> None:
         if step % 3 == 2:
