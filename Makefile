@@ -35,7 +35,7 @@ demo: setup ## Back up, drill and prune a sample database, on its own servers (K
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not long"
 
-test-all: setup-dev lint types ## Run everything, including the long tests: every step killed, soak, many plans
+test-all: setup-dev lint types ## Run everything, including the long tests: every step killed, soak (SOAK_MINUTES shortens it), many plans
 	@EXAMPLES=random $(BIN)/python -m pytest $(IN_TWO)
 
 test-unit: setup-tools ## Run the tests that need no server
