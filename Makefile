@@ -2,9 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KEEP ?=
-# Run modules in two processes, each with its own servers: tests wait more than they compute. They are taken in the order
-# of tests/conftest.py.
-IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Run modules in two processes, each with its own servers: tests wait more than they compute.
+IN_TWO := -n 2 --dist loadfile
 TESTS ?= tests
 UPGRADE ?=
 TAG ?=
@@ -29,7 +28,6 @@ setup-dev: setup-tools ## Create .venv and install what tests and benchmarks nee
 	@.ci/install-postgresql
 	@.ci/install-pgbouncer
 	@.ci/install-chromium
-	@.ci/install-prometheus
 
 demo: setup ## Back up, drill and prune a sample database, on its own servers (KEEP=1 leaves the UI up)
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)
@@ -37,7 +35,7 @@ demo: setup ## Back up, drill and prune a sample database, on its own servers (K
 test: setup-dev lint types ## Run everything: lint, types, unit and integration tests on real servers
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not long"
 
-test-all: setup-dev lint types ## Run everything, including the long tests: every step killed, soak (SOAK_MINUTES=5 shortens it), many plans
+test-all: setup-dev lint types ## Run everything, including the long tests: every step killed, soak (SOAK_MINUTES shortens it), many plans
 	@EXAMPLES=random $(BIN)/python -m pytest $(IN_TWO)
 
 test-unit: setup-tools ## Run the tests that need no server

@@ -22,7 +22,7 @@ from tasks.engine.wording import iso, visible
 _logger = logging.getLogger(__name__)
 _CHATTER = ("Beginning flow run", "Finished in state", "Starting temporary server", "Stopping temporary server", "View at ",
             "Created task run", "Executing ", "Created flow run", "Beginning subflow run", "Running hook", "Hook ",
-            "SIGTERM received", "Opening process", "Dropping event ")  # fmt: skip
+            "SIGTERM received", "Opening process", "Dropping event ", "Service 'ConcurrencySlot")  # fmt: skip
 # They log how Prefect starts and stops its processes; any problem with that is a warning or an error.
 _HOUSEKEEPERS = ("prefect.runner", "prefect.flow_runs.runner", "prefect.flow_runs.worker", "prefect.engine", "prefect.worker",
                  "prefect.events", "httpx")  # fmt: skip
