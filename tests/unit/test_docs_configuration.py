@@ -18,7 +18,7 @@ from tests.generated import DOCUMENTS, NEEDS, documented, missing, written
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
-ARGUMENTS = {"restore": ["latest"], "plan add": ["name"]}
+ARGUMENTS = {"restore": ["latest"], "plan add": ["name"], "evidence report": ["--month", "2026-11"]}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
