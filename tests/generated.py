@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 # What each command requires at startup; a test of the command line keeps this accurate.
 NEEDS: dict[str, tuple[Need, ...]] = {
     "check": ("database", "storage", "drill"), "backup": ("database", "storage"), "list": ("storage",), "acknowledge": ("storage",), "drill": ("drill", "storage"),
-    "prune": ("storage",), "status": ("storage",), "restore": ("storage", "target"), "serve": ("database", "storage"), "plan add": ("database", "storage"),
+    "prune": ("storage",), "status": ("storage",), "restore": ("storage", "target"), "evidence report": ("storage",), "serve": ("database", "storage"), "plan add": ("database", "storage"),
 }  # fmt: skip
 _WIDTH = 120
 

@@ -9,9 +9,18 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from blocks.config.environment import ignored_tmpdir
+from blocks.config.evidence import signing_key
 from blocks.config.load import misspelled
 from blocks.config.plan import Plan
-from blocks.errors import DatabaseError, DumpFailed, ObjectMissing, PgRoundtripError, StorageDenied, StorageError
+from blocks.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DumpFailed,
+    ObjectMissing,
+    PgRoundtripError,
+    StorageDenied,
+    StorageError,
+)
 from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
@@ -126,12 +135,16 @@ def _confined() -> Finding:
 
 
 def check_variables() -> Iterator[Finding]:
-    """Report variables that have no effect; contacts no server."""
+    """Report variables that have no effect, and a key file that cannot be used; contacts no server."""
     for name, like in misspelled().items():
         yield Finding("variables", "warning", f"{name} is set, but nothing reads it", f"did you mean {like}?")
     if wanted := ignored_tmpdir():
         where = f"TMPDIR is {wanted}, but temporary files go to {tempfile.gettempdir()}"
         yield Finding("variables", "warning", where, "create that folder, and let this user write to it")
+    try:
+        signing_key()
+    except ConfigurationError as error:
+        yield from (Finding("evidence", "error", found.message, found.hint) for found in error.problems)
 
 
 def check_provider(storage: ObjectStore) -> Iterator[Finding]:

@@ -18,7 +18,10 @@ from tests.generated import DOCUMENTS, NEEDS, documented, missing, written
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
-ARGUMENTS = {"restore": ["latest"], "acknowledge": ["backup_20261121_020713"], "plan add": ["name"]}
+ARGUMENTS = {
+    "restore": ["latest"], "acknowledge": ["backup_20261121_020713"], "plan add": ["name"],
+    "evidence report": ["--month", "2026-11"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

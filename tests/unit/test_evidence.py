@@ -34,6 +34,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import EVIDENCE, OBJECT, certificate_file, name_at
 from tasks.engine.repository.repository import Repository
+from tasks.status.check import check_variables
 from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, report
 
@@ -152,6 +153,17 @@ def test_ways_to_give_a_key(spelled: Callable[[str], str], monkeypatch: pytest.M
     (tmp_path / "key").write_text(given)
     monkeypatch.setenv("EVIDENCE_KEY_FILE", str(tmp_path / "key"))
     assert signer_of(signing_key() or b"").public == public
+
+
+@pytest.mark.parametrize("data", [None, b"not a key", b"\x00\xff"])
+def test_a_file_without_a_key(data: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`check` names the file, and quotes nothing of it."""
+    path = tmp_path / "key"
+    if data is not None:
+        path.write_bytes(data)
+    monkeypatch.setenv("EVIDENCE_KEY_FILE", str(path))
+    (found,) = [each for each in check_variables() if each.name == "evidence"]
+    assert (found.result, str(path) in found.text, "not a key" in found.text) == ("error", True, False)
 
 
 @given(
