@@ -83,7 +83,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
     ("BACKUP_SCHEDULE", "*/5 * * * *", "backup_schedule", "*/5 * * * *"), ("VERIFY_SCHEDULE", "0 4 * * SUN", "verify_schedule", "0 4 * * SUN"),
     ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
-    ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
+    ("METRICS_ENABLED", "true", "metrics_enabled", True), ("STATUS_PUBLIC", "true", "status_public", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
     ("S3_PROVIDER", "backblaze", "s3_provider", "backblaze"), ("S3_PROVIDER", " ", "s3_provider", None),
     ("SERVE_FLOWS", "restore-drill, backup", "enabled_flows", ("backup", "restore-drill")),
 ])  # fmt: skip
@@ -125,7 +125,7 @@ WRONG = {
     "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "RESTORE_VERIFY": "maybe", "ALLOW_SHARED_PREFIX": "maybe",
     "BACKUP_SCHEDULE": "every night",
-    "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes",
+    "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes", "STATUS_PUBLIC": "some",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse",
 }  # fmt: skip
