@@ -83,7 +83,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
     ("BACKUP_SCHEDULE", "*/5 * * * *", "backup_schedule", "*/5 * * * *"), ("VERIFY_SCHEDULE", "0 4 * * SUN", "verify_schedule", "0 4 * * SUN"),
     ("TZ", "Europe/Berlin", "tz", "Europe/Berlin"), ("PORT", "3000", "port", 3000), ("METRICS_PORT", "9091", "metrics_port", 9091),
-    ("METRICS_ENABLED", "true", "metrics_enabled", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
+    ("METRICS_ENABLED", "true", "metrics_enabled", True), ("STATUS_PUBLIC", "true", "status_public", True), ("UI_USERNAME", "ops", "ui_username", "ops"),
     ("S3_PROVIDER", "backblaze", "s3_provider", "backblaze"), ("S3_PROVIDER", " ", "s3_provider", None),
     ("WEBHOOK_URL", "", "webhook_url", None), ("WEBHOOK_ON_SUCCESS", "true", "webhook_on_success", True), ("WEBHOOK_ON_FAILURE", "false", "webhook_on_failure", False),
     ("NOTIFY_UNPROVEN_AFTER", "0", "notify_unproven_after_s", 0), ("NOTIFY_URLS", " ", "notify_urls", None),
