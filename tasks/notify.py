@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import SecretStr
 
 from blocks import http
 from blocks.config import DEFAULT
-from blocks.config.environment import cache_folder
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import NotDelivered, PgRoundtripError, StorageError
+from blocks.errors import NotDelivered, StorageError
 from tasks.clock import utc_now
-from tasks.engine.deadline import within
+from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
 from tasks.engine.notify.facts import Facts, observations, of_drill, read_facts
-from tasks.engine.notify.incidents import Decision, Incident, Observation, Subject, decide, remind
-from tasks.engine.notify.ledger import Ledger
+from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
+from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
 from tasks.engine.notify.ping import End, ping
 from tasks.engine.notify.wording import Writer
-from tasks.engine.repository.cache_file import CacheFile, cache_file_of
 from tasks.engine.repository.manifest import DrillReport
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
 
-T = TypeVar("T")
 # A run waits so long for its messages, and for the bucket to say what was told. The next look makes up for the rest.
 _SEND_S, _BUCKET_S, _LOOK_S, _PING_S = 15.0, 5.0, 25.0, 10.0
 _RUNS = {"backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE}
@@ -86,7 +82,7 @@ def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], ski
     if not teller.has_listeners:
         return teller.told
     try:
-        facts = _in_time(lambda: read_facts(plan, teller.now), None, _LOOK_S)
+        facts = result_within(_LOOK_S, lambda: read_facts(plan, teller.now))
     except StorageError as error:
         get_run_logger().warning("The bucket could not be looked at: %s", error.sentence)
         return teller.told
@@ -134,11 +130,12 @@ class _Teller:
 
     def judge(self, seen: Iterable[Observation], reminded: Iterable[Subject] = (), skip: Collection[str] = ()) -> None:
         """Tell what follows from observations, and what is still to be told."""
-        before = _in_time(self._ledger.read, dict[Subject, Incident](), _BUCKET_S)
+        before = self._remembered()
         changed: dict[Subject, Incident] = {}
-        for decision, one in self._decisions(before, seen, reminded):
-            assert decision.incident
+        for decision, one in decisions(before, seen, reminded, self.now):
             after = decision.incident
+            if after is None:
+                continue
             if decision.tell:
                 last = before.get(after.subject)
                 message = self.writer().of_incident(decision.tell, after, one, last.message if last else None)
@@ -150,26 +147,20 @@ class _Teller:
         for after in {**before, **changed}.values():
             self.told.missing |= set(after.missing)
         if changed:
-            _in_time(lambda: self._ledger.write(changed.values(), self.now), False, _BUCKET_S)
+            self._remember(changed.values())
 
-    def _decisions(
-        self, before: Mapping[Subject, Incident], seen: Iterable[Observation], reminded: Iterable[Subject]
-    ) -> Iterator[tuple[Decision, Observation | None]]:
-        """Yield what there is to tell or to remember; a failed backup says already that no backup is made."""
-        failing = before.get(Subject.BACKUP)
-        looked_at = set[Subject]()
-        for one in seen:
-            looked_at.add(one.subject)
-            if one.subject is Subject.OVERDUE and one.bad and failing and failing.open:
-                continue
-            decision = decide(before.get(one.subject), one, self.now)
-            if decision.incident:
-                failing = decision.incident if one.subject is Subject.BACKUP else failing
-                yield decision, one
-        for subject in set(reminded) - looked_at:
-            last = before.get(subject)
-            if last and (decision := remind(last, self.now)).incident:
-                yield decision, None
+    def _remembered(self) -> Mapping[Subject, Incident]:
+        """Read what was told; go without a bucket that hangs."""
+        found = result_within(_BUCKET_S, self._ledger.read)
+        if found is None:
+            self._ledger.store = None
+            return self._ledger.read()
+        return found
+
+    def _remember(self, told: Collection[Incident]) -> None:
+        if result_within(_BUCKET_S, lambda: self._ledger.write(told, self.now)) is None:
+            self._ledger.store = None
+            self._ledger.write(told, self.now)
 
     def _reach(self, incident: Incident, skip: Collection[str]) -> Incident | None:
         """Send what channels have not got; returns the incident if any of them has it now, or is gone."""
@@ -203,40 +194,9 @@ def _facts_of(plan: Plan | None, now: datetime) -> Facts | None:
     if plan is None:
         return None
     try:
-        return _in_time(lambda: read_facts(plan, now), None, _BUCKET_S)
-    except PgRoundtripError:
+        return result_within(_BUCKET_S, lambda: read_facts(plan, now))
+    except Exception:  # noqa: BLE001  (nothing in a bucket may keep a message from being sent)
         return None
-
-
-def _in_time(do: Callable[[], T], otherwise: T, seconds: float) -> T:
-    """Return a result, or something else if it takes too long: a bucket that does not answer holds up no message."""
-    found: list[T] = []
-    errors: list[Exception] = []
-
-    def work() -> None:
-        try:
-            found.append(do())
-        except Exception as error:  # noqa: BLE001  (raised below, in the thread that asked)
-            errors.append(error)
-
-    within(seconds, work)
-    if errors:
-        raise errors[0]
-    return found[0] if found else otherwise
-
-
-def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledger:
-    """Return where it is remembered what was told of a plan."""
-    if plan is None:
-        folder = cache_folder()
-        return Ledger(name, None, CacheFile(folder / f"notices-{name}", b"no storage") if folder else None)
-    whose = name
-    if plan.shared:  # plans of several machines are all called `default`
-        of = plan.backups_of or (plan.server.database if plan.server else "")
-        whose += "-" + hashlib.sha256(of.encode()).hexdigest()[:8]
-    file = cache_file_of(plan.storage)
-    here = CacheFile(file.path.with_name(f"{file.path.name}-notices-{whose}"), file.key) if file else None
-    return Ledger(whose, plan.storage if asks_bucket or not here else None, here)
 
 
 def try_channels(settings: NotificationSettings, nonce: str) -> Results:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decide, remind
+from tasks.engine.notify.message import Kind
 
 BEGIN = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -22,10 +23,9 @@ def restarted(incident: Incident | None) -> Incident | None:
 
 def told_of(
     history: list[tuple[int, bool]], *, restarts: bool = False, lasting: bool = False
-) -> list[tuple[datetime, str]]:
+) -> list[tuple[datetime, Kind]]:
     """Return what is told, and when, of a history of runs."""
-    now, known = BEGIN, None
-    told: list[tuple[datetime, str]] = []
+    now, known, told = BEGIN, None, list[tuple[datetime, Kind]]()
     for minutes, bad in history:
         now += timedelta(minutes=minutes)
         known = restarted(known) if restarts else known

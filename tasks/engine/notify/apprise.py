@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 from pydantic import SecretStr
 
 from blocks.config.environment import child_environment, full_environment
 from tasks.engine.notify.message import Message
-from tasks.engine.process import run
+from tasks.engine.process import Child
 
 # How the child gets what it needs: arguments are visible to everyone on the machine.
 REQUEST = "PG_ROUNDTRIP_NOTIFY"
@@ -27,7 +30,7 @@ def send(urls: Mapping[str, SecretStr], message: Message, within_s: float) -> di
         "body": "\n".join([*message.lines(), f"Id: {message.id}"]),
         "severity": message.severity,
     }
-    return _asked(urls, {"message": text, "within_s": within_s}, within_s)
+    return _asked(urls, {"message": text}, within_s)
 
 
 def faults(urls: Mapping[str, SecretStr]) -> dict[str, str]:
@@ -39,14 +42,17 @@ def _asked(urls: Mapping[str, SecretStr], more: Mapping[str, object], within_s: 
     asked = {**more, "urls": {name: url.get_secret_value() for name, url in urls.items()}}
     proxies = {name: value for name, value in full_environment().items() if name in _PROXIES}
     environ = child_environment({REQUEST: json.dumps(asked), **proxies})
+    found = dict.fromkeys(urls, "no answer in time")
     try:
-        _, said = run(_PROGRAM, environ, timeout_s=within_s)
-    except TimeoutError:
-        return dict.fromkeys(urls, "no answer in time")
+        with Child(_PROGRAM, environ, read=True) as child:
+            child.limit(within_s)
+            # What is said before the time is over counts: it must not be sent twice.
+            said = b"".join(iter(partial(os.read, child.output, 65536), b""))
+            if child.wait() and not child.timed_out:
+                found = dict.fromkeys(urls, "apprise failed")
     except OSError as error:
         return dict.fromkeys(urls, f"apprise could not be started: {error.strerror}")
-    try:
-        found = json.loads(said.partition("\n")[0])
-        return {name: str(found.get(name, "apprise said nothing")) for name in urls}
-    except ValueError:
-        return dict.fromkeys(urls, "apprise failed")
+    for line in said.splitlines():
+        with contextlib.suppress(ValueError):  # cut off
+            found |= {name: str(why) for name, why in json.loads(line).items() if name in urls}
+    return found

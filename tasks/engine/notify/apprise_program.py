@@ -1,4 +1,4 @@
-"""The process that runs apprise: it reads a request from its environment, and prints one line of JSON.
+"""The process that runs apprise: it reads a request from its environment, and prints lines of JSON.
 
 apprise logs why a message failed, with parts of the address, so only what is not in the address is passed on.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import sys
@@ -42,7 +43,7 @@ def without_secrets(reason: str, url: str) -> str:
 
 
 def main() -> None:
-    """Send, or only check, and print the results by name."""
+    """Send, or only check; print the result of each address as soon as it is known."""
     import apprise  # noqa: PLC0415  (the reason for this process)
 
     asked = json.loads(variable(REQUEST))
@@ -50,44 +51,27 @@ def main() -> None:
     logger = logging.getLogger("apprise")
     logger.addHandler(reasons)
     logger.propagate = False
-    results: dict[str, str] = {}
 
     def work(name: str, url: str) -> None:
-        app = apprise.Apprise()
+        app, why = apprise.Apprise(), ""
         if not app.add(url):
-            results[name] = NOT_AN_ADDRESS
-        elif message := asked.get("message"):
-            sent = _sent(app, message, time.monotonic() + float(asked["within_s"]) - 2)
-            results[name] = (
-                ""
-                if sent
-                else without_secrets(reasons.by_thread.get(threading.get_ident(), ""), url) or "apprise failed"
-            )
-        else:
-            results[name] = ""
+            why = NOT_AN_ADDRESS
+        elif "message" in asked and not _sent(app, asked["message"]):
+            why = without_secrets(reasons.by_thread.get(threading.get_ident(), ""), url) or "apprise does not say why"
+        # One write for a line, so that those of several threads don't mix.
+        os.write(sys.stdout.fileno(), json.dumps({name: why}).encode() + b"\n")
 
-    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in asked["urls"].items()]
-    deadline = time.monotonic() + float(asked.get("within_s", 30)) - 1
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    late = {name: "no answer in time" for name in asked["urls"] if name not in results}
-    sys.stdout.write(json.dumps({**results, **late}) + "\n")
-    sys.stdout.flush()
+    for pair in asked["urls"].items():
+        threading.Thread(target=work, args=pair).start()
 
 
-def _sent(app: Any, message: dict[str, str], deadline: float) -> bool:
-    """Try until it is sent or too late, waiting longer each time; apprise does not say whether trying again may help."""
-    for attempt in range(8):
-        if app.notify(
-            body=message["body"], title=message["title"], notify_type=_TYPES[message["severity"]], body_format="text"
-        ):
+def _sent(app: Any, message: dict[str, str]) -> bool:
+    """Try three times, waiting longer each time: apprise does not say whether trying again may help."""
+    for attempt in range(3):
+        time.sleep((2.0**attempt - 1) * random.uniform(0.5, 1))  # noqa: S311
+        kind = _TYPES[message["severity"]]
+        if app.notify(body=message["body"], title=message["title"], notify_type=kind, body_format="text"):
             return True
-        wait_s = 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311
-        if time.monotonic() + wait_s >= deadline:
-            break
-        time.sleep(wait_s)
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -101,6 +102,27 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
     if seen.grace:
         return Decision(incident=begun)
     return _told("failed", begun, now)
+
+
+def decisions(
+    before: Mapping[Subject, Incident], seen: Iterable[Observation], reminded: Iterable[Subject], now: datetime
+) -> Iterator[tuple[Decision, Observation | None]]:
+    """Decide about all that was seen, and remind of the subjects that nothing was seen of.
+
+    While backups fail, don't tell as well that they are overdue.
+    """
+    failing, looked_at = before.get(Subject.BACKUP), set[Subject]()
+    for one in seen:
+        looked_at.add(one.subject)
+        if one.subject is Subject.OVERDUE and one.bad and failing and failing.open:
+            continue
+        decision = decide(before.get(one.subject), one, now)
+        if one.subject is Subject.BACKUP:
+            failing = decision.incident or failing
+        yield decision, one
+    for subject in sorted(set(reminded) - looked_at):
+        if last := before.get(subject):
+            yield remind(last, now), None
 
 
 def remind(before: Incident, now: datetime) -> Decision:

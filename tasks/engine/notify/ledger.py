@@ -7,15 +7,18 @@ While the bucket does not answer, a local file takes its place.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from blocks.config.environment import cache_folder
+from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, StorageError
 from tasks.engine.notify.incidents import Incident, Subject
-from tasks.engine.repository.cache_file import CacheFile
+from tasks.engine.repository.cache_file import CacheFile, cache_file_of
 from tasks.engine.repository.names import NOTICES, notice_at, notice_file
 from tasks.engine.repository.store import Store
 
@@ -107,3 +110,17 @@ def _decoded(data: bytes) -> Incident | None:
         return Incident.model_validate_json(data)
     except ValidationError:
         return None
+
+
+def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledger:
+    """Return where it is remembered what was told of a plan; a bucket known to be down is asked only without a file."""
+    if plan is None:
+        folder = cache_folder()
+        return Ledger(name, None, CacheFile(folder / f"notices-{name}", b"no storage") if folder else None)
+    whose = name
+    if plan.shared:  # plans of several machines are all called `default`
+        of = plan.backups_of or (plan.server.database if plan.server else "")
+        whose += "-" + hashlib.sha256(of.encode()).hexdigest()[:8]
+    file = cache_file_of(plan.storage)
+    here = CacheFile(file.path.with_name(f"{file.path.name}-notices-{whose}"), file.key) if file else None
+    return Ledger(whose, plan.storage if asks_bucket or not here else None, here)

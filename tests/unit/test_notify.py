@@ -1,0 +1,151 @@
+"""What hangs, fails or surprises while a message is made costs neither the run nor the message."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.config.plan import Plan
+from blocks.config.settings import NotificationSettings
+from blocks.errors import DatabaseRefused, StorageUnreachable
+from flows.runs.telling import telling
+from flows.service.watch import Untold
+from tasks import notify
+from tasks.engine.notify.facts import Facts, observations
+from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
+from tasks.engine.notify.ledger import ledger_of
+from tasks.outcome import Outcome, failed
+from tests.memory_store import MemoryStore
+from tests.receivers import Receiver, receiving
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FAILED: Outcome[Any] = failed("backup", "default", DatabaseRefused("db:5432"))
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+class HangingStore(MemoryStore):
+    """A bucket that never answers."""
+
+    def list_objects(self, *_: object, **__: object) -> Any:
+        threading.Event().wait(60)
+
+    def put(self, *_: object, **__: object) -> None:
+        threading.Event().wait(60)
+
+
+def plan_in(store: MemoryStore, **fields: Any) -> Plan:
+    """Return a plan with a folder of its own."""
+    store.bucket, store.seal_key = f"memory-{next(_numbers)}", b"key"
+    return Plan("default", store, **fields)  # type: ignore[arg-type]
+
+
+def settings(receiver: Receiver, **more: Any) -> NotificationSettings:
+    return NotificationSettings(webhook_url=SecretStr(receiver.url), **more)
+
+
+def test_a_bucket_that_hangs(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is sent without it, and is remembered on this machine."""
+    monkeypatch.setattr(notify, "_BUCKET_S", 0.2)
+    plan = plan_in(HangingStore())
+    for _ in range(2):
+        notify.tell_end(settings(receiver), FAILED, plan)
+    assert receiver.kinds() == [("backup", "failed")]
+    assert "can't be read" in receiver.got[0].json()["means"]
+
+
+def test_a_bucket_that_is_known_to_be_down(receiver: Receiver) -> None:
+    """It isn't even asked: that would take as long as the run already waited for it."""
+    plan = plan_in(HangingStore())
+    for _ in range(2):
+        notify.tell_end(settings(receiver), failed("backup", "default", StorageUnreachable("s3")), plan)
+    assert receiver.kinds() == [("backup", "failed")]
+
+
+def test_only_pings_need_no_memory(receiver: Receiver) -> None:
+    """Nobody is told of incidents, so nothing is asked or written."""
+    store = MemoryStore()
+    only = NotificationSettings(ping_url=SecretStr(receiver.url))
+    notify.tell_end(only, FAILED, plan_in(store))
+    notify.look(only, plan_in(store), ("backup",))
+    assert (store.calls, receiver.got) == ([], [])
+
+
+def test_a_surprise_is_told_and_stays_one(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of ours or nobody's leaves the run as it was raised, whatever happens to the message."""
+    monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+    monkeypatch.setattr("flows.runs.telling.resolve_plan", lambda *_: plan_in(MemoryStore()))
+
+    def backup(plan: str = "default") -> None:
+        with telling(backup, (), {"plan": plan}):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        backup()
+    assert receiver.got[0].json()["what"] == "Something went wrong [ZeroDivisionError]"
+    monkeypatch.setattr(notify, "tell_end", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        backup()
+
+
+def test_plans_that_share_a_folder(receiver: Receiver) -> None:
+    """All are called `default`; what is told of one says nothing of another."""
+    whose = {ledger_of("default", plan_in(MemoryStore(), shared=True, backups_of=of)).whose for of in ("a", "b", None)}
+    assert len(whose) == 3
+    assert ledger_of("default", plan_in(MemoryStore())).whose == "default"
+
+
+def test_no_two_messages_for_one_thing() -> None:
+    """While backups fail, that they are overdue is no news; reminders come once a day, also of what no look sees."""
+    failing = Incident(subject=Subject.BACKUP, open=True, since=NOW, seen_at=NOW, failures=1, told_at=NOW)
+    pruning = failing.model_copy(update={"subject": Subject.PRUNE})
+    late = Observation(Subject.OVERDUE, NOW, bad=True, lasting=True)
+    known = {Subject.BACKUP: failing, Subject.PRUNE: pruning}
+    found = list(decisions(known, [late], list(known), NOW + timedelta(days=1)))
+    assert [(d.incident and d.incident.subject, d.tell) for d, _ in found] == [
+        ("backup", "reminder"),
+        ("prune", "reminder"),
+    ]
+    assert [d.tell for d, _ in decisions({}, [late], [], NOW)] == ["failed"]
+
+
+def test_anomalies_have_their_place() -> None:
+    """Whatever finds them only has to name them."""
+    plan = plan_in(MemoryStore())
+    seen = {
+        o.subject: o
+        for o in observations(Facts(anomalies=("a", "b")), plan.schedules, timedelta(days=2), ("backup",), NOW)
+    }
+    assert (seen[Subject.ANOMALY].sentence, seen[Subject.ANOMALY].severity, seen[Subject.ANOMALY].bad) == (
+        "a; b",
+        "warning",
+        True,
+    )
+
+
+def test_a_channel_that_stays_broken() -> None:
+    """It is tried ever more seldom, up to once an hour, and is well again with the first message that it takes."""
+    now = [0.0]
+    untold = Untold(lambda: now[0])
+    waits = []
+    for _ in range(9):
+        untold.heard({"slack"}, {"slack": "HTTP status 404"})
+        begun = now[0]
+        while untold.waiting():
+            now[0] += 30
+        waits.append(now[0] - begun)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert str(untold).endswith(": HTTP status 404")
+    untold.heard(set(), {})
+    assert (str(untold), untold.channels, untold.waiting()) == ("", [], set())
