@@ -19,7 +19,7 @@ from blocks.errors import NotDelivered, StorageError
 from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
-from tasks.engine.notify.facts import Facts, observations, of_drill, read_facts
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, read_facts
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -60,8 +60,14 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
     elif outcome.good:
         teller.say(Writer(outcome.plan, teller.place, teller.now).of_run("succeeded", outcome.verb, outcome.sentence))
     if outcome.verb in _RUNS and teller.has_listeners:
-        teller.judge([_seen(outcome, teller.now)])
+        teller.judge(_seen_in(outcome, teller))
     return teller.told
+
+
+def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
+    yield _seen(outcome, teller.now)
+    if outcome.verb == "backup" and outcome.good and (facts := teller.facts()):
+        yield of_anomalies(facts, teller.now)
 
 
 def _seen(outcome: Outcome[Any], now: datetime) -> Observation:

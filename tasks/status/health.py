@@ -12,10 +12,10 @@ from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.newest import newest_whole, told_of_future
+from tasks.engine.repository.open_anomalies import told_of_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age, iso
-from tasks.status.anomalies import told_of_anomalies
 
 OK = "ok"
 

@@ -16,6 +16,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest_whole, of_the_past, told_of_future
+from tasks.engine.repository.open_anomalies import OpenAnomalies
 from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue
 
@@ -67,6 +68,7 @@ class Facts:
     backups_due: Schedule | None = None
     drills_due: Schedule | None = None
     shared: tuple[str, str] | None = None
+    anomalies: Sequence[OpenAnomalies] = ()
 
     def drill_of(self, backup: Backup) -> Drilled | None:
         """Return what the newest drill of a backup found."""
@@ -117,13 +119,14 @@ def _known(facts: Facts, newest: Backup | None, now: datetime) -> list[str]:
 
 
 def _reasons(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[Reason]:
-    """Yield why backups are not fine. An anomaly of the newest backup will be one more reason here."""
+    """Yield why backups are not fine."""
     if not facts.backups:
         yield Reason(Colour.BAD, "there is no backup", "pg-roundtrip backup")
         return
     yield from _when_late(facts, newest, now)
     yield from _when_drilled(facts, now)
     yield from _when_unproven(facts, now)
+    yield from _when_odd(facts)
     if newest and (odd := told_of_future(facts.backups, now)):
         yield Reason(Colour.ATTENTION, odd, WHEN_FUTURE)
     if facts.shared:
@@ -178,6 +181,14 @@ def _when_unproven(facts: Facts, now: datetime) -> Iterator[Reason]:
     if gap:
         text = f"nothing was PROVEN for {human_age(now - began_at)}, and a drill is due every {human_age(gap)}"
         yield Reason(Colour.ATTENTION, text, _DRILL_IT)
+
+
+def _when_odd(facts: Facts) -> Iterator[Reason]:
+    """Judge the newest backup with anomalies that nobody has acknowledged and later backups do not confirm."""
+    for odd in facts.anomalies[:1]:
+        said = f": {bounded(odd.found[0].sentence)}" if odd.found else ""
+        text = f"the contents of the backup of {odd.backup.taken_at:%-d %b %H:%M} are unusual{said}"
+        yield Reason(Colour.ATTENTION, text, f"if this is as it should be: pg-roundtrip acknowledge {odd.backup.name}")
 
 
 def late_by_rhythm(moments: Sequence[datetime], now: datetime) -> timedelta | None:

@@ -21,10 +21,10 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, newest_proven
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
 from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
+from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
-from tasks.status.anomalies import open_anomalies
 
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100

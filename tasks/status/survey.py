@@ -15,6 +15,7 @@ from tasks.engine.repository.facts import drills, surveyed
 from tasks.engine.repository.folder import Folder, apart, look_into
 from tasks.engine.repository.identity import Whose
 from tasks.engine.repository.names import BEGINNING
+from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import sharing, whose
@@ -80,7 +81,9 @@ def _own(plan: Plan, repository: Repository, folder: Folder, now: datetime) -> S
     own = [b for b in folder.own if not b.unfinished]
     # Whoever doesn't know the database doesn't know either how often it is backed up: a container for drills.
     due = plan.schedules.backups if plan.server else None
-    facts = Facts(own, drills(repository, own), due, plan.schedules.drills, sharing(plan, folder))
+    facts = Facts(
+        own, drills(repository, own), due, plan.schedules.drills, sharing(plan, folder), open_anomalies(repository, own, now)
+    )  # fmt: skip
     chosen = sampled(facts)
     removals = decide_for(plan, folder, now + _SOON, even_if_stale=True).removals if due else []
     return Surveyed(

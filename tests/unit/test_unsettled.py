@@ -17,10 +17,10 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Database, Origin
 from tasks.engine.repository.manifest import Acknowledgement, Anomaly, Verdict
 from tasks.engine.repository.names import ACKNOWLEDGED, MANIFEST, OBJECT, name_at
+from tasks.engine.repository.open_anomalies import open_anomalies, told_of_anomalies
 from tasks.engine.repository.repository import HEAD_BYTES, Repository
 from tasks.engine.repository.retention import Policy, decide
 from tasks.engine.repository.unsettled import unsettled
-from tasks.status.anomalies import open_anomalies, told_of_anomalies
 from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import manifest, report
 from tests.unit.test_retention import CATALOGS, POLICIES

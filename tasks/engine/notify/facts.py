@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age
@@ -23,6 +24,7 @@ from tasks.engine.wording import human_age
 _GRACE = timedelta(minutes=15)
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
+_MOST_ANOMALIES = 5
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ _DRILL = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
 def read_facts(plan: Plan, now: datetime) -> Facts:
     """Read the bucket; raises StorageError."""
     repository = Repository(plan.storage)
-    past = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
+    own = folder_of(plan, backups=repository.backups()).own
+    past = of_the_past(own, now)
     found = [drill for drill in _drills(repository, past) if not is_future(drill[1].started_at, now)]
     held = [pair for pair in found if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
@@ -63,7 +66,14 @@ def read_facts(plan: Plan, now: datetime) -> Facts:
         drill=max((drill for _, drill in found), key=lambda drill: drill.started_at, default=None),
         proven=proven[0] if proven else None,
         proved_at=max((drill.started_at for _, drill in held), default=None),
+        anomalies=tuple(_anomalies(repository, own, now)),
     )
+
+
+def _anomalies(repository: Repository, own: Sequence[Backup], now: datetime) -> list[str]:
+    said = [f"{odd.backup.name}: {one.sentence}" for odd in open_anomalies(repository, own, now) for one in odd.found]
+    more = len(said) - _MOST_ANOMALIES
+    return [*said[:_MOST_ANOMALIES], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _drills(repository: Repository, past: list[Backup]) -> Iterator[tuple[Backup, Drill]]:
@@ -89,15 +99,20 @@ def observations(
         if facts.newest:
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
         yield _overdue(facts.newest, schedules, now)
-        yield Observation(
-            Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
-            hint="pg-roundtrip list",
-        )  # fmt: skip
+        yield of_anomalies(facts, now)
     if "restore-drill" in flows:
         if facts.drill:
             yield of_drill(facts.drill)
         if unproven_after:
             yield _unproven(facts.proved_at, unproven_after, now)
+
+
+def of_anomalies(facts: Facts, now: datetime) -> Observation:
+    """Return what is odd about backups, until it is acknowledged or confirmed."""
+    return Observation(
+        Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
+        hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
+    )  # fmt: skip
 
 
 def of_drill(drill: Drill | DrillReport) -> Observation:
