@@ -99,10 +99,12 @@ def _pinging(settings: NotificationSettings, verb: str) -> Iterator[Tell]:
         yield lambda _: None
         return
     run = str(uuid.uuid4())
-    threading.Thread(target=_ping, args=(url, "start", run), name="ping", daemon=True).start()
+    starting = threading.Thread(target=_ping, args=(url, "start", run), name="ping", daemon=True)
+    starting.start()
     with _lines_kept() as lines:
 
         def end(outcome: Outcome[Any]) -> None:
+            starting.join(_PING_S)  # a start that came last would look like another run
             if why := _ping(url, "success" if outcome.good else "fail", run, lines):
                 get_run_logger().warning("The ping was not heard: %s", why)
 
