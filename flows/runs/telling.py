@@ -33,11 +33,13 @@ Tell = Callable[[Outcome[Any]], None]
 def telling(run: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[Tell]:
     """Yield what to call with the outcome of a run; an exception that leaves the context is told, too."""
     verb = run.__name__.replace("_", "-")
-    settings = configured() if verb in _VERBS else None
+    given = signature(run).bind(*args, **kwargs).arguments
+    # A dry run removes nothing, so it says nothing of whether that would work.
+    settings = configured() if verb in _VERBS and not given.get("dry_run") else None
     if settings is None:
         yield lambda _: None
         return
-    plan = str(signature(run).bind(*args, **kwargs).arguments.get("plan", DEFAULT))
+    plan = str(given.get("plan", DEFAULT))
     with _pinging(settings, verb) as end:
 
         def tell(outcome: Outcome[Any]) -> None:

@@ -85,10 +85,11 @@ def test_a_failure_is_told_once_and_so_is_its_end(
 
 
 def test_every_success_for_those_who_want_it(receiver: Receiver, library: Server, command_line: Run) -> None:
-    """With WEBHOOK_ON_SUCCESS each run that succeeds is posted, a nested prune too; the bucket is not even asked."""
+    """With WEBHOOK_ON_SUCCESS each run that succeeds is posted, a nested prune too, but no dry run."""
     ended = command_line("backup", server=library, WEBHOOK_URL=receiver.url, WEBHOOK_ON_SUCCESS="true")
     assert ended.status == 0
     assert receiver.kinds() == [("prune", "succeeded"), ("backup", "succeeded")]
+    assert command_line("prune", "--dry-run", WEBHOOK_URL=receiver.url, WEBHOOK_ON_SUCCESS="true").status == 0
     assert len({got.headers["Idempotency-Key"] for got in receiver.got}) == 2
 
 
