@@ -149,7 +149,7 @@ def test_a_prefect_server_that_goes_away(
 
 
 def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, tmp_path: Path) -> None:
-    """With nothing to write to, there is no Prefect server: backups are made all the same, one per slot."""
+    """With nothing to write to, there is no Prefect server: backups are made all the same, one per slot, and shown."""
     with running_service(
         environ, tmp_path, PREFECT_HOME="/proc/nowhere", PG_ROUNDTRIP_HISTORY_MOVED="no space"
     ) as service:
@@ -158,5 +158,6 @@ def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, t
         service.await_line(MADE)
         service.wait(lambda: len(Repository(storage).backups()) == 2, "the next backup")
         assert history_of(service).startswith("not recorded until the next start: ")
-        assert service.get("/").status_code == 404
+        assert service.get("/dashboard", auth=service.login).status_code == 404
+        assert "last backup" in service.get("/status", auth=service.login).text
         assert [line for line in service.lines() if "Traceback" in line or "Z ERROR" in line] == []
