@@ -81,8 +81,9 @@ class Facts:
         return [(b, d) for b, d in past if d]
 
     def proof(self, now: datetime) -> tuple[Backup, Drilled] | None:
-        """Return the newest PROVEN backup and its drill."""
-        return next(((b, d) for b, d in reversed(self.drills(now)) if d.contents_hold), None)
+        """Return the newest PROVEN backup and its drill; one dated in the future shows nothing."""
+        drills = reversed(self.drills(now))
+        return next(((b, d) for b, d in drills if d.contents_hold and not _is_ahead(d.began_at, now)), None)
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,14 @@ def _when_unproven(facts: Facts, now: datetime) -> Iterator[Reason]:
             yield Reason(Colour.ATTENTION, "no backup is PROVEN yet", _DRILL_IT)
         return
     began_at = proof[1].began_at
-    if began_at is None or is_future(began_at, now):
+    if began_at is None:
         return
     if facts.drills_due:
         gap = facts.drills_due.gap(now) if began_at < facts.drills_due.before(now, 2) else None
     else:
-        gap = late_by_rhythm([d.began_at for _, d in facts.drills(now) if d.began_at], now)
+        gap = late_by_rhythm(
+            [d.began_at for _, d in facts.drills(now) if d.began_at and not is_future(d.began_at, now)], now
+        )
     if gap:
         text = f"nothing was PROVEN for {human_age(now - began_at)}, and a drill is due every {human_age(gap)}"
         yield Reason(Colour.ATTENTION, text, _DRILL_IT)
@@ -189,6 +192,10 @@ def _when_odd(facts: Facts) -> Iterator[Reason]:
         said = f": {bounded(odd.found[0].sentence)}" if odd.found else ""
         text = f"the contents of the backup of {odd.backup.taken_at:%-d %b %H:%M} are unusual{said}"
         yield Reason(Colour.ATTENTION, text, f"if this is as it should be: pg-roundtrip acknowledge {odd.backup.name}")
+
+
+def _is_ahead(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and is_future(moment, now)
 
 
 def late_by_rhythm(moments: Sequence[datetime], now: datetime) -> timedelta | None:

@@ -125,7 +125,8 @@ def _read_drilled(repository: Repository, backup: Backup) -> Drilled | None:
     report = repository.report(backup)
     if report is None:
         return None
-    return Drilled(report.backup, report.verdict, report.contents_hold, report.started_at, report.restore_seconds)
+    began_at = min(report.started_at, backup.report_files[0].stored_at)  # by a clock that was ahead, it began later
+    return Drilled(report.backup, report.verdict, report.contents_hold, began_at, report.restore_seconds)
 
 
 def _read_origin(repository: Repository, backup: Backup) -> Origin | None:

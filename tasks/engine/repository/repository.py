@@ -23,9 +23,9 @@ from tasks.engine.repository.names import (
     backup_of_report,
     name_at,
     report_file,
-    reports_in_order,
     taken_at,
 )
+from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -89,13 +89,13 @@ class Repository:
     def report_even_unlisted(self, name: str) -> DrillReport | None:
         """Fetch the report that counts now: it may be newer than a listing that was made before."""
         found = self.reports_of(name)
-        return self.read_report(found[0]) if found else None
+        return self.read_report(found[0].file) if found else None
 
-    def reports_of(self, name: str) -> tuple[str, ...]:
-        """List the files of a backup's drill reports, the one that counts first."""
+    def reports_of(self, name: str) -> tuple[ReportFile, ...]:
+        """List a backup's drill reports, the one that counts first."""
         listed = self.store.list_objects(REQUEST, name + DRILL)
-        files = (found.key.removeprefix(self.store.key("")) for found in listed)
-        return reports_in_order(file for file in files if backup_of_report(file) == name)
+        found = (ReportFile(o.key.removeprefix(self.store.key("")), o.modified_at, o.version) for o in listed)
+        return in_turn(report for report in found if backup_of_report(report.file) == name)
 
     def read_report(self, file: str) -> DrillReport | None:
         """Fetch one report; None if it is gone or unreadable."""
@@ -117,8 +117,9 @@ class Repository:
             return [backup for backup in pool.map(self._looked_into, backups) if backup]
 
     def _looked_into(self, backup: Backup) -> Backup | None:
-        reports = reports_in_order({*backup.reports, *self.reports_of(backup.name)})
-        backup = replace(backup, reports=reports, has_report=bool(reports))
+        known = {report.file: report for report in (*backup.report_files, *self.reports_of(backup.name))}
+        reports = in_turn(known.values())
+        backup = replace(backup, report_files=reports, has_report=bool(reports))
         report = self.report(backup)
         if report and report.backup == backup.name:
             backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)

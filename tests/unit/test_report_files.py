@@ -1,0 +1,107 @@
+"""Which of a backup's drills counts, whatever wrong clocks and other versions left beside it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.engine.repository import facts
+from tasks.engine.repository.choice import last_drill
+from tasks.engine.repository.facts import newest_proven, surveyed
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, report_file
+from tasks.engine.repository.report_files import ReportFile, in_turn
+from tasks.engine.repository.repository import Repository
+from tasks.status.judgement import Facts, judge
+from tests.memory_store import MemoryStore
+from tests.status_facts import DAILY, NOW, backup_of
+from tests.unit.test_catalog import manifest, report
+
+DAY, YEAR = timedelta(days=1), timedelta(days=365)
+BACKUP = backup_of(24 * 9)
+MOMENTS = st.integers(0, 10**6).map(lambda s: NOW - timedelta(seconds=s))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "_caches", {})
+
+
+def folder() -> MemoryStore:
+    """A folder with one backup of nine days ago."""
+    store = MemoryStore()
+    store.put(store.key(BACKUP.name + OBJECT), b"x" * 100)
+    store.put(store.key(BACKUP.name + MANIFEST), manifest(BACKUP.name).encode())
+    return store
+
+
+def drilled(
+    store: MemoryStore, verdict: Verdict, ago: timedelta, ahead: timedelta = timedelta(0), *, by_1_0: bool = False
+) -> None:
+    """Store the report of a drill by a machine whose clock was ahead."""
+    made = report(BACKUP.name, verdict).model_copy(update={"started_at": NOW - ago + ahead})
+    dated = report_file(BACKUP.name, made.started_at, conclusive=verdict is not Verdict.INCONCLUSIVE)
+    key = store.key(BACKUP.name + REPORT if by_1_0 else dated)
+    store.put(key, made.encode())
+    store.moments[key] = NOW - ago
+
+
+def verdicts(store: MemoryStore) -> set[Verdict | None]:
+    """Return what each way of asking says of the backup."""
+    repository = Repository(store)
+    listed = repository.backups()
+    even_unlisted = repository.report_even_unlisted(BACKUP.name)
+    return {
+        repository.looked_into(listed)[0].verdict,
+        surveyed(repository, listed)[0].verdict,
+        even_unlisted.verdict if even_unlisted else None,
+        Verdict.PROVEN if newest_proven(repository, listed) else Verdict.FAILED,
+    }
+
+
+def test_a_report_from_the_future_outranks_none_that_came_after() -> None:
+    """What a drill with a wrong clock proved doesn't hide that each drill since has FAILED."""
+    store = folder()
+    drilled(store, Verdict.PROVEN, 3 * DAY, ahead=YEAR)
+    assert verdicts(store) == {Verdict.PROVEN}
+    drilled(store, Verdict.FAILED, DAY)
+    assert verdicts(store) == {Verdict.FAILED}
+
+
+def test_a_report_from_the_future_puts_off_no_drill() -> None:
+    """Drills are due by when the storage took the last report, or by no report if that is in the future, too."""
+    store, repository = folder(), Repository(folder())
+    assert last_drill(repository, repository.backups(), NOW) is None
+    drilled(store, Verdict.PROVEN, 3 * DAY, ahead=YEAR)
+    assert last_drill(Repository(store), Repository(store).backups(), NOW) == NOW - 3 * DAY
+    assert last_drill(Repository(store), Repository(store).backups(), NOW - 4 * DAY) is None
+
+
+def test_a_proof_from_the_future_does_not_hide_that_drills_have_stopped() -> None:
+    """It is as old as its report; and none at all if even the storage's clock was ahead."""
+    store = folder()
+    drilled(store, Verdict.PROVEN, 5 * DAY, ahead=YEAR)
+    repository = Repository(store)
+    listed = repository.backups()
+    known = Facts(listed, facts.drills(repository, listed), DAILY, DAILY)
+    assert "nothing was PROVEN for 5 days, and a drill is due every 24 h" in _said(known, NOW)
+    assert "no backup is PROVEN yet" in _said(known, NOW - 6 * DAY)
+
+
+def _said(known: Facts, now: datetime) -> list[str]:
+    return [reason.text for reason in judge(known, now).reasons]
+
+
+@given(
+    st.lists(st.builds(lambda at: ReportFile(report_file(BACKUP.name, at, conclusive=True), NOW), MOMENTS), min_size=1),
+    MOMENTS,
+)
+def test_with_right_clocks_the_newest_counts(reports: list[ReportFile], stored_at: datetime) -> None:
+    """So it does after a folder was copied, which stores all at once; and one that is ahead is ahead of none later."""
+    counts = in_turn(reports)[0]
+    assert counts.file == max(each.file for each in reports)
+    ahead = ReportFile(report_file(BACKUP.name, datetime(9999, 1, 1, tzinfo=UTC), conclusive=True), stored_at)
+    assert (in_turn([*reports, ahead])[0] == ahead) == (stored_at >= counts.moment)
