@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,11 +15,11 @@ from tasks.engine.repository.facts import newest_proven, surveyed
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, report_file
 from tasks.engine.repository.report_files import ReportFile, in_turn
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.repository import REPORT_BYTES, Repository
 from tasks.status.judgement import Facts, judge
 from tests.memory_store import MemoryStore
 from tests.status_facts import DAILY, NOW, backup_of
-from tests.unit.test_catalog import manifest, report
+from tests.unit.test_catalog import SECOND, manifest, report
 
 DAY, YEAR = timedelta(days=1), timedelta(days=365)
 BACKUP = backup_of(24 * 9)
@@ -89,6 +90,25 @@ def test_a_proof_from_the_future_does_not_hide_that_drills_have_stopped() -> Non
     known = Facts(listed, facts.drills(repository, listed), DAILY, DAILY)
     assert "nothing was PROVEN for 5 days, and a drill is due every 24 h" in _said(known, NOW)
     assert "no backup is PROVEN yet" in _said(known, NOW - 6 * DAY)
+
+
+def unread(store: MemoryStore, spoil: Callable[[bytes], bytes]) -> None:
+    """Spoil the report that counts."""
+    key = store.key(Repository(store).backups()[0].reports[0])
+    store.objects[key] = spoil(store.objects[key])
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda data: data[:-9], lambda _: b"", lambda data: data.replace(b'"format": 1', b'"format": 2'),
+    lambda data: data.replace(BACKUP.name.encode(), SECOND.encode()), lambda data: data + b" " * REPORT_BYTES,
+])  # fmt: skip
+def test_an_unreadable_report_hides_no_other(spoil: Callable[[bytes], bytes]) -> None:
+    """One that is cut, of a later format, too large or about another backup leaves it at what was known before."""
+    store = folder()
+    drilled(store, Verdict.FAILED, 3 * DAY)
+    drilled(store, Verdict.PROVEN, DAY)
+    unread(store, spoil)
+    assert verdicts(store) == {Verdict.FAILED}
 
 
 def _said(known: Facts, now: datetime) -> list[str]:

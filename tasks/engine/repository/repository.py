@@ -82,14 +82,17 @@ class Repository:
     def report(self, backup: Backup) -> DrillReport | None:
         """Fetch the drill report that counts: the newest that is not INCONCLUSIVE, if there is one.
 
-        None if the backup was never drilled or that report cannot be read.
+        One that is unreadable, or about another backup, hides none of those before it. None if there is no other.
         """
-        return self.read_report(backup.reports[0]) if backup.reports else None
+        return self._counting(backup.name, backup.report_files)
 
     def report_even_unlisted(self, name: str) -> DrillReport | None:
         """Fetch the report that counts now: it may be newer than a listing that was made before."""
-        found = self.reports_of(name)
-        return self.read_report(found[0].file) if found else None
+        return self._counting(name, self.reports_of(name))
+
+    def _counting(self, name: str, in_turn: Sequence[ReportFile]) -> DrillReport | None:
+        read = (self.read_report(found.file) for found in in_turn)
+        return next((report for report in read if report and report.backup == name), None)
 
     def reports_of(self, name: str) -> tuple[ReportFile, ...]:
         """List a backup's drill reports, the one that counts first."""
@@ -121,7 +124,7 @@ class Repository:
         reports = in_turn(known.values())
         backup = replace(backup, report_files=reports, has_report=bool(reports))
         report = self.report(backup)
-        if report and report.backup == backup.name:
+        if report:
             backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
         found = self.store.stat(backup.key)
         if found and backup.has_manifest and (backup.verdict or not backup.has_report):
