@@ -15,7 +15,14 @@ from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest_whole, of_the_past, told_of_future
+from tasks.engine.repository.newest import (
+    WHEN_FUTURE,
+    is_future,
+    last_drilled,
+    newest_whole,
+    of_the_past,
+    told_of_future,
+)
 from tasks.engine.repository.open_anomalies import OpenAnomalies
 from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue
@@ -147,11 +154,12 @@ def _when_late(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[R
 
 
 def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
-    """Judge the newest backup that was drilled: later ones may have the same fault."""
+    """Judge the newest backup that was drilled, as later ones may have the same fault, and whether drills work."""
     drills = facts.drills(now)
     if not drills:
         return
     backup, drill = drills[-1]
+    last = last_drilled(of_the_past(facts.backups, now), now)
     if drill.verdict is Verdict.FAILED and not drill.contents_hold:
         yield Reason(
             Colour.BAD,
@@ -160,7 +168,7 @@ def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
         )
     elif drill.verdict is Verdict.FAILED:
         yield Reason(Colour.ATTENTION, "the newest drill FAILED: its backup was too old", "see VERIFY_MAX_AGE")
-    elif drill.verdict is Verdict.INCONCLUSIVE:
+    elif drill.verdict is Verdict.INCONCLUSIVE or (last and last.newest_report and not last.newest_report.conclusive):
         yield Reason(Colour.ATTENTION, "the newest drill was INCONCLUSIVE: it says nothing about its backup", _DRILL_IT)
 
 

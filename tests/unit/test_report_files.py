@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.engine.notify.facts import read_facts
 from tasks.engine.repository import facts
 from tasks.engine.repository.choice import last_drill
 from tasks.engine.repository.facts import newest_proven, surveyed
@@ -16,10 +17,12 @@ from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, report_file
 from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.repository import REPORT_BYTES, Repository
+from tasks.status import metrics
 from tasks.status.judgement import Facts, judge
 from tests.memory_store import MemoryStore
 from tests.status_facts import DAILY, NOW, backup_of
 from tests.unit.test_catalog import SECOND, manifest, report
+from tests.unit.test_notify import plan_in
 
 DAY, YEAR = timedelta(days=1), timedelta(days=365)
 BACKUP = backup_of(24 * 9)
@@ -29,6 +32,7 @@ MOMENTS = st.integers(0, 10**6).map(lambda s: NOW - timedelta(seconds=s))
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "_caches", {})
+    monkeypatch.setattr(metrics, "utc_now", lambda: NOW)
 
 
 def folder() -> MemoryStore:
@@ -109,6 +113,42 @@ def test_an_unreadable_report_hides_no_other(spoil: Callable[[bytes], bytes]) ->
     drilled(store, Verdict.PROVEN, DAY)
     unread(store, spoil)
     assert verdicts(store) == {Verdict.FAILED}
+
+
+def of_the_newest_drill(store: MemoryStore) -> tuple[Verdict | None, Verdict | None, list[str]]:
+    """Return what metrics, messages and the status page say of it."""
+    repository, plan = Repository(store), plan_in(store)
+    listed = repository.backups()
+    counted, told = metrics.read_stock(plan).report, read_facts(plan, NOW).drill
+    reasons = _said(Facts(listed, facts.drills(repository, listed), DAILY, DAILY), NOW)
+    return counted and counted.verdict, told and told.verdict, [r for r in reasons if r.startswith("the newest drill")]
+
+
+INCONCLUSIVE = "the newest drill was INCONCLUSIVE: it says nothing about its backup"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), YEAR])
+def test_an_inconclusive_drill_is_seen(ahead: timedelta) -> None:
+    """That drills don't work any more is told, though the backup stays PROVEN; a drill that works ends it."""
+    store = folder()
+    drilled(store, Verdict.PROVEN, 3 * DAY)
+    assert of_the_newest_drill(store) == (Verdict.PROVEN, Verdict.PROVEN, [])
+    drilled(store, Verdict.INCONCLUSIVE, 2 * DAY, ahead)
+    assert of_the_newest_drill(store) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, [INCONCLUSIVE])
+    assert verdicts(store) == {Verdict.PROVEN}
+    assert read_facts(plan_in(store), NOW).proved_at == NOW - 3 * DAY
+    drilled(store, Verdict.PROVEN, DAY)
+    assert of_the_newest_drill(store) == (Verdict.PROVEN, Verdict.PROVEN, [])
+
+
+def test_an_inconclusive_drill_takes_back_no_failure() -> None:
+    """The backup is as bad as before: no alarm about it ends."""
+    store = folder()
+    drilled(store, Verdict.FAILED, 3 * DAY)
+    failed = of_the_newest_drill(store)
+    drilled(store, Verdict.INCONCLUSIVE, DAY)
+    assert of_the_newest_drill(store) == failed
+    assert failed[:2] == (Verdict.FAILED, Verdict.FAILED)
 
 
 def _said(known: Facts, now: datetime) -> list[str]:

@@ -70,6 +70,11 @@ class Backup:
         return self.report_files[0].version if self.report_files else ""
 
     @property
+    def newest_report(self) -> ReportFile | None:
+        """The report of its newest drill, whatever that says; another one may count."""
+        return max(self.report_files, key=lambda found: (found.moment, found.file), default=None)
+
+    @property
     def last_drill(self) -> datetime | None:
         """When it was last drilled, by the names of its reports; None if only 1.0 drilled it, or nobody did."""
         return max(filter(None, (found.drilled_at for found in self.report_files)), default=None)

@@ -125,7 +125,8 @@ def _read_drilled(repository: Repository, backup: Backup) -> Drilled | None:
     report = repository.report(backup)
     if report is None:
         return None
-    began_at = min(report.started_at, backup.report_files[0].stored_at)  # by a clock that was ahead, it began later
+    # A report of a clock that was ahead was stored before it says that its drill began.
+    began_at = min(report.started_at, backup.report_files[0].stored_at)
     return Drilled(report.backup, report.verdict, report.contents_hold, began_at, report.restore_seconds)
 
 

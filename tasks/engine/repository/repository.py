@@ -86,6 +86,13 @@ class Repository:
         """
         return self._counting(backup.name, backup.report_files)
 
+    def newest_report(self, backup: Backup) -> DrillReport | None:
+        """Fetch the report of a backup's newest drill; an INCONCLUSIVE one doesn't take back that the backup FAILED."""
+        counts, newest = self.report(backup), backup.newest_report
+        if newest is None or newest.conclusive or (counts and counts.verdict is Verdict.FAILED):
+            return counts
+        return self.read_report(newest.file) or counts
+
     def report_even_unlisted(self, name: str) -> DrillReport | None:
         """Fetch the report that counts now: it may be newer than a listing that was made before."""
         return self._counting(name, self.reports_of(name))
