@@ -121,7 +121,8 @@ def of_the_newest_drill(store: MemoryStore) -> tuple[Verdict | None, Verdict | N
     listed = repository.backups()
     counted, told = metrics.read_stock(plan).report, read_facts(plan, NOW).drill
     reasons = _said(Facts(listed, facts.drills(repository, listed), DAILY, DAILY), NOW)
-    return counted and counted.verdict, told and told.verdict, [r for r in reasons if r.startswith("the newest drill")]
+    verdicts = [found.verdict if found else None for found in (counted, told)]
+    return verdicts[0], verdicts[1], [reason for reason in reasons if reason.startswith("the newest drill")]
 
 
 INCONCLUSIVE = "the newest drill was INCONCLUSIVE: it says nothing about its backup"

@@ -220,13 +220,13 @@ class Repository:
 
         The reports, which were written last, go first, and of them the one that counts last: if the removal is
         interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
-        manifest: without it the backup would pass for a good one.
+        manifest: without it the backup would pass for a good one. That its anomalies are acknowledged holds as long as
+        there is anything left.
         """
-        if backup.acknowledged:  # without it, one more backup is kept
-            self.store.remove(self.store.key(backup.name + ACKNOWLEDGED))
         reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
-        failed = backup.verdict is Verdict.FAILED
-        for file in (manifest, *reports, item) if failed else (*reports, manifest, item):
+        known = (backup.name + ACKNOWLEDGED,) if backup.acknowledged else ()
+        first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
+        for file in (*first, *known, item):
             self.store.remove(self.store.key(file))
 
     def sweep(self, now: datetime) -> Iterator[str]:
