@@ -96,6 +96,29 @@ def test_a_proof_from_the_future_does_not_hide_that_drills_have_stopped() -> Non
     assert "no backup is PROVEN yet" in _said(known, NOW - 6 * DAY)
 
 
+@pytest.mark.parametrize(("dated", "of_1_0", "later", "counts"), [
+    (Verdict.PROVEN, Verdict.FAILED, DAY, Verdict.FAILED), (Verdict.FAILED, Verdict.PROVEN, DAY, Verdict.PROVEN),
+    (Verdict.FAILED, Verdict.PROVEN, -DAY, Verdict.FAILED), (Verdict.FAILED, Verdict.INCONCLUSIVE, DAY, Verdict.FAILED),
+    (Verdict.INCONCLUSIVE, Verdict.FAILED, -DAY, Verdict.FAILED),
+])  # fmt: skip
+def test_a_drill_of_1_0(dated: Verdict, of_1_0: Verdict, later: timedelta, counts: Verdict) -> None:
+    """While both versions drill, the newest verdict counts, whichever of them reached it."""
+    store = folder()
+    drilled(store, dated, 3 * DAY)
+    drilled(store, of_1_0, 3 * DAY - later, by_1_0=True)
+    assert verdicts(store) == {counts}
+
+
+def test_a_copied_folder() -> None:
+    """Its reports were all stored just now: those of 1.0 are the older ones."""
+    store = folder()
+    drilled(store, Verdict.FAILED, 3 * DAY)
+    drilled(store, Verdict.PROVEN, 4 * DAY, by_1_0=True)
+    copied_at = iter([NOW - timedelta(minutes=m) for m in range(9, 0, -1)])
+    store.moments = {key: next(copied_at) for key in sorted(store.objects, reverse=True)}
+    assert verdicts(store) == {Verdict.FAILED}
+
+
 def unread(store: MemoryStore, spoil: Callable[[bytes], bytes]) -> None:
     """Spoil the report that counts."""
     key = store.key(Repository(store).backups()[0].reports[0])

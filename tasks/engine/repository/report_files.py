@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tasks.engine.repository.names import drilled_at, is_conclusive
+
+# Who copies a folder stores all reports of a backup at about the same time, whenever its drills were.
+_COPIED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,14 @@ class ReportFile:
 def in_turn(files: Iterable[ReportFile]) -> tuple[ReportFile, ...]:
     """Sort the reports of one backup, the one that counts first: the newest that says something about the backup.
 
-    A report of version 1.0 has no date, and counts as older than all others that say something.
+    A report of version 1.0 has no date, and counts as older than all others that say something, unless it was stored
+    long after them: then that version still drills.
     """
-    return tuple(sorted(files, key=_turn, reverse=True))
+    known = list(files)
+    dated = [found.stored_at for found in known if found.conclusive and found.drilled_at]
 
+    def turn(found: ReportFile) -> tuple[bool, bool, datetime, str]:
+        newest = found.drilled_at is not None or not dated or found.stored_at - max(dated) > _COPIED
+        return found.conclusive, newest, found.moment, found.file
 
-def _turn(report: ReportFile) -> tuple[bool, bool, datetime, str]:
-    return report.conclusive, report.drilled_at is not None, report.moment, report.file
+    return tuple(sorted(known, key=turn, reverse=True))

@@ -98,8 +98,15 @@ class Repository:
         return self._counting(name, self.reports_of(name))
 
     def _counting(self, name: str, in_turn: Sequence[ReportFile]) -> DrillReport | None:
-        read = (self.read_report(found.file) for found in in_turn)
-        return next((report for report in read if report and report.backup == name), None)
+        undecided = None
+        for found in in_turn:
+            report = self.read_report(found.file)
+            if report is None or report.backup != name:
+                continue
+            if report.verdict is not Verdict.INCONCLUSIVE or not found.conclusive:
+                return report
+            undecided = report  # of version 1.0, whose names don't tell
+        return undecided
 
     def reports_of(self, name: str) -> tuple[ReportFile, ...]:
         """List a backup's drill reports, the one that counts first."""
