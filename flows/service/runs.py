@@ -31,7 +31,8 @@ from blocks.saved import translated
 from flows.service.history import TROUBLE, History, said_of
 from flows.service.turns import Turns
 from tasks.clock import utc_now
-from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository import choice
+from tasks.engine.repository.newest import newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 
@@ -221,19 +222,12 @@ def last_backup(plan: Plan) -> datetime | None:
 
 
 def last_drill(plan: Plan) -> datetime | None:
-    """When the last drill started; None if there was none, or the bucket cannot be read.
-
-    Reports of version 1.0 have no date in their names: the one of the newest backup is read. Skip drills that a wrong clock dated into the future: they would suppress all drills until then.
-    """
+    """When the last drill started; None if there was none, or the bucket cannot be read."""
     now = utc_now()
     try:
         repository = Repository(plan.storage)
         backups = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
-        dated = [b.last_drill for b in backups if b.last_drill and not is_future(b.last_drill, now)]
-        if dated:
-            return max(dated)
-        reports = (repository.report(b) for b in reversed(backups) if b.has_report)
-        return next((r.started_at for r in reports if r and not is_future(r.started_at, now)), None)
+        return choice.last_drill(repository, backups, now)
     except PgRoundtripError:
         return None
 

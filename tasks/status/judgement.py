@@ -15,7 +15,14 @@ from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest_whole, of_the_past, told_of_future
+from tasks.engine.repository.newest import (
+    WHEN_FUTURE,
+    is_future,
+    last_drilled,
+    newest_whole,
+    of_the_past,
+    told_of_future,
+)
 from tasks.engine.repository.open_anomalies import OpenAnomalies
 from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue
@@ -81,8 +88,9 @@ class Facts:
         return [(b, d) for b, d in past if d]
 
     def proof(self, now: datetime) -> tuple[Backup, Drilled] | None:
-        """Return the newest PROVEN backup and its drill."""
-        return next(((b, d) for b, d in reversed(self.drills(now)) if d.contents_hold), None)
+        """Return the newest PROVEN backup and its drill; one dated in the future shows nothing."""
+        drills = reversed(self.drills(now))
+        return next(((b, d) for b, d in drills if d.contents_hold and not _is_ahead(d.began_at, now)), None)
 
 
 @dataclass(frozen=True)
@@ -146,11 +154,12 @@ def _when_late(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[R
 
 
 def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
-    """Judge the newest backup that was drilled: later ones may have the same fault."""
+    """Judge the newest backup that was drilled, as later ones may have the same fault, and whether drills work."""
     drills = facts.drills(now)
     if not drills:
         return
     backup, drill = drills[-1]
+    last = last_drilled(of_the_past(facts.backups, now), now)
     if drill.verdict is Verdict.FAILED and not drill.contents_hold:
         yield Reason(
             Colour.BAD,
@@ -159,7 +168,7 @@ def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
         )
     elif drill.verdict is Verdict.FAILED:
         yield Reason(Colour.ATTENTION, "the newest drill FAILED: its backup was too old", "see VERIFY_MAX_AGE")
-    elif drill.verdict is Verdict.INCONCLUSIVE:
+    elif drill.verdict is Verdict.INCONCLUSIVE or (last and last.newest_report and not last.newest_report.conclusive):
         yield Reason(Colour.ATTENTION, "the newest drill was INCONCLUSIVE: it says nothing about its backup", _DRILL_IT)
 
 
@@ -172,12 +181,14 @@ def _when_unproven(facts: Facts, now: datetime) -> Iterator[Reason]:
             yield Reason(Colour.ATTENTION, "no backup is PROVEN yet", _DRILL_IT)
         return
     began_at = proof[1].began_at
-    if began_at is None or is_future(began_at, now):
+    if began_at is None:
         return
     if facts.drills_due:
         gap = facts.drills_due.gap(now) if began_at < facts.drills_due.before(now, 2) else None
     else:
-        gap = late_by_rhythm([d.began_at for _, d in facts.drills(now) if d.began_at], now)
+        gap = late_by_rhythm(
+            [d.began_at for _, d in facts.drills(now) if d.began_at and not is_future(d.began_at, now)], now
+        )
     if gap:
         text = f"nothing was PROVEN for {human_age(now - began_at)}, and a drill is due every {human_age(gap)}"
         yield Reason(Colour.ATTENTION, text, _DRILL_IT)
@@ -189,6 +200,10 @@ def _when_odd(facts: Facts) -> Iterator[Reason]:
         said = f": {bounded(odd.found[0].sentence)}" if odd.found else ""
         text = f"the contents of the backup of {odd.backup.taken_at:%-d %b %H:%M} are unusual{said}"
         yield Reason(Colour.ATTENTION, text, f"if this is as it should be: pg-roundtrip acknowledge {odd.backup.name}")
+
+
+def _is_ahead(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and is_future(moment, now)
 
 
 def late_by_rhythm(moments: Sequence[datetime], now: datetime) -> timedelta | None:

@@ -20,7 +20,7 @@ from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, newest_proven
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
-from tasks.engine.repository.newest import from_future, is_future, newest_whole, of_the_past
+from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
@@ -55,14 +55,14 @@ def read_stock(plan: Plan) -> Stock:
     try:
         backups = folder_of(plan, backups=repository.backups()).own
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
-        drilled = next((b for b in reversed(past) if b.has_report), None)
+        drilled = last_drilled(past, now)
         proven = newest_proven(repository, past[-_LOOKED_AT:])
         return Stock(
             readable=True,
             backups=tuple(backups),
             newest=newest,
             manifest=repository.manifest(newest) if newest else None,
-            report=repository.report(drilled) if drilled else None,
+            report=repository.newest_report(drilled) if drilled else None,
             proven=proven,
             proven_at=drills(repository, [proven])[proven.name].began_at if proven else None,
             intervals_s=_intervals_s(plan, now),

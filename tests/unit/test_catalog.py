@@ -35,9 +35,9 @@ from tasks.engine.repository.names import (
     drilled_at,
     name_at,
     report_file,
-    reports_in_order,
     taken_at,
 )
+from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.repository import Repository
 
 NOW = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC)
@@ -124,7 +124,8 @@ def test_a_report_s_name_tells_backup_and_moment(taken: datetime, started: datet
     file = report_file(name_at(taken), started, conclusive=conclusive)
     assert (backup_of_report(file), drilled_at(file)) == (name_at(taken), started.replace(microsecond=0))
     others = (name_at(taken) + REPORT, report_file(name_at(taken), started, conclusive=not conclusive))
-    assert reports_in_order([file, *others])[0] == (file if conclusive else others[1])
+    listed = [ReportFile(each, NOW) for each in (file, *others)]
+    assert in_turn(listed)[0].file == (file if conclusive else others[1])
 
 
 @pytest.mark.parametrize("file", [

@@ -301,7 +301,7 @@ def test_a_lagging_listing_and_a_cache_remove_nothing_more(
         if isinstance(then, Verdict):
             drilled(store, name, then)
         elif then == "unread":
-            for file in Repository(store).reports_of(name) or (name + REPORT,):
+            for file in [found.file for found in Repository(store).reports_of(name)] or [name + REPORT]:
                 store.put(store.key(file), b"{}")
         elif then == "gone":
             Repository(store).remove(named(listed, name))

@@ -165,6 +165,22 @@ def test_an_acknowledgement_is_written_once_and_removed_with_its_backup() -> Non
     assert store.key(name + ACKNOWLEDGED) in written
 
 
+@pytest.mark.parametrize("drilled", [None, Verdict.PROVEN, Verdict.FAILED])
+def test_an_interrupted_removal_reopens_no_alarm(drilled: Verdict | None) -> None:
+    """That somebody knows of the anomalies is forgotten only when the manifest that tells of them is gone."""
+    whole = MemoryStore()
+    name = keep(whole, 5, LOST)
+    Repository(whole).acknowledge(Acknowledgement(tool_version="1", backup=name, acknowledged_at=NOW))
+    if drilled:
+        Repository(whole).store_report(report(name, drilled))
+    (backup,) = Repository(whole).looked_into(Repository(whole).backups())
+    whole.calls.clear()
+    Repository(whole).remove(backup)
+    removed = [key for call, key in whole.calls if call == "remove"]
+    assert removed[-2:] == [whole.key(name + ACKNOWLEDGED), whole.key(name + OBJECT)]
+    assert len(removed) == (4 if drilled else 3)
+
+
 def test_a_history_is_read_as_far_as_it_is_readable() -> None:
     """A manifest that is damaged, and one that was removed meanwhile, are left out."""
     store = MemoryStore()

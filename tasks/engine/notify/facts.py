@@ -14,7 +14,7 @@ from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
-from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
+from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
@@ -50,7 +50,8 @@ class Facts:
     anomalies: tuple[str, ...] = ()
 
 
-_DRILL = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
+_COUNTS = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
+_NEWEST = Kind("newest drill", TypeAdapter(Drill), lambda b: b.newest_report.version if b.newest_report else "")
 
 
 def read_facts(plan: Plan, now: datetime) -> Facts:
@@ -58,12 +59,11 @@ def read_facts(plan: Plan, now: datetime) -> Facts:
     repository = Repository(plan.storage)
     own = folder_of(plan, backups=repository.backups()).own
     past = of_the_past(own, now)
-    found = [drill for drill in _drills(repository, past) if not is_future(drill[1].started_at, now)]
-    held = [pair for pair in found if pair[1].contents_hold]
+    held = [pair for pair in _drills(repository, past, now) if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
     return Facts(
         newest=newest_whole(past, now),
-        drill=max((drill for _, drill in found), key=lambda drill: drill.started_at, default=None),
+        drill=_newest(repository, past, now),
         proven=proven[0] if proven else None,
         proved_at=max((drill.started_at for _, drill in held), default=None),
         anomalies=tuple(_anomalies(repository, own, now)),
@@ -76,18 +76,25 @@ def _anomalies(repository: Repository, own: Sequence[Backup], now: datetime) -> 
     return [*said[:_MOST_ANOMALIES], *([f"and {more} more"] if more > 0 else [])]
 
 
-def _drills(repository: Repository, past: list[Backup]) -> Iterator[tuple[Backup, Drill]]:
+def _drills(repository: Repository, past: list[Backup], now: datetime) -> Iterator[tuple[Backup, Drill]]:
+    """Yield what counts of each backup."""
     drilled = [b for b in past[-_LOOKED_AT:] if b.has_report]
-    known = cache_of(repository).facts(_DRILL, drilled, lambda b: _drill_in(repository.report(b)))
-    return ((b, known[b.name]) for b in drilled if b.name in known and known[b.name].backup == b.name)
+    known = cache_of(repository).facts(_COUNTS, drilled, lambda b: _drill_in(repository.report(b), b))
+    return ((b, known[b.name]) for b in drilled if b.name in known and not is_future(known[b.name].started_at, now))
 
 
-def _drill_in(report: DrillReport | None) -> Drill | None:
+def _newest(repository: Repository, past: list[Backup], now: datetime) -> Drill | None:
+    drilled = [b for b in (last_drilled(past, now),) if b]
+    known = cache_of(repository).facts(_NEWEST, drilled, lambda b: _drill_in(repository.newest_report(b), b))
+    return next((drill for drill in known.values() if not is_future(drill.started_at, now)), None)
+
+
+def _drill_in(report: DrillReport | None, backup: Backup) -> Drill | None:
     if report is None:
         return None
-    return Drill(
-        report.backup, report.verdict, report.contents_hold, report.started_at, report.cause[:1000], report.code
-    )
+    # A report of a clock that was ahead was stored before it says that its drill began.
+    started_at = min(report.started_at, max(found.stored_at for found in backup.report_files))
+    return Drill(report.backup, report.verdict, report.contents_hold, started_at, report.cause[:1000], report.code)
 
 
 def observations(

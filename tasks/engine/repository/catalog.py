@@ -19,11 +19,10 @@ from tasks.engine.repository.names import (
     MANIFEST,
     OBJECT,
     backup_of_report,
-    drilled_at,
     is_of_a_backup,
-    reports_in_order,
     taken_at,
 )
+from tasks.engine.repository.report_files import ReportFile, in_turn
 
 # How long a listing is trusted. After an hour-long dump, another process may have removed some of it.
 _FRESH = timedelta(minutes=5)
@@ -36,8 +35,7 @@ class Backup:
     `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
     The versions are those of its files as listed, empty for a file that was not listed; `acknowledged` is whether its
-    anomalies are. `reports` are the files of its drills' reports, the one that counts first; `report_version` is that
-    one's.
+    anomalies are. `report_files` are its drills' reports, the one that counts first.
     """
 
     name: str
@@ -52,8 +50,7 @@ class Backup:
     origin: Origin | None = None
     object_version: str = ""
     manifest_version: str = ""
-    report_version: str = ""
-    reports: tuple[str, ...] = ()
+    report_files: tuple[ReportFile, ...] = ()
     manifest_bytes: int = 0
     acknowledged: bool = False
 
@@ -63,9 +60,24 @@ class Backup:
         return self.verdict is Verdict.PROVEN
 
     @property
+    def reports(self) -> tuple[str, ...]:
+        """The names of its drills' reports, the one that counts first."""
+        return tuple(found.file for found in self.report_files)
+
+    @property
+    def report_version(self) -> str:
+        """The version of the report that counts."""
+        return self.report_files[0].version if self.report_files else ""
+
+    @property
+    def newest_report(self) -> ReportFile | None:
+        """The report of its newest drill, whatever that says; another one may count."""
+        return max(self.report_files, key=lambda found: (found.moment, found.file), default=None)
+
+    @property
     def last_drill(self) -> datetime | None:
         """When it was last drilled, by the names of its reports; None if only 1.0 drilled it, or nobody did."""
-        return max(filter(None, map(drilled_at, self.reports)), default=None)
+        return max(filter(None, (found.drilled_at for found in self.report_files)), default=None)
 
     @property
     def foreign(self) -> bool:
@@ -101,29 +113,27 @@ def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ..
     A manifest or report without its object is not a backup.
     """
     files: dict[str, StoredObject] = {}
-    reports: defaultdict[str, dict[str, StoredObject]] = defaultdict(dict)
+    reports: defaultdict[str, list[ReportFile]] = defaultdict(list)
     for found in objects:
         file = found.key.removeprefix(folder) if found.key.startswith(folder) else ""
         if drilled := backup_of_report(file):
-            reports[drilled][file] = found
+            reports[drilled].append(ReportFile(file, found.modified_at, found.version))
         elif is_of_a_backup(file):
             files[file] = found
     return in_order(backup for file in files if (backup := _backup(file, files, reports)))
 
 
-def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, dict[str, StoredObject]]) -> Backup | None:
+def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, list[ReportFile]]) -> Backup | None:
     found, name = files[file], file.removesuffix(OBJECT)
     moment = taken_at(name) if file.endswith(OBJECT) else None
     if moment is None:
         return None
-    manifest, beside = files.get(name + MANIFEST), reports.get(name, {})
-    in_turn = reports_in_order(beside)
+    manifest, beside = files.get(name + MANIFEST), in_turn(reports.get(name, ()))
     return Backup(
         name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=bool(beside),
         stored_at=found.modified_at, object_version=found.version,
         manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
-        report_version=beside[in_turn[0]].version if beside else "", reports=in_turn,
-        acknowledged=name + ACKNOWLEDGED in files,
+        report_files=beside, acknowledged=name + ACKNOWLEDGED in files,
     )  # fmt: skip
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from blocks.config.plan import Plan
 from blocks.errors import DOWNLOAD, NoBackups, SeveralDatabases
 from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.folder import Folder, apart, databases_in
 from tasks.engine.repository.identity import in_words
-from tasks.engine.repository.newest import WHEN_FUTURE, newest, told_of_future
+from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, said_of_others
 
 Warn = Callable[..., None]  # a logger's `warning`
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def choose(
@@ -38,7 +39,7 @@ def choose(
         return newest_of_each[0]
     if not in_turn:
         raise SeveralDatabases(f"the newest are {_named(newest_of_each)}")
-    found = min(newest_of_each, key=lambda b: _last_drill(repository, next(g for g in groups if b in g)))
+    found = min(newest_of_each, key=lambda b: last_drill(repository, next(g for g in groups if b in g), now) or _NEVER)
     warn(
         "Several databases keep their backups in %s, and are drilled in turn: now %s\nHINT: %s",
         folder.address, _named([found]), "set BACKUPS_OF or DATABASE_URL to choose one of them",
@@ -74,9 +75,14 @@ def _named(backups: list[Backup]) -> str:
     return ", ".join(f"{b.name} of {b.origin.database if b.origin else 'an unknown database'}" for b in backups)
 
 
-def _last_drill(repository: Repository, group: list[Backup]) -> float:
-    """Return when a database was last drilled, as a timestamp; 0 for never."""
-    if dated := [b.last_drill.timestamp() for b in group if b.last_drill]:
+def last_drill(repository: Repository, backups: Sequence[Backup], now: datetime) -> datetime | None:
+    """Return when one of these backups, oldest first, was last drilled; None for never.
+
+    Reports of version 1.0 have no date in their names: the one of the newest backup is read. A drill that a wrong clock
+    dated in the future doesn't count: it would put off all others until then.
+    """
+    dated = [b.last_drill for b in backups if b.last_drill and not is_future(b.last_drill, now)]
+    if dated:
         return max(dated)
-    reports = (repository.report(b) for b in reversed(group))
-    return next((r.started_at.timestamp() for r in reports if r), 0.0)
+    reports = (repository.report(b) for b in reversed(backups) if b.has_report)
+    return next((r.started_at for r in reports if r and not is_future(r.started_at, now)), None)

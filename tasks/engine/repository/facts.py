@@ -125,7 +125,9 @@ def _read_drilled(repository: Repository, backup: Backup) -> Drilled | None:
     report = repository.report(backup)
     if report is None:
         return None
-    return Drilled(report.backup, report.verdict, report.contents_hold, report.started_at, report.restore_seconds)
+    # A report of a clock that was ahead was stored before it says that its drill began.
+    began_at = min(report.started_at, backup.report_files[0].stored_at)
+    return Drilled(report.backup, report.verdict, report.contents_hold, began_at, report.restore_seconds)
 
 
 def _read_origin(repository: Repository, backup: Backup) -> Origin | None:

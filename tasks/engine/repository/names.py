@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 OBJECT = ".sql.gz"
@@ -15,6 +14,7 @@ ACKNOWLEDGED = ".acknowledged.json"
 EVIDENCE = "evidence/"
 NOTICES = "notices/"  # what was told to people
 SIGNATURE = ".sig"
+_INCONCLUSIVE = ".inconclusive"
 _KINDS = (OBJECT, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
@@ -36,7 +36,7 @@ def taken_at(name: str) -> datetime | None:
 
 def report_file(backup: str, started_at: datetime, *, conclusive: bool) -> str:
     """Return the name of a drill's report; it tells whether the report says anything about the backup."""
-    return f"{backup}{DRILL}_{_stamp(started_at)}{'' if conclusive else '.inconclusive'}.json"
+    return f"{backup}{DRILL}_{_stamp(started_at)}{'' if conclusive else _INCONCLUSIVE}.json"
 
 
 def backup_of_report(file: str) -> str | None:
@@ -53,9 +53,9 @@ def drilled_at(file: str) -> datetime | None:
     return _moment(found[2]) if found and found[2] else None
 
 
-def reports_in_order(files: Iterable[str]) -> tuple[str, ...]:
-    """Sort the reports of one backup, the one that counts first: the newest that says something about the backup."""
-    return tuple(sorted(files, key=lambda file: (not file.endswith(".inconclusive.json"), file), reverse=True))
+def is_conclusive(file: str) -> bool:
+    """Whether a report's name leaves open that it says something about the backup."""
+    return not file.endswith(f"{_INCONCLUSIVE}.json")
 
 
 def certificate_file(number: int, sha256: str) -> str:

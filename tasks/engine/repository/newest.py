@@ -46,6 +46,13 @@ def newest_whole(backups: Sequence[Backup], now: datetime) -> Backup | None:
     return next(iter(([b for b in past if not b.foreign] or past)[-1:]), None)
 
 
+def last_drilled(backups: Iterable[Backup], now: datetime) -> Backup | None:
+    """Return the backup that was drilled last; by a drill from the future only if there is no other."""
+    drilled = [(found.moment, _age(b), b) for b in backups if (found := b.newest_report)]
+    past = [each for each in drilled if not is_future(each[0], now)]
+    return max(past or drilled, key=lambda each: each[:2])[2] if drilled else None
+
+
 def told_of_future(backups: Sequence[Backup], now: datetime) -> str:
     """Return a sentence about backups dated in the future; empty if there are none."""
     ahead = from_future(backups, now)

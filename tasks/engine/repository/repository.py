@@ -23,9 +23,9 @@ from tasks.engine.repository.names import (
     backup_of_report,
     name_at,
     report_file,
-    reports_in_order,
     taken_at,
 )
+from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -82,20 +82,37 @@ class Repository:
     def report(self, backup: Backup) -> DrillReport | None:
         """Fetch the drill report that counts: the newest that is not INCONCLUSIVE, if there is one.
 
-        None if the backup was never drilled or that report cannot be read.
+        One that is unreadable, or about another backup, hides none of those before it. None if there is no other.
         """
-        return self.read_report(backup.reports[0]) if backup.reports else None
+        return self._counting(backup.name, backup.report_files)
+
+    def newest_report(self, backup: Backup) -> DrillReport | None:
+        """Fetch the report of a backup's newest drill; an INCONCLUSIVE one doesn't take back that the backup FAILED."""
+        counts, newest = self.report(backup), backup.newest_report
+        if newest is None or newest.conclusive or (counts and counts.verdict is Verdict.FAILED):
+            return counts
+        return self.read_report(newest.file) or counts
 
     def report_even_unlisted(self, name: str) -> DrillReport | None:
         """Fetch the report that counts now: it may be newer than a listing that was made before."""
-        found = self.reports_of(name)
-        return self.read_report(found[0]) if found else None
+        return self._counting(name, self.reports_of(name))
 
-    def reports_of(self, name: str) -> tuple[str, ...]:
-        """List the files of a backup's drill reports, the one that counts first."""
+    def _counting(self, name: str, in_turn: Sequence[ReportFile]) -> DrillReport | None:
+        undecided = None
+        for found in in_turn:
+            report = self.read_report(found.file)
+            if report is None or report.backup != name:
+                continue
+            if report.verdict is not Verdict.INCONCLUSIVE or not found.conclusive:
+                return report
+            undecided = report  # of version 1.0, whose names don't tell
+        return undecided
+
+    def reports_of(self, name: str) -> tuple[ReportFile, ...]:
+        """List a backup's drill reports, the one that counts first."""
         listed = self.store.list_objects(REQUEST, name + DRILL)
-        files = (found.key.removeprefix(self.store.key("")) for found in listed)
-        return reports_in_order(file for file in files if backup_of_report(file) == name)
+        found = (ReportFile(o.key.removeprefix(self.store.key("")), o.modified_at, o.version) for o in listed)
+        return in_turn(report for report in found if backup_of_report(report.file) == name)
 
     def read_report(self, file: str) -> DrillReport | None:
         """Fetch one report; None if it is gone or unreadable."""
@@ -117,10 +134,11 @@ class Repository:
             return [backup for backup in pool.map(self._looked_into, backups) if backup]
 
     def _looked_into(self, backup: Backup) -> Backup | None:
-        reports = reports_in_order({*backup.reports, *self.reports_of(backup.name)})
-        backup = replace(backup, reports=reports, has_report=bool(reports))
+        known = {report.file: report for report in (*backup.report_files, *self.reports_of(backup.name))}
+        reports = in_turn(known.values())
+        backup = replace(backup, report_files=reports, has_report=bool(reports))
         report = self.report(backup)
-        if report and report.backup == backup.name:
+        if report:
             backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
         found = self.store.stat(backup.key)
         if found and backup.has_manifest and (backup.verdict or not backup.has_report):
@@ -209,13 +227,13 @@ class Repository:
 
         The reports, which were written last, go first, and of them the one that counts last: if the removal is
         interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
-        manifest: without it the backup would pass for a good one.
+        manifest: without it the backup would pass for a good one. That its anomalies are acknowledged holds as long as
+        there is anything left.
         """
-        if backup.acknowledged:  # without it, one more backup is kept
-            self.store.remove(self.store.key(backup.name + ACKNOWLEDGED))
         reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
-        failed = backup.verdict is Verdict.FAILED
-        for file in (manifest, *reports, item) if failed else (*reports, manifest, item):
+        known = (backup.name + ACKNOWLEDGED,) if backup.acknowledged else ()
+        first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
+        for file in (*first, *known, item):
             self.store.remove(self.store.key(file))
 
     def sweep(self, now: datetime) -> Iterator[str]:
