@@ -17,6 +17,7 @@ from tasks.engine.evidence.keys import signer_of
 from tasks.engine.evidence.signing import sign
 from tasks.engine.evidence.statement import of_drill, of_restore
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import DrillReport, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
@@ -25,6 +26,7 @@ from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
 _HINT = "what was done stands; the chain goes on with the next certificate"
+_HINT_STRANGE = "`pg-roundtrip evidence check` says what is wrong with each; find out who can write to the bucket"
 
 
 def certify_drill(plan: Plan, backup: Backup, seen: Rehearsal, report: DrillReport, stored: str) -> None:
@@ -63,4 +65,9 @@ def sign_certificate(plan: Plan, stated: Certificate) -> None:
     assert key is not None
     backups = folder_of(plan, backups=Repository(plan.storage).backups()).own
     done = sign(StoredFiles(plan.storage), signer_of(key), stated, backups)
+    if done.strange:
+        get_run_logger().warning(
+            "%s in evidence/: no certificate of this chain, and not continued: %s%s\nHINT: %s",
+            counted(len(done.strange), "file"), done.strange[0], ", …" if done.strange[1:] else "", _HINT_STRANGE,
+        )  # fmt: skip
     get_run_logger().info("Signed as %s, SHA-256 %s", done.file, done.sha256)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from blocks.config.environment import child_environment
 from blocks.config.evidence import signing_key, signs
 from blocks.config.load import load_settings
 from blocks.config.values import private_key_in
-from blocks.errors import ConfigurationError
+from blocks.errors import ConfigurationError, EvidenceBroken
 from tasks.engine.evidence.canonical import canonical
 from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, TableSeen, read_certificate
 from tasks.engine.evidence.chain import Chain, read_chain
@@ -63,6 +64,10 @@ def certificate(number: int = 0, verdict: Verdict = Verdict.PROVEN, **fields: An
     )  # fmt: skip
     told: dict[str, Any] = {"started_at": moment, "ended_at": moment, "backup": seen, "drill": Drill(verdict=verdict)}
     return Certificate(tool_version="1", plan="default", **(told | fields))
+
+
+def a_backup(moment: datetime) -> Backup:
+    return Backup(name_at(moment), moment, "k", 9, has_manifest=True, has_report=False)
 
 
 @dataclass
@@ -298,6 +303,81 @@ def test_one_that_no_later_one_names() -> None:
     assert any(f"{late.file} is named by no later one" in note for note in chain.notes)
 
 
+def forged(number: int, key: Signer | None = None, **fields: Any) -> tuple[str, bytes, bytes]:
+    """A certificate that was never in the chain: its file, its contents, and a signature, which only `key` makes valid."""
+    fingerprint = (key or keys()[1]).public.fingerprint
+    before = ("0" * 64,) if number > 1 else ()
+    data = certificate(**fields).model_copy(update={"number": number, "previous": before, "key": fingerprint}).encode()
+    data = data.replace(b'"1-01-01T', b'"0001-01-01T')
+    return certificate_file(number, hashlib.sha256(data).hexdigest()), data, key.sign(data) if key else bytes(64)
+
+
+LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+PLANTED = {
+    "empty": (certificate_file(999_999_999_999, "0123456789abcdef" * 4), b"{}", None),
+    "empty, with a signature": (certificate_file(999, "0123456789abcdef" * 4), b"{}", bytes(64)),
+    "too large": (certificate_file(5, "0123456789abcdef" * 4), bytes((64 << 20) + 1), bytes(64)),
+    "without a signature": (*forged(4, keys()[0])[:2], None),
+    "with a wrong signature": (*forged(4, keys()[0])[:2], bytes(64)),
+    "with a large signature": (*forged(4, keys()[0])[:2], bytes(1 << 20)),
+    "from long ago": (*forged(4, keys()[0], started_at=LONG_AGO)[:2], None),
+    "with a stranger's key": forged(999_999_999_999, keys()[1]),
+    "renamed": (certificate_file(7, "0123456789abcdef" * 4), *forged(4, keys()[0])[1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_somebody_put_there_stops_no_chain(planted: str) -> None:
+    """A file that no key of ours signed is passed over and told; once it is removed, the chain is as if it never was."""
+    file, data, signature = PLANTED[planted]
+    bucket = Bucket().signed(3)
+    bucket.put(file, data)
+    if signature is not None:
+        bucket.put(file.replace(".json", ".sig"), signature)
+    done = bucket.sign(certificate(4), backups=[a_backup(NOW)])
+    assert (done.file[:18], done.strange) == ("certificate_000004", (file,))
+    assert any(file in fault for fault in bucket.chain().faults)
+    assert not [fault for fault in bucket.chain().faults if "missing" in fault and file not in fault]
+    for name in (file, file.replace(".json", ".sig")):
+        bucket.store.remove(bucket.store.key(EVIDENCE + name))
+    bucket.sign(certificate(5))
+    assert (bucket.chain().faults, bucket.chain().notes) == ((), ())
+
+
+def test_the_end_may_date_from_the_year_1() -> None:
+    """Whatever the clocks of signed certificates and of backups said, the next one can be signed."""
+    bucket = Bucket()
+    file, data, signature = forged(1, keys()[0], started_at=LONG_AGO, ended_at=LONG_AGO)
+    bucket.put(file, data)
+    bucket.put(file.replace(".json", ".sig"), signature)
+    bucket.sign(certificate(2), backups=[a_backup(LONG_AGO), a_backup(datetime(9999, 12, 31, 23, tzinfo=UTC))])
+    assert bucket.chain().faults == ()
+
+
+def test_too_many_strange_files_are_refused() -> None:
+    """What is read is bounded: behind hundreds of planted files, nothing is signed, and the error names one."""
+    bucket = Bucket().signed(1)
+    for number in range(500, 700):
+        bucket.put(certificate_file(number, "0" * 64), b"{}")
+    with pytest.raises(EvidenceBroken, match="certificate_000699"):
+        bucket.sign(certificate(2))
+
+
+@given(st.sets(st.integers(1, 10**12 - 1), min_size=1, max_size=8))
+def test_gaps_are_named_in_ranges(numbers: set[int]) -> None:
+    """Each number below the last one is there, or in a range that is missing, however large the numbers are."""
+    bucket = Bucket()
+    for number in numbers:
+        file, data, signature = forged(number, keys()[0])
+        bucket.put(file, data)
+        bucket.put(file.replace(".json", ".sig"), signature)
+    missing = 0
+    for fault in bucket.chain().faults:
+        if found := re.fullmatch(r"certificates? ([0-9]+)(?: to ([0-9]+))? (?:is|are) missing", fault):
+            missing += int(found[2] or found[1]) - int(found[1]) + 1
+    assert missing == max(numbers) - len(numbers)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -318,7 +398,7 @@ def test_other_files_are_left_alone(name: str) -> None:
 
 def test_backups_are_told_once() -> None:
     """The first certificate lists all backups, later ones those since the one before, with a day for long dumps."""
-    backups = [Backup(name_at(at := NOW + timedelta(days=days)), at, "k", 9, has_manifest=True, has_report=False) for days in range(-9, 5)]  # fmt: skip
+    backups = [a_backup(NOW + timedelta(days=days)) for days in range(-9, 5)]
     bucket = Bucket()
     listed = []
     for day in (1, 3):

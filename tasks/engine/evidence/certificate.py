@@ -5,7 +5,6 @@ All numbers are whole and all durations are in milliseconds, so that the documen
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
@@ -117,8 +116,3 @@ def read_certificate(data: bytes) -> Certificate | None:
 def whole_ms(seconds: float) -> int:
     """Return seconds as whole milliseconds."""
     return max(0, round(seconds * 1000))
-
-
-def began(certificate: Certificate | None) -> datetime:
-    """Return when what a certificate states began; long ago for none."""
-    return certificate.started_at if certificate else datetime.min.replace(tzinfo=UTC)

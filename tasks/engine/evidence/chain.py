@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from blocks.errors import BackupDamaged
 from tasks.engine.evidence.certificate import Certificate, read_certificate
-from tasks.engine.evidence.files import Files
+from tasks.engine.evidence.files import SIGNATURE_BYTES, Files
 from tasks.engine.evidence.keys import PublicKey
 from tasks.engine.repository.names import SIGNATURE, certificate_file, certificate_number, signature_file
 
@@ -84,7 +85,6 @@ def read_chain(files: Files, keys: Sequence[PublicKey], expected: Iterable[str] 
 def _read(files: Files, name: str, keys: Sequence[PublicKey]) -> Link:
     try:
         data = files.read(name)
-        signature = files.read(signature_file(name)) if keys else b""
     except BackupDamaged:
         return Link(name, fault="it is too large")
     if data is None:
@@ -96,10 +96,14 @@ def _read(files: Files, name: str, keys: Sequence[PublicKey]) -> Link:
         return replace(link, fault="it cannot be read as a certificate")
     if name != certificate_file(read.number, sha256):
         return replace(link, fault="it was changed or renamed: its name does not belong to its contents")
-    return replace(link, fault=_signature_fault(data, signature, read.key, keys) if keys else "")
+    return replace(link, fault=_signature_fault(files, name, data, read.key, keys) if keys else "")
 
 
-def _signature_fault(data: bytes, signature: bytes | None, fingerprint: str, keys: Sequence[PublicKey]) -> str:
+def _signature_fault(files: Files, name: str, data: bytes, fingerprint: str, keys: Sequence[PublicKey]) -> str:
+    try:
+        signature = files.read(signature_file(name), SIGNATURE_BYTES)
+    except BackupDamaged:
+        return "its signature is wrong"
     if signature is None:
         return "its signature is missing"
     known = [key for key in keys if key.fingerprint == fingerprint]
@@ -114,9 +118,12 @@ def _without_tables(certificate: Certificate) -> Certificate:
 
 def _breaks(links: Sequence[Link]) -> Iterator[str]:
     """Yield what is missing between the certificates."""
-    by_number = _by_number(links)
-    for first, last in _ranges(sorted(set(range(1, max(by_number, default=0) + 1)) - by_number.keys())):
-        yield f"certificate {first} is missing" if first == last else f"certificates {first} to {last} are missing"
+    by_number, last_sound = _by_number(links), _last_sound(links)
+    for before, after in pairwise([0, *(number for number in sorted(by_number) if number <= last_sound)]):
+        if after == before + 2:
+            yield f"certificate {before + 1} is missing"
+        elif after > before + 2:
+            yield f"certificates {before + 1} to {after - 1} are missing"
     for link in links:
         if link.certificate and (fault := _break_before(link.certificate, by_number)):
             yield f"{link.file}: {fault}"
@@ -138,7 +145,7 @@ def _break_before(certificate: Certificate, by_number: dict[int, list[Link]]) ->
 def _forks(links: Sequence[Link]) -> Iterator[str]:
     """Yield where two were made at once: both are valid, and usually the next one names both."""
     named = {each for link in links if link.certificate for each in link.certificate.previous}
-    last = max((link.number for link in links), default=0)
+    last = _last_sound(links)
     for number, same in sorted(_by_number(links).items()):
         if len(same) > 1:
             yield f"{len(same)} certificates have the number {number}: they were made at the same time"
@@ -157,10 +164,6 @@ def _by_number(links: Iterable[Link]) -> dict[int, list[Link]]:
     return found
 
 
-def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of numbers."""
-    start = 0
-    for at, number in enumerate(numbers):
-        if at + 1 == len(numbers) or numbers[at + 1] != number + 1:
-            yield numbers[start], number
-            start = at + 1
+def _last_sound(links: Iterable[Link]) -> int:
+    """Return the highest number that a certificate without a fault has: any file can be named with a higher one."""
+    return max((link.number for link in links if not link.fault), default=0)

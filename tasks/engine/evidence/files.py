@@ -12,6 +12,8 @@ from blocks.s3.client import DOCUMENT_BYTES
 from tasks.engine.repository.names import EVIDENCE
 from tasks.engine.repository.store import Store
 
+SIGNATURE_BYTES = 64
+
 
 class Files(Protocol):
     """Files by name."""
@@ -19,8 +21,8 @@ class Files(Protocol):
     def names(self) -> list[str]:
         """List them."""
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one; None if it is gone."""
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; None if it is gone. Raises BackupDamaged, or cuts it off, if it is larger."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class StoredFiles:
         folder = self.store.key(EVIDENCE)
         return sorted(found.key.removeprefix(folder) for found in self.store.list_objects(beginning=EVIDENCE))
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one; None if it is gone."""
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; None if it is gone. Raises BackupDamaged if it is larger."""
         try:
-            return self.store.get(self.store.key(EVIDENCE + name))
+            return self.store.get(self.store.key(EVIDENCE + name), limit_bytes)
         except ObjectMissing:
             return None
 
@@ -56,11 +58,11 @@ class DownloadedFiles:
         """List the files, in the order of their names."""
         return sorted(self._files())
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one, cut off after as much as a certificate can have."""
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; what is larger is cut off, a byte too late to be taken for whole."""
         try:
             with (self.folder / name).open("rb") as file:
-                return file.read(DOCUMENT_BYTES)
+                return file.read(limit_bytes + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

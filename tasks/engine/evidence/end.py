@@ -1,0 +1,84 @@
+"""Find the end of the chain that the next certificate continues, whatever else somebody put into the folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from blocks.errors import BackupDamaged, EvidenceBroken
+from tasks.engine.evidence.certificate import Certificate, read_certificate
+from tasks.engine.evidence.files import SIGNATURE_BYTES, StoredFiles
+from tasks.engine.evidence.keys import PublicKey
+from tasks.engine.repository.names import certificate_file, certificate_number, signature_file
+
+# How many files are read at most.
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Known:
+    """A certificate of the chain as it is stored; `ours` is whether this key signed it."""
+
+    file: str
+    sha256: str
+    certificate: Certificate
+    ours: bool
+
+
+@dataclass(frozen=True)
+class End:
+    """The certificates with the highest number, and the files with higher ones that are none of this chain."""
+
+    last: tuple[Known, ...] = ()
+    strange: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """The highest number."""
+        return self.last[0].certificate.number if self.last else 0
+
+
+def read_end(files: StoredFiles, key: PublicKey) -> End:
+    """Return the end of the chain. Raises EvidenceBroken if strange files hide it."""
+    last, strange = list[Known](), list[str]()
+    for name, known in islice(_newest_first(files, key), _MOST):
+        if last and certificate_number(name) != last[0].certificate.number:
+            return End(tuple(last), tuple(strange))
+        if known:
+            last.append(known)
+        else:
+            strange.append(name)
+    if len(strange) == _MOST:
+        raise EvidenceBroken(f"{_MOST} files or more are no certificates of this chain; the first is {strange[0]}")
+    return End(tuple(last), tuple(strange))
+
+
+def _newest_first(files: StoredFiles, key: PublicKey) -> Iterator[tuple[str, Known | None]]:
+    """Yield each file that is named as a certificate, and what it is; None for one that must not be continued.
+
+    What another key signed may be from before the key was changed. It counts only if at least half of the numbers up to
+    its own are there, or one file could leave a gap that never closes.
+    """
+    present = frozenset(files.names())
+    numbered = sorted((number, name) for name in present if (number := certificate_number(name)))
+    places = {number: place for place, number in enumerate(sorted({number for number, _ in numbered}), 1)}
+    for number, name in reversed(numbered):
+        known = _read(files, name, key) if signature_file(name) in present else None
+        yield name, known if known and (known.ours or number <= 2 * places[number]) else None
+
+
+def _read(files: StoredFiles, name: str, key: PublicKey) -> Known | None:
+    try:
+        data, signature = files.read(name), files.read(signature_file(name), SIGNATURE_BYTES)
+    except BackupDamaged:
+        return None
+    made = read_certificate(data) if data and signature else None
+    if data is None or signature is None or made is None:
+        return None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if name != certificate_file(made.number, sha256):
+        return None
+    ours = made.key == key.fingerprint
+    return Known(name, sha256, made, ours) if not ours or key.verifies(signature, data) else None
