@@ -410,6 +410,35 @@ def test_backups_are_told_once() -> None:
     assert listed == [[b.name for b in backups[:11]], [b.name for b in backups[9:13]]]
 
 
+def test_every_backup_is_listed_however_many_others_share_the_folder() -> None:
+    """Certificates about another database, or by another key or clock, don't keep backups out of the next list."""
+    bucket = Bucket()
+    backups = [a_backup(NOW + timedelta(days=days)) for days in range(20)]
+    other = certificate().backup.model_copy(update={"database": "other"})
+    bucket.sign(certificate(3), backups=backups[:4])
+    for day in range(4, 20):
+        bucket.sign(certificate(day, backup=other))
+    bucket.sign(certificate(12), keys()[1])
+    bucket.sign(certificate(3650))
+    file = bucket.sign(certificate(19), backups=backups).file
+    made = read_certificate(bucket.contents[file])
+    assert made
+    assert [each.name for each in made.backups] == [b.name for b in backups[2:]]
+
+
+def test_a_certificate_whose_answer_was_lost_is_stored_once() -> None:
+    """The same run signs the same certificate, also if another one has been added since; another run another one."""
+    bucket = Bucket()
+    stated = certificate(1, started_at=NOW + timedelta(microseconds=7), ended_at=NOW)
+    done = bucket.sign(stated)
+    assert bucket.sign(stated, backups=[a_backup(NOW)]) == done
+    bucket.sign(certificate(2))
+    assert bucket.sign(stated) == done
+    assert len(bucket.contents) == 4
+    bucket.sign(stated.model_copy(update={"drill": Drill(verdict=Verdict.FAILED)}))
+    assert len(bucket.contents) == 6
+
+
 def test_reports_are_compared() -> None:
     """A report that was changed is a fault; one without a certificate, or one that is gone, is none."""
     store = MemoryStore()

@@ -116,6 +116,13 @@ def test_drills_are_told_once() -> None:
     assert month([], [certificate(1)]).rto == "met"
 
 
+def test_restores_are_told_once() -> None:
+    """A restore that was signed twice is one line; another one to the same place is another."""
+    done = Restore(target="host/db", compared=True, restore_ms=1)
+    seen = month([], [certificate(hours, restore=done) for hours in (1, 1, 2)])
+    assert [r.at for r in seen.restores] == [at(1), at(2)]
+
+
 def test_a_certificate_with_a_fault_is_not_relied_on() -> None:
     """What a changed certificate says is not in the report, only that it was changed."""
     sound = month(backups(0), [certificate(1, listed=(0, 0.5))])

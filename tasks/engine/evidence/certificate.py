@@ -84,7 +84,7 @@ class Listed(_Part):
 class Certificate(_Part):
     """One link of the chain: a drill or a restore, and the certificates before it.
 
-    `backups` are those that were taken since the one before, so that a report knows of backups that were removed.
+    `backups` are those that were taken since the last one about this database, so that a report knows of backups that were removed.
     """
 
     format: Literal[1] = 1

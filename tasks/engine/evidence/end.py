@@ -13,7 +13,7 @@ from tasks.engine.evidence.files import SIGNATURE_BYTES, StoredFiles
 from tasks.engine.evidence.keys import PublicKey
 from tasks.engine.repository.names import certificate_file, certificate_number, signature_file
 
-# How many files are read at most.
+# How many files are read at most: more than a shared folder gets in a week of hourly drills of another database.
 _MOST = 200
 
 
@@ -29,10 +29,15 @@ class Known:
 
 @dataclass(frozen=True)
 class End:
-    """The certificates with the highest number, and the files with higher ones that are none of this chain."""
+    """The certificates with the highest number, and the files with higher ones that are none of this chain.
+
+    `told` is the newest that this key signed of the same database, from which on backups need to be listed; None if
+    there is none among the last ones.
+    """
 
     last: tuple[Known, ...] = ()
     strange: tuple[str, ...] = ()
+    told: Known | None = None
 
     @property
     def number(self) -> int:
@@ -40,19 +45,30 @@ class End:
         return self.last[0].certificate.number if self.last else 0
 
 
-def read_end(files: StoredFiles, key: PublicKey) -> End:
-    """Return the end of the chain. Raises EvidenceBroken if strange files hide it."""
-    last, strange = list[Known](), list[str]()
+def read_end(files: StoredFiles, key: PublicKey, stated: Certificate) -> End:
+    """Return the end of the chain that a certificate is to be added to. Raises EvidenceBroken if strange files hide it."""
+    last, strange, told = list[Known](), list[str](), None
     for name, known in islice(_newest_first(files, key), _MOST):
-        if last and certificate_number(name) != last[0].certificate.number:
-            return End(tuple(last), tuple(strange))
-        if known:
+        if told and certificate_number(name) != last[0].certificate.number:
+            break
+        if known is None:
+            strange += [] if last else [name]
+            continue
+        if not last or known.certificate.number == last[0].certificate.number:
             last.append(known)
-        else:
-            strange.append(name)
+        told = told or (known if known.ours and _precedes(known.certificate, stated) else None)
     if len(strange) == _MOST:
         raise EvidenceBroken(f"{_MOST} files or more are no certificates of this chain; the first is {strange[0]}")
-    return End(tuple(last), tuple(strange))
+    return End(tuple(last), tuple(strange), told)
+
+
+def _precedes(made: Certificate, stated: Certificate) -> bool:
+    """Whether a certificate is about the same database, and not from a clock that was ahead."""
+    return _subject(made) == _subject(stated) and made.started_at <= stated.started_at
+
+
+def _subject(certificate: Certificate) -> tuple[str, str, str]:
+    return certificate.plan, certificate.backup.database, certificate.backup.system_identifier
 
 
 def _newest_first(files: StoredFiles, key: PublicKey) -> Iterator[tuple[str, Known | None]]:

@@ -197,8 +197,12 @@ def _drill(
 
 
 def _restores(certified: Iterable[tuple[str, Certificate]], period: Period, targets: Targets) -> Iterator[RestoreLine]:
+    """Yield each restore once, even if it was signed twice."""
+    told = set()
     for file, made in certified:
-        if made.restore and made.started_at in period:
+        run = made.plan, made.backup.name, made.started_at, made.ended_at, made.restore
+        if made.restore and made.started_at in period and run not in told:
+            told.add(run)
             seconds = made.restore.restore_ms / 1000
             rto = _met(targets.rto_s, seconds)
             yield RestoreLine(

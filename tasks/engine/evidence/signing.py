@@ -30,10 +30,12 @@ class Signed:
 def sign(files: StoredFiles, signer: Signer, stated: Certificate, backups: Iterable[Backup]) -> Signed:
     """Store a certificate as the last of the chain, its signature first.
 
-    It names all with the highest number, for two that end at once take the same one. Raises ValueError if it has no
-    canonical form.
+    It names all with the highest number, for two that end at once take the same one. If it was stored before, by an
+    attempt whose response was lost, nothing is added. Raises ValueError if it has no canonical form.
     """
-    end = read_end(files, signer.public)
+    end = read_end(files, signer.public, stated)
+    if end.told and _states_the_same(end.told.certificate, stated):
+        return Signed(end.told.file, end.told.sha256, end.strange)
     data = stated.model_copy(
         update={
             "number": end.number + 1,
@@ -49,7 +51,13 @@ def sign(files: StoredFiles, signer: Signer, stated: Certificate, backups: Itera
     return Signed(file, sha256, end.strange)
 
 
+def _states_the_same(made: Certificate, stated: Certificate) -> bool:
+    """Whether a certificate is of the very same run: only its place in the chain makes a difference."""
+    place = {"number": made.number, "previous": made.previous, "key": made.key, "backups": made.backups}
+    return stated.model_copy(update=place).encode() == made.encode()
+
+
 def _untold(backups: Iterable[Backup], end: End) -> list[Backup]:
-    """Return the backups that the last certificates may not list."""
-    since = min((known.certificate.started_at for known in end.last), default=None)
+    """Return the backups that no certificate of their database may list yet: in a shared folder, others don't."""
+    since = end.told.certificate.started_at if end.told else None
     return [b for b in backups if since is None or since - b.taken_at <= _LONG_DUMP]
