@@ -17,6 +17,7 @@ from tasks.engine.evidence.keys import PublicKey, public_keys_in, signer_of
 from tasks.engine.evidence.month import Month, Period, period_of, report_on
 from tasks.engine.evidence.reports import with_reports
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.identity import Database, Origin, Whose
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import drilled_at
@@ -66,7 +67,7 @@ def look_at_month(plan: Plan, month: str, keys: Sequence[PublicKey]) -> Month:
         problem = Problem(f"{month!r} is not a month that has begun", "give it as 2026-11")
         raise ConfigurationError([problem]) from None
     repository = Repository(plan.storage)
-    folder = folder_of(plan, backups=repository.backups())
+    folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
     chain = with_reports(read_chain(StoredFiles(plan.storage), keys), repository, folder.own)
     return report_on(
         month, plan.name, period, targets(), chain=_own(chain, folder.whose), backups=folder.own,

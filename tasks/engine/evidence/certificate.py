@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from tasks.engine.evidence.canonical import canonical
-from tasks.engine.repository.manifest import Count, Digest, Moment, Verdict
+from tasks.engine.repository.manifest import Count, Digest, Moment, Verdict, contents_hold
 from tasks.engine.wording import iso
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -64,6 +64,11 @@ class Drill(_Part):
     checks: tuple[CheckSeen, ...] = ()
     report: str = ""
     report_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+    @property
+    def contents_hold(self) -> bool:
+        """Whether the backup restores to what was dumped, whatever else was found."""
+        return contents_hold(self.verdict, {c.name for c in self.checks if c.result == "failed"})
 
 
 class Restore(_Part):
