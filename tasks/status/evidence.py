@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,7 +26,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 
 _NO_KEY = "give the file of the public key with --public-key, or set EVIDENCE_KEY"
-_AT_ONCE = 16
+_AT_ONCE, _SHOWN = 16, 80
 
 
 def keys_given(paths: Sequence[Path]) -> list[PublicKey]:
@@ -46,6 +47,19 @@ def require_keys(keys: Sequence[PublicKey]) -> None:
     """Raise ConfigurationError if there are no keys to check signatures with."""
     if not keys:
         raise ConfigurationError([Problem("There is no public key to check signatures with", _NO_KEY)])
+
+
+def hashes_given(texts: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of certificates that must be there; raises ConfigurationError for what is none."""
+    found = [text.strip().lower() for text in texts]
+    problems = [
+        Problem(f"{text[:_SHOWN]!r} is no SHA-256", "give all 64 digits, as in the log of the run that signed it")
+        for text in found
+        if not re.fullmatch("[0-9a-f]{64}", text)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return found
 
 
 def check_folder(folder: Path, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:

@@ -36,6 +36,7 @@ from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import EVIDENCE, OBJECT, certificate_file, name_at
 from tasks.engine.repository.repository import Repository
 from tasks.status.check import check_variables
+from tasks.status.evidence import hashes_given
 from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, report
 
@@ -201,6 +202,19 @@ def test_what_is_no_public_key(pem: str) -> None:
     """A private key, or a damaged one, is reported as an error in the configuration."""
     with pytest.raises(ConfigurationError, match="no Ed25519 public key"):
         public_keys_in(pem.encode(), "evidence.pub")
+
+
+@given(st.text("0123456789abcdefABCDEF", min_size=64, max_size=64))
+def test_a_hash_may_be_copied_from_anywhere(text: str) -> None:
+    """Neither capitals nor spaces around it accuse anybody."""
+    assert hashes_given([f" {text}\n"]) == [text.lower()]
+
+
+@pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "xy" * 32, "ab" * 8 + "…", "sha256:" + "ab" * 32])
+def test_what_is_no_hash(text: str) -> None:
+    """A part of a hash is wrong usage, not a certificate that is missing."""
+    with pytest.raises(ConfigurationError, match="no SHA-256"):
+        hashes_given(["ab" * 32, text])
 
 
 # --- the chain --------------------------------------------------------------------------------------------------------

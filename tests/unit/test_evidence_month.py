@@ -68,7 +68,7 @@ def test_a_month_has_an_end() -> None:
     """A month that isn't over ends now; one that hasn't begun, or is none, is refused."""
     assert period_of("2026-12", NOW) == Period(datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     assert period_of("2027-01", NOW) == Period(datetime(2027, 1, 1, tzinfo=UTC), NOW)
-    for text in ("2027-02", "2026-13", "2026", "november", "", "2026-11-01"):
+    for text in ("2027-02", "9999-12", "0000-01", "2026-13", "2026", "november", "", "2026-11-01"):
         with pytest.raises(ValueError):
             period_of(text, NOW)
 

@@ -117,9 +117,9 @@ class Month:
 def period_of(month: str, now: datetime) -> Period:
     """Return the period of a month given as `2026-11`; raises ValueError for anything else, and for the future."""
     start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
     if start >= now:
         raise ValueError("the month has not begun")
+    end = (start + timedelta(days=32)).replace(day=1)
     return Period(start, min(end, now))
 
 
