@@ -64,25 +64,27 @@ def hashes_given(texts: Sequence[str]) -> list[str]:
 
 def check_folder(folder: Path, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:
     """Check downloaded certificates, offline."""
-    return read_chain(DownloadedFiles(folder), keys, expected)
+    return read_chain(DownloadedFiles(folder), keys, utc_now(), expected)
 
 
 def check_plan(plan: Plan, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:
     """Check the certificates in a plan's folder, and the reports that they speak of."""
     repository = Repository(plan.storage)
-    return with_reports(read_chain(StoredFiles(plan.storage), keys, expected), repository, repository.backups())
+    chain = read_chain(StoredFiles(plan.storage), keys, utc_now(), expected)
+    return with_reports(chain, repository, repository.backups())
 
 
 def look_at_month(plan: Plan, month: str, keys: Sequence[PublicKey]) -> Month:
     """Report on a month of a plan's own database; raises ConfigurationError if it is not a month that has begun."""
+    now = utc_now()
     try:
-        period = period_of(month, utc_now())
+        period = period_of(month, now)
     except ValueError:
         problem = Problem(f"{month!r} is not a month that has begun", "give it as 2026-11")
         raise ConfigurationError([problem]) from None
     repository = Repository(plan.storage)
     folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
-    chain = with_reports(read_chain(StoredFiles(plan.storage), keys), repository, folder.own)
+    chain = with_reports(read_chain(StoredFiles(plan.storage), keys, now), repository, folder.own)
     return report_on(
         month, plan.name, period, targets(), chain=_own(chain, folder.whose), backups=folder.own,
         reports=_reports(repository, folder.own, period),

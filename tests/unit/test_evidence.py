@@ -27,7 +27,7 @@ from blocks.errors import ConfigurationError, EvidenceBroken
 from tasks.engine.evidence.canonical import canonical
 from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, TableSeen, read_certificate
 from tasks.engine.evidence.chain import Chain, read_chain
-from tasks.engine.evidence.files import StoredFiles
+from tasks.engine.evidence.files import DownloadedFiles, StoredFiles
 from tasks.engine.evidence.keys import PublicKey, Signer, new_key, public_keys_in, signer_of
 from tasks.engine.evidence.reports import with_reports
 from tasks.engine.evidence.signing import Signed, sign
@@ -40,7 +40,7 @@ from tasks.status.evidence import hashes_given
 from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, report
 
-NOW = datetime(2026, 11, 26, 6, tzinfo=UTC)
+NOW, HOUR = datetime(2026, 11, 26, 6, tzinfo=UTC), timedelta(hours=1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | TEXT | st.integers(-(1 << 53) + 1, (1 << 53) - 1),
@@ -104,7 +104,8 @@ class Bucket:
         self.store.put(self.store.key(EVIDENCE + name), data)
 
     def chain(self, *expected: str, known: Iterable[PublicKey] | None = None) -> Chain:
-        return read_chain(self.files, [keys()[0].public] if known is None else [*known], expected)
+        later = datetime.now(UTC) + HOUR
+        return read_chain(self.files, [keys()[0].public] if known is None else [*known], later, expected)
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------
@@ -293,14 +294,48 @@ def test_a_key_that_was_changed() -> None:
     assert (unchecked.faults, unchecked.verified) == ((), False)
 
 
-def test_what_a_killed_run_leaves() -> None:
-    """A signature whose certificate was never written is a note, and the chain goes on."""
-    bucket = Bucket().signed(1)
-    bucket.put(certificate_file(2, "0" * 64).replace(".json", ".sig"), bytes(64))
-    bucket.sign(certificate(2))
-    chain = bucket.chain()
-    assert chain.faults == ()
-    assert ["has no certificate" in note for note in chain.notes] == [True]
+def test_a_signature_without_its_certificate() -> None:
+    """The newest certificate was deleted, or its run was killed: a fault, unless it is so new that a run may be writing."""
+    bucket = Bucket().signed(2)
+    last = max(name for name in bucket.contents if name.endswith(".json"))
+    bucket.store.remove(bucket.store.key(EVIDENCE + last))
+    alone = last.replace(".json", ".sig")
+    writing = read_chain(bucket.files, [keys()[0].public], datetime.now(UTC))
+    assert (writing.faults, [alone in note for note in writing.notes]) == ((), [True])
+    assert ([alone in fault for fault in bucket.chain().faults], bucket.chain().notes) == ([True], ())
+    bucket.sign(certificate(2, Verdict.FAILED))
+    assert [alone in fault for fault in bucket.chain().faults] == [True]
+
+
+def test_the_chain_of_another_folder_is_not_taken_for_this_one() -> None:
+    """Whole and signed, it is still another's; files that were moved are noted once a certificate was made here."""
+    other = Bucket(MemoryStore(folder="other")).signed(2)
+    bucket = Bucket()
+    for name, data in other.contents.items():
+        bucket.put(name, data)
+    assert other.chain().faults == ()
+    assert ["made in memory/other, not in memory/backups" in fault for fault in bucket.chain().faults] == [True]
+    assert bucket.sign(certificate(3)).strange == ()
+    assert (bucket.chain().faults, bucket.chain().notes) == ((), ("2 certificates made in memory/other",))
+
+
+def test_one_certificate_of_another_folder_leaves_no_gap() -> None:
+    """Signed with the same key, but numbered by another chain: it is passed over."""
+    other, bucket = Bucket(MemoryStore(folder="other")).signed(9), Bucket().signed(3)
+    for name, data in other.contents.items():
+        if name.startswith("certificate_000009"):
+            bucket.put(name, data)
+    done = bucket.sign(certificate(4))
+    assert (done.file[:18], len(done.strange)) == ("certificate_000004", 1)
+
+
+def test_a_download_does_not_tell_where_it_is_from(tmp_path: Path) -> None:
+    """The check says which folder its certificates name, for the auditor to compare; hostile text is harmless."""
+    bucket = Bucket(MemoryStore(folder="x\x1b[2J\u202e")).signed(1)
+    for name, data in bucket.contents.items():
+        (tmp_path / name).write_bytes(data)
+    chain = read_chain(DownloadedFiles(tmp_path), [keys()[0].public], NOW)
+    assert (chain.faults, chain.notes) == ((), ("1 certificate made in memory/x\\x1b[2J\\u202e",))
 
 
 def test_one_that_no_later_one_names() -> None:
@@ -321,7 +356,11 @@ def forged(number: int, key: Signer | None = None, **fields: Any) -> tuple[str, 
     """A certificate that was never in the chain: its file, its contents, and a signature, which only `key` makes valid."""
     fingerprint = (key or keys()[1]).public.fingerprint
     before = ("0" * 64,) if number > 1 else ()
-    data = certificate(**fields).model_copy(update={"number": number, "previous": before, "key": fingerprint}).encode()
+    data = (
+        certificate(**fields)
+        .model_copy(update={"number": number, "previous": before, "key": fingerprint, "folder": MemoryStore().address})
+        .encode()
+    )
     data = data.replace(b'"1-01-01T', b'"0001-01-01T')
     return certificate_file(number, hashlib.sha256(data).hexdigest()), data, key.sign(data) if key else bytes(64)
 

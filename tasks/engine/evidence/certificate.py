@@ -97,6 +97,7 @@ class Certificate(_Part):
     number: Annotated[int, Field(ge=1, lt=10**12)] = 1
     previous: tuple[Sha256, ...] = ()
     key: str = ""
+    folder: str = ""
     plan: str
     started_at: Second
     ended_at: Second

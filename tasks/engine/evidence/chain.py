@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from blocks.errors import BackupDamaged
 from tasks.engine.evidence.certificate import Certificate, read_certificate
 from tasks.engine.evidence.files import SIGNATURE_BYTES, Files
 from tasks.engine.evidence.keys import PublicKey
+from tasks.engine.repository.checks import counted
 from tasks.engine.repository.names import SIGNATURE, certificate_file, certificate_number, signature_file
+from tasks.engine.wording import visible
 
 _AT_ONCE = 16
 _NAMED = 5
+_LONGEST = 200
+# How long after its signature a certificate may be missing, also if the clocks of machine and storage differ.
+_BEING_WRITTEN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -54,32 +60,54 @@ class Chain:
         return self.links[-1] if self.links else None
 
 
-def read_chain(files: Files, keys: Sequence[PublicKey], expected: Iterable[str] = ()) -> Chain:
+def read_chain(files: Files, keys: Sequence[PublicKey], now: datetime, expected: Iterable[str] = ()) -> Chain:
     """Read and check every certificate; without keys, signatures are not checked, which `verified` tells.
 
-    `expected` are the SHA-256 of certificates that must be there: nothing else shows that the newest are missing.
+    `expected` are the SHA-256 of certificates that must be there: nothing else shows for sure that the newest are
+    missing.
     """
-    names = files.names()
-    present = set(names)
-    found = [name for name in names if certificate_number(name)]
+    listed = files.listed()
+    found = [name for name in listed if certificate_number(name)]
     with ThreadPoolExecutor(_AT_ONCE, "evidence") as pool:
         links = tuple(
             sorted(pool.map(lambda name: _read(files, name, keys), found), key=lambda li: (li.number, li.file))
         )
-    alone = [
-        name for name in names if name.endswith(SIGNATURE) and name.removesuffix(SIGNATURE) + ".json" not in present
-    ]
-    faults = [*(f"{link.file}: {link.fault}" for link in links if link.fault), *_breaks(links)]
-    faults += [
-        f"the certificate with the SHA-256 {each} is missing"
-        for each in expected
-        if each not in {li.sha256 for li in links}
-    ]
-    notes = [
-        *_forks(links),
-        *(f"{name} has no certificate: one was deleted, or a run was killed as it wrote it" for name in alone),
-    ]
-    return Chain(links, tuple(faults), tuple(notes), verified=bool(keys))
+    hashes = {link.sha256 for link in links}
+    alone, being_written = _signatures_alone(listed, now)
+    elsewhere, moved = _elsewhere(links, files.address)
+    faults = [*(f"{link.file}: {link.fault}" for link in links if link.fault), *_breaks(links), *alone, *elsewhere]
+    faults += [f"the certificate with the SHA-256 {each} is missing" for each in expected if each not in hashes]
+    return Chain(links, tuple(faults), (*_forks(links), *being_written, *moved), verified=bool(keys))
+
+
+def _signatures_alone(listed: Mapping[str, datetime | None], now: datetime) -> tuple[list[str], list[str]]:
+    """Return the faults and the notes about signatures without their certificate, which is written a moment later."""
+    faults, notes = list[str](), list[str]()
+    for name in sorted(listed):
+        if name.endswith(SIGNATURE) and name.removesuffix(SIGNATURE) + ".json" not in listed:
+            stored_at = listed[name]
+            if stored_at and now - stored_at < _BEING_WRITTEN:
+                notes.append(f"{name} has no certificate yet: a run may be writing it")
+            else:
+                faults.append(
+                    f"{name} has no certificate: one was deleted, or a run was killed before it was certified"
+                )
+    return faults, notes
+
+
+def _elsewhere(links: Sequence[Link], address: str) -> tuple[list[str], list[str]]:
+    """Return the faults and the notes about certificates of other folders: whole, they could stand in for the true ones."""
+    made = [(link, link.certificate.folder) for link in links if link.certificate and not link.fault]
+    last = _last_sound(links)
+    wrong = [(li, folder) for li, folder in made if address and folder and li.number == last and folder != address]
+    faults = [f"{link.file}: it was made in {_shown(folder)}, not in {_shown(address)}" for link, folder in wrong]
+    others = Counter(folder for link, folder in made if folder != address and (link, folder) not in wrong)
+    notes = [f"{counted(count, 'certificate')} made in {_shown(folder)}" for folder, count in sorted(others.items())]
+    return faults, notes
+
+
+def _shown(folder: str) -> str:
+    return visible(folder[:_LONGEST]) or "an unknown folder"
 
 
 def _read(files: Files, name: str, keys: Sequence[PublicKey]) -> Link:

@@ -19,7 +19,7 @@ _MOST = 200
 
 @dataclass(frozen=True)
 class Known:
-    """A certificate of the chain as it is stored; `ours` is whether this key signed it."""
+    """A certificate of the chain as it is stored; `ours` is whether this key signed it for this folder."""
 
     file: str
     sha256: str
@@ -74,8 +74,9 @@ def _subject(certificate: Certificate) -> tuple[str, str, str]:
 def _newest_first(files: StoredFiles, key: PublicKey) -> Iterator[tuple[str, Known | None]]:
     """Yield each file that is named as a certificate, and what it is; None for one that must not be continued.
 
-    What another key signed may be from before the key was changed. It counts only if at least half of the numbers up to
-    its own are there, or one file could leave a gap that never closes.
+    What another key signed, or this one for another folder, may be from before the key was changed or the files were
+    moved. It counts only if at least half of the numbers up to its own are there, or one file could leave a gap that
+    never closes.
     """
     present = frozenset(files.names())
     numbered = sorted((number, name) for name in present if (number := certificate_number(name)))
@@ -96,5 +97,6 @@ def _read(files: StoredFiles, name: str, key: PublicKey) -> Known | None:
     sha256 = hashlib.sha256(data).hexdigest()
     if name != certificate_file(made.number, sha256):
         return None
-    ours = made.key == key.fingerprint
-    return Known(name, sha256, made, ours) if not ours or key.verifies(signature, data) else None
+    if made.key == key.fingerprint and not key.verifies(signature, data):
+        return None
+    return Known(name, sha256, made, (made.key, made.folder) == (key.fingerprint, files.address))

@@ -33,6 +33,7 @@ def sign(files: StoredFiles, signer: Signer, stated: Certificate, backups: Itera
     It names all with the highest number, for two that end at once take the same one. If it was stored before, by an
     attempt whose response was lost, nothing is added. Raises ValueError if it has no canonical form.
     """
+    stated = stated.model_copy(update={"folder": files.address})
     end = read_end(files, signer.public, stated)
     if end.told and _states_the_same(end.told.certificate, stated):
         return Signed(end.told.file, end.told.sha256, end.strange)
