@@ -58,10 +58,11 @@ def check(
     plan: PlanName = DEFAULT,
 ) -> None:
     """Check every certificate: its signature, and that none before it is missing or changed."""
-    from tasks.status.evidence import check_folder, check_plan, keys_given, require_keys
+    from tasks.status.evidence import check_folder, check_plan, hashes_given, keys_given, require_keys
 
     require_keys(keys := keys_given(public_key or []))
-    chain = check_folder(folder, keys, expect or []) if folder else check_plan(_plan(plan), keys, expect or [])
+    expected = hashes_given(expect or [])
+    chain = check_folder(folder, keys, expected) if folder else check_plan(_plan(plan), keys, expected)
     _print(f"NOTE: {note}" for note in chain.notes)
     _print(f"FAULT: {fault}" for fault in chain.faults)
     if chain.faults or not chain.newest:

@@ -15,8 +15,11 @@ from tasks.engine.evidence.certificate import Certificate, Restore, whole_ms
 from tasks.engine.evidence.files import StoredFiles
 from tasks.engine.evidence.keys import signer_of
 from tasks.engine.evidence.signing import sign
+from tasks.engine.evidence.sound import flaw_of
 from tasks.engine.evidence.statement import of_drill, of_restore
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.manifest import DrillReport, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
@@ -25,6 +28,7 @@ from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
 _HINT = "what was done stands; the chain goes on with the next certificate"
+_HINT_STRANGE = "`pg-roundtrip evidence check` says what is wrong with each; find out who can write to the bucket"
 
 
 def certify_drill(plan: Plan, backup: Backup, seen: Rehearsal, report: DrillReport, stored: str) -> None:
@@ -61,6 +65,12 @@ def sign_certificate(plan: Plan, stated: Certificate) -> None:
     """Add a certificate to the chain. The log has its SHA-256: a copy of the chain's end outside of the bucket."""
     key = signing_key()
     assert key is not None
-    backups = folder_of(plan, backups=Repository(plan.storage).backups()).own
-    done = sign(StoredFiles(plan.storage), signer_of(key), stated, backups)
+    repository = Repository(plan.storage)
+    folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
+    done = sign(StoredFiles(plan.storage), signer_of(key), stated, [b for b in folder.own if not flaw_of(b)])
+    if done.strange:
+        get_run_logger().warning(
+            "%s in evidence/: no certificate of this chain, and not continued: %s%s\nHINT: %s",
+            counted(len(done.strange), "file"), done.strange[0], ", …" if done.strange[1:] else "", _HINT_STRANGE,
+        )  # fmt: skip
     get_run_logger().info("Signed as %s, SHA-256 %s", done.file, done.sha256)

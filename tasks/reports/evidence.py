@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from io import StringIO
@@ -29,10 +30,16 @@ def summary(month: Month) -> dict[str, str]:
     return {
         "month": f"{month.name}, up to {iso(month.period.end)}",
         "certificates": _chain(month),
-        "backups": f"{len(month.backups)}; {_rpo(month)}",
+        "backups": f"{_counting(month)}; {_rpo(month)}",
         "drills": f"{len(month.drills)}: {proven}; {_rto(month)}",
         "restores": f"{len(month.restores)} certified",
     }
+
+
+def _counting(month: Month) -> str:
+    flaws = sorted(Counter(b.flaw for b in month.backups if b.flaw).items())
+    rest = ", ".join(f"{count} {flaw}" for flaw, count in flaws)
+    return f"{sum(not b.flaw for b in month.backups)}{f', and what does not count: {rest}' if rest else ''}"
 
 
 def _chain(month: Month) -> str:
@@ -92,6 +99,7 @@ def _backups(month: Month) -> Iterator[Row]:
         yield {
             "kind": "backup", "at": iso(b.at), "backup": b.name, "result": "kept" if b.kept else "removed", "target": b.rpo,
             "seconds": "" if b.gap is None else round(b.gap.total_seconds()), "bytes": b.object_bytes,
+            "detail": b.flaw,
         }  # fmt: skip
     for g in month.gaps:
         yield {

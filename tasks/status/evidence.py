@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tasks.engine.evidence.keys import PublicKey, public_keys_in, signer_of
 from tasks.engine.evidence.month import Month, Period, period_of, report_on
 from tasks.engine.evidence.reports import with_reports
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.identity import Database, Origin, Whose
 from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import drilled_at
@@ -24,7 +26,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 
 _NO_KEY = "give the file of the public key with --public-key, or set EVIDENCE_KEY"
-_AT_ONCE = 16
+_AT_ONCE, _SHOWN = 16, 80
 
 
 def keys_given(paths: Sequence[Path]) -> list[PublicKey]:
@@ -47,27 +49,42 @@ def require_keys(keys: Sequence[PublicKey]) -> None:
         raise ConfigurationError([Problem("There is no public key to check signatures with", _NO_KEY)])
 
 
+def hashes_given(texts: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of certificates that must be there; raises ConfigurationError for what is none."""
+    found = [text.strip().lower() for text in texts]
+    problems = [
+        Problem(f"{text[:_SHOWN]!r} is no SHA-256", "give all 64 digits, as in the log of the run that signed it")
+        for text in found
+        if not re.fullmatch("[0-9a-f]{64}", text)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return found
+
+
 def check_folder(folder: Path, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:
     """Check downloaded certificates, offline."""
-    return read_chain(DownloadedFiles(folder), keys, expected)
+    return read_chain(DownloadedFiles(folder), keys, utc_now(), expected)
 
 
 def check_plan(plan: Plan, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:
     """Check the certificates in a plan's folder, and the reports that they speak of."""
     repository = Repository(plan.storage)
-    return with_reports(read_chain(StoredFiles(plan.storage), keys, expected), repository, repository.backups())
+    chain = read_chain(StoredFiles(plan.storage), keys, utc_now(), expected)
+    return with_reports(chain, repository, repository.backups())
 
 
 def look_at_month(plan: Plan, month: str, keys: Sequence[PublicKey]) -> Month:
     """Report on a month of a plan's own database; raises ConfigurationError if it is not a month that has begun."""
+    now = utc_now()
     try:
-        period = period_of(month, utc_now())
+        period = period_of(month, now)
     except ValueError:
         problem = Problem(f"{month!r} is not a month that has begun", "give it as 2026-11")
         raise ConfigurationError([problem]) from None
     repository = Repository(plan.storage)
-    folder = folder_of(plan, backups=repository.backups())
-    chain = with_reports(read_chain(StoredFiles(plan.storage), keys), repository, folder.own)
+    folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
+    chain = with_reports(read_chain(StoredFiles(plan.storage), keys, now), repository, folder.own)
     return report_on(
         month, plan.name, period, targets(), chain=_own(chain, folder.whose), backups=folder.own,
         reports=_reports(repository, folder.own, period),

@@ -19,7 +19,7 @@ from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from tasks.engine.evidence.files import StoredFiles
-from tasks.engine.repository.names import EVIDENCE
+from tasks.engine.repository.names import EVIDENCE, certificate_file
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase
@@ -170,6 +170,25 @@ def test_what_cannot_be_signed_costs_no_drill(
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert any("No certificate was signed" in text for text in warned)
     assert StoredFiles(storage).names() == []
+
+
+def test_planted_files_and_objects_mislead_no_certificate(
+    library: Server, storage: ObjectStore, flow_run: FlowRun, key: Path, caplog: pytest.LogCaptureFixture,
+    command_line: Callable[..., Ended],
+) -> None:  # fmt: skip
+    """An unsigned file is passed over with a warning, and what is no finished backup is not listed as one."""
+    planted = certificate_file(999_999_999_999, "0" * 64)
+    StoredFiles(storage).write(planted, b"{}", "application/json")
+    storage.put(storage.key("backup_20200101_000000.sql.gz"), b"")
+    assert flow_run(restore_drill, library, environ={"EVIDENCE_KEY_FILE": str(key)}).state == "PROVEN"
+    (made,) = [json.loads(StoredFiles(storage).read(n) or b"") for n in StoredFiles(storage).names() if "000001" in n and n.endswith(".json")]  # fmt: skip
+    assert ([b["name"] for b in made["backups"]], made["folder"]) == ([NAME], storage.address)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [planted in text for text in warned if "no certificate of this chain" in text] == [True]
+    seen = command_line("evidence", "check", server=library, EVIDENCE_KEY_FILE=str(key))
+    assert (seen.status, [planted in line for line in seen.out.splitlines()]) == (1, [True])
+    wrong = command_line("evidence", "check", "--expect", "abc", server=library, EVIDENCE_KEY_FILE=str(key))
+    assert (wrong.status, "no SHA-256" in wrong.err) == (2, True)
 
 
 def test_evidence_is_no_backup_and_is_never_pruned(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,11 +23,11 @@ from blocks.config.environment import child_environment
 from blocks.config.evidence import signing_key, signs
 from blocks.config.load import load_settings
 from blocks.config.values import private_key_in
-from blocks.errors import ConfigurationError
+from blocks.errors import ConfigurationError, EvidenceBroken
 from tasks.engine.evidence.canonical import canonical
 from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, TableSeen, read_certificate
 from tasks.engine.evidence.chain import Chain, read_chain
-from tasks.engine.evidence.files import StoredFiles
+from tasks.engine.evidence.files import DownloadedFiles, StoredFiles
 from tasks.engine.evidence.keys import PublicKey, Signer, new_key, public_keys_in, signer_of
 from tasks.engine.evidence.reports import with_reports
 from tasks.engine.evidence.signing import Signed, sign
@@ -35,10 +36,11 @@ from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import EVIDENCE, OBJECT, certificate_file, name_at
 from tasks.engine.repository.repository import Repository
 from tasks.status.check import check_variables
+from tasks.status.evidence import hashes_given
 from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, report
 
-NOW = datetime(2026, 11, 26, 6, tzinfo=UTC)
+NOW, HOUR = datetime(2026, 11, 26, 6, tzinfo=UTC), timedelta(hours=1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | TEXT | st.integers(-(1 << 53) + 1, (1 << 53) - 1),
@@ -63,6 +65,10 @@ def certificate(number: int = 0, verdict: Verdict = Verdict.PROVEN, **fields: An
     )  # fmt: skip
     told: dict[str, Any] = {"started_at": moment, "ended_at": moment, "backup": seen, "drill": Drill(verdict=verdict)}
     return Certificate(tool_version="1", plan="default", **(told | fields))
+
+
+def a_backup(moment: datetime) -> Backup:
+    return Backup(name_at(moment), moment, "k", 9, has_manifest=True, has_report=False)
 
 
 @dataclass
@@ -98,7 +104,8 @@ class Bucket:
         self.store.put(self.store.key(EVIDENCE + name), data)
 
     def chain(self, *expected: str, known: Iterable[PublicKey] | None = None) -> Chain:
-        return read_chain(self.files, [keys()[0].public] if known is None else [*known], expected)
+        later = datetime.now(UTC) + HOUR
+        return read_chain(self.files, [keys()[0].public] if known is None else [*known], later, expected)
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------
@@ -198,6 +205,19 @@ def test_what_is_no_public_key(pem: str) -> None:
         public_keys_in(pem.encode(), "evidence.pub")
 
 
+@given(st.text("0123456789abcdefABCDEF", min_size=64, max_size=64))
+def test_a_hash_may_be_copied_from_anywhere(text: str) -> None:
+    """Neither capitals nor spaces around it accuse anybody."""
+    assert hashes_given([f" {text}\n"]) == [text.lower()]
+
+
+@pytest.mark.parametrize("text", ["", "ab" * 31, "ab" * 33, "xy" * 32, "ab" * 8 + "…", "sha256:" + "ab" * 32])
+def test_what_is_no_hash(text: str) -> None:
+    """A part of a hash is wrong usage, not a certificate that is missing."""
+    with pytest.raises(ConfigurationError, match="no SHA-256"):
+        hashes_given(["ab" * 32, text])
+
+
 # --- the chain --------------------------------------------------------------------------------------------------------
 
 
@@ -274,14 +294,48 @@ def test_a_key_that_was_changed() -> None:
     assert (unchecked.faults, unchecked.verified) == ((), False)
 
 
-def test_what_a_killed_run_leaves() -> None:
-    """A signature whose certificate was never written is a note, and the chain goes on."""
-    bucket = Bucket().signed(1)
-    bucket.put(certificate_file(2, "0" * 64).replace(".json", ".sig"), bytes(64))
-    bucket.sign(certificate(2))
-    chain = bucket.chain()
-    assert chain.faults == ()
-    assert ["has no certificate" in note for note in chain.notes] == [True]
+def test_a_signature_without_its_certificate() -> None:
+    """The newest certificate was deleted, or its run was killed: a fault, unless it is so new that a run may be writing."""
+    bucket = Bucket().signed(2)
+    last = max(name for name in bucket.contents if name.endswith(".json"))
+    bucket.store.remove(bucket.store.key(EVIDENCE + last))
+    alone = last.replace(".json", ".sig")
+    writing = read_chain(bucket.files, [keys()[0].public], datetime.now(UTC))
+    assert (writing.faults, [alone in note for note in writing.notes]) == ((), [True])
+    assert ([alone in fault for fault in bucket.chain().faults], bucket.chain().notes) == ([True], ())
+    bucket.sign(certificate(2, Verdict.FAILED))
+    assert [alone in fault for fault in bucket.chain().faults] == [True]
+
+
+def test_the_chain_of_another_folder_is_not_taken_for_this_one() -> None:
+    """Whole and signed, it is still another's; files that were moved are noted once a certificate was made here."""
+    other = Bucket(MemoryStore(folder="other")).signed(2)
+    bucket = Bucket()
+    for name, data in other.contents.items():
+        bucket.put(name, data)
+    assert other.chain().faults == ()
+    assert ["made in memory/other, not in memory/backups" in fault for fault in bucket.chain().faults] == [True]
+    assert bucket.sign(certificate(3)).strange == ()
+    assert (bucket.chain().faults, bucket.chain().notes) == ((), ("2 certificates made in memory/other",))
+
+
+def test_one_certificate_of_another_folder_leaves_no_gap() -> None:
+    """Signed with the same key, but numbered by another chain: it is passed over."""
+    other, bucket = Bucket(MemoryStore(folder="other")).signed(9), Bucket().signed(3)
+    for name, data in other.contents.items():
+        if name.startswith("certificate_000009"):
+            bucket.put(name, data)
+    done = bucket.sign(certificate(4))
+    assert (done.file[:18], len(done.strange)) == ("certificate_000004", 1)
+
+
+def test_a_download_does_not_tell_where_it_is_from(tmp_path: Path) -> None:
+    """The check says which folder its certificates name, for the auditor to compare; hostile text is harmless."""
+    bucket = Bucket(MemoryStore(folder="x\x1b[2J\u202e")).signed(1)
+    for name, data in bucket.contents.items():
+        (tmp_path / name).write_bytes(data)
+    chain = read_chain(DownloadedFiles(tmp_path), [keys()[0].public], NOW)
+    assert (chain.faults, chain.notes) == ((), ("1 certificate made in memory/x\\x1b[2J\\u202e",))
 
 
 def test_one_that_no_later_one_names() -> None:
@@ -296,6 +350,85 @@ def test_one_that_no_later_one_names() -> None:
     chain = bucket.chain()
     assert chain.faults == ()
     assert any(f"{late.file} is named by no later one" in note for note in chain.notes)
+
+
+def forged(number: int, key: Signer | None = None, **fields: Any) -> tuple[str, bytes, bytes]:
+    """A certificate that was never in the chain: its file, its contents, and a signature, which only `key` makes valid."""
+    fingerprint = (key or keys()[1]).public.fingerprint
+    before = ("0" * 64,) if number > 1 else ()
+    data = (
+        certificate(**fields)
+        .model_copy(update={"number": number, "previous": before, "key": fingerprint, "folder": MemoryStore().address})
+        .encode()
+    )
+    data = data.replace(b'"1-01-01T', b'"0001-01-01T')
+    return certificate_file(number, hashlib.sha256(data).hexdigest()), data, key.sign(data) if key else bytes(64)
+
+
+LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+PLANTED = {
+    "empty": (certificate_file(999_999_999_999, "0123456789abcdef" * 4), b"{}", None),
+    "empty, with a signature": (certificate_file(999, "0123456789abcdef" * 4), b"{}", bytes(64)),
+    "too large": (certificate_file(5, "0123456789abcdef" * 4), bytes((64 << 20) + 1), bytes(64)),
+    "without a signature": (*forged(4, keys()[0])[:2], None),
+    "with a wrong signature": (*forged(4, keys()[0])[:2], bytes(64)),
+    "with a large signature": (*forged(4, keys()[0])[:2], bytes(1 << 20)),
+    "from long ago": (*forged(4, keys()[0], started_at=LONG_AGO)[:2], None),
+    "with a stranger's key": forged(999_999_999_999, keys()[1]),
+    "renamed": (certificate_file(7, "0123456789abcdef" * 4), *forged(4, keys()[0])[1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_somebody_put_there_stops_no_chain(planted: str) -> None:
+    """A file that no key of ours signed is passed over and told; once it is removed, the chain is as if it never was."""
+    file, data, signature = PLANTED[planted]
+    bucket = Bucket().signed(3)
+    bucket.put(file, data)
+    if signature is not None:
+        bucket.put(file.replace(".json", ".sig"), signature)
+    done = bucket.sign(certificate(4), backups=[a_backup(NOW)])
+    assert (done.file[:18], done.strange) == ("certificate_000004", (file,))
+    assert any(file in fault for fault in bucket.chain().faults)
+    assert not [fault for fault in bucket.chain().faults if "missing" in fault and file not in fault]
+    for name in (file, file.replace(".json", ".sig")):
+        bucket.store.remove(bucket.store.key(EVIDENCE + name))
+    bucket.sign(certificate(5))
+    assert (bucket.chain().faults, bucket.chain().notes) == ((), ())
+
+
+def test_the_end_may_date_from_the_year_1() -> None:
+    """Whatever the clocks of signed certificates and of backups said, the next one can be signed."""
+    bucket = Bucket()
+    file, data, signature = forged(1, keys()[0], started_at=LONG_AGO, ended_at=LONG_AGO)
+    bucket.put(file, data)
+    bucket.put(file.replace(".json", ".sig"), signature)
+    bucket.sign(certificate(2), backups=[a_backup(LONG_AGO), a_backup(datetime(9999, 12, 31, 23, tzinfo=UTC))])
+    assert bucket.chain().faults == ()
+
+
+def test_too_many_strange_files_are_refused() -> None:
+    """What is read is bounded: behind hundreds of planted files, nothing is signed, and the error names one."""
+    bucket = Bucket().signed(1)
+    for number in range(500, 700):
+        bucket.put(certificate_file(number, "0" * 64), b"{}")
+    with pytest.raises(EvidenceBroken, match="certificate_000699"):
+        bucket.sign(certificate(2))
+
+
+@given(st.sets(st.integers(1, 10**12 - 1), min_size=1, max_size=8))
+def test_gaps_are_named_in_ranges(numbers: set[int]) -> None:
+    """Each number below the last one is there, or in a range that is missing, however large the numbers are."""
+    bucket = Bucket()
+    for number in numbers:
+        file, data, signature = forged(number, keys()[0])
+        bucket.put(file, data)
+        bucket.put(file.replace(".json", ".sig"), signature)
+    missing = 0
+    for fault in bucket.chain().faults:
+        if found := re.fullmatch(r"certificates? ([0-9]+)(?: to ([0-9]+))? (?:is|are) missing", fault):
+            missing += int(found[2] or found[1]) - int(found[1]) + 1
+    assert missing == max(numbers) - len(numbers)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +451,7 @@ def test_other_files_are_left_alone(name: str) -> None:
 
 def test_backups_are_told_once() -> None:
     """The first certificate lists all backups, later ones those since the one before, with a day for long dumps."""
-    backups = [Backup(name_at(at := NOW + timedelta(days=days)), at, "k", 9, has_manifest=True, has_report=False) for days in range(-9, 5)]  # fmt: skip
+    backups = [a_backup(NOW + timedelta(days=days)) for days in range(-9, 5)]
     bucket = Bucket()
     listed = []
     for day in (1, 3):
@@ -328,6 +461,35 @@ def test_backups_are_told_once() -> None:
         made = read_certificate(bucket.contents[file])
         listed.append([each.name for each in made.backups] if made else [])
     assert listed == [[b.name for b in backups[:11]], [b.name for b in backups[9:13]]]
+
+
+def test_every_backup_is_listed_however_many_others_share_the_folder() -> None:
+    """Certificates about another database, or by another key or clock, don't keep backups out of the next list."""
+    bucket = Bucket()
+    backups = [a_backup(NOW + timedelta(days=days)) for days in range(20)]
+    other = certificate().backup.model_copy(update={"database": "other"})
+    bucket.sign(certificate(3), backups=backups[:4])
+    for day in range(4, 20):
+        bucket.sign(certificate(day, backup=other))
+    bucket.sign(certificate(12), keys()[1])
+    bucket.sign(certificate(3650))
+    file = bucket.sign(certificate(19), backups=backups).file
+    made = read_certificate(bucket.contents[file])
+    assert made
+    assert [each.name for each in made.backups] == [b.name for b in backups[2:]]
+
+
+def test_a_certificate_whose_answer_was_lost_is_stored_once() -> None:
+    """The same run signs the same certificate, also if another one has been added since; another run another one."""
+    bucket = Bucket()
+    stated = certificate(1, started_at=NOW + timedelta(microseconds=7), ended_at=NOW)
+    done = bucket.sign(stated)
+    assert bucket.sign(stated, backups=[a_backup(NOW)]) == done
+    bucket.sign(certificate(2))
+    assert bucket.sign(stated) == done
+    assert len(bucket.contents) == 4
+    bucket.sign(stated.model_copy(update={"drill": Drill(verdict=Verdict.FAILED)}))
+    assert len(bucket.contents) == 6
 
 
 def test_reports_are_compared() -> None:

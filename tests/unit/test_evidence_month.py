@@ -9,13 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import StringIO
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.config.evidence import Targets
-from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, Listed, Restore
+from tasks.engine.evidence.certificate import BackupSeen, Certificate, CheckSeen, Drill, Listed, Restore
 from tasks.engine.evidence.chain import Chain, Link
 from tasks.engine.evidence.month import Month, Period, period_of, report_on
 from tasks.engine.repository.catalog import Backup
@@ -67,7 +68,7 @@ def test_a_month_has_an_end() -> None:
     """A month that isn't over ends now; one that hasn't begun, or is none, is refused."""
     assert period_of("2026-12", NOW) == Period(datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     assert period_of("2027-01", NOW) == Period(datetime(2027, 1, 1, tzinfo=UTC), NOW)
-    for text in ("2027-02", "2026-13", "2026", "november", "", "2026-11-01"):
+    for text in ("2027-02", "9999-12", "0000-01", "2026-13", "2026", "november", "", "2026-11-01"):
         with pytest.raises(ValueError):
             period_of(text, NOW)
 
@@ -100,6 +101,46 @@ def test_backups_that_are_gone_are_known() -> None:
     assert seen.longest_gap == at(720) - at(3)
 
 
+FLAWS: dict[str, dict[str, Any]] = {
+    "unfinished": {"unfinished": True, "has_manifest": False}, "empty": {"object_bytes": 0},
+    "FAILED": {"verdict": Verdict.FAILED}, "no manifest": {"has_manifest": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_what_cannot_be_restored_meets_no_target(flaw: str) -> None:
+    """It is shown as what it is, and the time between the backups around it is the gap."""
+    first, odd = backups(1, 2)
+    seen = month([first, replace(odd, **FLAWS[flaw])], period=Period(START, at(3)))
+    assert [(b.flaw, b.gap) for b in seen.backups] == [("", None), (flaw, None)]
+    assert (seen.rpo, [(g.after, g.end) for g in seen.gaps]) == ("not met", [(first.name, at(3))])
+    assert f"1, and what does not count: 1 {flaw}" in summary(seen)["backups"]
+    assert flaw in Tags(as_html(seen)).text
+    assert [row["detail"] for row in csv.DictReader(StringIO(as_csv(seen))) if row["backup"] == odd.name] == [flaw]
+
+
+def test_what_a_drill_proved_counts_without_a_manifest() -> None:
+    """Another tool's backup that was restored is a backup; so is one of which only the age was wrong."""
+    (foreign,) = backups(1)
+    seen = month([replace(foreign, has_manifest=False, verdict=Verdict.PROVEN)])
+    assert [b.flaw for b in seen.backups] == [""]
+    old = Drill(verdict=Verdict.FAILED, checks=(CheckSeen(name="backup age", result="failed"),))
+    assert [b.flaw for b in month([], [certificate(1, listed=(1,), drill=old)]).backups] == [""]
+
+
+def test_what_was_certified_as_failed_counts_for_nothing_after_its_removal() -> None:
+    """The last conclusive drill decides, and an INCONCLUSIVE one says nothing; so does the backup's own report."""
+    found = [Drill(verdict=v) for v in (Verdict.PROVEN, Verdict.FAILED, Verdict.INCONCLUSIVE)]
+    certificates = [
+        certificate(1, listed=(1,)),
+        *(certificate(1, started_at=at(2 + n), drill=d) for n, d in enumerate(found)),
+    ]
+    assert [b.flaw for b in month([], certificates).backups] == ["FAILED"]
+    assert [b.flaw for b in month(backups(1), certificates).backups] == ["FAILED"]
+    proven_since = [replace(b, verdict=Verdict.PROVEN) for b in backups(1)]
+    assert [b.flaw for b in month(proven_since, certificates).backups] == [""]
+
+
 def test_drills_are_told_once() -> None:
     """A drill is told from its certificate, or else from its report, and the RTO counts where a restore was proven."""
     named = Drill(verdict=Verdict.PROVEN, restore_ms=61_000, report="a.json")
@@ -114,6 +155,13 @@ def test_drills_are_told_once() -> None:
     assert seen.rto == "not met"
     assert month([], [broken]).rto == ""
     assert month([], [certificate(1)]).rto == "met"
+
+
+def test_restores_are_told_once() -> None:
+    """A restore that was signed twice is one line; another one to the same place is another."""
+    done = Restore(target="host/db", compared=True, restore_ms=1)
+    seen = month([], [certificate(hours, restore=done) for hours in (1, 1, 2)])
+    assert [r.at for r in seen.restores] == [at(1), at(2)]
 
 
 def test_a_certificate_with_a_fault_is_not_relied_on() -> None:
@@ -154,7 +202,7 @@ def hostile() -> Month:
     """A month in which every text that others wrote is hostile."""
     drill = Drill(verdict=Verdict.FAILED, cause=HOSTILE)
     restore = Restore(target=f"={HOSTILE}", compared=True, restore_ms=1)
-    seen = month(backups(1, 9), [certificate(1, drill=drill), certificate(2, restore=restore)], faults=(HOSTILE,))
+    seen = month(backups(1, 9), [certificate(3, drill=drill), certificate(2, restore=restore)], faults=(HOSTILE,))
     return replace(seen, plan=HOSTILE)
 
 

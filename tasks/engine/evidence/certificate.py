@@ -5,13 +5,12 @@ All numbers are whole and all durations are in milliseconds, so that the documen
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from tasks.engine.evidence.canonical import canonical
-from tasks.engine.repository.manifest import Count, Digest, Moment, Verdict
+from tasks.engine.repository.manifest import Count, Digest, Moment, Verdict, contents_hold
 from tasks.engine.wording import iso
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -66,6 +65,11 @@ class Drill(_Part):
     report: str = ""
     report_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
+    @property
+    def contents_hold(self) -> bool:
+        """Whether the backup restores to what was dumped, whatever else was found."""
+        return contents_hold(self.verdict, {c.name for c in self.checks if c.result == "failed"})
+
 
 class Restore(_Part):
     """What a restore did: where to, and whether the restored rows were compared with the backup's."""
@@ -85,7 +89,7 @@ class Listed(_Part):
 class Certificate(_Part):
     """One link of the chain: a drill or a restore, and the certificates before it.
 
-    `backups` are those that were taken since the one before, so that a report knows of backups that were removed.
+    `backups` are those that were taken since the last one about this database, so that a report knows of backups that were removed.
     """
 
     format: Literal[1] = 1
@@ -93,6 +97,7 @@ class Certificate(_Part):
     number: Annotated[int, Field(ge=1, lt=10**12)] = 1
     previous: tuple[Sha256, ...] = ()
     key: str = ""
+    folder: str = ""
     plan: str
     started_at: Second
     ended_at: Second
@@ -117,8 +122,3 @@ def read_certificate(data: bytes) -> Certificate | None:
 def whole_ms(seconds: float) -> int:
     """Return seconds as whole milliseconds."""
     return max(0, round(seconds * 1000))
-
-
-def began(certificate: Certificate | None) -> datetime:
-    """Return when what a certificate states began; long ago for none."""
-    return certificate.started_at if certificate else datetime.min.replace(tzinfo=UTC)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from blocks.errors import BackupDamaged
 from tasks.engine.evidence.certificate import Certificate, read_certificate
-from tasks.engine.evidence.files import Files
+from tasks.engine.evidence.files import SIGNATURE_BYTES, Files
 from tasks.engine.evidence.keys import PublicKey
+from tasks.engine.repository.checks import counted
 from tasks.engine.repository.names import SIGNATURE, certificate_file, certificate_number, signature_file
+from tasks.engine.wording import visible
 
 _AT_ONCE = 16
 _NAMED = 5
+_LONGEST = 200
+# How long after its signature a certificate may be missing, also if the clocks of machine and storage differ.
+_BEING_WRITTEN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -53,38 +60,59 @@ class Chain:
         return self.links[-1] if self.links else None
 
 
-def read_chain(files: Files, keys: Sequence[PublicKey], expected: Iterable[str] = ()) -> Chain:
+def read_chain(files: Files, keys: Sequence[PublicKey], now: datetime, expected: Iterable[str] = ()) -> Chain:
     """Read and check every certificate; without keys, signatures are not checked, which `verified` tells.
 
-    `expected` are the SHA-256 of certificates that must be there: nothing else shows that the newest are missing.
+    `expected` are the SHA-256 of certificates that must be there: nothing else shows for sure that the newest are
+    missing.
     """
-    names = files.names()
-    present = set(names)
-    found = [name for name in names if certificate_number(name)]
+    listed = files.listed()
+    found = [name for name in listed if certificate_number(name)]
     with ThreadPoolExecutor(_AT_ONCE, "evidence") as pool:
         links = tuple(
             sorted(pool.map(lambda name: _read(files, name, keys), found), key=lambda li: (li.number, li.file))
         )
-    alone = [
-        name for name in names if name.endswith(SIGNATURE) and name.removesuffix(SIGNATURE) + ".json" not in present
-    ]
-    faults = [*(f"{link.file}: {link.fault}" for link in links if link.fault), *_breaks(links)]
-    faults += [
-        f"the certificate with the SHA-256 {each} is missing"
-        for each in expected
-        if each not in {li.sha256 for li in links}
-    ]
-    notes = [
-        *_forks(links),
-        *(f"{name} has no certificate: one was deleted, or a run was killed as it wrote it" for name in alone),
-    ]
-    return Chain(links, tuple(faults), tuple(notes), verified=bool(keys))
+    hashes = {link.sha256 for link in links}
+    alone, being_written = _signatures_alone(listed, now)
+    elsewhere, moved = _elsewhere(links, files.address)
+    faults = [*(f"{link.file}: {link.fault}" for link in links if link.fault), *_breaks(links), *alone, *elsewhere]
+    faults += [f"the certificate with the SHA-256 {each} is missing" for each in expected if each not in hashes]
+    return Chain(links, tuple(faults), (*_forks(links), *being_written, *moved), verified=bool(keys))
+
+
+def _signatures_alone(listed: Mapping[str, datetime | None], now: datetime) -> tuple[list[str], list[str]]:
+    """Return the faults and the notes about signatures without their certificate, which is written a moment later."""
+    faults, notes = list[str](), list[str]()
+    for name in sorted(listed):
+        if name.endswith(SIGNATURE) and name.removesuffix(SIGNATURE) + ".json" not in listed:
+            stored_at = listed[name]
+            if stored_at and now - stored_at < _BEING_WRITTEN:
+                notes.append(f"{name} has no certificate yet: a run may be writing it")
+            else:
+                faults.append(
+                    f"{name} has no certificate: one was deleted, or a run was killed before it was certified"
+                )
+    return faults, notes
+
+
+def _elsewhere(links: Sequence[Link], address: str) -> tuple[list[str], list[str]]:
+    """Return the faults and the notes about certificates of other folders: whole, they could stand in for the true ones."""
+    made = [(link, link.certificate.folder) for link in links if link.certificate and not link.fault]
+    last = _last_sound(links)
+    wrong = [(li, folder) for li, folder in made if address and folder and li.number == last and folder != address]
+    faults = [f"{link.file}: it was made in {_shown(folder)}, not in {_shown(address)}" for link, folder in wrong]
+    others = Counter(folder for link, folder in made if folder != address and (link, folder) not in wrong)
+    notes = [f"{counted(count, 'certificate')} made in {_shown(folder)}" for folder, count in sorted(others.items())]
+    return faults, notes
+
+
+def _shown(folder: str) -> str:
+    return visible(folder[:_LONGEST]) or "an unknown folder"
 
 
 def _read(files: Files, name: str, keys: Sequence[PublicKey]) -> Link:
     try:
         data = files.read(name)
-        signature = files.read(signature_file(name)) if keys else b""
     except BackupDamaged:
         return Link(name, fault="it is too large")
     if data is None:
@@ -96,10 +124,14 @@ def _read(files: Files, name: str, keys: Sequence[PublicKey]) -> Link:
         return replace(link, fault="it cannot be read as a certificate")
     if name != certificate_file(read.number, sha256):
         return replace(link, fault="it was changed or renamed: its name does not belong to its contents")
-    return replace(link, fault=_signature_fault(data, signature, read.key, keys) if keys else "")
+    return replace(link, fault=_signature_fault(files, name, data, read.key, keys) if keys else "")
 
 
-def _signature_fault(data: bytes, signature: bytes | None, fingerprint: str, keys: Sequence[PublicKey]) -> str:
+def _signature_fault(files: Files, name: str, data: bytes, fingerprint: str, keys: Sequence[PublicKey]) -> str:
+    try:
+        signature = files.read(signature_file(name), SIGNATURE_BYTES)
+    except BackupDamaged:
+        return "its signature is wrong"
     if signature is None:
         return "its signature is missing"
     known = [key for key in keys if key.fingerprint == fingerprint]
@@ -114,9 +146,12 @@ def _without_tables(certificate: Certificate) -> Certificate:
 
 def _breaks(links: Sequence[Link]) -> Iterator[str]:
     """Yield what is missing between the certificates."""
-    by_number = _by_number(links)
-    for first, last in _ranges(sorted(set(range(1, max(by_number, default=0) + 1)) - by_number.keys())):
-        yield f"certificate {first} is missing" if first == last else f"certificates {first} to {last} are missing"
+    by_number, last_sound = _by_number(links), _last_sound(links)
+    for before, after in pairwise([0, *(number for number in sorted(by_number) if number <= last_sound)]):
+        if after == before + 2:
+            yield f"certificate {before + 1} is missing"
+        elif after > before + 2:
+            yield f"certificates {before + 1} to {after - 1} are missing"
     for link in links:
         if link.certificate and (fault := _break_before(link.certificate, by_number)):
             yield f"{link.file}: {fault}"
@@ -138,7 +173,7 @@ def _break_before(certificate: Certificate, by_number: dict[int, list[Link]]) ->
 def _forks(links: Sequence[Link]) -> Iterator[str]:
     """Yield where two were made at once: both are valid, and usually the next one names both."""
     named = {each for link in links if link.certificate for each in link.certificate.previous}
-    last = max((link.number for link in links), default=0)
+    last = _last_sound(links)
     for number, same in sorted(_by_number(links).items()):
         if len(same) > 1:
             yield f"{len(same)} certificates have the number {number}: they were made at the same time"
@@ -157,10 +192,6 @@ def _by_number(links: Iterable[Link]) -> dict[int, list[Link]]:
     return found
 
 
-def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of numbers."""
-    start = 0
-    for at, number in enumerate(numbers):
-        if at + 1 == len(numbers) or numbers[at + 1] != number + 1:
-            yield numbers[start], number
-            start = at + 1
+def _last_sound(links: Iterable[Link]) -> int:
+    """Return the highest number that a certificate without a fault has: any file can be named with a higher one."""
+    return max((link.number for link in links if not link.fault), default=0)

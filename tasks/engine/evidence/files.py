@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -12,15 +13,21 @@ from blocks.s3.client import DOCUMENT_BYTES
 from tasks.engine.repository.names import EVIDENCE
 from tasks.engine.repository.store import Store
 
+SIGNATURE_BYTES = 64
+
 
 class Files(Protocol):
     """Files by name."""
 
-    def names(self) -> list[str]:
-        """List them."""
+    @property
+    def address(self) -> str:
+        """The folder whose evidence they are; empty if unknown."""
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one; None if it is gone."""
+    def listed(self) -> dict[str, datetime | None]:
+        """List them, each with the moment when it was stored, if that is known."""
+
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; None if it is gone. Raises BackupDamaged, or cuts it off, if it is larger."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,25 @@ class StoredFiles:
 
     store: Store
 
+    @property
+    def address(self) -> str:
+        """The bucket and the folder of the backups."""
+        return self.store.address
+
     def names(self) -> list[str]:
         """List the files, in the order of their names."""
-        folder = self.store.key(EVIDENCE)
-        return sorted(found.key.removeprefix(folder) for found in self.store.list_objects(beginning=EVIDENCE))
+        return sorted(self.listed())
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one; None if it is gone."""
+    def listed(self) -> dict[str, datetime | None]:
+        """List the files, each with the moment when it was stored."""
+        folder = self.store.key(EVIDENCE)
+        objects = self.store.list_objects(beginning=EVIDENCE)
+        return {found.key.removeprefix(folder): found.modified_at for found in objects}
+
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; None if it is gone. Raises BackupDamaged if it is larger."""
         try:
-            return self.store.get(self.store.key(EVIDENCE + name))
+            return self.store.get(self.store.key(EVIDENCE + name), limit_bytes)
         except ObjectMissing:
             return None
 
@@ -51,16 +68,17 @@ class DownloadedFiles:
     """The evidence in a folder; raises EvidenceBroken if that cannot be read."""
 
     folder: Path
+    address: str = ""
 
-    def names(self) -> list[str]:
-        """List the files, in the order of their names."""
-        return sorted(self._files())
+    def listed(self) -> dict[str, datetime | None]:
+        """List the files; their dates are those of the download."""
+        return dict.fromkeys(self._files())
 
-    def read(self, name: str) -> bytes | None:
-        """Return the contents of one, cut off after as much as a certificate can have."""
+    def read(self, name: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes | None:
+        """Return the contents of one; what is larger is cut off, a byte too late to be taken for whole."""
         try:
             with (self.folder / name).open("rb") as file:
-                return file.read(DOCUMENT_BYTES)
+                return file.read(limit_bytes + 1)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from blocks.config.evidence import Targets
 from tasks.engine.evidence.certificate import Certificate
 from tasks.engine.evidence.chain import Chain
+from tasks.engine.evidence.sound import certified_flaws, flaw_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.names import taken_at
@@ -31,12 +32,16 @@ class Period:
 
 @dataclass(frozen=True)
 class BackupLine:
-    """One backup: whether it is still there, and how long after the one before it was taken."""
+    """One backup: whether it is still there, and how long after the one before it was taken.
+
+    One with a flaw counts for no target.
+    """
 
     at: datetime
     name: str
     object_bytes: int
     kept: bool
+    flaw: str = ""
     gap: timedelta | None = None
     rpo: Met = ""
 
@@ -112,9 +117,9 @@ class Month:
 def period_of(month: str, now: datetime) -> Period:
     """Return the period of a month given as `2026-11`; raises ValueError for anything else, and for the future."""
     start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
     if start >= now:
         raise ValueError("the month has not begun")
+    end = (start + timedelta(days=32)).replace(day=1)
     return Period(start, min(end, now))
 
 
@@ -122,45 +127,50 @@ def report_on(
     name: str, plan: str, period: Period, targets: Targets, *, chain: Chain, backups: Sequence[Backup],
     reports: Mapping[str, DrillReport],
 ) -> Month:  # fmt: skip
-    """Report on a month from the certificates, the backups listed now, and the reports beside them, by file."""
+    """Report on a month from the certificates, the backups that are there now, looked into, and their reports by file."""
     certified = [(link.file, certificate) for link, certificate in chain.certificates]
-    known = _known(backups, (certificate for _, certificate in certified))
-    gaps = list(_gaps(known, period))
+    known = _known(backups, [certificate for _, certificate in certified])
+    gaps = list(_gaps([b for b in known if not b.flaw], period))
     too_long = [gap for gap in gaps if _met(targets.rpo_s, gap.length.total_seconds()) == "not met"]
     return Month(
         name, plan, period, targets,
-        backups=tuple(_backup_lines(known, {b.name for b in backups}, period, targets)),
+        backups=tuple(_in_period(known, period, targets)),
         drills=tuple(sorted(_drills(certified, reports, period, targets), key=lambda d: (d.at, d.backup))),
         restores=tuple(sorted(_restores(certified, period, targets), key=lambda r: (r.at, r.backup))),
         gaps=tuple(too_long), longest_gap=max((gap.length for gap in gaps), default=None), chain=chain,
     )  # fmt: skip
 
 
-def _known(backups: Iterable[Backup], certificates: Iterable[Certificate]) -> list[tuple[datetime, str, int]]:
-    """Return every backup that is listed, or that a certificate lists, oldest first."""
+def _known(backups: Iterable[Backup], certificates: Sequence[Certificate]) -> list[BackupLine]:
+    """Return every backup that is there, or that a certificate lists, oldest first."""
     sizes = {listed.name: listed.object_bytes for made in certificates for listed in made.backups}
-    sizes |= {backup.name: backup.object_bytes for backup in backups}
-    return sorted((at, name, size) for name, size in sizes.items() if (at := taken_at(name)))
+    there, flaws = {b.name: b for b in backups}, certified_flaws(certificates)
+    flaws |= {b.name: flaw for b in there.values() if (flaw := flaw_of(b)) or b.verdict}
+    sizes |= {b.name: b.object_bytes for b in there.values()}
+    lines = [
+        BackupLine(at, name, size, name in there, flaws.get(name, ""))
+        for name, size in sizes.items()
+        if (at := taken_at(name))
+    ]
+    return sorted(lines, key=lambda line: (line.at, line.name))
 
 
-def _backup_lines(
-    known: Sequence[tuple[datetime, str, int]], listed: set[str], period: Period, targets: Targets
-) -> Iterator[BackupLine]:
+def _in_period(known: Iterable[BackupLine], period: Period, targets: Targets) -> Iterator[BackupLine]:
+    """Yield the backups of the period, with the time since the one before that counts."""
     before: datetime | None = None
-    for at, name, size in known:
-        if at in period:
-            gap = at - before if before else None
-            rpo = _met(targets.rpo_s, gap.total_seconds()) if gap is not None else ""
-            yield BackupLine(at, name, size, name in listed, gap, rpo)
-        before = at
+    for line in known:
+        gap = line.at - before if before and not line.flaw else None
+        if line.at in period:
+            yield replace(line, gap=gap, rpo=_met(targets.rpo_s, gap.total_seconds()) if gap is not None else "")
+        before = before if line.flaw else line.at
 
 
-def _gaps(known: Sequence[tuple[datetime, str, int]], period: Period) -> Iterator[Gap]:
+def _gaps(known: Iterable[BackupLine], period: Period) -> Iterator[Gap]:
     """Yield the times between backups that reach into the period, and the time from the last one to its end.
 
     Before the first backup that is known of, nothing was promised yet. If there is none at all, the period is a gap.
     """
-    past = [(at, name) for at, name, _ in known if at < period.end]
+    past = [(line.at, line.name) for line in known if line.at < period.end]
     if not past:
         yield Gap("", period.start, period.end, "")
     for (start, after), (end, before) in pairwise(past):
@@ -197,8 +207,12 @@ def _drill(
 
 
 def _restores(certified: Iterable[tuple[str, Certificate]], period: Period, targets: Targets) -> Iterator[RestoreLine]:
+    """Yield each restore once, even if it was signed twice."""
+    told = set()
     for file, made in certified:
-        if made.restore and made.started_at in period:
+        run = made.plan, made.backup.name, made.started_at, made.ended_at, made.restore
+        if made.restore and made.started_at in period and run not in told:
+            told.add(run)
             seconds = made.restore.restore_ms / 1000
             rto = _met(targets.rto_s, seconds)
             yield RestoreLine(

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tasks.engine.evidence.certificate import Certificate, Listed, began, read_certificate
+from tasks.engine.evidence.certificate import Certificate, Listed
+from tasks.engine.evidence.end import End, read_end
 from tasks.engine.evidence.files import StoredFiles
 from tasks.engine.evidence.keys import Signer
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.names import certificate_file, certificate_number, signature_file
+from tasks.engine.repository.names import certificate_file, signature_file
 
 # A backup is listed when its dump ends, which can be long after the moment in its name.
 _LONG_DUMP = timedelta(days=1)
@@ -19,39 +20,45 @@ _LONG_DUMP = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Signed:
-    """A certificate that was stored."""
+    """A certificate that was stored; `strange` are files that look like later ones, and are none of this chain."""
 
     file: str
     sha256: str
+    strange: tuple[str, ...] = ()
 
 
 def sign(files: StoredFiles, signer: Signer, stated: Certificate, backups: Iterable[Backup]) -> Signed:
     """Store a certificate as the last of the chain, its signature first.
 
-    It names all with the highest number, for two that end at once take the same one. Raises ValueError if it has no
-    canonical form.
+    It names all with the highest number, for two that end at once take the same one. If it was stored before, by an
+    attempt whose response was lost, nothing is added. Raises ValueError if it has no canonical form.
     """
-    last, previous = _last(files)
-    since = min((began(read_certificate(data)) for data in previous), default=began(None))
-    listed = [b for b in backups if since == began(None) or b.taken_at >= since - _LONG_DUMP]
+    stated = stated.model_copy(update={"folder": files.address})
+    end = read_end(files, signer.public, stated)
+    if end.told and _states_the_same(end.told.certificate, stated):
+        return Signed(end.told.file, end.told.sha256, end.strange)
     data = stated.model_copy(
         update={
-            "number": last + 1,
-            "previous": tuple(sorted(hashlib.sha256(each).hexdigest() for each in previous)),
+            "number": end.number + 1,
+            "previous": tuple(sorted(known.sha256 for known in end.last)),
             "key": signer.public.fingerprint,
-            "backups": tuple(Listed(name=b.name, object_bytes=b.object_bytes) for b in listed),
+            "backups": tuple(Listed(name=b.name, object_bytes=b.object_bytes) for b in _untold(backups, end)),
         }
     ).encode()
     sha256 = hashlib.sha256(data).hexdigest()
-    file = certificate_file(last + 1, sha256)
+    file = certificate_file(end.number + 1, sha256)
     files.write(signature_file(file), signer.sign(data), "application/octet-stream")
     files.write(file, data, "application/json")
-    return Signed(file, sha256)
+    return Signed(file, sha256, end.strange)
 
 
-def _last(files: StoredFiles) -> tuple[int, list[bytes]]:
-    """Return the highest number, and the certificates that have it."""
-    numbers = {name: number for name in files.names() if (number := certificate_number(name))}
-    last = max(numbers.values(), default=0)
-    found = (files.read(name) for name, number in numbers.items() if number == last)
-    return last, [data for data in found if data is not None]
+def _states_the_same(made: Certificate, stated: Certificate) -> bool:
+    """Whether a certificate is of the very same run: only its place in the chain makes a difference."""
+    place = {"number": made.number, "previous": made.previous, "key": made.key, "backups": made.backups}
+    return stated.model_copy(update=place).encode() == made.encode()
+
+
+def _untold(backups: Iterable[Backup], end: End) -> list[Backup]:
+    """Return the backups that no certificate of their database may list yet: in a shared folder, others don't."""
+    since = end.told.certificate.started_at if end.told else None
+    return [b for b in backups if since is None or since - b.taken_at <= _LONG_DUMP]

@@ -193,8 +193,7 @@ class DrillReport(_Document):
     @property
     def contents_hold(self) -> bool:
         """Whether the backup restores to what was dumped, whatever else was found: its age doesn't make it bad."""
-        failed = {c.name for c in self.checks if c.result == "failed"}
-        return self.verdict is Verdict.PROVEN or (self.verdict is Verdict.FAILED and failed == {"backup age"})
+        return contents_hold(self.verdict, {c.name for c in self.checks if c.result == "failed"})
 
     def summary(self) -> dict[str, object]:
         """Return the output of `pg-roundtrip drill --json`, for scripts."""
@@ -202,6 +201,11 @@ class DrillReport(_Document):
             mode="json",
             include={"verdict", "backup", "cause", "hint", "checks", "restore_seconds", "seconds", "warnings"},
         )
+
+
+def contents_hold(verdict: Verdict, failed: set[str]) -> bool:
+    """Whether a drill with these failed checks shows that the backup restores to what was dumped."""
+    return verdict is Verdict.PROVEN or (verdict is Verdict.FAILED and failed == {"backup age"})
 
 
 class Acknowledgement(_Document):
