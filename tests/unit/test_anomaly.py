@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from tasks.engine.repository.anomaly import find_anomalies, is_ignored
 from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts
 from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup
-from tests.histories import FIRST, Database, Table, at, grow, history, vary, warned
+from tests.histories import FIRST, Database, Step, Table, at, grow, history, vary, warned
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 
@@ -70,6 +70,26 @@ def rotation(parts: int, ahead: int = 1) -> Callable[[int], list[BackupFacts]]:
         return history(database, 150, rotate, seed=seed)
 
     return make
+
+
+def rotation_by_jobs(seed: int) -> list[BackupFacts]:
+    """Create a partition for each day at midnight, and drop the third one before at noon; a year's are there already."""
+
+    def rotate(database: Database, step: int, _: random.Random) -> None:
+        day, hour = divmod(step, 24)
+        if hour == 0:
+            database.create(f"visits_{day}", Table(0, columns=8), "visits")
+        elif hour == 12 and day >= 3:
+            database.drop(f"visits_{day - 3}")
+        if hour == 12 and day % 7 == 6:
+            database.drop(f"logs_{day // 7}")
+        database[f"visits_{day}"].rows += 4_000
+        database[f"logs_{day // 7 + 8}"].rows += 50
+
+    database = Database.of(customers=50_000)
+    for number in range(60):
+        database.create(f"logs_{number}", Table(8_400 if number < 8 else 0, columns=9), "logs")
+    return history(database, 600, rotate, every=HOUR, seed=seed)
 
 
 def migration(seed: int) -> list[BackupFacts]:
@@ -194,7 +214,7 @@ def rebuilt(seed: int) -> list[BackupFacts]:
     return history(shop(), 60, build, *LIVELY, seed=seed)
 
 
-GOOD = [steady, hourly, weekly_rhythm, rotation(12), rotation(3), rotation(2), rotation(3, ahead=3), migration, filling, tiny, invitations,
+GOOD = [steady, hourly, weekly_rhythm, rotation(12), rotation(3), rotation(2), rotation(3, ahead=3), rotation_by_jobs, migration, filling, tiny, invitations,
         queue, seasonal, rebuilt, busy_machine, short_dumps, edited, imported]  # fmt: skip
 
 
@@ -291,15 +311,69 @@ def test_three_backups_are_enough_to_know_a_table(loss: str) -> None:
     assert list(warned(history(shop(), 8, at(2, happens), every=HOUR))) == []
 
 
-@pytest.mark.parametrize(("dropped", "kind"), [((2, 3, 4, 5), "vanished"), (tuple(range(7)), "vanished")])
-def test_partitions_that_no_rotation_drops_are_missed(dropped: tuple[int, ...], kind: str) -> None:
-    """Several at a time, and none comes: that is no rotation, and named by the table that they are part of."""
+def partitioned(
+    *rows: int, every: timedelta = DAY, steps: int = 40, changes: tuple[Step, ...] = ()
+) -> list[BackupFacts]:
+    """Return a history of a table whose partitions have some rows."""
     database = Database.of(customers=50_000)
-    for number in range(7):
-        database.create(f"events_{number}", Table(10_000, columns=7), "events")
-    found = list(warned(history(database, 20, at(10, drop_parts(*dropped)))))
-    assert (10, kind, "public.events") in [(step, a.kind, a.table) for step, a in found]
-    assert {step for step, _ in found} == {10}
+    for number, count in enumerate(rows):
+        database.create(f"events_{number}", Table(count, columns=7), "events")
+    return history(database, steps, *changes, every=every)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dropped"),
+    [([10_000] * 7, range(2, 6)), ([10_000] * 7, range(7)), ([1_000, 5_000_000], [1]), ([700] * 9 + [0] * 27, range(9))],
+    ids=["most", "all", "the archive", "all that have rows"],
+)  # fmt: skip
+def test_partitions_that_no_rotation_drops_are_missed(rows: list[int], dropped: Iterable[int]) -> None:
+    """What counts is how many rows go, not how many partitions; it is named by the table that they are part of."""
+    found = list(warned(partitioned(*rows, changes=(at(30, drop_parts(*dropped)),))))
+    assert (30, "vanished", "public.events") in [(step, a.kind, a.table) for step, a in found]
+    assert {step for step, _ in found} == {30}
+
+
+@pytest.mark.parametrize("every", [HOUR, DAY])
+def test_partitions_that_go_one_by_one_are_missed(every: timedelta) -> None:
+    """Little by little, a quarter is lost: that is told, and again when a quarter of the rest is."""
+    drained = [at(10 + number, drop_parts(number)) for number in range(23)]
+    found = [
+        (step, a.before, a.now)
+        for step, a in warned(partitioned(*[100] * 24, every=every, changes=(*drained,)))
+        if a.table
+    ]
+    assert found[0] == (16, 1800, 1700)
+    assert len(found) >= 5
+
+
+def test_a_rotation_without_replacement_is_usual_when_acknowledged() -> None:
+    """Of two partitions one goes, and the next one was created long before: that is told until somebody knows of it."""
+
+    def rotate(database: Database, step: int, _: random.Random) -> None:
+        number = step // 10
+        if step % 10 == 5 and number > 1:
+            database.drop(f"events_{number - 2}")
+        database[f"events_{number}"].rows += 1_000
+
+    made = partitioned(*[0] * 9, steps=80, changes=(rotate,))
+    assert {step for step, _ in warned(made)} == {25, 35, 45, 55, 65, 75}
+    assert {step for step, _ in warned(made, acknowledged={25})} == {25}
+
+
+def test_a_partition_that_is_lost_again_is_missed_again() -> None:
+    """That a loss was told doesn't make it a rotation."""
+    parts = dict[str, Table]()
+
+    def lose(database: Database) -> None:
+        parts["lost"] = database.drop("events_1")
+
+    def restore(database: Database) -> None:
+        database.create("events_1", parts["lost"], "events")
+
+    made = partitioned(
+        1_000, 5_000_000, changes=(at(20, lose), at(21, restore), at(24, lose), at(30, restore), at(39, lose))
+    )
+    assert {step for step, a in warned(made) if a.kind == "vanished"} == {20, 24, 39}
 
 
 def test_manifests_of_1_0_do_not_tell_partitions_apart() -> None:

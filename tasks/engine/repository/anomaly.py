@@ -10,16 +10,16 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from itertools import dropwhile, pairwise
 
-from tasks.engine.repository.anomaly_facts import BackupFacts, Comparable, Comparison, Group, compare
+from tasks.engine.repository.anomaly_comparison import Comparable, Comparison, Group, compare
+from tasks.engine.repository.anomaly_facts import BackupFacts
 from tasks.engine.repository.anomaly_figures import ENOUGH, FEWER_ROWS, SLOWER, SMALLER, fell, of_totals
+from tasks.engine.repository.anomaly_told import LONGEST, MOST, shown
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Anomaly
-from tasks.engine.wording import visible
 
 VANISHED, EMPTIED, SHRUNK, CHANGED = "vanished", "emptied", "shrunk", "changed"
 FEWEST = 3  # backups, before anything is odd
 _WORST_FIRST = (VANISHED, EMPTIED, FEWER_ROWS, SHRUNK, CHANGED, SMALLER, SLOWER)
-_MOST, _LONGEST = 20, 120
 _HALF, _SHRUNK_ROWS = 0.5, 1000
 # A table that loses half of its rows every now and then is a queue: it may be empty, too.
 _QUEUE_SHARE = 0.1
@@ -50,14 +50,11 @@ def is_ignored(table: str, patterns: Sequence[str]) -> bool:
 def readable(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
     """Bound what a manifest says, as whoever can write to the bucket may have written it."""
     return tuple(
-        a.model_copy(update={"kind": _cut(a.kind), "table": _cut(a.table), "sentence": _cut(a.sentence, 4 * _LONGEST)})
-        for a in anomalies[:_MOST]
+        a.model_copy(
+            update={"kind": shown(a.kind), "table": shown(a.table), "sentence": shown(a.sentence, 4 * LONGEST)}
+        )
+        for a in anomalies[:MOST]
     )
-
-
-def _cut(text: str, longest: int = _LONGEST) -> str:
-    shown = visible(text[: longest + 1])
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
@@ -70,11 +67,12 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     if now is None:
         if not _is_moved(last, compared):
             yield _about(name, VANISHED, f"had {had}, and is gone", last, now)
+    elif most := compared.torn.get(name):
+        left = f"{now.rows:,}" if now.rows else "none"
+        yield _about(name, VANISHED, f"lost partitions: it had {counted(most, 'row')}, and has {left}", last, now)
     elif not now.rows:
         if all(rows) and not _may_be_empty(name, seen):
             yield _about(name, EMPTIED, f"had {had}, and has none", last, now)
-    elif name in compared.torn and now.rows < last.rows:
-        yield _about(name, VANISHED, f"lost partitions: it had {had}, and has {now.rows:,}", last, now)
     elif len(seen) < ENOUGH:
         return
     elif fell([(b.taken_at, b.groups[name].rows) for b in seen], now.rows, _HALF, _SHRUNK_ROWS):
@@ -90,8 +88,8 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
 
 
 def _about(name: str, kind: str, said: str, last: Group, now: Group | None) -> Anomaly:
-    shown = _cut(name)
-    return Anomaly(kind=kind, table=shown, sentence=f"{shown} {said}", before=last.rows, now=now.rows if now else 0)
+    table = shown(name)
+    return Anomaly(kind=kind, table=table, sentence=f"{table} {said}", before=last.rows, now=now.rows if now else 0)
 
 
 def _may_be_empty(name: str, seen: Sequence[Comparable]) -> bool:
@@ -131,9 +129,9 @@ def _is_moved(last: Group, compared: Comparison) -> bool:
 
 def _bounded(found: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
     """Return as many as people read; the last one counts the rest."""
-    if len(found) <= _MOST:
+    if len(found) <= MOST:
         return tuple(found)
-    shown, rest = found[: _MOST - 1], found[_MOST - 1 :]
+    named, rest = found[: MOST - 1], found[MOST - 1 :]
     more = rest[0].model_copy(update={"table": "", "sentence": f"… and {len(rest):,} more",
                                       "before": sum(a.before for a in rest), "now": sum(a.now for a in rest)})  # fmt: skip
-    return (*shown, more)
+    return (*named, more)
