@@ -158,10 +158,25 @@ def test_no_comparison_costs_no_backup(
             raise error
 
         monkeypatch.setattr("tasks.anomalies.read_facts", fail)
-        assert flow_run(backup_flow, library, environ=DAILY).error is None
+        ran = flow_run(backup_flow, library, environ=DAILY)
+        assert ran.error is None
+        assert manifest_of(storage, ran.result.name).compared_with == 0
     told = [record.message for record in caplog.records if "could not be compared" in record.message]
     assert len(told) == 2
     assert "secret" not in "".join(told)
+
+
+def test_an_unreadable_newest_manifest_hides_no_anomaly(
+    library: Server, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """The backups before it are compared with, and the manifest says with how many."""
+    newest = name_at(utc_now() - timedelta(days=7))
+    copied(storage, newest, Repository(storage).backups()[-1].name)
+    storage.put(storage.key(f"{newest}.manifest.json"), b"{")
+    forget_books(library)
+    made = manifest_of(storage, flow_run(backup_flow, library, environ=DAILY).result.name)
+    assert made.anomalies[0].sentence == LOST
+    assert made.compared_with == 3
 
 
 PARTITIONED = """
