@@ -93,15 +93,16 @@ def warned(
     acknowledged: Container[int] = (),
 ) -> Iterator[tuple[int, Anomaly]]:  # fmt: skip
     """Yield the anomalies that are found as a history is made, each with the number of its backup."""
-    before: list[BackupFacts] = []
+    before, odd = list[BackupFacts](), set[str]()
     for step, facts in enumerate(made):
         before = [b for b in before if facts.taken_at - b.taken_at <= kept]
         known = {b.name: b for b in before}
         listed = [Backup(b.name, b.taken_at, b.name, 1, has_manifest=True, has_report=False,
-                         origin=Origin("p", SHOP, anomalous=bool(b.told))) for b in before]  # fmt: skip
+                         origin=Origin("p", SHOP, anomalous=b.name in odd)) for b in before]  # fmt: skip
         chosen = [known[b.name] for b in history_of(listed, facts.taken_at)]
         found = find_anomalies(facts, chosen, tuple(ignored))
         yield from ((step, anomaly) for anomaly in found)
+        odd |= {facts.name} if found else set()
         told = frozenset() if step in acknowledged else frozenset(a.table for a in found if a.table)
         before.append(replace(facts, told=told))
 

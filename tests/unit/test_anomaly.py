@@ -376,6 +376,55 @@ def test_a_partition_that_is_lost_again_is_missed_again() -> None:
     assert {step for step, a in warned(made) if a.kind == "vanished"} == {20, 24, 39}
 
 
+def refilled(name: str, rows: int) -> Callable[[Database], None]:
+    """Copy the rows back."""
+
+    def repair(database: Database) -> None:
+        database.tables.setdefault(f"public.{name}", Table(0, columns=5)).rows = rows
+
+    return repair
+
+
+@pytest.mark.parametrize("every", [HOUR, DAY])
+@pytest.mark.parametrize(("lose", "kind"), [
+    (delete_all("customers"), "emptied"), (lambda database: database.drop("customers"), "vanished"), (delete_share(0.9, "customers"), "shrunk"),
+])  # fmt: skip
+def test_a_loss_that_was_told_and_repaired_is_told_again(
+    lose: Callable[[Database], object], kind: str, every: timedelta
+) -> None:
+    """It becomes usual only when somebody acknowledges it."""
+    losses = (10, 13, 18, 27, 60)
+    steps = [at(step, lose) for step in losses] + [at(step + 1, refilled("customers", 20_000)) for step in losses]
+    made = history(shop(), 70, *steps, every=every)
+    assert [step for step, a in warned(made) if (a.kind, a.table) == (kind, "public.customers")] == list(losses)
+    assert [step for step, a in warned(made, acknowledged={10}) if (a.kind, a.table) == (kind, "public.customers")] == [
+        10
+    ]
+
+
+def test_a_loss_that_lasts_is_told_once_and_again_after_its_repair() -> None:
+    """All backups from the loss to the repair are part of it."""
+    made = history(
+        shop(),
+        40,
+        at(10, delete_all("customers")),
+        at(20, refilled("customers", 20_000)),
+        at(30, delete_all("customers")),
+    )
+    assert [step for step, a in warned(made) if a.table] == [10, 30]
+
+
+def test_a_table_that_was_empty_when_it_was_new_is_missed() -> None:
+    """A table is created, filled the day after, and emptied by mistake."""
+    changes = (
+        at(3, lambda d: d.create("customers", Table(0))),
+        at(4, refilled("customers", 900)),
+        at(14, delete_all("customers")),
+    )
+    made = history(Database.of(orders=5_000), 30, *changes)
+    assert [(step, a.table) for step, a in warned(made)] == [(14, "public.customers")]
+
+
 def test_manifests_of_1_0_do_not_tell_partitions_apart() -> None:
     """After an upgrade, what was dropped may have been a partition; emptied tables are known all the same."""
     database = Database.of(customers=50_000)

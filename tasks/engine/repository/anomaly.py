@@ -13,7 +13,7 @@ from itertools import dropwhile, pairwise
 from tasks.engine.repository.anomaly_comparison import Comparable, Comparison, Group, compare
 from tasks.engine.repository.anomaly_facts import BackupFacts
 from tasks.engine.repository.anomaly_figures import ENOUGH, FEWER_ROWS, SLOWER, SMALLER, fell, of_totals
-from tasks.engine.repository.anomaly_told import LONGEST, MOST, shown
+from tasks.engine.repository.anomaly_told import LONGEST, MOST, shown, was_told
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Anomaly
 
@@ -59,7 +59,7 @@ def readable(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
 
 def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     """Yield at most one finding about a table of the last backup."""
-    seen = list(dropwhile(lambda b: name not in b.groups, compared.before))
+    seen = _usual(name, compared.before)
     last, now = compared.last.groups[name], compared.now.groups.get(name)
     if len(seen) < FEWEST or not last.rows or any(name not in b.groups for b in seen):
         return  # too new, or it comes and goes
@@ -85,6 +85,29 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
             last,
             now,
         )
+
+
+def _usual(name: str, before: Sequence[Comparable]) -> Sequence[Comparable]:
+    """Leave out what says nothing about a table: its absence and emptiness at first, and losses that nobody acknowledged."""
+    there = list(dropwhile(lambda b: name not in b.groups, _without_told_losses(name, before)))
+    filled = list(dropwhile(lambda b: not b.rows_of(name), there))
+    # One that was empty for longer than it had rows may be empty again.
+    if len(filled) >= ENOUGH and filled[-1].taken_at - filled[0].taken_at >= filled[0].taken_at - there[0].taken_at:
+        return filled
+    return there
+
+
+def _without_told_losses(name: str, before: Sequence[Comparable]) -> Iterator[Comparable]:
+    """Leave out the backups from a told loss to when half of the lost rows are back; never the last one."""
+    had = enough = 0
+    for backup in before:
+        rows = backup.rows_of(name)
+        if rows < had and was_told(backup, name):
+            enough = (had + rows + 1) // 2
+        if rows >= enough:
+            had, enough = rows, 0
+        if not enough or backup is before[-1]:
+            yield backup
 
 
 def _about(name: str, kind: str, said: str, last: Group, now: Group | None) -> Anomaly:

@@ -31,6 +31,11 @@ class Comparable:
     raw_bytes: int
     rows: int
     groups: Mapping[str, Group]
+    told: frozenset[str] = frozenset()
+
+    def rows_of(self, table: str) -> int:
+        """Return the rows of a table; 0 if it isn't there."""
+        return self.groups[table].rows if table in self.groups else 0
 
 
 @dataclass(frozen=True)
@@ -77,4 +82,4 @@ def _without(facts: BackupFacts, left_out: Collection[str], parents: Mapping[str
     }
     gone = sum(t.raw_bytes for name, t in facts.tables.items() if name in left_out)
     rows = sum(group.rows for name, group in groups.items() if name != LARGE_OBJECTS)
-    return Comparable(facts.taken_at, facts.seconds, facts.raw_bytes - gone, rows, groups)
+    return Comparable(facts.taken_at, facts.seconds, facts.raw_bytes - gone, rows, groups, facts.told)

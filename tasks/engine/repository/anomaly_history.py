@@ -14,7 +14,7 @@ from tasks.engine.repository.repository import Repository
 
 # The newest backups, one for each day before, one for each week before: so that daily and weekly rhythms are known.
 _NEWEST, _DAYS, _WEEKS, _APART = 8, 14, 8, timedelta(hours=12)
-# And those with anomalies that nobody acknowledged: what they lost must not pass for usual.
+# And those with anomalies: what was lost is usual if somebody acknowledged it, and must not pass for usual otherwise.
 _ODD = 8
 # A month of manifests of 500 KB; larger ones are read as far back as this goes.
 _READ_BYTES = 16 << 20
@@ -30,7 +30,7 @@ def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
         around = [b for b in past[max(0, place - 1) : place + 1] if abs(moment - age - b.taken_at) <= _APART]
         for nearest in sorted(around, key=lambda b: abs(moment - age - b.taken_at))[:1]:
             wanted.setdefault(nearest.name, nearest)
-    odd = [b for b in past if b.origin and b.origin.anomalous and not b.acknowledged]
+    odd = [b for b in past if b.origin and b.origin.anomalous]
     wanted |= {b.name: b for b in odd[-_ODD:] if moment - b.taken_at <= timedelta(weeks=_WEEKS)}
     chosen, size_bytes = [], 0
     for backup in wanted.values():

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.engine.repository.anomaly_facts import BackupFacts
+from typing import Protocol
+
 from tasks.engine.wording import visible
 
 MOST, LONGEST = 20, 120  # anomalies of a backup, characters of a name
+
+
+class Teller(Protocol):
+    """A backup that may have had anomalies."""
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The tables of those that nobody acknowledged, as they are shown."""
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
@@ -14,6 +23,6 @@ def shown(text: str, longest: int = LONGEST) -> str:
     return cut if len(cut) <= longest else f"{cut[: longest - 1]}…"
 
 
-def was_told(backup: BackupFacts, table: str) -> bool:
+def was_told(backup: Teller, table: str) -> bool:
     """Whether a backup told of a table; one with more anomalies than are named may have."""
     return shown(table) in backup.told or len(backup.told) >= MOST - 1
