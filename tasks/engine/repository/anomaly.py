@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import dropwhile, pairwise
 
 from tasks.engine.repository.anomaly_comparison import Comparable, Comparison, Group, compare
-from tasks.engine.repository.anomaly_facts import BackupFacts
+from tasks.engine.repository.anomaly_facts import LARGE_OBJECTS, BackupFacts
 from tasks.engine.repository.anomaly_figures import ENOUGH, FEWER_ROWS, SLOWER, SMALLER, fell, of_totals
 from tasks.engine.repository.anomaly_told import LONGEST, MOST, shown, was_told
 from tasks.engine.repository.checks import counted
@@ -42,9 +42,14 @@ def find_anomalies(now: BackupFacts, before: Sequence[BackupFacts], ignored: Seq
 
 
 def is_ignored(table: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern such as `audit.*`, or `sessions` in any schema, matches a table; quotes don't count."""
+    """Whether a pattern such as `audit.*`, or `sessions` in any schema, matches a table; quotes don't count.
+
+    Large objects are in no schema: only a pattern without a dot matches them.
+    """
     plain = (p.replace('"', "") for p in patterns)
-    return any(fnmatchcase(table.replace('"', ""), p if "." in p else f"*.{p}") for p in plain)
+    return any(
+        fnmatchcase(table.replace('"', ""), p if "." in p or table == LARGE_OBJECTS else f"*.{p}") for p in plain
+    )
 
 
 def readable(anomalies: Sequence[Anomaly]) -> tuple[Anomaly, ...]:
@@ -63,7 +68,10 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     last, now = compared.last.groups[name], compared.now.groups.get(name)
     if len(seen) < FEWEST or not last.rows or any(name not in b.groups for b in seen):
         return  # too new, or it comes and goes
-    rows, had = [b.groups[name].rows for b in seen], counted(last.rows, "row")
+    rows, had = (
+        [b.groups[name].rows for b in seen],
+        counted(last.rows, "large object" if name == LARGE_OBJECTS else "row"),
+    )
     if now is None:
         if not _is_moved(last, compared):
             yield _about(name, VANISHED, f"had {had}, and is gone", last, now)
@@ -112,7 +120,8 @@ def _without_told_losses(name: str, before: Sequence[Comparable]) -> Iterator[Co
 
 def _about(name: str, kind: str, said: str, last: Group, now: Group | None) -> Anomaly:
     table = shown(name)
-    return Anomaly(kind=kind, table=table, sentence=f"{table} {said}", before=last.rows, now=now.rows if now else 0)
+    subject = "the database" if name == LARGE_OBJECTS else table
+    return Anomaly(kind=kind, table=table, sentence=f"{subject} {said}", before=last.rows, now=now.rows if now else 0)
 
 
 def _may_be_empty(name: str, seen: Sequence[Comparable]) -> bool:
