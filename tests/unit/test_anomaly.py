@@ -202,6 +202,18 @@ def imported(seed: int) -> list[BackupFacts]:
     return history(shop(), 60, at(30, bring), at(32, lambda database: database.drop("staging")), *LIVELY, seed=seed)
 
 
+def sessions(seed: int) -> list[BackupFacts]:
+    """Have hundreds of sessions by day, hardly any at weekends; the first backup is of a Monday."""
+
+    def week(database: Database, step: int, chance: random.Random) -> None:
+        weekend = step // 24 % 7 in (5, 6)
+        database["sessions"].rows = chance.randint(20, 30) if weekend else chance.randint(290, 300)
+
+    database = shop()
+    database.create("sessions", Table(300))
+    return history(database, 500, week, every=HOUR, seed=seed)
+
+
 def rebuilt(seed: int) -> list[BackupFacts]:
     """Drop a table and build it again every third night, while the backup is made."""
 
@@ -215,7 +227,7 @@ def rebuilt(seed: int) -> list[BackupFacts]:
 
 
 GOOD = [steady, hourly, weekly_rhythm, rotation(12), rotation(3), rotation(2), rotation(3, ahead=3), rotation_by_jobs, migration, filling, tiny, invitations,
-        queue, seasonal, rebuilt, busy_machine, short_dumps, edited, imported]  # fmt: skip
+        queue, seasonal, sessions, rebuilt, busy_machine, short_dumps, edited, imported]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", GOOD)
@@ -282,6 +294,7 @@ LOSSES = {
     "a third of everything": (delete_share(1 / 3, *EVERY), "fewer rows", ""),
     "a fifth of everything": (delete_share(0.2, *EVERY), "fewer rows", ""),
     "most of one table": (delete_share(0.9, "customers"), "shrunk", "public.customers"),
+    "most of a short list": (delete_share(0.6, "countries"), "shrunk", "public.countries"),
     "update without where of what never changes": (update_all("archive"), "changed", "public.archive"),
     "columns emptied": (empty_columns, "smaller", ""),
     "slow": (crawl, "slower", ""),

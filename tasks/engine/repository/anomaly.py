@@ -21,6 +21,8 @@ VANISHED, EMPTIED, SHRUNK, CHANGED = "vanished", "emptied", "shrunk", "changed"
 FEWEST = 3  # backups, before anything is odd
 _WORST_FIRST = (VANISHED, EMPTIED, FEWER_ROWS, SHRUNK, CHANGED, SMALLER, SLOWER)
 _HALF, _SHRUNK_ROWS = 0.5, 1000
+# A shorter table is told of only if it hardly ever shrank, weekends included.
+_CALM, _CALM_SHARE, _CALM_ROWS = timedelta(days=8), 0.9, 100
 # A table that loses half of its rows every now and then is a queue: it may be empty, too.
 _QUEUE_SHARE = 0.1
 # People edit short tables by hand; a long one that stayed the same for days, nobody does.
@@ -83,7 +85,7 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
             yield _about(name, EMPTIED, f"had {had}, and has none", last, now)
     elif len(seen) < ENOUGH:
         return
-    elif fell([(b.taken_at, b.groups[name].rows) for b in seen], now.rows, _HALF, _SHRUNK_ROWS):
+    elif fell([(b.taken_at, b.groups[name].rows) for b in seen], now.rows, _HALF, _least_loss(name, seen)):
         yield _about(name, SHRUNK, f"had {had}, and has {now.rows:,}", last, now)
     elif compared.same_print and last.rows >= _LONG_ROWS and _was_constant(name, seen) and _is_altered(last, now):
         yield _about(
@@ -116,6 +118,13 @@ def _without_told_losses(name: str, before: Sequence[Comparable]) -> Iterator[Co
             had, enough = rows, 0
         if not enough or backup is before[-1]:
             yield backup
+
+
+def _least_loss(name: str, seen: Sequence[Comparable]) -> int:
+    """Return how many rows a table must lose to be told: fewer if it hardly shrank for more than a week."""
+    rows, known = [b.groups[name].rows for b in seen], seen[-1].taken_at - seen[0].taken_at
+    calm = known >= _CALM and all(after >= _CALM_SHARE * before for before, after in pairwise(rows))
+    return _CALM_ROWS if calm else _SHRUNK_ROWS
 
 
 def _about(name: str, kind: str, said: str, last: Group, now: Group | None) -> Anomaly:
