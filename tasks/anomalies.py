@@ -9,7 +9,7 @@ from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
-from tasks.engine.repository.anomaly import find_anomalies
+from tasks.engine.repository.anomaly import FEWEST, find_anomalies
 from tasks.engine.repository.anomaly_facts import facts_of
 from tasks.engine.repository.anomaly_history import read_facts
 from tasks.engine.repository.catalog import Backup, named
@@ -25,14 +25,16 @@ def look_for_anomalies(plan: Plan, repository: Repository, manifest: Manifest, h
     """Add to a manifest what is odd about it; whatever goes wrong here must not cost the backup."""
     logger = get_run_logger()
     try:
-        found = find_anomalies(facts_of(manifest), read_facts(repository, history), plan.ignored_tables)
+        before = read_facts(repository, history)
+        found = find_anomalies(facts_of(manifest), before, plan.ignored_tables)
     except Exception as error:  # noqa: BLE001  (the backup is good whatever is found)
         reason = error.sentence if isinstance(error, PgRoundtripError) else type(error).__name__
         logger.warning("This backup could not be compared with those before it: %s", reason)
         return manifest
     for anomaly in found:
         logger.warning("Anomaly: %s\nHINT: %s", anomaly.sentence, when_anomalous(plan.name, manifest.name))
-    return manifest.model_copy(update={"anomalies": found})
+    compared_with = len(before) if len(before) >= FEWEST else 0
+    return manifest.model_copy(update={"compared_with": compared_with, "anomalies": found})
 
 
 def when_anomalous(plan: str, name: str) -> str:

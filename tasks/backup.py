@@ -119,12 +119,21 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         _tell_of_folder(plan, folder, now)
         last = newest_whole(folder.own, now)
         history = history_of(of_the_past(folder.own, now), now)
-        return Previous(repository.manifest(last) if last else None, listing, tuple(history))
+        return Previous(_manifest_of(repository, last), listing, tuple(history))
     except ConfigurationError:
         raise
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
         return Previous(None, listing)
+
+
+def _manifest_of(repository: Repository, last: Backup | None) -> Manifest | None:
+    """Return None if it cannot be read: older ones can be compared with all the same."""
+    try:
+        return repository.manifest(last) if last else None
+    except PgRoundtripError as error:
+        get_run_logger().warning("Could not read the manifest of the backup before: %s", error.sentence)
+        return None
 
 
 def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from tasks.engine.repository import identity
 from tasks.engine.repository.anomaly import find_anomalies
 from tasks.engine.repository.anomaly_facts import BackupFacts, TableFacts
 from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Anomaly
 from tasks.engine.repository.names import name_at
 
+SHOP = identity.Database("shop")
 FIRST = datetime(2026, 3, 2, 2, tzinfo=UTC)  # a Monday
 _numbers = itertools.count(1)
 
@@ -86,17 +89,22 @@ def history(
 
 
 def warned(
-    made: Iterable[BackupFacts], ignored: Iterable[str] = (), kept: timedelta = timedelta(days=60)
-) -> Iterator[tuple[int, Anomaly]]:
+    made: Iterable[BackupFacts], ignored: Iterable[str] = (), kept: timedelta = timedelta(days=60),
+    acknowledged: Container[int] = (),
+) -> Iterator[tuple[int, Anomaly]]:  # fmt: skip
     """Yield the anomalies that are found as a history is made, each with the number of its backup."""
-    before: list[BackupFacts] = []
+    before, odd = list[BackupFacts](), set[str]()
     for step, facts in enumerate(made):
         before = [b for b in before if facts.taken_at - b.taken_at <= kept]
         known = {b.name: b for b in before}
-        listed = [Backup(b.name, b.taken_at, b.name, 1, has_manifest=True, has_report=False) for b in before]
+        listed = [Backup(b.name, b.taken_at, b.name, 1, has_manifest=True, has_report=False,
+                         origin=Origin("p", SHOP, anomalous=b.name in odd)) for b in before]  # fmt: skip
         chosen = [known[b.name] for b in history_of(listed, facts.taken_at)]
-        yield from ((step, anomaly) for anomaly in find_anomalies(facts, chosen, tuple(ignored)))
-        before.append(facts)
+        found = find_anomalies(facts, chosen, tuple(ignored))
+        yield from ((step, anomaly) for anomaly in found)
+        odd |= {facts.name} if found else set()
+        told = frozenset() if step in acknowledged else frozenset(a.table for a in found if a.table)
+        before.append(replace(facts, told=told))
 
 
 def grow(name: str, share: float, noise: float = 0.0) -> Step:

@@ -158,10 +158,25 @@ def test_no_comparison_costs_no_backup(
             raise error
 
         monkeypatch.setattr("tasks.anomalies.read_facts", fail)
-        assert flow_run(backup_flow, library, environ=DAILY).error is None
+        ran = flow_run(backup_flow, library, environ=DAILY)
+        assert ran.error is None
+        assert manifest_of(storage, ran.result.name).compared_with == 0
     told = [record.message for record in caplog.records if "could not be compared" in record.message]
     assert len(told) == 2
     assert "secret" not in "".join(told)
+
+
+def test_an_unreadable_newest_manifest_hides_no_anomaly(
+    library: Server, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """The backups before it are compared with, and the manifest says with how many."""
+    newest = name_at(utc_now() - timedelta(days=7))
+    copied(storage, newest, Repository(storage).backups()[-1].name)
+    storage.put(storage.key(f"{newest}.manifest.json"), b"{")
+    forget_books(library)
+    made = manifest_of(storage, flow_run(backup_flow, library, environ=DAILY).result.name)
+    assert made.anomalies[0].sentence == LOST
+    assert made.compared_with == 3
 
 
 PARTITIONED = """
@@ -171,20 +186,20 @@ CREATE TABLE "Events 2" PARTITION OF events FOR VALUES FROM (100) TO (200) PARTI
 CREATE TABLE "Events 2a" PARTITION OF "Events 2" FOR VALUES FROM (100) TO (150);
 CREATE INDEX ON events (at);
 CREATE TABLE cities (name text); CREATE TABLE capitals (state text) INHERITS (cities);
-INSERT INTO events SELECT n, 'e' FROM generate_series(0, 149) n;
+INSERT INTO events SELECT n, 'e' FROM generate_series(90, 149) n;
+INSERT INTO capitals SELECT 'c', 's' FROM generate_series(1, 50);
 """
 
 
 PARENTS = {
     'public."Events 2a"': "public.events",
     "public.events_1": "public.events",
-    "public.capitals": "public.cities",
 }
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_partitions_are_known_by_their_table(major: int, new_database: NewDatabase) -> None:
-    """Every server tells the topmost table of each partition, by the names in COPY statements, and nothing of indexes."""
+    """Every server tells the topmost table of each partition, by the names in COPY statements; nothing of inheritance."""
     with new_database(major, PARTITIONED).connect() as connection:
         assert read_partitions(connection) == PARENTS
 
@@ -192,14 +207,18 @@ def test_partitions_are_known_by_their_table(major: int, new_database: NewDataba
 def test_partitions_are_judged_as_their_table(
     new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun
 ) -> None:
-    """Dropping one of some partitions is no anomaly; dropping their table is one."""
+    """Dropping a partition with few rows is no anomaly; dropping one with many, or their table, or one that inherits, is."""
     server = new_database(16, PARTITIONED)
     for _ in range(3):
         made = flow_run(backup_flow, server).result
     manifest = manifest_of(storage, made.name)
     assert manifest.partitions == PARENTS
     assert PARENTS.keys() <= {table.name for table in manifest.tables}
-    for lost, found in (("events_1", []), ("events", ["public.events had 50 rows, and is gone"])):
+    for lost, found in (
+        ("events_1", []),
+        ('"Events 2a"', ["public.events had 50 rows, and is gone"]),
+        ("capitals", ["public.capitals had 50 rows, and is gone"]),
+    ):
         with server.connect() as connection:
             connection.execute(f"DROP TABLE public.{lost}")
         assert flow_run(backup_flow, server).result.anomalies == found

@@ -36,10 +36,12 @@ def _nothing_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def backup(age_h: float, *, odd: bool = False, known: bool = False, verdict: Verdict | None = None) -> Backup:
+def backup(
+    age_h: float, *, odd: bool = False, known: bool = False, compared: bool = True, verdict: Verdict | None = None
+) -> Backup:
     """Return a backup of so many hours ago, perhaps with anomalies."""
     taken = NOW - timedelta(hours=age_h)
-    origin = Origin("default", Database("shop", "1"), anomalous=odd)
+    origin = Origin("default", Database("shop", "1"), anomalous=odd, compared=compared)
     return Backup(name_at(taken), taken, "k", 1000, has_manifest=True, has_report=False, verdict=verdict, origin=origin,
                   acknowledged=known)  # fmt: skip
 
@@ -90,6 +92,15 @@ def test_odd_backups_confirm_nothing() -> None:
     assert kept(*backups) == [300, 96, 72, 48, 24, 1]
 
 
+def test_only_what_was_compared_and_did_not_fail_confirms() -> None:
+    """No comparison finds nothing, and what can't be restored is no evidence; a sound backup of a third day is."""
+    odd, failed = backup(120, odd=True), Verdict.FAILED
+    silent = [backup(96, compared=False), backup(72, verdict=failed), backup(48), backup(24)]
+    assert unsettled([odd, *silent], NOW) == [odd]
+    assert unsettled([odd, *silent, backup(0, verdict=Verdict.INCONCLUSIVE)], NOW) == []
+    assert kept(backup(240), odd, *silent, backup(1, compared=False)) == [240, 120, 24, 1]
+
+
 def test_a_backup_from_the_future_confirms_nothing() -> None:
     """A clock that was wrong says nothing about days."""
     assert len(unsettled([backup(100, odd=True), *(backup(-48 * day) for day in (1, 2, 3))], NOW)) == 1
@@ -100,7 +111,7 @@ def test_anomalies_never_make_retention_remove_more(backups: list[Backup], polic
     """Whatever is odd or acknowledged, what would be kept without it is kept."""
     plain = [replace(b, origin=Origin("p", Database("d"))) for b in backups]
     marked = [
-        replace(b, origin=None if m == "unknown" else Origin("p", Database("d"), anomalous=m in ("odd", "known")), acknowledged=m == "known")
+        replace(b, origin=None if m == "unknown" else Origin("p", Database("d"), anomalous=m in ("odd", "known"), compared=True), acknowledged=m == "known")
         for b, m in zip(backups, marks, strict=False)
     ]  # fmt: skip
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -112,7 +123,7 @@ def keep(store: MemoryStore, age_h: int, *anomalies: Anomaly, plan: str = "defau
     """Store a backup with anomalies."""
     name = name_at(NOW - timedelta(hours=age_h))
     store.put(store.key(name + OBJECT), b"x" * 100)
-    store.put(store.key(name + MANIFEST), manifest(name, anomalies=anomalies, plan=plan).encode())
+    store.put(store.key(name + MANIFEST), manifest(name, anomalies=anomalies, compared_with=30, plan=plan).encode())
     return name
 
 
@@ -129,6 +140,7 @@ def test_retention_sees_anomalies_in_the_head_of_a_manifest(many: int) -> None:
     store = MemoryStore()
     odd, fine = keep(store, 5, *[LOST] * many, plan="p" * 200), keep(store, 4)
     assert {b.name: b.origin.anomalous for b in own(store) if b.origin} == {odd: True, fine: False}
+    assert all(b.origin and b.origin.compared for b in own(store))
     assert [call for call, _ in store.calls if call == "get"] == []
     assert HEAD_BYTES == 4096
 
@@ -145,6 +157,15 @@ def test_open_anomalies_are_read_and_remembered() -> None:
     store.calls.clear()
     assert open_anomalies(Repository(store), own(store), NOW) == found
     assert [call for call, key in store.calls if first in key] == []
+
+
+def test_failed_drills_keep_anomalies_open() -> None:
+    """Where verdicts aren't known yet, they are read before anomalies count as confirmed."""
+    store = MemoryStore()
+    odd, *later = keep(store, 97, LOST), *(keep(store, age) for age in (72, 48, 24))
+    assert open_anomalies(Repository(store), own(store), NOW) == []
+    Repository(store).store_report(report(later[0], Verdict.FAILED))
+    assert [found.backup.name for found in open_anomalies(Repository(store), own(store), NOW)] == [odd]
 
 
 def test_an_acknowledgement_is_written_once_and_removed_with_its_backup() -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
-from tasks.engine.repository.anomaly_facts import Comparison
+from tasks.engine.repository.anomaly_comparison import Comparison
 from tasks.engine.repository.manifest import Anomaly
 from tasks.engine.wording import human_bytes, human_seconds
 

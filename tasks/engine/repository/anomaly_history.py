@@ -14,13 +14,15 @@ from tasks.engine.repository.repository import Repository
 
 # The newest backups, one for each day before, one for each week before: so that daily and weekly rhythms are known.
 _NEWEST, _DAYS, _WEEKS, _APART = 8, 14, 8, timedelta(hours=12)
+# And those with anomalies: what was lost is usual if somebody acknowledged it, and must not pass for usual otherwise.
+_ODD = 8
 # A month of manifests of 500 KB; larger ones are read as far back as this goes.
 _READ_BYTES = 16 << 20
 _AT_ONCE = 8
 
 
 def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
-    """Return the backups to compare one of this moment with, oldest first: at most 30, and few if manifests are large."""
+    """Return the backups to compare one of this moment with, oldest first: at most 38, and few if manifests are large."""
     past = sorted((b for b in backups if b.has_manifest and b.taken_at < moment), key=lambda b: (b.taken_at, b.name))
     moments, wanted = [b.taken_at for b in past], {b.name: b for b in reversed(past[-_NEWEST:])}
     for age in (timedelta(days=n) for n in (*range(1, _DAYS + 1), *range(21, 7 * _WEEKS + 1, 7))):
@@ -28,6 +30,8 @@ def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
         around = [b for b in past[max(0, place - 1) : place + 1] if abs(moment - age - b.taken_at) <= _APART]
         for nearest in sorted(around, key=lambda b: abs(moment - age - b.taken_at))[:1]:
             wanted.setdefault(nearest.name, nearest)
+    odd = [b for b in past if b.origin and b.origin.anomalous]
+    wanted |= {b.name: b for b in odd[-_ODD:] if moment - b.taken_at <= timedelta(weeks=_WEEKS)}
     chosen, size_bytes = [], 0
     for backup in wanted.values():
         size_bytes += backup.manifest_bytes
@@ -38,6 +42,9 @@ def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
 
 def read_facts(repository: Repository, backups: Sequence[Backup]) -> list[BackupFacts]:
     """Read the manifests of some backups; those that are unreadable, or gone by now, are left out."""
+
+    def read(backup: Backup) -> BackupFacts | None:
+        return manifest_facts(repository, backup, lambda made: facts_of(made, acknowledged=backup.acknowledged))
+
     with ThreadPoolExecutor(_AT_ONCE, "history") as pool:
-        found = pool.map(lambda backup: manifest_facts(repository, backup, facts_of), backups)
-        return [facts for facts in found if facts]
+        return [facts for facts in pool.map(read, backups) if facts]

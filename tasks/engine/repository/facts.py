@@ -43,6 +43,7 @@ class _Head(BaseModel):
     database: str
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
     database_oid: int = 0
+    compared_with: int = 0
     anomalies: list[object] = []
 
 
@@ -101,7 +102,7 @@ def surveyed(repository: Repository, backups: Sequence[Backup]) -> list[Backup]:
     That takes few requests, but a listing can lag: before anything is removed, `Repository.looked_into` must be asked.
     """
     drilled = drills(repository, backups)
-    told = [_with_verdict(b, drilled.get(b.name)) for b in backups]
+    told = [with_verdict(b, drilled.get(b.name)) for b in backups]
     bare = [b for b in backups if b.foreign]
     marked = cache_of(repository).facts(_OURS, bare, lambda b: _is_ours(repository, b))
     odd = [b for b in bare if marked.get(b.name) is not False]
@@ -110,7 +111,8 @@ def surveyed(repository: Repository, backups: Sequence[Backup]) -> list[Backup]:
     return [looked.get(b.name, b) for b in told if b.name not in gone]
 
 
-def _with_verdict(backup: Backup, drilled: Drilled | None) -> Backup:
+def with_verdict(backup: Backup, drilled: Drilled | None) -> Backup:
+    """Add the verdict of a drill report, unless it is about another backup."""
     if drilled is None or drilled.backup != backup.name:
         return backup
     return replace(backup, verdict=Verdict.PROVEN if drilled.contents_hold else drilled.verdict)
@@ -145,4 +147,4 @@ def _origin_in(found: _Head | Manifest, backup: Backup) -> Origin | None:
     if found.name != backup.name:
         return None
     database = Database(found.database, found.system_identifier, found.database_oid)
-    return Origin(found.plan, database, anomalous=bool(found.anomalies))
+    return Origin(found.plan, database, anomalous=bool(found.anomalies), compared=found.compared_with > 0)

@@ -49,11 +49,12 @@ class Database:
 
 @dataclass(frozen=True)
 class Origin:
-    """The plan and database that a backup's manifest names, and whether it found the contents odd."""
+    """The plan and database that a backup's manifest names, whether it found the contents odd, and whether it looked."""
 
     plan: str
     database: Database
     anomalous: bool = False
+    compared: bool = False
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ class Manifest(_Document):
     database: str
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$", description="Of the source's server.")
     database_oid: Count = 0
+    compared_with: Count = Field(default=0, description="How many backups it was compared with; 0: it was not.")
     anomalies: tuple[Anomaly, ...] = Field(default=(), description="What is odd, compared with the backups before.")
     server_version: str
     client_version: str

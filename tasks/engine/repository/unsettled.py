@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import of_the_past
 
 # Of hourly backups three are over before anybody is awake, so each must be of another day.
@@ -15,13 +16,14 @@ CONFIRMING_DAYS = 3
 def unsettled(backups: Sequence[Backup], now: datetime) -> list[Backup]:
     """Return the backups of one database with open anomalies, oldest first.
 
-    A backup confirms the anomalies before it if it has none itself: the database stayed as it was then.
+    A backup confirms the anomalies before it if it was compared and has none itself: the database stayed as it was then.
+    One that failed its drill confirms nothing.
     """
     found, days = list[Backup](), set[date]()
     for backup in reversed(of_the_past(backups, now)):
         origin, day = backup.origin, backup.taken_at.date()
         if origin and not origin.anomalous:
-            days.add(day)
+            days |= {day} if origin.compared and backup.verdict is not Verdict.FAILED else set()
         elif origin and not backup.acknowledged and len(days - {day}) < CONFIRMING_DAYS:
             found.append(backup)
     return found[::-1]
