@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import DatabaseRefused, StorageUnreachable
+from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageUnreachable
 from flows.runs.telling import telling
 from flows.service.watch import Untold
 from tasks import notify
@@ -26,6 +27,7 @@ from tests.receivers import Receiver, receiving
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FAILED: Outcome[Any] = failed("backup", "default", DatabaseRefused("db:5432"))
+GOOD: Outcome[Any] = Outcome("backup", "default", "Backup completed")
 _numbers = itertools.count()
 
 
@@ -149,3 +151,29 @@ def test_a_channel_that_stays_broken() -> None:
     assert str(untold).endswith(": HTTP status 404")
     untold.heard(set(), {})
     assert (str(untold), untold.channels, untold.waiting()) == ("", [], set())
+
+
+def at(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
+    monkeypatch.setattr("tasks.notify.utc_now", lambda: NOW + timedelta(hours=hour))
+
+
+def test_each_outage_of_the_storage_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good backup between two outages ends the first, so the second is told, though the bucket can't be asked."""
+    plan, down = plan_in(MemoryStore()), failed("backup", "default", StorageUnreachable("s3"))
+    for hour, outcome in enumerate((down, GOOD, down)):
+        at(monkeypatch, hour)
+        notify.tell_end(settings(receiver), outcome, plan)
+    assert receiver.kinds() == [("backup", kind) for kind in ("failed", "recovered", "failed")]
+
+
+def test_each_failure_of_the_configuration_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told without a plan is known once there is one: its end is told, and so is the next failure."""
+    plan, wrong = (
+        plan_in(MemoryStore()),
+        failed("backup", "wrong", ConfigurationError([Problem("S3_BUCKET", "set it")])),
+    )
+    good = replace(GOOD, plan="wrong")
+    for hour, (outcome, found) in enumerate([(wrong, None), (wrong, None), (good, plan), (wrong, None), (wrong, None)]):
+        at(monkeypatch, hour)
+        notify.tell_end(settings(receiver), outcome, found)
+    assert receiver.kinds() == [("backup", kind) for kind in ("failed", "recovered", "failed")]

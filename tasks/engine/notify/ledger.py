@@ -1,7 +1,7 @@
 """Remember what was told, in the bucket: it outlives a restart and a lost volume, and whoever looks next reads it.
 
 Each entry is written once and never changed, so it works in a bucket with object lock; the newest of each subject counts.
-While the bucket does not answer, a local file takes its place.
+While the bucket does not answer, a local copy takes its place; a copy that exists follows the bucket.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ _ENTRY_BYTES = 64 << 10
 class Ledger:
     """What was told of one plan's subjects; `whose` tells the plans of one folder apart.
 
-    `read` it first. Without a store, or while that fails, only the local file is used; without either, nothing is remembered.
+    `read` it first. Without a store, or while that fails, only the local copies are used; without either, nothing is remembered.
+    `planless` holds what was told while no plan could be found.
     """
 
     whose: str
     store: Store | None = None
     file: CacheFile | None = None
+    planless: CacheFile | None = None
     _stamps: dict[str, datetime] = field(default_factory=dict)
     _old: dict[str, list[str]] = field(default_factory=dict)
-    _local: dict[str, str] = field(default_factory=dict)
+    _known: dict[Subject, Incident] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
@@ -46,13 +48,30 @@ class Ledger:
 
     def read(self) -> dict[Subject, Incident]:
         """Return the newest entry of each subject; one that can't be read counts as none."""
-        self._local = self.file.load() if self.file else {}
-        here = [_decoded(text.encode()) for text in self._local.values()]
-        known = {told.subject: told for told in here if told}
-        for told in self._stored():
-            if told.subject not in known or known[told.subject].order <= told.order:
-                known[told.subject] = told
-        return known
+        self._known = {}
+        for copy in self._copies():
+            self._learn(filter(None, (_decoded(text.encode()) for text in copy.load().values())))
+        self._learn(self._stored())
+        self._refresh()
+        return dict(self._known)
+
+    def _copies(self) -> list[CacheFile]:
+        return [copy for copy in (self.planless, self.file) if copy]
+
+    def _learn(self, found: Iterable[Incident]) -> None:
+        for told in found:
+            if told.subject not in self._known or self._known[told.subject].order <= told.order:
+                self._known[told.subject] = told
+
+    def _refresh(self, *, make: bool = False) -> None:
+        """Bring the copies that exist up to date, or an old one would be believed when it is needed; `make` the plan's own."""
+        for copy in self._copies():
+            before = copy.load()
+            if make and copy is self.file:
+                before |= dict.fromkeys(self._known, "")
+            after = {s: told.model_dump_json(by_alias=True) for s, told in self._known.items() if s in before}
+            if after != before:
+                copy.save(after)
 
     def _stored(self) -> list[Incident]:
         self._stamps, self._old = {}, {}
@@ -82,9 +101,8 @@ class Ledger:
         stored = True
         for entry in entries:
             stored = self._put(entry, now) and stored
-            self._local[entry.subject] = entry.model_dump_json(by_alias=True)
-        if not stored and self.file:
-            self.file.save(self._local)
+            self._known[entry.subject] = entry
+        self._refresh(make=not stored)
         return stored
 
     def _put(self, entry: Incident, now: datetime) -> bool:
@@ -114,13 +132,14 @@ def _decoded(data: bytes) -> Incident | None:
 
 def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledger:
     """Return where it is remembered what was told of a plan; a bucket known to be down is asked only without a file."""
+    folder = cache_folder()
+    planless = CacheFile(folder / f"notices-{name}", b"no storage") if folder else None
     if plan is None:
-        folder = cache_folder()
-        return Ledger(name, None, CacheFile(folder / f"notices-{name}", b"no storage") if folder else None)
+        return Ledger(name, None, planless)
     whose = name
     if plan.shared:  # plans of several machines are all called `default`
         of = plan.backups_of or (plan.server.database if plan.server else "")
         whose += "-" + hashlib.sha256(of.encode()).hexdigest()[:8]
     file = cache_file_of(plan.storage)
     here = CacheFile(file.path.with_name(f"{file.path.name}-notices-{whose}"), file.key) if file else None
-    return Ledger(whose, plan.storage if asks_bucket or not here else None, here)
+    return Ledger(whose, plan.storage if asks_bucket or not here else None, here, planless)
