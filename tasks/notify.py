@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +14,14 @@ from pydantic import SecretStr
 
 from blocks import http
 from blocks.config import DEFAULT
+from blocks.config.environment import variable
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import NotDelivered, StorageError
 from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
-from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, read_facts
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, of_started, read_facts, which_service
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -74,15 +76,30 @@ def _seen(outcome: Outcome[Any], now: datetime) -> Observation:
     if isinstance(outcome.facts, DrillReport):
         return of_drill(outcome.facts)
     error = outcome.error
+    flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
     return Observation(
-        _RUNS[outcome.verb], now, not outcome.good, outcome.sentence, outcome.code, error.hint if error else ""
+        _RUNS[outcome.verb],
+        now,
+        not outcome.good,
+        outcome.sentence,
+        outcome.code,
+        error.hint if error else "",
+        flows=flows,
     )
 
 
-def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], skip: Collection[str] = ()) -> Told:
+def look(
+    settings: NotificationSettings,
+    plan: Plan,
+    flows: Collection[str],
+    skip: Collection[str] = (),
+    *,
+    serves: bool = False,
+) -> Told:
     """Look at a plan's bucket, tell what is wrong or works again, and send what could not be sent before.
 
-    `flows` are those that whoever looks answers for; channels to `skip` are not tried again yet.
+    `flows` are those that whoever looks answers for; channels to `skip` are not tried again yet. Only a
+    service that has started (`serves`) shows that it does.
     """
     teller = _Teller(settings, plan.name, plan)
     if not teller.has_listeners:
@@ -99,7 +116,8 @@ def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], ski
     limit = 2 * plan.schedules.drills.gap(teller.now) if given_s is None else timedelta(seconds=given_s)
     teller.facts = lambda: facts
     reminded = [subject for flow in flows for subject in _REMINDED.get(flow, ())]
-    teller.judge(observations(facts, plan.schedules, limit, flows, teller.now), reminded, skip)
+    seen = observations(facts, plan.schedules, limit, flows, teller.now)
+    teller.judge([*seen, *([of_started(flows, teller.now)] if serves else [])], reminded, skip)
     return teller.told
 
 
@@ -137,25 +155,25 @@ class _Teller:
     def judge(self, seen: Iterable[Observation], reminded: Iterable[Subject] = (), skip: Collection[str] = ()) -> None:
         """Tell what follows from observations, and what is still to be told."""
         before = self._remembered()
-        changed: dict[Subject, Incident] = {}
+        changed: dict[str, Incident] = {}
         for decision, one in decisions(before, seen, reminded, self.now):
             after = decision.incident
             if after is None:
                 continue
             if decision.tell:
-                last = before.get(after.subject)
+                last = before.get(after.key)
                 message = self.writer().of_incident(decision.tell, after, one, last.message if last else None)
                 after = after.model_copy(update={"message": message, "missing": self._channels.names(decision.tell)})
-            changed[after.subject] = after
-        for subject, after in {**before, **changed}.items():
-            if reached := self._reach(after, skip if subject not in changed else ()):
-                changed[subject] = reached
+            changed[after.key] = after
+        for key, after in {**before, **changed}.items():
+            if reached := self._reach(after, skip if key not in changed else ()):
+                changed[key] = reached
         for after in {**before, **changed}.values():
             self.told.missing |= set(after.missing)
         if changed:
             self._remember(changed.values())
 
-    def _remembered(self) -> Mapping[Subject, Incident]:
+    def _remembered(self) -> Mapping[str, Incident]:
         """Read what was told; go without a bucket that hangs."""
         found = result_within(_BUCKET_S, self._ledger.read)
         if found is None:

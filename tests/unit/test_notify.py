@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
+from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageUnreachable
 from flows.runs.telling import telling
 from flows.service.watch import Untold
@@ -155,6 +156,22 @@ def test_a_channel_that_stays_broken() -> None:
 
 def at(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
     monkeypatch.setattr("tasks.notify.utc_now", lambda: NOW + timedelta(hours=hour))
+
+
+def test_a_service_that_does_not_start(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, however often it is started and whoever else looks, and over once that service runs."""
+    plan, broken = (
+        plan_in(MemoryStore()),
+        failed("serve", "default", ConfigurationError([Problem("DATABASE_URL", "set it")])),
+    )
+    monkeypatch.setenv("SERVE_FLOWS", "backup, prune")
+    for _ in range(3):
+        notify.tell_end(settings(receiver), broken, plan)
+        notify.look(settings(receiver), plan, ("restore-drill",), serves=True)
+        notify.look(settings(receiver), plan, FLOWS)
+    assert receiver.kinds() == [("service", "failed")]
+    notify.look(settings(receiver), plan, ("backup", "prune"), serves=True)
+    assert receiver.kinds() == [("service", "failed"), ("service", "recovered")]
 
 
 def test_each_outage_of_the_storage_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

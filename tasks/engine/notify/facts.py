@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pydantic import TypeAdapter
 
 from blocks.config.plan import Plan, Schedules
+from blocks.config.values import FLOWS
 from tasks.engine.notify.incidents import Observation, Subject
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
@@ -94,7 +95,6 @@ def observations(
     facts: Facts, schedules: Schedules, unproven_after: timedelta, flows: Collection[str], now: datetime
 ) -> Iterator[Observation]:
     """Return what the bucket shows, for those who make backups or drills: `flows`."""
-    yield Observation(Subject.SERVICE, now, bad=False, lasting=True)
     if "backup" in flows:
         if facts.newest:
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
@@ -105,6 +105,17 @@ def observations(
             yield of_drill(facts.drill)
         if unproven_after:
             yield _unproven(facts.proved_at, unproven_after, now)
+
+
+def of_started(flows: Collection[str], now: datetime) -> Observation:
+    """Return that a service runs; those for other flows may still not start."""
+    return Observation(Subject.SERVICE, now, bad=False, lasting=True, flows=which_service(flows))
+
+
+def which_service(flows: Collection[str]) -> str:
+    """Return what tells services apart that serve the same plan: nothing for one with all flows, or if that is not known."""
+    named = [flow for flow in FLOWS if flow in flows]
+    return "" if len(named) in (0, len(FLOWS)) else "-".join(named)
 
 
 def of_anomalies(facts: Facts, now: datetime) -> Observation:

@@ -33,7 +33,7 @@ class Observation:
     """What was seen of a subject at a moment.
 
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
-    than `grace` is not told.
+    than `grace` is not told. Services with different `flows` fail separately.
     """
 
     subject: Subject
@@ -45,6 +45,12 @@ class Observation:
     severity: Severity = "error"
     lasting: bool = False
     grace: timedelta = timedelta(0)
+    flows: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is remembered under."""
+        return _key(self.subject, self.flows)
 
 
 class Incident(BaseModel):
@@ -65,11 +71,21 @@ class Incident(BaseModel):
     told_at: AwareDatetime | None = None
     message: Message | None = None
     missing: tuple[str, ...] = ()
+    flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
+
+    @property
+    def key(self) -> str:
+        """What it is remembered under."""
+        return _key(self.subject, self.flows)
 
     @property
     def order(self) -> tuple[datetime, datetime]:
         """The greater one is the newer one."""
         return self.seen_at, self.told_at or self.since
+
+
+def _key(subject: Subject, flows: str) -> str:
+    return f"{subject}-{flows}" if flows else str(subject)
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         since=seen.at,
         seen_at=seen.at,
         failures=not seen.lasting,
+        flows=seen.flows,
     )
     if seen.grace:
         return Decision(incident=begun)
@@ -105,18 +122,18 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
 
 
 def decisions(
-    before: Mapping[Subject, Incident], seen: Iterable[Observation], reminded: Iterable[Subject], now: datetime
+    before: Mapping[str, Incident], seen: Iterable[Observation], reminded: Iterable[Subject], now: datetime
 ) -> Iterator[tuple[Decision, Observation | None]]:
     """Decide about all that was seen, and remind of the subjects that nothing was seen of.
 
     While backups fail, don't tell as well that they are overdue.
     """
-    failing, looked_at = before.get(Subject.BACKUP), set[Subject]()
+    failing, looked_at = before.get(Subject.BACKUP), set[str]()
     for one in seen:
-        looked_at.add(one.subject)
+        looked_at.add(one.key)
         if one.subject is Subject.OVERDUE and one.bad and failing and failing.open:
             continue
-        decision = decide(before.get(one.subject), one, now)
+        decision = decide(before.get(one.key), one, now)
         if one.subject is Subject.BACKUP:
             failing = decision.incident or failing
         yield decision, one

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from blocks.config.environment import cache_folder
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, StorageError
-from tasks.engine.notify.incidents import Incident, Subject
+from tasks.engine.notify.incidents import Incident
 from tasks.engine.repository.cache_file import CacheFile, cache_file_of
 from tasks.engine.repository.names import NOTICES, notice_at, notice_file
 from tasks.engine.repository.store import Store
@@ -39,14 +39,14 @@ class Ledger:
     planless: CacheFile | None = None
     _stamps: dict[str, datetime] = field(default_factory=dict)
     _old: dict[str, list[str]] = field(default_factory=dict)
-    _known: dict[Subject, Incident] = field(default_factory=dict)
+    _known: dict[str, Incident] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
         """Whether anything can be remembered."""
         return bool(self.store or self.file)
 
-    def read(self) -> dict[Subject, Incident]:
+    def read(self) -> dict[str, Incident]:
         """Return the newest entry of each subject; one that can't be read counts as none."""
         self._known = {}
         for copy in self._copies():
@@ -60,8 +60,8 @@ class Ledger:
 
     def _learn(self, found: Iterable[Incident]) -> None:
         for told in found:
-            if told.subject not in self._known or self._known[told.subject].order <= told.order:
-                self._known[told.subject] = told
+            if told.key not in self._known or self._known[told.key].order <= told.order:
+                self._known[told.key] = told
 
     def _refresh(self, *, make: bool = False) -> None:
         """Bring the copies that exist up to date, or an old one would be believed when it is needed; `make` the plan's own."""
@@ -101,25 +101,25 @@ class Ledger:
         stored = True
         for entry in entries:
             stored = self._put(entry, now) and stored
-            self._known[entry.subject] = entry
+            self._known[entry.key] = entry
         self._refresh(make=not stored)
         return stored
 
     def _put(self, entry: Incident, now: datetime) -> bool:
         if self.store is None:
             return False
-        before = self._stamps.get(entry.subject)
+        before = self._stamps.get(entry.key)
         # Never the same name twice, and later than the one before it, whatever the clock says.
         moment = max(now, before + timedelta(seconds=1)) if before else now
-        key = self.store.key(notice_file(self.whose, entry.subject, moment))
+        key = self.store.key(notice_file(self.whose, entry.key, moment))
         try:
             self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
         except StorageError:
             return False
         with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
-            for old in self._old.get(entry.subject, []):
+            for old in self._old.get(entry.key, []):
                 self.store.remove(old)
-        self._stamps[entry.subject], self._old[entry.subject] = moment, [key]
+        self._stamps[entry.key], self._old[entry.key] = moment, [key]
         return True
 
 
