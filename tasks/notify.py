@@ -21,6 +21,7 @@ from blocks.errors import NotDelivered, StorageError
 from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
+from tasks.engine.notify.delivery import begun, ended, in_hand
 from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, of_started, read_facts, which_service
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
@@ -154,8 +155,8 @@ class _Teller:
 
     def judge(self, seen: Iterable[Observation], reminded: Iterable[Subject] = (), skip: Collection[str] = ()) -> None:
         """Tell what follows from observations, and what is still to be told."""
-        before = self._remembered()
-        changed: dict[str, Incident] = {}
+        before = self._ledger.read_within(_BUCKET_S)
+        changed, new = dict[str, Incident](), set[str]()
         for decision, one in decisions(before, seen, reminded, self.now):
             after = decision.incident
             if after is None:
@@ -163,38 +164,27 @@ class _Teller:
             if decision.tell:
                 last = before.get(after.key)
                 message = self.writer().of_incident(decision.tell, after, one, last.message if last else None)
-                after = after.model_copy(update={"message": message, "missing": self._channels.names(decision.tell)})
+                after = begun(after, message, self._channels.names(decision.tell), self.now)
+                new.add(after.key)
             changed[after.key] = after
+        if new:
+            self._ledger.write_within(_BUCKET_S, changed.values(), self.now)
         for key, after in {**before, **changed}.items():
-            if reached := self._reach(after, skip if key not in changed else ()):
-                changed[key] = reached
+            if key in new or not in_hand(after, self.now):
+                changed |= self._reached(after, () if key in new else skip)
         for after in {**before, **changed}.values():
             self.told.missing |= set(after.missing)
         if changed:
-            self._remember(changed.values())
+            self._ledger.write_within(_BUCKET_S, changed.values(), self.now)
 
-    def _remembered(self) -> Mapping[str, Incident]:
-        """Read what was told; go without a bucket that hangs."""
-        found = result_within(_BUCKET_S, self._ledger.read)
-        if found is None:
-            self._ledger.store = None
-            return self._ledger.read()
-        return found
-
-    def _remember(self, told: Collection[Incident]) -> None:
-        if result_within(_BUCKET_S, lambda: self._ledger.write(told, self.now)) is None:
-            self._ledger.store = None
-            self._ledger.write(told, self.now)
-
-    def _reach(self, incident: Incident, skip: Collection[str]) -> Incident | None:
-        """Send what channels have not got; returns the incident if any of them has it now, or is gone."""
+    def _reached(self, incident: Incident, skip: Collection[str]) -> Mapping[str, Incident]:
+        """Send what channels have not got; returns the incident if that changed it."""
         if not incident.message or not incident.missing:
-            return None
-        wanted = set(incident.missing) & set(self._channels.names(incident.message.kind))
-        failed = self._send(incident.message, wanted - set(skip)) | (wanted & set(skip))
-        return (
-            incident.model_copy(update={"missing": tuple(sorted(failed))}) if failed != set(incident.missing) else None
-        )
+            return {}
+        ours = self._channels.names(incident.message.kind)
+        wanted = set(incident.missing) & set(ours)
+        after = ended(incident, ours, self._send(incident.message, wanted - set(skip)) | (wanted & set(skip)))
+        return {after.key: after} if after != incident else {}
 
     def _send(self, message: Message, to: Collection[str]) -> set[str]:
         """Send to channels; returns the names of those that it did not reach."""

@@ -86,6 +86,14 @@ def test_the_end_is_made_up_for() -> None:
     assert (over.incident.open, over.incident.since, over.incident.failures) == (False, BEGIN, 2)
 
 
+def test_a_clock_that_is_a_little_behind() -> None:
+    """Machines' clocks differ: what another one told a second ahead of now needs no reminder."""
+    failed = decide(None, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).incident
+    assert failed
+    assert remind(failed, BEGIN - timedelta(seconds=1)).tell is None
+    assert remind(failed, BEGIN - DAY).tell == "reminder"
+
+
 def test_a_good_run_before_the_failure_ends_nothing() -> None:
     """The newest backup in the bucket is older than the failure: that is no recovery, only time for a reminder."""
     failed = decide(None, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).incident

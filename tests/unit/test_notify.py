@@ -19,6 +19,8 @@ from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageU
 from flows.runs.telling import telling
 from flows.service.watch import Untold
 from tasks import notify
+from tasks.clock import utc_now
+from tasks.engine.notify.channels import Channels
 from tasks.engine.notify.facts import Facts, observations
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
@@ -114,8 +116,8 @@ def test_no_two_messages_for_one_thing() -> None:
     failing = Incident(subject=Subject.BACKUP, open=True, since=NOW, seen_at=NOW, failures=1, told_at=NOW)
     pruning = failing.model_copy(update={"subject": Subject.PRUNE})
     late = Observation(Subject.OVERDUE, NOW, bad=True, lasting=True)
-    known = {Subject.BACKUP: failing, Subject.PRUNE: pruning}
-    found = list(decisions(known, [late], list(known), NOW + timedelta(days=1)))
+    known: dict[str, Incident] = {Subject.BACKUP: failing, Subject.PRUNE: pruning}
+    found = list(decisions(known, [late], [Subject.BACKUP, Subject.PRUNE], NOW + timedelta(days=1)))
     assert [(d.incident and d.incident.subject, d.tell) for d, _ in found] == [
         ("backup", "reminder"),
         ("prune", "reminder"),
@@ -158,12 +160,29 @@ def at(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
     monkeypatch.setattr("tasks.notify.utc_now", lambda: NOW + timedelta(hours=hour))
 
 
+def test_a_look_while_a_run_tells(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being sent is not sent by others as well, unless whoever was sending it was killed."""
+    plan, others, send = plan_in(MemoryStore()), [0, 120], Channels.send
+
+    def meanwhile(*args: Any) -> Any:
+        if others:
+            later = timedelta(seconds=others.pop(0))
+            monkeypatch.setattr("tasks.notify.utc_now", lambda: utc_now() + later)
+            notify.look(settings(receiver), plan, ("backup",))
+        return send(*args)
+
+    monkeypatch.setattr(Channels, "send", meanwhile)
+    notify.tell_end(settings(receiver), FAILED, plan)
+    assert (receiver.kinds(), others) == ([("backup", "failed")], [120])
+    notify.tell_end(settings(receiver), GOOD, plan)
+    assert receiver.kinds()[1:] == [("backup", "recovered")] * 2
+    assert len({got.headers["Idempotency-Key"] for got in receiver.got}) == 2
+
+
 def test_a_service_that_does_not_start(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told once, however often it is started and whoever else looks, and over once that service runs."""
-    plan, broken = (
-        plan_in(MemoryStore()),
-        failed("serve", "default", ConfigurationError([Problem("DATABASE_URL", "set it")])),
-    )
+    plan = plan_in(MemoryStore())
+    broken: Outcome[Any] = failed("serve", "default", ConfigurationError([Problem("DATABASE_URL", "set it")]))
     monkeypatch.setenv("SERVE_FLOWS", "backup, prune")
     for _ in range(3):
         notify.tell_end(settings(receiver), broken, plan)
@@ -176,7 +195,8 @@ def test_a_service_that_does_not_start(receiver: Receiver, monkeypatch: pytest.M
 
 def test_each_outage_of_the_storage_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A good backup between two outages ends the first, so the second is told, though the bucket can't be asked."""
-    plan, down = plan_in(MemoryStore()), failed("backup", "default", StorageUnreachable("s3"))
+    plan = plan_in(MemoryStore())
+    down: Outcome[Any] = failed("backup", "default", StorageUnreachable("s3"))
     for hour, outcome in enumerate((down, GOOD, down)):
         at(monkeypatch, hour)
         notify.tell_end(settings(receiver), outcome, plan)
@@ -185,10 +205,8 @@ def test_each_outage_of_the_storage_is_told(receiver: Receiver, monkeypatch: pyt
 
 def test_each_failure_of_the_configuration_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was told without a plan is known once there is one: its end is told, and so is the next failure."""
-    plan, wrong = (
-        plan_in(MemoryStore()),
-        failed("backup", "wrong", ConfigurationError([Problem("S3_BUCKET", "set it")])),
-    )
+    plan = plan_in(MemoryStore())
+    wrong: Outcome[Any] = failed("backup", "wrong", ConfigurationError([Problem("S3_BUCKET", "set it")]))
     good = replace(GOOD, plan="wrong")
     for hour, (outcome, found) in enumerate([(wrong, None), (wrong, None), (good, plan), (wrong, None), (wrong, None)]):
         at(monkeypatch, hour)

@@ -56,7 +56,8 @@ class Observation:
 class Incident(BaseModel):
     """How a subject has been doing and what was told of it: a document that is written once, and replaced by the next.
 
-    `message` is what was told last, and `missing` names the channels that it has not reached.
+    `message` is what was told last, and `missing` names the channels that it has not reached. Until `sending_until`, leave
+    that to whoever is sending it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -71,6 +72,7 @@ class Incident(BaseModel):
     told_at: AwareDatetime | None = None
     message: Message | None = None
     missing: tuple[str, ...] = ()
+    sending_until: AwareDatetime | None = None
     flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
 
     @property
@@ -144,7 +146,8 @@ def decisions(
 
 def remind(before: Incident, now: datetime) -> Decision:
     """Return the daily reminder of an incident that lasts, once it is due."""
-    if not before.open or before.told_at is None or timedelta(0) <= now - before.told_at < REMIND_AFTER:
+    told_at = before.told_at
+    if not before.open or told_at is None or (now - told_at < REMIND_AFTER and not is_future(told_at, now)):
         return NOTHING
     return _told("reminder", before, now)
 
@@ -173,7 +176,9 @@ def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
 
 
 def _over(before: Incident, seen: Observation) -> Decision:
-    after = before.model_copy(update={"open": False, "seen_at": seen.at, "message": None, "missing": ()})
+    after = before.model_copy(
+        update={"open": False, "seen_at": seen.at, "message": None, "missing": (), "sending_until": None}
+    )
     return Decision("recovered" if before.told_at else None, after)
 
 

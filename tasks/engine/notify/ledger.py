@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from blocks.config.environment import cache_folder
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, StorageError
+from tasks.engine.deadline import result_within
 from tasks.engine.notify.incidents import Incident
 from tasks.engine.repository.cache_file import CacheFile, cache_file_of
 from tasks.engine.repository.names import NOTICES, notice_at, notice_file
@@ -54,6 +55,21 @@ class Ledger:
         self._learn(self._stored())
         self._refresh()
         return dict(self._known)
+
+    def read_within(self, seconds: float) -> dict[str, Incident]:
+        """Read, and go without a bucket that hangs."""
+        found = result_within(seconds, self.read)
+        if found is None:
+            self.store = None
+            return self.read()
+        return found
+
+    def write_within(self, seconds: float, entries: Iterable[Incident], now: datetime) -> None:
+        """Write, and go without a bucket that hangs."""
+        told = tuple(entries)
+        if result_within(seconds, lambda: self.write(told, now)) is None:
+            self.store = None
+            self.write(told, now)
 
     def _copies(self) -> list[CacheFile]:
         return [copy for copy in (self.planless, self.file) if copy]
