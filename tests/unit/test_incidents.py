@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.engine.notify.facts import Drill, of_drill
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decide, remind
 from tasks.engine.notify.message import Kind
+from tasks.engine.repository.manifest import Verdict
 
 BEGIN = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -136,3 +139,26 @@ def test_a_clock_that_was_wrong_silences_nothing() -> None:
     failed = decide(None, Observation(Subject.BACKUP, ahead, bad=True), ahead).incident
     assert decide(failed, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).tell == "reminder"
     assert decide(failed, Observation(Subject.BACKUP, BEGIN, bad=False), BEGIN).tell == "recovered"
+
+
+def drilled(backup: str, verdict: Verdict, hours: int) -> Observation:
+    return of_drill(Drill(backup, verdict, verdict is Verdict.PROVEN, BEGIN + timedelta(hours=hours), "", ""))
+
+
+OLDER, BAD, NEWER = "backup_20261118_030000", "backup_20261120_030000", "backup_20261121_060000"
+
+
+@pytest.mark.parametrize(("backup", "kind"), [(OLDER, None), (BAD, "recovered"), (NEWER, "recovered")])
+def test_an_older_backup_that_is_proven_ends_no_failure(backup: str, kind: Kind | None) -> None:
+    """The bad backup's fault may be in all since: only that one or a newer one shows that it is gone."""
+    failed = decide(None, drilled(BAD, Verdict.FAILED, 0), BEGIN).incident
+    unknown = decide(failed, drilled(NEWER, Verdict.INCONCLUSIVE, 1), BEGIN).incident
+    assert decide(restarted(unknown), drilled(backup, Verdict.PROVEN, 9), BEGIN + timedelta(hours=9)).tell == kind
+    assert decide(unknown, drilled(OLDER, Verdict.PROVEN, 25), BEGIN + timedelta(hours=25)).tell == "reminder"
+
+
+def test_what_ends_a_drill_that_says_nothing() -> None:
+    """An INCONCLUSIVE drill says nothing of its backup, so any proof shows that drills work again; so it is if a clock was wrong."""
+    for backup, verdict in ((BAD, Verdict.INCONCLUSIVE), ("backup_20300101_000000", Verdict.FAILED)):
+        before = decide(None, drilled(backup, verdict, 0), BEGIN).incident
+        assert decide(before, drilled(OLDER, Verdict.PROVEN, 1), BEGIN + timedelta(hours=1)).tell == "recovered"

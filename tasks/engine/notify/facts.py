@@ -132,6 +132,7 @@ def of_drill(drill: Drill | DrillReport) -> Observation:
         Subject.DRILL, drill.started_at, drill.verdict is not Verdict.PROVEN,
         f"{drill.backup or 'The drill'} is {drill.verdict.value}: {drill.cause}", drill.code,
         severity="error" if drill.verdict is Verdict.FAILED else "warning",
+        backup="" if drill.verdict is Verdict.INCONCLUSIVE else drill.backup,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tasks.engine.notify.message import Kind, Message, Severity
+from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import is_future
 
 REMIND_AFTER = timedelta(days=1)
@@ -34,6 +35,7 @@ class Observation:
 
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
     than `grace` is not told. Services with different `flows` fail separately.
+    If the `backup` is bad, that is over once that or a newer one is good.
     """
 
     subject: Subject
@@ -46,6 +48,7 @@ class Observation:
     lasting: bool = False
     grace: timedelta = timedelta(0)
     flows: str = ""
+    backup: str = ""
 
     @property
     def key(self) -> str:
@@ -73,6 +76,7 @@ class Incident(BaseModel):
     message: Message | None = None
     missing: tuple[str, ...] = ()
     sending_until: AwareDatetime | None = None
+    backup: str = Field(default="", max_length=40)
     flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
 
     @property
@@ -106,7 +110,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
     if before and _is_old_news(before, seen, now):
         return remind(before, now)
     if not seen.bad:
-        return _over(before, seen) if before and before.open else NOTHING
+        return _ends(before, seen, now) if before and before.open else NOTHING
     if before and before.open:
         return _goes_on(before, seen, now)
     begun = Incident(
@@ -117,6 +121,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         seen_at=seen.at,
         failures=not seen.lasting,
         flows=seen.flows,
+        backup=seen.backup,
     )
     if seen.grace:
         return Decision(incident=begun)
@@ -165,6 +170,8 @@ def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
         after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + 1})
     if graver:
         after = after.model_copy(update={"severity": seen.severity})
+    if seen.backup > before.backup:
+        after = after.model_copy(update={"backup": seen.backup})
     if before.told_at is None:
         if now - before.since >= seen.grace:
             return _told("failed", after, now)
@@ -175,7 +182,11 @@ def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
     return Decision(incident=after) if after is not before else NOTHING
 
 
-def _over(before: Incident, seen: Observation) -> Decision:
+def _ends(before: Incident, seen: Observation, now: datetime) -> Decision:
+    """An older backup that is good says nothing about the bad one, nor about those made since; names are in order of time."""
+    failed_at = taken_at(before.backup)
+    if failed_at and seen.backup < before.backup and not is_future(failed_at, now):
+        return remind(before, now)
     after = before.model_copy(
         update={"open": False, "seen_at": seen.at, "message": None, "missing": (), "sending_until": None}
     )
