@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.notify.facts import Drill, of_drill
+from tasks.engine.notify.facts import Drill, Facts, of_anomalies, of_drill
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decide, remind
 from tasks.engine.notify.message import Kind
 from tasks.engine.repository.manifest import Verdict
@@ -162,3 +162,17 @@ def test_what_ends_a_drill_that_says_nothing() -> None:
     for backup, verdict in ((BAD, Verdict.INCONCLUSIVE), ("backup_20300101_000000", Verdict.FAILED)):
         before = decide(None, drilled(backup, verdict, 0), BEGIN).incident
         assert decide(before, drilled(OLDER, Verdict.PROVEN, 1), BEGIN + timedelta(hours=1)).tell == "recovered"
+
+
+def odd(*tables: str) -> Observation:
+    return of_anomalies(Facts(anomalies=tables, odd=frozenset(tables)), BEGIN)
+
+
+def test_an_anomaly_beside_others() -> None:
+    """Each is told at once, also while another is open; the same one in the next backup, or one that is settled, is no news."""
+    known, told = None, list[Kind | None]()
+    for seen in (odd("a"), odd("a"), odd("a", "b"), odd("b", "a"), odd("b"), odd("b", "a"), odd(), odd("a")):
+        decision = decide(restarted(known), seen, BEGIN)
+        known = decision.incident or known
+        told.append(decision.tell)
+    assert told == ["failed", None, "failed", None, None, "failed", "recovered", "failed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,9 +15,9 @@ from tasks.engine.notify.incidents import Observation, Subject
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.manifest import Anomaly, DrillReport, Verdict
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
-from tasks.engine.repository.open_anomalies import open_anomalies
+from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age
@@ -25,7 +26,7 @@ from tasks.engine.wording import human_age
 _GRACE = timedelta(minutes=15)
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
-_MOST_ANOMALIES = 5
+_MOST_ANOMALIES, _MOST_MARKS = 5, 1000
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,17 @@ class Drill:
 
 @dataclass(frozen=True)
 class Facts:
-    """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled."""
+    """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled.
+
+    `odd` tells anomalies apart; one that is found again in the next backup is the same.
+    """
 
     newest: Backup | None = None
     drill: Drill | None = None
     proven: Backup | None = None
     proved_at: datetime | None = None
     anomalies: tuple[str, ...] = ()
+    odd: frozenset[str] = frozenset()
 
 
 _DRILL = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
@@ -62,19 +67,25 @@ def read_facts(plan: Plan, now: datetime) -> Facts:
     found = [drill for drill in _drills(repository, past) if not is_future(drill[1].started_at, now)]
     held = [pair for pair in found if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
+    anomalies = open_anomalies(repository, own, now)
     return Facts(
         newest=newest_whole(past, now),
         drill=max((drill for _, drill in found), key=lambda drill: drill.started_at, default=None),
         proven=proven[0] if proven else None,
         proved_at=max((drill.started_at for _, drill in held), default=None),
-        anomalies=tuple(_anomalies(repository, own, now)),
+        anomalies=tuple(_sentences(anomalies)),
+        odd=frozenset(list(map(_mark, (one for odd in anomalies for one in odd.found)))[:_MOST_MARKS]),
     )
 
 
-def _anomalies(repository: Repository, own: Sequence[Backup], now: datetime) -> list[str]:
-    said = [f"{odd.backup.name}: {one.sentence}" for odd in open_anomalies(repository, own, now) for one in odd.found]
+def _sentences(anomalies: Sequence[OpenAnomalies]) -> list[str]:
+    said = [f"{odd.backup.name}: {one.sentence}" for odd in anomalies for one in odd.found]
     more = len(said) - _MOST_ANOMALIES
     return [*said[:_MOST_ANOMALIES], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _mark(one: Anomaly) -> str:
+    return hashlib.sha256(f"{one.kind} {one.table}".encode()).hexdigest()[:12]
 
 
 def _drills(repository: Repository, past: list[Backup]) -> Iterator[tuple[Backup, Drill]]:
@@ -122,7 +133,7 @@ def of_anomalies(facts: Facts, now: datetime) -> Observation:
     """Return what is odd about backups, until it is acknowledged or confirmed."""
     return Observation(
         Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
-        hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
+        parts=facts.odd, hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Observation:
 
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
     than `grace` is not told. Services with different `flows` fail separately.
-    If the `backup` is bad, that is over once that or a newer one is good.
+    If the `backup` is bad, that is over once that or a newer one is good. Each of several `parts` that are wrong is told.
     """
 
     subject: Subject
@@ -49,6 +49,7 @@ class Observation:
     grace: timedelta = timedelta(0)
     flows: str = ""
     backup: str = ""
+    parts: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -77,6 +78,7 @@ class Incident(BaseModel):
     missing: tuple[str, ...] = ()
     sending_until: AwareDatetime | None = None
     backup: str = Field(default="", max_length=40)
+    parts: tuple[str, ...] = ()
     flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
 
     @property
@@ -122,6 +124,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         failures=not seen.lasting,
         flows=seen.flows,
         backup=seen.backup,
+        parts=tuple(sorted(seen.parts)),
     )
     if seen.grace:
         return Decision(incident=begun)
@@ -165,7 +168,10 @@ def _is_old_news(before: Incident, seen: Observation, now: datetime) -> bool:
 
 def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
     graver = before.severity == "warning" and seen.severity == "error"
+    more = not seen.parts <= set(before.parts)
     after = before
+    if seen.parts != set(before.parts):
+        after = after.model_copy(update={"parts": tuple(sorted(seen.parts))})
     if not seen.lasting:
         after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + 1})
     if graver:
@@ -175,7 +181,7 @@ def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
     if before.told_at is None:
         if now - before.since >= seen.grace:
             return _told("failed", after, now)
-    elif graver:
+    elif graver or more:
         return _told("failed", after, now)
     elif (due := remind(after, now)).tell:
         return due
