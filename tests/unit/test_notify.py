@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.config.values import FLOWS
-from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageUnreachable
+from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageDenied, StorageUnreachable
 from flows.runs.telling import telling
 from flows.service.watch import Untold
 from tasks import notify
@@ -212,3 +212,23 @@ def test_each_failure_of_the_configuration_is_told(receiver: Receiver, monkeypat
         at(monkeypatch, hour)
         notify.tell_end(settings(receiver), outcome, found)
     assert receiver.kinds() == [("backup", kind) for kind in ("failed", "recovered", "failed")]
+
+
+class ReadOnlyStore(MemoryStore):
+    """A bucket whose keys may only read."""
+
+    def put(self, key: str, *_: object, **__: object) -> None:
+        raise StorageDenied(key)
+
+
+def test_looks_that_can_write_nowhere(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process told is not repeated at each look, and grace ends, though nothing can be kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    store = ReadOnlyStore()
+    plan = plan_in(store)
+    store.seal_key = b""
+    gap = plan.schedules.backups.gap(NOW)
+    for after in (timedelta(0), gap, gap + timedelta(minutes=1), gap + timedelta(minutes=2)):
+        monkeypatch.setattr("tasks.notify.utc_now", lambda after=after: NOW + after)
+        notify.look(settings(receiver), plan, ("backup",))
+    assert receiver.kinds() == [("overdue", "failed")]

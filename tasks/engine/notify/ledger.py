@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -24,13 +24,29 @@ from tasks.engine.repository.names import NOTICES, notice_at, notice_file
 from tasks.engine.repository.store import Store
 
 _ENTRY_BYTES = 64 << 10
+_in_process: dict[str, dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class ProcessCopy:
+    """What this process told, for as long as it lives: a service that can write nowhere must not tell it at every look."""
+
+    place: str
+
+    def load(self) -> dict[str, str]:
+        """Return what was saved."""
+        return _in_process.get(self.place, {}).copy()
+
+    def save(self, facts: Mapping[str, str]) -> None:
+        """Replace what was saved."""
+        _in_process[self.place] = dict(facts)
 
 
 @dataclass
 class Ledger:
     """What was told of one plan's subjects; `whose` tells the plans of one folder apart.
 
-    `read` it first. Without a store, or while that fails, only the local copies are used; without either, nothing is remembered.
+    `read` it first. Without a store, or while that fails, only the local copies are used.
     `planless` holds what was told while no plan could be found.
     """
 
@@ -38,13 +54,14 @@ class Ledger:
     store: Store | None = None
     file: CacheFile | None = None
     planless: CacheFile | None = None
+    process: ProcessCopy | None = None
     _stamps: dict[str, datetime] = field(default_factory=dict)
     _old: dict[str, list[str]] = field(default_factory=dict)
     _known: dict[str, Incident] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
-        """Whether anything can be remembered."""
+        """Whether the next process will remember anything."""
         return bool(self.store or self.file)
 
     def read(self) -> dict[str, Incident]:
@@ -71,8 +88,8 @@ class Ledger:
             self.store = None
             self.write(told, now)
 
-    def _copies(self) -> list[CacheFile]:
-        return [copy for copy in (self.planless, self.file) if copy]
+    def _copies(self) -> list[CacheFile | ProcessCopy]:
+        return [copy for copy in (self.planless, self.file, self.process) if copy]
 
     def _learn(self, found: Iterable[Incident]) -> None:
         for told in found:
@@ -83,7 +100,7 @@ class Ledger:
         """Bring the copies that exist up to date, or an old one would be believed when it is needed; `make` the plan's own."""
         for copy in self._copies():
             before = copy.load()
-            if make and copy is self.file:
+            if make and copy is not self.planless:
                 before |= dict.fromkeys(self._known, "")
             after = {s: told.model_dump_json(by_alias=True) for s, told in self._known.items() if s in before}
             if after != before:
@@ -158,4 +175,5 @@ def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledg
         whose += "-" + hashlib.sha256(of.encode()).hexdigest()[:8]
     file = cache_file_of(plan.storage)
     here = CacheFile(file.path.with_name(f"{file.path.name}-notices-{whose}"), file.key) if file else None
-    return Ledger(whose, plan.storage if asks_bucket or not here else None, here, planless)
+    return Ledger(whose, plan.storage if asks_bucket or not here else None, here, planless,
+                  ProcessCopy(f"{plan.storage.endpoint} {plan.storage.address} {whose}"))  # fmt: skip
