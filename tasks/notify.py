@@ -6,8 +6,8 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache, partial
+from datetime import datetime
+from functools import cache, cached_property, partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -22,7 +22,8 @@ from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
 from tasks.engine.notify.delivery import begun, ended, in_hand
-from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, of_started, read_facts, which_service
+from tasks.engine.notify.ends import RUNS, of_report, of_started, which_service
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, read_facts, reminded, unproven_limit
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -34,9 +35,6 @@ from tasks.outcome import Outcome
 
 # A run waits so long for its messages, and for the bucket to say what was told. The next look makes up for the rest.
 _SEND_S, _BUCKET_S, _LOOK_S, _PING_S = 15.0, 5.0, 25.0, 10.0
-_RUNS = {"backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE}
-# Whoever makes backups answers for these, too, though no look sees them.
-_REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
 
 
 @dataclass
@@ -53,7 +51,7 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
     teller = _Teller(settings, outcome.plan, plan, asks_bucket=not isinstance(outcome.error, StorageError))
     if outcome.verb == "serve" and not teller.remembers:
         return teller.told  # a service that can't start is started again and again
-    if not outcome.good and outcome.verb not in _RUNS:
+    if not outcome.good and outcome.verb not in RUNS:
         error = outcome.error
         teller.say(
             teller.writer().of_run(
@@ -62,31 +60,21 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
         )
     elif outcome.good:
         teller.say(Writer(outcome.plan, teller.place, teller.now).of_run("succeeded", outcome.verb, outcome.sentence))
-    if outcome.verb in _RUNS and teller.has_listeners:
+    if outcome.verb in RUNS and teller.has_listeners:
         teller.judge(_seen_in(outcome, teller))
     return teller.told
 
 
 def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
-    yield _seen(outcome, teller.now)
+    if isinstance(outcome.facts, DrillReport):
+        yield from of_report(outcome.facts, teller.now)
+    else:
+        hint = outcome.error.hint if outcome.error else ""
+        flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
+        subject = RUNS[outcome.verb]
+        yield Observation(subject, teller.now, not outcome.good, outcome.sentence, outcome.code, hint, flows=flows)
     if outcome.verb == "backup" and outcome.good and (facts := teller.facts()):
         yield of_anomalies(facts, teller.now)
-
-
-def _seen(outcome: Outcome[Any], now: datetime) -> Observation:
-    if isinstance(outcome.facts, DrillReport):
-        return of_drill(outcome.facts)
-    error = outcome.error
-    flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
-    return Observation(
-        _RUNS[outcome.verb],
-        now,
-        not outcome.good,
-        outcome.sentence,
-        outcome.code,
-        error.hint if error else "",
-        flows=flows,
-    )
 
 
 def look(
@@ -113,12 +101,10 @@ def look(
     if facts is None:
         get_run_logger().warning("The bucket could not be looked at: it does not answer")
         return teller.told
-    given_s = settings.notify_unproven_after_s
-    limit = 2 * plan.schedules.drills.gap(teller.now) if given_s is None else timedelta(seconds=given_s)
+    limit = unproven_limit(plan.schedules, settings.notify_unproven_after_s, teller.now)
     teller.facts = lambda: facts
-    reminded = [subject for flow in flows for subject in _REMINDED.get(flow, ())]
-    seen = observations(facts, plan.schedules, limit, flows, teller.now)
-    teller.judge([*seen, *([of_started(flows, teller.now)] if serves else [])], reminded, skip)
+    seen = observations(facts, plan.schedules, limit, flows, teller.now, teller.known)
+    teller.judge([*seen, *([of_started(flows, teller.now)] if serves else [])], reminded(flows), skip)
     return teller.told
 
 
@@ -145,6 +131,11 @@ class _Teller:
         """Whether what is told is remembered."""
         return self._ledger.kept
 
+    @cached_property
+    def known(self) -> Mapping[str, Incident]:
+        """What was told before."""
+        return self._ledger.read_within(_BUCKET_S)
+
     def writer(self) -> Writer:
         """Return what writes messages, with the facts that they name."""
         return Writer(self._name, self.place, self.now, self.facts())
@@ -155,7 +146,7 @@ class _Teller:
 
     def judge(self, seen: Iterable[Observation], reminded: Iterable[Subject] = (), skip: Collection[str] = ()) -> None:
         """Tell what follows from observations, and what is still to be told."""
-        before = self._ledger.read_within(_BUCKET_S)
+        before = self.known
         changed, new = dict[str, Incident](), set[str]()
         for decision, one in decisions(before, seen, reminded, self.now):
             after = decision.incident

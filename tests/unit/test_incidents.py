@@ -176,3 +176,17 @@ def test_an_anomaly_beside_others() -> None:
         known = decision.incident or known
         told.append(decision.tell)
     assert told == ["failed", None, "failed", None, None, "failed", "recovered", "failed"]
+
+
+def test_when_it_was_good_is_remembered() -> None:
+    """Also while nothing is wrong, and through an incident; what is known already is not written again."""
+    good = Observation(Subject.UNPROVEN, BEGIN, bad=False, lasting=True, good_at=BEGIN)
+    first = decide(None, good, BEGIN)
+    assert (first.tell, first.incident and first.incident.good_at) == (None, BEGIN)
+    assert decide(restarted(first.incident), good, BEGIN + DAY).incident is None
+    late = decide(first.incident, Observation(Subject.UNPROVEN, BEGIN + DAY, bad=True, lasting=True), BEGIN + DAY)
+    assert (late.tell, late.incident and late.incident.good_at) == ("failed", BEGIN)
+    over = decide(
+        late.incident, Observation(Subject.UNPROVEN, BEGIN + 2 * DAY, bad=False, lasting=True), BEGIN + 2 * DAY
+    )
+    assert (over.tell, over.incident and over.incident.good_at) == ("recovered", BEGIN)

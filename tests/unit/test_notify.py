@@ -24,6 +24,7 @@ from tasks.engine.notify.channels import Channels
 from tasks.engine.notify.facts import Facts, observations
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.outcome import Outcome, failed
 from tests.memory_store import MemoryStore
 from tests.receivers import Receiver, receiving
@@ -232,3 +233,23 @@ def test_looks_that_can_write_nowhere(receiver: Receiver, monkeypatch: pytest.Mo
         monkeypatch.setattr("tasks.notify.utc_now", lambda after=after: NOW + after)
         notify.look(settings(receiver), plan, ("backup",))
     assert receiver.kinds() == [("overdue", "failed")]
+
+
+def test_a_drill_whose_key_can_only_read(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its report is not in the bucket, but its proof counts for as long as others do, and is then told with its age."""
+    plan = plan_in(ReadOnlyStore())
+    gap = plan.schedules.drills.gap(NOW)
+    report = DrillReport(
+        tool_version="1", backup="backup_20261121_060000", verdict=Verdict.PROVEN, cause="", checks=(), started_at=NOW,
+        restore_seconds=1, seconds=1,
+    )  # fmt: skip
+    drill: Outcome[Any] = Outcome("restore-drill", "default", "PROVEN", report, verdict=Verdict.PROVEN)
+    at(monkeypatch, 0)
+    notify.look(settings(receiver), plan, ("restore-drill",))
+    notify.tell_end(settings(receiver), drill, plan)
+    for after in (gap, 2 * gap, 2 * gap + timedelta(minutes=1), 2 * gap + timedelta(minutes=30)):
+        assert receiver.kinds() == []
+        monkeypatch.setattr("tasks.notify.utc_now", lambda after=after: NOW + after)
+        notify.look(settings(receiver), plan, ("restore-drill",))
+    assert receiver.kinds() == [("unproven", "failed")]
+    assert receiver.got[0].json()["what"].startswith("No drill has proven a backup for ")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
 from blocks.config.plan import Plan, Schedules
-from blocks.config.values import FLOWS
-from tasks.engine.notify.incidents import Observation, Subject
+from tasks.engine.notify.incidents import Incident, Observation, Subject
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
@@ -26,6 +25,8 @@ from tasks.engine.wording import human_age
 _GRACE = timedelta(minutes=15)
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
+# Whoever makes backups answers for these, too.
+_REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
 _MOST_ANOMALIES, _MOST_MARKS = 5, 1000
 
 
@@ -103,9 +104,14 @@ def _drill_in(report: DrillReport | None) -> Drill | None:
 
 
 def observations(
-    facts: Facts, schedules: Schedules, unproven_after: timedelta, flows: Collection[str], now: datetime
+    facts: Facts,
+    schedules: Schedules,
+    unproven_after: timedelta,
+    flows: Collection[str],
+    now: datetime,
+    known: Mapping[str, Incident] | None = None,
 ) -> Iterator[Observation]:
-    """Return what the bucket shows, for those who make backups or drills: `flows`."""
+    """Return what the bucket and what is `known` show, for those who make backups or drills: `flows`."""
     if "backup" in flows:
         if facts.newest:
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
@@ -115,18 +121,17 @@ def observations(
         if facts.drill:
             yield of_drill(facts.drill)
         if unproven_after:
-            yield _unproven(facts.proved_at, unproven_after, now)
+            yield _unproven(_proved_at(facts, (known or {}).get(Subject.UNPROVEN), now), unproven_after, now)
 
 
-def of_started(flows: Collection[str], now: datetime) -> Observation:
-    """Return that a service runs; those for other flows may still not start."""
-    return Observation(Subject.SERVICE, now, bad=False, lasting=True, flows=which_service(flows))
+def unproven_limit(schedules: Schedules, given_s: int | None, now: datetime) -> timedelta:
+    """Return how long nothing may be proven; zero for as long as you like."""
+    return 2 * schedules.drills.gap(now) if given_s is None else timedelta(seconds=given_s)
 
 
-def which_service(flows: Collection[str]) -> str:
-    """Return what tells services apart that serve the same plan: nothing for one with all flows, or if that is not known."""
-    named = [flow for flow in FLOWS if flow in flows]
-    return "" if len(named) in (0, len(FLOWS)) else "-".join(named)
+def reminded(flows: Collection[str]) -> list[Subject]:
+    """Return what to remind of those who answer for flows, though no look sees it."""
+    return [subject for flow in flows for subject in _REMINDED.get(flow, ())]
 
 
 def of_anomalies(facts: Facts, now: datetime) -> Observation:
@@ -145,6 +150,12 @@ def of_drill(drill: Drill | DrillReport) -> Observation:
         severity="error" if drill.verdict is Verdict.FAILED else "warning",
         backup="" if drill.verdict is Verdict.INCONCLUSIVE else drill.backup,
     )  # fmt: skip
+
+
+def _proved_at(facts: Facts, known: Incident | None, now: datetime) -> datetime | None:
+    told = known.good_at if known else None
+    moments = [moment for moment in (facts.proved_at, told) if moment and not is_future(moment, now)]
+    return max(moments, default=None)
 
 
 def _overdue(newest: Backup | None, schedules: Schedules, now: datetime) -> Observation:

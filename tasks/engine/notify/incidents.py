@@ -36,6 +36,7 @@ class Observation:
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
     than `grace` is not told. Services with different `flows` fail separately.
     If the `backup` is bad, that is over once that or a newer one is good. Each of several `parts` that are wrong is told.
+    `good_at` is given where it has to be remembered when the subject was good.
     """
 
     subject: Subject
@@ -50,6 +51,7 @@ class Observation:
     flows: str = ""
     backup: str = ""
     parts: frozenset[str] = frozenset()
+    good_at: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -79,6 +81,7 @@ class Incident(BaseModel):
     sending_until: AwareDatetime | None = None
     backup: str = Field(default="", max_length=40)
     parts: tuple[str, ...] = ()
+    good_at: AwareDatetime | None = None
     flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
 
     @property
@@ -112,7 +115,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
     if before and _is_old_news(before, seen, now):
         return remind(before, now)
     if not seen.bad:
-        return _ends(before, seen, now) if before and before.open else NOTHING
+        return _ends(before, seen, now) if before and before.open else _good(before, seen)
     if before and before.open:
         return _goes_on(before, seen, now)
     begun = Incident(
@@ -125,6 +128,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         flows=seen.flows,
         backup=seen.backup,
         parts=tuple(sorted(seen.parts)),
+        good_at=before.good_at if before else None,
     )
     if seen.grace:
         return Decision(incident=begun)
@@ -194,9 +198,23 @@ def _ends(before: Incident, seen: Observation, now: datetime) -> Decision:
     if failed_at and seen.backup < before.backup and not is_future(failed_at, now):
         return remind(before, now)
     after = before.model_copy(
-        update={"open": False, "seen_at": seen.at, "message": None, "missing": (), "sending_until": None}
+        update={
+            "open": False,
+            "good_at": seen.good_at or before.good_at,
+            "seen_at": seen.at,
+            "message": None,
+            "missing": (),
+            "sending_until": None,
+        }
     )
     return Decision("recovered" if before.told_at else None, after)
+
+
+def _good(before: Incident | None, seen: Observation) -> Decision:
+    if seen.good_at is None or (before and before.good_at and seen.good_at <= before.good_at):
+        return NOTHING
+    after = before or Incident(subject=seen.subject, open=False, since=seen.at, seen_at=seen.at)
+    return Decision(incident=after.model_copy(update={"seen_at": seen.at, "good_at": seen.good_at}))
 
 
 def _told(kind: Kind, incident: Incident, now: datetime) -> Decision:
