@@ -174,7 +174,8 @@ class _Teller:
             return {}
         ours = self._channels.names(incident.message.kind)
         wanted = set(incident.missing) & set(ours)
-        after = ended(incident, ours, self._send(incident.message, wanted - set(skip)) | (wanted & set(skip)))
+        failed = self._send(incident.message, wanted - set(skip)) | (wanted & set(skip))
+        after = ended(incident, ours, failed, self.now)
         return {after.key: after} if after != incident else {}
 
     def _send(self, message: Message, to: Collection[str]) -> set[str]:

@@ -11,6 +11,8 @@ from tasks.engine.repository.newest import is_future
 
 # Longer than it takes to send. Whoever takes longer was killed.
 _SENT_WITHIN = timedelta(minutes=1)
+# Whoever has that channel would have sent it by then, or nobody has it any more.
+_OTHERS_SEND_WITHIN = timedelta(days=2)
 
 
 def begun(incident: Incident, message: Message, channels: Collection[str], now: datetime) -> Incident:
@@ -25,7 +27,10 @@ def in_hand(incident: Incident, now: datetime) -> bool:
     return until is not None and now < until and not is_future(until, now)
 
 
-def ended(incident: Incident, channels: Collection[str], failed: Collection[str]) -> Incident:
-    """Return the incident after its message was sent to our channels."""
-    missing = set(incident.missing) & set(channels) & set(failed)
+def ended(incident: Incident, channels: Collection[str], failed: Collection[str], now: datetime) -> Incident:
+    """Return the incident after its message was sent to our channels; others wait for those who have them."""
+    others = set(incident.missing) - set(channels)
+    if incident.message and now - incident.message.at > _OTHERS_SEND_WITHIN:
+        others = set()
+    missing = others | (set(incident.missing) & set(channels) & set(failed))
     return incident.model_copy(update={"missing": tuple(sorted(missing)), "sending_until": None})
