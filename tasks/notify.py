@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache, partial
+from datetime import datetime
+from functools import cache, cached_property, partial
 from typing import Any
 
 from pydantic import SecretStr
 
 from blocks import http
 from blocks.config import DEFAULT
+from blocks.config.environment import variable
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import NotDelivered, StorageError
 from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
-from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, read_facts
+from tasks.engine.notify.delivery import begun, ended, in_hand
+from tasks.engine.notify.ends import RUNS, of_report, of_started, which_service
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, read_facts, reminded, unproven_limit
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -31,9 +35,6 @@ from tasks.outcome import Outcome
 
 # A run waits so long for its messages, and for the bucket to say what was told. The next look makes up for the rest.
 _SEND_S, _BUCKET_S, _LOOK_S, _PING_S = 15.0, 5.0, 25.0, 10.0
-_RUNS = {"backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE}
-# Whoever makes backups answers for these, too, though no look sees them.
-_REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
 
 
 @dataclass
@@ -50,7 +51,7 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
     teller = _Teller(settings, outcome.plan, plan, asks_bucket=not isinstance(outcome.error, StorageError))
     if outcome.verb == "serve" and not teller.remembers:
         return teller.told  # a service that can't start is started again and again
-    if not outcome.good and outcome.verb not in _RUNS:
+    if not outcome.good and outcome.verb not in RUNS:
         error = outcome.error
         teller.say(
             teller.writer().of_run(
@@ -59,30 +60,35 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
         )
     elif outcome.good:
         teller.say(Writer(outcome.plan, teller.place, teller.now).of_run("succeeded", outcome.verb, outcome.sentence))
-    if outcome.verb in _RUNS and teller.has_listeners:
+    if outcome.verb in RUNS and teller.has_listeners:
         teller.judge(_seen_in(outcome, teller))
     return teller.told
 
 
 def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
-    yield _seen(outcome, teller.now)
+    if isinstance(outcome.facts, DrillReport):
+        yield from of_report(outcome.facts, teller.now)
+    else:
+        hint = outcome.error.hint if outcome.error else ""
+        flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
+        subject = RUNS[outcome.verb]
+        yield Observation(subject, teller.now, not outcome.good, outcome.sentence, outcome.code, hint, flows=flows)
     if outcome.verb == "backup" and outcome.good and (facts := teller.facts()):
         yield of_anomalies(facts, teller.now)
 
 
-def _seen(outcome: Outcome[Any], now: datetime) -> Observation:
-    if isinstance(outcome.facts, DrillReport):
-        return of_drill(outcome.facts)
-    error = outcome.error
-    return Observation(
-        _RUNS[outcome.verb], now, not outcome.good, outcome.sentence, outcome.code, error.hint if error else ""
-    )
-
-
-def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], skip: Collection[str] = ()) -> Told:
+def look(
+    settings: NotificationSettings,
+    plan: Plan,
+    flows: Collection[str],
+    skip: Collection[str] = (),
+    *,
+    serves: bool = False,
+) -> Told:
     """Look at a plan's bucket, tell what is wrong or works again, and send what could not be sent before.
 
-    `flows` are those that whoever looks answers for; channels to `skip` are not tried again yet.
+    `flows` are those that whoever looks answers for; channels to `skip` are not tried again yet. Only a
+    service that has started (`serves`) shows that it does.
     """
     teller = _Teller(settings, plan.name, plan)
     if not teller.has_listeners:
@@ -95,11 +101,10 @@ def look(settings: NotificationSettings, plan: Plan, flows: Collection[str], ski
     if facts is None:
         get_run_logger().warning("The bucket could not be looked at: it does not answer")
         return teller.told
-    given_s = settings.notify_unproven_after_s
-    limit = 2 * plan.schedules.drills.gap(teller.now) if given_s is None else timedelta(seconds=given_s)
+    limit = unproven_limit(plan.schedules, settings.notify_unproven_after_s, teller.now)
     teller.facts = lambda: facts
-    reminded = [subject for flow in flows for subject in _REMINDED.get(flow, ())]
-    teller.judge(observations(facts, plan.schedules, limit, flows, teller.now), reminded, skip)
+    seen = observations(facts, plan.schedules, limit, flows, teller.now, teller.known)
+    teller.judge([*seen, *([of_started(flows, teller.now)] if serves else [])], reminded(flows), skip)
     return teller.told
 
 
@@ -126,6 +131,11 @@ class _Teller:
         """Whether what is told is remembered."""
         return self._ledger.kept
 
+    @cached_property
+    def known(self) -> Mapping[str, Incident]:
+        """What was told before."""
+        return self._ledger.read_within(_BUCKET_S)
+
     def writer(self) -> Writer:
         """Return what writes messages, with the facts that they name."""
         return Writer(self._name, self.place, self.now, self.facts())
@@ -136,47 +146,37 @@ class _Teller:
 
     def judge(self, seen: Iterable[Observation], reminded: Iterable[Subject] = (), skip: Collection[str] = ()) -> None:
         """Tell what follows from observations, and what is still to be told."""
-        before = self._remembered()
-        changed: dict[Subject, Incident] = {}
+        before = self.known
+        changed, new = dict[str, Incident](), set[str]()
         for decision, one in decisions(before, seen, reminded, self.now):
             after = decision.incident
             if after is None:
                 continue
             if decision.tell:
-                last = before.get(after.subject)
+                last = before.get(after.key)
                 message = self.writer().of_incident(decision.tell, after, one, last.message if last else None)
-                after = after.model_copy(update={"message": message, "missing": self._channels.names(decision.tell)})
-            changed[after.subject] = after
-        for subject, after in {**before, **changed}.items():
-            if reached := self._reach(after, skip if subject not in changed else ()):
-                changed[subject] = reached
+                after = begun(after, message, self._channels.names(decision.tell), self.now)
+                new.add(after.key)
+            changed[after.key] = after
+        if new:
+            self._ledger.write_within(_BUCKET_S, changed.values(), self.now)
+        for key, after in {**before, **changed}.items():
+            if key in new or not in_hand(after, self.now):
+                changed |= self._reached(after, () if key in new else skip)
         for after in {**before, **changed}.values():
             self.told.missing |= set(after.missing)
         if changed:
-            self._remember(changed.values())
+            self._ledger.write_within(_BUCKET_S, changed.values(), self.now)
 
-    def _remembered(self) -> Mapping[Subject, Incident]:
-        """Read what was told; go without a bucket that hangs."""
-        found = result_within(_BUCKET_S, self._ledger.read)
-        if found is None:
-            self._ledger.store = None
-            return self._ledger.read()
-        return found
-
-    def _remember(self, told: Collection[Incident]) -> None:
-        if result_within(_BUCKET_S, lambda: self._ledger.write(told, self.now)) is None:
-            self._ledger.store = None
-            self._ledger.write(told, self.now)
-
-    def _reach(self, incident: Incident, skip: Collection[str]) -> Incident | None:
-        """Send what channels have not got; returns the incident if any of them has it now, or is gone."""
+    def _reached(self, incident: Incident, skip: Collection[str]) -> Mapping[str, Incident]:
+        """Send what channels have not got; returns the incident if that changed it."""
         if not incident.message or not incident.missing:
-            return None
-        wanted = set(incident.missing) & set(self._channels.names(incident.message.kind))
+            return {}
+        ours = self._channels.names(incident.message.kind)
+        wanted = set(incident.missing) & set(ours)
         failed = self._send(incident.message, wanted - set(skip)) | (wanted & set(skip))
-        return (
-            incident.model_copy(update={"missing": tuple(sorted(failed))}) if failed != set(incident.missing) else None
-        )
+        after = ended(incident, ours, failed, self.now)
+        return {after.key: after} if after != incident else {}
 
     def _send(self, message: Message, to: Collection[str]) -> set[str]:
         """Send to channels; returns the names of those that it did not reach."""

@@ -64,7 +64,7 @@ async def keep_watch(plan: Plan, flows: tuple[str, ...], untold: Untold) -> None
             )
     while True:
         try:
-            told = await asyncio.to_thread(look, settings, plan, flows, untold.waiting())
+            told = await asyncio.to_thread(look, settings, plan, flows, untold.waiting(), serves=True)
             untold.heard(told.missing, told.failed)
         except Exception as error:  # noqa: BLE001  (the service goes on, and looks again)
             _logger.warning("A look at the backups failed: %s", type(error).__name__)

@@ -150,9 +150,10 @@ def test_a_channel_that_fails_costs_no_backup(
 
 
 def test_a_run_killed_before_its_message(
-    receiver: Receiver, plan: Plan, library: Server, command_line: Run, started_command: StartedCommand
-) -> None:
-    """The next look finds the backup in the bucket and makes up for the message, with the id that it would have had."""
+    receiver: Receiver, plan: Plan, library: Server, command_line: Run, started_command: StartedCommand,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The next look after a minute makes up for the message, with the id that it would have had."""
     command_line("backup", DATABASE_URL=wrong(library), WEBHOOK_URL=receiver.url)
     receiver.always = "hang"
     running = started_command("backup", DATABASE_URL=library.url.get_secret_value(), WEBHOOK_URL=receiver.url)
@@ -160,6 +161,7 @@ def test_a_run_killed_before_its_message(
     running.kill()
     running.wait()
     receiver.always = None
+    monkeypatch.setattr("tasks.notify.utc_now", lambda: utc_now() + timedelta(minutes=2))
     look(settings(receiver), plan, ("backup",))
     assert receiver.kinds() == [("backup", "failed"), ("backup", "recovered"), ("backup", "recovered")]
     assert receiver.got[1].json()["id"] == receiver.got[2].json()["id"]

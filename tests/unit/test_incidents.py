@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.engine.notify.facts import Drill, Facts, of_anomalies, of_drill
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decide, remind
 from tasks.engine.notify.message import Kind
+from tasks.engine.repository.manifest import Verdict
 
 BEGIN = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -86,6 +89,14 @@ def test_the_end_is_made_up_for() -> None:
     assert (over.incident.open, over.incident.since, over.incident.failures) == (False, BEGIN, 2)
 
 
+def test_a_clock_that_is_a_little_behind() -> None:
+    """Machines' clocks differ: what another one told a second ahead of now needs no reminder."""
+    failed = decide(None, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).incident
+    assert failed
+    assert remind(failed, BEGIN - timedelta(seconds=1)).tell is None
+    assert remind(failed, BEGIN - DAY).tell == "reminder"
+
+
 def test_a_good_run_before_the_failure_ends_nothing() -> None:
     """The newest backup in the bucket is older than the failure: that is no recovery, only time for a reminder."""
     failed = decide(None, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).incident
@@ -128,3 +139,54 @@ def test_a_clock_that_was_wrong_silences_nothing() -> None:
     failed = decide(None, Observation(Subject.BACKUP, ahead, bad=True), ahead).incident
     assert decide(failed, Observation(Subject.BACKUP, BEGIN, bad=True), BEGIN).tell == "reminder"
     assert decide(failed, Observation(Subject.BACKUP, BEGIN, bad=False), BEGIN).tell == "recovered"
+
+
+def drilled(backup: str, verdict: Verdict, hours: int) -> Observation:
+    return of_drill(Drill(backup, verdict, verdict is Verdict.PROVEN, BEGIN + timedelta(hours=hours), "", ""))
+
+
+OLDER, BAD, NEWER = "backup_20261118_030000", "backup_20261120_030000", "backup_20261121_060000"
+
+
+@pytest.mark.parametrize(("backup", "kind"), [(OLDER, None), (BAD, "recovered"), (NEWER, "recovered")])
+def test_an_older_backup_that_is_proven_ends_no_failure(backup: str, kind: Kind | None) -> None:
+    """The bad backup's fault may be in all since: only that one or a newer one shows that it is gone."""
+    failed = decide(None, drilled(BAD, Verdict.FAILED, 0), BEGIN).incident
+    unknown = decide(failed, drilled(NEWER, Verdict.INCONCLUSIVE, 1), BEGIN).incident
+    assert decide(restarted(unknown), drilled(backup, Verdict.PROVEN, 9), BEGIN + timedelta(hours=9)).tell == kind
+    assert decide(unknown, drilled(OLDER, Verdict.PROVEN, 25), BEGIN + timedelta(hours=25)).tell == "reminder"
+
+
+def test_what_ends_a_drill_that_says_nothing() -> None:
+    """An INCONCLUSIVE drill says nothing of its backup, so any proof shows that drills work again; so it is if a clock was wrong."""
+    for backup, verdict in ((BAD, Verdict.INCONCLUSIVE), ("backup_20300101_000000", Verdict.FAILED)):
+        before = decide(None, drilled(backup, verdict, 0), BEGIN).incident
+        assert decide(before, drilled(OLDER, Verdict.PROVEN, 1), BEGIN + timedelta(hours=1)).tell == "recovered"
+
+
+def odd(*tables: str) -> Observation:
+    return of_anomalies(Facts(anomalies=tables, odd=frozenset(tables)), BEGIN)
+
+
+def test_an_anomaly_beside_others() -> None:
+    """Each is told at once, also while another is open; the same one in the next backup, or one that is settled, is no news."""
+    known, told = None, list[Kind | None]()
+    for seen in (odd("a"), odd("a"), odd("a", "b"), odd("b", "a"), odd("b"), odd("b", "a"), odd(), odd("a")):
+        decision = decide(restarted(known), seen, BEGIN)
+        known = decision.incident or known
+        told.append(decision.tell)
+    assert told == ["failed", None, "failed", None, None, "failed", "recovered", "failed"]
+
+
+def test_when_it_was_good_is_remembered() -> None:
+    """Also while nothing is wrong, and through an incident; what is known already is not written again."""
+    good = Observation(Subject.UNPROVEN, BEGIN, bad=False, lasting=True, good_at=BEGIN)
+    first = decide(None, good, BEGIN)
+    assert (first.tell, first.incident and first.incident.good_at) == (None, BEGIN)
+    assert decide(restarted(first.incident), good, BEGIN + DAY).incident is None
+    late = decide(first.incident, Observation(Subject.UNPROVEN, BEGIN + DAY, bad=True, lasting=True), BEGIN + DAY)
+    assert (late.tell, late.incident and late.incident.good_at) == ("failed", BEGIN)
+    over = decide(
+        late.incident, Observation(Subject.UNPROVEN, BEGIN + 2 * DAY, bad=False, lasting=True), BEGIN + 2 * DAY
+    )
+    assert (over.tell, over.incident and over.incident.good_at) == ("recovered", BEGIN)

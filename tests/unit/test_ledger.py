@@ -117,3 +117,18 @@ def test_names() -> None:
         "notices/shop/backup_20261399_120000.json",
     ):
         assert notice_at(other, "shop") is None
+
+
+def test_a_copy_follows_the_bucket(file: CacheFile) -> None:
+    """What is over in the bucket is over in the file, too: the next outage of the storage is a new failure."""
+    down = Ledger("default", None, file)
+    down.read()
+    down.write([incident()], NOW)
+    store = MemoryStore()
+    up = Ledger("default", store, file)
+    assert up.read() == {Subject.BACKUP: incident()}
+    assert up.write([incident(minutes=60, is_open=False)], NOW + timedelta(hours=1))
+    assert Ledger("default", None, file).read() == {Subject.BACKUP: incident(minutes=60, is_open=False)}
+    Ledger("default", store).write([incident(minutes=90)], NOW + timedelta(hours=2))  # by another machine
+    Ledger("default", store, file).read()
+    assert Ledger("default", None, file).read() == {Subject.BACKUP: incident(minutes=90)}

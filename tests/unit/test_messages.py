@@ -197,3 +197,13 @@ def test_a_ping() -> None:
     assert made.url.get_secret_value() == "https://hc-ping.com/4f6b8c1e/fail?create=1&rid=the-run"
     assert (len(made.body), made.body[-5:]) == (BODY_BYTES, b"\nlast")
     assert ping(url, "success", "r").url.get_secret_value() == "https://hc-ping.com/4f6b8c1e?create=1&rid=r"
+
+
+def test_each_message_of_an_open_incident_has_its_own_id() -> None:
+    """Whoever ignores an id that it has seen still hears of another anomaly."""
+    seen = Observation(Subject.ANOMALY, NOW, bad=True, lasting=True)
+    ids = {
+        Writer("default", "", NOW).of_incident("failed", Incident(subject=Subject.ANOMALY, open=True, since=NOW, seen_at=NOW, parts=parts), seen, None).id
+        for parts in (("a",), ("a", "b"), ("b",))
+    }  # fmt: skip
+    assert len(ids) == 3

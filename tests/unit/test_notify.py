@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,19 +14,24 @@ from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import DatabaseRefused, StorageUnreachable
+from blocks.config.values import FLOWS
+from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageDenied, StorageUnreachable
 from flows.runs.telling import telling
 from flows.service.watch import Untold
 from tasks import notify
+from tasks.clock import utc_now
+from tasks.engine.notify.channels import Channels
 from tasks.engine.notify.facts import Facts, observations
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.outcome import Outcome, failed
 from tests.memory_store import MemoryStore
 from tests.receivers import Receiver, receiving
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FAILED: Outcome[Any] = failed("backup", "default", DatabaseRefused("db:5432"))
+GOOD: Outcome[Any] = Outcome("backup", "default", "Backup completed")
 _numbers = itertools.count()
 
 
@@ -111,8 +117,8 @@ def test_no_two_messages_for_one_thing() -> None:
     failing = Incident(subject=Subject.BACKUP, open=True, since=NOW, seen_at=NOW, failures=1, told_at=NOW)
     pruning = failing.model_copy(update={"subject": Subject.PRUNE})
     late = Observation(Subject.OVERDUE, NOW, bad=True, lasting=True)
-    known = {Subject.BACKUP: failing, Subject.PRUNE: pruning}
-    found = list(decisions(known, [late], list(known), NOW + timedelta(days=1)))
+    known: dict[str, Incident] = {Subject.BACKUP: failing, Subject.PRUNE: pruning}
+    found = list(decisions(known, [late], [Subject.BACKUP, Subject.PRUNE], NOW + timedelta(days=1)))
     assert [(d.incident and d.incident.subject, d.tell) for d, _ in found] == [
         ("backup", "reminder"),
         ("prune", "reminder"),
@@ -149,3 +155,121 @@ def test_a_channel_that_stays_broken() -> None:
     assert str(untold).endswith(": HTTP status 404")
     untold.heard(set(), {})
     assert (str(untold), untold.channels, untold.waiting()) == ("", [], set())
+
+
+def at(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:
+    monkeypatch.setattr("tasks.notify.utc_now", lambda: NOW + timedelta(hours=hour))
+
+
+def test_a_look_while_a_run_tells(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being sent is not sent by others as well, unless whoever was sending it was killed."""
+    plan, others, send = plan_in(MemoryStore()), [0, 120], Channels.send
+
+    def meanwhile(*args: Any) -> Any:
+        if others:
+            later = timedelta(seconds=others.pop(0))
+            monkeypatch.setattr("tasks.notify.utc_now", lambda: utc_now() + later)
+            notify.look(settings(receiver), plan, ("backup",))
+        return send(*args)
+
+    monkeypatch.setattr(Channels, "send", meanwhile)
+    notify.tell_end(settings(receiver), FAILED, plan)
+    assert (receiver.kinds(), others) == ([("backup", "failed")], [120])
+    notify.tell_end(settings(receiver), GOOD, plan)
+    assert receiver.kinds()[1:] == [("backup", "recovered")] * 2
+    assert len({got.headers["Idempotency-Key"] for got in receiver.got}) == 2
+
+
+def test_a_service_that_does_not_start(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, however often it is started and whoever else looks, and over once that service runs."""
+    plan = plan_in(MemoryStore())
+    broken: Outcome[Any] = failed("serve", "default", ConfigurationError([Problem("DATABASE_URL", "set it")]))
+    monkeypatch.setenv("SERVE_FLOWS", "backup, prune")
+    for _ in range(3):
+        notify.tell_end(settings(receiver), broken, plan)
+        notify.look(settings(receiver), plan, ("restore-drill",), serves=True)
+        notify.look(settings(receiver), plan, FLOWS)
+    assert receiver.kinds() == [("service", "failed")]
+    notify.look(settings(receiver), plan, ("backup", "prune"), serves=True)
+    assert receiver.kinds() == [("service", "failed"), ("service", "recovered")]
+
+
+def test_each_outage_of_the_storage_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good backup between two outages ends the first, so the second is told, though the bucket can't be asked."""
+    plan = plan_in(MemoryStore())
+    down: Outcome[Any] = failed("backup", "default", StorageUnreachable("s3"))
+    for hour, outcome in enumerate((down, GOOD, down)):
+        at(monkeypatch, hour)
+        notify.tell_end(settings(receiver), outcome, plan)
+    assert receiver.kinds() == [("backup", kind) for kind in ("failed", "recovered", "failed")]
+
+
+def test_each_failure_of_the_configuration_is_told(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told without a plan is known once there is one: its end is told, and so is the next failure."""
+    plan = plan_in(MemoryStore())
+    wrong: Outcome[Any] = failed("backup", "wrong", ConfigurationError([Problem("S3_BUCKET", "set it")]))
+    good = replace(GOOD, plan="wrong")
+    for hour, (outcome, found) in enumerate([(wrong, None), (wrong, None), (good, plan), (wrong, None), (wrong, None)]):
+        at(monkeypatch, hour)
+        notify.tell_end(settings(receiver), outcome, found)
+    assert receiver.kinds() == [("backup", kind) for kind in ("failed", "recovered", "failed")]
+
+
+class ReadOnlyStore(MemoryStore):
+    """A bucket whose keys may only read."""
+
+    def put(self, key: str, *_: object, **__: object) -> None:
+        raise StorageDenied(key)
+
+
+def test_looks_that_can_write_nowhere(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process told is not repeated at each look, and grace ends, though nothing can be kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    store = ReadOnlyStore()
+    plan = plan_in(store)
+    store.seal_key = b""
+    gap = plan.schedules.backups.gap(NOW)
+    for after in (timedelta(0), gap, gap + timedelta(minutes=1), gap + timedelta(minutes=2)):
+        monkeypatch.setattr("tasks.notify.utc_now", lambda after=after: NOW + after)
+        notify.look(settings(receiver), plan, ("backup",))
+    assert receiver.kinds() == [("overdue", "failed")]
+
+
+def test_a_drill_whose_key_can_only_read(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its report is not in the bucket, but its proof counts for as long as others do, and is then told with its age."""
+    plan = plan_in(ReadOnlyStore())
+    gap = plan.schedules.drills.gap(NOW)
+    report = DrillReport(
+        tool_version="1", backup="backup_20261121_060000", verdict=Verdict.PROVEN, cause="", checks=(), started_at=NOW,
+        restore_seconds=1, seconds=1,
+    )  # fmt: skip
+    drill: Outcome[Any] = Outcome("restore-drill", "default", "PROVEN", report, verdict=Verdict.PROVEN)
+    at(monkeypatch, 0)
+    notify.look(settings(receiver), plan, ("restore-drill",))
+    notify.tell_end(settings(receiver), drill, plan)
+    for after in (gap, 2 * gap, 2 * gap + timedelta(minutes=1), 2 * gap + timedelta(minutes=30)):
+        assert receiver.kinds() == []
+        monkeypatch.setattr("tasks.notify.utc_now", lambda after=after: NOW + after)
+        notify.look(settings(receiver), plan, ("restore-drill",))
+    assert receiver.kinds() == [("unproven", "failed")]
+    assert receiver.got[0].json()["what"].startswith("No drill has proven a backup for ")
+
+
+def test_services_with_channels_of_their_own(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one could not send is not lost because another, without that channel, looks first; after two days it is given up."""
+    plan, other = plan_in(MemoryStore()), NotificationSettings(notify_urls=SecretStr("json://127.0.0.1:1/nobody"))
+    for _ in range(2):
+        receiver.always = 403
+        notify.tell_end(settings(receiver), FAILED, plan)
+        receiver.always = None
+        notify.look(other, plan, ("backup",))
+        assert notify.look(settings(receiver), plan, ("backup",)).messages == 1
+        notify.tell_end(settings(receiver), GOOD, plan)
+    receiver.always = 403
+    notify.tell_end(settings(receiver), FAILED, plan)
+    receiver.always, before = None, len(receiver.got)
+    now = utc_now()
+    for days in (3, 0):
+        monkeypatch.setattr("tasks.notify.utc_now", lambda days=days: now + timedelta(days=days))
+        notify.look(other if days else settings(receiver), plan, ())
+    assert len(receiver.got) == before

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
 from blocks.config.plan import Plan, Schedules
-from tasks.engine.notify.incidents import Observation, Subject
+from tasks.engine.notify.incidents import Incident, Observation, Subject
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.manifest import Anomaly, DrillReport, Verdict
 from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
-from tasks.engine.repository.open_anomalies import open_anomalies
+from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age
@@ -24,7 +25,9 @@ from tasks.engine.wording import human_age
 _GRACE = timedelta(minutes=15)
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
-_MOST_ANOMALIES = 5
+# Whoever makes backups answers for these, too.
+_REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
+_MOST_ANOMALIES, _MOST_MARKS = 5, 1000
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,17 @@ class Drill:
 
 @dataclass(frozen=True)
 class Facts:
-    """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled."""
+    """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled.
+
+    `odd` tells anomalies apart; one that is found again in the next backup is the same.
+    """
 
     newest: Backup | None = None
     drill: Drill | None = None
     proven: Backup | None = None
     proved_at: datetime | None = None
     anomalies: tuple[str, ...] = ()
+    odd: frozenset[str] = frozenset()
 
 
 _COUNTS = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
@@ -61,19 +68,25 @@ def read_facts(plan: Plan, now: datetime) -> Facts:
     past = of_the_past(own, now)
     held = [pair for pair in _drills(repository, past, now) if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
+    anomalies = open_anomalies(repository, own, now)
     return Facts(
         newest=newest_whole(past, now),
         drill=_newest(repository, past, now),
         proven=proven[0] if proven else None,
         proved_at=max((drill.started_at for _, drill in held), default=None),
-        anomalies=tuple(_anomalies(repository, own, now)),
+        anomalies=tuple(_sentences(anomalies)),
+        odd=frozenset(list(map(_mark, (one for odd in anomalies for one in odd.found)))[:_MOST_MARKS]),
     )
 
 
-def _anomalies(repository: Repository, own: Sequence[Backup], now: datetime) -> list[str]:
-    said = [f"{odd.backup.name}: {one.sentence}" for odd in open_anomalies(repository, own, now) for one in odd.found]
+def _sentences(anomalies: Sequence[OpenAnomalies]) -> list[str]:
+    said = [f"{odd.backup.name}: {one.sentence}" for odd in anomalies for one in odd.found]
     more = len(said) - _MOST_ANOMALIES
     return [*said[:_MOST_ANOMALIES], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _mark(one: Anomaly) -> str:
+    return hashlib.sha256(f"{one.kind} {one.table}".encode()).hexdigest()[:12]
 
 
 def _drills(repository: Repository, past: list[Backup], now: datetime) -> Iterator[tuple[Backup, Drill]]:
@@ -98,10 +111,14 @@ def _drill_in(report: DrillReport | None, backup: Backup) -> Drill | None:
 
 
 def observations(
-    facts: Facts, schedules: Schedules, unproven_after: timedelta, flows: Collection[str], now: datetime
+    facts: Facts,
+    schedules: Schedules,
+    unproven_after: timedelta,
+    flows: Collection[str],
+    now: datetime,
+    known: Mapping[str, Incident] | None = None,
 ) -> Iterator[Observation]:
-    """Return what the bucket shows, for those who make backups or drills: `flows`."""
-    yield Observation(Subject.SERVICE, now, bad=False, lasting=True)
+    """Return what the bucket and what is `known` show, for those who make backups or drills: `flows`."""
     if "backup" in flows:
         if facts.newest:
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
@@ -111,14 +128,24 @@ def observations(
         if facts.drill:
             yield of_drill(facts.drill)
         if unproven_after:
-            yield _unproven(facts.proved_at, unproven_after, now)
+            yield _unproven(_proved_at(facts, (known or {}).get(Subject.UNPROVEN), now), unproven_after, now)
+
+
+def unproven_limit(schedules: Schedules, given_s: int | None, now: datetime) -> timedelta:
+    """Return how long nothing may be proven; zero for as long as you like."""
+    return 2 * schedules.drills.gap(now) if given_s is None else timedelta(seconds=given_s)
+
+
+def reminded(flows: Collection[str]) -> list[Subject]:
+    """Return what to remind of those who answer for flows, though no look sees it."""
+    return [subject for flow in flows for subject in _REMINDED.get(flow, ())]
 
 
 def of_anomalies(facts: Facts, now: datetime) -> Observation:
     """Return what is odd about backups, until it is acknowledged or confirmed."""
     return Observation(
         Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
-        hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
+        parts=facts.odd, hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
     )  # fmt: skip
 
 
@@ -128,7 +155,14 @@ def of_drill(drill: Drill | DrillReport) -> Observation:
         Subject.DRILL, drill.started_at, drill.verdict is not Verdict.PROVEN,
         f"{drill.backup or 'The drill'} is {drill.verdict.value}: {drill.cause}", drill.code,
         severity="error" if drill.verdict is Verdict.FAILED else "warning",
+        backup="" if drill.verdict is Verdict.INCONCLUSIVE else drill.backup,
     )  # fmt: skip
+
+
+def _proved_at(facts: Facts, known: Incident | None, now: datetime) -> datetime | None:
+    told = known.good_at if known else None
+    moments = [moment for moment in (facts.proved_at, told) if moment and not is_future(moment, now)]
+    return max(moments, default=None)
 
 
 def _overdue(newest: Backup | None, schedules: Schedules, now: datetime) -> Observation:

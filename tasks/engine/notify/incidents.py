@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from tasks.engine.notify.message import Kind, Message, Severity
+from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import is_future
 
 REMIND_AFTER = timedelta(days=1)
@@ -33,7 +34,9 @@ class Observation:
     """What was seen of a subject at a moment.
 
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
-    than `grace` is not told.
+    than `grace` is not told. Services with different `flows` fail separately.
+    If the `backup` is bad, that is over once that or a newer one is good. Each of several `parts` that are wrong is told.
+    `good_at` is given where it has to be remembered when the subject was good.
     """
 
     subject: Subject
@@ -45,12 +48,22 @@ class Observation:
     severity: Severity = "error"
     lasting: bool = False
     grace: timedelta = timedelta(0)
+    flows: str = ""
+    backup: str = ""
+    parts: frozenset[str] = frozenset()
+    good_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is remembered under."""
+        return _key(self.subject, self.flows)
 
 
 class Incident(BaseModel):
     """How a subject has been doing and what was told of it: a document that is written once, and replaced by the next.
 
-    `message` is what was told last, and `missing` names the channels that it has not reached.
+    `message` is what was told last, and `missing` names the channels that it has not reached. Until `sending_until`, leave
+    that to whoever is sending it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -65,11 +78,25 @@ class Incident(BaseModel):
     told_at: AwareDatetime | None = None
     message: Message | None = None
     missing: tuple[str, ...] = ()
+    sending_until: AwareDatetime | None = None
+    backup: str = Field(default="", max_length=40)
+    parts: tuple[str, ...] = ()
+    good_at: AwareDatetime | None = None
+    flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
+
+    @property
+    def key(self) -> str:
+        """What it is remembered under."""
+        return _key(self.subject, self.flows)
 
     @property
     def order(self) -> tuple[datetime, datetime]:
         """The greater one is the newer one."""
         return self.seen_at, self.told_at or self.since
+
+
+def _key(subject: Subject, flows: str) -> str:
+    return f"{subject}-{flows}" if flows else str(subject)
 
 
 @dataclass(frozen=True)
@@ -88,7 +115,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
     if before and _is_old_news(before, seen, now):
         return remind(before, now)
     if not seen.bad:
-        return _over(before, seen) if before and before.open else NOTHING
+        return _ends(before, seen, now) if before and before.open else _good(before, seen)
     if before and before.open:
         return _goes_on(before, seen, now)
     begun = Incident(
@@ -98,6 +125,10 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         since=seen.at,
         seen_at=seen.at,
         failures=not seen.lasting,
+        flows=seen.flows,
+        backup=seen.backup,
+        parts=tuple(sorted(seen.parts)),
+        good_at=before.good_at if before else None,
     )
     if seen.grace:
         return Decision(incident=begun)
@@ -105,18 +136,18 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
 
 
 def decisions(
-    before: Mapping[Subject, Incident], seen: Iterable[Observation], reminded: Iterable[Subject], now: datetime
+    before: Mapping[str, Incident], seen: Iterable[Observation], reminded: Iterable[Subject], now: datetime
 ) -> Iterator[tuple[Decision, Observation | None]]:
     """Decide about all that was seen, and remind of the subjects that nothing was seen of.
 
     While backups fail, don't tell as well that they are overdue.
     """
-    failing, looked_at = before.get(Subject.BACKUP), set[Subject]()
+    failing, looked_at = before.get(Subject.BACKUP), set[str]()
     for one in seen:
-        looked_at.add(one.subject)
+        looked_at.add(one.key)
         if one.subject is Subject.OVERDUE and one.bad and failing and failing.open:
             continue
-        decision = decide(before.get(one.subject), one, now)
+        decision = decide(before.get(one.key), one, now)
         if one.subject is Subject.BACKUP:
             failing = decision.incident or failing
         yield decision, one
@@ -127,7 +158,8 @@ def decisions(
 
 def remind(before: Incident, now: datetime) -> Decision:
     """Return the daily reminder of an incident that lasts, once it is due."""
-    if not before.open or before.told_at is None or timedelta(0) <= now - before.told_at < REMIND_AFTER:
+    told_at = before.told_at
+    if not before.open or told_at is None or (now - told_at < REMIND_AFTER and not is_future(told_at, now)):
         return NOTHING
     return _told("reminder", before, now)
 
@@ -140,24 +172,49 @@ def _is_old_news(before: Incident, seen: Observation, now: datetime) -> bool:
 
 def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
     graver = before.severity == "warning" and seen.severity == "error"
+    more = not seen.parts <= set(before.parts)
     after = before
+    if seen.parts != set(before.parts):
+        after = after.model_copy(update={"parts": tuple(sorted(seen.parts))})
     if not seen.lasting:
         after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + 1})
     if graver:
         after = after.model_copy(update={"severity": seen.severity})
+    if seen.backup > before.backup:
+        after = after.model_copy(update={"backup": seen.backup})
     if before.told_at is None:
         if now - before.since >= seen.grace:
             return _told("failed", after, now)
-    elif graver:
+    elif graver or more:
         return _told("failed", after, now)
     elif (due := remind(after, now)).tell:
         return due
     return Decision(incident=after) if after is not before else NOTHING
 
 
-def _over(before: Incident, seen: Observation) -> Decision:
-    after = before.model_copy(update={"open": False, "seen_at": seen.at, "message": None, "missing": ()})
+def _ends(before: Incident, seen: Observation, now: datetime) -> Decision:
+    """An older backup that is good says nothing about the bad one, nor about those made since; names are in order of time."""
+    failed_at = taken_at(before.backup)
+    if failed_at and seen.backup < before.backup and not is_future(failed_at, now):
+        return remind(before, now)
+    after = before.model_copy(
+        update={
+            "open": False,
+            "good_at": seen.good_at or before.good_at,
+            "seen_at": seen.at,
+            "message": None,
+            "missing": (),
+            "sending_until": None,
+        }
+    )
     return Decision("recovered" if before.told_at else None, after)
+
+
+def _good(before: Incident | None, seen: Observation) -> Decision:
+    if seen.good_at is None or (before and before.good_at and seen.good_at <= before.good_at):
+        return NOTHING
+    after = before or Incident(subject=seen.subject, open=False, since=seen.at, seen_at=seen.at)
+    return Decision(incident=after.model_copy(update={"seen_at": seen.at, "good_at": seen.good_at}))
 
 
 def _told(kind: Kind, incident: Incident, now: datetime) -> Decision:

@@ -1,14 +1,14 @@
 """Remember what was told, in the bucket: it outlives a restart and a lost volume, and whoever looks next reads it.
 
 Each entry is written once and never changed, so it works in a bucket with object lock; the newest of each subject counts.
-While the bucket does not answer, a local file takes its place.
+While the bucket does not answer, a local copy takes its place; a copy that exists follows the bucket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,42 +17,94 @@ from pydantic import ValidationError
 from blocks.config.environment import cache_folder
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError, StorageError
-from tasks.engine.notify.incidents import Incident, Subject
+from tasks.engine.deadline import result_within
+from tasks.engine.notify.incidents import Incident
 from tasks.engine.repository.cache_file import CacheFile, cache_file_of
 from tasks.engine.repository.names import NOTICES, notice_at, notice_file
 from tasks.engine.repository.store import Store
 
 _ENTRY_BYTES = 64 << 10
+_in_process: dict[str, dict[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class ProcessCopy:
+    """What this process told, for as long as it lives: a service that can write nowhere must not tell it at every look."""
+
+    place: str
+
+    def load(self) -> dict[str, str]:
+        """Return what was saved."""
+        return _in_process.get(self.place, {}).copy()
+
+    def save(self, facts: Mapping[str, str]) -> None:
+        """Replace what was saved."""
+        _in_process[self.place] = dict(facts)
 
 
 @dataclass
 class Ledger:
     """What was told of one plan's subjects; `whose` tells the plans of one folder apart.
 
-    `read` it first. Without a store, or while that fails, only the local file is used; without either, nothing is remembered.
+    `read` it first. Without a store, or while that fails, only the local copies are used.
+    `planless` holds what was told while no plan could be found.
     """
 
     whose: str
     store: Store | None = None
     file: CacheFile | None = None
+    planless: CacheFile | None = None
+    process: ProcessCopy | None = None
     _stamps: dict[str, datetime] = field(default_factory=dict)
     _old: dict[str, list[str]] = field(default_factory=dict)
-    _local: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, Incident] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
-        """Whether anything can be remembered."""
+        """Whether the next process will remember anything."""
         return bool(self.store or self.file)
 
-    def read(self) -> dict[Subject, Incident]:
+    def read(self) -> dict[str, Incident]:
         """Return the newest entry of each subject; one that can't be read counts as none."""
-        self._local = self.file.load() if self.file else {}
-        here = [_decoded(text.encode()) for text in self._local.values()]
-        known = {told.subject: told for told in here if told}
-        for told in self._stored():
-            if told.subject not in known or known[told.subject].order <= told.order:
-                known[told.subject] = told
-        return known
+        self._known = {}
+        for copy in self._copies():
+            self._learn(filter(None, (_decoded(text.encode()) for text in copy.load().values())))
+        self._learn(self._stored())
+        self._refresh()
+        return dict(self._known)
+
+    def read_within(self, seconds: float) -> dict[str, Incident]:
+        """Read, and go without a bucket that hangs."""
+        found = result_within(seconds, self.read)
+        if found is None:
+            self.store = None
+            return self.read()
+        return found
+
+    def write_within(self, seconds: float, entries: Iterable[Incident], now: datetime) -> None:
+        """Write, and go without a bucket that hangs."""
+        told = tuple(entries)
+        if result_within(seconds, lambda: self.write(told, now)) is None:
+            self.store = None
+            self.write(told, now)
+
+    def _copies(self) -> list[CacheFile | ProcessCopy]:
+        return [copy for copy in (self.planless, self.file, self.process) if copy]
+
+    def _learn(self, found: Iterable[Incident]) -> None:
+        for told in found:
+            if told.key not in self._known or self._known[told.key].order <= told.order:
+                self._known[told.key] = told
+
+    def _refresh(self, *, make: bool = False) -> None:
+        """Bring the copies that exist up to date, or an old one would be believed when it is needed; `make` the plan's own."""
+        for copy in self._copies():
+            before = copy.load()
+            if make and copy is not self.planless:
+                before |= dict.fromkeys(self._known, "")
+            after = {s: told.model_dump_json(by_alias=True) for s, told in self._known.items() if s in before}
+            if after != before:
+                copy.save(after)
 
     def _stored(self) -> list[Incident]:
         self._stamps, self._old = {}, {}
@@ -82,26 +134,25 @@ class Ledger:
         stored = True
         for entry in entries:
             stored = self._put(entry, now) and stored
-            self._local[entry.subject] = entry.model_dump_json(by_alias=True)
-        if not stored and self.file:
-            self.file.save(self._local)
+            self._known[entry.key] = entry
+        self._refresh(make=not stored)
         return stored
 
     def _put(self, entry: Incident, now: datetime) -> bool:
         if self.store is None:
             return False
-        before = self._stamps.get(entry.subject)
+        before = self._stamps.get(entry.key)
         # Never the same name twice, and later than the one before it, whatever the clock says.
         moment = max(now, before + timedelta(seconds=1)) if before else now
-        key = self.store.key(notice_file(self.whose, entry.subject, moment))
+        key = self.store.key(notice_file(self.whose, entry.key, moment))
         try:
             self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
         except StorageError:
             return False
         with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
-            for old in self._old.get(entry.subject, []):
+            for old in self._old.get(entry.key, []):
                 self.store.remove(old)
-        self._stamps[entry.subject], self._old[entry.subject] = moment, [key]
+        self._stamps[entry.key], self._old[entry.key] = moment, [key]
         return True
 
 
@@ -114,13 +165,15 @@ def _decoded(data: bytes) -> Incident | None:
 
 def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledger:
     """Return where it is remembered what was told of a plan; a bucket known to be down is asked only without a file."""
+    folder = cache_folder()
+    planless = CacheFile(folder / f"notices-{name}", b"no storage") if folder else None
     if plan is None:
-        folder = cache_folder()
-        return Ledger(name, None, CacheFile(folder / f"notices-{name}", b"no storage") if folder else None)
+        return Ledger(name, None, planless)
     whose = name
     if plan.shared:  # plans of several machines are all called `default`
         of = plan.backups_of or (plan.server.database if plan.server else "")
         whose += "-" + hashlib.sha256(of.encode()).hexdigest()[:8]
     file = cache_file_of(plan.storage)
     here = CacheFile(file.path.with_name(f"{file.path.name}-notices-{whose}"), file.key) if file else None
-    return Ledger(whose, plan.storage if asks_bucket or not here else None, here)
+    return Ledger(whose, plan.storage if asks_bucket or not here else None, here, planless,
+                  ProcessCopy(f"{plan.storage.endpoint} {plan.storage.address} {whose}"))  # fmt: skip

@@ -61,7 +61,7 @@ class Writer:
         day = lasted.days if kind == "reminder" else 0
         return self._message(
             kind, after.subject, title, what, "info" if kind == "recovered" else after.severity, code=code, hint=hint,
-            id=identity(self.place, self.plan, after.subject, kind, after.severity, iso(after.since), day), since=after.since,
+            id=identity(self.place, self.plan, after.key, kind, after.severity, iso(after.since), day, *after.parts), since=after.since,
             failures=after.failures, lasted_seconds=int(lasted.total_seconds()),
             next="" if kind == "recovered" else self._command(words.command),
         )  # fmt: skip
