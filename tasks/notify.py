@@ -110,7 +110,7 @@ class _Teller:
         self, settings: NotificationSettings, name: str, plan: Plan | None, *, asks_bucket: bool = True
     ) -> None:
         self.now, self.told, self._name = utc_now(), Told(), name
-        self._channels = Channels.of(settings)
+        self._channels, self._wrong = Channels.of(settings), settings.wrong
         self._ledger = ledger_of(name, plan, asks_bucket=asks_bucket)
         self.place = f"{plan.storage.endpoint} {plan.storage.address}" if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
@@ -128,7 +128,7 @@ class _Teller:
 
     def writer(self) -> Writer:
         """Return what writes messages, with the facts that they name."""
-        return Writer(self._name, self.place, self.now, self.facts())
+        return Writer(self._name, self.place, self.now, self.facts(), self._wrong)
 
     def say(self, message: Message) -> None:
         """Send a message that is not remembered."""

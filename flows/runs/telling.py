@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.environment import variable
-from blocks.config.notifications import load_notifications
+from blocks.config.notifications import load_notifications, wrong_notifications
 from blocks.config.resolve import resolve_plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import ConfigurationError, PgRoundtripError, StorageError
@@ -57,12 +57,10 @@ def telling(run: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[Tell]:
 
 
 def configured() -> NotificationSettings | None:
-    """Return who is to be told, None if nobody is or the settings are wrong, of which a line in the log warns."""
-    try:
-        return load_notifications()
-    except ConfigurationError as error:
-        get_run_logger().warning("Nobody is told of anything: %s", error.sentence)
-        return None
+    """Return who is to be told, None if nobody is; a line in the log warns of each variable that is left out."""
+    for wrong in wrong_notifications():
+        get_run_logger().warning("Messages go without it: %s\nHINT: %s", wrong.message, wrong.hint)
+    return load_notifications()
 
 
 def tell_configuration(verb: str, plan: str, error: ConfigurationError) -> None:

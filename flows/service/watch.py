@@ -21,6 +21,7 @@ class Untold:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.wrong: Collection[str] = ()  # the variables that are left out
         self._since: dict[str, tuple[str, str]] = {}
         self._next: dict[str, tuple[float, float]] = {}
 
@@ -40,14 +41,15 @@ class Untold:
 
     @property
     def channels(self) -> list[str]:
-        """The channels that lack a message."""
-        return sorted(self._since)
+        """The channels that lack a message, and the variables that are left out."""
+        return sorted([*self._since, *self.wrong])
 
     def __str__(self) -> str:
         """What `/health` says; empty if every message arrived."""
-        return "; ".join(
+        lacking = [
             f"{name} takes no messages since {since}: {why}" for name, (since, why) in sorted(self._since.items())
-        )
+        ]
+        return "; ".join([*lacking, *(f"{name} is invalid" for name in self.wrong)])
 
 
 async def keep_watch(plan: Plan, flows: tuple[str, ...], untold: Untold) -> None:

@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import DatabaseRefused, StorageUnreachable
-from flows.runs.telling import telling
+from flows.notify import check_channels
+from flows.runs.telling import configured, telling
 from flows.service.watch import Untold
 from tasks import notify
 from tasks.engine.notify.facts import Facts, observations
@@ -99,6 +100,23 @@ def test_a_surprise_is_told_and_stays_one(receiver: Receiver, monkeypatch: pytes
         backup()
 
 
+def test_an_invalid_channel_is_told_by_the_others(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log warns of it, and every message says so; what it may contain of a secret is nowhere."""
+    monkeypatch.setenv("NOTIFY_URLS", "mailto:s3cret@example.com")
+    monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+    with caplog.at_level("WARNING", "pg_roundtrip"):
+        found = configured()
+    assert found
+    notify.tell_end(found, FAILED, plan_in(MemoryStore()))
+    assert receiver.got[0].json()["means"].endswith("There is no backup. Invalid, so left out: NOTIFY_URLS.")
+    assert "Messages go without it: Invalid NOTIFY_URLS format" in caplog.text
+    assert "s3cret" not in caplog.text
+    results = [(f.name, f.result) for f in check_channels()]
+    assert results == [("notify", "error"), ("notify by webhook", "ok")]
+
+
 def test_plans_that_share_a_folder(receiver: Receiver) -> None:
     """All are called `default`; what is told of one says nothing of another."""
     whose = {ledger_of("default", plan_in(MemoryStore(), shared=True, backups_of=of)).whose for of in ("a", "b", None)}
@@ -149,3 +167,5 @@ def test_a_channel_that_stays_broken() -> None:
     assert str(untold).endswith(": HTTP status 404")
     untold.heard(set(), {})
     assert (str(untold), untold.channels, untold.waiting()) == ("", [], set())
+    untold.wrong = ("NOTIFY_URLS",)
+    assert (str(untold), untold.channels, untold.waiting()) == ("NOTIFY_URLS is invalid", ["NOTIFY_URLS"], set())
