@@ -216,11 +216,15 @@ def try_channels(settings: NotificationSettings, nonce: str) -> Results:
 
 def send_ping(url: SecretStr, end: End, run: str, log: Sequence[str] = ()) -> str:
     """Send a ping; returns why it was not heard, empty if it was."""
-    try:
+
+    def sent() -> bool:
         http.send(ping(url, end, run, log), _PING_S)
+        return True
+
+    try:
+        return "" if result_within(_PING_S + 1, sent) else "no answer in time"
     except NotDelivered as error:
         return error.context
-    return ""
 
 
 def _pinged(settings: NotificationSettings) -> Iterator[tuple[str, SecretStr]]:

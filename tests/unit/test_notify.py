@@ -83,6 +83,13 @@ def test_only_pings_need_no_memory(receiver: Receiver) -> None:
     assert (store.calls, receiver.got) == ([], [])
 
 
+def test_a_ping_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever hangs below, such as looking up a name, costs the run no more than a ping's time."""
+    monkeypatch.setattr(notify, "_PING_S", -0.9)
+    monkeypatch.setattr("blocks.http.send", lambda *_: threading.Event().wait(60))
+    assert notify.send_ping(SecretStr("https://hc-ping.com/1"), "success", "run") == "no answer in time"
+
+
 def test_a_surprise_is_told_and_stays_one(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception of ours or nobody's leaves the run as it was raised, whatever happens to the message."""
     monkeypatch.setenv("WEBHOOK_URL", receiver.url)
