@@ -77,7 +77,7 @@ def _anomalies(repository: Repository, own: Sequence[Backup], now: datetime) -> 
 
 
 def _drills(repository: Repository, past: list[Backup]) -> Iterator[tuple[Backup, Drill]]:
-    drilled = [b for b in past[-_LOOKED_AT:] if b.has_report]
+    drilled = [b for b in past if b.has_report][-_LOOKED_AT:]
     known = cache_of(repository).facts(_DRILL, drilled, lambda b: _drill_in(repository.report(b)))
     return ((b, known[b.name]) for b in drilled if b.name in known and known[b.name].backup == b.name)
 
