@@ -106,7 +106,7 @@ def _template(value: SecretStr) -> SecretStr:
 
     try:
         SandboxedEnvironment().parse(value.get_secret_value())
-    except TemplateError:
+    except (TemplateError, RecursionError):
         raise ValueError("not a template") from None
     return value
 

@@ -59,11 +59,14 @@ async def keep_watch(plan: Plan, flows: tuple[str, ...], untold: Untold) -> None
         return
     from tasks.notify import faults_of_channels, look  # noqa: PLC0415
 
-    for name, why in (await asyncio.to_thread(faults_of_channels, settings)).items():
-        if why:
-            _logger.warning(
-                "%s can't be told of anything: %s\nHINT: pg-roundtrip notify --test tries each channel", name, why
-            )
+    try:
+        for name, why in (await asyncio.to_thread(faults_of_channels, settings)).items():
+            if why:
+                _logger.warning(
+                    "%s can't be told of anything: %s\nHINT: pg-roundtrip notify --test tries each channel", name, why
+                )
+    except Exception as error:  # noqa: BLE001  (no channel may end the service)
+        _logger.warning("The channels could not be checked: %s", type(error).__name__)
     while True:
         try:
             told = await asyncio.to_thread(look, settings, plan, flows, untold.waiting())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from blocks.config.settings import NotificationSettings
 from blocks.errors import DatabaseRefused, StorageUnreachable
 from flows.notify import check_channels
 from flows.runs.telling import configured, telling
-from flows.service.watch import Untold
+from flows.service.watch import Untold, keep_watch
 from tasks import notify
 from tasks.engine.notify.facts import Facts, observations
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
@@ -157,6 +158,22 @@ def test_anomalies_have_their_place() -> None:
         "warning",
         True,
     )
+
+
+def test_a_check_of_the_channels_that_fails(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service goes on, and looks."""
+    monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+    monkeypatch.setattr(notify, "faults_of_channels", lambda *_: 1 / 0)
+    looked = threading.Event()
+    monkeypatch.setattr(notify, "look", lambda *_: looked.set())
+
+    async def watch_once() -> None:
+        watching = asyncio.create_task(keep_watch(plan_in(MemoryStore()), ("backup",), Untold()))
+        await asyncio.to_thread(looked.wait, 10)
+        watching.cancel()
+
+    asyncio.run(watch_once())
+    assert looked.is_set()
 
 
 def test_a_channel_that_stays_broken() -> None:
