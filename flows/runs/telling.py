@@ -18,7 +18,7 @@ from blocks.config.environment import variable
 from blocks.config.notifications import load_notifications, wrong_notifications
 from blocks.config.resolve import resolve_plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import ConfigurationError, PgRoundtripError, StorageError
+from blocks.errors import PgRoundtripError, StorageError
 from flows import SERVED
 from flows.runs.logs import PlainFormatter, Plainly
 from tasks.orchestration import get_run_logger
@@ -63,8 +63,8 @@ def configured() -> NotificationSettings | None:
     return load_notifications()
 
 
-def tell_configuration(verb: str, plan: str, error: ConfigurationError) -> None:
-    """Tell that a command could not even begin."""
+def tell_failure(verb: str, plan: str, error: PgRoundtripError) -> None:
+    """Tell of a run that could not tell it itself: a command that could not even begin, or a process that was killed."""
     settings = configured()
     if settings:
         _harmlessly(lambda: _tell(settings, failed(verb, plan, error)))
