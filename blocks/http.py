@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -35,24 +36,22 @@ def send(post: Post, within_s: float) -> None:
     for name in ("httpx", "httpcore"):  # they log addresses
         logging.getLogger(name).setLevel(logging.WARNING)
     deadline, attempts = time.monotonic() + within_s, 0
-    with httpx.Client(follow_redirects=False) as client:
-        while True:
-            attempts += 1
-            why, wait_s = _attempt(client, post, deadline - time.monotonic(), attempts)
-            if not why:
-                return
-            if wait_s is None or time.monotonic() + wait_s >= deadline:
-                raise NotDelivered(why, transient=wait_s is not None)
-            time.sleep(wait_s)
+    while True:
+        attempts += 1
+        why, wait_s = _attempt(post, deadline - time.monotonic(), attempts)
+        if not why:
+            return
+        if wait_s is None or time.monotonic() + wait_s >= deadline:
+            raise NotDelivered(why, transient=wait_s is not None)
+        time.sleep(wait_s)
 
 
-def _attempt(client: httpx.Client, post: Post, left_s: float, attempts: int) -> tuple[str, float | None]:
+def _attempt(post: Post, left_s: float, attempts: int) -> tuple[str, float | None]:
     """Return why it failed, empty if it did not, and after how many seconds to try again, None for never."""
-    url, timeout_s = post.url.get_secret_value(), max(0.1, min(_ATTEMPT_S, left_s))
     try:
-        # The head of the response is enough.
-        with client.stream("POST", url, content=post.body, headers=dict(post.headers), timeout=timeout_s) as answer:
-            status, said = answer.status_code, answer.headers
+        status, said = asyncio.run(_answer_to(post, max(0.1, min(_ATTEMPT_S, left_s))))
+    except TimeoutError:
+        return "no answer in time", _backoff_s(attempts)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return "its address is not one", None
     except httpx.HTTPError as error:
@@ -63,6 +62,15 @@ def _attempt(client: httpx.Client, post: Post, left_s: float, attempts: int) -> 
     if wait_s is None and (status in _MAY_PASS or status >= 500):
         wait_s = _backoff_s(attempts)
     return f"HTTP status {status}", wait_s
+
+
+async def _answer_to(post: Post, within_s: float) -> tuple[int, httpx.Headers]:
+    """Post, and return the head of the response, which is enough; raises TimeoutError."""
+    # httpx limits only each read: a server that sends a byte now and then would never be late.
+    async with asyncio.timeout(within_s), httpx.AsyncClient(follow_redirects=False, timeout=within_s) as client:
+        url, headers = post.url.get_secret_value(), dict(post.headers)
+        async with client.stream("POST", url, content=post.body, headers=headers) as answer:
+            return answer.status_code, answer.headers
 
 
 def _backoff_s(attempts: int) -> float:

@@ -230,9 +230,9 @@ def _told(verb: str) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        from flows.runs.telling import tell_configuration
+        from flows.runs.telling import tell_failure
 
-        tell_configuration(verb, DEFAULT, error)
+        tell_failure(verb, DEFAULT, error)
         raise
 
 

@@ -58,6 +58,7 @@ async def serve(settings: Settings, login: Login | None, history: History) -> No
     own_server = login is not None and history.kept
     links = {"History (Prefect)": "/dashboard"} if own_server else {}
     pages = StatusPages(plan, settings.enabled_flows, utc_now(), history, links)
+    pages.untold.wrong = settings.wrong
     runner = ServiceRunner(history, Turns(small=memory_is_small()))
     standby = Standby(plan, settings.enabled_flows, runner, history)
     async with _ports(settings, login, pages, own_server=own_server), get_client() as client:

@@ -115,7 +115,7 @@ class _Teller:
         self, settings: NotificationSettings, name: str, plan: Plan | None, *, asks_bucket: bool = True
     ) -> None:
         self.now, self.told, self._name = utc_now(), Told(), name
-        self._channels = Channels.of(settings)
+        self._channels, self._wrong = Channels.of(settings), settings.wrong
         self._ledger = ledger_of(name, plan, asks_bucket=asks_bucket)
         self.place = f"{plan.storage.endpoint} {plan.storage.address}" if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
@@ -138,7 +138,7 @@ class _Teller:
 
     def writer(self) -> Writer:
         """Return what writes messages, with the facts that they name."""
-        return Writer(self._name, self.place, self.now, self.facts())
+        return Writer(self._name, self.place, self.now, self.facts(), self._wrong)
 
     def say(self, message: Message) -> None:
         """Send a message that is not remembered."""
@@ -216,11 +216,15 @@ def try_channels(settings: NotificationSettings, nonce: str) -> Results:
 
 def send_ping(url: SecretStr, end: End, run: str, log: Sequence[str] = ()) -> str:
     """Send a ping; returns why it was not heard, empty if it was."""
-    try:
+
+    def sent() -> bool:
         http.send(ping(url, end, run, log), _PING_S)
+        return True
+
+    try:
+        return "" if result_within(_PING_S + 1, sent) else "no answer in time"
     except NotDelivered as error:
         return error.context
-    return ""
 
 
 def _pinged(settings: NotificationSettings) -> Iterator[tuple[str, SecretStr]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -29,12 +30,13 @@ class Got:
 
 @dataclass
 class Receiver:
-    """What arrived, and how the next requests are answered: a status, headers with one, `hang` or `reset`; then with 200."""
+    """What arrived, and how the next requests are answered: a status, headers with one, `hang`, `drip` or `reset`; then with 200."""
 
     port: int
     got: list[Got] = field(default_factory=list)
     answers: deque[Any] = field(default_factory=deque)
     always: Any = None
+    drops: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -62,6 +64,11 @@ def receiving() -> Iterator[Receiver]:
             answer = receiver.answers.popleft() if receiver.answers else receiver.always or 200
             if answer == "hang":
                 receiver.over.wait(60)
+            elif answer == "drip":
+                with contextlib.suppress(OSError):  # whoever asked has given up
+                    while not receiver.over.wait(0.05):
+                        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: "[receiver.drops :][:1] or b"x")
+                        receiver.drops += 1
             elif answer == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
 from blocks.config.load import when_malformed
 from blocks.config.settings import FromEnvironment, NotificationSettings
-from blocks.errors import ConfigurationError, Problem
+from blocks.errors import Problem
 
 _PLACES = ("webhook_url", "notify_urls", "ping_url", "verify_ping_url")
 
@@ -16,10 +14,11 @@ class _Alone(NotificationSettings, FromEnvironment):
 
 
 def load_notifications() -> NotificationSettings | None:
-    """Return who is to be told, None if nobody is; raises ConfigurationError."""
-    try:
-        found = _Alone()
-    except ValidationError as error:
-        names = [str(e["loc"][0]).upper() for e in error.errors(include_input=False, include_url=False)]
-        raise ConfigurationError([Problem(f"Invalid {name} format", when_malformed(name)) for name in names]) from None
+    """Return who is to be told, None if nobody is; invalid variables are left out."""
+    found = _Alone()
     return found if any(getattr(found, place) for place in _PLACES) else None
+
+
+def wrong_notifications() -> list[Problem]:
+    """Return the variables that `load_notifications` leaves out, and the rules that they break."""
+    return [Problem(f"Invalid {name} format", when_malformed(name)) for name in _Alone().wrong]

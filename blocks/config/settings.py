@@ -5,10 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.config.says import Rule, Says
@@ -36,6 +45,7 @@ from blocks.config.values import (
     WebAddress,
     WebhookTemplate,
     host_in_url,
+    usable_urls,
 )
 from blocks.s3.providers import KEYS, ProviderKey
 
@@ -185,6 +195,29 @@ class RestoreSettings(BaseModel):
 
 class NotificationSettings(BaseModel):
     """Who is told when something fails, and when it works again: see [notifications](notifications.md)."""
+
+    # The variables that are invalid: no run may fail for one, so each is left out by itself.
+    _wrong: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The variables of notifications that are left out, because their values are invalid."""
+        return self._wrong
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _each_by_itself(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            places = {str(e["loc"][0]) for e in error.errors(include_input=False, include_url=False)}
+        ours = {n for f, i in NotificationSettings.model_fields.items() for n in (f, i.validation_alias)}
+        wrong = sorted(places & ours)
+        urls = usable_urls(given["notify_urls"]) if "notify_urls" in wrong else ""
+        rest = {name: value for name, value in given.items() if name not in wrong}
+        found = handler({**rest, **({"notify_urls": urls} if urls else {})})
+        found._wrong = tuple(name.upper() for name in wrong)  # noqa: SLF001  (this class's own)
+        return found
 
     webhook_url: Annotated[WebAddress | None, Says(
         "Where each message is posted. Slack's and Discord's addresses get a message in their own form, all others JSON.", "https://hooks.slack.com/services/T0/B0/xyz"

@@ -15,6 +15,7 @@ from blocks.sql.url import parse_database_url
 
 FLOWS = ("backup", "prune", "restore-drill", "restore")
 _KEY_BYTES = 32
+_URL = re.compile(r"[A-Za-z0-9]+://\S+")
 # All that precedes the 32 bytes of an Ed25519 private key in PKCS #8, as OpenSSL and others write it.
 _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 
@@ -84,12 +85,17 @@ def _web_address(value: SecretStr) -> SecretStr:
 
 def split_urls(value: str) -> list[str]:
     """Return the addresses in a list: one may contain a comma, but what follows a separator begins with a scheme."""
-    return [url for url in re.split(r"[\s,]+(?=[A-Za-z0-9]+://)", value.strip(" \t\r\n,")) if url]
+    return [url for url in re.split(r",*\s[\s,]*|,+(?=[A-Za-z0-9]+://)", value.strip(" \t\r\n,")) if url]
+
+
+def usable_urls(value: str | SecretStr) -> str:
+    """Return a list without what is no address."""
+    urls = split_urls(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    return " ".join(url for url in urls if _URL.fullmatch(url))
 
 
 def _notify_urls(value: SecretStr) -> SecretStr:
-    urls = split_urls(value.get_secret_value())
-    if not all(re.fullmatch(r"[A-Za-z0-9]+://\S+", url) for url in urls):
+    if not all(map(_URL.fullmatch, split_urls(value.get_secret_value()))):
         raise ValueError("not an address")
     return value
 
@@ -100,7 +106,7 @@ def _template(value: SecretStr) -> SecretStr:
 
     try:
         SandboxedEnvironment().parse(value.get_secret_value())
-    except TemplateError:
+    except (TemplateError, RecursionError):
         raise ValueError("not a template") from None
     return value
 

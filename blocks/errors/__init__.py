@@ -46,7 +46,14 @@ from blocks.errors.restore import (
     TargetNotEmpty,
     TargetRefused,
 )
-from blocks.errors.service import PlainFlows, PortTaken, PrefectDatabaseUnusable, PrefectUnreachable, ServiceError
+from blocks.errors.service import (
+    PlainFlows,
+    PortTaken,
+    PrefectDatabaseUnusable,
+    PrefectUnreachable,
+    RunKilled,
+    ServiceError,
+)
 from blocks.errors.storage import (
     DOWNLOAD,
     REQUEST,
@@ -96,6 +103,7 @@ __all__ = [
     "Problem",
     "RestoreError",
     "RestoreFailed",
+    "RunKilled",
     "SandboxFailed",
     "ServerProgramsMissing",
     "ServiceError",

@@ -46,3 +46,12 @@ class PrefectDatabaseUnusable(ServiceError):
     hint = (
         "set PREFECT_HOME to an empty folder: backups and verdicts are in the bucket, only the history of runs is lost"
     )
+
+
+class RunKilled(PgRoundtripError):
+    """The process of a run that the service started ended without saying how the run went."""
+
+    message = "The run's process was killed"
+    code = "PGR-RUN-KILLED"
+    cause = "killed"
+    hint = "allow it more memory, or find out who ended it: the system's log names processes that ran out of memory"

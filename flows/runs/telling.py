@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.environment import variable
-from blocks.config.notifications import load_notifications
+from blocks.config.notifications import load_notifications, wrong_notifications
 from blocks.config.resolve import resolve_plan
 from blocks.config.settings import NotificationSettings
-from blocks.errors import ConfigurationError, PgRoundtripError, StorageError
+from blocks.errors import PgRoundtripError, StorageError
 from flows import SERVED
 from flows.runs.logs import PlainFormatter, Plainly
 from tasks.orchestration import get_run_logger
@@ -57,16 +57,14 @@ def telling(run: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[Tell]:
 
 
 def configured() -> NotificationSettings | None:
-    """Return who is to be told, None if nobody is or the settings are wrong, of which a line in the log warns."""
-    try:
-        return load_notifications()
-    except ConfigurationError as error:
-        get_run_logger().warning("Nobody is told of anything: %s", error.sentence)
-        return None
+    """Return who is to be told, None if nobody is; a line in the log warns of each variable that is left out."""
+    for wrong in wrong_notifications():
+        get_run_logger().warning("Messages go without it: %s\nHINT: %s", wrong.message, wrong.hint)
+    return load_notifications()
 
 
-def tell_configuration(verb: str, plan: str, error: ConfigurationError) -> None:
-    """Tell that a command could not even begin."""
+def tell_failure(verb: str, plan: str, error: PgRoundtripError) -> None:
+    """Tell of a run that could not tell it itself: a command that could not even begin, or a process that was killed."""
     settings = configured()
     if settings:
         _harmlessly(lambda: _tell(settings, failed(verb, plan, error)))

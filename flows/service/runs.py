@@ -69,6 +69,8 @@ class ServiceRunner(Runner):
         self._history = history
         # Whether a run without Prefect is under way: what is due may be just that.
         self.held: Callable[[], bool] = lambda: False
+        # What learns of runs whose process ended without an outcome.
+        self.crashed: Callable[[FlowRun], None] = lambda _: None
 
     async def start(self, *_: Any, **__: Any) -> None:
         """Start what is due until the service stops.
@@ -77,6 +79,8 @@ class ServiceRunner(Runner):
         """
         async with self, self._loops_task_group:
             await self._observe_patiently()
+            assert self._hook_runner is not None
+            self._hook_runner.run_crashed_hooks = self._on_crash  # type: ignore[method-assign]
             while True:
                 try:
                     with translated():
@@ -85,6 +89,11 @@ class ServiceRunner(Runner):
                 except TROUBLE as error:
                     self._history.failed(said_of(error))
                 await asyncio.sleep(self.query_seconds)
+
+    async def _on_crash(self, flow_run: FlowRun, state: State[Any]) -> None:
+        """Prefect calls this once a process has ended; a run that had said how it went keeps that state."""
+        if state.is_crashed():
+            self.crashed(flow_run)
 
     async def _observe_patiently(self) -> None:
         usual = self._cancelling_observer

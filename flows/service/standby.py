@@ -17,6 +17,7 @@ from blocks.config.environment import full_environment
 from blocks.config.plan import Plan
 from blocks.saved import translated
 from flows.service.history import PATIENCE_S, TROUBLE, History, said_of
+from flows.service.killed import tell_killed
 from flows.service.runs import ServiceRunner, backup_due, drill_due, due_runs, end_lost_run
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
@@ -43,6 +44,7 @@ class Standby:
         self._running: dict[str, tuple[Process, UUID]] = {}
         self._stopped = asyncio.Event()
         runner.held = lambda: bool(self._running)
+        runner.crashed = self._tell_crash
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
         """Look after the runs of these deployments from now on."""
@@ -168,3 +170,11 @@ class Standby:
             if child.poll() is not None:
                 self.runner.turns.release(turn)
                 del self._running[flow]
+                if child.returncode < 0 and not self.stopping:
+                    tell_killed(flow, f"signal {-child.returncode}")
+
+    def _tell_crash(self, run: FlowRun) -> None:
+        """Tell of a run of Prefect's whose process ended without an outcome."""
+        flow = next((name for name, made in self._deployments.items() if made == run.deployment_id), None)
+        if flow and not self.stopping:
+            tell_killed(flow, run.name)

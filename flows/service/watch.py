@@ -21,6 +21,7 @@ class Untold:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.wrong: Collection[str] = ()  # the variables that are left out
         self._since: dict[str, tuple[str, str]] = {}
         self._next: dict[str, tuple[float, float]] = {}
 
@@ -40,14 +41,15 @@ class Untold:
 
     @property
     def channels(self) -> list[str]:
-        """The channels that lack a message."""
-        return sorted(self._since)
+        """The channels that lack a message, and the variables that are left out."""
+        return sorted([*self._since, *self.wrong])
 
     def __str__(self) -> str:
         """What `/health` says; empty if every message arrived."""
-        return "; ".join(
+        lacking = [
             f"{name} takes no messages since {since}: {why}" for name, (since, why) in sorted(self._since.items())
-        )
+        ]
+        return "; ".join([*lacking, *(f"{name} is invalid" for name in self.wrong)])
 
 
 async def keep_watch(plan: Plan, flows: tuple[str, ...], untold: Untold) -> None:
@@ -57,11 +59,14 @@ async def keep_watch(plan: Plan, flows: tuple[str, ...], untold: Untold) -> None
         return
     from tasks.notify import faults_of_channels, look  # noqa: PLC0415
 
-    for name, why in (await asyncio.to_thread(faults_of_channels, settings)).items():
-        if why:
-            _logger.warning(
-                "%s can't be told of anything: %s\nHINT: pg-roundtrip notify --test tries each channel", name, why
-            )
+    try:
+        for name, why in (await asyncio.to_thread(faults_of_channels, settings)).items():
+            if why:
+                _logger.warning(
+                    "%s can't be told of anything: %s\nHINT: pg-roundtrip notify --test tries each channel", name, why
+                )
+    except Exception as error:  # noqa: BLE001  (no channel may end the service)
+        _logger.warning("The channels could not be checked: %s", type(error).__name__)
     while True:
         try:
             told = await asyncio.to_thread(look, settings, plan, flows, untold.waiting(), serves=True)

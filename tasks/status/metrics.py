@@ -56,7 +56,7 @@ def read_stock(plan: Plan) -> Stock:
         backups = folder_of(plan, backups=repository.backups()).own
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
         drilled = last_drilled(past, now)
-        proven = newest_proven(repository, past[-_LOOKED_AT:])
+        proven = newest_proven(repository, [b for b in past if b.has_report][-_LOOKED_AT:])
         return Stock(
             readable=True,
             backups=tuple(backups),

@@ -15,6 +15,7 @@ from blocks.errors import PgRoundtripError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.newest import newest, newest_whole
 from tasks.engine.wording import iso, visible
 from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
 from tasks.status.series import Day, Point, calendar, points
@@ -31,6 +32,7 @@ class PlanStatus:
     judgement: Judgement
     backups: int
     stored_bytes: int
+    newest: Backup | None
     days: tuple[Day, ...]
     points: tuple[Point, ...]
     proven: str
@@ -121,23 +123,22 @@ def _together(plans: Sequence[PlanStatus]) -> Judgement:
 
 def _plan_status(found: Surveyed, now: datetime) -> PlanStatus:
     facts, proof = found.facts, found.facts.proof(now)
-    proven = proof[0].name if proof else ""
+    proven, whole = proof[0].name if proof else "", newest_whole(facts.backups, now)
     folder, database = bounded(found.folder), bounded(found.database)
     return PlanStatus(
         found.plan, folder, database, judge(facts, now), len(facts.backups), sum(b.object_bytes for b in facts.backups),
-        calendar(facts, now, found.kept_days), points(facts, found.chosen, found.contents), proven,
-        tuple(found.removals), found.stopped, _commands(found, proven),
+        whole, calendar(facts, now, found.kept_days), points(facts, found.chosen, found.contents), proven,
+        tuple(found.removals), found.stopped, _commands(found, whole or newest(facts.backups, now), proven),
     )  # fmt: skip
 
 
-def _commands(found: Surveyed, proven: str) -> tuple[tuple[str, str], ...]:
+def _commands(found: Surveyed, last: Backup | None, proven: str) -> tuple[tuple[str, str], ...]:
     """Return the commands that restore the newest backup, unless it is known to be bad, and the newest PROVEN one."""
-    if not found.facts.backups:
+    if last is None:
         return ()
-    newest = found.facts.backups[-1]
-    drill = found.facts.drill_of(newest)
+    drill = found.facts.drill_of(last)
     bad = drill is not None and drill.verdict is Verdict.FAILED and not drill.contents_hold
-    wanted = {"The newest backup": "" if bad else newest.name, "The newest PROVEN backup": proven}
+    wanted = {"The newest backup": "" if bad else last.name, "The newest PROVEN backup": proven}
     chosen = f" --plan {found.plan}" if found.plan not in ("", DEFAULT) else ""
     # Another folder's commands must name it.
     before = "" if found.plan else f"BACKUP_PREFIX={quote(found.folder)} "

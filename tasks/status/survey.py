@@ -105,7 +105,7 @@ def _beside(store: ObjectStore) -> Iterator[Surveyed]:
 
 def _group(repository: Repository, group: Sequence[Backup]) -> Surveyed:
     """Survey backups of which no plan is known here."""
-    facts = Facts(group, drills(repository, group[-_BESIDE:]))
+    facts = Facts(group, drills(repository, [b for b in group if b.has_report][-_BESIDE:]))
     chosen = sampled(facts, _BESIDE_READ)
     folder = repository.store.key("").rstrip("/")
     return Surveyed(folder, _database(group), facts, chosen, read_contents(repository, chosen))

@@ -68,6 +68,15 @@ def test_a_receiver_that_hangs(receiver: Receiver, monkeypatch: pytest.MonkeyPat
     assert receiver.got
 
 
+def test_a_receiver_that_answers_byte_by_byte(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read of it is late, and the answer never ends; the message's time is over all the same."""
+    monkeypatch.setattr(http, "_ATTEMPT_S", 0.5)
+    receiver.always = "drip"
+    with pytest.raises(NotDelivered, match="no answer in time"):
+        send(post(receiver.url), 0.6)
+    assert receiver.drops > 1
+
+
 def test_one_that_asks_to_come_back_too_late(receiver: Receiver, waits: list[float]) -> None:
     """A wait beyond the time that a message has is left to the next look."""
     receiver.always = (429, {"Retry-After": "3600"})

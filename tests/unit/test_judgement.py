@@ -131,6 +131,14 @@ def test_fine_means_recent_and_proven(ages_h: list[float], verdicts: dict[float,
         assert found.colour is worst([reason.colour for reason in found.reasons])
 
 
+def test_a_proof_from_the_future() -> None:
+    """A clock was wrong when it was made: how old it is isn't known, and it must not stay young for years."""
+    newest = next(iter(GOOD.drilled.values()))
+    ahead = {newest.backup: replace(newest, began_at=NOW + timedelta(days=900))}
+    expected = "how old the newest proof is isn't known: a clock was wrong, PROVEN, restore takes 41 s"
+    assert said(replace(GOOD, drilled=ahead)) == ("attention", expected)
+
+
 @given(AGES, VERDICTS, st.integers(0, 1000))
 def test_time_alone_never_heals(ages_h: list[float], verdicts: dict[float, Verdict], hours: int) -> None:
     """Without a new backup or drill, the colour gets no better."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from pydantic import SecretStr
 
 from blocks.config.settings import NotificationSettings
 from blocks.errors import ConfigurationError
+from tasks.engine.notify.apprise_program import without_secrets
 from tasks.engine.notify.channels import Channels, Webhook
 from tasks.engine.notify.facts import Facts
 from tasks.engine.notify.forms import discord, service_of, slack
@@ -150,7 +152,10 @@ def test_a_template() -> None:
     assert json.loads(made.body) == {"text": "Backup failed (default)", "since": "2026-11-21T09:00:00Z"}
     assert made.headers["Content-Type"] == "application/json"
     assert render("{{ title }}!", message())[1].startswith("text/plain")
-    for wrong in ("{{ headline }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}", "{{ title.missing.more }}"):
+    for wrong in (
+        "{{ headline }}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}", "{{ title.missing.more }}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", r"{{ '\ud800' }}",
+    ):  # fmt: skip
         with pytest.raises(ConfigurationError, match="WEBHOOK_TEMPLATE"):
             render(wrong, message())
 
@@ -158,11 +163,31 @@ def test_a_template() -> None:
 @pytest.mark.parametrize(("text", "secret"), [
     ("postgresql://app:hunter2@db:5432/shop refused", "hunter2"), ("at https://hunter2@example.com/x", "hunter2"),
     ("host=db password=hunter2 dbname=x", "hunter2"), ("?sslpassword=hunter2&x=1", "hunter2"),
+    ("PGPASSWORD=hunter2 psql", "hunter2"), ("password='a b hunter2' x", "hunter2"), ("password = 'a\\'b hunter2", "hunter2"),
+    ("?Signature=hunter2&x", "hunter2"), ("&X-Amz-Credential=hunter2%2F", "hunter2"), ("AWS_SECRET_ACCESS_KEY=hunter2", "hunter2"),
 ])  # fmt: skip
 def test_no_password_is_told(text: str, secret: str) -> None:
     """Whatever an error says, a login in it is left out."""
     assert secret not in told(text)
     assert secret not in message(text, hint=text).encode().decode()
+
+
+@pytest.mark.parametrize("text", [
+    'invalid input syntax for type integer: "Jane "J." Doe"', 'value "Jane Doe" is out of range for type integer',
+    'invalid input value for enum mood: "Jane Doe"', 'date/time field value out of range: "Jane Doe',
+    'malformed array literal: "{Jane Doe}"', 'ERROR: invalid value "Jane Doe" for "YYYY"', 'invalid hexadecimal digit: "J"anet Doe"',
+])  # fmt: skip
+def test_no_row_is_told(text: str) -> None:
+    """PostgreSQL quotes values that it refuses; which type refused one is told, the value is not."""
+    assert not {"Jane", "Doe", "anet"} & set(re.split(r"[\s{}\"]+", told(text)))
+    assert told('permission denied for table "orders"') == 'permission denied for table "orders"'
+
+
+def test_a_channels_error_shows_nothing_of_its_address() -> None:
+    """Not as it is written, and not as it is decoded."""
+    url = "mailto://me:p%40ss%2Fword@example.com?token=a+b%3Dc"
+    for secret in ("p@ss/word", "p%40ss%2Fword", "a b=c"):
+        assert secret not in without_secrets(f"login failed for {secret}, sorry", url)
 
 
 def test_hostile_text_is_tame() -> None:

@@ -26,7 +26,9 @@ def page() -> bytes:
         readable=True, backups=(BACKUP,), newest=BACKUP, manifest=manifest(), report=report(FIRST), proven=BACKUP,
         proven_at=NOW, intervals_s={"backup": 3600.0},
     )  # fmt: skip
-    return exposition("shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2)
+    return exposition(
+        "shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2, untold=["slack"]
+    )
 
 
 def test_metrics_follow_the_conventions(page: bytes) -> None:
@@ -48,6 +50,7 @@ def test_the_alerts_speak_up_and_are_silent() -> None:
 @pytest.mark.parametrize(("rule", "broken"), [
     ("backup_age_seconds > ignoring (flow) (2 *", "backup_age_seconds > ignoring (flow) (3 *"),
     ('verdict="FAILED"} == 1', 'verdict="FAILED"} == 2'), ("catalog_readable == 0", "catalog_readable == 2"),
+    ("backup_anomalies > 0", "backup_anomalies > 2"), ("notifications_failed > 0", "notifications_failed > 1"),
     ("[7d]", "[1m]"), ('> ignoring (flow) (2 * pg_roundtrip_schedule_interval_seconds{flow="restore-drill"})', "> 1e12"),
 ])  # fmt: skip
 def test_the_cases_tell_a_broken_rule(rule: str, broken: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.config.values import FLOWS
 from blocks.errors import ConfigurationError, DatabaseRefused, Problem, StorageDenied, StorageUnreachable
-from flows.runs.telling import telling
-from flows.service.watch import Untold
+from flows.notify import check_channels
+from flows.runs.telling import configured, telling
+from flows.service.watch import Untold, keep_watch
 from tasks import notify
 from tasks.clock import utc_now
 from tasks.engine.notify.channels import Channels
@@ -88,6 +90,13 @@ def test_only_pings_need_no_memory(receiver: Receiver) -> None:
     assert (store.calls, receiver.got) == ([], [])
 
 
+def test_a_ping_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever hangs below, such as looking up a name, costs the run no more than a ping's time."""
+    monkeypatch.setattr(notify, "_PING_S", -0.9)
+    monkeypatch.setattr("blocks.http.send", lambda *_: threading.Event().wait(60))
+    assert notify.send_ping(SecretStr("https://hc-ping.com/1"), "success", "run") == "no answer in time"
+
+
 def test_a_surprise_is_told_and_stays_one(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception of ours or nobody's leaves the run as it was raised, whatever happens to the message."""
     monkeypatch.setenv("WEBHOOK_URL", receiver.url)
@@ -103,6 +112,23 @@ def test_a_surprise_is_told_and_stays_one(receiver: Receiver, monkeypatch: pytes
     monkeypatch.setattr(notify, "tell_end", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         backup()
+
+
+def test_an_invalid_channel_is_told_by_the_others(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log warns of it, and every message says so; what it may contain of a secret is nowhere."""
+    monkeypatch.setenv("NOTIFY_URLS", "mailto:s3cret@example.com")
+    monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+    with caplog.at_level("WARNING", "pg_roundtrip"):
+        found = configured()
+    assert found
+    notify.tell_end(found, FAILED, plan_in(MemoryStore()))
+    assert receiver.got[0].json()["means"].endswith("There is no backup. Invalid, so left out: NOTIFY_URLS.")
+    assert "Messages go without it: Invalid NOTIFY_URLS format" in caplog.text
+    assert "s3cret" not in caplog.text
+    results = [(f.name, f.result) for f in check_channels()]
+    assert results == [("notify", "error"), ("notify by webhook", "ok")]
 
 
 def test_plans_that_share_a_folder(receiver: Receiver) -> None:
@@ -140,6 +166,22 @@ def test_anomalies_have_their_place() -> None:
     )
 
 
+def test_a_check_of_the_channels_that_fails(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service goes on, and looks."""
+    monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+    monkeypatch.setattr(notify, "faults_of_channels", lambda *_: 1 / 0)
+    looked = threading.Event()
+    monkeypatch.setattr(notify, "look", lambda *_: looked.set())
+
+    async def watch_once() -> None:
+        watching = asyncio.create_task(keep_watch(plan_in(MemoryStore()), ("backup",), Untold()))
+        await asyncio.to_thread(looked.wait, 10)
+        watching.cancel()
+
+    asyncio.run(watch_once())
+    assert looked.is_set()
+
+
 def test_a_channel_that_stays_broken() -> None:
     """It is tried ever more seldom, up to once an hour, and is well again with the first message that it takes."""
     now = [0.0]
@@ -155,6 +197,8 @@ def test_a_channel_that_stays_broken() -> None:
     assert str(untold).endswith(": HTTP status 404")
     untold.heard(set(), {})
     assert (str(untold), untold.channels, untold.waiting()) == ("", [], set())
+    untold.wrong = ("NOTIFY_URLS",)
+    assert (str(untold), untold.channels, untold.waiting()) == ("NOTIFY_URLS is invalid", ["NOTIFY_URLS"], set())
 
 
 def at(monkeypatch: pytest.MonkeyPatch, hour: int) -> None:

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from blocks.config.environment import child_environment, ignored_tmpdir
 from blocks.config.load import Need, load_settings, misspelled, variable_of, when_malformed, when_missing
+from blocks.config.notifications import load_notifications, wrong_notifications
 from blocks.config.plan import Plan
-from blocks.config.settings import Settings
+from blocks.config.settings import NotificationSettings, Settings
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.sql.server import Server
@@ -131,6 +132,9 @@ WRONG = {
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes", "STATUS_PUBLIC": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
+}  # fmt: skip
+# No backup may fail for one of these.
+WRONG_NOTIFICATIONS = {
     "WEBHOOK_URL": "hooks.slack.com/x", "WEBHOOK_ON_SUCCESS": "maybe", "WEBHOOK_ON_FAILURE": "maybe", "WEBHOOK_TEMPLATE": "{{ title",
     "NOTIFY_URLS": "mail to me", "NOTIFY_UNPROVEN_AFTER": "59", "PING_URL": "ftp://hc-ping.com/x", "VERIFY_PING_URL": "https://",
 }  # fmt: skip
@@ -144,6 +148,37 @@ def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str,
         load_settings(EVERYTHING)
     assert caught.value.lines() == [f"ERROR: Invalid {name} format (PGR-CONFIG)", f"HINT: {when_malformed(name)}"]
     assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_NOTIFICATIONS.items())
+def test_an_invalid_channel_costs_no_backup(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """It is left out by itself, as if it weren't set; the other channels and all other settings stay."""
+    environment.setenv("BACKUP_INTERVAL", "21600")
+    environment.setenv("PING_URL", "https://hc-ping.com/1")
+    environment.setenv(name, value)
+    settings, told = load_settings(EVERYTHING), load_notifications()
+    assert (settings.backup_interval_s, settings.wrong) == (21600, (name,))
+    assert [found.message for found in wrong_notifications()] == [f"Invalid {name} format"]
+    assert wrong_notifications()[0].hint == when_malformed(name)
+    field = next(field for field in NotificationSettings.model_fields if variable_of(field) == name)
+    assert getattr(settings, field) == getattr(Settings(), field) == NotificationSettings.model_fields[field].default
+    if name == "PING_URL":
+        assert told is None
+    else:
+        assert told
+        assert told.ping_url == settings.ping_url == SecretStr("https://hc-ping.com/1")
+
+
+def test_an_invalid_address_leaves_the_others(environment: pytest.MonkeyPatch) -> None:
+    """Of a list, only what is no address is left out; every other setting that is wrong is still reported."""
+    environment.setenv("NOTIFY_URLS", "mailto:me@example.com json://one, json://two?to=a@b,c@d")
+    environment.setenv("PING_URL", "hc-ping.com/1")
+    told = load_notifications()
+    assert told
+    assert told.notify_urls == SecretStr("json://one json://two?to=a@b,c@d")
+    assert told.wrong == ("NOTIFY_URLS", "PING_URL")
+    environment.setenv("BACKUP_INTERVAL", "hourly")
+    assert faults() == ["Invalid BACKUP_INTERVAL format"]
 
 
 def test_missing_and_wrong_together(environment: pytest.MonkeyPatch) -> None:
@@ -185,7 +220,7 @@ def test_spaces_around_a_value_do_not_count(environment: pytest.MonkeyPatch) -> 
 def test_every_rule_is_tried() -> None:
     """Every variable with a rule is covered above."""
     ruled = {variable_of(field) for field in Settings.model_fields if when_malformed(variable_of(field))}
-    assert set(WRONG) == ruled
+    assert set(WRONG | WRONG_NOTIFICATIONS) == ruled
     assert all(when_missing(name) for name in COMPLETE)
 
 

@@ -69,6 +69,20 @@ def test_the_sentence_comes_first() -> None:
     assert ("href", "/dashboard") in read.attributes
 
 
+def test_the_newest_is_the_same_everywhere() -> None:
+    """The command restores the backup that the sentence speaks of: none from the future, none that may be incomplete."""
+    whole, ahead = backup_of(0.4), backup_of(-48)
+    half = replace(backup_of(0.1), has_manifest=False, has_report=False)
+    found = summarize([surveyed_of(facts_of([], backups=[whole, half, ahead]))], NOW)
+    assert [command for what, command in found.plans[0].commands if what == "The newest backup"] == [
+        f'pg-roundtrip restore {whole.name} --to "$TARGET_URL"'
+    ]
+    assert f"Newest (UTC){whole.taken_at:%-d %b %H:%M}" in Read(render(found)).text
+    only = summarize([surveyed_of(facts_of([], backups=[ahead]))], NOW)
+    assert ahead.name in only.plans[0].commands[0][1]
+    assert "Newest (UTC)" not in Read(render(only)).text
+
+
 @settings(max_examples=20)
 @given(NAMES, NAMES, NAMES)
 def test_hostile_names_are_text(folder: str, database: str, warning: str) -> None:

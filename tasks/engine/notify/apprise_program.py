@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 from blocks.config.environment import variable
 from tasks.engine.notify.apprise import NOT_AN_ADDRESS, REQUEST
@@ -35,7 +36,9 @@ class _Reasons(logging.Handler):
 
 def without_secrets(reason: str, url: str) -> str:
     """Return a reason without addresses and without any word of the address that it is about."""
-    words = sorted({w for w in re.split(r"[^\w.+-]+", url) if len(w) > 3}, key=len, reverse=True)
+    parts = re.split(r"[/:@?&=,#\s]+", url)
+    parts += [part for raw in parts for part in (unquote(raw), unquote_plus(raw))]
+    words = sorted({w for w in (*parts, *re.split(r"[^\w.+-]+", url)) if len(w) > 3}, key=len, reverse=True)
     plain = re.sub(r"\w+://\S+", "…", reason)
     for word in words:
         plain = plain.replace(word, "…")

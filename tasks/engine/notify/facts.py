@@ -91,7 +91,7 @@ def _mark(one: Anomaly) -> str:
 
 def _drills(repository: Repository, past: list[Backup], now: datetime) -> Iterator[tuple[Backup, Drill]]:
     """Yield what counts of each backup."""
-    drilled = [b for b in past[-_LOOKED_AT:] if b.has_report]
+    drilled = [b for b in past if b.has_report][-_LOOKED_AT:]
     known = cache_of(repository).facts(_COUNTS, drilled, lambda b: _drill_in(repository.report(b), b))
     return ((b, known[b.name]) for b in drilled if b.name in known and not is_future(known[b.name].started_at, now))
 

@@ -14,7 +14,14 @@ Kind = Literal["failed", "reminder", "recovered", "succeeded", "test"]
 Severity = Literal["error", "warning", "info"]
 _SENTENCE, _TITLE = 1000, 140
 _LOGIN = re.compile(r"(?<=://)\S*@")
-_PASSWORD = re.compile(r"(?i)\b(password|passwd|pwd|secret|token|sslpassword)=[^\s&;,]+")
+_PASSWORD = re.compile(
+    r"(?i)((?:password|passwd|pwd|secret|token|signature|credential|access_?key|api_?key)[\w-]{0,20}\s?=\s?)"
+    r"""(?:'(?:[^'\\]|\\.|'')*'?|"(?:[^"\\]|\\.)*"?|[^\s&;,]+)"""
+)
+# PostgreSQL quotes a value that it refuses, and the value may contain quotes: everything from the first one goes.
+_CELL = re.compile(
+    r"(?is)((?:invalid (?:input|value)|malformed|out of range|value too long|invalid \w+ digit)[^\"]*\"|\bvalue \").*"
+)
 
 
 class Named(BaseModel):
@@ -72,9 +79,9 @@ def identity(*parts: object) -> str:
 
 
 def told(text: str, limit: int = _SENTENCE) -> str:
-    """Make a sentence fit for other people's eyes: no login in an address, no invisible characters, bounded."""
-    bounded = _PASSWORD.sub(r"\1=…", _LOGIN.sub("…@", text[: 4 * limit]))
-    return shortened(visible(bounded), limit)
+    """Make a sentence fit for other people's eyes: no login, no value of a row, no invisible characters, bounded."""
+    public = _PASSWORD.sub(r"\1…", _LOGIN.sub("…@", text[: 4 * limit]))
+    return shortened(visible(_CELL.sub(r'\1…"', public)), limit)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -35,12 +35,16 @@ _INCONCLUSIVE = "Drill INCONCLUSIVE"
 
 @dataclass(frozen=True)
 class Writer:
-    """Write a plan's messages; `place` tells its bucket from others', `facts` are None if that can't be read."""
+    """Write a plan's messages; `place` tells its bucket from others', `facts` are None if that can't be read.
+
+    `wrong` are the variables of channels that can't be told.
+    """
 
     plan: str
     place: str
     now: datetime
     facts: Facts | None = None
+    wrong: tuple[str, ...] = ()
 
     def of_incident(self, kind: Kind, after: Incident, seen: Observation | None, before: Message | None) -> Message:
         """Write what is told of an incident; a reminder without a new observation repeats what was told `before`."""
@@ -87,7 +91,7 @@ class Writer:
         return Message.model_validate({
             "schema": 1, "kind": kind, "subject": subject, "severity": severity, "plan": self.plan, "at": self.now,
             "title": title_of(f"{reminder}{title} ({self.plan})"), "what": told(what), **texts,
-            "means": "" if kind in ("succeeded", "test") else self._means(more.get("since")),
+            "means": "" if kind in ("succeeded", "test") else self._means(more.get("since")) + self._left_out(),
             "newest_backup": self._named(facts.newest) if facts else None,
             "newest_proven": self._named(facts.proven) if facts else None,
             "tool_version": tool_version(), **more,
@@ -104,6 +108,9 @@ class Writer:
         if proven is None:
             return f"{begun}{said}No backup is PROVEN."
         return f"{begun}{said}Newest PROVEN backup: {proven.name}, {human_age(self.now - proven.taken_at)} old."
+
+    def _left_out(self) -> str:
+        return f" Invalid, so left out: {', '.join(self.wrong)}." if self.wrong else ""
 
     def _named(self, backup: Backup | None) -> Named | None:
         if backup is None:
