@@ -27,6 +27,7 @@ from tests.integration.objects import LIBRARY, told, until
 from tests.integration.proxy import Proxy, proxy_to
 from tests.integration.services import Service, running_service
 from tests.processes import children_of, ended, name_of
+from tests.receivers import receiving
 
 BIG = """CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) || md5('c' || n) || md5('d' || n) AS v
 FROM generate_series(1, 900000) n"""
@@ -86,6 +87,22 @@ def test_stopped_in_mid_backup(
         service.await_line("Backup completed successfully")
         assert "Cancelled" in service.states("backup")
         assert not service.said("they are marked as crashed")
+
+
+def test_a_run_that_is_killed_is_told(s3: Proxy, big: Server, environ: dict[str, str], tmp_path: Path) -> None:
+    """As the system does that runs out of memory: the run tells nothing, the service does."""
+    s3.stall_after_up = 3 << 20
+    given = {"DATABASE_URL": big.url.get_secret_value(), "S3_ENDPOINT": f"http://127.0.0.1:{s3.port}"}
+    with (
+        receiving() as receiver,
+        running_service(environ, tmp_path, **given, SERVE_FLOWS="backup", WEBHOOK_URL=receiver.url) as service,
+    ):
+        for child in in_mid_backup(service, s3):
+            if child.ppid() == service.process.pid:
+                child.kill()
+        s3.resume()
+        service.wait(lambda: ("backup", "failed") in receiver.kinds(), "the message", 40)
+        assert receiver.got[0].json()["code"] == "PGR-RUN-KILLED"
 
 
 @pytest.mark.long
