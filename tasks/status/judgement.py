@@ -120,8 +120,7 @@ def _known(facts: Facts, newest: Backup | None, now: datetime) -> list[str]:
     known = [f"last backup {ago(newest.taken_at, now)}" if newest else "no backup"]
     if proof := facts.proof(now):
         _, drill = proof
-        began_at = drill.began_at if drill.began_at and not is_future(drill.began_at, now) else None
-        known.append(f"PROVEN {ago(began_at, now)}" if began_at else "PROVEN")
+        known.append(f"PROVEN {ago(drill.began_at, now)}" if drill.began_at else "PROVEN")
         if drill.restore_s:
             known.append(f"restore takes {_roughly(drill.restore_s)}")
     return known
@@ -182,8 +181,7 @@ def _when_unproven(facts: Facts, now: datetime) -> Iterator[Reason]:
             yield Reason(Colour.ATTENTION, "no backup is PROVEN yet", _DRILL_IT)
         return
     began_at = proof[1].began_at
-    if began_at is None or is_future(began_at, now):
-        yield Reason(Colour.ATTENTION, "how old the newest proof is isn't known: a clock was wrong", _DRILL_IT)
+    if began_at is None:
         return
     if facts.drills_due:
         gap = facts.drills_due.gap(now) if began_at < facts.drills_due.before(now, 2) else None

@@ -171,7 +171,7 @@ def test_a_check_of_the_channels_that_fails(receiver: Receiver, monkeypatch: pyt
     monkeypatch.setenv("WEBHOOK_URL", receiver.url)
     monkeypatch.setattr(notify, "faults_of_channels", lambda *_: 1 / 0)
     looked = threading.Event()
-    monkeypatch.setattr(notify, "look", lambda *_: looked.set())
+    monkeypatch.setattr(notify, "look", lambda *_, **__: looked.set())
 
     async def watch_once() -> None:
         watching = asyncio.create_task(keep_watch(plan_in(MemoryStore()), ("backup",), Untold()))

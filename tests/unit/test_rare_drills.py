@@ -29,7 +29,8 @@ def store() -> MemoryStore:
         objects[f"backups/{name_at(at)}.manifest.json"] = made.encode()
     proof = report(PROVEN).model_copy(update={"started_at": NOW - timedelta(hours=129)})
     objects[f"backups/{PROVEN}.drill.json"] = proof.encode()
-    return MemoryStore(objects=objects, seal_key=b"key", bucket="rare-drills")
+    stored = dict.fromkeys(objects, NOW)
+    return MemoryStore(objects=objects, moments=stored, seal_key=b"key", bucket="rare-drills")
 
 
 def plan_in(store: MemoryStore) -> Plan:

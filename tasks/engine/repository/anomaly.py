@@ -70,10 +70,8 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     last, now = compared.last.groups[name], compared.now.groups.get(name)
     if len(seen) < FEWEST or not last.rows or any(name not in b.groups for b in seen):
         return  # too new, or it comes and goes
-    rows, had = (
-        [b.groups[name].rows for b in seen],
-        counted(last.rows, "large object" if name == LARGE_OBJECTS else "row"),
-    )
+    rows = [b.groups[name].rows for b in seen]
+    had = counted(last.rows, "large object" if name == LARGE_OBJECTS else "row")
     if now is None:
         if not _is_moved(last, compared):
             yield _about(name, VANISHED, f"had {had}, and is gone", last, now)
@@ -88,13 +86,8 @@ def _of_table(name: str, compared: Comparison) -> Iterator[Anomaly]:
     elif fell([(b.taken_at, b.groups[name].rows) for b in seen], now.rows, _HALF, _least_loss(name, seen)):
         yield _about(name, SHRUNK, f"had {had}, and has {now.rows:,}", last, now)
     elif compared.same_print and last.rows >= _LONG_ROWS and _was_constant(name, seen) and _is_altered(last, now):
-        yield _about(
-            name,
-            CHANGED,
-            f"had the same {had} in {counted(len(seen), 'backup')}, and now has {_others(last, now)}",
-            last,
-            now,
-        )
+        said = f"had the same {had} in {counted(len(seen), 'backup')}, and now has {_others(last, now)}"
+        yield _about(name, CHANGED, said, last, now)
 
 
 def _usual(name: str, before: Sequence[Comparable]) -> Sequence[Comparable]:
