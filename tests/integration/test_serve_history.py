@@ -159,5 +159,5 @@ def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, t
         service.wait(lambda: len(Repository(storage).backups()) == 2, "the next backup")
         assert history_of(service).startswith("not recorded until the next start: ")
         assert service.get("/dashboard", auth=service.login).status_code == 404
-        assert "last backup" in service.get("/status", auth=service.login).text
+        assert "from the bucket alone" in service.get("/status", auth=service.login).text
         assert [line for line in service.lines() if "Traceback" in line or "Z ERROR" in line] == []
