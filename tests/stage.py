@@ -31,7 +31,7 @@ from tests.integration.damage import flipped_bit
 from tests.integration.objects import copied, take_backup, told, without_manifest
 from tests.integration.services import running_service
 
-PREFIX = "shop"
+PREFIX = "production/shop"  # in a folder of its own: the status page shows those beside it, too
 _LONG_S = str(30 * 86400)
 _DAYS = 6
 _GROW = """INSERT INTO events (happened_at, token, payload)
