@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
@@ -43,18 +43,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
     os.environ.pop(_name, None)
 # The same examples each time, however slow the machine is; `make test-all` looks for new ones.
-settings.register_profile("suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random")
+settings.register_profile(
+    "suite", deadline=None, derandomize=os.environ.get("EXAMPLES") != "random", suppress_health_check=[HealthCheck.too_slow]
+)  # fmt: skip
 settings.load_profile("suite")
 
 NewDatabase = Callable[..., Server]
-
-# Modules that wait rather than compute, for minutes: one that began last would leave the other process idle.
-_SLOW = ("test_serve", "test_worker", "test_ui", "test_faults", "test_server_faults")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the slow modules, and end with those of the unit tests, which are short."""
-    items.sort(key=lambda item: (not item.path.name.startswith(_SLOW), "unit" in item.path.parts))
 
 
 @pytest.fixture(autouse=True)
