@@ -18,6 +18,7 @@ from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.rehearsal import DrillJob, rehearse
 from tasks.engine.drill.report import report_on
+from tasks.engine.drill.unusual import check_restore_time
 from tasks.engine.repository import catalog
 from tasks.engine.repository.manifest import Check, DrillReport
 from tasks.engine.repository.repository import Repository
@@ -36,6 +37,8 @@ def rehearsed(
     backup = catalog.named(repository.backups(), name)
     started, begun = utc_now(), time.monotonic()
     seen = rehearse(DrillJob(plan, repository, backup, place, queries, logging.getLogger("rehearsed"), utc_now()))
+    if seen.restore_seconds:  # as the flow does, which knows earlier drills
+        seen.checks.append(check_restore_time(seen.place, seen.restore_seconds, 1, [], utc_now()))
     return report_on(backup, seen, started, time.monotonic() - begun)
 
 
