@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -84,6 +85,7 @@ def _said_of(error: httpx.HTTPError) -> str:
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+            # asyncio's own text has the address.
+            return os.strerror(cause.errno or 0) if cause.strerror.startswith("Connect call failed") else cause.strerror
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
