@@ -34,7 +34,7 @@ from tests.faults.servers import (
     restartable_server,
     tls_server,
 )
-from tests.faults.test_database_faults import BIG, Clients, Midway, assert_backed_up, retries, stored
+from tests.faults.test_database_faults import BIG, BIG_ROWS, Clients, Midway, assert_backed_up, retries, stored
 from tests.integration.objects import LIBRARY, asked, told
 
 pytestmark = pytest.mark.usefixtures("hurried")
@@ -73,7 +73,7 @@ def test_server_restarted_in_a_dump(
 
     monkeypatch.setattr(backup_tasks, "running_dump", second_is_late)
     ran = flow_run(backup_flow, restartable.server, environ={"COMPRESSION_LEVEL": "1"})
-    assert ran.result.rows == 180_000, ran.error
+    assert ran.result.rows == BIG_ROWS, ran.error
     assert (midway.happened, attempts[0], retries(caplog)) == (1, 3, 2)
     after.assert_nothing_lost()
 
@@ -99,7 +99,7 @@ def test_server_restarted_in_a_restore(
     after.assert_said(ran, "Cannot connect to database")
     restartable.start()
     assert asked(target, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
-    assert flow_run(restore_flow, to=target, backup="latest").result == 180_000
+    assert flow_run(restore_flow, to=target, backup="latest").result == BIG_ROWS
     after.assert_nothing_lost()
 
 

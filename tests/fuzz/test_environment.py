@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from unittest import mock
 from urllib.parse import quote
@@ -77,6 +78,8 @@ VALUES = (
         "::1", "a]b:", "%eth0", "::1%eth0", "auto", "sandbox", "database", "..", "a//b", "sekret\udcff",
     ])
 )  # fmt: skip
+# What Unicode calls white space, which is what settings are stripped of; Python adds four separators to it.
+SPACES = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace() and c not in "\x1c\x1d\x1e\x1f")
 NEEDS: frozenset[Need] = frozenset({"database", "storage", "drill", "target"})
 
 
@@ -143,6 +146,7 @@ def test_any_environment(given_values: dict[str, str], left_out: set[str], needs
 
 @fuzzed
 @example("[::1]", "", "app", "", "shop")
+@example("db", "", "app", "0\x1f", "shop\x1f")
 @example("postgresql://app:secret@db/shop", "", "app", "", "shop")
 @given(HOSTS | ENVIRONMENT, PORTS.map(lambda port: port[1:]), VALUES, VALUES, VALUES)
 def test_the_older_names_hold_anything(host: str, port: str, user: str, password: str, database: str) -> None:
@@ -157,5 +161,5 @@ def test_the_older_names_hold_anything(host: str, port: str, user: str, password
             assert all("POSTGRES_" in fault.message or "DATABASE_URL" in fault.message for fault in error.problems)
             return
     parameters = plan.source.parameters()
-    assert parameters.get("password", "") == environ["POSTGRES_PASSWORD"].strip()
-    assert plan.source.address.endswith(f"/{environ['POSTGRES_DB'].strip()}")
+    assert parameters.get("password", "") == environ["POSTGRES_PASSWORD"].strip(SPACES)
+    assert plan.source.address.endswith(f"/{environ['POSTGRES_DB'].strip(SPACES)}")

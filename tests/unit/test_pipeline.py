@@ -21,7 +21,7 @@ from tasks.engine.stream.gzip_members import BLOCK_BYTES, decompress
 from tasks.engine.stream.pipeline import scan_dump, stream_dump
 from tests.unit.sql import copy, dump, scan
 
-WORKERS = max(2, os.cpu_count() or 2)
+WORKERS = pipeline.compressors()
 # What can be in flight at once: the queue, the member being written and the one waiting for a place.
 UNDER_WAY = 2 * WORKERS + 2 + 2
 
@@ -137,6 +137,14 @@ def test_members_keep_their_order(large: bytes, monkeypatch: pytest.MonkeyPatch)
     with source_of(large) as source:
         stream_dump(source, sink, 1)
     assert gzip.decompress(sink.data) == large
+
+
+def test_a_host_with_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for blocks does not grow with the host's cores, of which a container may use few."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
+    assert pipeline.compressors() == 8
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert pipeline.compressors() == 2
 
 
 def test_members_have_one_block_each(large: bytes) -> None:

@@ -1,6 +1,6 @@
 """Move a dump from its source to the storage in one pass: scan, compress, hash, upload, all at the same time.
 
-    source ──► scan ──► compress (all cores) ──► stages ──► parts ──► storage
+    source ──► scan ──► compress (threads)   ──► stages ──► parts ──► storage
     reading thread      worker threads           writing thread        upload threads
 
 Every arrow is a bounded queue, so memory does not grow with the database, and the slowest stage determines
@@ -32,6 +32,8 @@ _END_S = 1.0
 # A dump that has been silent for this long is stuck: it waits at most five minutes for a lock, and none of its queries
 # takes this long.
 _SILENCE_S = 3600.0
+# Eight threads compress faster than pg_dump writes.
+_MOST_COMPRESSORS = 8
 _MISREAD = "write that routine's body as a string ($$ … $$), or rename the column: psql cannot read this dump either"
 
 
@@ -83,7 +85,7 @@ def stream_dump(
     a crashed dump closes its pipe just as cleanly as a finished one, and only the exit code tells them apart.
     """
     scanner = DumpScanner()
-    workers = max(2, os.cpu_count() or 2)
+    workers = compressors()
     with ThreadPoolExecutor(workers, "compress") as pool:
         writer = _Writer(sink, limit=2 * workers + 2)
         try:
@@ -144,6 +146,12 @@ def _read_block(descriptor: int) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def compressors() -> int:
+    """Return how many threads compress: each holds blocks, and a host can show many more cores than it gives."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return min(max(2, cores), _MOST_COMPRESSORS)
 
 
 def _read_soon(descriptor: int, limit: int) -> bytes:
