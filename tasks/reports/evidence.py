@@ -106,6 +106,9 @@ def _backups(month: Month) -> Iterator[Row]:
             "kind": "gap", "at": iso(g.start), "backup": g.after, "target": "not met", "seconds": round(g.length.total_seconds()),
             "detail": f"until {g.before or iso(g.end)}",
         }  # fmt: skip
+        for told in g.outages:
+            yield {"kind": "outage", "at": iso(told.since), "backup": g.after, "detail": told.reason,
+                   "seconds": round((told.until - told.since).total_seconds()) if told.until else ""}  # fmt: skip
 
 
 def _runs(month: Month) -> Iterator[Row]:

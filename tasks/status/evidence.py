@@ -15,8 +15,9 @@ from tasks.clock import utc_now
 from tasks.engine.evidence.chain import Chain, read_chain
 from tasks.engine.evidence.files import DownloadedFiles, StoredFiles
 from tasks.engine.evidence.keys import PublicKey, public_keys_in, signer_of
-from tasks.engine.evidence.month import Month, Period, period_of, report_on
+from tasks.engine.evidence.month import Month, Outage, Period, explained, period_of, report_on
 from tasks.engine.evidence.reports import with_reports
+from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.identity import Database, Origin, Whose
@@ -85,10 +86,17 @@ def look_at_month(plan: Plan, month: str, keys: Sequence[PublicKey]) -> Month:
     repository = Repository(plan.storage)
     folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
     chain = with_reports(read_chain(StoredFiles(plan.storage), keys, now), repository, folder.own)
-    return report_on(
+    found = report_on(
         month, plan.name, period, targets(), chain=_own(chain, folder.whose), backups=folder.own,
         reports=_reports(repository, folder.own, period),
     )  # fmt: skip
+    return explained(found, _outages(plan))
+
+
+def _outages(plan: Plan) -> list[Outage]:
+    """Read what people were told; without it, gaps have no reason."""
+    told = ledger_of(plan.name, plan).outages()
+    return [Outage(t.since, None if t.open else t.seen_at, t.failures, t.reason) for t in told]
 
 
 def _own(chain: Chain, whose: Whose) -> Chain:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from blocks.config.evidence import Targets
 from tasks.engine.evidence.certificate import BackupSeen, Certificate, CheckSeen, Drill, Listed, Restore
 from tasks.engine.evidence.chain import Chain, Link
-from tasks.engine.evidence.month import Month, Period, period_of, report_on
+from tasks.engine.evidence.month import Month, Outage, Period, explained, period_of, report_on
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.names import certificate_file, name_at
@@ -92,6 +92,26 @@ def test_gaps_at_both_ends() -> None:
     assert month(backups(-5)).longest_gap == timedelta(hours=725)
     assert month([]).longest_gap == timedelta(days=30)
     assert (month([]).rpo, month([], targets=Targets()).rpo) == ("not met", "")
+
+
+def test_a_gap_is_explained() -> None:
+    """A gap says when backups failed, how often and why, or that nobody was told; a failure outside explains nothing."""
+    outages = [
+        Outage(at(-9), at(-8), 1, "before"), Outage(at(3), at(7), 12, f"no route {HOSTILE}"), Outage(at(9), None, 2, "down")
+    ]  # fmt: skip
+    found = report_on(
+        "2026-11", "default", replace(NOVEMBER, end=at(11)), TARGETS, chain=Chain((), (), verified=True),
+        backups=backups(0, 1, 2, 8, 8.5), reports={},
+    )  # fmt: skip
+    found = explained(found, outages)
+    assert [[told.failures for told in gap.outages] for gap in found.gaps] == [[12], [2]]
+    assert "12 failed: no route" in as_html(found)
+    assert "<script>" not in as_html(found)
+    assert [row["seconds"] for row in csv.DictReader(StringIO(as_csv(found))) if row["kind"] == "outage"] == [
+        "14400",
+        "",
+    ]
+    assert "not on record" in as_html(month(backups(0, 5)))
 
 
 def test_backups_that_are_gone_are_known() -> None:

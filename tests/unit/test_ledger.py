@@ -68,6 +68,25 @@ def test_the_newest_counts(file: CacheFile) -> None:
     assert not file.path.exists()
 
 
+def test_outages_are_remembered() -> None:
+    """Why there was no backup is known for 400 days; reminders and recoveries of anything else go."""
+    store = MemoryStore()
+    for day in (0, 401, 402, 403):
+        for n, is_open in enumerate((True, True, False)):
+            for subject in (Subject.BACKUP, Subject.DRILL):
+                told = incident(subject, day * 1440 + n, is_open=is_open)
+                ledger = Ledger("default", store)
+                ledger.read()
+                ledger.write([told.model_copy(update={"reason": f"day {day}"})], NOW + timedelta(days=day, minutes=n))
+    assert [told.reason for told in Ledger("default", store).outages()] == ["day 401", "day 402", "day 403"]
+    assert [told.open for told in Ledger("default", store).outages()] == [False] * 3
+    assert len(store.objects) == 4
+    ledger = Ledger("default", store)
+    ledger.read()
+    ledger.write([incident(minutes=404 * 1440).model_copy(update={"reason": "again"})], NOW + timedelta(days=404))
+    assert [(told.reason, told.open) for told in Ledger("default", store).outages()][-1] == ("again", True)
+
+
 def test_nothing_is_written_twice() -> None:
     """A bucket in which nothing can be replaced or deleted will do, and so will a clock that stands still or goes back."""
     store = LockedStore()

@@ -73,13 +73,24 @@ class RestoreLine:
 
 
 @dataclass(frozen=True)
+class Outage:
+    """Why there was no backup for a while, as far as people were told; until None if it lasts."""
+
+    since: datetime
+    until: datetime | None
+    failures: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Gap:
-    """A time without a backup that is longer than the target allows; None for an end that is unknown."""
+    """A time without a backup that is longer than the target allows, and the outages in it, which explain it."""
 
     after: str
     start: datetime
     end: datetime
     before: str
+    outages: tuple[Outage, ...] = ()
 
     @property
     def length(self) -> timedelta:
@@ -178,6 +189,15 @@ def _gaps(known: Iterable[BackupLine], period: Period) -> Iterator[Gap]:
             yield Gap(after, start, end, before)
     if past:
         yield Gap(past[-1][1], past[-1][0], period.end, "")
+
+
+def explained(month: Month, outages: Sequence[Outage]) -> Month:
+    """Return the report with the outages that explain its gaps."""
+    return replace(month, gaps=tuple(replace(gap, outages=tuple(_within(gap, outages))) for gap in month.gaps))
+
+
+def _within(gap: Gap, outages: Iterable[Outage]) -> Iterator[Outage]:
+    return (told for told in outages if told.since < gap.end and (told.until is None or told.until > gap.start))
 
 
 def _drills(

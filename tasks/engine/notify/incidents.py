@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from tasks.engine.notify.message import Kind, Message, Severity
+from tasks.engine.notify.message import Kind, Message, Severity, told
 from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import is_future
 
@@ -62,7 +62,7 @@ class Observation:
 class Incident(BaseModel):
     """How a subject has been doing and what was told of it: a document that is written once, and replaced by the next.
 
-    `message` is what was told last, and `missing` names the channels that it has not reached. Until `sending_until`, leave
+    `reason` is what was wrong at first. `message` is what was told last, and `missing` names the channels that it has not reached. Until `sending_until`, leave
     that to whoever is sending it.
     """
 
@@ -81,6 +81,7 @@ class Incident(BaseModel):
     sending_until: AwareDatetime | None = None
     backup: str = Field(default="", max_length=40)
     parts: tuple[str, ...] = ()
+    reason: str = Field(default="", max_length=2000)
     good_at: AwareDatetime | None = None
     flows: str = Field(default="", pattern=r"^[a-z-]{0,30}$")
 
@@ -88,6 +89,11 @@ class Incident(BaseModel):
     def key(self) -> str:
         """What it is remembered under."""
         return _key(self.subject, self.flows)
+
+    @property
+    def explains_gaps(self) -> bool:
+        """Whether there was no backup because of it: reports on a month want to know."""
+        return bool(self.reason) and self.subject in (Subject.BACKUP, Subject.SERVICE)
 
     @property
     def order(self) -> tuple[datetime, datetime]:
@@ -128,6 +134,7 @@ def decide(before: Incident | None, seen: Observation, now: datetime) -> Decisio
         flows=seen.flows,
         backup=seen.backup,
         parts=tuple(sorted(seen.parts)),
+        reason=told(f"{seen.sentence} ({seen.code})" if seen.code else seen.sentence),
         good_at=before.good_at if before else None,
     )
     if seen.grace:

@@ -24,6 +24,8 @@ from tasks.engine.repository.names import NOTICES, notice_at, notice_file
 from tasks.engine.repository.store import Store
 
 _ENTRY_BYTES = 64 << 10
+# What a report on a month explains its gaps by, which somebody may ask for a year later.
+_KEEP, _MOST_KEPT = timedelta(days=400), 100
 _in_process: dict[str, dict[str, str]] = {}
 
 
@@ -149,11 +151,28 @@ class Ledger:
             self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
         except StorageError:
             return False
-        with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
-            for old in self._old.get(entry.key, []):
-                self.store.remove(old)
-        self._stamps[entry.key], self._old[entry.key] = moment, [key]
+        kept = self._remove_old(entry.key, now)
+        self._stamps[entry.key], self._old[entry.key] = moment, [*kept, key]
         return True
+
+    def _remove_old(self, subject: str, now: datetime) -> list[str]:
+        """Remove the entry before the newest, unless reports want to explain a gap by it, and what is too old for them."""
+        assert self.store
+        keys, before = sorted(self._old.get(subject, [])), self._known.get(subject)
+        oldest = self.store.key(notice_file(self.whose, subject, now - _KEEP))
+        past = keys if before and before.explains_gaps and not before.open else keys[:-1]
+        kept = [key for key in past if key > oldest][-_MOST_KEPT:]
+        with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
+            for old in sorted(set(keys) - set(kept)):
+                self.store.remove(old)
+        return kept
+
+    def outages(self) -> list[Incident]:
+        """Return the past failures that explain why there was no backup, and one that lasts, oldest first."""
+        known = self.read()
+        keys = [key for keys in self._old.values() for key in sorted(keys)[:-1]]
+        found = (*filter(None, map(self._fetched, keys)), *known.values())
+        return sorted((told for told in found if told.explains_gaps), key=lambda told: told.since)
 
 
 def _decoded(data: bytes) -> Incident | None:
