@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from prefect.blocks.core import Block
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-from blocks.config.plan import DrillTarget, Plan, plan_fields, storage_fields
+from blocks.config.load import variable_of
+from blocks.config.plan import PLAN_FIELDS, DrillTarget, Plan, plan_fields, storage_fields
 from blocks.config.schedule import check_cron, check_timezone
 from blocks.config.settings import Settings
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 
 _IN_PARTS = {"server", "verify_server", "storage"}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _rule(title: str, description: str) -> Any:
@@ -122,6 +127,22 @@ class BackupPlan(Block):
             self.verify_server.server if self.verify_server else None,
             **{field: getattr(self, field) for field in type(self).model_fields if field not in _IN_PARTS},
         )
+
+    def described(self) -> dict[str, str | SecretStr]:
+        """Return the variables that describe this plan, without those that have their defaults."""
+        default = type(self).model_fields
+        policies = {
+            variable_of(PLAN_FIELDS[field]): _text(value)
+            for field in PLAN_FIELDS
+            if (value := getattr(self, field)) is not None and value != default[field].default
+        }
+        urls = {"DATABASE_URL": self.server, "VERIFY_DATABASE_URL": self.verify_server}
+        return {
+            **{name: server.url for name, server in urls.items() if server},
+            **self.storage.described(),
+            **policies,
+            **({"VERIFY_LATEST": "false"} if self.verify_backup_file else {}),
+        }
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BackupPlan:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect.blocks.core import Block
@@ -22,6 +23,7 @@ _BROKEN = (
 
 # What Prefect raises, without a public name, when its server is away at the moment that a tagged task starts.
 _NO_SLOT = "ConcurrencySlotAcquisitionError"
+_schemas: dict[Any, dict[str, Any]] = {}
 
 
 @contextmanager
@@ -45,6 +47,24 @@ def translated() -> Iterator[None]:
         if type(error).__name__ != _NO_SLOT:
             raise
         raise PrefectUnreachable("it gives no concurrency slot for the dump") from None
+
+
+@contextmanager
+def schemas_once() -> Iterator[None]:
+    """Compute each block's schema once while saving: Prefect asks for it hundreds of times per plan, which takes seconds."""
+    compute = Block.model_json_schema.__func__  # type: ignore[attr-defined]
+
+    def schema(cls: type[Block], *args: Any, **options: Any) -> dict[str, Any]:
+        key = cls, args, tuple(options.items())
+        if key not in _schemas:
+            _schemas[key] = compute(cls, *args, **options)
+        return copy.deepcopy(_schemas[key])
+
+    Block.model_json_schema = classmethod(schema)  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        Block.model_json_schema = classmethod(compute)  # type: ignore[assignment,method-assign]
 
 
 def load_saved(kind: type[B], name: str) -> B | None:

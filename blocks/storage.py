@@ -46,6 +46,21 @@ class BackupStorage(Block):
         held = S3Bucket(bucket_name=bucket, credentials=credentials, bucket_folder=prefix)
         return cls(bucket=held, provider_key=provider)
 
+    def described(self) -> dict[str, str | SecretStr]:
+        """Return the variables that describe this storage; keys only if it has nothing but keys."""
+        held, credentials = self.bucket, self.bucket.credentials
+        keys = _keys_of(credentials) if isinstance(credentials, AwsCredentials) else None
+        said: dict[str, str | SecretStr | None] = {
+            "S3_ENDPOINT": str(credentials.aws_client_parameters.endpoint_url or AWS),
+            "S3_BUCKET": held.bucket_name,
+            "S3_ACCESS_KEY_ID": keys[0] if keys else None,
+            "S3_SECRET_ACCESS_KEY": keys[1] if keys else None,
+            "S3_REGION": credentials.region_name,
+            "S3_PROVIDER": self.provider_key,
+            "BACKUP_PREFIX": held.bucket_folder,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
     @property
     def store(self) -> ObjectStore:
         """The object store this block describes: its credentials, plus client options that the Prefect form lacks."""

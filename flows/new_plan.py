@@ -13,11 +13,11 @@ from prefect.exceptions import ObjectNotFound
 from blocks.config.load import load_settings
 from blocks.config.plan import Plan
 from blocks.config.server import missing_server
+from blocks.config.values import BLOCK_NAME
 from blocks.errors import ConfigurationError, Problem
 from blocks.plan import BackupPlan
 from blocks.saved import translated
 from flows.lines import print_line
-from flows.runs.parameters import BLOCK_NAME
 from tasks.engine.repository.whose import refused_folder
 from tasks.plans import plan_exists, save_plan
 
@@ -60,11 +60,12 @@ def _taken(name: str, pool: str | None, *, replace: bool) -> Iterator[Problem]:
     """What the Prefect server has against the plan, before anything is saved."""
     if not replace and re.fullmatch(BLOCK_NAME, name) and plan_exists(name):
         yield Problem(f"There is a plan named {name} already", "choose another name, or pass --replace to save over it")
-    if pool and not _pool_exists(pool):
+    if pool and not pool_exists(pool):
         yield Problem(f"There is no work pool named {pool}", f"prefect work-pool create {pool} --type process")
 
 
-def _pool_exists(pool: str) -> bool:
+def pool_exists(pool: str) -> bool:
+    """Whether the Prefect server has a work pool of this name."""
     try:
         with translated(), get_client(sync_client=True) as client:
             return bool(client.read_work_pool(pool))

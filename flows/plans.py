@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,3 +39,29 @@ def show(
 
     found = list_plans()
     terminal.show_json(found) if as_json else terminal.show_plans(found)
+
+
+@app.command("import")
+def load(
+    file: Annotated[Path, typer.Argument(help="The file of plans (docs/scaling.md).")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is changed.")] = False,
+) -> None:
+    """Save many plans from one file, and create their deployments; what is saved already is left alone."""
+    require_server("A file of plans")
+    from flows.fleet import import_fleet
+
+    import_fleet(file, dry_run=dry_run, yes=yes)
+
+
+@app.command("export")
+def dump(
+    names: Annotated[list[str] | None, typer.Argument(help="Some plans instead of all.")] = None,
+) -> None:
+    """Write a file of the saved plans to standard output, for `import`; secrets become names of variables."""
+    require_server("A list of saved plans")
+    from flows.fleet import export_fleet
+    from flows.lines import print_line
+
+    for line in export_fleet(names or []).splitlines():
+        print_line(line)

@@ -83,6 +83,15 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     return f"{entry['verdict'] or 'not drilled'}{warnings_counted(entry.get('warnings', []))}{odd}"
 
 
+def show_changes(rows: Sequence[tuple[str, str, str]]) -> None:
+    """Print what an import of plans would change."""
+    table = _table("plan", "is", "what changes")
+    for row in rows:
+        table.row(*row)
+    if rows:
+        _console().print(table)
+
+
 def show_plans(plans: Sequence[Mapping[str, Any]]) -> None:
     """Print the saved plans."""
     if not plans:

@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
-from blocks.saved import load_saved, translated
+from blocks.saved import load_saved, schemas_once, translated
 
 
 def save_plan(name: str, plan: BackupPlan) -> None:
@@ -20,13 +20,13 @@ def save_plan(name: str, plan: BackupPlan) -> None:
     Its server, storage, bucket and credentials become separate blocks, named `plan-<name>` (`drills-<name>` is the
     server for drills): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
-    with translated():
+    with translated(), schemas_once():
         _save(plan, name, name)
 
 
 def plan_exists(name: str) -> bool:
     """Whether a plan is saved under a name."""
-    return name in _names()
+    return name in names_of_plans()
 
 
 def list_plans() -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def list_plans() -> list[dict[str, Any]]:
     `database` is None for a plan that has none, or whose URL cannot be read. For a plan that cannot be loaded,
     everything is None except its name and `fault`, which says what is wrong.
     """
-    return [entry for name in sorted(_names()) if (entry := _entry(name))]
+    return [entry for name in sorted(names_of_plans()) if (entry := _entry(name))]
 
 
 def _entry(name: str) -> dict[str, Any] | None:
@@ -56,7 +56,8 @@ def _entry(name: str) -> dict[str, Any] | None:
     }
 
 
-def _names() -> list[str]:
+def names_of_plans() -> list[str]:
+    """Return the names of all saved plans."""
     with translated(), get_client(sync_client=True) as client:
         slug = BackupPlan.get_block_type_slug()
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import AliasChoices, ValidationError
+from pydantic_settings import PydanticBaseSettingsSource
 
 from blocks.config.says import Says, rule_in
 from blocks.config.settings import Settings
@@ -25,17 +26,26 @@ _NEEDS_OF: dict[str, frozenset[Need]] = {"backup": frozenset({"database", "stora
              "restore-drill": frozenset({"drill", "storage"}), "restore": frozenset({"storage"})}  # fmt: skip
 
 
-def load_settings(needs: frozenset[Need]) -> Settings:
-    """Load the environment's settings for a command that uses `needs`.
+class _Described(Settings):
+    """The same settings, but nothing comes from the environment."""
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"],)
+
+
+def load_settings(needs: frozenset[Need], described: Mapping[str, str] | None = None) -> Settings:
+    """Load the settings that the environment has for a command that uses `needs`, or those `described` by variable.
 
     Raises ConfigurationError with all errors at once: every required variable that is not set, and every invalid
     one, required or not.
     """
+    given = os.environ if described is None else described
     try:
-        settings, malformed = Settings(), []
+        settings, malformed = Settings() if described is None else _Described(**_by_field(described)), []
     except ValidationError as error:
         malformed = [_variable(str(e["loc"][0])) for e in error.errors(include_input=False, include_url=False)]
-        settings = Settings.model_construct(**_as_set())
+        settings = Settings.model_construct(**_as_set(given))
     faults = [
         Problem(f"Required environment variable {name} is not set", when_missing(name))
         for name in _missing(settings, needs)
@@ -80,10 +90,19 @@ def _variable(location: str) -> str:
     return {"BUCKET_NAME": "S3_BUCKET"}.get(location.upper(), location.upper().removesuffix("_S"))
 
 
-def _as_set() -> dict[str, Any]:
+def _by_field(described: Mapping[str, str]) -> dict[str, Any]:
+    """The values by the name that the model takes them under."""
+    fields = {variable_of(field): field for field in Settings.model_fields}
+    return {
+        name if Settings.model_fields[fields[name]].validation_alias else fields[name]: value
+        for name, value in described.items()
+    }
+
+
+def _as_set(given: Mapping[str, str]) -> dict[str, Any]:
     """The raw values that are set, valid or not, by field, to find out which others are missing."""
-    raw = {"s3_bucket": os.environ.get("S3_BUCKET") or os.environ.get("BUCKET_NAME")}
-    raw |= {field: os.environ.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
+    raw = {"s3_bucket": given.get("S3_BUCKET") or given.get("BUCKET_NAME")}
+    raw |= {field: given.get(field.upper()) for field in Settings.model_fields if field != "s3_bucket"}
     return {field: value.strip() for field, value in raw.items() if value and value.strip()}
 
 

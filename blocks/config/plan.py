@@ -151,22 +151,27 @@ def storage_fields(settings: Settings) -> dict[str, Any]:
     }
 
 
+# The fields of a saved block that have the environment's policies, and the settings' names for them.
+PLAN_FIELDS = {
+    "allow_shared_prefix": "allow_shared_prefix",
+    "backups_of": "backups_of",
+    "compression_level": "compression_level",
+    "retention_days": "backup_retention_days",
+    **{f"keep_{rule}": f"backup_keep_{rule}" for rule in KEEP_RULES},
+    "interval_s": "backup_interval_s",
+    "schedule": "backup_schedule",
+    "verify_interval_s": "verify_interval_s",
+    "verify_schedule": "verify_schedule",
+    "timezone": "tz",
+    "verify_backup_file": "verify_backup_file",
+    **{name: name for name in sorted(_SAME_NAME_FIELDS)},
+}
+
+
 def plan_fields(settings: Settings) -> dict[str, Any]:
     """The policies that the environment describes, as the fields of a saved block."""
-    return {
-        "allow_shared_prefix": settings.allow_shared_prefix,
-        "backups_of": settings.backups_of,
-        "compression_level": settings.compression_level,
-        "retention_days": settings.backup_retention_days,
-        **{f"keep_{rule}": getattr(settings, f"backup_keep_{rule}") for rule in KEEP_RULES},
-        "interval_s": settings.backup_interval_s,
-        "schedule": settings.backup_schedule,
-        "verify_interval_s": settings.verify_interval_s,
-        "verify_schedule": settings.verify_schedule,
-        "timezone": settings.tz,
-        "verify_backup_file": None if settings.verify_latest else settings.verify_backup_file,
-        **settings.model_dump(include=_SAME_NAME_FIELDS),
-    }
+    found = {field: getattr(settings, named) for field, named in PLAN_FIELDS.items()}
+    return found | ({"verify_backup_file": None} if settings.verify_latest else {})
 
 
 def _present(server: Server | None, field_name: str, what: str) -> Server:

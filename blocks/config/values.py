@@ -13,6 +13,8 @@ from blocks.config.says import Rule
 from blocks.config.schedule import check_cron, check_timezone
 from blocks.sql.url import parse_database_url
 
+# Prefect's rule for the names of blocks, which plans and servers are.
+BLOCK_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 FLOWS = ("backup", "prune", "restore-drill", "restore")
 _KEY_BYTES = 32
 _URL = re.compile(r"[A-Za-z0-9]+://\S+")

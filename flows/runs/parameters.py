@@ -10,10 +10,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from blocks.config.values import BLOCK_NAME
 from tasks.engine.repository.names import LATEST
 
-# Prefect's rule for the names of blocks, which plans and servers are.
-BLOCK_NAME = "^[a-z0-9]+(-[a-z0-9]+)*$"
 _NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
 
 PlanName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]

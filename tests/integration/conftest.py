@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.blocks.core import Block
 
 from blocks.s3.client import ObjectStore
+from blocks.saved import schemas_once
 from blocks.sql.server import Server
 from flows import restore_drill
 from flows.demo.services import Storage
@@ -77,14 +75,7 @@ def children(storage_server: Storage, storage: ObjectStore, prefect_api: str, tm
 
 
 @pytest.fixture
-def quick_saves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prefect recomputes the schemas of blocks hundreds of times for each saved plan; compute them once."""
-    compute, known = Block.model_json_schema.__func__, dict[Any, Any]()  # type: ignore[attr-defined]
-
-    def schema(cls: type[Block], *args: Any, **options: Any) -> Any:
-        key = (cls, args, tuple(options.items()))
-        known.setdefault(key, None)
-        known[key] = known[key] or compute(cls, *args, **options)
-        return copy.deepcopy(known[key])
-
-    monkeypatch.setattr(Block, "model_json_schema", classmethod(schema))
+def quick_saves() -> Iterator[None]:
+    """Save blocks as quickly as plans are saved."""
+    with schemas_once():
+        yield
