@@ -17,6 +17,7 @@ from flows.runs.wrapping import named, newest_slot_only, run, say_when_next, wit
 from tasks.anomalies import look_for_anomalies
 from tasks.backup import (
     commit_backup,
+    dump_tags,
     dump_to_storage,
     inspect_source,
     name_backup,
@@ -65,7 +66,8 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     sweep_stale_uploads(repository)
     before = read_previous(chosen_plan, repository, source)
     begun = time.monotonic()
-    manifest = dump_to_storage(chosen_plan, repository, source, wanted, before.manifest)
+    dump = dump_to_storage.with_options(tags=dump_tags(chosen_plan.source))
+    manifest = dump(chosen_plan, repository, source, wanted, before.manifest)
     seconds = time.monotonic() - begun
     manifest = look_for_anomalies(chosen_plan, repository, manifest, before.history)
     made = commit_backup(repository, manifest)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
 from blocks.sql.connection import Connection
+from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.partitions import read_partitions
@@ -146,6 +148,14 @@ def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
         logger.warning("%s\nHINT: %s", *shared)
     if odd := told_of_future(folder.backups, now):
         logger.warning("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
+
+
+def dump_tags(server: Server) -> list[str]:
+    """Return the tags by which a Prefect server can limit dumps: all of them, and those of one database server.
+
+    Names of limits may not contain some characters, such as the `/` of a socket's folder.
+    """
+    return [DUMP_TAG, f"{DUMP_TAG}-{re.sub('[^A-Za-z0-9._:-]+', '-', server.host)}"]
 
 
 @task("dump to storage", LONG, run_name="dump {name}", tags={DUMP_TAG})

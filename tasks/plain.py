@@ -36,6 +36,10 @@ class PlainTask(Generic[P, R]):
         self._policy = policy
         update_wrapper(self, function)
 
+    def with_options(self, **_shown: Any) -> PlainTask[P, R]:
+        """Return the task: what Prefect's options say is for its history and its limits."""
+        return self
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function; log an error that may pass and try again, or log it and raise it."""
         for delay_s in self._policy.delays_s:

@@ -95,7 +95,13 @@ class Server:
     def address(self) -> str:
         """`host:port/database` for display, without user and password."""
         p = self.parameters()
-        return f"{p.get('host') or p.get('hostaddr')}:{p.get('port', '5432')}/{p['dbname']}"
+        return f"{self.host}:{p.get('port', '5432')}/{p['dbname']}"
+
+    @property
+    def host(self) -> str:
+        """The host's name or address, or the folder of its socket."""
+        p = self.parameters()
+        return str(p.get("host") or p.get("hostaddr"))
 
     @property
     def database(self) -> str:

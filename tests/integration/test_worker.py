@@ -161,13 +161,19 @@ def locked(*servers: Server) -> Iterator[None]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("tag", [DUMP_TAG, f"{DUMP_TAG}-127.0.0.1"], ids=["anywhere", "of one server"])
 def test_twenty_plans_on_two_workers(
-    quick_saves: None, workplace: Workplace, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage
+    tag: str,
+    quick_saves: None,
+    workplace: Workplace,
+    new_database: NewDatabase,
+    storage: ObjectStore,
+    storage_server: Storage,
 ) -> None:
-    """Every plan's database is backed up to its own folder, and no more dumps run at once than the limit allows."""
+    """Every plan's database is backed up to its own folder, and no more dumps run at once than each limit allows."""
     template = new_database(16, TABLE)
     ask(lambda client: client.create_global_concurrency_limit(
-        GlobalConcurrencyLimitCreate(name=f"tag:{DUMP_TAG}", limit=DUMPS_AT_ONCE)))  # fmt: skip
+        GlobalConcurrencyLimitCreate(name=f"tag:{tag}", limit=DUMPS_AT_ONCE)))  # fmt: skip
     plans: dict[str, Plan] = {}
     for number in range(PLANS):
         prefix = f"{storage.folder}/shop-{number}"
@@ -204,6 +210,7 @@ def test_twenty_plans_on_two_workers(
         manifest = Repository(plan.storage).manifest(backup)
         assert manifest
         assert (manifest.plan, manifest.database, manifest.rows) == (name, plan.source.database, 1000)
+    ask(lambda client: client.delete_global_concurrency_limit_by_name(f"tag:{tag}"))
 
 
 def test_only_the_newest_missed_slot_runs(
