@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -72,6 +72,21 @@ async def deployments_of(
         )
         for flow in flows
     ]
+
+
+async def watch_of(pool: str, plans: Sequence[str], anchor: datetime) -> RunnerDeployment:
+    """Create the deployment that looks at all plans of a pool: a run for each of hundreds would keep the workers busy."""
+    return await watch.ato_deployment(
+        f"all-of-{pool}",
+        schedule=_for_prefect(_WATCH, anchor),
+        concurrency_limit=ONE_AT_A_TIME,
+        parameters={"plan": f"all-of-{pool}", "plans": list(plans)},
+        description=_DESCRIPTIONS["watch"],
+        tags=[TAG, "watch"],
+        version=tool_version(),
+        work_pool_name=pool,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
 
 
 def _for_prefect(due: Schedule, anchor: datetime | None) -> PrefectSchedule:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import typer
@@ -20,7 +21,7 @@ from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, Problem
 from blocks.saved import translated
 from flows import terminal
-from flows.deployments import TAG, WATCHED, deployments_of
+from flows.deployments import TAG, deployments_of, watch_of
 from flows.lines import print_line
 from flows.new_plan import pool_exists
 from tasks.engine.repository.checks import counted
@@ -28,8 +29,8 @@ from tasks.fleet import Step, Wanted, others_than, read_plans, refused_folders, 
 
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _PAGE = 200
-# The work pool, and the schedules.
-_Placed = tuple[str | None, list[dict[str, str]]]
+# The work pool, the parameters, and the schedules.
+_Essence = tuple[str | None, dict[str, Any], list[dict[str, str]]]
 
 
 def import_fleet(path: Path, *, dry_run: bool, yes: bool) -> None:
@@ -87,52 +88,50 @@ def _agreed(steps: Sequence[Step], stale: Sequence[object], *, yes: bool) -> boo
     return typer.confirm("Save this?")
 
 
-async def _stale_deployments(wanted: Iterable[Wanted]) -> list[tuple[str, RunnerDeployment]]:
-    """Return the deployments that are not there yet, or run elsewhere or at other times than the file wants, by plan."""
-    pooled = [one for one in wanted if one.pool]
-    if not pooled:
-        return []
-    made = [(one.name, d) for one in pooled for d in await deployments_of(
-        one.name, one.plan, WATCHED, anchors=_spread(one.name, one.plan), pool=one.pool
+async def _stale_deployments(wanted: Sequence[Wanted]) -> list[tuple[str, RunnerDeployment]]:
+    """Return the deployments that are not there yet, or that differ from what the file wants, by plan or pool."""
+    made = [(one.name, d) for one in wanted if one.pool for d in await deployments_of(
+        one.name, one.plan, anchors=_spread(one.name, one.plan), pool=one.pool
     )]  # fmt: skip
+    pools = sorted({one.pool for one in wanted if one.pool})
+    made += [(pool, await watch_of(pool, [one.name for one in wanted if one.pool == pool], _EPOCH)) for pool in pools]
+    if not made:
+        return []
     with translated():
         async with get_client() as client:
             there = await _deployments(client)
-    return [(name, d) for name, d in made if _place_and_times(d) != there.get(f"{d.flow_name}/{d.name}")]
+    return [(name, d) for name, d in made if _essence(d) != there.get(f"{d.flow_name}/{d.name}")]
 
 
 def _spread(name: str, plan: Plan) -> dict[str, datetime]:
     """Choose when intervals begin, by the plan's name: hundreds of plans must not fall due together."""
-    seconds = {
-        "backup": plan.schedules.backups.interval_s,
-        "restore-drill": plan.schedules.drills.interval_s,
-        "watch": 600,
-    }
+    seconds = {"backup": plan.schedules.backups.interval_s, "restore-drill": plan.schedules.drills.interval_s}
     return {
         flow: _EPOCH + timedelta(seconds=crc32(f"{flow}/{name}".encode()) % every) for flow, every in seconds.items()
     }
 
 
-async def _deployments(client: PrefectClient) -> dict[str, _Placed]:
-    found = dict[str, _Placed]()
+async def _deployments(client: PrefectClient) -> dict[str, _Essence]:
+    found = dict[str, _Essence]()
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     flows = dict[object, str]()
     while page := await client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=len(found)):
         for one in page:
             if one.flow_id not in flows:
                 flows[one.flow_id] = (await client.read_flow(one.flow_id)).name
-            found[f"{flows[one.flow_id]}/{one.name}"] = _place_and_times(one)
+            found[f"{flows[one.flow_id]}/{one.name}"] = _essence(one)
     return found
 
 
-def _place_and_times(deployment: RunnerDeployment | DeploymentResponse) -> _Placed:
+def _essence(deployment: RunnerDeployment | DeploymentResponse) -> _Essence:
     """What an import would change of a deployment."""
     schedules = deployment.schedules or []
-    return deployment.work_pool_name, [
+    times = [
         {name: str(value) for name, value in s.schedule.model_dump().items() if value is not None}
         for s in schedules
         if s.schedule
     ]
+    return deployment.work_pool_name, deployment.parameters, times
 
 
 async def _apply(deployments: Iterable[RunnerDeployment]) -> None:

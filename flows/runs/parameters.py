@@ -16,6 +16,7 @@ from tasks.engine.repository.names import LATEST
 _NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
 
 PlanName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
+PlanNames = Annotated[tuple[PlanName, ...], Field(max_length=10_000)]
 ServerName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
 BackupName = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})$", examples=[LATEST, "backup_20261121_020713"])]
 # Empty instead of null, because a form shows two fields for a nullable parameter.

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
+from blocks.errors import ConfigurationError
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.watch import WatchResult, watch
@@ -287,4 +288,8 @@ def test_the_watch_of_workers(
     environ = {"WEBHOOK_URL": receiver.url}
     assert flow_run(watch, library, environ=environ).result == WatchResult(messages=1, failed=[])
     assert flow_run(watch, library, environ=environ).result == WatchResult(messages=0, failed=[])
+    several = flow_run(watch, library, environ=environ, plan="all-of-pool", plans=("not-there", "default"))
+    assert several.result == WatchResult(messages=0, failed=[])
+    nothing = flow_run(watch, library, environ=environ, plan="all-of-pool", plans=("not-there", "nor-this"))
+    assert isinstance(nothing.error, ConfigurationError)
     assert receiver.kinds() == [("overdue", "failed")]

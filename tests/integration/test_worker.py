@@ -175,11 +175,10 @@ def test_twenty_plans_on_two_workers(
     ask(lambda client: client.create_global_concurrency_limit(
         GlobalConcurrencyLimitCreate(name=f"tag:{tag}", limit=DUMPS_AT_ONCE)))  # fmt: skip
     plans: dict[str, Plan] = {}
-    for number in range(PLANS):
-        prefix = f"{storage.folder}/shop-{number}"
-        block = block_of(storage_server, prefix, new_database(16, TABLE))
-        save_plan(f"shop-{number}", block)
-        plans[f"shop-{number}"] = block.plan(f"shop-{number}")
+    for name in (f"{'any' if tag == DUMP_TAG else 'one'}-{number}" for number in range(PLANS)):
+        block = block_of(storage_server, f"{storage.folder}/{name}", new_database(16, TABLE))
+        save_plan(name, block)
+        plans[name] = block.plan(name)
 
     async def go() -> list[UUID]:
         made = [(await deployments_of(name, plan, ["backup"], pool=workplace.pool))[0] for name, plan in plans.items()]
