@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +15,19 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
 from blocks.s3.client import ObjectStore
 from flows.demo.services import Storage
+from flows.fleet import export_fleet, import_fleet
+from tasks.engine.servers.programs import Client
+from tasks.plans import list_plans
 from tests.conftest import Ended, NewDatabase
+from tests.integration.objects import take_backup
 
 URL = "postgresql://backup:s3cret-word@db.example.com/shop"
+KEY = "k3y-of-all"
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +37,7 @@ def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def written(tmp_path: Path, storage_server: Storage, storage: ObjectStore) -> Callable[[str], Path]:
+def written(tmp_path: Path, storage_server: Storage, storage: ObjectStore) -> Callable[..., Path]:
     """Write a file of plans in this test's folder of the bucket."""
 
     def write(plans: str, defaults: str = "") -> Path:
@@ -53,9 +58,29 @@ plans:
     return write
 
 
-def errors(ended: Ended) -> list[str]:
-    """Return the errors that a command printed, without their hints."""
-    return re.findall(r"^\S+ ERROR: (?!HINT)(.*) \(PGR-[A-Z-]+\)$", ended.err, re.MULTILINE)
+Import = Callable[..., str]
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Import:
+    """Import a file as the command does; returns what it printed, which never has a secret."""
+
+    def run(path: Path, *, dry_run: bool = False, yes: bool = True, **environ: str) -> str:
+        for name, value in ({"FLEET_KEY": KEY} | environ).items():
+            monkeypatch.setenv(name, value)
+        import_fleet(path, dry_run=dry_run, yes=yes)
+        printed = capsys.readouterr()
+        assert not any(secret in printed.out + printed.err for secret in ("s3cret-word", KEY))
+        return printed.out
+
+    return run
+
+
+def faults(run: Callable[[], object]) -> list[str]:
+    """Return what is wrong, in the words of the command's errors."""
+    with pytest.raises(ConfigurationError) as caught:
+        run()
+    return [problem.message for problem in caught.value.problems]
 
 
 def deployments(*plans: str) -> dict[str, DeploymentResponse]:
@@ -74,65 +99,52 @@ async def make_pool(name: str) -> None:
         await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
-def test_a_fleet(
-    written: Callable[..., Path], command_line: Callable[..., Ended], new_database: NewDatabase, tmp_path: Path
-) -> None:
-    """A file is imported once; a second import changes nothing, a changed file only what changed, and an export is such a file."""
-    database = new_database(16)
+def test_a_fleet(written: Callable[..., Path], imported: Import, tmp_path: Path) -> None:
+    """A file is imported once; a second import changes nothing, and a changed file only what changed."""
     asyncio.run(make_pool("fleet"))
     (tmp_path / "url").write_text(f"{URL}\n")
     Secret(value=SecretStr(URL)).save("fleet-url")
-    plans = f"  f-env: {{DATABASE_URL: {{env: FLEET_URL}}}}\n  f-file: {{DATABASE_URL: {{file: {tmp_path}/url}}}}\n  f-secret: {{DATABASE_URL: {{secret: fleet-url}}}}"
-    path, given = (
-        written(plans, "  pool: fleet"),
-        {"FLEET_URL": database.url.get_secret_value(), "FLEET_KEY": "k3y-of-all"},
-    )
-
-    looked = command_line("plan", "import", str(path), "--dry-run", **given)
-    assert (looked.status, len(re.findall(r"^f-\w+ +new +its deployments", looked.out, re.MULTILINE))) == (0, 3)
-    unasked = command_line("plan", "import", str(path), **given)
-    assert (unasked.status, errors(unasked)) == (2, ["Nothing was saved: nobody is there to agree"])
+    plans = f"""
+  f-env: {{DATABASE_URL: {{env: FLEET_URL}}}}
+  f-file: {{DATABASE_URL: {{file: {tmp_path}/url}}}}
+  f-secret: {{DATABASE_URL: {{secret: fleet-url}}}}
+"""
+    path, old = written(plans, "  pool: fleet"), URL.replace("db.", "old.")
+    looked = imported(path, dry_run=True, FLEET_URL=old)
+    assert len(re.findall(r"^f-\w+ +new +its deployments", looked, re.MULTILINE)) == 3
+    assert faults(lambda: imported(path, yes=False)) == ["Nothing was saved: nobody is there to agree"]
     assert deployments("f-env", "f-file", "f-secret") == {}
 
-    done = command_line("plan", "import", str(path), "--yes", **given)
-    assert (done.status, done.out.splitlines()[-1]) == (
-        0,
-        "3 plans: 3 new, 0 changed, 13 deployments created or changed",
-    )
-    again = command_line("plan", "import", str(path), "--yes", **given)
-    assert (again.status, again.out.splitlines()[0]) == (0, "3 plans as saved")
+    assert imported(path).splitlines()[-1] == "3 plans: 3 new, 0 changed, 13 deployments created or changed"
+    assert imported(path).splitlines()[0] == "3 plans as saved"
     made = deployments("f-env", "f-file", "f-secret")
     starts = {
         made[f"backup/{name}"].schedules[0].schedule.model_dump_json() for name in ("f-env", "f-file", "f-secret")
     }
     assert (len(made), len(starts), {d.work_pool_name for d in made.values()}) == (12, 3, {"fleet"})
+    (watch,) = deployments("all-of-fleet").values()
+    assert watch.parameters["plans"] == ["f-env", "f-file", "f-secret"]
 
-    path.write_text(
-        path.read_text().replace("f-file: {", "f-file: {BACKUP_SCHEDULE: 5 * * * *, ").replace("f-secret", "f-new")
-    )
-    changed = command_line("plan", "import", str(path), "--yes", **given | {"FLEET_URL": URL})
-    assert re.search(
-        rf"^f-env +changed +DATABASE_URL: {re.escape(database.address)} → db.example.com:5432/shop *$",
-        changed.out,
-        re.MULTILINE,
-    )
-    assert re.search(
-        r"^f-file +changed +BACKUP_SCHEDULE: not set → 5 \* \* \* \* *\n +its deployments", changed.out, re.MULTILINE
-    )
-    assert re.search(r"^Not in the file, and left alone: .*\bf-secret\b", changed.out, re.MULTILINE)
-    assert changed.out.splitlines()[-1] == "3 plans: 1 new, 2 changed, 6 deployments created or changed"
+    text = path.read_text().replace("f-file: {", "f-file: {BACKUP_SCHEDULE: 5 * * * *, ").replace("f-secret", "f-new")
+    path.write_text(text)
+    changed = imported(path, FLEET_URL=URL)
+    moved = r"^f-env +changed +DATABASE_URL: old.example.com:5432/shop → db.example.com:5432/shop *$"
+    assert re.search(moved, changed, re.MULTILINE)
+    rescheduled = r"^f-file +changed +BACKUP_SCHEDULE: not set → 5 \* \* \* \* *\n +its deployments"
+    assert re.search(rescheduled, changed, re.MULTILINE)
+    assert re.search(r"^Not in the file, and left alone: .*\bf-secret\b", changed, re.MULTILINE)
+    assert changed.splitlines()[-1] == "3 plans: 1 new, 2 changed, 6 deployments created or changed"
 
-    exported = command_line("plan", "export", "f-env", "f-file")
-    path.write_text(exported.out)
-    variables = re.findall("Set (.*) before", exported.out)
-    same = dict.fromkeys(variables, URL) | {name: "k3y-of-all" for name in variables if name.endswith("KEY")}
-    assert command_line("plan", "import", str(path), "--yes", **same).out.splitlines()[0] == "2 plans as saved"
-    for shown in (looked, unasked, done, again, changed, exported):
-        assert "s3cret-word" not in shown.out + shown.err
-        assert "k3y-of-all" not in shown.out + shown.err
+    exported = export_fleet(["f-env", "f-file"])
+    assert "s3cret-word" not in exported
+    path.write_text(exported)
+    variables = re.findall("Set (.*) before", exported)
+    given = {name: KEY if name.endswith("KEY") else URL for name in variables}
+    # Each pool has one watch, which now has other plans.
+    assert imported(path, **given).splitlines()[-1] == "2 plans: 0 new, 0 changed, 1 deployment created or changed"
 
 
-def test_a_file_with_faults(written: Callable[..., Path], command_line: Callable[..., Ended]) -> None:
+def test_a_file_with_faults(written: Callable[..., Path], imported: Import, command_line: Callable[..., Ended]) -> None:
     """Everything that is wrong with any plan is said at once, and no plan is saved."""
     path = written("""
   f-one: {DATABASE_URL: {env: NOT_THERE}}
@@ -144,55 +156,46 @@ def test_a_file_with_faults(written: Callable[..., Path], command_line: Callable
   f-seven: {}
   f-good: {DATABASE_URL: "postgresql://u@h/d"}
 """)
-    ended = command_line("plan", "import", str(path), "--yes", FLEET_KEY="k")
-    assert ended.status == 2
-    assert [re.sub(r" \S+/same$", "", error) for error in errors(ended)] == [
+    expected = [
         "Plan f-one: DATABASE_URL: There is no environment variable NOT_THERE",
         "Plan f-two: DATABASE_URL: The file /not/there cannot be read [No such file or directory]",
         "Plan f-three: DATABASE_URL: There is no Secret block not-there",
         "Plan f-four: Invalid BACKUP_INTERVAL format",
         "Plan f-seven: Required environment variable DATABASE_URL is not set",
-        "Plans f-five and f-six keep their backups in the same folder",
     ]
+    found = faults(lambda: imported(path))
+    assert found[:-1] == expected
+    assert found[-1].startswith("Plans f-five and f-six keep their backups in the same folder ")
+    ended = command_line("plan", "import", str(path), "--yes", FLEET_KEY=KEY)
+    assert (ended.status, [error for error in expected if error not in ended.err]) == (2, [])
     good = written("  f-good: {DATABASE_URL: 'postgresql://u@h/d', pool: no-such-pool}")
-    pool = command_line("plan", "import", str(good), "--yes", FLEET_KEY="k")
-    assert (pool.status, errors(pool)) == (2, ["There is no work pool named no-such-pool"])
-    assert "f-good" not in command_line("plan", "list").out
-    missing = command_line("plan", "export", "f-good")
-    assert (missing.status, errors(missing)) == (2, ["There is no saved plan named f-good"])
+    assert faults(lambda: imported(good)) == ["There is no work pool named no-such-pool"]
+    assert "f-good" not in {plan["name"] for plan in list_plans()}
+    assert faults(lambda: export_fleet(["f-good"])) == ["There is no saved plan named f-good"]
 
 
 def test_a_folder_of_another_database(
-    written: Callable[..., Path], command_line: Callable[..., Ended], new_database: NewDatabase, storage: ObjectStore,
-    storage_server: Storage,
+    written: Callable[..., Path], imported: Import, new_database: NewDatabase, storage: ObjectStore,
+    storage_server: Storage, clients: dict[int, Client],
 ) -> None:  # fmt: skip
     """A new plan whose folder keeps another database's backups is refused, with the plan's name."""
     first = new_database(16, "CREATE TABLE t AS SELECT 1")
-    assert command_line("backup", server=first, BACKUP_PREFIX=f"{storage.folder}/f-taken").status == 0
+    take_backup(storage_server.store(f"{storage.folder}/f-taken"), first, clients[16])
     path = written("  f-taken: {DATABASE_URL: {env: FLEET_URL}}")
     given = {"FLEET_URL": new_database(16).url.get_secret_value(), "FLEET_KEY": storage_server.secret}
-    ended = command_line("plan", "import", str(path), "--yes", **given)
-    assert (ended.status, len(errors(ended))) == (2, 1)
-    assert re.match(
-        rf"Plan f-taken: \S+/f-taken keeps 1 backup of another database: {first.database}\b", errors(ended)[0]
-    )
+    (fault,) = faults(lambda: imported(path, **given))
+    assert re.match(rf"Plan f-taken: \S+/f-taken keeps 1 backup of another database: {first.database}\b", fault)
 
 
-def test_what_a_form_broke_is_replaced(written: Callable[..., Path], command_line: Callable[..., Ended]) -> None:
-    """A saved plan that cannot be read any more is saved over."""
-    path = written("  f-broken: {DATABASE_URL: 'postgresql://u@h/d'}")
-    assert command_line("plan", "import", str(path), "--yes", FLEET_KEY="k").status == 0
+def test_what_a_form_broke_is_replaced(written: Callable[..., Path], imported: Import) -> None:
+    """A saved plan that cannot be read any more is saved over; it is a plan like any other then."""
+    path = written("  f-broken: {DATABASE_URL: 'postgresql://u@h/d', BACKUP_SCHEDULE: '5 * * * *'}")
+    imported(path)
     PostgresServer(url=SecretStr("nonsense")).save("plan-f-broken", overwrite=True)
-    ended = command_line("plan", "import", str(path), "--yes", FLEET_KEY="k")
-    assert re.search(r"^f-broken +changed +DATABASE_URL: a secret → h:5432/d", ended.out, re.MULTILINE)
-    again = BackupPlan.load("f-broken")
-    assert isinstance(again, BackupPlan)
-    assert again.plan("f-broken").source.address == "h:5432/d"
-
-
-def test_plans_are_listed(written: Callable[..., Path], command_line: Callable[..., Ended]) -> None:
-    """Imported plans are plans like any other."""
-    path = written("  f-listed: {DATABASE_URL: 'postgresql://u@h/d', BACKUP_SCHEDULE: '5 * * * *'}")
-    assert command_line("plan", "import", str(path), "--yes", FLEET_KEY="k").status == 0
-    listed = {plan["name"]: plan for plan in json.loads(command_line("plan", "list", "--json").out)}
-    assert (listed["f-listed"]["database"], listed["f-listed"]["backups_due"]) == ("h:5432/d", "5 * * * * (UTC)")
+    again = imported(path)
+    assert re.search(r"^f-broken +changed +DATABASE_URL: a secret → h:5432/d", again, re.MULTILINE)
+    saved = BackupPlan.load("f-broken")
+    assert isinstance(saved, BackupPlan)
+    assert saved.plan("f-broken").source.address == "h:5432/d"
+    listed = {plan["name"]: plan for plan in list_plans()}
+    assert (listed["f-broken"]["database"], listed["f-broken"]["backups_due"]) == ("h:5432/d", "5 * * * * (UTC)")
