@@ -10,7 +10,7 @@ TAG ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links changelog \
-	bench bench-memory docs screenshots lock release-notes clean
+	bench bench-commands bench-memory bench-fleet docs screenshots lock release-notes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench: setup-dev ## Measure against the shell pipeline on a database of about 1 
 
 bench-commands: setup-dev ## Measure what commands cost on a small database, next to the shell pipeline
 	@$(BIN)/python -m tests.bench.commands
+
+bench-fleet: setup-dev ## Measure 200 plans on four workers and one Prefect server, for half an hour
+	@$(BIN)/python -m tests.bench.fleet
 
 bench-memory: setup-dev ## Measure what the service needs during a backup and a drill of such a database, and what single commands cost
 	@$(BIN)/python -m tests.bench.memory
