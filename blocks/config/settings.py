@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.hook_settings import HookSettings
 from blocks.config.says import Rule, Says
 from blocks.config.values import (
     FLOWS,
@@ -297,6 +298,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
+    "Hooks": HookSettings,
     "Notifications": NotificationSettings,
     "Evidence": EvidenceSettings,
     "The service": ServiceSettings,
@@ -315,7 +317,7 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
+    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
     StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
