@@ -103,8 +103,10 @@ def restore_check(plan: Plan, backup: Backup) -> Hook | None:
     hooks = load_hooks()
     if hooks.post_restore_check is None:
         return None
-    said = {"EVENT": "post-restore", **_of_plan(plan), **at_start("restore-drill", plan.name).values}
-    values = {**said, **of_backup(plan, backup.name)}
+    place = _of_plan(plan)
+    for name in ("HOST", "PORT"):  # this is not about the source's server
+        place.pop(name)
+    values = {"EVENT": "post-restore", **place, **at_start("restore-drill", plan.name).values, **of_backup(plan, backup.name)}
     return _hook("post_restore_check", hooks.post_restore_check, hooks, plan, values)
 
 

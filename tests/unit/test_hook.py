@@ -41,10 +41,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A function that runs a shell script, or another command, in the test's folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(script: str = "", *command: str, timeout_s: float = 20, mask: Mask | None = None) -> tuple[HookEnd, list[str]]:
+    def call(
+        script: str = "", *command: str, timeout_s: float = 20, mask: Mask | None = None
+    ) -> tuple[HookEnd, list[str]]:
         said: list[str] = []
         words = command or ("sh", "-c", script)
-        found = carry_out(Hook("SOME_HOOK", words, {"PATH": os.environ["PATH"]}, timeout_s, mask or Mask([])), said.append)
+        found = carry_out(
+            Hook("SOME_HOOK", words, {"PATH": os.environ["PATH"]}, timeout_s, mask or Mask([])), said.append
+        )
         return found, said
 
     return call
@@ -77,7 +81,9 @@ def test_a_command_that_cannot_be_started(run: Run, tmp_path: Path) -> None:
     (tmp_path / "plain.sh").write_text("exit 0")
     (tmp_path / "odd").write_bytes(b"\x00\x01")
     (tmp_path / "odd").chmod(0o755)
-    assert run("", "./missing.sh")[0] == HookEnd("missing.sh could not be started: No such file or directory", ran=False)
+    assert run("", "./missing.sh")[0] == HookEnd(
+        "missing.sh could not be started: No such file or directory", ran=False
+    )
     for name in ("plain.sh", "."):
         assert run("", f"./{name}")[0].trouble.endswith("could not be started: Permission denied")
     assert run("", "./odd")[0] == HookEnd("odd could not be started: Exec format error", ran=False)
@@ -160,7 +166,9 @@ def test_a_command_ends_when_we_are_told_to(run: Run, tmp_path: Path, monkeypatc
 
 def test_secrets_are_masked(run: Run) -> None:
     """Our secrets are replaced as they are, encoded and decoded, and inside of addresses."""
-    mask = Mask(["pä ss/w@rd", "postgresql://app:s3cret%2Fword@db:5432/shop", "https://hooks.example.com/services/T0/B0/xyz"])
+    mask = Mask(
+        ["pä ss/w@rd", "postgresql://app:s3cret%2Fword@db:5432/shop", "https://hooks.example.com/services/T0/B0/xyz"]
+    )
     _, said = run(
         "echo 'a pä ss/w@rd b'; echo p%C3%A4+ss%2Fw%40rd; echo p%c3%a4%20ss%2fw%40rd; echo s3cret/word S3CRET%2FWORD;"
         " echo POST /services/T0/B0/xyz; echo postgresql://app:s3cret%2Fword@db:5432/shop",
