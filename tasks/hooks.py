@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,6 @@ from tasks.retries import ONCE
 
 Name = Literal["pre_backup_hook", "post_backup_hook", "on_failure_hook", "post_drill_hook"]
 Status = Literal["succeeded", "failed", "stopped"]
-_PREFIX = "PG_ROUNDTRIP_"
 _SAID = 1_000
 _ALL_THE_SAME = "the backup is taken all the same, because PRE_BACKUP_HOOK_REQUIRED is false"
 _NOT_TAKEN = "no backup was taken; correct the hook, or set PRE_BACKUP_HOOK_REQUIRED=false"
@@ -37,7 +36,7 @@ _DONE = "what ran before it stands; the hook's output is in the log above"
 
 @dataclass(frozen=True)
 class Occasion:
-    """What a hook is told: variables, without their prefix, and a JSON document."""
+    """What a hook is told: variables, of which empty ones are left out, and a JSON document."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     report: str = ""
@@ -45,7 +44,7 @@ class Occasion:
 
 def at_start(verb: str, plan: str) -> Occasion:
     """Return what a hook is told before a run."""
-    return Occasion({"VERB": verb, "PLAN": plan})
+    return Occasion({"PG_ROUNDTRIP_VERB": verb, "PG_ROUNDTRIP_PLAN": plan})
 
 
 def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = None) -> Occasion:
@@ -54,11 +53,11 @@ def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = Non
     report = facts if isinstance(facts, DrillReport) else None
     values = {
         **at_start(outcome.verb, outcome.plan).values,
-        "STATUS": status or ("succeeded" if outcome.good else "failed"),
-        "MESSAGE": visible(outcome.sentence)[:_SAID],
-        "CODE": outcome.code,
-        "HINT": visible(error.hint if error else report.hint if report else "")[:_SAID],
-        "VERDICT": outcome.verdict.value if outcome.verdict else "",
+        "PG_ROUNDTRIP_STATUS": status or ("succeeded" if outcome.good else "failed"),
+        "PG_ROUNDTRIP_MESSAGE": visible(outcome.sentence)[:_SAID],
+        "PG_ROUNDTRIP_CODE": outcome.code,
+        "PG_ROUNDTRIP_HINT": visible(error.hint if error else report.hint if report else "")[:_SAID],
+        "PG_ROUNDTRIP_VERDICT": outcome.verdict.value if outcome.verdict else "",
         **of_backup(plan, report.backup if report else getattr(facts, "name", "")),
     }
     return Occasion(values, facts.model_dump_json(indent=1) if isinstance(facts, BaseModel) else "")
@@ -66,7 +65,7 @@ def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = Non
 
 def of_backup(plan: Plan | None, name: str) -> dict[str, str]:
     """Return the variables that name a backup."""
-    return {"BACKUP": name, "KEY": plan.storage.key(name + OBJECT)} if plan and name else {}
+    return {"PG_ROUNDTRIP_BACKUP": name, "PG_ROUNDTRIP_KEY": plan.storage.key(name + OBJECT)} if plan and name else {}
 
 
 @task("run a hook", ONCE, run_name="run {name}")
@@ -78,7 +77,8 @@ def run_hook(name: Name, hooks: HookSettings, plan: Plan | None, occasion: Occas
     event = name.removesuffix("_hook").replace("_", "-")
     try:
         with _report_file(occasion.report) as path:
-            values = {"EVENT": event, **_of_plan(plan), **occasion.values, "REPORT": path}
+            told = {"PG_ROUNDTRIP_EVENT": event, "PG_ROUNDTRIP_REPORT": path}
+            values = {**_of_plan(plan), **_of_database(plan), **occasion.values, **told}
             ended = run_and_log(_hook(name, command, hooks, plan, values))
     except OSError as error:
         ended = HookEnd(f"its report could not be written: {error.strerror}", ran=False)
@@ -103,29 +103,39 @@ def restore_check(plan: Plan, backup: Backup) -> Hook | None:
     hooks = load_hooks()
     if hooks.post_restore_check is None:
         return None
-    place = _of_plan(plan)
-    for name in ("HOST", "PORT"):  # this is not about the source's server
-        place.pop(name)
-    values = {"EVENT": "post-restore", **place, **at_start("restore-drill", plan.name).values, **of_backup(plan, backup.name)}
+    run = at_start("restore-drill", plan.name).values
+    values = {"PG_ROUNDTRIP_EVENT": "post-restore", **_of_plan(plan), **run, **of_backup(plan, backup.name)}
     return _hook("post_restore_check", hooks.post_restore_check, hooks, plan, values)
 
 
 def _hook(name: str, command: SecretStr, hooks: HookSettings, plan: Plan | None, values: Mapping[str, str]) -> Hook:
     mask = mask_of(plan)
-    told = {_PREFIX + name: value for name, value in values.items() if value}
-    environ = {**environment_for_hooks(mask), **told}
+    environ = {**environment_for_hooks(mask), **{name: value for name, value in values.items() if value}}
     return Hook(variable_of(name), split_command(command.get_secret_value()), environ, hooks.hook_timeout_s, mask)
 
 
 def _of_plan(plan: Plan | None) -> dict[str, str]:
-    """Return where a plan's database and backups are, without a login."""
+    """Return what a plan backs up, and where its backups are."""
     if plan is None:
         return {}
-    server = plan.server.parameters() if plan.server else {}
-    database = {name.upper(): server.get(name, "") for name in ("host", "port")} | {
-        "DATABASE": server.get("dbname", "")
+    return {
+        "PG_ROUNDTRIP_ENDPOINT": plan.storage.endpoint,
+        "PG_ROUNDTRIP_BUCKET": plan.storage.bucket,
+        "PG_ROUNDTRIP_FOLDER": plan.storage.folder,
+        "PG_ROUNDTRIP_DATABASE": _server_of(plan).get("dbname", ""),
     }
-    return {"ENDPOINT": plan.storage.endpoint, "BUCKET": plan.storage.bucket, "FOLDER": plan.storage.folder, **database}
+
+
+def _of_database(plan: Plan | None) -> dict[str, str]:
+    """Return where the database to back up is, without a login."""
+    server = _server_of(plan) if plan else {}
+    return {"PG_ROUNDTRIP_HOST": server.get("host", ""), "PG_ROUNDTRIP_PORT": server.get("port", "")}
+
+
+def _server_of(plan: Plan) -> dict[str, str]:
+    with suppress(ValueError):  # a form takes any text for a URL; the run will say what is wrong with it
+        return plan.server.parameters() if plan.server else {}
+    return {}
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def with_hooks(run: Callable[P, Outcome[R]]) -> Callable[P, Outcome[R]]:
 
 def after_failure(outcome: Outcome[Any]) -> None:
     """Run ON_FAILURE_HOOK for a run that could not begin, or whose process was killed."""
-    _Hooked(load_hooks(), outcome.verb, outcome.plan).after(outcome)
+    _Hooked(load_hooks(), outcome.verb, outcome.plan).after(
+        outcome, run_hook.fn
+    )  # there is no run that a task belongs to
 
 
 class _Hooked:
@@ -72,7 +74,7 @@ class _Hooked:
             if self._hooks.pre_backup_hook:
                 run_hook("pre_backup_hook", self._hooks, self._plan, at_start(self._verb, self._name))
 
-    def after(self, outcome: Outcome[Any]) -> None:
+    def after(self, outcome: Outcome[Any], run: Callable[..., None] | None = None) -> None:
         """Run the hooks that concern how a run ended."""
         occasion = at_end(outcome, self._plan)
         wanted: dict[Name, bool] = {
@@ -82,7 +84,7 @@ class _Hooked:
         }
         for name in (name for name, applies in wanted.items() if applies and getattr(self._hooks, name)):
             try:
-                run_hook(name, self._hooks, self._plan, occasion)
+                (run or run_hook)(name, self._hooks, self._plan, occasion)
             except Exception as error:  # noqa: BLE001  (no hook may cost a done backup)
                 get_run_logger().warning("A hook could not be run: %s", type(error).__name__)
 

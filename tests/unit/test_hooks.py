@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,7 @@ from tasks.engine.hook import Hook, HookEnd
 from tasks.engine.repository.manifest import Verdict
 from tasks.hooks import Occasion, at_end
 from tasks.outcome import Outcome, failed
+from tests.markdown import ROOT
 
 HOOKS = {variable_of(field) for field in HookSettings.model_fields}
 STORE = ObjectStore.at(
@@ -153,13 +155,22 @@ def test_where_applications_look() -> None:
     assert application_url(socket) == "postgresql://postgres@/shop?host=%2Frun%2Fx&port=5432"
 
 
+def test_every_variable_is_documented() -> None:
+    """The table in docs/hooks.md has what hooks are told, and nothing else."""
+    sources = [ROOT / "tasks" / "hooks.py", ROOT / "tasks" / "engine" / "drill" / "own_check.py"]
+    set_by_us = {name for path in sources for name in re.findall(r"PG_ROUNDTRIP_[A-Z_]+", path.read_text())}
+    rows = re.findall(r"^\| (`PG_ROUNDTRIP_.*?) \|", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"PG_ROUNDTRIP_[A-Z_]+", row)} == set_by_us
+    assert len(set_by_us) > 15
+
+
 def test_what_is_told_is_bounded() -> None:
     """A server's own words reach a hook on one line, without control characters, and not without end."""
     error = PgRoundtripError("x\x1b[2J\n" + "y" * 5000)
     values = at_end(failed("backup", "shop", error), PLAN).values
-    assert values["STATUS"] == "failed"
-    assert r"[x\x1b[2J y" in values["MESSAGE"]
-    assert len(values["MESSAGE"]) == 1_000
+    assert values["PG_ROUNDTRIP_STATUS"] == "failed"
+    assert r"[x\x1b[2J y" in values["PG_ROUNDTRIP_MESSAGE"]
+    assert len(values["PG_ROUNDTRIP_MESSAGE"]) == 1_000
 
 
 # --- when they run ----------------------------------------------------------------------------------------------------
@@ -173,7 +184,7 @@ class Recorder:
         self._failing = failing
 
     def __call__(self, name: str, _hooks: HookSettings, _plan: Plan | None, occasion: Occasion) -> None:
-        self.ran.append((name.removesuffix("_hook"), occasion.values.get("STATUS", "")))
+        self.ran.append((name.removesuffix("_hook"), occasion.values.get("PG_ROUNDTRIP_STATUS", "")))
         if name.removesuffix("_hook") == self._failing:
             raise HookFailed if name == "pre_backup_hook" else OSError
 
