@@ -178,9 +178,7 @@ class DrillSettings(BaseModel):
     verify_query_timeout_s: Annotated[int, Field(ge=1), Rule("it must be a whole number of seconds, 1 or more"), Says(
         "Time limit for each query in seconds.", "300"
     )] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")  # fmt: skip
-    verify_strict: Annotated[
-        bool, Says("Whether a query that can't be run, or a `POST_RESTORE_CHECK` that fails, fails the drill.", "true")
-    ] = False
+    verify_strict: Annotated[bool, Says("Whether a query that can't be run, or a failing `POST_RESTORE_CHECK`, fails the drill.", "true")] = False  # fmt: skip
 
 
 class RestoreSettings(BaseModel):

@@ -40,6 +40,7 @@ from tasks.status.summary import read_status
 
 SAMPLE_MB = 100
 _DATABASE = "shop"
+_WITHOUT_HOOKS = dict.fromkeys(map(variable_of, HookSettings.model_fields), "")
 
 
 def run_demo(*, keep: bool = False) -> None:
@@ -55,9 +56,7 @@ def run_demo(*, keep: bool = False) -> None:
         with _postgres() as server, running_storage() as storage, _prefect(home, keep=keep) as (api, farewell):
             _tell(f"loading a sample database of about {SAMPLE_MB} MB")
             load_sample(server, SAMPLE_MB, _tell)
-            no_hooks = dict.fromkeys(map(variable_of, HookSettings.model_fields), "")
-            url = server.url.get_secret_value()
-            for name, value in {**storage.environment(), **no_hooks, "DATABASE_URL": url}.items():
+            for name, value in {**storage.environment(), **_WITHOUT_HOOKS, "DATABASE_URL": server.url.get_secret_value()}.items():  # fmt: skip
                 set_in_environment(name, value)
             with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: home}):
                 facts = _round_trip()
