@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -39,9 +40,8 @@ def with_hooks(run: Callable[P, Outcome[R]]) -> Callable[P, Outcome[R]]:
 
 def after_failure(outcome: Outcome[Any]) -> None:
     """Run ON_FAILURE_HOOK for a run that could not begin, or whose process was killed."""
-    _Hooked(load_hooks(), outcome.verb, outcome.plan).after(
-        outcome, run_hook.fn
-    )  # there is no run that a task belongs to
+    # Not as a task: there is no run that it could belong to.
+    _Hooked(load_hooks(), outcome.verb, outcome.plan).after(outcome, run_hook.fn)
 
 
 class _Hooked:
@@ -93,7 +93,8 @@ class _Hooked:
         if self._begun:
             stopped = Outcome[None](self._verb, self._name, "the run was told to stop")
             occasion = at_end(stopped, self._plan, "stopped")
-            run_hook.fn("post_backup_hook", hurried(self._hooks, _AT_LAST_S), self._plan, occasion)
+            with contextlib.suppress(Exception):  # what stops us goes on
+                run_hook.fn("post_backup_hook", hurried(self._hooks, _AT_LAST_S), self._plan, occasion)
 
 
 def _any(hooks: HookSettings) -> bool:

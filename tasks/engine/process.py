@@ -115,7 +115,10 @@ class Child:
     @property
     def exited(self) -> bool:
         """Whether the program has exited; unlike `running`, this keeps its number, which is also its group's, taken."""
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # SIGCHLD is ignored: whoever started us chose so
+            return True
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait for the program to exit and return its exit code; raises TimeoutError."""
