@@ -8,9 +8,11 @@ import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.s3.client import ObjectStore
@@ -273,7 +275,10 @@ def test_no_command_and_no_secret_reaches_prefect(
 
     async def known() -> str:
         async with get_client() as client:
-            found = [*await client.read_logs(), *await client.read_flow_runs(), *await client.read_task_runs(limit=200)]
+            ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(ran.run_id)]))
+            logs = await client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(ran.run_id)])))
+            tasks = await client.read_task_runs(flow_run_filter=ours)
+            found = [*logs, *tasks, *await client.read_flow_runs(flow_run_filter=ours)]
             return "\n".join(each.model_dump_json() for each in found)
 
     with temporary_settings({PREFECT_API_URL: prefect_api}):
