@@ -129,7 +129,10 @@ def _of_plan(plan: Plan | None) -> dict[str, str]:
 def _of_database(plan: Plan | None) -> dict[str, str]:
     """Return where the database to back up is, without a login."""
     server = _server_of(plan) if plan else {}
-    return {"PG_ROUNDTRIP_HOST": server.get("host", ""), "PG_ROUNDTRIP_PORT": server.get("port", "")}
+    if not server:
+        return {}
+    host = server.get("host") or server.get("hostaddr", "")
+    return {"PG_ROUNDTRIP_HOST": host, "PG_ROUNDTRIP_PORT": server.get("port", "5432")}
 
 
 def _server_of(plan: Plan) -> dict[str, str]:

@@ -29,7 +29,7 @@ from flows.runs import hooks as around
 from tasks.engine.drill.own_check import NAME, judged, require_own_check
 from tasks.engine.hook import Hook, HookEnd
 from tasks.engine.repository.manifest import Verdict
-from tasks.hooks import Occasion, at_end
+from tasks.hooks import Occasion, _of_database, at_end
 from tasks.outcome import Outcome, failed
 from tests.markdown import ROOT
 
@@ -162,6 +162,13 @@ def test_every_variable_is_documented() -> None:
     rows = re.findall(r"^\| (`PG_ROUNDTRIP_.*?) \|", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"PG_ROUNDTRIP_[A-Z_]+", row)} == set_by_us
     assert len(set_by_us) > 15
+
+
+def test_where_a_hook_finds_the_database() -> None:
+    """The address is complete even if the URL is not, and a URL that a form took as it was is no trouble of hooks."""
+    whole = Plan.of("shop", STORE, Server(SecretStr("postgresql://app@/shop?hostaddr=127.0.0.1")))
+    assert _of_database(whole) == {"PG_ROUNDTRIP_HOST": "127.0.0.1", "PG_ROUNDTRIP_PORT": "5432"}
+    assert _of_database(Plan.of("shop", STORE, Server(SecretStr("nonsense")))) == {}
 
 
 def test_what_is_told_is_bounded() -> None:
