@@ -11,6 +11,7 @@ from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
 from flows.prune import continuing, prune
+from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, run, say_when_next, with_final_state
@@ -53,6 +54,7 @@ class BackupResult(BaseModel):
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
 @newest_slot_only
 @with_final_state
+@with_hooks
 def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     """Back up a plan's database to its storage, then apply its retention policy.
 

@@ -79,11 +79,12 @@ def check(plan: PlanName = DEFAULT) -> None:
     from flows import terminal
     from flows.notify import check_channels
     from tasks.status.check import check_plan, check_variables
+    from tasks.status.check_hooks import check_hooks
 
     findings = check_plan(resolve_plan(plan, frozenset({"database", "storage"})))
     if plan == DEFAULT:
         findings += check_variables()
-    findings += check_channels()
+    findings += [*check_hooks(), *check_channels()]
     terminal.show_findings(findings)
     if any(f.result == "error" for f in findings):
         raise typer.Exit(FAILED)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan
+from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
@@ -48,6 +49,7 @@ def continuing(listing: Listing | None) -> Iterator[None]:
 @flow(name="prune", flow_run_name=named("prune"), validate_parameters=False)
 @newest_slot_only
 @with_final_state
+@with_hooks
 def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool = False) -> Outcome[PrunePlan]:
     """Remove the backups that a plan's retention policy no longer keeps.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan, resolve_target
+from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupName, PlanName, ServerName
 from flows.runs.wrapping import named, with_final_state
@@ -22,6 +23,7 @@ log_plainly()
 
 @flow(name="restore", flow_run_name=named("restore"), validate_parameters=False)
 @with_final_state
+@with_hooks
 def restore(
     backup: BackupName,
     plan: PlanName = DEFAULT,

@@ -8,6 +8,7 @@ from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
+from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupOrEmpty, PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
@@ -44,6 +45,7 @@ _ODD = (checklist.ANOMALIES, checklist.RESTORE_TIME)
 @flow(name="restore-drill", flow_run_name=named("restore-drill"), validate_parameters=False)
 @newest_slot_only
 @with_final_state
+@with_hooks
 def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outcome[DrillReport]:
     """Restore a backup into a separate place, dump that again, and compare it with what was stored.
 

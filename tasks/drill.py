@@ -20,6 +20,7 @@ from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.servers.scratch import sweep_scratch_databases
+from tasks.hooks import restore_check
 from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
 from tasks.retries import LONG, ONCE, QUICK
@@ -92,7 +93,8 @@ def rehearse_restore(
         return RestoreProgress(backup.name, backup.object_bytes, logger.info)
 
     since = time.monotonic() if begun is None else begun
-    return rehearse(DrillJob(plan, repository, backup, place, queries, logger, utc_now(), watched, since))
+    check = restore_check(plan, backup)
+    return rehearse(DrillJob(plan, repository, backup, place, queries, logger, utc_now(), watched, since, check))
 
 
 @task("compare the restore time", ONCE)

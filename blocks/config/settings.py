@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.hook_settings import HookSettings
 from blocks.config.says import Rule, Says
 from blocks.config.values import (
     FLOWS,
@@ -177,7 +178,7 @@ class DrillSettings(BaseModel):
     verify_query_timeout_s: Annotated[int, Field(ge=1), Rule("it must be a whole number of seconds, 1 or more"), Says(
         "Time limit for each query in seconds.", "300"
     )] = Field(default=60, validation_alias="VERIFY_QUERY_TIMEOUT")  # fmt: skip
-    verify_strict: Annotated[bool, Says("Whether a query that can't be run fails the drill.", "true")] = False
+    verify_strict: Annotated[bool, Says("Whether a query that can't be run, or a failing `POST_RESTORE_CHECK`, fails the drill.", "true")] = False  # fmt: skip
 
 
 class RestoreSettings(BaseModel):
@@ -297,6 +298,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
+    "Hooks": HookSettings,
     "Notifications": NotificationSettings,
     "Evidence": EvidenceSettings,
     "The service": ServiceSettings,
@@ -315,7 +317,7 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
+    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
     StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.

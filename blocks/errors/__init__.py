@@ -35,6 +35,7 @@ from blocks.errors.database import (
     ServerProgramsMissing,
 )
 from blocks.errors.evidence import EvidenceBroken
+from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
 from blocks.errors.restore import (
     DrillTimedOut,
@@ -86,6 +87,7 @@ __all__ = [
     "DumpFailed",
     "EmptyBackup",
     "EvidenceBroken",
+    "HookFailed",
     "NoBackups",
     "NoFreeName",
     "NoSpaceLeft",

@@ -57,3 +57,19 @@ def _is_port(text: str) -> bool:
 def conninfo_url(parameters: dict[str, str]) -> str:
     """Format libpq parameters as a URL, all in the query string, so that no character needs special treatment."""
     return "postgresql:///?" + urlencode(parameters, quote_via=quote)
+
+
+def application_url(parameters: dict[str, str]) -> str:
+    """Format libpq parameters as applications expect a URL: with login, host and port in their usual places."""
+    rest = dict(parameters)
+    user, password, database = (quote(rest.pop(name, ""), safe="") for name in ("user", "password", "dbname"))
+    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    host = rest.get("host", "")
+    place = ""
+    if host and not re.search("[/,]", host):  # no socket, and a single one
+        place = f"[{host}]" if ":" in host else quote(host, safe="")
+        port = rest.pop("port", "")
+        place += f":{port}" if port else ""
+        del rest["host"]
+    query = urlencode(rest, quote_via=quote)
+    return f"postgresql://{login}{place}/{database}" + (f"?{query}" if query else "")

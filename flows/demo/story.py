@@ -13,6 +13,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from blocks.config import DEFAULT
 from blocks.config.environment import set_in_environment
+from blocks.config.hook_settings import HookSettings
+from blocks.config.load import variable_of
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ClientMissing, ConfigurationError, Problem
 from blocks.sql.server import Server
@@ -38,6 +40,7 @@ from tasks.status.summary import read_status
 
 SAMPLE_MB = 100
 _DATABASE = "shop"
+_WITHOUT_HOOKS = dict.fromkeys(map(variable_of, HookSettings.model_fields), "")
 
 
 def run_demo(*, keep: bool = False) -> None:
@@ -53,7 +56,7 @@ def run_demo(*, keep: bool = False) -> None:
         with _postgres() as server, running_storage() as storage, _prefect(home, keep=keep) as (api, farewell):
             _tell(f"loading a sample database of about {SAMPLE_MB} MB")
             load_sample(server, SAMPLE_MB, _tell)
-            for name, value in {**storage.environment(), "DATABASE_URL": server.url.get_secret_value()}.items():
+            for name, value in {**storage.environment(), **_WITHOUT_HOOKS, "DATABASE_URL": server.url.get_secret_value()}.items():  # fmt: skip
                 set_in_environment(name, value)
             with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: home}):
                 facts = _round_trip()

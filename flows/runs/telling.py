@@ -20,6 +20,7 @@ from blocks.config.resolve import resolve_plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import PgRoundtripError, StorageError
 from flows import SERVED
+from flows.runs.hooks import after_failure
 from flows.runs.logs import PlainFormatter, Plainly
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome, failed
@@ -66,8 +67,11 @@ def configured() -> NotificationSettings | None:
 def tell_failure(verb: str, plan: str, error: PgRoundtripError) -> None:
     """Tell of a run that could not tell it itself: a command that could not even begin, or a process that was killed."""
     settings = configured()
+    outcome: Outcome[Any] = failed(verb, plan, error)
     if settings:
-        _harmlessly(lambda: _tell(settings, failed(verb, plan, error)))
+        _harmlessly(lambda: _tell(settings, outcome))
+    if verb in _VERBS:
+        _harmlessly(lambda: after_failure(outcome))
 
 
 def _tell(settings: NotificationSettings, outcome: Outcome[Any]) -> None:

@@ -12,12 +12,13 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Literal, Self
 
 from tasks.engine.confinement import Confinement, prepared
 from tasks.engine.strays import end_strays, take_in_strays
@@ -28,6 +29,7 @@ _PIPE_BYTES = 1 << 20
 _STDERR_LINES = 200
 _LINE_BYTES = 2_000
 _END_S = 5
+_STEP_S = 0.02
 _ORPHANED_S = 8
 _LIBC = ctypes.CDLL(None, use_errno=True) if os.uname().sysname == "Linux" else None
 
@@ -44,12 +46,12 @@ class Child:
     """A running program: its pipes, the first and last lines of its stderr, and its exit.
 
     Use it as a context manager: leaving it kills whatever still runs in the program's process group and, if the program
-    was confined, processes that left the group.
+    was confined, processes that left the group. With `read="all"`, stderr is part of its output.
     """
 
     _live: ClassVar[set[int]] = set()
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, read: bool = False, user: User | None = None,
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], *, read: bool | Literal["all"] = False, user: User | None = None,
                  cwd: str | Path = "/", confinement: Confinement | None = None, before: Callable[[], None] | None = None) -> None:  # fmt: skip
         self.name = Path(argv[0]).name
         self.timed_out = False
@@ -66,7 +68,7 @@ class Child:
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if read else subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if read == "all" else subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
                 preexec_fn=lambda: _begin(before, confine),
@@ -110,6 +112,14 @@ class Child:
         assert self._popen.stdout is not None
         return self._popen.stdout.fileno()
 
+    @property
+    def exited(self) -> bool:
+        """Whether the program has exited; unlike `running`, this keeps its number, which is also its group's, taken."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # SIGCHLD is ignored: whoever started us chose so
+            return True
+
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait for the program to exit and return its exit code; raises TimeoutError."""
         try:
@@ -149,6 +159,20 @@ class Child:
             self._popen.wait()
         self._listener.join(timeout=5)
 
+    def end_group(self, patience_s: float) -> int:
+        """End all of its process group, even if the program itself has exited; return the program's exit code."""
+        deadline = time.monotonic() + patience_s
+        if not self.exited:
+            self._signal_group(signal.SIGTERM)
+        while not self.exited and time.monotonic() < deadline:
+            time.sleep(_STEP_S)
+        self._signal_group(signal.SIGKILL)
+        return self.wait()
+
+    def _signal_group(self, signal_number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal_number)
+
     def error_summary(self) -> str:
         """Return the first errors from stderr, without the rows of data that servers quote."""
         errors = [line for line in self._tail if "error" in line.lower() or "fatal" in line.lower()]
@@ -165,7 +189,8 @@ class Child:
         return [*self._head, *tail], self._lines - len(self._head) - len(tail)
 
     def _listen(self) -> None:
-        assert self._popen.stderr is not None
+        if self._popen.stderr is None:
+            return
         with contextlib.suppress(ValueError, OSError), self._popen.stderr as pipe:
             for raw in _lines(pipe):
                 line = raw.decode(errors="replace").rstrip()

@@ -27,6 +27,7 @@ THEIR_NAMES = {
     "MINIO_SITE_REGION",  # MinIO's own
     "RAILWAY_RUN_UID",  # Railway's own
     "PREFECT_API_KEY",  # Prefect Cloud's; passed on by the compose file
+    "HOOK_PASSWORD",  # set by the reader for a hook
     "TARGET_URL",  # set by the reader on the line before, or meant as an example
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE",  # read by the libraries that we use for HTTP
     # Planned in the product specification for later, or used in the checklist for a pipeline with rclone.

@@ -22,6 +22,7 @@ from blocks.errors import (
     StatementRefused,
 )
 from blocks.sql.server import Server
+from tasks.engine.drill.own_check import require_own_check, run_own_check
 from tasks.engine.drill.place import Place, ProvisionedPlace, provision
 from tasks.engine.drill.query_checks import ask_queries
 from tasks.engine.drill.query_file import Query
@@ -41,6 +42,7 @@ from tasks.engine.drill.unusual import check_anomalies
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.hook import Hook
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible, passed, timed
@@ -97,6 +99,7 @@ class DrillJob:
     now: datetime
     watched: Callable[[], AbstractContextManager[Watch | None]] = contextlib.nullcontext
     begun: float = field(default_factory=time.monotonic)
+    own_check: Hook | None = None
 
     def remaining_s(self) -> float:
         """Return the seconds left; raises DrillTimedOut when the time limit is exceeded."""
@@ -206,8 +209,13 @@ def _compare(
         scratch, job.queries, timeout_s=drill.query_timeout_s, strict=drill.strict, warn=job.logger.warning, remaining_s=job.remaining_s
     )  # fmt: skip
     job.remaining_s()
+    own = run_own_check(
+        scratch, job.own_check, job.place.kind, strict=drill.strict, logger=job.logger, remaining_s=job.remaining_s
+    )
+    seen.checks += own
     if reading.unread and any(check.result == "not possible" for check in schema):
         raise RestoreError(f"whether the schema is the same is unknown: {reading.unread}", hint=_UNREAD)
+    require_own_check(own, strict=drill.strict)
 
 
 def _in_the_backups_words(
