@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,10 +10,12 @@ from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
 from blocks.sql.connection import Connection
 from tasks.clock import utc_now
+from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.partitions import read_partitions
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
+from tasks.engine.dump.selection import arguments, read_selection
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.anomaly_history import history_of
@@ -60,6 +63,8 @@ def inspect_source(plan: Plan) -> Source:
         )
     facts = server.inspect()
     client = match_client(facts.major)
+    with server.connect(own_names=True) as connection:
+        chosen = read_selection(connection, plan.dump.selection, client.major)
     with server.connect() as connection:
         found = connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions: dict[str, str] = {name: version for name, version in found}  # noqa: C416
@@ -67,11 +72,14 @@ def inspect_source(plan: Plan) -> Source:
         database = read_identity(connection, facts.database)
         settings = read_settings(connection)
         partitions = _partitions(connection)
+        needing = tuple(what_needs_it(connection, chosen))
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    return Source(facts, client, extensions, roles, _left_out(plan), database, settings, partitions)
+    _tell(needing)
+    left_out = (*needing, *_left_out(plan))
+    return Source(facts, client, extensions, roles, left_out, database, settings, partitions, chosen)
 
 
 def _partitions(connection: Connection) -> dict[str, str] | None:
@@ -92,9 +100,13 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
     except DatabaseError as error:
         get_run_logger().warning("Could not look for what pg_dump leaves out: %s", error.sentence)
         return ()
+    _tell(found)
+    return found
+
+
+def _tell(found: Iterable[LeftOut]) -> None:
     for one in found:
         get_run_logger().warning("Not in the backup: %s\nHINT: %s", bounded([one.text])[0], one.hint)
-    return found
 
 
 @task("name the backup", QUICK)
@@ -162,7 +174,8 @@ def dump_to_storage(
     logger.info("Dumping database...")
     logger.info("Uploading to S3...")  # at the same time: the dump is streamed, and stored nowhere else
     expected_bytes = before.raw_bytes if before else size_bytes
-    with running_dump(plan.source, source.client) as dump:
+    options = arguments(source.chosen, plan.dump.selection.options)
+    with running_dump(plan.source, source.client, options=options) as dump:
         name, sink = repository.begin(taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
         with DumpProgress(name, expected_bytes, logger.info) as progress:
             result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, ValidationError
 
+from blocks.config.dump_options import read_options
 from blocks.config.says import Says, rule_in
 from blocks.config.settings import Settings
 from blocks.config.values import FLOWS
@@ -17,7 +18,7 @@ from blocks.errors import ConfigurationError, Problem
 # Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = (
     "BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
-    "WEBHOOK_", "NOTIFY_", "PING_",
+    "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_",
 )  # fmt: skip
 Need = Literal["database", "storage", "drill", "target"]
 # A drill-only container does not need to know the production database.
@@ -41,6 +42,7 @@ def load_settings(needs: frozenset[Need]) -> Settings:
         for name in _missing(settings, needs)
     ]
     faults += [Problem(f"Invalid {name} format", when_malformed(name)) for name in malformed]
+    faults += read_options(settings.pg_dump_options or "")[1]
     if faults:
         raise ConfigurationError(faults)
     return settings

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.config.says import Rule, Says
+from blocks.config.selection import SelectionSettings
 from blocks.config.values import (
     FLOWS,
     BackupFile,
@@ -294,6 +295,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
     "Backups": BackupSettings,
+    "What is in a backup": SelectionSettings,
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
@@ -315,8 +317,8 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
-    StorageSettings, DatabaseSettings, FromEnvironment,
+    ServiceSettings, EvidenceSettings, NotificationSettings, RestoreSettings, DrillSettings, RetentionSettings, SelectionSettings,
+    BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
+from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import (
     WHEN_FUTURE,
@@ -120,7 +121,8 @@ def _known(facts: Facts, newest: Backup | None, now: datetime) -> list[str]:
     known = [f"last backup {ago(newest.taken_at, now)}" if newest else "no backup"]
     if proof := facts.proof(now):
         _, drill = proof
-        known.append(f"PROVEN {ago(drill.began_at, now)}" if drill.began_at else "PROVEN")
+        without = bounded(without_in_brackets(drill.without))
+        known.append(f"PROVEN {ago(drill.began_at, now)}{without}" if drill.began_at else f"PROVEN{without}")
         if drill.restore_s:
             known.append(f"restore takes {_roughly(drill.restore_s)}")
     return known
