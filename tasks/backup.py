@@ -24,7 +24,7 @@ from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
-from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_the_past, told_of_future
+from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, of_the_past, told_of_future
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.programs import match_client
@@ -39,13 +39,14 @@ from tasks.retries import LONG, ONCE, QUICK
 DUMP_TAG = "pg-roundtrip-dump"
 # Text and hexadecimal grow in a dump and shrink in gzip; the net ratio stays well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
+_CHANGED = "the newest PROVEN backup from before is kept until one from now on is PROVEN; drill soon"
 
 
 @dataclass(frozen=True)
 class Previous:
     """What existed before a backup, as far as it could be read.
 
-    That is the newest manifest, all backups, and those of the same database to compare the new one with.
+    That is the newest manifest, all backups, and those to compare the new one with: of the same database and selection.
     """
 
     manifest: Manifest | None = None
@@ -129,8 +130,10 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         listing = Listing(tuple(repository.backups()), now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
-        last = newest_whole(folder.own, now)
-        history = history_of(of_the_past(folder.own, now), now)
+        _tell_of_selection(plan, newest_whole(folder.own, now))
+        like = of_selection(folder.own, plan.dump.selection.fingerprint)
+        last = newest_whole(like, now)
+        history = history_of(of_the_past(like, now), now)
         return Previous(_manifest_of(repository, last), listing, tuple(history))
     except ConfigurationError:
         raise
@@ -146,6 +149,13 @@ def _manifest_of(repository: Repository, last: Backup | None) -> Manifest | None
     except PgRoundtripError as error:
         get_run_logger().warning("Could not read the manifest of the backup before: %s", error.sentence)
         return None
+
+
+def _tell_of_selection(plan: Plan, last: Backup | None) -> None:
+    """Warn of the first backup with another selection: neither stands in for the other."""
+    if last and last.origin and last.origin.selection != plan.dump.selection.fingerprint:
+        text = "What is backed up has changed: this backup and %s don't leave out the same\nHINT: %s"
+        get_run_logger().warning(text, last.name, _CHANGED)
 
 
 def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from blocks.errors import Problem
 from blocks.sql.patterns import plain_pattern
 
-EXCLUDE_EXTENSION, NO_UNLOGGED = "--exclude-extension", "--no-unlogged-table-data"
+EXCLUDE_EXTENSION, NO_UNLOGGED, NO_BLOBS = "--exclude-extension", "--no-unlogged-table-data", "--no-blobs"
 _ROUNDED = "the last digits of floating-point numbers"
 
 
@@ -34,16 +34,16 @@ ALLOWED = {
     "--no-tablespaces": Option("tablespaces"),
     "--no-table-access-method": Option("table access methods"),
     "--no-toast-compression": Option("compression methods of columns"),
-    "--no-blobs": Option("large objects"),
+    NO_BLOBS: Option("large objects"),
     NO_UNLOGGED: Option("the rows of unlogged tables"),
-    EXCLUDE_EXTENSION: Option(since=17, value=re.compile(r".+", re.DOTALL)),
+    EXCLUDE_EXTENSION: Option(of_copy=False, since=17, value=re.compile(r".+", re.DOTALL)),
     "--extra-float-digits": Option(value=re.compile(r"-?\d|-1[0-5]")),
     "--lock-wait-timeout": Option(of_copy=False, value=re.compile(r"\d+ ?(ms|s|min|h)?")),
     "--serializable-deferrable": Option(of_copy=False),
     # A server computes them by itself: they are restored, and not compared.
     "--statistics": Option(of_copy=False, since=18),
 }
-_SAME = {"--no-large-objects": "--no-blobs", "-B": "--no-blobs"}
+_SAME = {"--no-large-objects": NO_BLOBS, "-B": NO_BLOBS}
 _REFUSED = {
     "rows are compared as COPY writes them": "inserts column-inserts rows-per-insert on-conflict-do-nothing",
     "a part of a dump restores nothing; BACKUP_EXCLUDE_TABLE_DATA leaves out rows":

@@ -114,6 +114,10 @@ def names_in(left_out: LeftOut) -> Iterator[str]:
     """Yield the arguments that leave out what was found; a name as SQL writes it is a pattern that matches only that."""
     yield from (f"--exclude-schema={name}" for name in left_out.schemas)
     yield from (f"--exclude-table={name}" for names in left_out.relations.values() for name in names)
+    yield from _rows_in(left_out)
+
+
+def _rows_in(left_out: LeftOut) -> Iterator[str]:
     yield from (f"--exclude-table-data={name}" for names in left_out.rows_of.values() for name in names)
 
 
@@ -123,8 +127,13 @@ def arguments(left_out: LeftOut | None, options: Sequence[str]) -> list[str]:
 
 
 def arguments_for_copy(manifest: Manifest | None) -> list[str]:
-    """Return the arguments for the dump of a restored copy, which has the same names."""
-    return arguments(manifest.left_out, of_copies(manifest.dump_options)) if manifest else []
+    """Return the arguments for the dump of a restored copy: only what it has, and would be dumped otherwise, is left out.
+
+    So a table that should not be there is noticed.
+    """
+    if manifest is None:
+        return []
+    return [*of_copies(manifest.dump_options), *(_rows_in(manifest.left_out) if manifest.left_out else ())]
 
 
 def waits_by_itself(given: Sequence[str]) -> bool:
