@@ -73,7 +73,7 @@ def inspect_source(plan: Plan) -> Source:
         database = read_identity(connection, facts.database)
         settings = read_settings(connection)
         partitions = _partitions(connection)
-        needing = tuple(what_needs_it(connection, chosen))
+        needing = tuple(what_needs_it(connection, chosen, client.major, plan.dump.selection.options))
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,

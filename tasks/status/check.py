@@ -113,7 +113,7 @@ def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> L
 
     if _try(findings, name, look) and found[0]:
         with plan.source.connect() as connection:
-            needing = what_needs_it(connection, found[0])
+            needing = what_needs_it(connection, found[0], client.major, selection.options)
         findings += [Finding(name, "warning", bounded([one.text])[0], one.hint) for one in needing]
     return found[0] if found else None
 

@@ -10,7 +10,8 @@ from tasks.engine.dump.left_out import listed
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.left_out_record import LeftOut
 
-_TIMEOUT_S = 60
+_TIMEOUT_S, _PUBLISHED = 60, 18
+_MOST_NAMED, _AT_ONCE = 20, 4
 _ALL_OUT = "leave it out, too, or back up what it needs"
 
 # What is gone: the named relations, what is in a schema that is left out, and what belongs to an extension that is. Then
@@ -48,8 +49,8 @@ needs AS (
   LEFT JOIN pg_index x ON d.classid = 'pg_class'::regclass AND x.indexrelid = d.objid
   WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_policy'::regclass,
     'pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_extension'::regclass, 'pg_event_trigger'::regclass,
-    'pg_cast'::regclass, 'pg_opclass'::regclass, 'pg_aggregate'::regclass)
-  AND (d.deptype = 'n' OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relispartition
+    'pg_cast'::regclass, 'pg_opclass'::regclass, 'pg_aggregate'::regclass, 'pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass)
+  AND (d.deptype = 'n' OR (%s AND d.classid IN ('pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass)) OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relispartition
     AND c.relkind IN ('r', 'p', 'f')))))
 SELECT DISTINCT o.type || ' ' || o.identity, CASE WHEN n.refclassid = 'pg_namespace'::regclass THEN 'schema ' ELSE '' END || f.identity
 FROM needs n, pg_identify_object(CASE WHEN n.is_view THEN 'pg_class'::regclass ELSE n.classid END, CASE WHEN n.is_view THEN n.part_of ELSE n.objid END, 0) o,
@@ -80,7 +81,9 @@ AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> ALL (%s::text[])
 AND quote_ident(n.nspname) <> ALL (%s::text[]) ORDER BY 1 LIMIT 1000"""
 
 
-def what_needs_it(connection: Connection, left_out: LeftOut | None) -> list[Finding]:
+def what_needs_it(
+    connection: Connection, left_out: LeftOut | None, major: int, options: Sequence[str] = ()
+) -> list[Finding]:
     """Return what a selection makes impossible to restore, or different; the session searches pg_catalog alone."""
     if left_out is None:
         return []
@@ -88,25 +91,33 @@ def what_needs_it(connection: Connection, left_out: LeftOut | None) -> list[Find
     without_rows = [name for names in left_out.rows_of.values() for name in names]
     schemas, extensions = list(left_out.schemas), list(left_out.extensions)
     with connection.read_only(_TIMEOUT_S):
-        needing = connection.query(_NEEDING, schemas, gone, schemas, extensions, extensions)
+        # From version 18 on, pg_dump dumps that a publication has a table even if it doesn't dump the table.
+        published = major >= _PUBLISHED and "--no-publications" not in options
+        needing = connection.query(_NEEDING, schemas, gone, schemas, extensions, extensions, published)
         both = (without_rows, [*gone, *without_rows], schemas)
         referring, computed = connection.query(_REFERRING, *both), connection.query(_COMPUTED, *both)
     return [*_unrestorable(needing), *_without_their_rows(referring), *_emptier([str(row[0]) for row in computed])]
 
 
 def _unrestorable(needing: Sequence[Sequence[object]]) -> Iterator[Finding]:
-    if needing:
-        said = listed([f"{what} needs {needed}" for what, needed in needing])
-        many = counted(len({what for what, _ in needing}), "object")
-        yield Finding(f"{many} can't be restored, because the selection leaves out what it needs: {said}", _ALL_OUT)
+    many = counted(len({what for what, _ in needing}), "object")
+    lead = f"{many} can't be restored, because the selection leaves out what it needs"
+    return _in_turn(lead, [f"{what} needs {needed}" for what, needed in needing], _ALL_OUT)
 
 
 def _without_their_rows(referring: Sequence[Sequence[object]]) -> Iterator[Finding]:
-    if referring:
-        said = listed([f"{what} refers to {table}" for what, table in referring])
-        many = counted(len(referring), "foreign key")
-        text = f"{many} can't be restored unless its table is empty, because the rows it refers to are left out: {said}"
-        yield Finding(text, "leave out the rows of both tables, or of neither")
+    many = counted(len(referring), "foreign key")
+    lead = f"{many} can't be restored unless its table is empty, because the rows it refers to are left out"
+    said = [f"{what} refers to {table}" for what, table in referring]
+    return _in_turn(lead, said, "leave out the rows of both tables, or of neither")
+
+
+def _in_turn(lead: str, said: Sequence[str], hint: str) -> Iterator[Finding]:
+    """Yield several findings for many names: each is cut at a length."""
+    for at in range(0, min(len(said), _MOST_NAMED), _AT_ONCE):
+        rest = len(said) - _MOST_NAMED if at + _AT_ONCE >= _MOST_NAMED else 0
+        more = f" and {rest:,} more" if rest > 0 else ""
+        yield Finding(f"{lead}: {', '.join(said[at : at + _AT_ONCE])}{more}", hint)
 
 
 def _emptier(computed: Sequence[str]) -> Iterator[Finding]:
