@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import SecretStr
@@ -49,7 +50,12 @@ _numbers = itertools.count(1)
 
 
 def take_backup(
-    storage: ObjectStore, server: Server, client: Client, name: str = NAME, level: int = 1, **selection: str
+    storage: ObjectStore,
+    server: Server,
+    client: Client,
+    name: str = NAME,
+    level: int = 1,
+    selection: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Back up a database, or what a plan with these fields selects, using the engine only."""
     started, facts = utc_now(), server.inspect()

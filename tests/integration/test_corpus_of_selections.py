@@ -59,7 +59,7 @@ def original(server: Server, clients: dict[int, Client], storage_server: Storage
     told(server, "DROP ROLE IF EXISTS corpus_reader", "CREATE ROLE corpus_reader", "CREATE DATABASE selections")
     psql(clients[MAJOR], server.on("selections"), CORPUS_SQL.read_text() + MORE)
     storage = storage_server.store("corpus-of-selections")
-    take_backup(storage, server.on("selections"), clients[MAJOR], **SELECTION)
+    take_backup(storage, server.on("selections"), clients[MAJOR], selection=SELECTION)
     told(server, "DROP DATABASE selections")
     data = object_of(storage)
     return data, gzip.decompress(data), manifest_of(storage)

@@ -55,7 +55,7 @@ def drilled(
             psql(clients[major], made[major], SQL + f"CREATE EXTENSION {EXTENSIONS[major]};")
         for found in list(storage.list_objects()):
             storage.remove(found.key)
-        manifest = take_backup(storage, made[major], clients[major], **selection)
+        manifest = take_backup(storage, made[major], clients[major], selection=selection)
         return manifest, rehearsed(storage, Place("database", server=server_of(major)))
 
     return drill
@@ -237,7 +237,10 @@ def test_names_in_another_encoding(
             'CREATE TABLE "größe" (a int); INSERT INTO "größe" VALUES (1); CREATE TABLE rest (a int); CREATE TABLE "weiß" ()',
         )
         manifest = take_backup(
-            storage, server.on("latin"), clients[17], exclude_table_data='"größe"', exclude_tables='"weiß"'
+            storage,
+            server.on("latin"),
+            clients[17],
+            selection={"exclude_table_data": '"größe"', "exclude_tables": '"weiß"'},
         )
         report = rehearsed(storage, Place("database", server=server))
         assert (report.verdict, report.without) == ("PROVEN", "1 table and the rows of 1"), report.cause

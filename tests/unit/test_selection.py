@@ -115,7 +115,7 @@ KINDS = st.sampled_from("rpfvmS")
 def catalogs(draw: st.DrawFn) -> Catalog:
     schemas = tuple(Schema(n, f"s{n}", draw(st.booleans())) for n in range(1, 4))
     kinds = draw(st.lists(KINDS, max_size=8))
-    relations = []
+    relations = list[Relation]()
     for n, kind in enumerate(kinds, 100):
         owners = [r.oid for r in relations if r.kind in "rp"]
         owner = draw(st.sampled_from([None, *owners])) if kind == "S" else None
