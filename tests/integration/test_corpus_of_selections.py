@@ -43,8 +43,8 @@ SELECTION = {
 WITHOUT = (
     "1 schema, 2 tables, 1 view, 1 sequence, the rows of 2 tables, publications and compression methods of columns"
 )
-# Of each kind every third: test_corpus has all of them.
-SOME = 3
+# Of each kind every fourth: test_corpus has all of them.
+SOME = 4
 
 
 @pytest.fixture(scope="module")

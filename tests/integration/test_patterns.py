@@ -83,7 +83,7 @@ def of_ours(server: Server, client: Client, pattern: str) -> set[int] | None:
     return {n for n, table in enumerate(tables) if shown[table] in left_out.relations["table"]}
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(PATTERNS.filter(lambda p: "," not in re.sub('"[^"]*"', "", p) and p.count('"') % 2 == 0))
 def test_a_pattern_means_what_it_means_to_pg_dump(place: tuple[Server, Client], pattern: str) -> None:
     """Case, quotes, wildcards, dollar signs, regular expressions, newlines and other letters: the same tables match."""
@@ -93,6 +93,8 @@ def test_a_pattern_means_what_it_means_to_pg_dump(place: tuple[Server, Client], 
 def test_names_that_were_found_are_found_again(place: tuple[Server, Client]) -> None:
     """What is passed to pg_dump for a found name matches that table alone."""
     server, client = place
+    if client.major not in (MAJORS[0], MAJORS[-1]):
+        return
     for n, (schema, table) in enumerate((s, t) for s in SCHEMAS[::3] for t in NAMES):
         number = n if schema == "public" else n + len(NAMES) * 2
         with server.connect() as connection:

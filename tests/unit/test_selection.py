@@ -7,11 +7,14 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from blocks.config.dump_options import ALLOWED, read_options, unknown_to, without
 from blocks.config.selection import Selection, selection_of
 from blocks.errors import ConfigurationError
+from blocks.plan import BackupPlan
 from blocks.sql.patterns import plain_pattern, split_patterns, table_pattern
+from blocks.storage import BackupStorage
 from tasks.engine.dump.selected import Catalog, Relation, Schema, decide
 from tasks.engine.dump.selection import names_in
 from tasks.engine.repository.left_out_record import LeftOut, in_words
@@ -20,6 +23,10 @@ from tasks.engine.repository.manifest import Verdict, shown_verdict
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8) | st.sampled_from(
     ['a"b', "a.b", "a,b", "a b", "A", "ä", "Ä", "$1", "a\nb", "[]", "a*", "x|y", "\\", "(", ")$"]
 )  # fmt: skip
+
+STORAGE = BackupStorage.at(
+    endpoint="https://s3.example.com", bucket="b", prefix="p", key_id="k", secret=SecretStr("s"), region="r"
+)
 
 
 def quoted(name: str) -> str:
@@ -184,3 +191,14 @@ def test_what_is_left_out_in_words(left_out: LeftOut | None, options: tuple[str,
     assert in_words(left_out, options) == words
     assert shown_verdict(Verdict.PROVEN, words) == (f"PROVEN (without {words})" if words else "PROVEN")
     assert shown_verdict(Verdict.FAILED, words) == "FAILED"
+
+
+def test_a_saved_plan_selects() -> None:
+    """The fields of a block reach the dump as the variables do, and what a form accepted and can't be used is named."""
+    with_server = BackupPlan.model_construct(exclude_tables="a, b", pg_dump_options="--no-comments", storage=STORAGE)
+    assert with_server.plan("p").dump.selection == Selection(exclude_tables=("a", "b"), options=("--no-comments",))
+    with pytest.raises(ConfigurationError) as raised:
+        BackupPlan.model_construct(include_schemas="a.b", pg_dump_options="-c", storage=STORAGE).plan("p")
+    assert [p.message for p in raised.value.problems] == [
+        "Invalid BACKUP_INCLUDE_SCHEMAS [a.b: it names a database, or a dot in a name is not in double quotes]", "PG_DUMP_OPTIONS can't have -c",
+    ]  # fmt: skip

@@ -45,7 +45,7 @@ class _Head(BaseModel):
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
     database_oid: int = 0
     compared_with: int = 0
-    selection: str = ""
+    selection: str = Field(default="", max_length=40)
     anomalies: list[object] = []
 
 
