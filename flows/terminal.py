@@ -14,8 +14,8 @@ from rich.text import Text
 from blocks.config.says import WHEN_INVALID
 from flows.lines import print_error, print_line
 from tasks.engine.repository.checks import anomalies_counted, rows_of_tables, warnings_counted
-from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.wording import human_bytes, visible, visible_json
 from tasks.reports import coverage, retention_table, timings, verdict_line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,9 +24,10 @@ from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, of_the_past, told_of_future
+from tasks.engine.repository.omissions import Omissions
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
-from tasks.engine.servers.programs import match_client
+from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
 from tasks.engine.stream.record import Source, manifest_of_dump
 from tasks.engine.wording import human_bytes, iso
@@ -73,12 +73,11 @@ def inspect_source(plan: Plan) -> Source:
         database = read_identity(connection, facts.database)
         settings = read_settings(connection)
         partitions = _partitions(connection)
-        needing = tuple(what_needs_it(connection, chosen, client.major, plan.dump.selection.options))
+        needing = _needing(connection, plan, chosen, client)
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    _tell(needing)
     left_out = (*needing, *_left_out(plan))
     return Source(facts, client, extensions, roles, left_out, database, settings, partitions, chosen)
 
@@ -94,6 +93,20 @@ def _partitions(connection: Connection) -> dict[str, str] | None:
         return None
 
 
+def _needing(connection: Connection, plan: Plan, chosen: Omissions | None, client: Client) -> tuple[LeftOut, ...]:
+    """Warn of what can't be restored without what is left out; if this fails, make the backup anyway."""
+    try:
+        found = what_needs_it(connection, chosen, client.major, plan.dump.selection.options)
+    except DatabaseError as error:
+        if connection.lost:
+            raise
+        get_run_logger().warning("Could not look for what needs what is left out: %s", error.sentence)
+        return ()
+    for one in found:
+        get_run_logger().warning("%s\nHINT: %s", bounded([one.text])[0], one.hint)
+    return tuple(found)
+
+
 def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
     """Warn in advance of what the dump will lack; if this fails, make the backup anyway."""
     try:
@@ -101,13 +114,9 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
     except DatabaseError as error:
         get_run_logger().warning("Could not look for what pg_dump leaves out: %s", error.sentence)
         return ()
-    _tell(found)
-    return found
-
-
-def _tell(found: Iterable[LeftOut]) -> None:
     for one in found:
         get_run_logger().warning("Not in the backup: %s\nHINT: %s", bounded([one.text])[0], one.hint)
+    return found
 
 
 @task("name the backup", QUICK)

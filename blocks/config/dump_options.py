@@ -11,6 +11,7 @@ from blocks.errors import Problem
 from blocks.sql.patterns import plain_pattern
 
 EXCLUDE_EXTENSION, NO_UNLOGGED, NO_BLOBS = "--exclude-extension", "--no-unlogged-table-data", "--no-blobs"
+_ROUNDING = re.compile(r"--extra-float-digits=(?:0|-[0-9]+)")
 _ROUNDED = "the last digits of floating-point numbers"
 
 
@@ -145,7 +146,7 @@ def excluded_extensions(options: Sequence[str]) -> list[str]:
 def without(options: Sequence[str]) -> list[str]:
     """Return what a dump is without by its options, in words; extensions are named where they are known."""
     said = [ALLOWED[name_of(o)].without for o in options if name_of(o) in ALLOWED]
-    rounded = [_ROUNDED for o in options if name_of(o) == "--extra-float-digits" and int(o.partition("=")[2]) < 1]
+    rounded = [_ROUNDED for o in options if _ROUNDING.fullmatch(o)]
     return list(dict.fromkeys(filter(None, [*said, *rounded])))
 
 

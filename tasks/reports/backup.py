@@ -5,9 +5,9 @@ from __future__ import annotations
 from shlex import quote
 
 from tasks.engine.repository.checks import anomalies_counted, counted, rows_of_tables, warnings_counted
-from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes, human_seconds, iso
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown

@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import anomalies_counted, counted, warnings_counted
-from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes
 from tasks.reports.markdown import cell, table

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
-from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import DrillReport, Verdict, shown_verdict
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.wording import human_age, human_bytes, human_seconds
 from tasks.reports.markdown import cell, fenced, table, warnings_shown
 from tasks.reports.publish import publish, published

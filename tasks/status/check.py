@@ -32,8 +32,8 @@ from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.selection import read_selection
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository.left_out_record import LeftOut, in_words
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
+from tasks.engine.repository.omissions import Omissions, in_words
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
@@ -102,9 +102,9 @@ def check_folder(plan: Plan) -> list[Finding]:
     return findings
 
 
-def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> LeftOut | None:
+def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> Omissions | None:
     """Check what the plan leaves out, and whether the rest can be restored without it."""
-    name, selection, found = "selection", plan.dump.selection, list[LeftOut | None]()
+    name, selection, found = "selection", plan.dump.selection, list[Omissions | None]()
 
     def look() -> str:
         with plan.source.connect(own_names=True) as connection:
@@ -260,7 +260,7 @@ def _server(server: Server) -> _Server:
     return _Server(server.inspect(), server.address)
 
 
-def _may_read(server: Server, left_out: LeftOut | None) -> str:
+def _may_read(server: Server, left_out: Omissions | None) -> str:
     """Find tables and large objects that pg_dump could not read, or not in full because of row security."""
     needless = [n for names in left_out.relations.values() for n in names] if left_out else []
     with server.connect() as connection:

@@ -14,7 +14,6 @@ from itertools import pairwise
 from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled
-from tasks.engine.repository.left_out_record import without_in_brackets
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import (
     WHEN_FUTURE,
@@ -24,6 +23,7 @@ from tasks.engine.repository.newest import (
     of_the_past,
     told_of_future,
 )
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.open_anomalies import OpenAnomalies
 from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue

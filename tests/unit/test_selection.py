@@ -11,14 +11,14 @@ from pydantic import SecretStr
 
 from blocks.config.dump_options import ALLOWED, read_options, unknown_to, without
 from blocks.config.selection import Selection, selection_of
-from blocks.errors import ConfigurationError
+from blocks.errors import BackupDamaged, ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.sql.patterns import plain_pattern, split_patterns, table_pattern
 from blocks.storage import BackupStorage
 from tasks.engine.dump.selected import Catalog, Relation, Schema, decide
-from tasks.engine.dump.selection import names_in
-from tasks.engine.repository.left_out_record import LeftOut, in_words
-from tasks.engine.repository.manifest import Verdict, shown_verdict
+from tasks.engine.dump.selection import arguments_for_copy, names_in
+from tasks.engine.repository.manifest import Manifest, Verdict, shown_verdict
+from tasks.engine.repository.omissions import Omissions, in_words
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8) | st.sampled_from(
     ['a"b', "a.b", "a,b", "a b", "A", "ä", "Ä", "$1", "a\nb", "[]", "a*", "x|y", "\\", "(", ")$"]
@@ -179,14 +179,14 @@ def test_what_is_left_out(
 
 
 @pytest.mark.parametrize(("left_out", "options", "words"), [
-    (LeftOut(relations={"table": ("a", "b")}, rows_of={"table": ("c",)}), (), "2 tables and the rows of 1"),
-    (LeftOut(rows_of={"table": ("c",)}), ("--no-unlogged-table-data",), "the rows of 1 table"),
-    (LeftOut(schemas=("s",), in_schemas={"table": 1234}, extensions=("x",)), ("--no-comments",), "1 schema, 1,234 tables, 1 extension and comments"),
-    (LeftOut(relations={"view": ("v",)}, rows_of={"table": ("c",), "sequence": ("s",)}), (), "1 view, the rows of 1 table and the value of 1 sequence"),
-    (LeftOut(patterns={"exclude_tables": ("a",)}), (), ""), (None, ("--no-blobs",), "large objects"), (None, (), ""),
+    (Omissions(relations={"table": ("a", "b")}, rows_of={"table": ("c",)}), (), "2 tables and the rows of 1"),
+    (Omissions(rows_of={"table": ("c",)}), ("--no-unlogged-table-data",), "the rows of 1 table"),
+    (Omissions(schemas=("s",), in_schemas={"table": 1234}, extensions=("x",)), ("--no-comments",), "1 schema, 1,234 tables, 1 extension and comments"),
+    (Omissions(relations={"view": ("v",)}, rows_of={"table": ("c",), "sequence": ("s",)}), (), "1 view, the rows of 1 table and the value of 1 sequence"),
+    (Omissions(patterns={"exclude_tables": ("a",)}), (), ""), (None, ("--no-blobs",), "large objects"), (None, (), ""),
     (None, ("--unheard-of",), ""),
 ])  # fmt: skip
-def test_what_is_left_out_in_words(left_out: LeftOut | None, options: tuple[str, ...], words: str) -> None:
+def test_what_is_left_out_in_words(left_out: Omissions | None, options: tuple[str, ...], words: str) -> None:
     """A verdict has the counts, and PROVEN never stands alone if something was left out."""
     assert in_words(left_out, options) == words
     assert shown_verdict(Verdict.PROVEN, words) == (f"PROVEN (without {words})" if words else "PROVEN")
@@ -202,3 +202,20 @@ def test_a_saved_plan_selects() -> None:
     assert [p.message for p in raised.value.problems] == [
         "Invalid BACKUP_INCLUDE_SCHEMAS [a.b: it names a database, or a dot in a name is not in double quotes]", "PG_DUMP_OPTIONS can't have -c",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left_out", [
+    Omissions.model_construct(rows_of={"table": ("a\0b",)}), Omissions.model_construct(extensions=("\0",)), Omissions.model_construct(schemas=(1,)),
+])  # fmt: skip
+def test_a_forged_manifest(left_out: Omissions) -> None:
+    """What can't be a name makes a manifest unreadable, and what is too much for a command makes it damaged."""
+    with pytest.raises(ValueError, match="validation error"):
+        Omissions.model_validate(left_out.model_dump())
+    many = Manifest.model_construct(
+        dump_options=("--extra-float-digits=x", "--filter=/etc/passwd"),
+        left_out=Omissions(rows_of={"table": ("a" * 2_000_000,)}),
+    )
+    with pytest.raises(BackupDamaged):
+        arguments_for_copy(many)
+    assert many.without == "the rows of 1 table"
+    assert arguments_for_copy(many.model_copy(update={"left_out": None})) == ["--extra-float-digits=x"]

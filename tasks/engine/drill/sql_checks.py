@@ -12,8 +12,8 @@ from tasks.engine.drill.own_rows import count_dumped_rows, dumped_tables, tables
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, failed, not_possible, passed, timed, warned
-from tasks.engine.repository.left_out_record import MATERIALIZED, TABLE
 from tasks.engine.repository.manifest import Check, Manifest
+from tasks.engine.repository.omissions import MATERIALIZED, TABLE
 
 _OURS = (
     "JOIN pg_namespace n ON n.oid = {0}.relnamespace AND n.nspname !~ '^pg_(toast|temp|catalog)'"

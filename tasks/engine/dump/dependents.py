@@ -8,7 +8,7 @@ from blocks.sql.connection import Connection
 from tasks.engine.dump.left_out import LeftOut as Finding
 from tasks.engine.dump.left_out import listed
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.left_out_record import LeftOut
+from tasks.engine.repository.omissions import Omissions
 
 _TIMEOUT_S, _PUBLISHED = 60, 18
 _MOST_NAMED, _AT_ONCE = 20, 4
@@ -55,9 +55,10 @@ needs AS (
 SELECT DISTINCT o.type || ' ' || o.identity, CASE WHEN n.refclassid = 'pg_namespace'::regclass THEN 'schema ' ELSE '' END || f.identity
 FROM needs n, pg_identify_object(CASE WHEN n.is_view THEN 'pg_class'::regclass ELSE n.classid END, CASE WHEN n.is_view THEN n.part_of ELSE n.objid END, 0) o,
   pg_identify_object(n.refclassid, n.refobjid, 0) f
-WHERE NOT EXISTS (SELECT FROM gone g WHERE (g.classid, g.objid) = (n.classid, n.objid) OR (g.classid, g.objid) = ('pg_class'::regclass, n.part_of))
-AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND ((e.classid, e.objid) = (n.classid, n.objid)
-  OR (e.classid, e.objid) = ('pg_class'::regclass, n.part_of)))
+WHERE NOT EXISTS (SELECT FROM gone g WHERE (g.classid, g.objid) = (n.classid, n.objid))
+AND NOT EXISTS (SELECT FROM gone g WHERE g.classid = 'pg_class'::regclass AND g.objid = n.part_of)
+AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (e.classid, e.objid) = (n.classid, n.objid))
+AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND e.classid = 'pg_class'::regclass AND e.objid = n.part_of)
 AND NOT EXISTS (SELECT FROM pg_trigger t WHERE n.classid = 'pg_trigger'::regclass AND t.oid = n.objid AND t.tgisinternal)
 AND NOT EXISTS (SELECT FROM pg_class c WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid AND (c.relkind IN ('t', 'c')
   OR c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')))
@@ -82,7 +83,7 @@ AND quote_ident(n.nspname) <> ALL (%s::text[]) ORDER BY 1 LIMIT 1000"""
 
 
 def what_needs_it(
-    connection: Connection, left_out: LeftOut | None, major: int, options: Sequence[str] = ()
+    connection: Connection, left_out: Omissions | None, major: int, options: Sequence[str] = ()
 ) -> list[Finding]:
     """Return what a selection makes impossible to restore, or different; the session searches pg_catalog alone."""
     if left_out is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blocks.config.dump_options import NO_UNLOGGED
 from blocks.config.selection import Selection
-from tasks.engine.repository.left_out_record import KINDS, LeftOut, by_kind
+from tasks.engine.repository.omissions import KINDS, Omissions, by_kind
 
 _WITH_ROWS = frozenset("rmS")
 
@@ -45,7 +45,7 @@ class Catalog:
     schemas: tuple[Schema, ...] = ()
 
 
-def decide(selection: Selection, catalog: Catalog, matched: Mapping[str, frozenset[int]]) -> LeftOut:
+def decide(selection: Selection, catalog: Catalog, matched: Mapping[str, frozenset[int]]) -> Omissions:
     """Return what is left out; `matched` are the OIDs that the patterns of each kind found.
 
     What is included is dumped by leaving out all else, because what it needs (extensions, and with tables also types,
@@ -57,7 +57,7 @@ def decide(selection: Selection, catalog: Catalog, matched: Mapping[str, frozens
     inside = Counter(
         KINDS[r.kind] for r in catalog.relations if r.schema in schemas and not r.of_extension and not r.identity
     )
-    return LeftOut(
+    return Omissions(
         patterns=selection.patterns,
         schemas=tuple(sorted(s.name for s in catalog.schemas if s.oid in schemas)),
         in_schemas={kind: inside[kind] for kind in KINDS.values() if inside[kind]},

@@ -7,18 +7,19 @@ their partitions along, and the dump of a restored copy leaves out the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from blocks.config.dump_options import excluded_extensions, name_of, of_copies, unknown_to
 from blocks.config.selection import PATTERNS, Selection, variable_for
-from blocks.errors import ConfigurationError, DatabaseError, Problem
+from blocks.errors import BackupDamaged, ConfigurationError, DatabaseError, Problem
 from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
 from blocks.sql.patterns import NamePattern, plain_pattern
 from tasks.engine.dump.selected import Catalog, Relation, Schema, decide
-from tasks.engine.repository.left_out_record import LeftOut
+from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.omissions import Omissions
 
 # Linux allows two megabytes for all arguments and the environment.
 _MOST_BYTES = 1_000_000
@@ -58,7 +59,7 @@ _ENCODED = (
 )
 
 
-def read_selection(connection: Connection, selection: Selection, major: int) -> LeftOut | None:
+def read_selection(connection: Connection, selection: Selection, major: int) -> Omissions | None:
     """Find what a selection leaves out; None if it names nothing. The session must have the role's own search path.
 
     Raises ConfigurationError for an option that this pg_dump lacks, and for a pattern that is none or matches nothing.
@@ -80,7 +81,7 @@ def read_selection(connection: Connection, selection: Selection, major: int) -> 
         for name in _found(connection, "PG_DUMP_OPTIONS", plain_pattern(text), _EXTENSIONS_NAMED)
     ]
     left_out = decide(selection, catalog, matched).model_copy(update={"extensions": tuple(dict.fromkeys(extensions))})
-    if sum(len(os.fsencode(argument)) for argument in names_in(left_out)) > _MOST_BYTES:
+    if _too_many(names_in(left_out)):
         many = Problem("The selection leaves out more names than a command can have", "leave out whole schemas instead")
         raise ConfigurationError([many])
     return left_out if any(names_in(left_out)) or left_out.patterns or extensions else None
@@ -110,18 +111,18 @@ def _found(connection: Connection, variable: str, pattern: NamePattern, question
     return found
 
 
-def names_in(left_out: LeftOut) -> Iterator[str]:
+def names_in(left_out: Omissions) -> Iterator[str]:
     """Yield the arguments that leave out what was found; a name as SQL writes it is a pattern that matches only that."""
     yield from (f"--exclude-schema={name}" for name in left_out.schemas)
     yield from (f"--exclude-table={name}" for names in left_out.relations.values() for name in names)
     yield from _rows_in(left_out)
 
 
-def _rows_in(left_out: LeftOut) -> Iterator[str]:
+def _rows_in(left_out: Omissions) -> Iterator[str]:
     yield from (f"--exclude-table-data={name}" for names in left_out.rows_of.values() for name in names)
 
 
-def arguments(left_out: LeftOut | None, options: Sequence[str]) -> list[str]:
+def arguments(left_out: Omissions | None, options: Sequence[str]) -> list[str]:
     """Return the arguments for the dump of a source."""
     return [*options, *(names_in(left_out) if left_out else ())]
 
@@ -133,7 +134,14 @@ def arguments_for_copy(manifest: Manifest | None) -> list[str]:
     """
     if manifest is None:
         return []
-    return [*of_copies(manifest.dump_options), *(_rows_in(manifest.left_out) if manifest.left_out else ())]
+    given = [*of_copies(manifest.dump_options), *(_rows_in(manifest.left_out) if manifest.left_out else ())]
+    if _too_many(given):
+        raise BackupDamaged("the manifest leaves out more names than a command can have", check=checklist.MANIFEST)
+    return given
+
+
+def _too_many(given: Iterable[str]) -> bool:
+    return sum(len(os.fsencode(argument)) for argument in given) > _MOST_BYTES
 
 
 def waits_by_itself(given: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import BackupDamaged
-from tasks.engine.repository.left_out_record import LeftOut, in_words, without_in_brackets
+from tasks.engine.repository.omissions import Name, Omissions, in_words, without_in_brackets
 
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -152,8 +152,8 @@ class Manifest(_Document):
     warnings: tuple[str, ...] = Field(default=(), description="pg_dump's warnings, and what it left out.")
     role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
     partitions: dict[str, str] | None = Field(default=None, description="The topmost table of each partition.")
-    dump_options: tuple[str, ...] = Field(default=(), description="The options of pg_dump that the plan added.")
-    left_out: LeftOut | None = Field(default=None, description="What the plan's selection left out.")
+    dump_options: tuple[Name, ...] = Field(default=(), description="The options of pg_dump that the plan added.")
+    left_out: Omissions | None = Field(default=None, description="What the plan's selection left out.")
 
     @property
     def without(self) -> str:

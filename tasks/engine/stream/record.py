@@ -12,8 +12,8 @@ from tasks.engine.dump.schema_text import RULES
 from tasks.engine.dump.source_settings import SourceSettings
 from tasks.engine.dump.text_settings import MONETARY
 from tasks.engine.repository.identity import Database
-from tasks.engine.repository.left_out_record import LeftOut as Chosen
 from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.omissions import Omissions
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import StreamResult
 from tasks.engine.wording import tool_version
@@ -31,7 +31,7 @@ class Source:
     database: Database = field(default_factory=lambda: Database(""))
     settings: SourceSettings = field(default_factory=SourceSettings)
     partitions: dict[str, str] | None = None
-    chosen: Chosen | None = None  # what the plan's selection leaves out
+    chosen: Omissions | None = None  # what the plan's selection leaves out
 
 
 def manifest_of_dump(
