@@ -205,7 +205,7 @@ def test_a_saved_plan_selects() -> None:
 
 
 @pytest.mark.parametrize("left_out", [
-    Omissions.model_construct(rows_of={"table": ("a\0b",)}), Omissions.model_construct(extensions=("\0",)), Omissions.model_construct(schemas=(1,)),
+    Omissions.model_construct(rows_of={"table": ("a\0b",)}), Omissions.model_construct(extensions=("\0",)),
 ])  # fmt: skip
 def test_a_forged_manifest(left_out: Omissions) -> None:
     """What can't be a name makes a manifest unreadable, and what is too much for a command makes it damaged."""
