@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -211,10 +212,10 @@ def test_a_forged_manifest(left_out: Omissions) -> None:
     """What can't be a name makes a manifest unreadable, and what is too much for a command makes it damaged."""
     with pytest.raises(ValueError, match="validation error"):
         Omissions.model_validate(left_out.model_dump())
-    many = Manifest.model_construct(
-        dump_options=("--extra-float-digits=x", "--filter=/etc/passwd"),
-        left_out=Omissions(rows_of={"table": ("a" * 2_000_000,)}),
-    )
+    fields: dict[str, Any] = {
+        "dump_options": ("--extra-float-digits=x", "--filter=/etc/passwd"), "left_out": Omissions(rows_of={"table": ("a" * 2_000_000,)}),
+    }  # fmt: skip
+    many = Manifest.model_construct(**fields)
     with pytest.raises(BackupDamaged):
         arguments_for_copy(many)
     assert many.without == "the rows of 1 table"
