@@ -21,6 +21,10 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _patterns(title: str, description: str) -> Any:
+    return Field(default=None, title=title, description=f"{description} Patterns as in psql, separated by commas.")
+
+
 def _rule(title: str, description: str) -> Any:
     return Field(default=None, ge=1, le=100_000, title=title, description=f"{description} Empty disables the rule.")
 
@@ -54,6 +58,14 @@ class BackupPlan(Block):
         default=None,
         title="Tables without anomalies",
         description="Tables whose rows may come and go: public.sessions, audit.*, *_queue.",
+    )
+    exclude_tables: str | None = _patterns("Leave out tables", "Tables, views and sequences to leave out.")
+    exclude_table_data: str | None = _patterns("Leave out rows", "Tables to dump without their rows.")
+    exclude_schemas: str | None = _patterns("Leave out schemas", "Schemas to leave out with everything in them.")
+    include_schemas: str | None = _patterns("Only these schemas", "The only schemas to dump.")
+    include_tables: str | None = _patterns("Only these tables", "The only tables to dump.")
+    pg_dump_options: str | None = Field(
+        default=None, title="Options of pg_dump", description="Those that a drill understands, such as --no-comments."
     )
     retention_days: int = Field(
         default=7,

@@ -49,6 +49,7 @@ class BackupResult(BaseModel):
     seconds: float
     warnings: list[str] = []
     anomalies: list[str] = []
+    without: str = ""
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -98,5 +99,9 @@ def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> 
 
 def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
     shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
-    shown |= {"warnings": list(manifest.warnings), "anomalies": [a.sentence for a in manifest.anomalies]}
+    shown |= {
+        "without": manifest.without,
+        "warnings": list(manifest.warnings),
+        "anomalies": [a.sentence for a in manifest.anomalies],
+    }
     return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

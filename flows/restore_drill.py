@@ -122,4 +122,6 @@ def _unknown(error: PgRoundtripError) -> DrillReport:
 
 def _outcome(plan: str, report: DrillReport) -> Outcome[DrillReport]:
     sentence = drill_sentence(report)
-    return Outcome("restore-drill", plan, sentence, report, verdict=report.verdict, code=report.code)
+    return Outcome(
+        "restore-drill", plan, sentence, report, verdict=report.verdict, code=report.code, without=report.without
+    )

@@ -15,6 +15,7 @@ from blocks.config.says import WHEN_INVALID
 from flows.lines import print_error, print_line
 from tasks.engine.repository.checks import anomalies_counted, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.wording import human_bytes, visible, visible_json
 from tasks.reports import coverage, retention_table, timings, verdict_line
@@ -53,7 +54,7 @@ def show_backup(done: Mapping[str, Any]) -> None:
     ratio = done["raw_bytes"] / done["object_bytes"]
     print_line(
         f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
-        f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s"
+        f"{human_bytes(done['object_bytes'])} ({ratio:.1f} to 1), {done['seconds']:.1f} s{without_in_brackets(done['without'])}"
     )
     _say_warnings(done["warnings"])
     _say_warnings([f"anomaly: {sentence}" for sentence in done["anomalies"]])
@@ -80,7 +81,8 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
 
 def _verdict(entry: Mapping[str, Any]) -> str:
     odd = anomalies_counted(entry.get("anomalies", []), acknowledged=entry.get("acknowledged", False))
-    return f"{entry['verdict'] or 'not drilled'}{warnings_counted(entry.get('warnings', []))}{odd}"
+    without = without_in_brackets(entry.get("without") or "")
+    return f"{entry['verdict'] or 'not drilled'}{without}{warnings_counted(entry.get('warnings', []))}{odd}"
 
 
 def show_changes(rows: Sequence[tuple[str, str, str]]) -> None:

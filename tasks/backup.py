@@ -11,10 +11,12 @@ from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, P
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
+from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.partitions import read_partitions
 from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
+from tasks.engine.dump.selection import arguments, read_selection
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.anomaly_history import history_of
@@ -23,10 +25,11 @@ from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
-from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_the_past, told_of_future
+from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, of_the_past, told_of_future
+from tasks.engine.repository.omissions import Omissions
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
-from tasks.engine.servers.programs import match_client
+from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.stream.pipeline import StreamResult, stream_dump
 from tasks.engine.stream.record import Source, manifest_of_dump
 from tasks.engine.wording import human_bytes, iso
@@ -38,13 +41,14 @@ from tasks.retries import LONG, ONCE, QUICK
 DUMP_TAG = "pg-roundtrip-dump"
 # Text and hexadecimal grow in a dump and shrink in gzip; the net ratio stays well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
+_CHANGED = "the newest PROVEN backup from before is kept until one from now on is PROVEN; drill soon"
 
 
 @dataclass(frozen=True)
 class Previous:
     """What existed before a backup, as far as it could be read.
 
-    That is the newest manifest, all backups, and those of the same database to compare the new one with.
+    That is the newest manifest, all backups, and those to compare the new one with: of the same database and selection.
     """
 
     manifest: Manifest | None = None
@@ -62,6 +66,8 @@ def inspect_source(plan: Plan) -> Source:
         )
     facts = server.inspect()
     client = match_client(facts.major)
+    with server.connect(own_names=True) as connection:
+        chosen = read_selection(connection, plan.dump.selection, client.major)
     with server.connect() as connection:
         found = connection.query("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions: dict[str, str] = {name: version for name, version in found}  # noqa: C416
@@ -69,11 +75,13 @@ def inspect_source(plan: Plan) -> Source:
         database = read_identity(connection, facts.database)
         settings = read_settings(connection)
         partitions = _partitions(connection)
+        needing = _needing(connection, plan, chosen, client)
     get_run_logger().info(
         "Database %s: PostgreSQL %s, %s; using pg_dump %s",
         server.address, facts.version, human_bytes(facts.size_bytes), client.version,
     )  # fmt: skip
-    return Source(facts, client, extensions, roles, _left_out(plan), database, settings, partitions)
+    left_out = (*needing, *_left_out(plan))
+    return Source(facts, client, extensions, roles, left_out, database, settings, partitions, chosen)
 
 
 def _partitions(connection: Connection) -> dict[str, str] | None:
@@ -85,6 +93,20 @@ def _partitions(connection: Connection) -> dict[str, str] | None:
             raise
         get_run_logger().warning("Could not look for partitions: %s", error.sentence)
         return None
+
+
+def _needing(connection: Connection, plan: Plan, chosen: Omissions | None, client: Client) -> tuple[LeftOut, ...]:
+    """Warn of what can't be restored without what is left out; if this fails, make the backup anyway."""
+    try:
+        found = what_needs_it(connection, chosen, client.major, plan.dump.selection.options)
+    except DatabaseError as error:
+        if connection.lost:
+            raise
+        get_run_logger().warning("Could not look for what needs what is left out: %s", error.sentence)
+        return ()
+    for one in found:
+        get_run_logger().warning("%s\nHINT: %s", bounded([one.text])[0], one.hint)
+    return tuple(found)
 
 
 def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
@@ -119,8 +141,10 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         listing = Listing(tuple(repository.backups()), now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
-        last = newest_whole(folder.own, now)
-        history = history_of(of_the_past(folder.own, now), now)
+        _tell_of_selection(plan, newest_whole(folder.own, now))
+        like = of_selection(folder.own, plan.dump.selection.fingerprint)
+        last = newest_whole(like, now)
+        history = history_of(of_the_past(like, now), now)
         return Previous(_manifest_of(repository, last), listing, tuple(history))
     except ConfigurationError:
         raise
@@ -136,6 +160,13 @@ def _manifest_of(repository: Repository, last: Backup | None) -> Manifest | None
     except PgRoundtripError as error:
         get_run_logger().warning("Could not read the manifest of the backup before: %s", error.sentence)
         return None
+
+
+def _tell_of_selection(plan: Plan, last: Backup | None) -> None:
+    """Warn of the first backup with another selection: neither stands in for the other."""
+    if last and last.origin and last.origin.selection != plan.dump.selection.fingerprint:
+        text = "What is backed up has changed: this backup and %s don't leave out the same\nHINT: %s"
+        get_run_logger().warning(text, last.name, _CHANGED)
 
 
 def _tell_of_folder(plan: Plan, folder: Folder, now: datetime) -> None:
@@ -172,7 +203,8 @@ def dump_to_storage(
     logger.info("Dumping database...")
     logger.info("Uploading to S3...")  # at the same time: the dump is streamed, and stored nowhere else
     expected_bytes = before.raw_bytes if before else size_bytes
-    with running_dump(plan.source, source.client) as dump:
+    options = arguments(source.chosen, plan.dump.selection.options)
+    with running_dump(plan.source, source.client, options=options) as dump:
         name, sink = repository.begin(taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
         with DumpProgress(name, expected_bytes, logger.info) as progress:
             result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)

@@ -16,7 +16,7 @@ class Outcome(Generic[Facts]):
     """How a run of a verb (`backup`, `prune`, `restore`, `restore-drill`) ended for a plan.
 
     `facts` are what scripts get. A drill has a verdict, and the code of what kept it from being PROVEN; a run that
-    failed has its error.
+    failed has its error. `without` is what a drill's backup leaves out.
     """
 
     verb: str
@@ -26,6 +26,7 @@ class Outcome(Generic[Facts]):
     error: PgRoundtripError | None = None
     verdict: Verdict | None = None
     code: str = ""
+    without: str = ""
 
     @property
     def good(self) -> bool:

@@ -38,7 +38,12 @@ def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup,
     wanted = None if name == LATEST else name
     backup = choose(plan, repository, wanted, utc_now(), get_run_logger().warning)
     _warn_of_failure(repository, backup)
-    return backup, repository.manifest_even_unlisted(backup)
+    manifest = repository.manifest_even_unlisted(backup)
+    if manifest and manifest.without:
+        get_run_logger().warning(
+            "%s is not whole: it was taken without %s", backup.name, bounded([manifest.without])[0]
+        )
+    return backup, manifest
 
 
 def _warn_of_failure(repository: Repository, backup: Backup) -> None:
@@ -131,7 +136,7 @@ def _verify(manifest: Manifest | None, result: ReadResult, restored: Server, cli
     get_run_logger().info("Restored in %.1f s; reading the restored rows to compare them", result.seconds)
     monetary = monetary_of(manifest)
     try:
-        seen = dump_again(restored, client, result.summary, **read_under(manifest))
+        seen = dump_again(restored, client, result.summary, manifest)
     except DumpFailed as error:
         if error.transient:
             raise

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
+from blocks.config.dump_options import read_options
 from blocks.config.says import Says, rule_in
 from blocks.config.settings import Settings
 from blocks.config.values import FLOWS
@@ -18,7 +19,7 @@ from blocks.errors import ConfigurationError, Problem
 # Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = (
     "BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
-    "WEBHOOK_", "NOTIFY_", "PING_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_",
+    "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_",
 )  # fmt: skip
 Need = Literal["database", "storage", "drill", "target"]
 # A drill-only container does not need to know the production database.
@@ -51,6 +52,7 @@ def load_settings(needs: frozenset[Need], described: Mapping[str, str] | None = 
         for name in _missing(settings, needs)
     ]
     faults += [Problem(f"Invalid {name} format", when_malformed(name)) for name in malformed]
+    faults += read_options(settings.pg_dump_options or "")[1]
     if faults:
         raise ConfigurationError(faults)
     return settings

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.schedule import Schedule
+from blocks.config.selection import PATTERNS, Selection, selection_of
 from blocks.config.settings import Settings
 from blocks.config.values import URL_RULE
 from blocks.errors import ConfigurationError, Problem
@@ -22,14 +23,15 @@ DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
 _BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
 _SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
-                 "verify_strict", "restore_verify", "anomaly_ignore_tables"}  # fmt: skip
+                 "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DumpOptions:
-    """How a database is dumped."""
+    """How a database is dumped, and what of it."""
 
     compression_level: int = 6
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Plan:
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
         return cls(
             name, storage, server,
-            dump=DumpOptions(fields.get("compression_level", 6)),
+            dump=DumpOptions(fields.get("compression_level", 6), selection_of(fields)),
             retention=RetentionRules(fields.get("retention_days", 7), keep),
             schedules=Schedules(
                 Schedule(fields.get("interval_s", 3600), fields.get("schedule"), zone),
@@ -156,6 +158,7 @@ PLAN_FIELDS = {
     "allow_shared_prefix": "allow_shared_prefix",
     "backups_of": "backups_of",
     "compression_level": "compression_level",
+    **{kind: f"backup_{kind}" for kind in PATTERNS},
     "retention_days": "backup_retention_days",
     **{f"keep_{rule}": f"backup_keep_{rule}" for rule in KEEP_RULES},
     "interval_s": "backup_interval_s",

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.config.hook_settings import HookSettings
 from blocks.config.says import Rule, Says
+from blocks.config.selection import SelectionSettings
 from blocks.config.values import (
     FLOWS,
     BackupFile,
@@ -295,6 +296,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
     "Backups": BackupSettings,
+    "What is in a backup": SelectionSettings,
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
@@ -317,8 +319,8 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings, BackupSettings,
-    StorageSettings, DatabaseSettings, FromEnvironment,
+    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
+    SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

@@ -18,6 +18,7 @@ from blocks.errors import DOWNLOAD, REQUEST, UPLOAD, PgRoundtripError, PrefectUn
 from blocks.saved import translated
 from flows import end_with_the_service
 from flows.runs.telling import telling
+from tasks.engine.repository.manifest import shown_verdict
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome, failed
@@ -60,7 +61,7 @@ def state_of(outcome: Outcome[R]) -> State[R]:
     end = Completed if outcome.good else Failed
     state: State[R] = end(message=visible(outcome.message), data=outcome.error or outcome.facts)
     if outcome.verdict:
-        state.name = outcome.verdict.value
+        state.name = visible(shown_verdict(outcome.verdict, outcome.without))
     return state
 
 

@@ -7,6 +7,7 @@ from shlex import quote
 from tasks.engine.repository.checks import anomalies_counted, counted, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes, human_seconds, iso
 from tasks.reports.markdown import cell, facts, fenced, table, warnings_shown
@@ -28,7 +29,8 @@ def backup_sentence(manifest: Manifest) -> str:
     """`1,234 rows of 12 tables, 3.4M`."""
     tables = counted(len(manifest.tables), "table")
     size = human_bytes(manifest.object_bytes)
-    return f"{counted(manifest.rows, 'row')} of {tables}, {size}{warnings_counted(manifest.warnings)}{anomalies_counted(manifest.anomalies)}"
+    without = without_in_brackets(manifest.without)
+    return f"{counted(manifest.rows, 'row')} of {tables}, {size}{without}{warnings_counted(manifest.warnings)}{anomalies_counted(manifest.anomalies)}"
 
 
 def backup_markdown(
@@ -119,4 +121,5 @@ def _details(repository: Repository, manifest: Manifest) -> dict[str, str]:
         "schema": f"{counted(manifest.schema_statements, 'statement')}, digest `{manifest.schema_digest}`",
         "large objects": f"{manifest.large_objects:,}",
         "extensions": cell(extensions) or "none",
+        **({"left out": cell(manifest.without)} if manifest.without else {}),
     }

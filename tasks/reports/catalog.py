@@ -8,6 +8,7 @@ from typing import Any
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import anomalies_counted, counted, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_bytes
 from tasks.reports.markdown import cell, table
@@ -89,6 +90,7 @@ def _row(backup: Backup, before: Backup | None, entry: Mapping[str, Any] | None)
         rows = "unreadable" if entry["rows"] is None else f"{entry['rows']:,}"
     if entry:
         verdict = f"{_MARKS[Verdict(entry['verdict'])]} {entry['verdict']}" if entry["verdict"] else "not drilled"
+        verdict += cell(without_in_brackets(entry.get("without") or ""))
         verdict += warnings_counted(entry.get("warnings", []))
         verdict += anomalies_counted(entry.get("anomalies", []), acknowledged=backup.acknowledged)
     trend = change(backup.object_bytes, before.object_bytes) if before else ""

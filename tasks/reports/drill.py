@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import rows_of_tables, warnings_counted
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.manifest import DrillReport, Verdict, shown_verdict
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.wording import human_age, human_bytes, human_seconds
 from tasks.reports.markdown import cell, fenced, table, warnings_shown
 from tasks.reports.publish import publish, published
@@ -42,7 +43,7 @@ def drill_markdown(report: DrillReport) -> str:
 
 def verdict_line(report: DrillReport) -> str:
     """Return the verdict with its warnings: with `PROVEN, 1 warning`, something was not dumped."""
-    return f"{report.verdict}{warnings_counted(report.warnings)}"
+    return f"{shown_verdict(report.verdict, report.without)}{warnings_counted(report.warnings)}"
 
 
 def drill_sentence(report: DrillReport) -> str:
@@ -51,7 +52,8 @@ def drill_sentence(report: DrillReport) -> str:
         rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
         warned = warnings_counted(report.warnings)
-        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{warned}"
+        without = without_in_brackets(report.without)
+        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{without}{warned}"
     if report.verdict is Verdict.FAILED:
         return f"{report.backup} is not what it should be: {report.cause}"
     return f"{report.backup or 'The newest backup'} could not be drilled, which says nothing about it: {report.cause}"
@@ -67,6 +69,7 @@ def coverage(report: DrillReport) -> str:
     schema = next((c.evidence.partition("\n")[0] for c in report.checks if c.name == checklist.SCHEMA), "")
     impossible = [c.name for c in report.checks if c.result == "not possible"]
     rest = f" These checks were not possible: {', '.join(impossible)}." if impossible else ""
+    rest += f" The backup was taken without {report.without}: nothing is proven of that." if report.without else ""
     return (
         f"{rows_of_tables(report.rows, report.tables)} ({human_bytes(report.raw_bytes)} of SQL), restored into {where} of "
         f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{rest}"

@@ -28,13 +28,16 @@ from tasks.clock import utc_now
 from tasks.engine.confinement import holds
 from tasks.engine.drill.place import choose_place
 from tasks.engine.drill.query_file import load_queries
+from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import what_is_left_out
+from tasks.engine.dump.selection import read_selection
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
+from tasks.engine.repository.omissions import Omissions, in_words
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
-from tasks.engine.servers.programs import match_client
+from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.wording import human_bytes
 
 T = TypeVar("T")
@@ -46,6 +49,7 @@ WITH closed AS (
 SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 AND (row_security_active(c.oid) OR NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')))
+AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> ALL (%s::text[]) AND quote_ident(n.nspname) <> ALL (%s::text[])
 UNION ALL
 SELECT 'large object ' || m.oid FROM pg_largeobject_metadata m
 WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
@@ -69,8 +73,9 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings: list[Finding] = []
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
-        _try(findings, "client", lambda: match_client(facts.facts.major))
-        _try(findings, "read every table", lambda: _may_read(plan.source))
+        client = _try(findings, "client", lambda: match_client(facts.facts.major))
+        left_out = _look_at_selection(findings, plan, client) if client else None
+        _try(findings, "read every table", lambda: _may_read(plan.source, left_out))
         _look_at_left_out(findings, plan.source)
     _look_at_drills(findings, plan, facts)
     stored = check_storage(plan)
@@ -95,6 +100,22 @@ def check_folder(plan: Plan) -> list[Finding]:
     if odd := told_of_future(folder.backups, utc_now()):
         findings.append(Finding("clock", "warning", odd, WHEN_FUTURE))
     return findings
+
+
+def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> Omissions | None:
+    """Check what the plan leaves out, and whether the rest can be restored without it."""
+    name, selection, found = "selection", plan.dump.selection, list[Omissions | None]()
+
+    def look() -> str:
+        with plan.source.connect(own_names=True) as connection:
+            found.append(read_selection(connection, selection, client.major))
+        return f"without {in_words(found[0], selection.options)}" if selection.partial else "whole"
+
+    if _try(findings, name, look) and found[0]:
+        with plan.source.connect() as connection:
+            needing = what_needs_it(connection, found[0], client.major, selection.options)
+        findings += [Finding(name, "warning", bounded([one.text])[0], one.hint) for one in needing]
+    return found[0] if found else None
 
 
 def _look_at_left_out(findings: list[Finding], source: Server) -> None:
@@ -239,10 +260,11 @@ def _server(server: Server) -> _Server:
     return _Server(server.inspect(), server.address)
 
 
-def _may_read(server: Server) -> str:
+def _may_read(server: Server, left_out: Omissions | None) -> str:
     """Find tables and large objects that pg_dump could not read, or not in full because of row security."""
+    needless = [n for names in left_out.relations.values() for n in names] if left_out else []
     with server.connect() as connection:
-        closed = connection.query(_CLOSED)
+        closed = connection.query(_CLOSED, needless, list(left_out.schemas) if left_out else [])
     if closed:
         some = ", ".join(str(row[0]) for row in closed)
         hint = (

@@ -23,6 +23,7 @@ from tasks.engine.repository.newest import (
     of_the_past,
     told_of_future,
 )
+from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.open_anomalies import OpenAnomalies
 from tasks.engine.wording import human_age, human_seconds, visible
 from tasks.status.health import overdue
@@ -120,7 +121,8 @@ def _known(facts: Facts, newest: Backup | None, now: datetime) -> list[str]:
     known = [f"last backup {ago(newest.taken_at, now)}" if newest else "no backup"]
     if proof := facts.proof(now):
         _, drill = proof
-        known.append(f"PROVEN {ago(drill.began_at, now)}" if drill.began_at else "PROVEN")
+        without = bounded(without_in_brackets(drill.without))
+        known.append(f"PROVEN {ago(drill.began_at, now)}{without}" if drill.began_at else f"PROVEN{without}")
         if drill.restore_s:
             known.append(f"restore takes {_roughly(drill.restore_s)}")
     return known

@@ -35,6 +35,7 @@ class Contents:
     raw_bytes: int = 0
     took_s: float = 0.0
     anomalies: tuple[Anomaly, ...] = ()
+    without: str = ""
 
 
 _CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version)
@@ -44,9 +45,9 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     """List every backup, oldest first.
 
     Each has `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict,
-    anomalies, acknowledged`.
+    without, anomalies, acknowledged`.
     `rows` is None for a foreign backup, and for one whose manifest cannot be read or has gone since the listing;
-    `verdict` is None for one that was never drilled.
+    `verdict` is None for one that was never drilled, `without` for one that is whole.
     """
     repository = Repository(plan.storage)
     return read_entries(repository, repository.backups())
@@ -68,7 +69,8 @@ def read_contents(repository: Repository, backups: Sequence[Backup], at_once: in
 def _contents_in(made: Manifest) -> Contents:
     took_s = max(0.0, (made.ended_at - made.started_at).total_seconds())
     return Contents(
-        made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s, readable(made.anomalies)
+        made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s, readable(made.anomalies),
+        bounded([made.without])[0],
     )  # fmt: skip
 
 
@@ -84,6 +86,7 @@ def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -
         "rows": contents.rows if contents else None,
         "warnings": list(contents.warnings) if contents else [],
         "verdict": drilled.verdict.value if drilled else None,
+        "without": (contents.without or None) if contents else None,
         "anomalies": [a.model_dump() for a in contents.anomalies] if contents else [],
         "acknowledged": backup.acknowledged,
     }

@@ -54,6 +54,7 @@ class Point:
     took_s: float | None = None
     restore_s: float | None = None
     verdict: Verdict | None = None
+    without: str = ""
 
 
 def calendar(facts: Facts, now: datetime, kept_days: int | None) -> tuple[Day, ...]:
@@ -142,4 +143,5 @@ def _point(backup: Backup, made: Contents | None, facts: Facts) -> Point:
         backup.name, backup.taken_at, backup.object_bytes,
         rows=made.rows if made else None, took_s=made.took_s if made else None,
         restore_s=drill.restore_s if drill and drill.restore_s else None, verdict=drill.verdict if drill else None,
+        without=made.without if made else "",
     )  # fmt: skip

@@ -160,5 +160,5 @@ def _point(point: Point) -> dict[str, Any]:
     return {
         "name": point.name, "taken_at": iso(point.taken_at), "object_bytes": point.object_bytes, "rows": point.rows,
         "backup_seconds": point.took_s, "restore_seconds": point.restore_s,
-        "verdict": point.verdict.value if point.verdict else None,
+        "verdict": point.verdict.value if point.verdict else None, "without": point.without or None,
     }  # fmt: skip

@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import SecretStr
@@ -20,6 +21,7 @@ from tasks.engine.dump.pg_dump import running_dump
 from tasks.engine.dump.roles import read_roles
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_parts import title_of
+from tasks.engine.dump.selection import arguments, read_selection
 from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.repository import names
 from tasks.engine.repository.manifest import Manifest, read_manifest
@@ -47,18 +49,26 @@ INSERT INTO points_to_large_objects VALUES (4711), (4712);
 _numbers = itertools.count(1)
 
 
-def take_backup(storage: ObjectStore, server: Server, client: Client, name: str = NAME, level: int = 1) -> Manifest:
-    """Back up a database using the engine only."""
+def take_backup(
+    storage: ObjectStore,
+    server: Server,
+    client: Client,
+    name: str = NAME,
+    level: int = 1,
+    selection: Mapping[str, str] = MappingProxyType({}),
+) -> Manifest:
+    """Back up a database, or what a plan with these fields selects, using the engine only."""
     started, facts = utc_now(), server.inspect()
-    with running_dump(server, client) as dump:
+    plan = plan_of(storage, server, compression_level=level, **selection)
+    with server.connect(own_names=True) as connection:
+        chosen = read_selection(connection, plan.dump.selection, client.major)
+    with running_dump(server, client, options=arguments(chosen, plan.dump.selection.options)) as dump:
         result = stream_dump(dump, Upload(storage, storage.key(name + names.OBJECT), facts.size_bytes), level)
     with server.connect() as connection:
         extensions: dict[str, str] = dict(connection.query("SELECT extname, extversion FROM pg_extension"))
         roles, settings = read_roles(connection), read_settings(connection)
-    plan = plan_of(storage, server, compression_level=level)
-    manifest = manifest_of_dump(
-        plan, Source(facts, client, extensions, roles, settings=settings), name, started, utc_now(), result
-    )
+    source = Source(facts, client, extensions, roles, settings=settings, chosen=chosen)
+    manifest = manifest_of_dump(plan, source, name, started, utc_now(), result)
     put_manifest(storage, manifest)
     return manifest
 

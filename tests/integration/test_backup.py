@@ -71,6 +71,7 @@ def test_the_object_is_plain_gzip_sql_of_a_hard_database(
         "seconds",
         "warnings",
         "anomalies",
+        "without",
     ]
     assert NAME.fullmatch(said["name"])
     assert said["key"] == storage.key(said["name"] + ".sql.gz")

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from blocks.config.load import load_settings
 from blocks.config.plan import KEEP_RULES
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER
 from tasks.engine.repository.retention import UNFINISHED, Decision, Policy, PrunePlan, decide
+from tests.histories import SHOP
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = Policy(retention_days=7, interval_s=3600)
@@ -28,11 +30,11 @@ GOLDEN = Path(__file__).parents[1] / "data" / "a_year_of_hourly_backups.txt"
 
 
 def backup(age: timedelta, *, manifest: bool = True, verdict: Verdict | None = None, unfinished: bool = False,
-           stored: timedelta | None = None, object_bytes: int = 1000) -> Backup:  # fmt: skip
+           stored: timedelta | None = None, object_bytes: int = 1000, selection: str | None = None) -> Backup:  # fmt: skip
     """Return a backup taken so long before NOW, and stored at that time too unless given otherwise."""
     name, stored_at = name_at(NOW - age), NOW - (age if stored is None else stored)
     return Backup(name, NOW - age, f"b/{name}.sql.gz", object_bytes, manifest and not unfinished, verdict is not None,
-                  stored_at, verdict, unfinished)  # fmt: skip
+                  stored_at, verdict, unfinished, Origin("p", SHOP, selection=selection) if selection is not None else None)  # fmt: skip
 
 
 AGES = st.one_of(
@@ -44,6 +46,10 @@ BACKUPS = st.builds(
     backup, AGES, manifest=st.booleans(), verdict=st.sampled_from([None, *Verdict]), unfinished=st.sampled_from([False] * 4 + [True]),
     stored=st.one_of(st.none(), AGES), object_bytes=st.sampled_from([0, 20, 21, 1000]),
 )  # fmt: skip
+SELECTED = st.builds(
+    backup, AGES, verdict=st.sampled_from([None, *Verdict]), selection=st.sampled_from(["", "", "a", "b"]), object_bytes=st.sampled_from([20, 1000]),
+)  # fmt: skip
+SELECTIONS = st.lists(SELECTED, max_size=30, unique_by=lambda b: b.name)
 CATALOGS = st.lists(BACKUPS, max_size=30, unique_by=lambda b: b.name)
 RULES = st.one_of(st.none(), st.integers(1, 12))
 POLICIES = st.builds(
@@ -357,3 +363,53 @@ def test_a_policy_that_keeps_nothing_is_refused(rule: str, count: int) -> None:
     """Zero or less is a mistake, never an instruction."""
     with pytest.raises(ValueError, match="at least one"):
         replace(WEEK, **{rule: count})  # type: ignore[arg-type]
+
+
+def of(backups: list[Backup], selection: str) -> list[Backup]:
+    return [b for b in backups if b.origin and b.origin.selection == selection and b.taken_at <= NOW + CLOCKS_DIFFER]
+
+
+@given(SELECTIONS, POLICIES)
+def test_no_selection_stands_in_for_another(backups: list[Backup], policy: Policy) -> None:
+    """Until the selection of the newest backup is PROVEN, the newest PROVEN one of each other stays, else its newest sound one."""
+    names = kept(decide(backups, policy, NOW))
+    past = [b for b in backups if b.taken_at <= NOW + CLOCKS_DIFFER]
+    current = max(past, key=lambda b: b.taken_at).origin if past else None
+    if current is None:
+        return
+    proven = {s: [b for b in of(backups, s) if b.proven] for s in ("", "a", "b")}
+    assert newest(proven[current.selection]) <= names
+    if proven[current.selection]:
+        return
+    for selection, found in proven.items():
+        assert newest(found or [b for b in of(backups, selection) if sound(b)]) <= names
+
+
+@given(SELECTIONS, POLICIES)
+def test_each_selection_has_periods_of_its_own(backups: list[Backup], policy: Policy) -> None:
+    """What a rule keeps of the backups of one selection, it keeps whatever others there are."""
+    names = kept(decide(backups, policy, NOW))
+    for selection in ("", "a", "b"):
+        alone = sorted((b for b in of(backups, selection) if sound(b)), key=lambda b: b.taken_at, reverse=True)
+        assert {b.name for b in alone[: policy.keep_last or 0]} <= names
+        days = dict.fromkeys(f"{b.taken_at:%Y-%m-%d}" for b in alone)
+        for day in list(days)[: policy.keep_daily or 0]:
+            assert next(b.name for b in alone if f"{b.taken_at:%Y-%m-%d}" == day) in names
+
+
+def test_a_selection_that_was_given_up() -> None:
+    """Once the present selection is PROVEN, the others' backups go when the policy says so, also the PROVEN ones."""
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    old = [
+        backup(40 * day, verdict=Verdict.PROVEN, selection=""),
+        backup(30 * day, verdict=Verdict.PROVEN, selection="a"),
+    ]
+    new = backup(hour, selection="b")
+    before = decide([*old, new], WEEK, NOW)
+    assert (before.removals, {d.reason for d in before.decisions if d.backup in old}) == (
+        [], {"the newest of another selection, until one of the present one is PROVEN"},
+    )  # fmt: skip
+    assert decide([*old, replace(new, verdict=Verdict.PROVEN)], WEEK, NOW).removals == old
+    # Back to the first one, which was PROVEN then.
+    again = decide([*old, backup(hour, selection="")], WEEK, NOW)
+    assert again.removals == [old[1]]

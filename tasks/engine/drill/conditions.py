@@ -32,6 +32,7 @@ class Conditions:
     monetary: str = ""  # the lc_monetary of the source, if it prints money differently from the copy's session
     money_unknown: bool = False  # whether the backup does not say how its money is written
     roles_known: bool = False  # whether the backup says what the source's roles were
+    without: str = ""  # what the backup was taken without, in words
 
 
 def explain(code: str, message: str, conditions: Conditions) -> str:

@@ -16,10 +16,20 @@ AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalo
   AND e.objid = c.oid AND e.deptype = 'e')
 OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig))) ORDER BY 1"""
 
+_OF_EXTENSIONS = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+FROM pg_catalog.pg_depend e JOIN pg_catalog.pg_class c ON c.oid = e.objid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.deptype = 'e'"""
+
 
 def dumped_tables(connection: Connection) -> dict[str, str]:
     """Return the tables whose rows a dump holds, each with its extension's condition; most have none."""
     return {str(name): str(condition) for name, condition in connection.query(_TABLES)}
+
+
+def tables_of_extensions(connection: Connection) -> set[str]:
+    """Return the tables that extensions made."""
+    return {str(row[0]) for row in connection.query(_OF_EXTENSIONS)}
 
 
 def count_dumped_rows(connection: Connection) -> dict[str, int]:

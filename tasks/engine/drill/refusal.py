@@ -12,6 +12,7 @@ from tasks.engine.drill.place import ProvisionedPlace
 from tasks.engine.dump.roles import left_over_roles
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import monetary_of
+from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.restore.cluster_objects import missing_cluster_objects
 from tasks.engine.restore.reader import BackupReader
@@ -41,6 +42,7 @@ def conditions_of(manifest: Manifest | None, copy: Server, seen: DumpSummary) ->
         monetary=manifest.source_lc_monetary if facts.lc_monetary != manifest.source_lc_monetary else "",
         settings_unknown=not manifest.source_settings,
         settings_left_out=manifest.settings_left_out,
+        without=bounded([manifest.without])[0],
     )
 
 
@@ -72,6 +74,10 @@ def explain_refusal(
         return RestoreError(f"{error.context}; {reason}", hint="drill where this is the same as on the source")
     if error.sqlstate == sqlstate.OUT_OF_MEMORY:
         error.hint = "raise max_locks_per_transaction on the server, or give it more memory"
+    elif conditions.without:
+        error.hint = (
+            f"the backup was taken without {conditions.without}: its warnings name what needs that; leave it out, too"
+        )
     return error
 
 

@@ -39,6 +39,7 @@ from tasks.engine.drill.round_trip import (
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.drill.sql_checks import run_sql_checks
 from tasks.engine.drill.unusual import check_anomalies
+from tasks.engine.dump.selection import arguments_for_copy
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.text_settings import MONEY_HINT, monetary_of, read_under, tables_with_money
 from tasks.engine.dump.warnings import bounded
@@ -191,9 +192,7 @@ def _compare(
     """Dump the restored copy through the same scanner, compare, and query what a dump does not tell."""
     job.logger.info("Restored in %.1f s; dumping the restored copy to compare it", seen.restore_seconds)
     begun = time.monotonic()
-    restored = dump_again(
-        scratch, provisioned.client, stored, **read_under(manifest), keep_schema=True, timeout_s=job.remaining_s()
-    )
+    restored = dump_again(scratch, provisioned.client, stored, manifest, keep_schema=True, timeout_s=job.remaining_s())
     unsure = frozenset() if monetary_of(manifest) else _unsure(scratch)
     contents = check_contents(manifest, stored, restored, unsure)
     seen.checks += contents  # what was found before an error counts
@@ -232,7 +231,7 @@ def _in_the_backups_words(
             return in_its_place(provisioned.server, scratch.database, _locale(job, manifest))
         return scratch_database(provisioned.server, "verify", _locale(job, manifest), job.now, warn)
 
-    copy = Copy(scratch, provisioned.client, another, options, job.remaining_s)
+    copy = Copy(scratch, provisioned.client, another, options, job.remaining_s, arguments_for_copy(manifest))
     return in_the_backups_words(copy, stored, restored)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from blocks.errors import BackupDamaged, EmptyBackup, PgRoundtripError, VerificationFailed
 from tasks.engine.drill import verdict
 from tasks.engine.drill.rehearsal import Rehearsal
+from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Check, DrillReport, Verdict
@@ -36,6 +37,7 @@ def report_on(
         tables=len(summary.tables) if summary else 0, rows=summary.rows if summary else 0,
         raw_bytes=summary.raw_bytes if summary else 0, restore_seconds=seen.restore_seconds,
         compare_seconds=seen.compare_seconds, seconds=round(seconds, 3), warnings=seen.warnings,
+        without=bounded([seen.manifest.without])[0] if seen.manifest else "",
     )  # fmt: skip
     if not (complaint := error_of(report, seen.error)):
         return report

@@ -10,7 +10,7 @@ server reads both wordings in the same way.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from blocks.sql.server import Server
 from tasks.engine.drill.schema_stream import SchemaStream
 from tasks.engine.drill.verdict import blame
 from tasks.engine.dump import schema_text as schema
-from tasks.engine.dump.pg_dump import running_dump
+from tasks.engine.dump.pg_dump import SCHEMA_ONLY, running_dump
 from tasks.engine.dump.scanner import DumpScanner
 from tasks.engine.dump.schema_parts import Entry, part_of, title_of, written_elsewhere
 from tasks.engine.dump.source_settings import of_extensions
@@ -41,6 +41,7 @@ class Copy:
     another: Callable[[], AbstractContextManager[Server]]  # an empty database like it
     options: RestoreOptions
     remaining_s: Callable[[], float]
+    left_out: Sequence[str] = ()  # the arguments of pg_dump for what the backup leaves out
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _schema_of(server: Server, copy: Copy, encoding: str) -> tuple[bytes, DumpSu
         copy.remaining_s(),
         monetary=monetary,
         settings=settings,
-        schema_only=True,
+        options=[SCHEMA_ONLY, *copy.left_out],
     ) as dump:
         while block := os.read(dump.output, _BLOCK_BYTES):
             blocks.append(block)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from blocks.config.dump_options import NO_BLOBS
 from tasks.engine.drill.made_by_restore import unlogged_tables, without_taken_over
 from tasks.engine.dump import schema_text as schema
 from tasks.engine.dump.schema_parts import Differences, Entry, compare_statements
@@ -69,10 +70,20 @@ def check_contents(
     """
     pairs = _pairs(manifest, stored, restored)
     contents = _check_contents(pairs, foreign=manifest is None, unlogged=unlogged_tables(stored), unsure=unsure)
+    if manifest and manifest.without:
+        without = {checklist.TABLES: manifest.without}
+        without |= {checklist.LARGE_OBJECTS: "large objects"} if NO_BLOBS in manifest.dump_options else {}
+        contents = [_taken_without(c, without.get(c.name, "")) for c in contents]
     if stored.inserts:
         why = f"{counted(stored.inserts, 'row')} in it came as INSERT statements, which are not compared"
         contents = [not_possible(c.name, why) if c.name in _OF_ROWS and c.result == "passed" else c for c in contents]
     return contents
+
+
+def _taken_without(check: Check, words: str) -> Check:
+    if not words or check.result != "passed":
+        return check
+    return check.model_copy(update={"evidence": f"{check.evidence}; the backup was taken without {words}"})
 
 
 def check_schema(

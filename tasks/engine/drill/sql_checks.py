@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from blocks.errors import DatabaseError, DatabaseUnreachable
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
-from tasks.engine.drill.own_rows import count_dumped_rows, dumped_tables
+from tasks.engine.drill.own_rows import count_dumped_rows, dumped_tables, tables_of_extensions
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, failed, not_possible, passed, timed, warned
 from tasks.engine.repository.manifest import Check, Manifest
+from tasks.engine.repository.omissions import MATERIALIZED, TABLE
 
 _OURS = (
     "JOIN pg_namespace n ON n.oid = {0}.relnamespace AND n.nspname !~ '^pg_(toast|temp|catalog)'"
@@ -82,10 +83,17 @@ def _constraints(connection: Connection, _manifest: Manifest | None, _stored: Du
     return passed(checklist.CONSTRAINTS, f"{counted(number, 'constraint')}{rest}")
 
 
-def _materialized(connection: Connection, _manifest: Manifest | None, _stored: DumpSummary) -> Check:
+def _materialized(connection: Connection, manifest: Manifest | None, _stored: DumpSummary) -> Check:
     found = connection.query(_VIEWS)
     empty = sum(not populated for _, populated in found)
-    rest = f", {empty} of them not populated, as on the source" if empty else ", all populated" if found else ""
+    chosen = manifest is not None and manifest.left_out is not None and MATERIALIZED in manifest.left_out.rows_of
+    rest = (
+        f", {empty} of them not populated, as {'chosen or ' if chosen else ''}on the source"
+        if empty
+        else ", all populated"
+        if found
+        else ""
+    )
     return passed(checklist.MATERIALIZED, f"{counted(len(found), 'materialized view')}{rest}")
 
 
@@ -158,13 +166,17 @@ def _count_tables(connection: Connection, _manifest: Manifest | None, stored: Du
     return passed(checklist.TABLE_QUERY, evidence)
 
 
-def _count_rows(connection: Connection, _manifest: Manifest | None, stored: DumpSummary) -> Check:
+def _count_rows(connection: Connection, manifest: Manifest | None, stored: DumpSummary) -> Check:
     counts = count_dumped_rows(connection)
+    empty = manifest.left_out.rows_of.get(TABLE, ()) if manifest and manifest.left_out else ()
     others = [
         f"{n}: {t.rows} rows in the backup, {counts[n]} counted"
         for n, t in stored.tables.items()
         if counts.get(n, t.rows) != t.rows
     ]
+    # Those of an extension have the rows of its script.
+    made = tables_of_extensions(connection) if empty else set()
+    others += [f"{n}: its rows were left out, {counts[n]} counted" for n in empty if counts.get(n) and n not in made]
     return compared(checklist.ROW_QUERY, others, counted(sum(counts.values()), "row"))
 
 

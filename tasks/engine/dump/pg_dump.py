@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from blocks.config.environment import child_environment
 from blocks.errors import DatabaseUnreachable, DrillTimedOut, DumpFailed, NoSpaceLeft, RestoreError
+from blocks.sql.connection import Connection
 from blocks.sql.server import SAFE_OPTION, Server
+from tasks.engine.dump.selection import encoded, waits_by_itself
 from tasks.engine.dump.source_settings import as_options, settable
 from tasks.engine.dump.text_settings import forced_for_dump
 from tasks.engine.dump.warnings import bounded, warnings_in
@@ -17,13 +19,14 @@ from tasks.engine.process import Child
 from tasks.engine.servers.programs import Client
 
 # A table locked by a migration that never ends must not block the backup forever.
-_LOCK_WAIT_MS = 300_000
+_LOCK_WAIT = "300s"
 # Errors that a retry gets past: the database was changed while pg_dump was reading it.
 _IN_PASSING = re.compile(
     r'relation ".*" does not exist|with OID \d+ does not exist|cache lookup failed|could not open relation'
     r"|deadlock detected|tuple concurrently|conflict with recovery"
 )
 _LOCKED = re.compile(r"canceling statement due to (?:statement|lock) timeout")
+SCHEMA_ONLY = "--schema-only"
 _DIRECT = "use the address of the server itself"
 # libpq has many messages for a server that is gone: a timeout differs from a reset, and TLS has its own.
 _CONNECTION_LOST = re.compile(
@@ -35,8 +38,9 @@ _CONNECTION_LOST = re.compile(
 class DumpSource:
     """A running pg_dump: its output, and whether it ended well."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, lock_wait: str = "") -> None:
         self._child = child
+        self._lock_wait = lock_wait
 
     @property
     def output(self) -> int:
@@ -63,7 +67,7 @@ class DumpSource:
             raise DatabaseUnreachable(complaint)
         if _LOCKED.search(complaint):
             hint = "another session holds a lock on a table, most often a migration: see pg_locks and pg_stat_activity"
-            raise DumpFailed(f"{complaint}, after {_LOCK_WAIT_MS // 1000} s", hint=hint, transient=True)
+            raise DumpFailed(f"{complaint}, after {self._lock_wait}", hint=hint, transient=True)
         if _IN_PASSING.search(complaint):
             hint = "a table was dropped or changed while the dump began; try again"
             raise DumpFailed(complaint, hint=hint, transient=True)
@@ -74,15 +78,14 @@ class DumpSource:
         raise DumpFailed(complaint)
 
 
-def _session_options(server: Server, *, monetary: bool, settings: Mapping[str, str]) -> str:
+def _session_options(connection: Connection, *, monetary: bool, settings: Mapping[str, str]) -> str:
     """Return the libpq options that undo what a role or database has set and pg_dump does not reset itself.
 
     Raises RestoreError if `settings` are needed but a pooler accepts no options.
     """
-    with server.connect() as connection:
-        forced = forced_for_dump(connection, monetary=monetary)
-        safe = [SAFE_OPTION] if connection.takes_options else []
-        wanted = settable(connection, settings)
+    forced = forced_for_dump(connection, monetary=monetary)
+    safe = [SAFE_OPTION] if connection.takes_options else []
+    wanted = settable(connection, settings)
     if wanted and not safe:
         names = ", ".join(wanted)
         raise RestoreError(f"values are printed under {names}, and a pooler accepts no session settings", hint=_DIRECT)
@@ -98,26 +101,26 @@ def running_dump(
     *,
     monetary: bool = True,
     settings: Mapping[str, str] | None = None,
-    schema_only: bool = False,
+    options: Sequence[str] = (),
 ) -> Iterator[DumpSource]:
     """Run pg_dump while the context lasts; on leaving it is gone, whatever happened.
 
     The output is plain SQL with ownership and grants, in the database's own encoding unless `encoding` names one. With
     `timeout_s` it is killed when it takes longer than that. Money is written under MONETARY or, without `monetary`, as
-    the database shows it. `settings` are those under which extensions print their values. `schema_only` leaves out rows,
-    sequence values and large objects.
+    the database shows it. `settings` are those under which extensions print their values. `options` are more of pg_dump's:
+    those of a selection, or SCHEMA_ONLY, without rows, sequence values and large objects.
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
-    command += [f"--lock-wait-timeout={_LOCK_WAIT_MS}"]
-    if schema_only:
-        command.append("--schema-only")
+    command += [] if waits_by_itself(options) else [f"--lock-wait-timeout={_LOCK_WAIT}"]
     if encoding:
         command.append(f"--encoding={encoding}")
     environ = server.child_environment()
-    options = (environ.get("PGOPTIONS", ""), _session_options(server, monetary=monetary, settings=settings or {}))
-    if forced := " ".join(filter(None, options)):
+    with server.connect() as connection:
+        forced_here = _session_options(connection, monetary=monetary, settings=settings or {})
+        command += encoded(connection, options, encoding)
+    if forced := " ".join(filter(None, (environ.get("PGOPTIONS", ""), forced_here))):
         environ["PGOPTIONS"] = forced
     with Child(command, child_environment(environ), read=True) as child:
         if timeout_s is not None:
             child.limit(timeout_s)
-        yield DumpSource(child)
+        yield DumpSource(child, next(o.rpartition("=")[2] for o in command if o.startswith("--lock-wait-timeout=")))

@@ -33,7 +33,9 @@ ENCODING = re.compile(rb"SET client_encoding = '([A-Za-z0-9_]+)'")
 
 # Session settings and transactions are not part of the schema, except SESSION AUTHORIZATION, which determines owners.
 _SESSION = re.compile(
-    rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION)",
+    rb"(?:SET (?!SESSION AUTHORIZATION)|RESET |SELECT pg_catalog\.set_config\(|BEGIN;|COMMIT;|START TRANSACTION"
+    # No manifest of ours was made of a dump with statistics before this was left out.
+    rb"|SELECT \* FROM pg_catalog\.pg_restore_(?:relation|attribute)_stats\()",
 )
 # Every new database has it; pg_dump prints it if it was dropped and created again.
 _ALWAYS_THERE = re.compile(

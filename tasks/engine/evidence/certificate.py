@@ -41,6 +41,7 @@ class BackupSeen(_Part):
     rows: Count = 0
     tables: tuple[TableSeen, ...] = ()
     warnings: tuple[str, ...] = ()
+    without: str | None = None
 
 
 class CheckSeen(_Part):

@@ -48,7 +48,10 @@ class BackupLine:
 
 @dataclass(frozen=True)
 class DrillLine:
-    """One drill; without a certificate, only the report beside the backup tells of it."""
+    """One drill; without a certificate, only the report beside the backup tells of it.
+
+    `cause` is why it proved nothing or, if it did, what its backup was taken without.
+    """
 
     at: datetime
     backup: str
@@ -208,15 +211,16 @@ def _drills(
     for file, made in certified:
         if made.drill and made.started_at in period and not (made.drill.report and made.drill.report in told):
             told.add(made.drill.report)
-            seconds = made.drill.restore_ms / 1000
-            yield _drill(
-                made.started_at, made.backup.name, made.drill.verdict, made.drill.cause, seconds, targets, file
-            )
+            seconds, said = made.drill.restore_ms / 1000, made.drill.cause or _without(made.backup.without)
+            yield _drill(made.started_at, made.backup.name, made.drill.verdict, said, seconds, targets, file)
     for file, report in reports.items():
         if file not in told and report.started_at in period:
-            yield _drill(
-                report.started_at, report.backup, report.verdict, report.cause, report.restore_seconds, targets
-            )
+            said = report.cause or _without(report.without)
+            yield _drill(report.started_at, report.backup, report.verdict, said, report.restore_seconds, targets)
+
+
+def _without(words: str | None) -> str:
+    return f"without {words}" if words else ""
 
 
 def _drill(

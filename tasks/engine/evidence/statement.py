@@ -50,7 +50,7 @@ def _backup(backup: Backup, manifest: Manifest | None, read: DumpSummary | None,
         tables = (TableSeen(name=t.name, rows=t.rows, digest=t.digest) for t in read.tables.values())
     return BackupSeen(
         name=backup.name, object_bytes=backup.object_bytes, object_sha256=sha256, rows=read.rows if read else 0,
-        tables=tuple(tables), warnings=bounded(manifest.warnings) if manifest else (),
+        tables=tuple(tables), without=(_short(manifest.without) or None) if manifest else None, warnings=bounded(manifest.warnings) if manifest else (),
         database=manifest.database if manifest else "",
         system_identifier=manifest.system_identifier if manifest else "",
         server_version=manifest.server_version if manifest else "",

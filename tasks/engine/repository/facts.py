@@ -35,6 +35,7 @@ class Drilled:
     contents_hold: bool
     began_at: datetime | None = None
     restore_s: float = 0.0
+    without: str = ""
 
 
 class _Head(BaseModel):
@@ -44,6 +45,7 @@ class _Head(BaseModel):
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$")
     database_oid: int = 0
     compared_with: int = 0
+    selection: str = Field(default="", max_length=40)
     anomalies: list[object] = []
 
 
@@ -129,7 +131,9 @@ def _read_drilled(repository: Repository, backup: Backup) -> Drilled | None:
         return None
     # A report of a clock that was ahead was stored before it says that its drill began.
     began_at = min(report.started_at, backup.report_files[0].stored_at)
-    return Drilled(report.backup, report.verdict, report.contents_hold, began_at, report.restore_seconds)
+    return Drilled(
+        report.backup, report.verdict, report.contents_hold, began_at, report.restore_seconds, report.without
+    )
 
 
 def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
@@ -147,4 +151,10 @@ def _origin_in(found: _Head | Manifest, backup: Backup) -> Origin | None:
     if found.name != backup.name:
         return None
     database = Database(found.database, found.system_identifier, found.database_oid)
-    return Origin(found.plan, database, anomalous=bool(found.anomalies), compared=found.compared_with > 0)
+    return Origin(
+        found.plan,
+        database,
+        anomalous=bool(found.anomalies),
+        compared=found.compared_with > 0,
+        selection=found.selection,
+    )

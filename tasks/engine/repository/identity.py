@@ -49,12 +49,16 @@ class Database:
 
 @dataclass(frozen=True)
 class Origin:
-    """The plan and database that a backup's manifest names, whether it found the contents odd, and whether it looked."""
+    """What a backup's manifest says of its origin: the plan, the database, and the selection (empty: it is whole).
+
+    Also whether it found the contents odd, and whether it looked.
+    """
 
     plan: str
     database: Database
     anomalous: bool = False
     compared: bool = False
+    selection: str = ""
 
 
 @dataclass(frozen=True)

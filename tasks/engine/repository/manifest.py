@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import BackupDamaged
+from tasks.engine.repository.omissions import Name, Omissions, in_words, without_in_brackets
 
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -33,9 +34,13 @@ Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
+    # Fields that are not written while they are empty, so that a document without them looks as it always did.
+    _seldom: ClassVar[frozenset[str]] = frozenset()
+
     def encode(self) -> bytes:
         """Encode the document as stored: indented JSON, because people read it in an emergency."""
-        return self.model_dump_json(indent=1).encode() + b"\n"
+        empty = {name for name in self._seldom if not getattr(self, name)}
+        return self.model_dump_json(indent=1, exclude=empty).encode() + b"\n"
 
 
 class TableRecord(_Document):
@@ -99,6 +104,8 @@ class Anomaly(_Document):
 class Manifest(_Document):
     """The contents of a backup; written last, so that its presence means that the backup is complete."""
 
+    _seldom: ClassVar[frozenset[str]] = frozenset({"selection", "dump_options", "left_out"})
+
     format: Literal[1] = FORMAT
     tool: str = "pg-roundtrip"
     tool_version: str
@@ -108,6 +115,7 @@ class Manifest(_Document):
     system_identifier: str = Field(default="", pattern=r"^(-?[0-9]{1,20})?$", description="Of the source's server.")
     database_oid: Count = 0
     compared_with: Count = Field(default=0, description="How many backups it was compared with; 0: it was not.")
+    selection: str = Field(default="", max_length=40, description="What tells its selection from others; empty: whole.")
     anomalies: tuple[Anomaly, ...] = Field(default=(), description="What is odd, compared with the backups before.")
     server_version: str
     client_version: str
@@ -144,6 +152,13 @@ class Manifest(_Document):
     warnings: tuple[str, ...] = Field(default=(), description="pg_dump's warnings, and what it left out.")
     role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
     partitions: dict[str, str] | None = Field(default=None, description="The topmost table of each partition.")
+    dump_options: tuple[Name, ...] = Field(default=(), description="The options of pg_dump that the plan added.")
+    left_out: Omissions | None = Field(default=None, description="What the plan's selection left out.")
+
+    @property
+    def without(self) -> str:
+        """What the selection left out, in words; empty for a whole backup."""
+        return in_words(self.left_out, self.dump_options)
 
     @property
     def rows(self) -> int:
@@ -159,6 +174,11 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
+def shown_verdict(verdict: Verdict, without: str) -> str:
+    """Return a verdict as people read it: PROVEN says what it does not cover."""
+    return f"{verdict.value}{without_in_brackets(without) if verdict is Verdict.PROVEN else ''}"
+
+
 class Check(_Document):
     """One check of a drill. A warning is worth knowing but is not a problem with the backup."""
 
@@ -170,6 +190,8 @@ class Check(_Document):
 
 class DrillReport(_Document):
     """The findings of a drill, kept beside its backup."""
+
+    _seldom: ClassVar[frozenset[str]] = frozenset({"without"})
 
     format: Literal[1] = FORMAT
     tool_version: str
@@ -190,6 +212,7 @@ class DrillReport(_Document):
     compare_seconds: float = 0.0
     seconds: float
     warnings: tuple[str, ...] = Field(default=(), description="What the backup's manifest warns of.")
+    without: str = Field(default="", max_length=1000, description="What the backup's selection left out, in words.")
 
     @property
     def contents_hold(self) -> bool:
@@ -200,7 +223,17 @@ class DrillReport(_Document):
         """Return the output of `pg-roundtrip drill --json`, for scripts."""
         return self.model_dump(
             mode="json",
-            include={"verdict", "backup", "cause", "hint", "checks", "restore_seconds", "seconds", "warnings"},
+            include={
+                "verdict",
+                "without",
+                "backup",
+                "cause",
+                "hint",
+                "checks",
+                "restore_seconds",
+                "seconds",
+                "warnings",
+            },
         )
 
 

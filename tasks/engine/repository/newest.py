@@ -46,6 +46,11 @@ def newest_whole(backups: Sequence[Backup], now: datetime) -> Backup | None:
     return next(iter(([b for b in past if not b.foreign] or past)[-1:]), None)
 
 
+def of_selection(backups: Iterable[Backup], selection: str) -> list[Backup]:
+    """Return the backups that leave out the same, by a selection's fingerprint; nothing else can be compared."""
+    return [b for b in backups if (b.origin.selection if b.origin else "") == selection]
+
+
 def last_drilled(backups: Iterable[Backup], now: datetime) -> Backup | None:
     """Return the backup that was drilled last; by a drill from the future only if there is no other."""
     drilled = [(found.moment, _age(b), b) for b in backups if (found := b.newest_report)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -145,12 +146,36 @@ def _protected(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backu
     yield from ((b, "the newest backup with a manifest") for b in ours if b not in newest)
     if (shown := _evidence(ordered, now)) and shown not in (*newest, *ours):
         yield shown, "the newest sound backup"
-    # One from the future is kept anyway, and would remain the newest until the date it was given.
-    proven = (b for b in reversed(of_the_past(ordered, now)) if b.proven)
-    yield from ((b, "the newest PROVEN backup") for b in islice(proven, 1))
+    yield from _proofs(ordered, now)
     yield from _odd(ordered, now)
     yield from ((b, "from the future: a clock was wrong") for b in from_future(ordered, now))
     yield from ((b, "may be unfinished") for b in ordered if b.unfinished and _fresh(b, now))
+
+
+def _proofs(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
+    """Yield the newest PROVEN backup of what is backed up now and, while there is none, what proved or held more before.
+
+    A backup never stands in for one of another selection. One from the future is kept anyway, and would remain the newest
+    until the date it was given.
+    """
+    by_selection = defaultdict[str | None, list[Backup]](list)
+    for backup in reversed([b for b in of_the_past(ordered, now) if not b.unfinished and not b.foreign]):
+        by_selection[_selection(backup)].append(backup)
+    proven = [b for b in reversed(of_the_past(ordered, now)) if b.proven]
+    current = next(iter(by_selection), None)
+    if newest := [b for b in proven if b.foreign or _selection(b) == current][:1]:
+        yield newest[0], "the newest PROVEN backup"
+    if any(_selection(b) == current for b in proven):
+        return
+    for selection, backups in by_selection.items():
+        shown = next((b for b in backups if b.proven), None) or next(filter(_sound, backups), None)
+        if shown and selection != current:
+            yield shown, "the newest of another selection, until one of the present one is PROVEN"
+
+
+def _selection(backup: Backup) -> str | None:
+    """Return what tells the selection of a backup; None if its manifest does not say."""
+    return backup.origin.selection if backup.origin else None
 
 
 def _odd(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str]]:
@@ -158,7 +183,7 @@ def _odd(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, str
     sound = [b for b in ordered if not b.foreign and not b.unfinished and _sound(b)]
     for odd in unsettled(ordered, now):
         yield odd, "its anomalies are not acknowledged"
-        before = [b for b in sound if b.taken_at < odd.taken_at][-1:]
+        before = [b for b in sound if b.taken_at < odd.taken_at and _selection(b) == _selection(odd)][-1:]
         yield from ((b, f"the last one before the anomalies of {odd.name}") for b in before)
 
 
@@ -195,8 +220,11 @@ def _kept_by_policy(ordered: Sequence[Backup], policy: Policy, now: datetime) ->
     finished = [b for b in ordered if not b.unfinished]
     yield from ((b, _within(policy)) for b in finished if now - b.taken_at <= limit)
     sound = [b for b in reversed(of_the_past(finished, now)) if _sound(b)]
-    # Separately: an incomplete backup that has lost its marks must not take the place of a complete one.
-    for group in ([b for b in sound if not b.foreign], [b for b in sound if b.foreign]):
+    # Separately: an incomplete backup, one by choice or one that has lost its marks, must not take the place of another.
+    groups = defaultdict[tuple[bool, str | None], list[Backup]](list)
+    for backup in sound:
+        groups[backup.foreign, _selection(backup)].append(backup)
+    for group in groups.values():
         yield from ((b, f"one of the last {policy.keep_last}") for b in group[: policy.keep_last or 0])
         for rule, count in policy.periods.items():
             newest: dict[str, Backup] = {}

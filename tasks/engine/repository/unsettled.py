@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime
 
@@ -17,11 +18,12 @@ def unsettled(backups: Sequence[Backup], now: datetime) -> list[Backup]:
     """Return the backups of one database with open anomalies, oldest first.
 
     A backup confirms the anomalies before it if it was compared and has none itself: the database stayed as it was then.
-    One that failed its drill confirms nothing.
+    One that failed its drill confirms nothing, and neither does one that leaves out something else.
     """
-    found, days = list[Backup](), set[date]()
+    found, days_of = list[Backup](), defaultdict[str, set[date]](set)
     for backup in reversed(of_the_past(backups, now)):
         origin, day = backup.origin, backup.taken_at.date()
+        days = days_of[origin.selection if origin else ""]
         if origin and not origin.anomalous:
             days |= {day} if origin.compared and backup.verdict is not Verdict.FAILED else set()
         elif origin and not backup.acknowledged and len(days - {day}) < CONFIRMING_DAYS:

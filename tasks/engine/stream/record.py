@@ -13,6 +13,7 @@ from tasks.engine.dump.source_settings import SourceSettings
 from tasks.engine.dump.text_settings import MONETARY
 from tasks.engine.repository.identity import Database
 from tasks.engine.repository.manifest import Manifest, PartRecord, RoleRecord, SequenceRecord, TableRecord
+from tasks.engine.repository.omissions import Omissions
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.pipeline import StreamResult
 from tasks.engine.wording import tool_version
@@ -30,6 +31,7 @@ class Source:
     database: Database = field(default_factory=lambda: Database(""))
     settings: SourceSettings = field(default_factory=SourceSettings)
     partitions: dict[str, str] | None = None
+    chosen: Omissions | None = None  # what the plan's selection leaves out
 
 
 def manifest_of_dump(
@@ -51,6 +53,7 @@ def manifest_of_dump(
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
         role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
         settings_left_out=source.settings.left_out, partitions=source.partitions,
+        selection=plan.dump.selection.fingerprint, dump_options=plan.dump.selection.options, left_out=source.chosen,
     )  # fmt: skip
 
 

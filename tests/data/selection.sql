@@ -1,0 +1,37 @@
+-- What selections and options leave out, in some way each. Runs on PostgreSQL 15 to 18.
+CREATE SCHEMA app;
+CREATE SCHEMA audit;
+CREATE SCHEMA "Über";
+CREATE TABLE app.orders (id serial PRIMARY KEY, kind text, price float8);
+INSERT INTO app.orders (kind, price) SELECT 'order ' || n, n / 3.0 FROM generate_series(1, 50) n;
+COMMENT ON TABLE app.orders IS 'what was bought';
+ALTER TABLE app.orders ALTER COLUMN kind SET COMPRESSION pglz;
+ALTER TABLE app.orders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY cheap ON app.orders USING (price < 10);
+CREATE TABLE app.lines (id int PRIMARY KEY, o int REFERENCES app.orders);
+INSERT INTO app.lines SELECT n, n FROM generate_series(1, 20) n;
+CREATE VIEW app.totals AS SELECT sum(price) FROM app.orders;
+CREATE MATERIALIZED VIEW app.summary AS SELECT kind, count(*) FROM app.orders GROUP BY kind;
+CREATE FUNCTION app.stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER stamped BEFORE INSERT ON app.lines FOR EACH ROW EXECUTE FUNCTION app.stamp();
+CREATE TABLE audit.log (id bigserial PRIMARY KEY, said text);
+INSERT INTO audit.log (said) SELECT 'event ' || n FROM generate_series(1, 30) n;
+CREATE TABLE "Über"."Tägliche, Zahlen" (n int);
+INSERT INTO "Über"."Tägliche, Zahlen" VALUES (1), (2);
+CREATE TABLE measures (at date, value int) PARTITION BY RANGE (at);
+CREATE TABLE measures_2025 PARTITION OF measures FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE measures_2026 PARTITION OF measures FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO measures SELECT '2025-06-01'::date + 7 * n, n FROM generate_series(1, 50) n;
+CREATE TABLE parent (a int);
+CREATE TABLE child (b int) INHERITS (parent);
+INSERT INTO parent VALUES (1);
+INSERT INTO child VALUES (2, 3);
+CREATE UNLOGGED TABLE cache (a int);
+INSERT INTO cache VALUES (1), (2), (3);
+CREATE SEQUENCE numbers START 7;
+SELECT nextval('numbers'), nextval('numbers');
+CREATE PUBLICATION everything FOR TABLE app.orders, app.lines;
+SELECT lo_from_bytea(4711, 'short');
+-- Changes a copy on its way in, as in corpus.sql.
+CREATE FUNCTION meddle(statement text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE statement; RETURN ''; END $$;
+ANALYZE;
