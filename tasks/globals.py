@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from blocks.config.plan import Plan
-from blocks.errors import PgRoundtripError
-from tasks.engine.dump.globals import Globals, packed, read_globals
-from tasks.engine.dump.roles import left_over_roles
+from blocks.errors import BackupDamaged, DrillTimedOut, PgRoundtripError, StatementRefused
+from blocks.sql.restore_session import OutOfTime
+from tasks.engine.drill.globals_rehearsal import not_rehearsed, rehearse_globals, unpacked
+from tasks.engine.drill.place import Place
+from tasks.engine.drill.rehearsal import Rehearsal
+from tasks.engine.dump.globals import Globals, missing_roles, packed, read_globals
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository.checks import counted
-from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.checks import GLOBALS as GLOBALS_CHECK
+from tasks.engine.repository.checks import counted, failed, not_possible, timed
+from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.repository.names import GLOBALS
+from tasks.engine.repository.repository import Repository
+from tasks.engine.servers.programs import Client
 from tasks.engine.stream.record import Source
 from tasks.orchestration import get_run_logger, task
-from tasks.retries import QUICK
+from tasks.retries import QUICK, READING
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,45 @@ def with_globals(plan: Plan, source: Source, manifest: Manifest, beside: Beside)
     return manifest.model_copy(update={"globals": made.record, "warnings": warnings}), made.data
 
 
-def missing_roles(manifest: Manifest, found: Globals) -> list[str]:
-    """Return the roles that a dump names and that nothing else brings along."""
-    left_over = left_over_roles(manifest.roles, manifest.role_attributes)
-    return sorted(r for r in {*manifest.roles} - found.roles() - {*left_over} if not r.startswith("pg_"))
+def prove_globals(plan: Plan, repository: Repository, place: Place | None, seen: Rehearsal, begun: float) -> Rehearsal:
+    """Add to a drill what it shows about roles and settings; a fault of ours says nothing about them."""
+    if seen.error:
+        return seen
+    check = not_rehearsed(seen.manifest, seen.place)
+    if not check:
+        assert seen.manifest
+        assert place
+        assert place.client
+        try:
+            check = rehearse_beside(plan, repository, seen.manifest, place.client, begun)
+        except BackupDamaged as error:
+            check = failed(GLOBALS_CHECK, error.context)
+        except PgRoundtripError as error:
+            check = not_possible(GLOBALS_CHECK, error.sentence)
+            # Nobody knows what such a backup would do elsewhere: it is not PROVEN.
+            seen.error = error if isinstance(error, StatementRefused) else None
+    seen.checks.append(check)
+    return seen
+
+
+@task("rehearse roles and settings", READING)
+def rehearse_beside(plan: Plan, repository: Repository, manifest: Manifest, client: Client, begun: float) -> Check:
+    """Restore them on a throwaway server of their own, within the drill's time limit, which counts from `begun`."""
+    get_run_logger().info("Restoring roles and settings of %s into a throwaway server of their own", manifest.name)
+    left_s = plan.drill.timeout_s - (time.monotonic() - begun)
+    if left_s <= 0:
+        raise DrillTimedOut
+    since = time.monotonic()
+    try:
+        check = rehearse_globals(fetched(repository, manifest), manifest, client, left_s)
+    except OutOfTime:
+        raise DrillTimedOut from None
+    return timed([check], time.monotonic() - since)[0]
+
+
+def fetched(repository: Repository, manifest: Manifest) -> Globals:
+    """Read the companion of a backup; what looks damaged is read twice."""
+    try:
+        return unpacked(repository, manifest)
+    except BackupDamaged:
+        return unpacked(repository, manifest)

@@ -11,11 +11,14 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
+from flows.restore_drill import restore_drill
 from tasks.engine.dump.global_statements import read_statements
 from tasks.engine.repository import names
+from tasks.engine.repository.checks import GLOBALS
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
+from tasks.reports.drill import coverage, drill_sentence
 from tasks.status.listing import list_catalog
 from tests.conftest import MAJORS, FlowRun
 from tests.integration.globals import DATABASE, odd_server
@@ -55,6 +58,17 @@ def test_a_backup_comes_with_its_globals(source: Server, storage: ObjectStore, f
     repository = Repository(storage)
     repository.remove(repository.backups()[0])
     assert list(storage.list_objects()) == []
+
+
+def test_a_drill_proves_the_globals(source: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
+    """What pg_dumpall prints of the restored roles and settings means the same, and the verdict says that it covers them."""
+    taken(flow_run, storage, source)
+    report = flow_run(restore_drill, source, environ={"VERIFY_TARGET": "sandbox"}).result
+    assert (report.verdict, report.cause) == ("PROVEN", "")
+    (row,) = (c for c in report.checks if c.name == GLOBALS)
+    assert row.result == "passed", row.evidence
+    assert "with its roles and settings" in drill_sentence(report)
+    assert "Globals: 6 roles" in coverage(report)
 
 
 def test_without_globals_a_manifest_is_what_it_was(source: Server, storage: ObjectStore, flow_run: FlowRun) -> None:

@@ -24,8 +24,9 @@ from tasks.engine.dump.global_statements import (
     statements_of_database,
 )
 from tasks.engine.dump.pg_dump import DumpSource
+from tasks.engine.dump.roles import left_over_roles
 from tasks.engine.process import Child
-from tasks.engine.repository.manifest import GlobalsRecord
+from tasks.engine.repository.manifest import GlobalsRecord, Manifest
 from tasks.engine.servers.programs import Client
 from tasks.engine.wording import tool_version
 
@@ -64,15 +65,15 @@ class Companion:
     record: GlobalsRecord
 
 
-def read_globals(server: Server, client: Client, extra: str = "", timeout_s: float = _TIMEOUT_S) -> Globals:
-    """Read the roles of a server and the settings of its database; `extra` are more options for the sessions.
+def read_globals(server: Server, client: Client, timeout_s: float = _TIMEOUT_S) -> Globals:
+    """Read the roles of a server and the settings of its database.
 
     Raises GlobalsUnreadable if the role may not, or the server has something that we would not restore.
     """
     with server.connect() as connection:
         superuser = str(connection.query(_SUPERUSER)[0][0])
         warnings = (UNSEEN,) if connection.query(_FOR_ALL_ROLES) else ()
-        options = f"{_SESSION} {extra}".strip() if connection.takes_options else ""
+        options = _SESSION if connection.takes_options else ""
     try:
         found = read_statements(_printed(_of_server(server, client), server, options, timeout_s), server.database)
         if re.search(r"[\r\n]", server.database):  # pg_dump --create refuses such a name
@@ -87,6 +88,12 @@ def read_globals(server: Server, client: Client, extra: str = "", timeout_s: flo
             raise
         raise GlobalsUnreadable(error.context) from None
     return Globals(tuple(found), superuser, client.version, warnings)
+
+
+def missing_roles(manifest: Manifest, found: Globals) -> list[str]:
+    """Return the roles that a dump names and that neither these statements nor a server bring along."""
+    left_over = left_over_roles(manifest.roles, manifest.role_attributes)
+    return sorted(r for r in {*manifest.roles} - found.roles() - {*left_over} if not r.startswith("pg_"))
 
 
 def packed(found: Globals, file: str, database: str) -> Companion:
