@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from blocks.config.plan import Plan
-from blocks.errors import BackupDamaged, DrillTimedOut, PgRoundtripError, StatementRefused
+from blocks.errors import BackupDamaged, DrillTimedOut, PgRoundtripError, RestoreError, StatementRefused
 from blocks.sql.restore_session import OutOfTime
-from tasks.engine.drill.globals_rehearsal import not_rehearsed, rehearse_globals, unpacked
+from blocks.sql.server import Server
+from tasks.engine.drill.globals_rehearsal import not_rehearsed, rehearse_globals
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.dump.globals import Globals, missing_roles, packed, read_globals
@@ -18,10 +20,17 @@ from tasks.engine.repository.checks import counted, failed, not_possible, timed
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.repository.names import GLOBALS
 from tasks.engine.repository.repository import Repository
+from tasks.engine.restore.companion import fetched
+from tasks.engine.restore.globals_apply import Result, carry_out, look_around
+from tasks.engine.restore.globals_plan import Step, plan_globals, plan_own, summed_up
+from tasks.engine.restore.target import maintenance_of
 from tasks.engine.servers.programs import Client
 from tasks.engine.stream.record import Source
+from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger, task
-from tasks.retries import QUICK, READING
+from tasks.retries import ONCE, QUICK, READING
+
+_NO_GLOBALS = "restore without --globals; `pg-roundtrip list --json` shows which backups have them, in globals_bytes"
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,16 @@ class Beside:
 
     found: Globals | None = None
     left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is planned on a server: roles and tablespaces, and what the restored database gets afterwards."""
+
+    server: Server | None = None
+    outside: tuple[Step, ...] = ()
+    own: tuple[Step, ...] = ()
+    nothing_else: bool = False
 
 
 @task("read roles and settings", QUICK)
@@ -110,9 +129,52 @@ def rehearse_beside(plan: Plan, repository: Repository, manifest: Manifest, clie
     return timed([check], time.monotonic() - since)[0]
 
 
-def fetched(repository: Repository, manifest: Manifest) -> Globals:
-    """Read the companion of a backup; what looks damaged is read twice."""
-    try:
-        return unpacked(repository, manifest)
-    except BackupDamaged:
-        return unpacked(repository, manifest)
+def plan_around(repository: Repository, manifest: Manifest | None, target: Server, mode: str) -> Around:
+    """Plan what `mode` asks for, and show it before anything is done; nothing for `none`."""
+    if mode == "none":
+        return Around()
+    around = plan_on_server(repository, manifest, target, own=mode.startswith("too"))
+    for step in (*around.outside, *around.own):
+        get_run_logger().info("Plan: %s", step)
+    if "plan" in mode:
+        return Around(nothing_else=True)
+    return replace(around, nothing_else=mode == "only")
+
+
+@task("plan roles and settings", QUICK)
+def plan_on_server(repository: Repository, manifest: Manifest | None, target: Server, *, own: bool) -> Around:
+    """Compare with what the target's server has; with `own`, also plan what the restored database gets.
+
+    Raises RestoreError for a backup that has no roles and settings.
+    """
+    if manifest is None or manifest.globals is None:
+        why = manifest.globals_left_out if manifest else ""
+        raise RestoreError(f"the backup has no roles and settings{why and f': {why}'}", hint=_NO_GLOBALS)
+    server, found = maintenance_of(target), fetched(repository, manifest)
+    there = look_around(server, target.database)
+    outside = tuple(plan_globals(found.statements, there))
+    given = tuple(plan_own(found.statements, target.database, there)) if own else ()
+    get_run_logger().info("Roles and settings of %s: %s", manifest.name, summed_up([*outside, *given]))
+    return Around(server, outside, given)
+
+
+def create_around(around: Around, steps: Sequence[Step]) -> int:
+    """Carry out a part of a plan; returns how many things were created."""
+    return create_on_server(around.server, steps) if around.server and steps else 0
+
+
+@task("create roles and settings", ONCE)
+def create_on_server(server: Server, steps: Sequence[Step]) -> int:
+    """Create what is missing; warn of each statement that the server refused."""
+    made: list[Result] = []
+
+    def tell(result: Result) -> None:
+        made.append(result)
+        if result.said:
+            how = "Created" if result.done else "Not created:"
+            get_run_logger().warning("%s %s [%s]", how, result.step.statement.subject, visible(result.said))
+
+    carry_out(server, steps, tell)
+    done = sum(result.done for result in made)
+    get_run_logger().info("Created %s of %s: roles and settings that were missing", done, len(made))
+    return done

@@ -6,28 +6,22 @@ is read, no code of the dump runs where these roles exist, and nothing in either
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from blocks.errors import BackupDamaged, ObjectMissing, StatementRefused
 from blocks.sql import sqlstate
 from blocks.sql.restore_session import Refusal, RestoreSession
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine.drill.globals_compared import differences
-from tasks.engine.dump.global_statements import GlobalStatement, NotAllowed, literal, quoted, read_statements
-from tasks.engine.dump.globals import MOST_BYTES, Globals, missing_roles, read_globals
+from tasks.engine.dump.global_statements import GlobalStatement, literal, quoted
+from tasks.engine.dump.globals import Globals, missing_roles, read_globals
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
-from tasks.engine.repository.manifest import Check, GlobalsRecord, Manifest
-from tasks.engine.repository.names import GLOBALS
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import SUPERUSER, running_server
 
@@ -49,40 +43,6 @@ class Restored:
 
     not_here: list[tuple[GlobalStatement, str]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-
-
-def unpacked(repository: Repository, manifest: Manifest) -> Globals:
-    """Fetch and check the companion of a backup, whose manifest must have a record of it.
-
-    Raises BackupDamaged if it is not what was stored, StatementRefused if it has a statement that ours never have.
-    """
-    record = manifest.globals
-    assert record
-    try:
-        statements = read_statements(_text(repository, manifest.name, record), manifest.database)
-    except NotAllowed as error:
-        raise StatementRefused(f"{manifest.name}{GLOBALS}: {error}") from None
-    return Globals(tuple(statements), record.superuser, record.client_version)
-
-
-def _text(repository: Repository, name: str, record: GlobalsRecord) -> bytes:
-    file = name + GLOBALS
-    try:
-        data = repository.companion(name)
-    except ObjectMissing:
-        raise BackupDamaged(f"{file} is not there", check=checklist.GLOBALS) from None
-    if len(data) != record.object_bytes or hashlib.sha256(data).hexdigest() != record.sha256:
-        sizes = f"{len(data)} bytes, the manifest says {record.object_bytes}, or another SHA-256"
-        raise BackupDamaged(f"{file} is not what was stored: {sizes}", check=checklist.GLOBALS)
-    if record.raw_bytes > MOST_BYTES:
-        raise BackupDamaged(f"{file} is too large: {record.raw_bytes} bytes", check=checklist.GLOBALS)
-    try:
-        text = zlib.decompressobj(wbits=31).decompress(data, record.raw_bytes + 1)
-    except (zlib.error, gzip.BadGzipFile):
-        raise BackupDamaged(f"{file} cannot be unpacked", check=checklist.GLOBALS) from None
-    if len(text) != record.raw_bytes:
-        raise BackupDamaged(f"{file} has not the size that the manifest says", check=checklist.GLOBALS)
-    return text
 
 
 def rehearse_globals(stored: Globals, manifest: Manifest, client: Client, timeout_s: float) -> Check:
