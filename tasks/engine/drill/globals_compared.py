@@ -52,7 +52,9 @@ def _meanings(found: Globals) -> set[Meaning]:
 def _about(statement: GlobalStatement) -> tuple[str, ...]:
     """What a statement is about; two statements about the same thing differ in what they say of it."""
     v, names = statement.values, ("role", "group", "tablespace", "database", "parameter", "class", "object", "provider")
-    named = tuple(f"{name} {v[name]}" for name in names if name in v and statement.kind not in ("owner", "tablespace", "database"))
+    named = tuple(
+        f"{name} {v[name]}" for name in names if name in v and statement.kind not in ("owner", "tablespace", "database")
+    )
     rights = (statement.text, statement.as_role) if statement.kind == "right" else ()
     grantor = (v.get("grantor", ""),) if statement.kind == "membership" else ()
     place = (v["tablespace"],) if statement.kind == "tablespace" else ()

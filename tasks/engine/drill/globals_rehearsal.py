@@ -23,17 +23,18 @@ from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.servers.programs import Client
-from tasks.engine.servers.sandbox import SUPERUSER, running_server
+from tasks.engine.servers.sandbox import running_server
 
 _OUR_SESSION = "-c session_preload_libraries= -c local_preload_libraries= -c role=none -c statement_timeout=0"
 _IN_PLACE = b"SET allow_in_place_tablespaces = on"
 _ENCODING = b"SET client_encoding = 'UTF8'"
 _STRINGS = b"SET standard_conforming_strings = on"
-# A name that initdb accepts for its role.
-_USUAL_NAME = re.compile(r"(?!pg_)[^\x00]{1,63}")
+# initdb puts the name of its role unquoted into SQL: no other name may reach it.
+_USUAL_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
 # What a server of another make, without its libraries, locales and predefined roles, can't have.
 _NOT_HERE = {sqlstate.UNDEFINED_OBJECT, sqlstate.INVALID_PARAMETER_VALUE, sqlstate.UNDEFINED_FILE}
 _OF_A_PLACE = {"setting", "label"}
+_ROLE = re.compile("role ")
 _PREDEFINED = re.compile(r'role "?pg_')
 
 
@@ -47,7 +48,9 @@ class Restored:
 
 def rehearse_globals(stored: Globals, manifest: Manifest, client: Client, timeout_s: float) -> Check:
     """Restore roles and settings on a throwaway server of their own, read them again, and compare."""
-    superuser = stored.superuser if _USUAL_NAME.fullmatch(stored.superuser) else SUPERUSER
+    superuser = stored.superuser
+    if not _USUAL_NAME.fullmatch(superuser):
+        return not_possible(checklist.GLOBALS, "no throwaway server can have a first role of that name")
     with running_server(client, superuser=superuser) as server:
         place = server.on("template1") if manifest.database == server.database else server
         with place.connect() as connection:
@@ -130,8 +133,9 @@ def _cannot_be_here(statement: GlobalStatement, refusal: Refusal) -> bool:
     """Whether only this server lacks what a statement needs: a library, a locale, or a role of a managed service."""
     if refusal.sqlstate not in _NOT_HERE:
         return False
-    of_a_place = statement.kind in _OF_A_PLACE or statement.values.get("class") == "PARAMETER"
-    return of_a_place or bool(_PREDEFINED.match(refusal.message))
+    if _ROLE.match(refusal.message):
+        return bool(_PREDEFINED.match(refusal.message))
+    return statement.kind in _OF_A_PLACE or statement.values.get("class") == "PARAMETER"
 
 
 def not_rehearsed(manifest: Manifest | None, place: str) -> Check | None:

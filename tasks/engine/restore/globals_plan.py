@@ -17,6 +17,7 @@ Action = Literal["create", "keep", "cannot"]
 PRIVILEGED = ("SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS")
 _SUPERUSERS_ONLY = ("SUPERUSER", "REPLICATION", "BYPASSRLS")
 _EXISTS = "exists, and stays as it is"
+_MAY_NOT = "our role can't create roles (CREATEROLE)"
 _ALL_EXIST = "both roles exist, and stay as they are"
 
 
@@ -71,12 +72,12 @@ def _of_rights(s: GlobalStatement, there: Existing, new: set[str], *, is_new: bo
         return "keep", _ALL_EXIST if s.kind == "membership" else _EXISTS
     if s.kind == "right" and not there.superuser:
         return "cannot", "only a superuser can grant it"
-    return "create", ""
+    return ("create", "") if there.may_create_roles else ("cannot", _MAY_NOT)
 
 
 def _of_new_role(s: GlobalStatement, there: Existing) -> tuple[Action, str]:
     if not there.may_create_roles:
-        return "cannot", "our role can't create roles (CREATEROLE)"
+        return "cannot", _MAY_NOT
     if s.kind == "attributes" and not there.superuser:
         flags = s.values["flags"].split()
         if lost := [flag for flag in _SUPERUSERS_ONLY if flag in flags]:
