@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 from pydantic import SecretStr
 
+from blocks.config.environment import child_environment
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows.backup import backup as backup_flow
 from flows.restore import restore as restore_flow
 from tasks.engine.drill.globals_compared import differences
+from tasks.engine.dump.global_statements import GlobalStatement
 from tasks.engine.dump.globals import Globals, read_globals
+from tasks.engine.repository.names import GLOBALS
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.companion import unpacked
 from tasks.engine.servers.programs import Client
@@ -54,6 +59,12 @@ def stored(source: Server, storage: ObjectStore, flow_run: FlowRun) -> Globals:
     return unpacked(Repository(storage), manifest_of(storage, ran.result.name))
 
 
+def on_disks(stored: Globals) -> list[GlobalStatement]:
+    """What a server without the source's disks can't have."""
+    kinds = ("database", "tablespace", "options")
+    return [s for s in stored.statements if s.kind in kinds or s.values.get("class") == "TABLESPACE"]
+
+
 def _texts(server: Server, client: Client) -> list[str]:
     return [s.text for s in read_globals(server, client).statements]
 
@@ -71,13 +82,8 @@ def test_a_whole_server_moves(
     assert _texts(elsewhere, client) == before
     ran = flow_run(restore_flow, to=target, backup="latest", globals_mode="too")
     assert ran.result == 320, ran.error
-    impossible = [
-        s
-        for s in stored.statements
-        if s.kind in ("database", "tablespace", "options") or s.values.get("class") == "TABLESPACE"
-    ]
     of_postgres = [s for s in stored.statements if s.kind == "setting" and s.values.get("role") == "postgres"]
-    assert differences(stored, read_globals(target, client), [*impossible, *of_postgres]) == []
+    assert differences(stored, read_globals(target, client), [*on_disks(stored), *of_postgres]) == []
     assert asked(target, "SELECT tableowner FROM pg_tables WHERE tablename = 'authors'") == [("app",)]
     after = _texts(target, client)
     assert flow_run(restore_flow, to=target, backup="latest", globals_mode="only").result == 0
@@ -115,12 +121,25 @@ def test_a_role_of_a_managed_service_does_what_it_may(
     assert asked(elsewhere, "SELECT rolconnlimit, rolcanlogin FROM pg_roles WHERE rolname LIKE 'r %%'") == [(3, True)]
 
 
-def test_the_command(stored: Globals, elsewhere: Server, command_line: object) -> None:
+def test_the_command(stored: Globals, elsewhere: Server, command_line: Callable[..., Ended]) -> None:
     """`--dry-run` prints the plan and exits with 0; without `--globals` it is a wrong usage."""
-    run = command_line
-    assert callable(run)
     address = elsewhere.url.get_secret_value()
-    shown: Ended = run("restore", "latest", "--globals", "--dry-run", "--to", address)
+    shown = command_line("restore", "latest", "--globals", "--dry-run", "--to", address)
     assert (shown.status, "create role app" in shown.err) == (0, True), shown.err
-    wrong: Ended = run("restore", "latest", "--dry-run", "--to", address)
+    wrong = command_line("restore", "latest", "--dry-run", "--to", address)
     assert (wrong.status, "--dry-run is for --globals" in wrong.err) == (2, True), wrong.err
+
+
+def test_by_hand_with_psql(stored: Globals, elsewhere: Server, client: Client, storage: ObjectStore) -> None:
+    """Gunzip and psql are enough: the only errors are about what is there already, and disks that are not."""
+    (key,) = (o.key for o in storage.list_objects() if o.key.endswith(GLOBALS))
+    command = [client.program("psql"), "-X", "-q", "-d", "postgres"]
+    environ = child_environment(elsewhere.child_environment())
+    script = gzip.decompress(storage.get(key))
+    # Without its folder the tablespace can't be created, and so neither can the database: it goes elsewhere.
+    script = script.replace(b' TABLESPACE = "ts 1"', b"")
+    done = subprocess.run(command, env=environ, input=script, capture_output=True, check=True)
+    errors = [line for line in done.stderr.decode().splitlines() if "ERROR" in line]
+    assert errors[0].endswith('role "postgres" already exists')
+    assert [e for e in errors[1:] if "tablespace" not in e] == []
+    assert differences(stored, read_globals(elsewhere.on(DATABASE), client), on_disks(stored)) == []
