@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.roles import GlobalsSettings
 from blocks.config.says import Rule, Says
 from blocks.config.values import (
     FLOWS,
@@ -113,7 +114,7 @@ class StorageSettings(BaseModel):
     )] = None  # fmt: skip
 
 
-class BackupSettings(BaseModel):
+class BackupSettings(GlobalsSettings):
     """When and how backups are made."""
 
     backup_interval_s: Annotated[Seconds, Says(
@@ -128,10 +129,6 @@ class BackupSettings(BaseModel):
     compression_level: Annotated[Level, Says(
         "The gzip level, from 1 (fastest) to 9 (smallest): [what they cost](../README.md#speed).", "9"
     )] = 6  # fmt: skip
-    backup_globals: Annotated[bool | None, Says(
-        "Whether each backup comes with [roles, tablespaces and the database's own settings](what-is-in-a-backup.md#roles-and-settings), without passwords. "
-        "If unset, it does where the role may read them. With `true`, a backup without them fails.", "true"
-    )] = None  # fmt: skip
     anomaly_ignore_tables: Annotated[str | None, Says(
         "Tables whose rows may come and go without [a warning](anomalies.md). Patterns of `schema.table` or `table`, with `*`, separated by commas.",
         "public.sessions, audit.*, *_queue",

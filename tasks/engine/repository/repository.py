@@ -248,7 +248,7 @@ class Repository:
         # Ask for that of a backup with a manifest even if it is not listed: a listing can lag.
         beside = (backup.name + GLOBALS,) if backup.globals_bytes or backup.has_manifest else ()
         first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
-        for file in (*first, *known, *beside, item):
+        for file in (*first, *beside, *known, item):
             self.store.remove(self.store.key(file))
 
     def sweep(self, now: datetime) -> Iterator[str]:
