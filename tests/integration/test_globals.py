@@ -15,9 +15,11 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
 from flows.restore_drill import restore_drill
+from tasks.engine.drill.globals_rehearsal import rehearse_globals
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.dump.global_statements import read_statements
+from tasks.engine.dump.globals import packed, read_globals
 from tasks.engine.repository import names
 from tasks.engine.repository.checks import GLOBALS
 from tasks.engine.repository.manifest import Manifest
@@ -31,6 +33,7 @@ from tests.conftest import MAJORS, FlowRun, NewDatabase
 from tests.integration.globals import DATABASE, odd_server
 from tests.integration.objects import manifest_of, new_role, put_manifest, role_of, told
 from tests.plans import plan_of
+from tests.unit.test_catalog import manifest as manifest_with
 
 Job = Callable[[], Rehearsal]
 pytestmark = pytest.mark.usefixtures("unguarded")
@@ -77,6 +80,16 @@ def test_a_drill_proves_the_globals(source: Server, storage: ObjectStore, flow_r
     assert row.result == "passed", row.evidence
     assert "with its roles and settings" in drill_sentence(report)
     assert "Globals: 6 roles" in coverage(report)
+
+
+def test_a_newer_server_proves_them_too(clients: dict[int, Client]) -> None:
+    """What version 15 said of memberships and their grantors means the same in version 18."""
+    with odd_server(clients[15]) as source:
+        stored = read_globals(source, clients[15])
+    record = packed(stored, names.GLOBALS, DATABASE).record
+    made = manifest_with(database=DATABASE, globals=record, roles=(), role_attributes=())
+    check = rehearse_globals(stored, made, clients[18], 60)
+    assert check.result == "passed", check.evidence
 
 
 def test_without_globals_a_manifest_is_what_it_was(source: Server, storage: ObjectStore, flow_run: FlowRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tasks.engine.dump.global_statements import GlobalStatement
 from tasks.engine.dump.globals import Globals
@@ -67,7 +68,7 @@ def _says(statement: GlobalStatement, inherits: Mapping[str, bool]) -> tuple[str
         case "membership":
             return (*membership_options(statement, inherits), v.get("grantor", ""))
         case "attributes":
-            return (*sorted(v["flags"].split()), v.get("limit", ""), v.get("until", ""))
+            return (*sorted(v["flags"].split()), v.get("limit", ""), _moment(v.get("until", "")))
         case "tablespace":  # its location belongs to the server
             return (v["role"],)
         case "options":
@@ -76,6 +77,14 @@ def _says(statement: GlobalStatement, inherits: Mapping[str, bool]) -> tuple[str
             return (v.get("tablespace", ""),)
         case _:
             return (v.get("value", ""), v.get("limit", ""), v.get("role", ""))
+
+
+def _moment(written: str) -> str:
+    """Return a moment in UTC: a pooler may not let us choose the zone in which it is written."""
+    try:
+        return datetime.fromisoformat(written).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):  # infinity, or a year beyond Python's
+        return written
 
 
 def _anonymous(membership: Meaning) -> Meaning:

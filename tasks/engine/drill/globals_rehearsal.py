@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
@@ -17,12 +17,12 @@ from blocks.sql.restore_session import Refusal, RestoreSession
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine.drill.globals_compared import differences
-from tasks.engine.dump.global_statements import GlobalStatement, literal, quoted
+from tasks.engine.dump.global_statements import GlobalStatement, literal, quoted, without_grantor
 from tasks.engine.dump.globals import Globals, missing_roles, read_globals
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
-from tasks.engine.servers.programs import Client
+from tasks.engine.servers.programs import Client, major_of
 from tasks.engine.servers.sandbox import running_server
 
 _OUR_SESSION = "-c session_preload_libraries= -c local_preload_libraries= -c role=none -c statement_timeout=0"
@@ -34,6 +34,7 @@ _USUAL_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
 # What a server of another make, without its libraries, locales and predefined roles, can't have.
 _NOT_HERE = {sqlstate.UNDEFINED_OBJECT, sqlstate.INVALID_PARAMETER_VALUE, sqlstate.UNDEFINED_FILE}
 _OF_A_PLACE = {"setting", "label"}
+_GRANTORS_SINCE = 16
 _ROLE = re.compile("role ")
 _PREDEFINED = re.compile(r'role "?pg_')
 
@@ -48,7 +49,7 @@ class Restored:
 
 def rehearse_globals(stored: Globals, manifest: Manifest, client: Client, timeout_s: float) -> Check:
     """Restore roles and settings on a throwaway server of their own, read them again, and compare."""
-    superuser = stored.superuser
+    stored, superuser = _portable(stored, client), stored.superuser
     if not _USUAL_NAME.fullmatch(superuser):
         return not_possible(checklist.GLOBALS, "no throwaway server can have a first role of that name")
     with running_server(client, superuser=superuser) as server:
@@ -64,6 +65,13 @@ def rehearse_globals(stored: Globals, manifest: Manifest, client: Client, timeou
     faults = [*done.failed, *differences(stored, again, without)]
     missing = [f"role {role}, which the dump names, is not in it" for role in missing_roles(manifest, stored)]
     return _judged(stored, faults, [f"{s.subject}: {why}" for s, why in done.not_here], missing)
+
+
+def _portable(stored: Globals, client: Client) -> Globals:
+    """Leave out who granted a membership where it meant less: before version 16, it needed no right to do so."""
+    if not major_of(stored.client_version) < _GRANTORS_SINCE <= client.major:
+        return stored
+    return replace(stored, statements=tuple(map(without_grantor, stored.statements)))
 
 
 def _heedless(server: Server) -> Server:

@@ -122,6 +122,14 @@ def as_text(statements: Iterable[GlobalStatement]) -> str:
     )
 
 
+def without_grantor(s: GlobalStatement) -> GlobalStatement:
+    """Return a membership or right as given by whoever carries it out."""
+    if "grantor" not in s.values:
+        return s
+    text = s.text[: s.text.rindex(" GRANTED BY ")] + ";"
+    return replace(s, text=text, values={name: value for name, value in s.values.items() if name != "grantor"})
+
+
 def quoted(name: str) -> str:
     """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -11,8 +11,8 @@ from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
 from blocks.sql.restore_session import Refusal, RestoreSession
 from blocks.sql.server import Server
-from tasks.engine.dump.global_statements import quoted
-from tasks.engine.restore.globals_plan import Existing, Step, own_name, piecemeal, without_grantor
+from tasks.engine.dump.global_statements import quoted, without_grantor
+from tasks.engine.restore.globals_plan import Existing, Step, own_name, piecemeal
 
 _BEGINNING = (
     "SET client_encoding = 'UTF8'", "SET standard_conforming_strings = on", "SET default_transaction_read_only = off"
@@ -94,7 +94,7 @@ def _carry_out(session: RestoreSession, step: Step) -> Result:
         if "" not in lost:
             return Result(step, done=True, said=f"made without {', '.join(lost)}: {refusal.message}")
     elif s.as_role or "grantor" in s.values:
-        again = _alone(session, without_grantor(s))
+        again = _alone(session, without_grantor(s).text)
         if not again:
             return Result(step, done=True, said=f"granted by our own role: {refusal.message}")
     return _outcome(step, refusal)

@@ -136,11 +136,6 @@ def _renamed(s: GlobalStatement, database: str) -> str:
     }[s.kind]  # fmt: skip
 
 
-def without_grantor(s: GlobalStatement) -> str:
-    """Write a membership or right as given by ourselves."""
-    return s.text if "grantor" not in s.values else s.text[: s.text.rindex(" GRANTED BY ")] + ";"
-
-
 def piecemeal(s: GlobalStatement) -> Iterator[tuple[str, str]]:
     """Write the attributes of a new role one privilege at a time: the name of the privilege, empty for the rest."""
     role, flags = quoted(s.values["role"]), s.values["flags"].split()
