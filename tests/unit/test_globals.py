@@ -254,7 +254,11 @@ def test_what_only_a_superuser_can_do_is_said() -> None:
     """The plan says beforehand what the server will refuse."""
     steps = planned(Existing(superuser=False))
     assert steps["tablespace ts 1"].action == "cannot"
-    assert "without SUPERUSER" in steps["attributes of role select"].why
+    assert (
+        steps["attributes of role select"].why
+        == "with SUPERUSER; we are no superuser, and may not be allowed SUPERUSER"
+    )
+    assert steps["attributes of role app"].why == "with CREATEDB; it has no password yet"
     assert {s.action for s in planned(Existing(superuser=False, may_create_roles=False)).values()} == {"cannot"}
 
 

@@ -78,11 +78,14 @@ def _of_rights(s: GlobalStatement, there: Existing, new: set[str], *, is_new: bo
 def _of_new_role(s: GlobalStatement, there: Existing) -> tuple[Action, str]:
     if not there.may_create_roles:
         return "cannot", _MAY_NOT
-    if s.kind == "attributes" and not there.superuser:
-        flags = s.values["flags"].split()
-        if lost := [flag for flag in _SUPERUSERS_ONLY if flag in flags]:
-            return "create", f"without {', '.join(lost)} if the server refuses that: we are no superuser"
-    return "create", "it has no password yet" if s.kind == "attributes" and "LOGIN" in s.values["flags"].split() else ""
+    if s.kind != "attributes":
+        return "create", ""
+    flags = s.values["flags"].split()
+    given = [flag for flag in PRIVILEGED if flag in flags]
+    doubtful = [flag for flag in _SUPERUSERS_ONLY if flag in flags and not there.superuser]
+    notes = [f"with {', '.join(given)}"] if given else []
+    notes += [f"we are no superuser, and may not be allowed {', '.join(doubtful)}"] if doubtful else []
+    return "create", "; ".join([*notes, *(["it has no password yet"] if "LOGIN" in flags else [])])
 
 
 def _place_in(s: GlobalStatement) -> str:
