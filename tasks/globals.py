@@ -32,6 +32,8 @@ from tasks.retries import ONCE, QUICK, READING
 
 _NO_GLOBALS = "restore without --globals; `pg-roundtrip list --json` shows which backups have them, in globals_bytes"
 
+_MOST_LINES, _MOST_NAMES = 2_000, 20
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -78,13 +80,19 @@ def read_beside(plan: Plan, source: Source, before: Manifest | None) -> Beside:
 def with_globals(plan: Plan, source: Source, manifest: Manifest, beside: Beside) -> tuple[Manifest, bytes]:
     """Add them to a manifest, and return the object to store beside the backup; empty if there is none.
 
-    Read them again if the dump names a role that was created since.
+    Read them again if the dump names a role that was created since; if that fails, what was read before is stored.
     """
     if beside.found is None:
         return manifest.model_copy(update={"globals_left_out": beside.left_out}), b""
     found = beside.found
-    if missing_roles(manifest, found):
-        found = read_globals(plan.source, source.client)
+    if missing := missing_roles(manifest, found):
+        try:
+            found = read_globals(plan.source, source.client)
+        except PgRoundtripError as error:
+            names = visible(", ".join(missing[:_MOST_NAMES]))
+            get_run_logger().warning(
+                "Could not read roles that were created during the dump: %s [%s]", names, error.sentence
+            )
     made = packed(found, manifest.name + GLOBALS, manifest.database)
     get_run_logger().info(
         "With %s, %s", counted(made.record.roles, "role"), counted(made.record.settings, "setting of a role or the database", "settings of roles and the database")
@@ -134,8 +142,11 @@ def plan_around(repository: Repository, manifest: Manifest | None, target: Serve
     if mode == "none":
         return Around()
     around = plan_on_server(repository, manifest, target, own=mode.startswith("too"))
-    for step in (*around.outside, *around.own):
+    steps = (*around.outside, *around.own)
+    for step in steps[:_MOST_LINES]:
         get_run_logger().info("Plan: %s", step)
+    if len(steps) > _MOST_LINES:
+        get_run_logger().info("Plan: … and %s more", len(steps) - _MOST_LINES)
     if "plan" in mode:
         return Around(nothing_else=True)
     return replace(around, nothing_else=mode == "only")
@@ -148,7 +159,7 @@ def plan_on_server(repository: Repository, manifest: Manifest | None, target: Se
     Raises RestoreError for a backup that has no roles and settings.
     """
     if manifest is None or manifest.globals is None:
-        why = manifest.globals_left_out if manifest else ""
+        why = bounded([manifest.globals_left_out])[0] if manifest else ""
         raise RestoreError(f"the backup has no roles and settings{why and f': {why}'}", hint=_NO_GLOBALS)
     server, found = maintenance_of(target), fetched(repository, manifest)
     there = look_around(server, target.database)

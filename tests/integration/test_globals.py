@@ -7,6 +7,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ from tasks.engine.drill.globals_rehearsal import rehearse_globals
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.dump.global_statements import read_statements
-from tasks.engine.dump.globals import packed, read_globals
+from tasks.engine.dump.globals import OWN_LEFT_OUT, UNSEEN, packed, read_globals
 from tasks.engine.repository import names
 from tasks.engine.repository.checks import GLOBALS
 from tasks.engine.repository.manifest import Manifest
@@ -275,3 +277,28 @@ def test_a_server_in_use_is_left_alone(new_database: NewDatabase, storage: Objec
     assert (report.verdict, row.result) == ("PROVEN", "not possible")
     assert "with its roles" not in drill_sentence(report)
     assert "not possible: globals" in coverage(report)
+
+
+def test_without_pg_dumpall(new_database: NewDatabase, clients: dict[int, Client], tmp_path: Path) -> None:
+    """A machine that has pg_dump only makes backups without globals, and learns what to install."""
+    (tmp_path / "pg_dump").symlink_to(clients[16].program("pg_dump"))
+    with pytest.raises(GlobalsUnreadable, match="pg_dumpall") as refusal:
+        read_globals(new_database(16), replace(clients[16], folder=tmp_path))
+    assert refusal.value.hint.startswith("install pg_dumpall")
+
+
+def test_a_name_with_a_line_break(new_database: NewDatabase, clients: dict[int, Client]) -> None:
+    """pg_dump --create refuses it: the roles are there, and a warning says what is not."""
+    found = read_globals(new_database(16, name="line\nbreak"), clients[16])
+    assert "postgres" in found.roles()
+    assert found.warnings == (OWN_LEFT_OUT,)
+
+
+def test_settings_for_all_roles_are_missed(new_database: NewDatabase, clients: dict[int, Client]) -> None:
+    """pg_dumpall leaves them out silently: a warning says so."""
+    source = new_database(16)
+    told(source, "ALTER ROLE ALL SET my.thing = 'x'")
+    try:
+        assert read_globals(source, clients[16]).warnings == (UNSEEN,)
+    finally:
+        told(source, "ALTER ROLE ALL RESET my.thing")

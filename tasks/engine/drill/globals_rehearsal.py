@@ -19,6 +19,7 @@ from blocks.sql.url import conninfo_url
 from tasks.engine.drill.globals_compared import differences
 from tasks.engine.dump.global_statements import GlobalStatement, literal, quoted, without_grantor
 from tasks.engine.dump.globals import Globals, missing_roles, read_globals
+from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
@@ -103,9 +104,9 @@ def _carry_out(session: RestoreSession, statements: Sequence[GlobalStatement], s
             continue
         refusal = _execute(session, statement)
         if refusal and _cannot_be_here(statement, refusal):
-            done.not_here.append((statement, refusal.message))
+            done.not_here.append((statement, bounded([refusal.message])[0]))
         elif refusal:
-            done.failed.append(f"not restored: {statement.subject}: {refusal.message}")
+            done.failed.append(f"not restored: {statement.subject}: {bounded([refusal.message])[0]}")
     return done
 
 
@@ -151,7 +152,8 @@ def not_rehearsed(manifest: Manifest | None, place: str) -> Check | None:
     if manifest is None:
         return not_possible(checklist.GLOBALS, "no manifest: another tool made this backup")
     if manifest.globals is None:
-        return not_possible(checklist.GLOBALS, manifest.globals_left_out or "the backup has no roles and settings")
+        why = bounded([manifest.globals_left_out])[0]
+        return not_possible(checklist.GLOBALS, why or "the backup has no roles and settings")
     if place != "sandbox":
         return not_possible(
             checklist.GLOBALS, "they are proven on a throwaway server only: those of a server in use stay as they are"

@@ -37,6 +37,7 @@ _COMPLETE = re.compile(rb"^-- PostgreSQL database (?:cluster )?dump complete$", 
 # So that the same moment is always written in the same way.
 _SESSION = f"{SAFE_OPTION} -c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres"
 _OUTSIDE_OF_A_SCHEMA = ("--no-publications", "--no-subscriptions")
+_MISSING = "install pg_dumpall beside pg_dump, or set BACKUP_GLOBALS=false"
 _SUPERUSER = "SELECT rolname FROM pg_roles WHERE oid = 10"
 _FOR_ALL_ROLES = "SELECT 1 FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = 0"
 OWN_LEFT_OUT = "the database's owner, rights and settings: pg_dump refuses a name with a line break"
@@ -81,6 +82,8 @@ def read_globals(server: Server, client: Client, timeout_s: float = _TIMEOUT_S) 
         else:
             printed = _printed(_of_database(server, client), server, options, timeout_s)
             found += statements_of_database(printed, server.database)
+    except OSError as error:  # some images have pg_dump only
+        raise GlobalsUnreadable(str(error), hint=_MISSING) from None
     except NotAllowed as error:
         raise GlobalsUnreadable(str(error), hint="set BACKUP_GLOBALS=false, and report this statement") from None
     except PgRoundtripError as error:
@@ -154,6 +157,9 @@ def _printed(command: Sequence[str], server: Server, options: str, timeout_s: fl
             printed += chunk
             if len(printed) > MOST_BYTES:
                 raise GlobalsUnreadable(f"{child.name} printed more than {MOST_BYTES >> 20} MiB")
+        child.wait()
+        if child.timed_out:
+            raise GlobalsUnreadable(f"{child.name} did not end within {timeout_s:.0f} s")
         DumpSource(child).check_end()
     if not _COMPLETE.search(printed):
         raise GlobalsUnreadable(f"the output of {child.name} has no end")
