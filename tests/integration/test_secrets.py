@@ -220,7 +220,7 @@ def test_the_dump_itself_holds_no_password(
     (backup,) = repository.backups()
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
     beside = decompress(repository.companion(backup.name)).decode()
-    assert f"CREATE ROLE {ROLE}" in beside
+    assert f'CREATE ROLE "{ROLE}"' in beside
     assert_holds_none(beside, [*secret_words, "SCRAM-SHA-256$", "PASSWORD "], "the companion")
 
 
