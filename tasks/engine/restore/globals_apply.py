@@ -12,7 +12,7 @@ from blocks.sql.connection import Connection
 from blocks.sql.restore_session import Refusal, RestoreSession
 from blocks.sql.server import Server
 from tasks.engine.dump.global_statements import quoted, without_grantor
-from tasks.engine.restore.globals_plan import Existing, Step, own_name, piecemeal
+from tasks.engine.restore.globals_plan import Existing, Step, own_name, piecemeal, place_in
 
 _BEGINNING = (
     "SET client_encoding = 'UTF8'", "SET standard_conforming_strings = on", "SET default_transaction_read_only = off"
@@ -23,8 +23,6 @@ SELECT 'setting', coalesce(r.rolname, ''), split_part(s.setting, '=', 1)
 FROM pg_db_role_setting x JOIN pg_database d ON d.oid = x.setdatabase LEFT JOIN pg_roles r ON r.oid = x.setrole,
 unnest(x.setconfig) AS s(setting) WHERE d.datname = %s
 UNION ALL SELECT 'comment', '', '' FROM pg_database WHERE datname = %s AND shobj_description(oid, 'pg_database') IS NOT NULL"""
-# In the order in which they need each other; only roles can be made in one transaction with all that is theirs.
-_NOT_IN_A_TRANSACTION = ("tablespace", "options")
 
 
 @dataclass(frozen=True)
@@ -55,26 +53,31 @@ def _own_of(connection: Connection, database: str) -> frozenset[str] | None:
 
 
 def carry_out(server: Server, steps: Sequence[Step], tell: Callable[[Result], None]) -> None:
-    """Create what is planned: roles with all that is theirs in one transaction, then what can't be in one.
+    """Create what is planned: roles with all that is theirs in one transaction, then tablespaces.
 
     If the run dies, the next one finds all of the roles or none. Raises RestoreFailed if the end can't be committed.
     """
     wanted = [s for s in steps if s.action == "create"]
-    late = [
-        s
-        for s in wanted
-        if s.statement.kind in _NOT_IN_A_TRANSACTION or s.statement.values.get("class") == "TABLESPACE"
-    ]
+    of_places = [s for s in wanted if place_in(s.statement)]
     with server.connect() as connection, connection.restore_session() as session:
         for setting in _BEGINNING:
             session.execute(setting.encode())
-        _demand(session.execute(b"BEGIN"))
-        results = [_carry_out(session, step) for step in wanted if step not in late]
-        _demand(session.execute(b"COMMIT"))
-        for result in results:
-            tell(result)
-        for step in late:
-            tell(_outcome(step, session.execute(_text(step.statement.text))))
+        _together(session, [step for step in wanted if step not in of_places], tell)
+        for step in of_places:
+            if step.statement.kind == "tablespace":  # can't be created in a transaction
+                tell(_outcome(step, session.execute(_text(step.statement.text))))
+        _together(session, [step for step in of_places if step.statement.kind != "tablespace"], tell)
+
+
+def _together(session: RestoreSession, steps: Sequence[Step], tell: Callable[[Result], None]) -> None:
+    """Carry out steps in one transaction; tell of them once it is committed."""
+    if not steps:
+        return
+    _demand(session.execute(b"BEGIN"))
+    results = [_carry_out(session, step) for step in steps]
+    _demand(session.execute(b"COMMIT"))
+    for result in results:
+        tell(result)
 
 
 def _demand(refusal: Refusal | None) -> None:

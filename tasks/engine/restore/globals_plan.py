@@ -6,7 +6,7 @@ membership or right is new if a role in it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -54,7 +54,7 @@ def plan_globals(statements: Iterable[GlobalStatement], there: Existing) -> list
 
 
 def _decided(s: GlobalStatement, there: Existing, new: set[str], new_places: set[str]) -> tuple[Action, str]:
-    concerned, place = _roles_in(s), _place_in(s)
+    concerned, place = _roles_in(s), place_in(s)
     if s.kind in ("membership", "right"):
         return _of_rights(s, there, new, is_new=bool(concerned & new) or place in new_places)
     if not (concerned & new if not place else place in new_places):
@@ -88,7 +88,7 @@ def _of_new_role(s: GlobalStatement, there: Existing) -> tuple[Action, str]:
     return "create", "; ".join([*notes, *(["it has no password yet"] if "LOGIN" in flags else [])])
 
 
-def _place_in(s: GlobalStatement) -> str:
+def place_in(s: GlobalStatement) -> str:
     """Return the tablespace that a statement is about; empty if it is about none."""
     return s.values.get("tablespace") or (s.values["object"] if s.values.get("class") == "TABLESPACE" else "")
 
@@ -116,9 +116,8 @@ def _decided_own(s: GlobalStatement, there: Existing) -> tuple[Action, str]:
     return ("keep", _EXISTS) if own_name(s.kind, s.values) in there.own else ("create", "")
 
 
-def own_name(kind: str, values: object) -> str:
+def own_name(kind: str, values: Mapping[str, str]) -> str:
     """Return a key for what a database has set."""
-    assert hasattr(values, "get")
     return f"{kind} {values.get('role', '')} {values.get('parameter', '')}"
 
 
