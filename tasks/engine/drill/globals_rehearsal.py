@@ -26,7 +26,7 @@ from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.servers.programs import Client, major_of
 from tasks.engine.servers.sandbox import running_server
 
-_OUR_SESSION = "-c session_preload_libraries= -c local_preload_libraries= -c role=none -c statement_timeout=0"
+_OUR_SESSION = "-c session_preload_libraries= -c local_preload_libraries= -c role=none"
 _IN_PLACE = b"SET allow_in_place_tablespaces = on"
 _ENCODING = b"SET client_encoding = 'UTF8'"
 _STRINGS = b"SET standard_conforming_strings = on"
