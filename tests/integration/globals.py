@@ -26,6 +26,8 @@ COMMENT ON ROLE su IS 'it''s a \ comment
 ALTER ROLE su SET search_path = a, "B b", 'c''d';
 ALTER ROLE su SET my.thing = 'x\y''z; \! ls';
 ALTER ROLE su SET work_mem = '5MB';
+ALTER ROLE app SET search_path = '';
+ALTER ROLE app SET statement_timeout = '1ms';
 ALTER ROLE postgres SET lock_timeout = '7s';
 GRANT "select" TO {_ROLE} WITH ADMIN OPTION;
 SET ROLE {_ROLE};

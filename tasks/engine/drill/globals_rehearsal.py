@@ -23,6 +23,7 @@ from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
+from tasks.engine.restore.refusals import error_of
 from tasks.engine.servers.programs import Client, major_of
 from tasks.engine.servers.sandbox import running_server
 
@@ -33,7 +34,9 @@ _STRINGS = b"SET standard_conforming_strings = on"
 # initdb puts the name of its role unquoted into SQL: no other name may reach it.
 _USUAL_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
 # What a server of another make, without its libraries, locales and predefined roles, can't have.
-_NOT_HERE = {sqlstate.UNDEFINED_OBJECT, sqlstate.INVALID_PARAMETER_VALUE, sqlstate.UNDEFINED_FILE}
+_NOT_HERE = {sqlstate.UNDEFINED_OBJECT, sqlstate.INVALID_PARAMETER_VALUE}
+# A server that is out of something, or going away, says nothing about the backup.
+_OUR_FAULT = (sqlstate.CLASS_CONNECTION, sqlstate.CLASS_LIMIT, *sqlstate.LAST_WORDS)
 _OF_A_PLACE = {"setting", "label"}
 _GRANTORS_SINCE = 16
 _ROLE = re.compile("role ")
@@ -103,6 +106,8 @@ def _carry_out(session: RestoreSession, statements: Sequence[GlobalStatement], s
             done.not_here.append((statement, "this server is read as that role"))
             continue
         refusal = _execute(session, statement)
+        if refusal and refusal.sqlstate.startswith(_OUR_FAULT):
+            raise error_of(refusal)
         if refusal and _cannot_be_here(statement, refusal):
             done.not_here.append((statement, bounded([refusal.message])[0]))
         elif refusal:
