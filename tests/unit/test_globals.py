@@ -149,6 +149,21 @@ def test_any_name_and_value_survives(role: str, group: str, parameter: str, item
     assert differences(found, read(text)) == []
 
 
+SNIPPETS = st.sampled_from(
+    ["'", '"', ";", "\\", "--", "/*", "*/", "$$", "E'", "(", ")", "\n", "U&", " ", "DROP DATABASE x;", "\\! ls\n"]
+)
+
+
+@given(st.integers(0, len(WRITTEN)), st.integers(0, 9), st.one_of(SNIPPETS, st.text(CHARACTERS, max_size=5)))
+def test_whatever_is_changed_is_refused_or_read_in_one_way(at: int, cut: int, put: str) -> None:
+    """After any edit, the text is refused, or each statement is of a known form and reads the same when written again."""
+    try:
+        found = read(WRITTEN[:at] + put + WRITTEN[at + cut :])
+    except NotAllowed:
+        return
+    assert read(as_text(found.statements)) == found
+
+
 @given(st.permutations(read(WRITTEN).statements))
 def test_order_means_nothing(shuffled: list) -> None:  # type: ignore[type-arg]
     """Statements in another order mean the same."""
