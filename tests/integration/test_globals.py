@@ -94,9 +94,11 @@ def test_a_newer_server_proves_them_too(clients: dict[int, Client]) -> None:
     assert check.result == "passed", check.evidence
 
 
-def test_without_globals_a_manifest_is_what_it_was(source: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
+def test_without_globals_a_manifest_is_what_it_was(
+    new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun
+) -> None:
     """BACKUP_GLOBALS=false leaves no companion; the manifest only says that it was left out."""
-    manifest = taken(flow_run, storage, source, BACKUP_GLOBALS="false")
+    manifest = taken(flow_run, storage, new_database(16), BACKUP_GLOBALS="false")
     document = json.loads(manifest.encode())
     assert "globals" not in document
     assert document["globals_left_out"] == "BACKUP_GLOBALS is false"
