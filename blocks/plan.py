@@ -54,6 +54,11 @@ class BackupPlan(Block):
     compression_level: int = Field(
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."
     )
+    backup_globals: bool | None = Field(
+        default=None,
+        title="Roles and settings",
+        description="Whether backups come with roles and the database's own settings; where they can be read when empty.",
+    )
     anomaly_ignore_tables: str | None = Field(
         default=None,
         title="Tables without anomalies",

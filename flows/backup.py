@@ -28,6 +28,7 @@ from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
+from tasks.globals import read_beside, with_globals
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
@@ -68,12 +69,14 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     wanted = name_backup(repository)
     sweep_stale_uploads(repository)
     before = read_previous(chosen_plan, repository, source)
+    beside = read_beside(chosen_plan, source, before.manifest)
     begun = time.monotonic()
     dump = dump_to_storage.with_options(tags=dump_tags(chosen_plan.source))
     manifest = dump(chosen_plan, repository, source, wanted, before.manifest)
     seconds = time.monotonic() - begun
     manifest = look_for_anomalies(chosen_plan, repository, manifest, before.history)
-    made = commit_backup(repository, manifest)
+    manifest, companion = with_globals(chosen_plan, source, manifest, beside)
+    made = commit_backup(repository, manifest, companion)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
     pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
     say_when_next("backup")

@@ -175,7 +175,7 @@ def prune(
 
 
 @app.command()
-def restore(
+def restore(  # noqa: PLR0913, PLR0917  (one argument for each option)
     backup: Annotated[str, typer.Argument(help="The backup's name, or 'latest'.")],
     to: Annotated[
         str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")
@@ -184,17 +184,31 @@ def restore(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not compare the restored rows before they become visible.")
     ] = False,
+    too: Annotated[
+        bool,
+        typer.Option("--globals", help="First create missing roles and tablespaces, then the database's settings."),
+    ] = False,
+    only: Annotated[
+        bool, typer.Option("--globals-only", help="Create missing roles and tablespaces, nothing else.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --globals, show the plan and change nothing.")
+    ] = False,
     plan: PlanName = DEFAULT,
     record: Record = None,
 ) -> None:
     """Restore a backup to a database: all of it, or nothing."""
+    if dry_run and not (too or only):
+        raise typer.BadParameter("--dry-run is for --globals: it shows which roles and settings would be created")
+    mode = ("only" if only else "too" if too else "none") + (" (plan)" if dry_run else "")
     _take_target_url(to)
     _require(plan, "storage", "target")
     _choose(record)
     from flows.restore import restore as flow
 
-    rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify)
-    print_line(f"Restored {rows:,} rows")
+    rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify, globals_mode=mode)
+    if mode in ("none", "too"):
+        print_line(f"Restored {rows:,} rows")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from blocks.config import DEFAULT
 from blocks.config.resolve import resolve_plan, resolve_target
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
-from flows.runs.parameters import BackupName, PlanName, ServerName
+from flows.runs.parameters import BackupName, GlobalsMode, PlanName, ServerName
 from flows.runs.wrapping import named, with_final_state
 from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
@@ -14,6 +14,7 @@ from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
+from tasks.globals import create_around, plan_around
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
@@ -30,6 +31,7 @@ def restore(
     target: ServerName = DEFAULT,
     replace: bool = False,
     verify: bool = True,
+    globals_mode: GlobalsMode = "none",
 ) -> Outcome[int]:
     """Restore a backup; nothing becomes visible before all of it has been checked. Returns the number of rows.
 
@@ -41,15 +43,23 @@ def restore(
             back. Without it, a database that has tables is refused.
         verify: Whether the restored rows are read back and compared before the database becomes visible. A plan can
             turn this off for all of its restores.
+        globals_mode: Whether roles and the database's own settings are created, too, as far as they are missing; only
+            they are; or only the plan for them is shown. What exists is never changed.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
     repository, started_at = Repository(chosen_plan.storage), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
+    around = plan_around(repository, manifest, resolve_target(target), globals_mode)
+    if around.nothing_else:
+        done = create_around(around, around.outside)
+        return Outcome("restore", plan, f"{chosen.name}: {done} roles and settings created", 0)
     place = look_at_target(resolve_target(target), replace, manifest)
     sweep_scratch(place.maintenance)
+    create_around(around, around.outside)
     how = restore_in_place if place.in_place else restore_and_swap
     compared = verify and chosen_plan.restore_verify
     restored = how(repository, chosen, manifest, place, verify=compared)
+    create_around(around, around.own)
     certify_restore(
         plan=chosen_plan, backup=chosen, manifest=manifest, result=restored, target=place.database.address,
         compared=compared, started_at=started_at,

@@ -32,6 +32,7 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.evidence import certify_drill
+from tasks.globals import prove_globals
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
@@ -94,7 +95,8 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
     try:
         place = choose_drill_place(plan, repository, chosen)
         sweep_place(place)
-        return rehearse_restore(plan, repository, chosen, place, queries, begun)
+        seen = rehearse_restore(plan, repository, chosen, place, queries, begun)
+        return prove_globals(plan, repository, place, seen, begun)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:

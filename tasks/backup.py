@@ -233,8 +233,8 @@ def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @task("commit the backup", QUICK)
-def commit_backup(repository: Repository, manifest: Manifest) -> Backup:
-    """Write the manifest of a completely uploaded object: this makes it a backup."""
-    made = repository.commit(manifest)
+def commit_backup(repository: Repository, manifest: Manifest, companion: bytes = b"") -> Backup:
+    """Write the manifest of a completely uploaded object, after its companion: this makes it a backup."""
+    made = repository.commit(manifest, companion)
     get_run_logger().info("Backup completed successfully: %s", made.key)
     return made

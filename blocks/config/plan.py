@@ -23,7 +23,7 @@ DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
 _BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
 _SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
-                 "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options"}  # fmt: skip
+                 "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options", "backup_globals"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DumpOptions:
 
     compression_level: int = 6
     selection: Selection = field(default_factory=Selection)
+    globals: bool | None = None  # with roles and settings; None: where they can be read
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Plan:
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
         return cls(
             name, storage, server,
-            dump=DumpOptions(fields.get("compression_level", 6), selection_of(fields)),
+            dump=DumpOptions(fields.get("compression_level", 6), selection_of(fields), fields.get("backup_globals")),
             retention=RetentionRules(fields.get("retention_days", 7), keep),
             schedules=Schedules(
                 Schedule(fields.get("interval_s", 3600), fields.get("schedule"), zone),

@@ -20,7 +20,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
+from blocks.config.roles import GlobalsSettings
 from blocks.config.says import Rule, Says
 from blocks.config.selection import SelectionSettings
 from blocks.config.values import (
@@ -40,7 +42,6 @@ from blocks.config.values import (
     Port,
     RetentionDays,
     Seconds,
-    SigningKey,
     TimeZone,
     UnprovenAfter,
     UserName,
@@ -115,7 +116,7 @@ class StorageSettings(BaseModel):
     )] = None  # fmt: skip
 
 
-class BackupSettings(BaseModel):
+class BackupSettings(GlobalsSettings):
     """When and how backups are made."""
 
     backup_interval_s: Annotated[Seconds, Says(
@@ -248,25 +249,6 @@ class NotificationSettings(BaseModel):
     verify_ping_url: Annotated[WebAddress | None, Says(
         "The same for drills, which need a check of their own.", "https://hc-ping.com/0a1b2c3d-4e5f-4a6b-8c7d-9e8f7a6b5c4d"
     )] = None  # fmt: skip
-
-
-class EvidenceSettings(BaseModel):
-    """Whether drills and restores are signed, and the targets of the monthly report."""
-
-    evidence_key: Annotated[SigningKey | None, Says(
-        "The Ed25519 private key that signs a certificate of each drill and each restore: PEM, or its base64 in one line. "
-        "`pg-roundtrip evidence key` makes one. If unset, nothing is signed.",
-        "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-    )] = None  # fmt: skip
-    evidence_key_file: Annotated[str | None, Says(
-        "A file with that key, if `EVIDENCE_KEY` is not set.", "/run/secrets/evidence.pem"
-    )] = None  # fmt: skip
-    rpo_target_s: Annotated[Seconds | None, Says(
-        "The recovery point objective in seconds, 60 or more: the longest time between two backups that the report accepts.", "7200"
-    )] = Field(default=None, validation_alias="RPO_TARGET")  # fmt: skip
-    rto_target_s: Annotated[Seconds | None, Says(
-        "The recovery time objective in seconds, 60 or more: the longest restore that the report accepts.", "14400"
-    )] = Field(default=None, validation_alias="RTO_TARGET")  # fmt: skip
 
 
 class ServiceSettings(BaseModel):

@@ -20,6 +20,15 @@ class DumpFailed(BackupError):
     hint = "the text in brackets is pg_dump's own; most often the role is not allowed to read some table"
 
 
+class GlobalsUnreadable(BackupError):
+    """Roles and the database's own settings could not be read; the dump itself is not affected."""
+
+    message = "Roles and settings could not be read"
+    code = "PGR-GLOBALS-UNREADABLE"
+    cause = "dump_failed"
+    hint = "the text in brackets is the program's own; BACKUP_GLOBALS=false makes backups without them"
+
+
 class EmptyBackup(BackupError):
     """The backup is empty; `check` names the drill check that this fails."""
 

@@ -6,7 +6,7 @@ own error messages.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,3 +21,5 @@ ServerName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=[
 BackupName = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})$", examples=[LATEST, "backup_20261121_020713"])]
 # Empty instead of null, because a form shows two fields for a nullable parameter.
 BackupOrEmpty = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})?$", examples=["", LATEST, "backup_20261121_020713"])]
+# Whether a restore brings roles and settings along: not at all, too, or only them; or only shows the plan for it.
+GlobalsMode = Literal["none", "too", "only", "too (plan)", "only (plan)"]

@@ -122,4 +122,14 @@ def _details(repository: Repository, manifest: Manifest) -> dict[str, str]:
         "large objects": f"{manifest.large_objects:,}",
         "extensions": cell(extensions) or "none",
         **({"left out": cell(manifest.without)} if manifest.without else {}),
+        "roles and settings": cell(_around(manifest)),
     }
+
+
+def _around(manifest: Manifest) -> str:
+    """Say what comes with the dump: roles, and the settings of roles and the database."""
+    if found := manifest.globals:
+        return (
+            f"{counted(found.roles, 'role')}, {counted(found.settings, 'setting')}, {human_bytes(found.object_bytes)}"
+        )
+    return f"not in the backup: {manifest.globals_left_out}" if manifest.globals_left_out else "not in the backup"

@@ -16,8 +16,8 @@ _MARKS = {"passed": "✅", "failed": "❌", "warning": "⚠️", "not possible":
 _VERDICTS = {Verdict.PROVEN: "✅", Verdict.FAILED: "❌", Verdict.INCONCLUSIVE: "⚪"}
 _LEGEND = (
     "✅ passed, ❌ failed, ⚠️ worth knowing but not a problem with the backup, ⚪ not possible. Checks that were made in one pass "
-    "share its time. Not part of a database, and so not of its backup, are roles with their passwords, tablespaces, and "
-    "the settings and rights of the database itself. Materialized views are refreshed, not compared row by row."
+    "share its time. Roles, their settings, and those of the database itself are in the row of the globals; passwords are in "
+    "no backup. Materialized views are refreshed, not compared row by row."
 )
 
 
@@ -52,8 +52,9 @@ def drill_sentence(report: DrillReport) -> str:
         rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
         warned = warnings_counted(report.warnings)
+        beside = ", with its roles and settings" if globals_proven(report) else ""
         without = without_in_brackets(report.without)
-        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{without}{warned}"
+        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{beside}{without}{warned}"
     if report.verdict is Verdict.FAILED:
         return f"{report.backup} is not what it should be: {report.cause}"
     return f"{report.backup or 'The newest backup'} could not be drilled, which says nothing about it: {report.cause}"
@@ -68,12 +69,19 @@ def coverage(report: DrillReport) -> str:
         return f"This backup is not what it should be: {report.cause}"
     schema = next((c.evidence.partition("\n")[0] for c in report.checks if c.name == checklist.SCHEMA), "")
     impossible = [c.name for c in report.checks if c.result == "not possible"]
+    around = [c.evidence for c in report.checks if c.name == checklist.GLOBALS]
+    beside = f" Globals: {around[0]}." if globals_proven(report) else ""
     rest = f" These checks were not possible: {', '.join(impossible)}." if impossible else ""
     rest += f" The backup was taken without {report.without}: nothing is proven of that." if report.without else ""
     return (
         f"{rows_of_tables(report.rows, report.tables)} ({human_bytes(report.raw_bytes)} of SQL), restored into {where} of "
-        f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{rest}"
+        f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{beside}{rest}"
     )
+
+
+def globals_proven(report: DrillReport) -> bool:
+    """Whether the verdict covers roles and settings."""
+    return any(c.name == checklist.GLOBALS and c.result in ("passed", "warning") for c in report.checks)
 
 
 def timings(report: DrillReport) -> dict[str, str]:

@@ -44,7 +44,7 @@ _CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     """List every backup, oldest first.
 
-    Each has `name, database, system_identifier, from_future, taken_at, object_bytes, foreign, rows, warnings, verdict,
+    Each has `name, database, system_identifier, from_future, taken_at, object_bytes, globals_bytes, foreign, rows, warnings, verdict,
     without, anomalies, acknowledged`.
     `rows` is None for a foreign backup, and for one whose manifest cannot be read or has gone since the listing;
     `verdict` is None for one that was never drilled, `without` for one that is whole.
@@ -82,6 +82,7 @@ def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -
         "from_future": is_future(backup.taken_at, utc_now()),
         "taken_at": iso(backup.taken_at),
         "object_bytes": backup.object_bytes,
+        "globals_bytes": backup.globals_bytes,
         "foreign": backup.foreign,
         "rows": contents.rows if contents else None,
         "warnings": list(contents.warnings) if contents else [],

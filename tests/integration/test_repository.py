@@ -12,7 +12,7 @@ from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
 from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport, Verdict, read_report
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, REPORT, name_at, taken_at
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.store import Store
 from tests.integration.s3_servers import running_moto, running_rclone
@@ -66,13 +66,13 @@ def drilled(name: str, verdict: Verdict = Verdict.PROVEN, hours: int = 0) -> Dri
     return made.model_copy(update={"started_at": made.started_at + timedelta(hours=hours)})
 
 
-def keep(repository: Repository, name: str, data: bytes = b"an object") -> None:
+def keep(repository: Repository, name: str, data: bytes = b"an object", companion: bytes = b"") -> None:
     """Make a backup of these bytes."""
     taken, upload = repository.begin(moment_of(name), len(data))
     assert taken == name
     upload.write(data)
     upload.complete()
-    repository.commit(manifest(name, object_bytes=len(data)))
+    repository.commit(manifest(name, object_bytes=len(data)), companion)
 
 
 def files(store: Store) -> list[str]:
@@ -186,14 +186,15 @@ def test_drills_that_started_in_the_same_second(repository: Repository, store: S
 def test_what_is_removed(repository: Repository, store: Store) -> None:
     """All files of this backup, and only this one, are removed, with every report; missing ones are not an error."""
     for name in (FIRST, SECOND):
-        keep(repository, name)
+        keep(repository, name, companion=b"roles and settings")
         store.put(store.key(name + REPORT), report(name).encode())
         for hours in range(2):
             repository.store_report(drilled(name, hours=hours))
     first, second = repository.looked_into(repository.backups())
     repository.remove(first)
     repository.remove(first)
-    assert files(store) == sorted([*second.reports, second.name + MANIFEST, second.name + OBJECT])
+    assert files(store) == sorted([*second.reports, *(second.name + kind for kind in (MANIFEST, GLOBALS, OBJECT))])
+    assert repository.companion(second.name) == b"roles and settings"
     assert len(second.reports) == 3
     with pytest.raises(ObjectMissing):
         repository.manifest(first)
@@ -244,19 +245,32 @@ def test_neighbours_are_left_alone(server: Storage | None) -> None:
 def test_the_order_of_writing_and_removing(verdict: Verdict) -> None:
     """An interrupted removal never makes a backup look better than it is, nor a listed one incomplete.
 
-    The report that counts goes last of all reports, and a FAILED one after the manifest.
+    The report that counts goes last of all reports, and a FAILED one after the manifest. The companion is there as long
+    as the manifest is, and never without the object.
     """
     store = MemoryStore()
     repository = Repository(store)
-    keep(repository, FIRST)
+    keep(repository, FIRST, companion=b"roles and settings")
     reports = [
         repository.store_report(drilled(FIRST, each, hours=n)) for n, each in enumerate((Verdict.INCONCLUSIVE, verdict))
     ]
     written = [key.removeprefix(store.key("")) for call, key in store.calls if call == "put"]
-    assert written == [FIRST + OBJECT, FIRST + MANIFEST, *reports]
+    assert written == [FIRST + OBJECT, FIRST + GLOBALS, FIRST + MANIFEST, *reports]
     (backup,) = repository.looked_into(repository.backups())
     store.calls.clear()
     repository.remove(backup)
     removed = [key.removeprefix(store.key("")) for call, key in store.calls if call == "remove"]
     first = [FIRST + MANIFEST] if verdict is Verdict.FAILED else []
-    assert removed == [*first, *reports, *([] if first else [FIRST + MANIFEST]), FIRST + OBJECT]
+    assert removed == [*first, *reports, *([] if first else [FIRST + MANIFEST]), FIRST + GLOBALS, FIRST + OBJECT]
+
+
+def test_an_interrupted_backup_takes_its_companion_along() -> None:
+    """A run that died before the manifest left an unfinished object, which is removed with what lies beside it."""
+    store = MemoryStore()
+    repository = Repository(store)
+    keep(repository, FIRST, companion=b"roles and settings")
+    store.remove(store.key(FIRST + MANIFEST))
+    (half,) = repository.looked_into(repository.backups())
+    assert (half.unfinished, half.globals_bytes) == (True, 18)
+    repository.remove(half)
+    assert files(store) == []

@@ -202,7 +202,7 @@ def test_no_secret_is_seen_anywhere(
         assert_holds_none(text, secret_words, f"Prefect's {kind}")
     stored = {found.key: storage.get(found.key) for found in storage.list_objects()}
     signed = [key for key in stored if f"/{EVIDENCE}" in key]
-    assert (len(signed), len(stored)) == (4, 7), (
+    assert (len(signed), len(stored)) == (4, 8), (
         "a certificate of the drill and one of the restore, each with its signature"
     )
     for key, data in stored.items():
@@ -212,12 +212,16 @@ def test_no_secret_is_seen_anywhere(
 def test_the_dump_itself_holds_no_password(
     guarded: Server, watched: Watched, storage: ObjectStore, secret_words: list[str]
 ) -> None:
-    """A dump names roles, but not their passwords."""
+    """A dump names roles, and the companion creates them, but neither has their passwords."""
     from gzip import decompress  # noqa: PLC0415
 
     assert watched("backup", DATABASE_URL=url_of(guarded, ROLE, PASSWORD))[0] == 0
-    (backup,) = Repository(storage).backups()
+    repository = Repository(storage)
+    (backup,) = repository.backups()
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
+    beside = decompress(repository.companion(backup.name)).decode()
+    assert f'CREATE ROLE "{ROLE}"' in beside
+    assert_holds_none(beside, [*secret_words, "SCRAM-SHA-256$", "PASSWORD "], "the companion")
 
 
 def test_no_secret_is_in_a_representation(guarded: Server, storage: ObjectStore, storage_server: Storage) -> None:

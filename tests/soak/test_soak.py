@@ -92,7 +92,7 @@ def assert_the_catalog_is_right(names: list[str], storage: ObjectStore) -> None:
         assert manifest
         assert (manifest.rows, manifest.object_bytes) == (322, backup.object_bytes)
     assert sum(b.has_report for b in backups) == DRILLS
-    assert len(list(storage.list_objects())) == 2 * BACKUPS + DRILLS
+    assert len(list(storage.list_objects())) == 3 * BACKUPS + DRILLS
 
 
 def assert_nothing_is_left(server: Server, storage: ObjectStore, there: set[str]) -> None:

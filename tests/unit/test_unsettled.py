@@ -199,7 +199,7 @@ def test_an_interrupted_removal_reopens_no_alarm(drilled: Verdict | None) -> Non
     Repository(whole).remove(backup)
     removed = [key for call, key in whole.calls if call == "remove"]
     assert removed[-2:] == [whole.key(name + ACKNOWLEDGED), whole.key(name + OBJECT)]
-    assert len(removed) == (4 if drilled else 3)
+    assert len(removed) == (5 if drilled else 4)
 
 
 def test_a_history_is_read_as_far_as_it_is_readable() -> None:

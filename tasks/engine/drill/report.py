@@ -22,6 +22,10 @@ _OTHER_SCHEMA = (
     "all rows came back, but into a schema that differs from the dumped one; the report lists the differences"
 )
 
+_OTHER_GLOBALS = (
+    "the dump came back whole, but not the roles and settings beside it; take a new backup, and compare the two"
+)
+
 
 def report_on(
     backup: Backup, seen: Rehearsal, started: datetime, seconds: float, max_age_s: int | None = None
@@ -77,5 +81,7 @@ def error_of(report: DrillReport, error: PgRoundtripError | None) -> PgRoundtrip
         return error
     failed = {c.name for c in report.checks if c.result == "failed"}
     if failed & (set(checklist.ALL) - {checklist.AGE}):
+        if failed == {checklist.GLOBALS}:
+            return BackupDamaged(report.cause, hint=_OTHER_GLOBALS)
         return BackupDamaged(report.cause) if failed & _CONTENTS else BackupDamaged(report.cause, hint=_OTHER_SCHEMA)
     return VerificationFailed(report.cause)

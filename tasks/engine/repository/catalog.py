@@ -16,6 +16,7 @@ from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import (
     ACKNOWLEDGED,
+    GLOBALS,
     MANIFEST,
     OBJECT,
     backup_of_report,
@@ -35,7 +36,8 @@ class Backup:
     `stored_at` is when the object was stored, by the storage's clock; `origin` is the manifest's plan and database, if it was read. `Repository.looked_into` adds what the listing does not tell: the
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
     The versions are those of its files as listed, empty for a file that was not listed; `acknowledged` is whether its
-    anomalies are. `report_files` are its drills' reports, the one that counts first.
+    anomalies are. `report_files` are its drills' reports, the one that counts first; `globals_bytes` is the size of its
+    companion with roles and settings, 0 if it has none.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Backup:
     report_files: tuple[ReportFile, ...] = ()
     manifest_bytes: int = 0
     acknowledged: bool = False
+    globals_bytes: int = 0
 
     @property
     def proven(self) -> bool:
@@ -129,11 +132,13 @@ def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, list[R
     if moment is None:
         return None
     manifest, beside = files.get(name + MANIFEST), in_turn(reports.get(name, ()))
+    companion = files.get(name + GLOBALS)
     return Backup(
         name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=bool(beside),
         stored_at=found.modified_at, object_version=found.version,
         manifest_version=manifest.version if manifest else "", manifest_bytes=manifest.size_bytes if manifest else 0,
         report_files=beside, acknowledged=name + ACKNOWLEDGED in files,
+        globals_bytes=companion.size_bytes if companion else 0,
     )  # fmt: skip
 
 

@@ -27,6 +27,11 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("the moment is out of range") from None
 
 
+def _is_empty(value: object) -> bool:
+    """Leave out what most documents don't have: those of earlier versions stay what they were, byte for byte."""
+    return not value
+
+
 # A moment without a zone could not be compared with any other.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
@@ -91,6 +96,22 @@ class RoleRecord(_Document):
     member_of: tuple[MembershipRecord, ...] = ()
 
 
+class GlobalsRecord(_Document):
+    """The companion of a backup, which holds roles, tablespaces and the database's own settings."""
+
+    file: str
+    raw_bytes: Count
+    object_bytes: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    client_version: str
+    superuser: str = Field(default="", description="The role that the server was created with.")
+    statements: Count = 0
+    roles: Count = 0
+    memberships: Count = 0
+    tablespaces: Count = 0
+    settings: Count = 0
+
+
 class Anomaly(_Document):
     """What is odd about a backup's contents, in a sentence and in the two numbers that it is about."""
 
@@ -152,6 +173,10 @@ class Manifest(_Document):
     warnings: tuple[str, ...] = Field(default=(), description="pg_dump's warnings, and what it left out.")
     role_attributes: tuple[RoleRecord, ...] = Field(default=(), description="Of all roles of the source's server.")
     partitions: dict[str, str] | None = Field(default=None, description="The topmost table of each partition.")
+    globals: GlobalsRecord | None = Field(default=None, exclude_if=_is_empty)
+    globals_left_out: str = Field(
+        default="", exclude_if=_is_empty, description="Why there are no roles and settings beside it."
+    )
     dump_options: tuple[Name, ...] = Field(default=(), description="The options of pg_dump that the plan added.")
     left_out: Omissions | None = Field(default=None, description="What the plan's selection left out.")
 

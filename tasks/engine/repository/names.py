@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 
 OBJECT = ".sql.gz"
+GLOBALS = ".globals.sql.gz"  # roles and settings
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
 DRILL = ".drill"
@@ -15,7 +16,7 @@ EVIDENCE = "evidence/"
 NOTICES = "notices/"  # what was told to people
 SIGNATURE = ".sig"
 _INCONCLUSIVE = ".inconclusive"
-_KINDS = (OBJECT, MANIFEST, ACKNOWLEDGED)
+_KINDS = (OBJECT, GLOBALS, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 _NOTICE = re.compile(r"([a-z-]{1,40})_([0-9]{8}_[0-9]{6})\.json")

@@ -1,7 +1,8 @@
 """Store backups in a place and keep two promises about ordering.
 
-On write, the object comes first and its manifest last, so a backup that is listed with a manifest is complete. On
-removal, the manifest goes before its object, so a backup that is listed as complete never lacks a part.
+On write, the object comes first, then its companion with roles and settings if it has one, and its manifest last, so a
+backup that is listed with a manifest is complete. On removal, the manifest goes before both, so a backup that is listed
+as complete never lacks a part, and the object last, so that nothing is left which no listing shows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manif
 from tasks.engine.repository.names import (
     ACKNOWLEDGED,
     DRILL,
+    GLOBALS,
     MANIFEST,
     OBJECT,
     backup_of_report,
@@ -30,6 +32,7 @@ from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
 REPORT_BYTES = 4 << 20
+GLOBALS_BYTES = 64 << 20
 # The fields that identify a backup's origin come first, so there is no need to fetch all of a long manifest.
 HEAD_BYTES = 4096
 STALE_UPLOAD = timedelta(days=1)
@@ -125,6 +128,10 @@ class Repository:
         """Stream a backup's object, or a part of it."""
         return self.store.open_range(backup.key, start, length)
 
+    def companion(self, name: str) -> bytes:
+        """Fetch the roles and settings beside a backup; raises ObjectMissing, or BackupDamaged if they are too large."""
+        return self.store.get(self.store.key(name + GLOBALS), GLOBALS_BYTES)
+
     def looked_into(self, backups: Sequence[Backup]) -> list[Backup]:
         """Add what takes a request per backup to find out: verdicts, and which of our objects are unfinished.
 
@@ -169,8 +176,11 @@ class Repository:
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{self.key(name)}: others take every name", during=UPLOAD, hint=_CROWDED, transient=True)
 
-    def commit(self, manifest: Manifest) -> Backup:
-        """Check that the object has all its bytes, then write the manifest: from then on it is a backup."""
+    def commit(self, manifest: Manifest, companion: bytes = b"") -> Backup:
+        """Check that the object has all its bytes, store its companion if it has one, then write the manifest.
+
+        From then on it is a backup.
+        """
         key = self.key(manifest.name)
         found = self.store.stat(key, UPLOAD)
         if found is None:
@@ -184,6 +194,8 @@ class Repository:
                 during=UPLOAD,
                 hint="the storage lost part of the upload; the next backup tries again",
             )
+        if companion:
+            self.store.put(self.store.key(manifest.name + GLOBALS), companion, "application/gzip")
         self.store.put(self.store.key(manifest.name + MANIFEST), manifest.encode())
         taken = taken_at(manifest.name) or manifest.started_at
         return Backup(
@@ -194,6 +206,7 @@ class Repository:
             has_manifest=True,
             has_report=False,
             stored_at=found.modified_at,
+            globals_bytes=len(companion),
         )
 
     def store_report(self, report: DrillReport) -> str:
@@ -232,8 +245,10 @@ class Repository:
         """
         reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
         known = (backup.name + ACKNOWLEDGED,) if backup.acknowledged else ()
+        # Ask for that of a backup with a manifest even if it is not listed: a listing can lag.
+        beside = (backup.name + GLOBALS,) if backup.globals_bytes or backup.has_manifest else ()
         first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
-        for file in (*first, *known, item):
+        for file in (*first, *beside, *known, item):
             self.store.remove(self.store.key(file))
 
     def sweep(self, now: datetime) -> Iterator[str]:

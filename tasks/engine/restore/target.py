@@ -84,7 +84,7 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
     Raises TargetNotEmpty for a database with objects in it unless `replace`, TargetRefused when an extension rules out
     a swap, CreateDatabaseDenied when the role lacks the right to create the missing database or to replace this one.
     """
-    maintenance = _maintenance(database)
+    maintenance = maintenance_of(database)
     facts = maintenance.inspect()
     with maintenance.connect() as connection:
         found = connection.query(
@@ -187,7 +187,7 @@ def what_is_left(database: Server) -> str:
     return f"it left {objects} tables and other objects, and {large_objects} large objects; clear it with: {statements}"
 
 
-def _maintenance(database: Server) -> Server:
+def maintenance_of(database: Server) -> Server:
     """Find a database other than the target to work from, under one of its customary names."""
     for name in ("postgres", "template1", "defaultdb"):
         if name == database.database:

@@ -66,9 +66,9 @@ _LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND '
 
 @contextmanager
 def running_server(
-    client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None
+    client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None, superuser: str = SUPERUSER
 ) -> Iterator[Server]:
-    """Run a private server while the context lasts; yield its database `postgres`, as superuser.
+    """Run a private server while the context lasts; yield its database `postgres`, as `superuser`.
 
     It listens on a socket in a private directory and, if `port` is given, on 127.0.0.1; the password is random. If we
     are root it runs as an unprivileged user, because PostgreSQL refuses to run as root. Without a port it is confined,
@@ -79,11 +79,11 @@ def running_server(
         password = secrets.token_urlsafe(24)
         with _making():
             programs = _reachable(client.folder, folder, user)
-            _initialise(client, programs, folder, user, password)
+            _initialise(client, programs, folder, user, {superuser: password})
         options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
         options["listen_addresses"] = "127.0.0.1" if port else ""
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
-        login = {"user": SUPERUSER, "password": password, "dbname": "postgres"}
+        login = {"user": superuser, "password": password, "dbname": "postgres"}
         server = Server(url=SecretStr(conninfo_url({**address, **login})))
         # A server with a port is not for drills: it serves other programs, which give it files from elsewhere.
         reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
@@ -120,15 +120,18 @@ def _not_made(said: str) -> PgRoundtripError:
     return SandboxFailed(said.strip()[-300:], hint=nameless.HINT if nameless.WITHOUT_NAME in said else None)
 
 
-def _initialise(client: Client, programs: Path, folder: Path, user: process.User | None, password: str) -> None:
-    """Create the data directory; pass the password in a file that only its owner can read."""
+def _initialise(
+    client: Client, programs: Path, folder: Path, user: process.User | None, login: Mapping[str, str]
+) -> None:
+    """Create the data directory; pass the superuser's password in a file that only its owner can read."""
+    ((superuser, password),) = login.items()
     secret = folder / "password"
     secret.touch()
     secret.chmod(0o600)  # whatever the umask
     secret.write_text(password + "\n")
     if user:
         os.chown(secret, user.uid, user.gid)
-    command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-A", "scram-sha-256",
+    command = [str(programs / "initdb"), "-D", str(folder / "data"), f"--username={superuser}", "-A", "scram-sha-256",
                f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
     command += ["--no-data-checksums"] if client.major >= _CHECKSUMS_SINCE else []
     seen = nameless.Disguise() if user else nameless.disguise(folder)
