@@ -197,7 +197,7 @@ def test_the_sound_one(
         for place in places[:2]:
             report = rehearsed(storage, place)
             assert_found(report, {})
-            assert {c.result for c in report.checks} == {"passed"}
+            assert {c.result for c in report.checks if c.name != checklist.GLOBALS} == {"passed"}
 
 
 @pytest.mark.parametrize(

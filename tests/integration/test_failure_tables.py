@@ -184,7 +184,7 @@ def test_backup_file_empty(
     (folder := tmp_path / "programs").mkdir()
     (folder / "pg_dump").write_text('#!/bin/sh\n[ "$1" != --version ] || echo "pg_dump (PostgreSQL) 16.99"\n')
     (folder / "pg_dump").chmod(0o755)
-    process = started("backup", server=tables, PATH=f"{folder}:{os.environ['PATH']}")
+    process = started("backup", server=tables, PATH=f"{folder}:{os.environ['PATH']}", BACKUP_GLOBALS="false")
     assert_row(process, BACKUP["Backup file empty"], 1)
     assert list(storage.list_objects()) == []
 

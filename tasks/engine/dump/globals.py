@@ -83,7 +83,7 @@ def read_globals(server: Server, client: Client, timeout_s: float = _TIMEOUT_S) 
             printed = _printed(_of_database(server, client), server, options, timeout_s)
             found += statements_of_database(printed, server.database)
     except OSError as error:  # some images have pg_dump only
-        raise GlobalsUnreadable(str(error), hint=_MISSING) from None
+        raise GlobalsUnreadable(f"pg_dumpall: {error.strerror}", hint=_MISSING) from None
     except NotAllowed as error:
         raise GlobalsUnreadable(str(error), hint="set BACKUP_GLOBALS=false, and report this statement") from None
     except PgRoundtripError as error:
