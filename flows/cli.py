@@ -20,7 +20,7 @@ import typer
 
 from blocks.config import DEFAULT
 from blocks.errors import ConfigurationError, PgRoundtripError
-from flows import evidence, plans, status
+from flows import evidence, init, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
 from flows.runs.logs import log_plainly
@@ -40,6 +40,7 @@ app.command("notify")(notify)
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 app.add_typer(evidence.app, name="evidence", help="Sign what drills prove, check it, and report on a month.")
 app.command("status")(status.show)
+app.command("init")(init.init)
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[
