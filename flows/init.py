@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.lines import print_line
+from flows.lines import print_error, print_line
 
 if TYPE_CHECKING:
     from blocks.config.load import Need
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blocks.sql.server import Server
 
 _FAILED, _INCONCLUSIVE = 1, 3
+_NEEDS: frozenset[Need] = frozenset({"database", "storage", "drill"})
 File = Annotated[Path, typer.Option("--file", help="The file to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file, and keep it as .env.old beside it.")]
 NoSecrets = Annotated[bool, typer.Option("--no-secrets", help="Leave passwords and secret keys out of the file.")]
@@ -41,7 +42,7 @@ def init(
 
     asking = on_a_terminal()
     require_new(file, force=force)
-    given, plan = _ask_and_check(asking=asking)
+    given, plan = _ask_and_check(asking=asking, no_secrets=no_secrets)
     given = _propose(given, plan.source, price, asking=asking)
     _write(file, given, force=force, no_secrets=no_secrets)
     status = 0 if no_backup else _prove(given, price)
@@ -49,29 +50,42 @@ def init(
     raise typer.Exit(status)
 
 
-def _ask_and_check(*, asking: bool) -> tuple[dict[str, str], Plan]:
+def _ask_and_check(*, asking: bool, no_secrets: bool) -> tuple[dict[str, str], Plan]:
     """Ask until database and storage pass every check; exits if they don't and nobody can correct them."""
     from blocks.config.load import load_settings
-    from blocks.config.plan import Plan
-    from blocks.config.taken import plan_variables
-    from flows import terminal
+    from blocks.config.taken import plan_variables, require_writable
     from flows.questions import QUESTIONS, agree, ask, say_taken
-    from tasks.status.check import check_plan, check_variables
 
-    needs: frozenset[Need] = frozenset({"database", "storage", "drill"})
-    load_settings(frozenset() if asking else needs)
+    load_settings(frozenset() if asking else _NEEDS)
     given, answers = plan_variables(), dict[str, str]()
+    require_writable(given, no_secrets=no_secrets)
     say_taken(given)
     while True:
         answers = ask(QUESTIONS, given, answers) if asking else {}
-        values = {**given, **answers}
-        plan = Plan.from_settings(load_settings(needs, values))
-        findings = [*check_plan(plan), *check_variables()]
-        terminal.show_findings(findings)
-        if not any(finding.result == "error" for finding in findings):
-            return values, plan
+        if plan := _checked({**given, **answers}, correctable=bool(answers)):
+            return {**given, **answers}, plan
         if not answers or not agree("Correct the answers?", asking=asking):
             raise typer.Exit(_FAILED)
+
+
+def _checked(values: Mapping[str, str], *, correctable: bool) -> Plan | None:
+    """Return the plan if it passes the checks of `pg-roundtrip check`, and show them."""
+    from blocks.config.load import load_settings
+    from blocks.config.plan import Plan
+    from blocks.errors import ConfigurationError
+    from flows import terminal
+    from tasks.status.check import check_plan, check_variables
+
+    try:
+        plan = Plan.from_settings(load_settings(_NEEDS, values))
+    except ConfigurationError as error:
+        if not correctable:
+            raise
+        print_error(error.lines())
+        return None
+    findings = [*check_plan(plan), *check_variables()]
+    terminal.show_findings(findings)
+    return None if any(finding.result == "error" for finding in findings) else plan
 
 
 def _propose(given: Mapping[str, str], source: Server, price: float | None, *, asking: bool) -> dict[str, str]:
@@ -79,18 +93,20 @@ def _propose(given: Mapping[str, str], source: Server, price: float | None, *, a
     from flows import terminal
     from flows.questions import CHANGES, agree, ask
     from tasks.engine.repository.proposal import guessed_object, propose, variables
-    from tasks.reports.proposal import what_it_means
+    from tasks.reports.proposal import what_it_costs, what_it_does
 
     database_bytes = source.inspect().size_bytes
     chosen = {**given, **variables(propose(database_bytes), given)}
     while True:
-        terminal.show_facts(what_it_means(_policies(chosen), guessed_object(database_bytes), price))
-        if agree("Use this schedule and retention?", asking=asking):
+        plan = _plan_of(chosen)
+        terminal.show_facts({**what_it_does(plan), **what_it_costs(plan, guessed_object(database_bytes), price)})
+        changes = [q for q in CHANGES if q.name in chosen and q.name not in given]
+        if not changes or agree("Use this schedule and retention?", asking=asking):
             return chosen
-        chosen |= ask(CHANGES, given, chosen)
+        chosen |= ask(changes, given, chosen)
 
 
-def _policies(values: Mapping[str, str]) -> Plan:
+def _plan_of(values: Mapping[str, str]) -> Plan:
     """The plan that these settings describe."""
     from blocks.config.load import load_settings
     from blocks.config.plan import Plan
@@ -127,14 +143,14 @@ def _prove(values: Mapping[str, str], price: float | None) -> int:
     from flows.runs.wrapping import run
     from tasks.engine.repository.manifest import Verdict
     from tasks.engine.repository.proposal import Span
-    from tasks.reports.proposal import what_it_means
+    from tasks.reports.proposal import what_it_costs
 
     log_plainly()  # Prefect, where it is loaded, has installed its own handlers
     done = run(backup)
     terminal.show_backup(done.model_dump())
     report = run(restore_drill)
     terminal.show_report(report)
-    terminal.show_facts(what_it_means(_policies(values), Span(done.object_bytes, done.object_bytes), price))
+    terminal.show_facts(what_it_costs(_plan_of(values), Span(done.object_bytes, done.object_bytes), price))
     return {Verdict.PROVEN: 0, Verdict.FAILED: _FAILED}.get(report.verdict, _INCONCLUSIVE)
 
 
@@ -146,7 +162,8 @@ def _say_next(file: Path, values: Mapping[str, str], *, backed_up: bool) -> None
     from tasks.status.summary import read_status
 
     if backed_up:
-        print_line(read_status(_policies(values), utc_now()).judgement.sentence)
+        print_line(read_status(_plan_of(values), utc_now()).judgement.sentence)
     path = quote(str(file) if file.is_absolute() else f"./{file}")
     print_line(f"Next, run backups and drills from now on: set -a; . {path}; set +a; pg-roundtrip serve")
-    print_line("or, beside docker-compose.yml: docker compose up --build --detach --no-deps backup")
+    if file.name == ".env":
+        print_line("or, with the file beside docker-compose.yml: docker compose up --build --detach --no-deps backup")

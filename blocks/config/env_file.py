@@ -84,10 +84,11 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _keep_old(path: Path) -> Path:
     """Copy the file to a name beside it that is free."""
+    content = path.read_bytes()
     names = (path.with_name(f"{path.name}.old{number if number > 1 else ''}") for number in count(1))
     free = next(name for name in names if not (name.exists() or name.is_symlink()))
     with os.fdopen(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(path.read_bytes())
+        file.write(content)
     return free
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from blocks.config.env_file import line_of
 from blocks.config.environment import variable
 from blocks.config.load import load_settings, variable_of
 from blocks.config.settings import SECTIONS
+from blocks.errors import ConfigurationError, Problem
 
 _OF_A_PLAN = ("The database", "The storage", "Backups", "Retention", "Drills")
 
@@ -18,6 +20,19 @@ def plan_variables() -> dict[str, str]:
     found = {name: variable(name).strip() for name in _names()}
     found["S3_BUCKET"] = found["S3_BUCKET"] or variable("BUCKET_NAME").strip()
     return {name: value for name, value in found.items() if value}
+
+
+def require_writable(values: Mapping[str, str], *, no_secrets: bool) -> None:
+    """Raise ConfigurationError with every variable that a file `.env` can't hold."""
+    problems: list[Problem] = []
+    left_out = secret_variables(values) if no_secrets else ()
+    for name in [name for name in values if name not in left_out]:
+        try:
+            line_of(name, values[name])
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def secret_variables(values: Mapping[str, str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from tasks.engine.repository.proposal import (
     Span,
     cost,
     estimate,
+    kept_in_the_long_run,
     on_railway,
 )
 from tasks.engine.wording import human_bytes
@@ -21,16 +22,23 @@ from tasks.engine.wording import human_bytes
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-def what_it_means(plan: Plan, size: Span, price: float | None) -> dict[str, str]:
-    """Return what the plan does and what it comes to; a price of None is the example's."""
-    found = estimate(policy_of(plan, utc_now()), size)
-    guess = "" if size.least == size.greatest else ", a guess from the database's size"
+def what_it_does(plan: Plan) -> dict[str, str]:
+    """Return when a plan makes backups and drills, and what it keeps."""
+    kept = kept_in_the_long_run(policy_of(plan, utc_now()))
     return {
         "backups": f"{_often(plan.schedules.backups)}, level {plan.dump.compression_level}",
         "drills": _often(plan.schedules.drills),
-        "kept": f"{_rules(plan)}: about {counted(found.backups, 'backup')} in the long run",
+        "kept": f"{_rules(plan)}: about {counted(kept, 'backup')} in the long run",
+    }
+
+
+def what_it_costs(plan: Plan, size: Span, price: float | None) -> dict[str, str]:
+    """Return what backups of this size come to in the long run; a price of None is the example's."""
+    found = estimate(policy_of(plan, utc_now()), size)
+    guess = "" if size.least == size.greatest else ", a guess from the database's size"
+    return {
         "size of a backup": f"{_bytes(found.object)}{guess}",
-        "storage": _bytes(found.stored),
+        "storage": f"{_bytes(found.stored)} for {counted(found.backups, 'backup')}",
         "cost of storage": f"{_money(found.stored, EXAMPLE_PRICE if price is None else price)}{_price(price)}",
         "uploads": f"{_bytes(found.uploaded_a_month)} a month{_egress(plan, found)}",
     }

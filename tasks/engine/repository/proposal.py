@@ -10,6 +10,7 @@ from tasks.engine.repository.retention import Policy
 HOUR_S, DAY_S = 3600, 86400
 GIB, GB = 1 << 30, 10**9
 MONTH_S = 30 * DAY_S
+_PERIODS_S = {"daily": DAY_S, "weekly": 7 * DAY_S, "monthly": MONTH_S, "yearly": 365 * DAY_S}
 # The object's share of the database's size on disk. Indexes are not dumped, and text compresses well; media does not.
 _LEAST_SHARE, _GREATEST_SHARE = 0.1, 0.5
 # Amazon S3 Standard in us-east-1, as an example: USD per GB and month, as of November 2026.
@@ -79,16 +80,16 @@ def estimate(policy: Policy, size: Span) -> Estimate:
 
 
 def kept_in_the_long_run(policy: Policy) -> int:
-    """How many backups a policy keeps when all its periods are full; at most a few more than that."""
-    kept = policy.retention_days * DAY_S // policy.interval_s + 1
-    covered_days = policy.retention_days
-    for rule, days in (("daily", 1), ("weekly", 7), ("monthly", 30), ("yearly", 365)):
+    """How many backups a policy keeps once all its periods are full; at most a few more than that."""
+    kept = max(policy.retention_days * DAY_S // policy.interval_s + 1, policy.keep_last or 0)
+    covered_s = max(policy.retention_days * DAY_S, (kept - 1) * policy.interval_s)
+    for rule, length_s in _PERIODS_S.items():
+        # Where backups are rarer than a rule's periods, each one fills a period.
+        period_s = max(length_s, policy.interval_s)
         wanted = policy.periods[rule] or 0
-        further = max(0, wanted - covered_days // days)
-        # Backups that are rarer than a rule's periods fill one each.
-        kept += further
-        covered_days = max(covered_days, wanted * max(days, policy.interval_s // DAY_S))
-    return max(kept, policy.keep_last or 0)
+        kept += max(0, wanted - covered_s // period_s)
+        covered_s = max(covered_s, wanted * period_s)
+    return kept
 
 
 def cost(stored: Span, price_per_gb: float) -> tuple[float, float]:
