@@ -145,3 +145,96 @@ def test_everything_from_the_environment(
     listed = command_line("list", **{**again, **written})
     assert listed.status == 0, listed.err
     assert "PROVEN" in listed.out
+
+
+def test_a_question_that_is_left_leaves_nothing(bare: dict[str, str], tmp_path: Path) -> None:
+    """Ctrl-C at a question ends the command, and no file is written."""
+    with on_a_terminal(bare, tmp_path) as terminal:
+        terminal.answer("DATABASE_URL", "postgresql://me:tiger@127.0.0.1:1/shop")
+        terminal.answer("S3_ENDPOINT", "\x03")
+        assert terminal.end() == 1
+    assert "Traceback" not in terminal.shown
+    assert [*tmp_path.glob("*env*")] == []
+
+
+def test_answers_that_do_not_work_are_corrected(
+    new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, bare: dict[str, str], tmp_path: Path
+) -> None:
+    """What `check` finds can be corrected without typing the rest again; without that, nothing is written."""
+    given = {**bare, **storage_server.environment(), "BACKUP_PREFIX": str(storage.folder)}
+    del given["S3_BUCKET"]
+    right = new_database(16).url.get_secret_value()
+    with on_a_terminal(given, tmp_path, "--no-backup") as terminal:
+        terminal.answer("DATABASE_URL", "postgresql://me:tiger@127.0.0.1:1/shop")
+        terminal.answer("S3_BUCKET", storage_server.bucket)
+        terminal.answer("Correct the answers?", "")
+        terminal.answer("DATABASE_URL", right)
+        terminal.answer("S3_BUCKET", "")
+        terminal.answer("Use this schedule and retention?", "")
+        assert terminal.end() == 0, terminal.shown
+    assert "S3_SECRET_ACCESS_KEY: from the environment" in terminal.shown
+    assert sourced(tmp_path / ".env")["S3_BUCKET"] == storage_server.bucket
+    assert "tiger" not in terminal.shown
+    assert list(storage.list_objects()) == []
+
+
+def test_without_a_terminal_nothing_is_guessed(command_line: Callable[..., Ended], tmp_path: Path) -> None:
+    """What is missing is listed at once, what doesn't work is an error, what exists stays; no file is written for any."""
+    file = tmp_path / ".env"
+    done = command_line("init", "--file", str(file), S3_BUCKET="")
+    assert done.status == 2
+    assert "DATABASE_URL is not set" in done.err
+    assert "S3_BUCKET is not set" in done.err
+    done = command_line("init", "--file", str(file), DATABASE_URL="postgresql://me:tiger@127.0.0.1:1/shop")
+    assert done.status == 1
+    assert "ERROR" in done.out
+    assert "tiger" not in done.out + done.err
+    assert not file.exists()
+    file.write_text("KEPT=1\n")
+    done = command_line("init", "--file", str(file), DATABASE_URL="postgresql://me:tiger@127.0.0.1:1/shop")
+    assert done.status == 2
+    assert "exists already" in done.err
+    assert file.read_text() == "KEPT=1\n"
+
+
+def test_a_file_without_secrets_in_a_repository(
+    new_database: NewDatabase, command_line: Callable[..., Ended], tmp_path: Path
+) -> None:
+    """Secrets stay out if told so, a value that no file can hold included; a file that git would commit is warned of."""
+    file = tmp_path / ".env"
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    file.write_text("KEPT=1\n")
+    server = new_database(16)
+    done = command_line(
+        "init",
+        "--file",
+        str(file),
+        "--force",
+        "--no-secrets",
+        "--no-backup",
+        server=server,
+        VERIFY_QUERIES_FILE="",
+        TZ="UTC",
+    )
+    assert done.status == 0, done.out + done.err
+    assert "Not in it: DATABASE_URL, S3_SECRET_ACCESS_KEY" in done.out
+    assert "git does not ignore it" in done.err
+    assert not {"DATABASE_URL", "S3_SECRET_ACCESS_KEY"} & set(sourced(file))
+    assert (tmp_path / ".env.old").read_text() == "KEPT=1\n"
+    (tmp_path / ".gitignore").write_text(".env*\n")
+    done = command_line("init", "--file", str(file), "--force", "--no-backup", server=server)
+    assert "git does not ignore" not in done.err
+
+
+def test_a_value_that_no_file_can_hold(command_line: Callable[..., Ended], tmp_path: Path) -> None:
+    """It is refused before anything is contacted, without being shown."""
+    done = command_line(
+        "init",
+        "--file",
+        str(tmp_path / ".env"),
+        DATABASE_URL="postgresql://me@127.0.0.1:1/shop",
+        S3_SECRET_ACCESS_KEY="it's ${odd}",
+    )
+    assert done.status == 2
+    assert "S3_SECRET_ACCESS_KEY cannot be written" in done.err
+    assert "odd" not in done.err

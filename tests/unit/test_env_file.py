@@ -42,9 +42,8 @@ def read_by_compose(text: str) -> str:
     if quote == "'":
         return inside
     assert "$" not in inside
-    return re.sub(
-        r"\\([^$])", r"\1", re.sub(r"\\[nr]", "\n", inside) if re.search(r"(?<!\\)(\\\\)*\\[nr]", inside) else inside
-    )
+    unbroken = re.sub(r"\\.", lambda found: {"\\n": "\n", "\\r": "\r"}.get(found[0], found[0]), inside)
+    return re.sub(r"\\([^$])", r"\1", unbroken)
 
 
 @settings(max_examples=150)

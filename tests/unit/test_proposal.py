@@ -119,7 +119,7 @@ def test_the_words() -> None:
     assert "$0.023 per GB, an example (Amazon S3 Standard, November 2026)" in said["cost of storage"]
     assert "Railway's egress at $0.05 per GB" in said["uploads"]
     said = what_it_costs(plan, Span(10**9, 10**9), 0.006)
-    assert said["cost of storage"] == "$0.10 a month at $0.006 per GB"
+    assert said["cost of storage"] == "$0.08 a month at $0.006 per GB"
     assert on_railway("shop.proxy.rlwy.net")
     assert not on_railway("rlwy.net.example.com")
     assert Server(SecretStr("postgresql://me@h/d")).host == "h"
