@@ -19,7 +19,7 @@ from tasks.engine.repository.proposal import (
 )
 from tasks.engine.wording import human_bytes
 
-_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+_UNITS = ((7 * 86400, "week"), (86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def what_it_does(plan: Plan) -> dict[str, str]:

@@ -46,6 +46,19 @@ def read_by_compose(text: str) -> str:
     return re.sub(r"\\([^$])", r"\1", unbroken)
 
 
+def read_by_newer_compose(text: str) -> str:
+    """The same for the parser since 2.0 of that library, which unescapes in two passes."""
+    value = text.split("=", 1)[1]
+    quote = value[0]
+    if quote not in "'\"":
+        assert " #" not in value
+        return value
+    inside = re.fullmatch(rf"{quote}((?:\\.|[^{quote}\\])*){quote}", value)
+    assert inside
+    once = re.sub(r"\\(.)", lambda found: found[1] if found[1] == quote else found[0], inside[1])
+    return once if quote == "'" else re.sub(r"\\([abcfnrtv$\"\\])", lambda found: {"\\": "\\"}[found[1]], once)
+
+
 @settings(max_examples=150)
 @given(AWKWARD)
 @example("it's 100% $HOME #1")
@@ -59,7 +72,7 @@ def test_all_readers_agree(value: str) -> None:
     except ValueError:
         return
     assert dotenv_values(stream=StringIO(text)) == {"A": value}
-    assert read_by_compose(text) == value
+    assert read_by_compose(text) == read_by_newer_compose(text) == value
     assert read_by_a_shell(text) == value
 
 

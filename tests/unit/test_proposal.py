@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +32,7 @@ from tasks.reports.proposal import what_it_costs, what_it_does
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SIZES = st.one_of(st.integers(0, 1 << 50), st.integers(0, 20).map(lambda n: 1 << (2 * n)))
 HOUR_S = 3600
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 POLICIES = st.builds(
     Policy, retention_days=st.integers(1, 10), interval_s=st.sampled_from([HOUR_S, 6 * HOUR_S, DAY_S, 2 * DAY_S, 7 * DAY_S]),
     keep_last=st.one_of(st.none(), st.integers(1, 20)), keep_daily=st.one_of(st.none(), st.integers(1, 20)),
@@ -82,6 +85,28 @@ def test_the_estimate_is_what_retention_keeps(policy: Policy) -> None:
     kept = sum(d.keep for d in decide(catalog, policy, NOW).decisions)
     assert kept <= kept_in_the_long_run(policy) + 1
     assert kept_in_the_long_run(policy) <= kept + 5
+
+
+def test_the_table_of_proposals_is_current() -> None:
+    """docs/configuration.md shows what is proposed for which size."""
+    rows = re.findall(
+        r"^\| (up to .*? GiB|larger) \| (.*?) \| (.*?) \| all of (\d+) days, (\d+) daily, (\d+) weekly, (\d+) monthly \| (\d+) \|$",
+        DOCUMENT.read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) == 4
+    for size, backups, drills, *numbers in rows:
+        limit = int(size.split()[2]) << 30 if size != "larger" else 1 << 50
+        found, plan = propose(limit), plan_of(limit)
+        said = what_it_does(plan)
+        assert said["backups"] == f"{backups.split(',')[0]}, level {found.level}"
+        assert ("at level 1" in backups) == (found.level == 1)
+        assert said["drills"] == drills
+        kept = kept_in_the_long_run(
+            Policy(found.days, found.interval_s, None, found.daily, found.weekly, found.monthly)
+        )
+        assert [*map(int, numbers)] == [found.days, found.daily, found.weekly, found.monthly, kept]
+        assert size == "larger" or propose(limit + 1) != found
 
 
 def test_the_estimate_agrees_with_the_documentation() -> None:
