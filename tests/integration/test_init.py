@@ -130,15 +130,34 @@ def test_a_newcomer_types_the_answers(
 def test_everything_from_the_environment(
     new_database: NewDatabase, command_line: Callable[..., Ended], tmp_path: Path, storage: ObjectStore
 ) -> None:
-    """Without a terminal nothing is asked; the file then works by itself."""
+    """Without a terminal nothing is asked; the file then works by itself, whatever a password contains."""
     file = tmp_path / "settings.env"
     server = new_database(16, TABLE)
-    done = command_line("init", "--file", str(file), server=server, BACKUP_SCHEDULE="0 3 * * *")
+    password = 'p@ss "word" $HOME #1 \\ %41'
+    with server.connect() as connection:
+        connection.execute("DROP ROLE IF EXISTS newcomer")
+        connection.execute("CREATE ROLE newcomer LOGIN SUPERUSER PASSWORD {password}", password=password)
+    there = server.parameters()
+    given = {
+        "HOST": there["host"],
+        "PORT": there["port"],
+        "DB": there["dbname"],
+        "USER": "newcomer",
+        "PASSWORD": password,
+    }
+    login = {f"POSTGRES_{name}": value for name, value in given.items()}
+    try:
+        done = command_line("init", "--file", str(file), BACKUP_SCHEDULE="0 3 * * *", **login)
+    finally:
+        with server.connect() as connection:
+            connection.execute("DROP ROLE newcomer")
     assert done.status == 0, done.out + done.err
-    assert "DATABASE_URL: from the environment" in done.out
+    assert "POSTGRES_PASSWORD: from the environment" in done.out
+    assert password not in done.out + done.err
     assert "PROVEN" in done.out
     written = sourced(file)
     assert written == dotenv_values(file)
+    assert {name: value for name, value in written.items() if name.startswith("POSTGRES_")} == login
     assert written["BACKUP_SCHEDULE"] == "0 3 * * *"
     assert "BACKUP_INTERVAL" not in written
     again = dict.fromkeys(("S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "BACKUP_PREFIX"), "")
