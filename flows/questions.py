@@ -50,9 +50,9 @@ def ask(questions: Iterable[Question], given: Mapping[str, str], earlier: Mappin
     return {q.name: _answer(q, earlier.get(q.name, q.default)) for q in questions if q.name not in {*given, *replaced}}
 
 
-def agree(question: str, *, asking: bool) -> bool:
+def agree(question: str) -> bool:
     """Whether whoever can be asked agrees; without a terminal, everyone does."""
-    return not asking or typer.confirm(question, default=True)
+    return not on_a_terminal() or typer.confirm(question, default=True)
 
 
 def _answer(question: Question, offered: str) -> str:

@@ -27,7 +27,7 @@ from tasks.engine.repository.proposal import (
     variables,
 )
 from tasks.engine.repository.retention import Policy, decide
-from tasks.reports.proposal import what_it_costs, what_it_does
+from tasks.status.proposal import what_it_costs, what_it_does
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SIZES = st.one_of(st.integers(0, 1 << 50), st.integers(0, 20).map(lambda n: 1 << (2 * n)))
