@@ -264,15 +264,9 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Any, **parameters: Any) -> Any:
     """Run a flow and return its result, or raise its error."""
-    from flows.runs.wrapping import run
+    from flows.runs.command import run_flow
 
-    log_plainly()  # Prefect has installed its own handlers
-    try:
-        return run(flow, **parameters)
-    except OSError as error:
-        # Unexpected, and `main` would mistake it for a result that could not be printed.
-        logging.getLogger(__name__).exception("Unhandled exception")
-        raise PgRoundtripError(str(error), hint="the log above says where it happened") from error
+    return run_flow(flow, **parameters)
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

@@ -20,8 +20,7 @@ from flows.backup import backup
 from flows.lines import print_error, print_line
 from flows.questions import CHANGES, QUESTIONS, agree, ask, on_a_terminal, say_taken
 from flows.restore_drill import restore_drill
-from flows.runs.logs import log_plainly
-from flows.runs.wrapping import run
+from flows.runs.command import run_flow
 from tasks.clock import utc_now
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.proposal import Span, guessed_object, propose, variables
@@ -95,10 +94,9 @@ def prove(values: Mapping[str, str], price: float | None) -> int:
     """Take the first backup and drill it, as the commands do; returns the exit status of the drill."""
     for name, value in values.items():
         set_in_environment(name, value)
-    log_plainly()  # Prefect, where it is loaded, has installed its own handlers
-    done = run(backup)
+    done = run_flow(backup)
     terminal.show_backup(done.model_dump())
-    report = run(restore_drill)
+    report = run_flow(restore_drill)
     terminal.show_report(report)
     terminal.show_facts(what_it_costs(_plan_of(values), Span(done.object_bytes, done.object_bytes), price))
     return {Verdict.PROVEN: 0, Verdict.FAILED: _FAILED}.get(report.verdict, _INCONCLUSIVE)
