@@ -20,7 +20,7 @@ import typer
 
 from blocks.config import DEFAULT
 from blocks.errors import ConfigurationError, PgRoundtripError
-from flows import evidence, plans, status
+from flows import evidence, init, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
 from flows.runs.logs import log_plainly
@@ -40,6 +40,7 @@ app.command("notify")(notify)
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 app.add_typer(evidence.app, name="evidence", help="Sign what drills prove, check it, and report on a month.")
 app.command("status")(status.show)
+app.command("init")(init.init)
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[
@@ -278,15 +279,9 @@ def _take_target_url(url: str | None) -> None:
 
 def _run(flow: Any, **parameters: Any) -> Any:
     """Run a flow and return its result, or raise its error."""
-    from flows.runs.wrapping import run
+    from flows.runs.command import run_flow
 
-    log_plainly()  # Prefect has installed its own handlers
-    try:
-        return run(flow, **parameters)
-    except OSError as error:
-        # Unexpected, and `main` would mistake it for a result that could not be printed.
-        logging.getLogger(__name__).exception("Unhandled exception")
-        raise PgRoundtripError(str(error), hint="the log above says where it happened") from error
+    return run_flow(flow, **parameters)
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

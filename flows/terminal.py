@@ -44,6 +44,11 @@ def show_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         table.row(Text.from_markup(_MARKS[finding.result]), finding.name, finding.text)
     _console().print(table)
+    show_warnings(findings)
+
+
+def show_warnings(findings: Sequence[Finding]) -> None:
+    """Print the findings that are not fine, and what to do about them."""
     for finding in findings:
         if finding.result != "ok":
             print_error([finding.text, *([f"HINT: {finding.hint}"] if finding.hint else [])], finding.result.upper())

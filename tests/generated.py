@@ -23,6 +23,7 @@ from blocks.s3.providers import GB, GIB, MIB, PROVIDERS, Provider
 ROOT = Path(__file__).parents[1]
 # What each command requires at startup; a test of the command line keeps this accurate.
 NEEDS: dict[str, tuple[Need, ...]] = {
+    "init": ("database", "storage", "drill"),
     "check": ("database", "storage", "drill"), "backup": ("database", "storage"), "list": ("storage",), "acknowledge": ("storage",), "drill": ("drill", "storage"),
     "prune": ("storage",), "status": ("storage",), "restore": ("storage", "target"), "evidence report": ("storage",), "serve": ("database", "storage"), "plan add": ("database", "storage"),
 }  # fmt: skip

@@ -50,7 +50,7 @@ def test_what_each_command_needs(command: str, tmp_path: Path) -> None:
     words = [*command.split(), *ARGUMENTS.get(command, ())]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "flows.cli", *words], env=child_environment({"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}),
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert re.findall(r"Required environment variable (\w+) is not set", done.stderr) == missing(NEEDS[command])
