@@ -83,9 +83,9 @@ def history_of(service: Service) -> str:
     ("spoil", "why"),
     [
         (full, "No space left on device"),
-        (read_only, "Read-only file system"),
+        pytest.param(read_only, "Read-only file system", marks=pytest.mark.long),
         (damaged, "file is not a database"),
-        (in_the_way, "unable to open database file"),
+        pytest.param(in_the_way, "unable to open database file", marks=pytest.mark.long),
         pytest.param(locked, "database is locked", marks=pytest.mark.long),
     ],
 )
