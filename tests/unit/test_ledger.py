@@ -69,21 +69,23 @@ def test_the_newest_counts(file: CacheFile) -> None:
 
 
 def test_outages_are_remembered() -> None:
-    """Why there was no backup is known for 400 days; reminders and recoveries of anything else go."""
+    """Why there was no backup is known for 400 days, once each; reminders and recoveries of anything else go."""
     store = MemoryStore()
     for day in (0, 401, 402, 403):
-        for n, is_open in enumerate((True, True, False)):
+        for n, is_open in enumerate((True, True, False, False)):
             for subject in (Subject.BACKUP, Subject.DRILL):
-                told = incident(subject, day * 1440 + n, is_open=is_open)
+                changes = {"reason": f"day {day}", "since": NOW + timedelta(days=day)}
+                told = incident(subject, day * 1440 + n, is_open=is_open).model_copy(update=changes)
                 ledger = Ledger("default", store)
                 ledger.read()
-                ledger.write([told.model_copy(update={"reason": f"day {day}"})], NOW + timedelta(days=day, minutes=n))
+                ledger.write([told], NOW + timedelta(days=day, minutes=n))
     assert [told.reason for told in Ledger("default", store).outages()] == ["day 401", "day 402", "day 403"]
     assert [told.open for told in Ledger("default", store).outages()] == [False] * 3
     assert len(store.objects) == 4
     ledger = Ledger("default", store)
     ledger.read()
-    ledger.write([incident(minutes=404 * 1440).model_copy(update={"reason": "again"})], NOW + timedelta(days=404))
+    again = incident(minutes=404 * 1440).model_copy(update={"reason": "again", "since": NOW + timedelta(days=404)})
+    ledger.write([again], NOW + timedelta(days=404))
     assert [(told.reason, told.open) for told in Ledger("default", store).outages()][-1] == ("again", True)
 
 

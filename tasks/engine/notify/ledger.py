@@ -151,16 +151,17 @@ class Ledger:
             self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
         except StorageError:
             return False
-        kept = self._remove_old(entry.key, now)
+        kept = self._remove_old(entry, now)
         self._stamps[entry.key], self._old[entry.key] = moment, [*kept, key]
         return True
 
-    def _remove_old(self, subject: str, now: datetime) -> list[str]:
+    def _remove_old(self, entry: Incident, now: datetime) -> list[str]:
         """Remove the entry before the newest, unless reports want to explain a gap by it, and what is too old for them."""
         assert self.store
-        keys, before = sorted(self._old.get(subject, [])), self._known.get(subject)
-        oldest = self.store.key(notice_file(self.whose, subject, now - _KEEP))
-        past = keys if before and before.explains_gaps and not before.open else keys[:-1]
+        keys, before = sorted(self._old.get(entry.key, [])), self._known.get(entry.key)
+        oldest = self.store.key(notice_file(self.whose, entry.key, now - _KEEP))
+        is_past = before and before.explains_gaps and not before.open and before.since != entry.since
+        past = keys if is_past else keys[:-1]
         kept = [key for key in past if key > oldest][-_MOST_KEPT:]
         with contextlib.suppress(StorageError):  # no right to delete, or a lock: the newest counts
             for old in sorted(set(keys) - set(kept)):
