@@ -92,7 +92,7 @@ def _read(words: Iterator[str]) -> Iterator[str | Problem]:
         given, equals, value = word.partition("=") if word.startswith("--") else (word[:2], "", "")
         name = _SAME.get(given, given)
         option = ALLOWED.get(name)
-        if option is None:
+        if option is None or (word != given and not word.startswith("--")):  # -Bs means two options
             yield _refused(given)
         elif option.value is None:
             yield Problem(f"PG_DUMP_OPTIONS gives {name} a value", "it has none") if equals else name

@@ -168,6 +168,16 @@ def fleet_text(plans: Mapping[str, Mapping[str, str | SecretStr]], pools: Mappin
     described = {
         name: {v: _written(name, v, given[v]) for v in VARIABLES if v in given} for name, given in plans.items()
     }
+    if odd := [name for name, given in described.items() if any(map(_has_mark, given.values()))]:
+        raise ConfigurationError(
+            [
+                Problem(
+                    f"Plan {name} has {{plan}} in a value, which a file can't have",
+                    "leave it out, or rename its folder",
+                )
+                for name in odd
+            ]
+        )
     for name, pool in pools.items():
         if name in described:
             described[name]["pool"] = pool
@@ -180,4 +190,9 @@ def fleet_text(plans: Mapping[str, Mapping[str, str | SecretStr]], pools: Mappin
 
 
 def _written(plan: str, variable: str, value: str | SecretStr) -> str | dict[str, str]:
-    return {"env": _named(f"{{PLAN}}_{variable}", plan)} if isinstance(value, SecretStr) else value
+    # Two underscores: of the plans `shop` and `shop-verify`, each has a variable of its own, and none is one of ours.
+    return {"env": _named(f"{{PLAN}}__{variable}", plan)} if isinstance(value, SecretStr) else value
+
+
+def _has_mark(value: str | dict[str, str]) -> bool:
+    return isinstance(value, str) and ("{plan}" in value or "{PLAN}" in value)

@@ -12,7 +12,7 @@ from blocks.config.load import load_settings, variable_of
 from blocks.config.settings import SECTIONS
 from blocks.errors import ConfigurationError, Problem
 
-_OF_A_PLAN = ("The database", "The storage", "Backups", "Retention", "Drills")
+_OF_A_PLAN = ("The database", "The storage", "Backups", "What is in a backup", "Retention", "Drills")
 
 
 def plan_variables() -> dict[str, str]:

@@ -68,15 +68,18 @@ class _Hooked:
         return outcome
 
     def _before(self) -> None:
-        """Without its plan, a run fails at once, and there is nothing to prepare for."""
-        if self._verb == "backup" and self._plan:
+        """Prepare for a backup; raises what the run would if its plan can't be found.
+
+        The run's own look could be luckier, and a backup would be taken without its hook.
+        """
+        if self._verb == "backup":
+            self._plan = self._plan or resolve_plan(self._name, frozenset({"database", "storage"}))
             self._begun = True
             if self._hooks.pre_backup_hook:
                 run_hook("pre_backup_hook", self._hooks, self._plan, at_start(self._verb, self._name))
 
     def after(self, outcome: Outcome[Any], run: Callable[..., None] | None = None) -> None:
         """Run the hooks that concern how a run ended."""
-        occasion = at_end(outcome, self._plan)
         wanted: dict[Name, bool] = {
             "post_backup_hook": self._begun,
             "post_drill_hook": outcome.verdict is not None,
@@ -84,7 +87,7 @@ class _Hooked:
         }
         for name in (name for name, applies in wanted.items() if applies and getattr(self._hooks, name)):
             try:
-                (run or run_hook)(name, self._hooks, self._plan, occasion)
+                (run or run_hook)(name, self._hooks, self._plan, at_end(outcome, self._plan))
             except Exception as error:  # noqa: BLE001  (no hook may cost a done backup)
                 get_run_logger().warning("A hook could not be run: %s", type(error).__name__)
 

@@ -106,7 +106,7 @@ def test_what_is_exported_is_read_again(plans: dict[str, dict[str, str]]) -> Non
     text = fleet_text(described, dict.fromkeys(plans, "pool"))
     assert SECRET not in text
     for entry in read_fleet(text):
-        variable = f"{entry.name.upper().replace('-', '_')}_DATABASE_URL"
+        variable = f"{entry.name.upper().replace('-', '_')}__DATABASE_URL"
         assert entry.given == plans[entry.name] | {"DATABASE_URL": Reference("env", variable)}
         assert f"# Set {variable} before importing this.\n" in text
         assert entry.pool == "pool"

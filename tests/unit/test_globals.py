@@ -16,6 +16,7 @@ from tasks.engine.dump.global_statements import (
     quoted,
     read_statements,
     statements_of_database,
+    without_grantor,
 )
 from tasks.engine.dump.globals import Globals, packed
 from tasks.engine.restore.globals_plan import Existing, Step, piecemeal, plan_globals, plan_own
@@ -304,3 +305,36 @@ def test_a_database_under_another_name_gets_what_it_had() -> None:
     assert [subject for subject, action in kept.items() if action == "create"] == [
         "setting work_mem of role app in it", "comment on database d b"
     ]  # fmt: skip
+
+
+def actions(text: str, *there: str) -> dict[str, tuple[str, str]]:
+    """What is planned for statements on a server that has some roles: the action and why, by subject."""
+    steps = plan_globals(read(text).statements, Existing(frozenset({"postgres", *there})))
+    return {s.statement.subject: (s.action, s.why) for s in steps}
+
+
+def test_a_role_that_exists_gets_no_new_group() -> None:
+    """A forged companion makes nobody who can log in a member of a superuser that it brings along."""
+    text = (
+        "CREATE ROLE ops;\nALTER ROLE ops WITH SUPERUSER;\nGRANT ops TO app;\nGRANT pg_execute_server_program TO ops;\n"
+    )
+    found = actions(text, "app", "pg_execute_server_program")
+    assert found["membership of role app in ops"][0] == "keep"
+    assert found["membership of role ops in pg_execute_server_program"] == (
+        "create", "pg_execute_server_program is a powerful role",
+    )  # fmt: skip
+
+
+def test_a_role_may_be_named_like_everyone() -> None:
+    """A right of the role "PUBLIC" is none of everyone's, and everyone is no new role."""
+    everyone = 'CREATE ROLE "PUBLIC";\nGRANT SET ON PARAMETER archive_command TO PUBLIC;\n'
+    assert actions(everyone)["grant SET on parameter archive_command PUBLIC"][0] == "keep"
+    text = 'GRANT CONNECT ON DATABASE "d b" TO "PUBLIC";\n'
+    (step,) = plan_own(read(text).statements, "new", Existing())
+    assert step.statement.text == 'GRANT CONNECT ON DATABASE "new" TO "PUBLIC";'
+
+
+def test_a_grantor_of_an_odd_name_is_left_out() -> None:
+    """A name may look like the clause that names it."""
+    (made,) = read('GRANT grp TO ninf GRANTED BY "a GRANTED BY b";\n').statements
+    assert without_grantor(made).text == "GRANT grp TO ninf;"

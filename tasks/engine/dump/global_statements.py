@@ -55,6 +55,8 @@ _BEGINNINGS = {
 }  # fmt: skip
 # Words that name no role, or another one than they spell; the programs quote them where they are names.
 _SPECIAL = {"all", "current_role", "current_user", "none", "public", "session_user", "user"}
+# Whom PUBLIC means. A role can be named "PUBLIC", but no role has an empty name.
+EVERYONE = ""
 _NAMES = {"role", "group", "grantor", "grantee", "database", "tablespace", "object", "provider"}
 _ITEM = re.compile(_TEXT)
 _OF_DATABASE = re.compile(r"(?:ALTER|CREATE) DATABASE |(?:COMMENT|SECURITY LABEL FOR [^ ]+|GRANT [A-Z,]+|REVOKE [A-Z,]+) ON DATABASE |ALTER ROLE .* IN DATABASE ", re.DOTALL)  # fmt: skip
@@ -91,7 +93,7 @@ class GlobalStatement:
             "comment": f"comment on {place}",
             "label": f"security label of {v.get('provider')} on {place}",
             "membership": f"membership of role {v.get('role')} in {v.get('group')}",
-            "right": f"{v.get('verb', '').lower()} {v.get('rights')} on {place} {v.get('grantee')}",
+            "right": f"{v.get('verb', '').lower()} {v.get('rights')} on {place} {v.get('grantee') or 'PUBLIC'}",
             "tablespace": f"tablespace {v.get('tablespace')}",
             "options": f"options of tablespace {v.get('tablespace')}",
             "database": "the database's tablespace",
@@ -126,7 +128,9 @@ def without_grantor(s: GlobalStatement) -> GlobalStatement:
     """Return a membership or right as given by whoever carries it out."""
     if "grantor" not in s.values:
         return s
-    text = s.text[: s.text.rindex(" GRANTED BY ")] + ";"
+    written = next(form for kind, form in _ALLOWED if kind == s.kind).fullmatch(s.text)
+    assert written
+    text = s.text[: written.start("grantor") - len(" GRANTED BY ")] + ";"
     return replace(s, text=text, values={name: value for name, value in s.values.items() if name != "grantor"})
 
 
@@ -189,7 +193,9 @@ def _value(name: str, written: str) -> str:
         return ", ".join(literal(_plain(item)) for item in _ITEM.findall(written))
     if name in ("until", "location"):
         return _plain(written)
-    return _name(written) if name in _NAMES and written != "PUBLIC" else written.strip()
+    if name == "grantee" and written == "PUBLIC":
+        return EVERYONE
+    return _name(written) if name in _NAMES else written.strip()
 
 
 def _parameter(written: str) -> str:

@@ -105,6 +105,6 @@ def _without_rows(
             return True
         if r.of_extension and not r.configures:
             return False
-        return r.oid in data or (unlogged and r.unlogged and r.kind == "r")
+        return r.oid in data or (unlogged and r.unlogged and r.kind in "rS")
 
     return [r for r in catalog.relations if r.kind in _WITH_ROWS and r.oid not in out and is_without(r)]

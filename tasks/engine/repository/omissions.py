@@ -17,6 +17,8 @@ KINDS = {"r": TABLE, "p": PARTITIONED, "f": "foreign table", "v": "view", "m": M
 
 # Whoever can write to the bucket can write a manifest, and these become arguments of a program.
 Name = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+# A kind that nobody counts would be left out without a word.
+KindName = Annotated[str, Field(pattern=f"^({'|'.join(KINDS.values())})$")]
 
 
 class Omissions(BaseModel):
@@ -26,9 +28,13 @@ class Omissions(BaseModel):
 
     patterns: dict[str, tuple[Name, ...]] = Field(default={}, description="By kind: exclude_tables, include_schemas, …")
     schemas: tuple[Name, ...] = Field(default=(), description="Left out with everything in them.")
-    in_schemas: dict[str, int] = Field(default={}, description="How many relations of each kind are in those.")
-    relations: dict[str, tuple[Name, ...]] = Field(default={}, description="By kind: left out by name.")
-    rows_of: dict[str, tuple[Name, ...]] = Field(default={}, description="By kind: dumped without their rows or value.")
+    in_schemas: dict[KindName, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="How many relations of each kind are in those."
+    )
+    relations: dict[KindName, tuple[Name, ...]] = Field(default={}, description="By kind: left out by name.")
+    rows_of: dict[KindName, tuple[Name, ...]] = Field(
+        default={}, description="By kind: dumped without their rows or value."
+    )
     extensions: tuple[Name, ...] = ()
 
 

@@ -165,7 +165,8 @@ def _proofs(ordered: Sequence[Backup], now: datetime) -> Iterator[tuple[Backup, 
     current = next(iter(by_selection), None)
     if newest := [b for b in proven if b.foreign or _selection(b) == current][:1]:
         yield newest[0], "the newest PROVEN backup"
-    if any(_selection(b) == current for b in proven):
+    since = max((b.taken_at for s, kept in by_selection.items() if s != current for b in kept), default=None)
+    if any(_selection(b) == current and (since is None or b.taken_at > since) for b in proven):
         return
     for selection, backups in by_selection.items():
         shown = next((b for b in backups if b.proven), None) or next(filter(_sound, backups), None)

@@ -42,10 +42,12 @@ def _text(repository: Repository, name: str, record: GlobalsRecord) -> bytes:
     if record.raw_bytes > MOST_BYTES:
         raise BackupDamaged(f"{file} is too large: {record.raw_bytes} bytes", check=checklist.GLOBALS)
     try:
-        text = zlib.decompressobj(wbits=_GZIP).decompress(data, record.raw_bytes + 1)
+        member = zlib.decompressobj(wbits=_GZIP)
+        text = member.decompress(data, record.raw_bytes + 1)
     except zlib.error:
         raise BackupDamaged(f"{file} cannot be unpacked", check=checklist.GLOBALS) from None
-    if len(text) != record.raw_bytes:
+    # gunzip would go on with another member, which nobody has looked at.
+    if len(text) != record.raw_bytes or not member.eof or member.unused_data:
         raise BackupDamaged(f"{file} has not the size that the manifest says", check=checklist.GLOBALS)
     return text
 

@@ -1,7 +1,8 @@
 """Plan how roles and settings get to a server: create what is missing, and change nothing that exists.
 
-A role, tablespace or database that is there stays as it is, with its attributes, settings, memberships and rights. A
-membership or right is new if a role in it is.
+A role, tablespace or database that is there stays as it is, with its attributes, settings, memberships and rights. So
+a membership is granted only to a new role, and a right only to one, or on a new tablespace: a forged companion must not
+make a role that people log in as a member of one that it brings along.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.engine.dump.global_statements import GlobalStatement, literal, quoted
+from tasks.engine.dump.global_statements import EVERYONE, GlobalStatement, literal, quoted
 
 Action = Literal["create", "keep", "cannot"]
 # Attributes that a role must have itself, or be a superuser, to give them to others.
@@ -18,7 +19,9 @@ PRIVILEGED = ("SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS")
 _SUPERUSERS_ONLY = ("SUPERUSER", "REPLICATION", "BYPASSRLS")
 _EXISTS = "exists, and stays as it is"
 _MAY_NOT = "our role can't create roles (CREATEROLE)"
-_ALL_EXIST = "both roles exist, and stay as they are"
+_ALL_EXIST = "the role exists, and stays as it is: grant it by hand if you want it"
+# Predefined roles, with which one can read or write anything, or run programs as the server's user.
+_POWERFUL = "pg_"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def plan_globals(statements: Iterable[GlobalStatement], there: Existing) -> list
 def _decided(s: GlobalStatement, there: Existing, new: set[str], new_places: set[str]) -> tuple[Action, str]:
     concerned, place = _roles_in(s), place_in(s)
     if s.kind in ("membership", "right"):
-        return _of_rights(s, there, new, is_new=bool(concerned & new) or place in new_places)
+        return _of_rights(s, there, new, is_new=_receiver(s) in new or place in new_places)
     if not (concerned & new if not place else place in new_places):
         return "keep", _EXISTS
     if place:
@@ -65,14 +68,20 @@ def _decided(s: GlobalStatement, there: Existing, new: set[str], new_places: set
 
 
 def _of_rights(s: GlobalStatement, there: Existing, new: set[str], *, is_new: bool) -> tuple[Action, str]:
-    missing = sorted(_roles_in(s) - there.roles - new - {"PUBLIC"})
+    missing = sorted(_roles_in(s) - there.roles - new - {EVERYONE})
     if missing:
         return "cannot", f"role {missing[0]} is not on this server"
     if not is_new:
         return "keep", _ALL_EXIST if s.kind == "membership" else _EXISTS
+    power = f"{s.values['group']} is a powerful role" if s.values.get("group", "").startswith(_POWERFUL) else ""
     if s.kind == "right" and not there.superuser:
         return "cannot", "only a superuser can grant it"
-    return ("create", "") if there.may_create_roles else ("cannot", _MAY_NOT)
+    return ("create", power) if there.may_create_roles else ("cannot", _MAY_NOT)
+
+
+def _receiver(s: GlobalStatement) -> str:
+    """Return who gets a membership or right."""
+    return s.values["role"] if s.kind == "membership" else s.values["grantee"]
 
 
 def _of_new_role(s: GlobalStatement, there: Existing) -> tuple[Action, str]:
@@ -124,7 +133,7 @@ def own_name(kind: str, values: Mapping[str, str]) -> str:
 def _renamed(s: GlobalStatement, database: str) -> str:
     """Write a statement about the dumped database for the restored one, whose name may differ."""
     v, name = s.values, quoted(database)
-    to = "PUBLIC" if v.get("grantee") == "PUBLIC" else quoted(v.get("grantee", ""))
+    to = "PUBLIC" if v.get("grantee") == EVERYONE else quoted(v.get("grantee", ""))
     way = "TO" if v.get("verb") == "GRANT" else "FROM"
     place = f"ALTER ROLE {quoted(v['role'])} IN DATABASE {name}" if "role" in v else f"ALTER DATABASE {name}"
     return {
