@@ -38,8 +38,8 @@ ALLOWED = {
     NO_BLOBS: Option("large objects"),
     NO_UNLOGGED: Option("the rows of unlogged tables"),
     EXCLUDE_EXTENSION: Option(of_copy=False, since=17, value=re.compile(r".+", re.DOTALL)),
-    "--extra-float-digits": Option(value=re.compile(r"-?\d|-1[0-5]")),
-    "--lock-wait-timeout": Option(of_copy=False, value=re.compile(r"\d+ ?(ms|s|min|h)?")),
+    "--extra-float-digits": Option(value=re.compile(r"-?[0-9]|-1[0-5]")),
+    "--lock-wait-timeout": Option(of_copy=False, value=re.compile(r"[0-9]+ ?(ms|s|min|h)?")),
     "--serializable-deferrable": Option(of_copy=False),
     # A server computes them by itself: they are restored, and not compared.
     "--statistics": Option(of_copy=False, since=18),

@@ -65,11 +65,11 @@ def test_server_restarted_in_a_dump(
     midway = Midway(monkeypatch, lambda: restartable.stop(mode))
     attempts = [0]
 
-    def second_is_late(*arguments: object) -> object:
+    def second_is_late(*arguments: object, **options: object) -> object:
         attempts[0] += 1
         if attempts[0] == 3:
             restartable.start()
-        return dump.running_dump(*arguments)  # type: ignore[arg-type]
+        return dump.running_dump(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(backup_tasks, "running_dump", second_is_late)
     ran = flow_run(backup_flow, restartable.server, environ={"COMPRESSION_LEVEL": "1"})
