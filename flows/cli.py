@@ -100,7 +100,8 @@ def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = N
     from flows.backup import backup as flow
 
     done = _run(flow, plan=plan)
-    terminal.show_json(done.model_dump()) if as_json else terminal.show_backup(done.model_dump())
+    show = terminal.show_json if as_json else terminal.show_set if hasattr(done, "set") else terminal.show_backup
+    show(done.model_dump())
 
 
 @app.command("list")

@@ -60,6 +60,20 @@ def show_backup(done: Mapping[str, Any]) -> None:
     _say_warnings([f"anomaly: {sentence}" for sentence in done["anomalies"]])
 
 
+def show_set(done: Mapping[str, Any]) -> None:
+    """Print what a backup of several databases took, and what it left alone."""
+    print_line(f"{done['set']}: {done['done']} of {len(done['databases'])} databases are backed up")
+    table = _table("database", "folder", "backup", "size", "rows")
+    for made in done["databases"]:
+        table.row(
+            made["database"], made["folder"], made["backup"] or made["error"], human_bytes(made["object_bytes"]),
+            f"{made['rows']:,}",
+        )  # fmt: skip
+    _console().print(table)
+    for one in done["left_alone"]:
+        print_line(f"Left alone: {visible(one['database'])}: {one['reason']}")
+
+
 def _say_warnings(warnings: Sequence[str]) -> None:
     """Print what a backup lacks, or what is odd about it; the log, on standard error, has it with hints."""
     for warning in warnings:

@@ -15,7 +15,10 @@ from tasks.engine.repository.names import LATEST
 
 _NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
 
-PlanName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
+# A name, and perhaps the folder of one of a server's databases.
+_PLAN = BLOCK_NAME.removesuffix("$") + r"(/[a-z0-9._-]+)?$"
+
+PlanName = Annotated[str, Field(pattern=_PLAN, max_length=300, examples=["default"])]
 PlanNames = Annotated[tuple[PlanName, ...], Field(max_length=10_000)]
 ServerName = Annotated[str, Field(pattern=BLOCK_NAME, max_length=100, examples=["default"])]
 BackupName = Annotated[str, Field(pattern=f"^({LATEST}|{_NAME})$", examples=[LATEST, "backup_20261121_020713"])]

@@ -1,0 +1,96 @@
+"""With BACKUP_DATABASES, one run backs up all databases of a server, and one that fails costs the others nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from blocks.config.databases import folder_for
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
+from flows.backup import backup as backup_flow
+from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import BackupSet, Sets
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
+from tests.conftest import Ended, FlowRun
+from tests.integration.objects import told
+
+ODD = ("Shop", "shop", 'a "quoted" name', "two\nlines", "up/down", "naïve ☃", "..", "sets")
+ALL = {"BACKUP_DATABASES": "*", "BACKUP_GLOBALS": "false"}
+
+
+@pytest.fixture(scope="module")
+def whole(clients: dict[int, Client]) -> Iterator[Server]:
+    """A server with databases of odd names, one that may not be connected to, and one whose rows nobody may read."""
+    with running_server(clients[16]) as server:
+        with server.connect() as connection:
+            for name in (*ODD, "closed", "broken"):
+                connection.execute("CREATE DATABASE {}", name)
+            connection.execute("ALTER DATABASE closed ALLOW_CONNECTIONS false")
+            connection.execute("CREATE ROLE reader LOGIN")
+        for number, name in enumerate(ODD):
+            told(server.on(name), f"CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, {number + 1})")
+        # A view with a function that is not there any more, as after a broken upgrade.
+        told(
+            server.on("broken"),
+            "CREATE TABLE t (n int); INSERT INTO t VALUES (1); UPDATE pg_class SET relam = 4242 WHERE relname = 't'",
+        )
+        yield server
+
+
+def newest(storage: ObjectStore) -> BackupSet:
+    """The newest set."""
+    return Sets(storage).read(LATEST)
+
+
+def test_one_run_takes_all_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:
+    """Each database has its folder, whatever its name; the set is written last; 9 of 10, and why not the tenth."""
+    done = command_line("backup", server=whole, **ALL)
+    assert done.status == 1, done.err
+    assert "9 of 10 databases are backed up" in done.err
+    made = newest(storage)
+    assert {m.database for m in made.done} == {*ODD, "postgres"}
+    assert [(m.database, bool(m.error)) for m in made.failed] == [("broken", True)]
+    assert {one.database for one in made.left_alone} == {"closed", "template0", "template1"}
+    objects = [found.key for found in sorted(storage.list_objects(), key=lambda o: o.modified_at)]
+    assert objects[-1] == storage.key(f"sets/{made.name}.json")
+    for member in made.done:
+        (found,) = Repository(storage.within(folder_for(member.database))).backups()
+        manifest = Repository(storage.within(member.folder)).manifest(found)
+        assert manifest
+        assert (manifest.database, manifest.rows) == (member.database, member.rows)
+
+
+def test_patterns_and_several_at_once(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:
+    """Patterns choose, exceptions leave out; several at once make the same; names that nobody has are told."""
+    given = {**ALL, "BACKUP_DATABASES": '*, !broken, !"Shop"', "BACKUP_PARALLEL_DATABASES": "3"}
+    done = command_line("backup", "--json", server=whole, **given)
+    assert done.status == 0, done.err
+    assert {m["database"] for m in json.loads(done.out)["databases"]} == {*ODD, "postgres"} - {"Shop"}
+    gone = command_line("backup", server=whole, **{**given, "BACKUP_DATABASES": "shop, crm"})
+    assert gone.status == 1
+    assert "crm: there is no database of this name" in gone.err
+    assert [m.database for m in newest(storage).done] == ["shop"]
+
+
+def test_a_new_database_is_never_forgotten(whole: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
+    """The next run has a database that was created since."""
+    environ = {**ALL, "BACKUP_DATABASES": "new_*, shop"}
+    assert flow_run(backup_flow, whole, environ=environ).result.done == 1
+    told(whole, "CREATE DATABASE new_one")
+    assert flow_run(backup_flow, whole, environ=environ).result.done == 2
+    assert [m.database for m in newest(storage).done] == ["new_one", "shop"]
+    told(whole, "DROP DATABASE new_one")
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_recorded_runs_of_members(whole: Server, flow_run: FlowRun) -> None:
+    """Under Prefect, each database is a run within the run, several at once if wanted."""
+    environ = {**ALL, "BACKUP_DATABASES": "shop, sets, postgres", "BACKUP_PARALLEL_DATABASES": "3"}
+    ran = flow_run(backup_flow, whole, environ=environ)
+    assert ran.error is None
+    assert ran.result.done == 3
