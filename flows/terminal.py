@@ -85,11 +85,26 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     if not entries:
         print_line("No backups found in S3")
         return
-    table = _table("backup", "database", "taken at", "size", "rows", "verdict")
+    whole = any("plan" in e for e in entries)
+    table = _table("backup", "plan" if whole else "database", "taken at", "size", "rows", "verdict")
     for e, made in reversed(list(zip(entries, databases_shown(entries), strict=True))):
         rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
         taken = e["taken_at"] + (" (future)" if e.get("from_future") else "")
-        table.row(e["name"], made, taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
+        table.row(e["name"], e.get("plan", made), taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
+    _console().print(table)
+
+
+def show_sets(sets: Sequence[Mapping[str, Any]]) -> None:
+    """Print the sets, newest first, with what failed in each."""
+    if not sets:
+        print_line("No sets found in S3")
+        return
+    table = _table("set", "databases", "size", "rows", "without")
+    for made in reversed(sets):
+        members = made["members"]
+        failed = ", ".join(m["database"] for m in members if not m["backup"])
+        size = human_bytes(sum(m["object_bytes"] for m in members))
+        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed)
     _console().print(table)
 
 

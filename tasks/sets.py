@@ -11,6 +11,8 @@ from tasks.clock import utc_now
 from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
+from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
 from tasks.engine.wording import tool_version, visible
 from tasks.orchestration import get_run_logger, task
@@ -49,10 +51,35 @@ def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence
     return made
 
 
-def read_sets(plan: Plan) -> list[BackupSet]:
-    """Fetch all sets that can be read, oldest first."""
-    sets = Sets(plan.storage)
-    return [found for name in sets.names() if (found := sets.read_if_whole(name))]
+@task("choose the databases to drill", QUICK)
+def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
+    """Choose those that are due, or the one that has a named backup."""
+    assert plan.databases
+    named = "" if backup == LATEST else backup or plan.drill.backup_file
+    if named:
+        return [member_with(all_members(plan), named)]
+    return to_drill(current_members(plan), "newest" if backup == LATEST else plan.databases.drilled, utc_now())
+
+
+@task("look for databases", QUICK)
+def every_member(plan: Plan) -> list[Member]:
+    """Return every database that has a backup."""
+    return all_members(plan)
+
+
+@task("choose the database", QUICK)
+def choose_member(plan: Plan, backup: str) -> Plan:
+    """Return the plan of the only database that has a backup of this name."""
+    return member_with(all_members(plan), backup).plan
+
+
+@task("read the set", QUICK)
+def choose_set(plan: Plan, name: str) -> BackupSet:
+    """Fetch a set, and warn of what isn't in it."""
+    made = Sets(plan.storage).read(name)
+    for member in made.failed:
+        get_run_logger().warning("Not in %s: %s: %s", made.name, *bounded([member.database, member.error]))
+    return made
 
 
 def remove_forgotten(plan: Plan) -> int:

@@ -11,7 +11,8 @@ from blocks.config.databases import folder_for
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
-from tasks.engine.repository.names import LATEST
+from flows.prune import prune as prune_flow
+from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.servers.programs import Client
@@ -44,7 +45,7 @@ def whole(clients: dict[int, Client]) -> Iterator[Server]:
 
 def newest(storage: ObjectStore) -> BackupSet:
     """The newest set."""
-    return Sets(storage).read(LATEST)
+    return Sets(storage).read(LATEST_SET)
 
 
 def test_one_run_takes_all_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:
@@ -85,6 +86,46 @@ def test_a_new_database_is_never_forgotten(whole: Server, storage: ObjectStore, 
     assert flow_run(backup_flow, whole, environ=environ).result.done == 2
     assert [m.database for m in newest(storage).done] == ["new_one", "shop"]
     told(whole, "DROP DATABASE new_one")
+
+
+def test_what_is_known_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:
+    """Lists name each database's plan, under which commands take it; drills take them in turn, or all; prune looks at each."""
+    given = {**ALL, "BACKUP_DATABASES": "shop, sets"}
+    assert command_line("backup", server=whole, **given).status == 0
+    listed = json.loads(command_line("list", "--json", server=whole, **given).out)
+    assert {entry["plan"] for entry in listed} == {"default/shop", "default/.73ets"}
+    assert len(json.loads(command_line("list", "--json", "--plan", "default/shop", server=whole, **given).out)) == 1
+    (made,) = json.loads(command_line("list", "--sets", "--json", server=whole, **given).out)
+    assert (made["name"], made["done"]) == (newest(storage).name, "2 of 2")
+    for _ in range(2):
+        done = command_line("drill", server=whole, **given)
+        assert done.status == 0, done.err
+    drilled = json.loads(command_line("list", "--json", server=whole, **given).out)
+    assert [entry["verdict"] for entry in drilled] == ["PROVEN", "PROVEN"]
+    every = command_line("drill", server=whole, **given, VERIFY_DATABASES="all")
+    assert every.status == 0, every.err
+    pruned = command_line("prune", server=whole, **given)
+    assert pruned.status == 0, pruned.err
+    names = {f"{entry['plan'].partition('/')[2]}/{entry['name']}" for entry in listed}
+    assert names <= set(pruned.out.split())
+    checked = command_line("check", server=whole, **given)
+    assert "shop: read every table" in checked.out
+    assert checked.status == 0, checked.out
+
+
+def test_what_is_gone_is_forgotten(whole: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
+    """A set goes with the last of its backups; a database that was dropped keeps its newest."""
+    told(whole, "CREATE DATABASE short_lived")
+    environ = {**ALL, "BACKUP_DATABASES": "short_*, sets"}
+    first = flow_run(backup_flow, whole, environ=environ).result
+    told(whole, "DROP DATABASE short_lived")
+    second = flow_run(backup_flow, whole, environ=environ).result
+    assert (first.done, second.done) == (2, 1)
+    for folder in ("short_lived", ".73ets"):
+        repository = Repository(storage.within(folder))
+        repository.remove(repository.backups()[0])
+    assert flow_run(prune_flow, whole, environ=environ).error is None
+    assert Sets(storage).names() == [second.set]
 
 
 @pytest.mark.usefixtures("prefect_api")

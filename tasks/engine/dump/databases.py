@@ -11,6 +11,7 @@ from blocks.sql.connection import Connection
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.servers.scratch import MARK_LIMIT
 
+TEMPLATE = "it is a template"
 _INVALID = -2  # the connection limit of a database whose removal was interrupted
 # For each database, the numbers of the patterns that match its name.
 _DATABASES = """
@@ -31,7 +32,7 @@ class Listed:
 
 
 def list_databases(connection: Connection, wanted: Databases) -> Listed:
-    """Ask the server, each time anew: a database that was created since is a member, too."""
+    """Ask the server, each time: a database that was created since is a member, too."""
     patterns = [pattern.name for pattern in (*wanted.wanted, *wanted.but)]
     rows = connection.query(_DATABASES, patterns)
     members, left_alone = list[str](), list[tuple[str, str]]()
@@ -49,7 +50,7 @@ def _chosen(rows: Sequence[tuple[Any, ...]], wanted: int) -> Iterator[tuple[str,
         if limit == MARK_LIMIT or not matched or max(matched) > wanted:
             continue
         if template:
-            yield str(name), "it is a template"
+            yield str(name), TEMPLATE
         elif limit == _INVALID:
             yield str(name), "it is invalid: its removal was interrupted"
         else:

@@ -19,6 +19,7 @@ SIGNATURE = ".sig"
 _INCONCLUSIVE = ".inconclusive"
 _KINDS = (OBJECT, GLOBALS, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
+LATEST_SET = "set_latest"
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 _NOTICE = re.compile(r"([a-z-]{1,40})_([0-9]{8}_[0-9]{6})\.json")
 _SET = re.compile(r"set_([0-9]{8}_[0-9]{6})\Z")
@@ -102,6 +103,11 @@ def set_taken_at(name: str) -> datetime | None:
     """Return the moment in a set's name; None if it is not a set's name."""
     found = _SET.match(name)
     return _moment(found[1]) if found else None
+
+
+def is_set(name: str) -> bool:
+    """Whether this names a set, and not a backup."""
+    return name == LATEST_SET or set_taken_at(name) is not None
 
 
 def notice_file(whose: str, subject: str, moment: datetime) -> str:

@@ -18,7 +18,7 @@ from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
-from tasks.engine.repository.names import LATEST, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
 from tasks.engine.repository.store import Store
 
 SET_BYTES = 16 << 20
@@ -132,8 +132,8 @@ class Sets:
         return sorted(name for stored in listed if (name := set_in(stored.key.removeprefix(root))))
 
     def read(self, name: str) -> BackupSet:
-        """Fetch a set; `latest` is the newest. Raises NoBackups, ObjectMissing, or BackupDamaged if it is unreadable."""
-        if name == LATEST:
+        """Fetch a set; `set_latest` is the newest. Raises NoBackups, ObjectMissing, or BackupDamaged if it is unreadable."""
+        if name == LATEST_SET:
             names = self.names()
             if not names:
                 raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
