@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 
 from blocks.config.databases import folder_for
+from blocks.config.plan import Plan
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
 from flows.prune import prune as prune_flow
+from tasks.clock import utc_now
+from tasks.engine.notify.facts import read_facts
 from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
+from tasks.status.health import examine
+from tasks.status.metrics import exposition, read_stock
+from tasks.status.summary import read_status
 from tests.conftest import Ended, FlowRun
 from tests.integration.objects import told
 
@@ -111,6 +118,42 @@ def test_what_is_known_of_them(whole: Server, storage: ObjectStore, command_line
     checked = command_line("check", server=whole, **given)
     assert "shop: read every table" in checked.out
     assert checked.status == 0, checked.out
+
+
+def test_health_metrics_and_status(
+    whole: Server, storage: ObjectStore, flow_run: FlowRun, plan_for: Callable[..., Plan]
+) -> None:
+    """A server is backed up as well as its weakest database; each has metrics of its own, and a place on the status page."""
+    told(whole, "CREATE DATABASE leaving")
+    given = {**ALL, "BACKUP_DATABASES": "shop, leaving"}
+    assert flow_run(backup_flow, whole, environ=given).error is None
+    told(whole, "DROP DATABASE leaving")
+    now = utc_now()
+    plan = plan_for(whole, databases="shop, sets")
+    assert "there is no database" not in str(
+        flow_run(backup_flow, whole, environ={**ALL, "BACKUP_DATABASES": "shop, sets"}).error
+    )
+    health = examine(plan, backs_up=True, started_at=now - timedelta(days=1), now=utc_now())
+    assert health.good, health
+    assert not examine(plan, backs_up=True, started_at=now - timedelta(days=1), now=now + timedelta(hours=3)).good
+    page = exposition("default", read_stock(plan), {}, {}, now).decode()
+    assert 'pg_roundtrip_backup_rows{plan="default/shop"} 2.0' in page
+    assert 'pg_roundtrip_databases{plan="default"} 2.0' in page
+    status = read_status(plan, utc_now())
+    assert [(p.database, p.judgement.retired) for p in status.plans] == [
+        ("sets", False),
+        ("shop", False),
+        ("leaving", True),
+    ]
+    assert status.plans[1].commands[0][1].endswith("--plan default/shop")
+    facts = read_facts(plan, utc_now())
+    assert facts.newest
+    assert facts.proven is None
+    repository = Repository(storage.within("shop"))
+    for backup in repository.backups():
+        repository.remove(backup)
+    assert read_facts(plan, utc_now()).newest is None
+    assert not examine(plan, backs_up=True, started_at=now - timedelta(days=1), now=utc_now()).good
 
 
 def test_what_is_gone_is_forgotten(whole: Server, storage: ObjectStore, flow_run: FlowRun) -> None:

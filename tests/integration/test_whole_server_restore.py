@@ -99,6 +99,6 @@ def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Ca
         == 2
     )
     assert command_line("restore", "latest", server=source, **environ).status == 2
-    alone = command_line("restore", "latest", "--plan", "default/shop", "--to", Server(SecretStr(url)).on("elsewhere").url.get_secret_value(), server=source, **environ)  # fmt: skip
+    alone = command_line("restore", "latest", "--globals", "--plan", "default/shop", "--to", Server(SecretStr(url)).on("elsewhere").url.get_secret_value(), server=source, **environ)  # fmt: skip
     assert alone.status == 0, alone.err
     assert rows_in(target, "elsewhere") == 4

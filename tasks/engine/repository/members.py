@@ -12,9 +12,10 @@ from blocks.errors import NoBackups, ObjectMissing, SeveralDatabases
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.choice import last_drill
 from tasks.engine.repository.names import LATEST, OBJECT
-from tasks.engine.repository.newest import newest_whole
+from tasks.engine.repository.newest import newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Contents, Sets
+from tasks.engine.repository.whose import folder_of
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _WHICH = "name the database's folder after the plan, as in --plan {}; pg-roundtrip list shows all"
@@ -26,6 +27,11 @@ class Member:
 
     plan: Plan
     backups: tuple[Backup, ...]
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return database_of(self.plan.name.partition("/")[2]) or ""
 
 
 def all_members(plan: Plan) -> list[Member]:
@@ -57,6 +63,30 @@ def _members(plan: Plan, contents: Contents) -> list[Member]:
 def weakest(members: Sequence[Member], now: datetime) -> Member:
     """Return the database whose newest backup is the oldest, or that has none: a server is backed up as well as that."""
     return min(members, key=lambda member: _newest_at(member, now))
+
+
+def parts_of(plan: Plan) -> list[Member]:
+    """Return the current databases of a whole server's plan; the plan itself, with its own backups, if it is of one."""
+    if plan.databases:
+        return current_members(plan)
+    return [Member(plan, tuple(folder_of(plan, backups=Repository(plan.storage).backups()).own))]
+
+
+def judged_backups(plan: Plan, now: datetime) -> list[Backup]:
+    """Return the backups by which a plan is judged: its own, or those of the weakest of a server's databases."""
+    parts = parts_of(plan)
+    return list(weakest(parts, now).backups) if parts else []
+
+
+def has_backups(plan: Plan) -> bool:
+    """Whether there is a backup of any of its databases."""
+    return any(part.backups for part in parts_of(plan))
+
+
+def last_drill_of(plan: Plan, now: datetime) -> datetime | None:
+    """Return when a plan's last drill started, of whichever database; None for never."""
+    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan))
+    return max(filter(None, drills), default=None)
 
 
 def _newest_at(member: Member, now: datetime) -> datetime:
