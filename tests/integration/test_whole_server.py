@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
 
 from blocks.config.databases import folder_for
 from blocks.config.plan import Plan
+from blocks.errors import SetIncomplete
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from flows import whole_server
 from flows.backup import backup as backup_flow
 from flows.prune import prune as prune_flow
 from tasks.clock import utc_now
+from tasks.engine.dump.databases import Listed
 from tasks.engine.notify.facts import read_facts
 from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
+from tasks.sets import list_databases
 from tasks.status.health import examine
 from tasks.status.metrics import exposition, read_stock
 from tasks.status.summary import read_status
-from tests.conftest import Ended, FlowRun
-from tests.integration.objects import told
+from tests.conftest import Ended, FlowRun, StartedCommand
+from tests.integration.objects import asked, told, until
 
 ODD = ("Shop", "shop", 'a "quoted" name', "two\nlines", "up/down", "naïve ☃", "..", "sets")
 ALL = {"BACKUP_DATABASES": "*", "BACKUP_GLOBALS": "false"}
@@ -169,6 +175,45 @@ def test_what_is_gone_is_forgotten(whole: Server, storage: ObjectStore, flow_run
         repository.remove(repository.backups()[0])
     assert flow_run(prune_flow, whole, environ=environ).error is None
     assert Sets(storage).names() == [second.set]
+
+
+def test_one_that_vanishes_meanwhile(
+    whole: Server, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is dropped after it was listed is a row in the set."""
+    told(whole, "CREATE DATABASE vanishing")
+
+    def listed(plan: Plan) -> Listed:
+        found = list_databases(plan)
+        told(whole, "DROP DATABASE vanishing")
+        return found
+
+    monkeypatch.setattr(whole_server, "list_databases", listed)
+    ran = flow_run(backup_flow, whole, environ={**ALL, "BACKUP_DATABASES": "shop, vanishing"})
+    assert isinstance(ran.error, SetIncomplete)
+    assert "1 of 2 databases" in ran.error.sentence
+    ((gone,), made) = newest(storage).failed, newest(storage).done
+    assert (gone.database, gone.code, [m.database for m in made]) == ("vanishing", "PGR-DB-REFUSED", ["shop"])
+
+
+def test_several_are_told_to_stop(whole: Server, storage: ObjectStore, started_command: StartedCommand) -> None:
+    """All dumps end within ten seconds, and leave neither a session, nor an object, nor a part of one."""
+    environ = {**ALL, "BACKUP_DATABASES": "shop, sets", "BACKUP_PARALLEL_DATABASES": "2"}
+    # As pg_dump waits for a table.
+    dumping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'"
+    with ExitStack() as stack:
+        for name in ("shop", "sets"):
+            connection = stack.enter_context(whole.on(name).connect(own_names=True))
+            stack.enter_context(connection.transaction())
+            connection.execute("LOCK TABLE t")
+        process = started_command("backup", **environ, DATABASE_URL=whole.url.get_secret_value())
+        until(lambda: asked(whole, dumping) == [(2,)])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) != 0
+        until(lambda: asked(whole, dumping) == [(0,)])
+    assert not [found for found in storage.list_objects() if "backup_" in found.key]
+    assert storage.list_uploads(timedelta(0), utc_now() + timedelta(hours=1)) == []
+    assert Sets(storage).names() == []
 
 
 @pytest.mark.usefixtures("prefect_api")
