@@ -197,7 +197,7 @@ def test_one_that_vanishes_meanwhile(
 
 
 def test_several_are_told_to_stop(whole: Server, storage: ObjectStore, started_command: StartedCommand) -> None:
-    """All dumps end within ten seconds, and leave neither a session, nor an object, nor a part of one."""
+    """All dumps end within ten seconds, and leave no object, nor a part of one, nor a set."""
     environ = {**ALL, "BACKUP_DATABASES": "shop, sets", "BACKUP_PARALLEL_DATABASES": "2"}
     # As pg_dump waits for a table.
     dumping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'"
@@ -210,7 +210,6 @@ def test_several_are_told_to_stop(whole: Server, storage: ObjectStore, started_c
         until(lambda: asked(whole, dumping) == [(2,)])
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) != 0
-        until(lambda: asked(whole, dumping) == [(0,)])
     assert not [found for found in storage.list_objects() if "backup_" in found.key]
     assert storage.list_uploads(timedelta(0), utc_now() + timedelta(hours=1)) == []
     assert Sets(storage).names() == []
