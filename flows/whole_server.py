@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from blocks.config.databases import folder_for
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, Problem, SetIncomplete
+from flows.runs.logs import about
 from flows.runs.members import Ended, each
 from flows.runs.parameters import GlobalsMode
 from flows.runs.wrapping import say_when_next
@@ -59,14 +60,16 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
     `back_up` takes the name of a member's plan.
     """
     assert plan.databases
-    started_at, found = utc_now(), list_databases(plan)
+    at_once, started_at, found = plan.databases.at_once, utc_now(), list_databases(plan)
     many = len(found.members)
 
     def one(database: str) -> BackupResult:
+        if min(at_once, many) > 1:
+            about.set(visible(database))
         get_run_logger().info("Backing up %s (%d of %d)", visible(database), found.members.index(database) + 1, many)
         return back_up(plan.member(database).name)
 
-    ends = each(found.members, one, plan.databases.at_once)
+    ends = each(found.members, one, at_once)
     members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
     members += [_missing(name) for name in found.missing]
     made = store_set(plan, started_at, found, members)
