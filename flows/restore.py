@@ -68,9 +68,15 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
     """Restore one of the databases of a server, as a part of a restore of all; skip one that is there already."""
     chosen_plan = resolve_plan(plan, _NEEDS)
     rows = is_there(chosen_plan, backup, resolve_target(target)) if how.globals_mode in ("none", "too") else None
-    if rows is not None:
-        return Outcome("restore", plan, f"{backup} is there already", rows)
-    return _restore(chosen_plan, backup, target, how)
+    if rows is None:
+        return _restore(chosen_plan, backup, target, how)
+    # An earlier run may have ended between the last row and these.
+    repository = Repository(chosen_plan.storage)
+    around = plan_around(
+        repository, choose_named(chosen_plan, repository, backup)[1], resolve_target(target), how.globals_mode
+    )
+    create_around(around, around.own)
+    return Outcome("restore", plan, f"{backup} is there already", rows)
 
 
 def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How) -> Outcome[int]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from blocks.config.databases import folder_for
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, Problem, SetIncomplete
+from blocks.errors import ConfigurationError, PgRoundtripError, Problem, SetIncomplete
 from flows.runs.logs import about
 from flows.runs.members import Ended, each
 from flows.runs.parameters import GlobalsMode
@@ -179,9 +179,10 @@ class How:
     globals_mode: GlobalsMode = "none"
 
 
-def restore_set(
-    plan: Plan, name: str, target: str, how: How, restore: Callable[[str, str, str, How], int]
-) -> Outcome[int]:
+Restore = Callable[[str, str, str, How], int]
+
+
+def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) -> Outcome[int]:
     """Restore the databases of a set to a server: roles and tablespaces, then each database, whatever becomes of others.
 
     `restore` takes the name of a backup, that of its member's plan, that of the target, and how. A database that is
@@ -190,12 +191,6 @@ def restore_set(
     if how.replace:
         raise ConfigurationError([Problem("A set can't replace databases", _NO_REPLACE)])
     made = choose_set(plan, name)
-    roles = next((m for m in made.done if m.folder == made.globals_of), None)
-    if roles and how.globals_mode != "none":
-        mode: GlobalsMode = "only (plan)" if "plan" in how.globals_mode else "only"
-        restore(roles.backup, f"{plan.name}/{roles.folder}", f"{target}/{roles.folder}", How(globals_mode=mode))
-    if how.globals_mode.startswith("only") or "plan" in how.globals_mode:
-        return Outcome("restore", plan.name, f"{made.name}: roles of {roles.database if roles else 'no database'}", 0)
 
     def one(member: SetMember) -> int:
         get_run_logger().info(
@@ -204,6 +199,10 @@ def restore_set(
         with_globals = how if member.has_globals else replace(how, globals_mode="none")
         return restore(member.backup, f"{plan.name}/{member.folder}", f"{target}/{member.folder}", with_globals)
 
+    if how.globals_mode != "none":
+        _restore_roles(plan, made, target, how, restore)
+    if how.globals_mode.startswith("only") or "plan" in how.globals_mode:
+        return Outcome("restore", plan.name, f"{made.name}: only roles and tablespaces", 0)
     ends = each(made.done, one)
     failed = [(member, end.error) for member, end in zip(made.done, ends, strict=True) if end.error]
     count = f"{len(made.done) - len(failed)} of {len(made.members)} databases of {made.name} are restored"
@@ -211,3 +210,18 @@ def restore_set(
         said = [f"{member.database}: {error.sentence}" for member, error in failed]
         raise SetIncomplete("; ".join(bounded(said)), message=count, hint=_AGAIN)
     return Outcome("restore", plan.name, count, sum(end.result or 0 for end in ends))
+
+
+def _restore_roles(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> None:
+    """Create roles and tablespaces before all databases; if that fails, each brings its own: go on, unless nothing else is wanted."""
+    member = next((m for m in made.done if m.folder == made.globals_of), None)
+    if member is None:
+        get_run_logger().warning("%s has no roles", made.name)
+        return
+    mode: GlobalsMode = "only (plan)" if "plan" in how.globals_mode else "only"
+    try:
+        restore(member.backup, f"{plan.name}/{member.folder}", f"{target}/{member.folder}", How(globals_mode=mode))
+    except PgRoundtripError as error:
+        if how.globals_mode != "too":
+            raise
+        get_run_logger().warning("Roles could not be created before the databases: %s", error.sentence)

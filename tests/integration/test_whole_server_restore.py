@@ -9,12 +9,16 @@ from pydantic import SecretStr
 
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from flows.backup import backup as backup_flow
+from flows.prune import prune as prune_flow
+from flows.restore import restore as restore_flow
+from flows.restore_drill import restore_drill
 from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import Sets
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
-from tests.conftest import Ended, databases_of
+from tests.conftest import Ended, FlowRun, databases_of
 from tests.integration.damage import flipped_bit
 from tests.integration.objects import asked, told
 
@@ -53,7 +57,7 @@ def test_a_whole_server_comes_back(
 ) -> None:
     """One damaged backup costs its database only; the next run restores what is missing, and leaves the rest alone."""
     source, target = servers
-    environ = {"BACKUP_DATABASES": "*, !postgres"}
+    environ = {"BACKUP_DATABASES": "*"}
     made = command_line("backup", server=source, **environ)
     assert made.status == 0, made.err
     member = next(m for m in Sets(storage).read(LATEST_SET).done if m.database == "shop")
@@ -64,7 +68,7 @@ def test_a_whole_server_comes_back(
     command = ["restore", "--set", "latest", "--to-server", url]
     first = command_line(*command, server=source, **environ)
     assert first.status == 1, first.out + first.err
-    assert "2 of 3 databases" in first.err
+    assert "3 of 4 databases" in first.err
     assert databases_of(target) & set(NAMES) == {"Shop", NAMES[2]}
     folder.put(Repository(folder).key(member.backup), whole)
     told(target.on("Shop"), "CREATE TABLE later (n int)")
@@ -102,3 +106,15 @@ def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Ca
     alone = command_line("restore", "latest", "--globals", "--plan", "default/shop", "--to", Server(SecretStr(url)).on("elsewhere").url.get_secret_value(), server=source, **environ)  # fmt: skip
     assert alone.status == 0, alone.err
     assert rows_in(target, "elsewhere") == 4
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_recorded_restores(servers: tuple[Server, Server], flow_run: FlowRun) -> None:
+    """Under Prefect, each database's restore and drill is a run within the run."""
+    source, target = servers
+    environ = {"BACKUP_DATABASES": "shop"}
+    assert flow_run(backup_flow, source, environ=environ).error is None
+    assert flow_run(restore_drill, source, environ=environ).state == "PROVEN"
+    ran = flow_run(restore_flow, source, to=target, environ=environ, backup=LATEST_SET, globals_mode="too")
+    assert (ran.result, ran.error) == (4, None)
+    assert flow_run(prune_flow, source, environ=environ).error is None
