@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from blocks.config import DEFAULT
 from blocks.config.load import Need
@@ -55,7 +55,7 @@ class BackupResult(BaseModel):
     warnings: list[str] = []
     anomalies: list[str] = []
     without: str = ""
-    has_globals: bool = False
+    has_globals: bool = Field(default=False, exclude=True)
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)

@@ -78,7 +78,7 @@ def choose_set(plan: Plan, name: str) -> BackupSet:
     """Fetch a set, and warn of what isn't in it."""
     made = Sets(plan.storage).read(name)
     for member in made.failed:
-        get_run_logger().warning("Not in %s: %s: %s", made.name, *bounded([member.database, member.error]))
+        get_run_logger().warning("Not in %s: %s", made.name, bounded([f"{member.database}: {member.error}"])[0])
     return made
 
 

@@ -10,9 +10,7 @@ from blocks.config.server import prefect_server, require_server
 from blocks.errors import ConfigurationError, Problem
 from blocks.sql.server import Server
 
-_NO_MEMBER = (
-    "with BACKUP_DATABASES, name a database's folder after the plan, as pg-roundtrip list shows it: default/shop"
-)
+_NO_MEMBER = "name a database's folder after the plan, as pg-roundtrip list shows it: default/shop"
 
 
 def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
@@ -28,8 +26,6 @@ def resolve_plan(name: str, needs: frozenset[Need]) -> Plan:
 
 def _member(plan: Plan, folder: str) -> Plan:
     database = database_of(folder)
-    if plan.databases is None:
-        raise ConfigurationError([Problem(f"The plan {plan.name} is of one database, and has no folders", _NO_MEMBER)])
     if database is None:
         raise ConfigurationError([Problem(f"The plan {plan.name} has no folder {folder}", _NO_MEMBER)])
     return plan.member(database)

@@ -59,7 +59,7 @@ def each(members: Sequence[T], work: Callable[[T], R], at_once: int = 1) -> list
     except BaseException:
         _stop(threads, waiting)
         raise
-    return [end.result(timeout=0) for end in ends]
+    return [end.result() if end.done() else Ended(error=PgRoundtripError("its thread has ended")) for end in ends]
 
 
 def _attempt(work: Callable[[T], R], member: T) -> Ended[R]:

@@ -34,6 +34,7 @@ from tasks.status.metrics import exposition, read_stock
 from tasks.status.summary import read_status
 from tests.conftest import Ended, FlowRun, StartedCommand
 from tests.integration.objects import asked, told, until
+from tests.receivers import receiving
 
 ODD = ("Shop", "shop", 'a "quoted" name', "two\nlines", "up/down", "naïve ☃", "..", "sets")
 ALL = {"BACKUP_DATABASES": "*", "BACKUP_GLOBALS": "false"}
@@ -175,9 +176,13 @@ def test_what_is_gone_is_forgotten(whole: Server, storage: ObjectStore, flow_run
 
 
 def test_one_that_vanishes_meanwhile(
-    whole: Server, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+    whole: Server,
+    storage: ObjectStore,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A database that is dropped after it was listed is a row in the set."""
+    """A database that is dropped after it was listed is a row in the set, and one message."""
     told(whole, "CREATE DATABASE vanishing")
 
     def listed(plan: Plan) -> Listed:
@@ -186,7 +191,16 @@ def test_one_that_vanishes_meanwhile(
         return found
 
     monkeypatch.setattr(whole_server, "list_databases", listed)
-    ran = flow_run(backup_flow, whole, environ={**ALL, "BACKUP_DATABASES": "shop, vanishing"})
+    with receiving() as receiver:
+        environ = {
+            **ALL,
+            "BACKUP_DATABASES": "shop, vanishing",
+            "WEBHOOK_URL": receiver.url,
+            "WEBHOOK_ON_SUCCESS": "true",
+        }
+        ran = flow_run(backup_flow, whole, environ=environ)
+    assert receiver.kinds() == [("prune", "succeeded"), ("backup", "failed")]
+    assert "could not be told" not in caplog.text
     assert isinstance(ran.error, SetIncomplete)
     assert "1 of 2 databases" in ran.error.sentence
     ((gone,), made) = newest(storage).failed, newest(storage).done
