@@ -7,6 +7,7 @@ from typing import Any
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from blocks.config.databases import MOST_AT_ONCE, Drilled
 from blocks.config.load import variable_of
 from blocks.config.plan import PLAN_FIELDS, DrillTarget, Plan, plan_fields, storage_fields
 from blocks.config.schedule import check_cron, check_timezone
@@ -71,6 +72,19 @@ class BackupPlan(Block):
     include_tables: str | None = _patterns("Only these tables", "The only tables to dump.")
     pg_dump_options: str | None = Field(
         default=None, title="Options of pg_dump", description="Those that a drill understands, such as --no-comments."
+    )
+    databases: str | None = Field(
+        default=None,
+        title="Databases",
+        description="Several databases of the server, each in a folder: * for all, or patterns separated by commas, with ! for exceptions.",
+    )
+    parallel_databases: int = Field(
+        default=1, ge=1, le=MOST_AT_ONCE, title="Databases at once", description="How many are backed up at once."
+    )
+    verify_databases: Drilled = Field(
+        default="turn",
+        title="Databases to drill",
+        description="The one with the newest backup, one in turn, or all.",
     )
     retention_days: int = Field(
         default=7,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from blocks.config import DEFAULT
+from blocks.config.load import Need
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
 from flows.prune import continuing, prune
@@ -15,6 +17,7 @@ from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, run, say_when_next, with_final_state
+from flows.whole_server import back_up_databases
 from tasks.anomalies import look_for_anomalies
 from tasks.backup import (
     commit_backup,
@@ -35,6 +38,7 @@ from tasks.reports import backup_sentence, publish_backup, publish_catalog
 from tasks.sweep import sweep_stale_uploads
 
 log_plainly()
+_NEEDS: frozenset[Need] = frozenset({"database", "storage"})
 
 
 class BackupResult(BaseModel):
@@ -51,6 +55,7 @@ class BackupResult(BaseModel):
     warnings: list[str] = []
     anomalies: list[str] = []
     without: str = ""
+    has_globals: bool = Field(default=False, exclude=True)
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -58,13 +63,29 @@ class BackupResult(BaseModel):
 @with_final_state
 @with_hooks
 def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
-    """Back up a plan's database to its storage, then apply its retention policy.
+    """Back up a plan's database, or all of a server's that it means, to its storage, then apply its retention policy.
 
     Args:
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
     """
-    chosen_plan = resolve_plan(plan, frozenset({"database", "storage"}))
-    repository = Repository(chosen_plan.storage)
+    chosen_plan = resolve_plan(plan, _NEEDS)
+    if chosen_plan.databases:
+        whole: Outcome[Any] = back_up_databases(chosen_plan, lambda member: run(backup_member, member))
+        return whole  # of several, the result is another: SetResult
+    made = _back_up(chosen_plan)
+    say_when_next("backup")
+    return made
+
+
+@flow(name="backup-member", flow_run_name=named("backup"), validate_parameters=False)
+@with_final_state
+def backup_member(plan: PlanName) -> Outcome[BackupResult]:
+    """Back up one of the databases of a server, as a part of a backup of all."""
+    return _back_up(resolve_plan(plan, _NEEDS))
+
+
+def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
+    plan, repository = chosen_plan.name, Repository(chosen_plan.storage)
     source = inspect_source(chosen_plan)
     wanted = name_backup(repository)
     sweep_stale_uploads(repository)
@@ -79,7 +100,6 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     made = commit_backup(repository, manifest, companion)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
     pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
-    say_when_next("backup")
     return Outcome(
         "backup",
         plan,
@@ -104,6 +124,7 @@ def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
     shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
     shown |= {
         "without": manifest.without,
+        "has_globals": manifest.globals is not None,
         "warnings": list(manifest.warnings),
         "anomalies": [a.sentence for a in manifest.anomalies],
     }

@@ -24,6 +24,7 @@ from flows import evidence, init, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
 from flows.runs.logs import log_plainly
+from tasks.engine.repository.names import LATEST, LATEST_SET
 from tasks.engine.wording import tool_version
 
 if TYPE_CHECKING:
@@ -101,19 +102,25 @@ def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = N
     from flows.backup import backup as flow
 
     done = _run(flow, plan=plan)
-    terminal.show_json(done.model_dump()) if as_json else terminal.show_backup(done.model_dump())
+    show = terminal.show_json if as_json else terminal.show_set if hasattr(done, "set") else terminal.show_backup
+    show(done.model_dump())
 
 
 @app.command("list")
-def list_backups(plan: PlanName = DEFAULT, as_json: AsJson = False) -> None:
+def list_backups(
+    plan: PlanName = DEFAULT,
+    sets: Annotated[bool, typer.Option("--sets", help="List what each run took of a whole server instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the backups in the bucket: size, rows and newest verdict."""
     _require(plan, "storage")
     from blocks.config.resolve import resolve_plan
     from flows import terminal
-    from tasks.status.listing import list_catalog
+    from tasks.status import listing
 
-    found = list_catalog(resolve_plan(plan, frozenset({"storage"})))
-    terminal.show_json(found) if as_json else terminal.show_catalog(found)
+    of, show = (listing.list_sets, terminal.show_sets) if sets else (listing.list_catalog, terminal.show_catalog)
+    found = of(resolve_plan(plan, frozenset({"storage"})))
+    terminal.show_json(found) if as_json else show(found)
 
 
 @app.command()
@@ -177,9 +184,15 @@ def prune(
 
 @app.command()
 def restore(  # noqa: PLR0913, PLR0917  (one argument for each option)
-    backup: Annotated[str, typer.Argument(help="The backup's name, or 'latest'.")],
+    backup: Annotated[str | None, typer.Argument(help="The backup's name, or 'latest'.")] = None,
     to: Annotated[
         str | None, typer.Option("--to", help="The database's URL; RESTORE_DATABASE_URL when left out.")
+    ] = None,
+    wanted_set: Annotated[
+        str | None, typer.Option("--set", help="Instead of a backup: a set's name, or 'latest': a whole server.")
+    ] = None,
+    to_server: Annotated[
+        str | None, typer.Option("--to-server", help="With --set: the server, by the URL of any of its databases.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a database that has tables.")] = False,
     no_verify: Annotated[
@@ -199,10 +212,15 @@ def restore(  # noqa: PLR0913, PLR0917  (one argument for each option)
     record: Record = None,
 ) -> None:
     """Restore a backup to a database: all of it, or nothing."""
-    if dry_run and not (too or only):
+    if (backup is None) == (wanted_set is None) or (wanted_set and (to or replace)) or (to_server and not wanted_set):
+        raise typer.BadParameter(
+            "name a backup and where --to, or a --set and --to-server, which never takes --replace"
+        )
+    if dry_run and not (too or only or wanted_set):
         raise typer.BadParameter("--dry-run is for --globals: it shows which roles and settings would be created")
-    mode = ("only" if only else "too" if too else "none") + (" (plan)" if dry_run else "")
-    _take_target_url(to)
+    mode = ("only" if only else "too" if too or wanted_set else "none") + (" (plan)" if dry_run else "")
+    _take_target_url(to or to_server)
+    backup = backup or (LATEST_SET if wanted_set == LATEST else wanted_set)
     _require(plan, "storage", "target")
     _choose(record)
     from flows.restore import restore as flow
@@ -271,7 +289,9 @@ def _take_target_url(url: str | None) -> None:
 
     set_in_environment("RESTORE_DATABASE_URL", url)
     rest = [
-        a for n, a in enumerate(sys.argv[1:], 1) if not a.startswith("--to=") and "--to" not in (a, sys.argv[n - 1])
+        a
+        for n, a in enumerate(sys.argv[1:], 1)
+        if not a.startswith(("--to=", "--to-server=")) and not {"--to", "--to-server"} & {a, sys.argv[n - 1]}
     ]
     # -P: don't import a folder named `flows` in the working directory.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "flows.cli", *rest])  # noqa: S606  (ourselves, without the URL)

@@ -8,11 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from blocks.config import DEFAULT
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
-from flows.runs.wrapping import named, newest_slot_only, with_final_state
+from flows.runs.wrapping import named, newest_slot_only, run, with_final_state
+from flows.whole_server import prune_databases
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
@@ -61,7 +63,24 @@ def prune(plan: PlanName = DEFAULT, dry_run: bool = False, even_if_stale: bool =
         even_if_stale: Remove old backups even if no recent one exists.
     """
     chosen_plan = resolve_plan(plan, frozenset({"storage"}))
-    repository, backup = Repository(chosen_plan.storage), _backup.get()
+    if chosen_plan.databases:
+
+        def prune_one(member: str) -> PrunePlan:
+            return run(prune_member, member, dry_run=dry_run, even_if_stale=even_if_stale)
+
+        return prune_databases(chosen_plan, prune_one, dry_run=dry_run)
+    return _prune(chosen_plan, dry_run=dry_run, even_if_stale=even_if_stale)
+
+
+@flow(name="prune-member", flow_run_name=named("prune"), validate_parameters=False)
+@with_final_state
+def prune_member(plan: PlanName, dry_run: bool = False, even_if_stale: bool = False) -> Outcome[PrunePlan]:
+    """Apply the retention policy to one of the databases of a server."""
+    return _prune(resolve_plan(plan, frozenset({"storage"})), dry_run=dry_run, even_if_stale=even_if_stale)
+
+
+def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[PrunePlan]:
+    plan, repository, backup = chosen_plan.name, Repository(chosen_plan.storage), _backup.get()
     decided = plan_retention(chosen_plan, repository, backup.listing if backup else None, even_if_stale=even_if_stale)
     if not dry_run:
         if not backup:

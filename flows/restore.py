@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from blocks.config import DEFAULT
+from blocks.config.load import Need
+from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupName, GlobalsMode, PlanName, ServerName
-from flows.runs.wrapping import named, with_final_state
+from flows.runs.wrapping import named, run, with_final_state
+from flows.whole_server import How, restore_set
 from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.names import is_set
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
 from tasks.globals import create_around, plan_around
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
-from tasks.restore import choose_named, look_at_target, restore_and_swap, restore_in_place
+from tasks.restore import choose_named, is_there, look_at_target, restore_and_swap, restore_in_place
+from tasks.sets import choose_member
 
 log_plainly()
+_NEEDS: frozenset[Need] = frozenset({"storage"})
 
 
 @flow(name="restore", flow_run_name=named("restore"), validate_parameters=False)
@@ -36,7 +42,8 @@ def restore(
     """Restore a backup; nothing becomes visible before all of it has been checked. Returns the number of rows.
 
     Args:
-        backup: Which backup: its name, as in the catalog, or `latest` for the newest.
+        backup: Which backup: its name, as in the catalog, or `latest` for the newest. The name of a set, or `set_latest`:
+            all databases of a server, each under its name to the target's server; what is there already stays.
         plan: Whose backup: the name of a saved Backup Plan block, or `default` for the plan that the environment describes.
         target: Where to: the name of a saved PostgreSQL Server block, or `default` for RESTORE_DATABASE_URL.
         replace: DANGER: everything that the target database holds now is dropped and replaced by the backup, with no way
@@ -46,18 +53,44 @@ def restore(
         globals_mode: Whether roles and the database's own settings are created, too, as far as they are missing; only
             they are; or only the plan for them is shown. What exists is never changed.
     """
-    chosen_plan = resolve_plan(plan, frozenset({"storage"}))
-    repository, started_at = Repository(chosen_plan.storage), utc_now()
+    chosen_plan = resolve_plan(plan, _NEEDS)
+    how = How(replace=replace, verify=verify, globals_mode=globals_mode)
+    if is_set(backup):
+        return restore_set(chosen_plan, backup, target, how, lambda *each: run(restore_member, *each))
+    if chosen_plan.databases:
+        chosen_plan = choose_member(chosen_plan, backup)
+    return _restore(chosen_plan, backup, target, how)
+
+
+@flow(name="restore-member", flow_run_name=named("restore"), validate_parameters=False)
+@with_final_state
+def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: How) -> Outcome[int]:
+    """Restore one of the databases of a server, as a part of a restore of all; skip one that is there already."""
+    chosen_plan = resolve_plan(plan, _NEEDS)
+    rows = is_there(chosen_plan, backup, resolve_target(target)) if how.globals_mode in ("none", "too") else None
+    if rows is None:
+        return _restore(chosen_plan, backup, target, how)
+    # An earlier run may have ended between the last row and these.
+    repository = Repository(chosen_plan.storage)
+    around = plan_around(
+        repository, choose_named(chosen_plan, repository, backup)[1], resolve_target(target), how.globals_mode
+    )
+    create_around(around, around.own)
+    return Outcome("restore", plan, f"{backup} is there already", rows)
+
+
+def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How) -> Outcome[int]:
+    plan, repository, started_at = chosen_plan.name, Repository(chosen_plan.storage), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
-    around = plan_around(repository, manifest, resolve_target(target), globals_mode)
+    around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode)
     if around.nothing_else:
         done = create_around(around, around.outside)
         return Outcome("restore", plan, f"{chosen.name}: {done} roles and settings created", 0)
-    place = look_at_target(resolve_target(target), replace, manifest)
+    place = look_at_target(resolve_target(target), wanted.replace, manifest)
     sweep_scratch(place.maintenance)
     create_around(around, around.outside)
     how = restore_in_place if place.in_place else restore_and_swap
-    compared = verify and chosen_plan.restore_verify
+    compared = wanted.verify and chosen_plan.restore_verify
     restored = how(repository, chosen, manifest, place, verify=compared)
     create_around(around, around.own)
     certify_restore(

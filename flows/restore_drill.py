@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 from blocks.config import DEFAULT
+from blocks.config.load import Need
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError, ObjectMissing, PgRoundtripError, StorageError
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import BackupOrEmpty, PlanName
-from flows.runs.wrapping import named, newest_slot_only, with_final_state
+from flows.runs.wrapping import named, newest_slot_only, run, with_final_state
+from flows.whole_server import drill_databases
 from tasks.clock import utc_now
 from tasks.drill import (
     choose_backup,
@@ -39,6 +41,7 @@ from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdic
 
 log_plainly()
 
+_NEEDS: frozenset[Need] = frozenset({"drill", "storage"})
 # What a proven backup can be warned of.
 _ODD = (checklist.ANOMALIES, checklist.RESTORE_TIME)
 
@@ -54,8 +57,21 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
         backup: Which backup: its name, as in the catalog, or `latest` for the newest; the plan's choice, or else the newest, when empty.
     """
-    chosen_plan = resolve_plan(plan, frozenset({"drill", "storage"}))
-    repository = Repository(chosen_plan.storage)
+    chosen_plan = resolve_plan(plan, _NEEDS)
+    if chosen_plan.databases:
+        return drill_databases(chosen_plan, backup, lambda member: run(drill_member, member, backup))
+    return _drill(chosen_plan, backup)
+
+
+@flow(name="drill-member", flow_run_name=named("restore-drill"), validate_parameters=False)
+@with_final_state
+def drill_member(plan: PlanName, backup: BackupOrEmpty = "") -> Outcome[DrillReport]:
+    """Drill one of the databases of a server, as a part of a drill of several."""
+    return _drill(resolve_plan(plan, _NEEDS), backup)
+
+
+def _drill(chosen_plan: Plan, backup: str) -> Outcome[DrillReport]:
+    plan, repository = chosen_plan.name, Repository(chosen_plan.storage)
     queries = read_own_queries(chosen_plan)
     try:
         chosen = choose_backup(chosen_plan, repository, backup)

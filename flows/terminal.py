@@ -65,6 +65,20 @@ def show_backup(done: Mapping[str, Any]) -> None:
     _say_warnings([f"anomaly: {sentence}" for sentence in done["anomalies"]])
 
 
+def show_set(done: Mapping[str, Any]) -> None:
+    """Print what a backup of several databases took, and what it left alone."""
+    print_line(f"{done['set']}: {done['done']} of {len(done['databases'])} databases are backed up")
+    table = _table("database", "folder", "backup", "size", "rows")
+    for made in done["databases"]:
+        table.row(
+            made["database"], made["folder"], made["backup"] or made["error"], human_bytes(made["object_bytes"]),
+            f"{made['rows']:,}",
+        )  # fmt: skip
+    _console().print(table)
+    for one in done["left_alone"]:
+        print_line(f"Left alone: {visible(one['database'])}: {one['reason']}")
+
+
 def _say_warnings(warnings: Sequence[str]) -> None:
     """Print what a backup lacks, or what is odd about it; the log, on standard error, has it with hints."""
     for warning in warnings:
@@ -76,11 +90,26 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     if not entries:
         print_line("No backups found in S3")
         return
-    table = _table("backup", "database", "taken at", "size", "rows", "verdict")
+    whole = any("plan" in e for e in entries)
+    table = _table("backup", "plan" if whole else "database", "taken at", "size", "rows", "verdict")
     for e, made in reversed(list(zip(entries, databases_shown(entries), strict=True))):
         rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
         taken = e["taken_at"] + (" (future)" if e.get("from_future") else "")
-        table.row(e["name"], made, taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
+        table.row(e["name"], e.get("plan", made), taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
+    _console().print(table)
+
+
+def show_sets(sets: Sequence[Mapping[str, Any]]) -> None:
+    """Print the sets, newest first, with what failed in each."""
+    if not sets:
+        print_line("No sets found in S3")
+        return
+    table = _table("set", "databases", "size", "rows", "without")
+    for made in reversed(sets):
+        members = made["members"]
+        failed = ", ".join(m["database"] for m in members if not m["backup"])
+        size = human_bytes(sum(m["object_bytes"] for m in members))
+        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed)
     _console().print(table)
 
 

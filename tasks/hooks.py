@@ -65,7 +65,9 @@ def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = Non
 
 def of_backup(plan: Plan | None, name: str) -> dict[str, str]:
     """Return the variables that name a backup."""
-    return {"PG_ROUNDTRIP_BACKUP": name, "PG_ROUNDTRIP_KEY": plan.storage.key(name + OBJECT)} if plan and name else {}
+    if plan is None or not name or plan.databases:  # of which of a whole server's databases, the name doesn't say
+        return {}
+    return {"PG_ROUNDTRIP_BACKUP": name, "PG_ROUNDTRIP_KEY": plan.storage.key(name + OBJECT)}
 
 
 @task("run a hook", ONCE, run_name="run {name}")

@@ -23,7 +23,7 @@ from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
 from tasks.engine.notify.delivery import begun, ended, in_hand
 from tasks.engine.notify.ends import RUNS, of_report, of_started, which_service
-from tasks.engine.notify.facts import Facts, observations, of_anomalies, read_facts, reminded, unproven_limit
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, read_facts, reminded, unproven_limit
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -67,7 +67,9 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
 
 def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
     if isinstance(outcome.facts, DrillReport):
-        yield from of_report(outcome.facts, teller.now)
+        # Of a whole server, a database that FAILED is not made good by the next one's drill.
+        known = teller.facts() if teller.of_several else None
+        yield from [of_drill(known.drill)] if known and known.drill else of_report(outcome.facts, teller.now)
     else:
         hint = outcome.error.hint if outcome.error else ""
         flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
@@ -119,6 +121,7 @@ class _Teller:
         self._ledger = ledger_of(name, plan, asks_bucket=asks_bucket)
         self.place = f"{plan.storage.endpoint} {plan.storage.address}" if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
+        self.of_several = bool(plan and plan.databases)
         self._sent_s = 0.0
 
     @property

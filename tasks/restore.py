@@ -9,6 +9,7 @@ from blocks.config.plan import Plan
 from blocks.errors import DatabaseError, DumpFailed, NotCompared, OtherRows, PgRoundtripError
 from blocks.sql.server import Server
 from tasks.clock import utc_now
+from tasks.engine.drill.already import holds_already
 from tasks.engine.drill.rehearsal import locale_of
 from tasks.engine.drill.round_trip import check_contents
 from tasks.engine.drill.second_dump import dump_again
@@ -63,6 +64,28 @@ def look_at_target(database: Server, replace: bool, manifest: Manifest | None = 
     except DatabaseError as error:
         error.hint = re.sub(r"\bDATABASE_URL", "--to or RESTORE_DATABASE_URL", error.hint)
         raise
+
+
+@task("see whether it is there already", QUICK)
+def is_there(plan: Plan, name: str, target: Server) -> int | None:
+    """Return the rows of a backup that its target already holds, all of them and no others; None if it doesn't.
+
+    A database appears only when it is whole, so one that was restored before needs no second restore.
+    """
+    repository = Repository(plan.storage)
+    try:
+        there = inspect_target(target, replace=True)
+        manifest = repository.manifest(choose(plan, repository, name, utc_now(), get_run_logger().warning))
+        if manifest is None or not there.objects:
+            return None
+        if not holds_already(target, match_client(there.facts.major), manifest):
+            return None
+    except PgRoundtripError as error:
+        if error.transient:
+            raise
+        return None  # the restore will say what is wrong
+    get_run_logger().info("%s is in %s already, every row of it", name, target.address)
+    return manifest.rows
 
 
 @task("restore into a new database and rename it", READING, run_name="restore {backup.name} and rename it")

@@ -21,7 +21,16 @@ from blocks.sql.url import parse_database_url
 
 Kind = Literal["env", "file", "secret"]
 FLEET_BYTES = 8 << 20
-_SECTIONS = ("The database", "The storage", "Backups", "What is in a backup", "Retention", "Drills", "Restores")
+_SECTIONS = (
+    "The database",
+    "The storage",
+    "Backups",
+    "What is in a backup",
+    "Whole servers",
+    "Retention",
+    "Drills",
+    "Restores",
+)
 # What a plan leaves to whoever runs it: the target of a restore, and keys that expire.
 _NOT_SAVED = {"RESTORE_DATABASE_URL", "S3_SESSION_TOKEN"}
 VARIABLES = {

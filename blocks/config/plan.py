@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
+from blocks.config.databases import Databases, databases_of, folder_for
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
 from blocks.config.settings import Settings
@@ -23,7 +24,7 @@ DrillTarget = Literal["auto", "database", "sandbox"]
 _DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
 _BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
 _SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
-                 "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options", "backup_globals"}  # fmt: skip
+                 "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options", "backup_globals", "verify_databases"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Plan:
     """One database with its storage and its policies.
 
     `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
-    was moved or renamed; `ignored_tables` are patterns of those that no anomaly is reported of.
+    was moved or renamed; `ignored_tables` are patterns of those that no anomaly is reported of. With `databases`, it is
+    a plan of several databases of a server, and `member` is that of one.
     """
 
     name: str
@@ -84,6 +86,16 @@ class Plan:
     backups_of: str | None = None
     restore_verify: bool = True
     ignored_tables: tuple[str, ...] = ()
+    databases: Databases | None = None
+
+    def member(self, database: str) -> Plan:
+        """Return the plan of one of its databases, which has a folder, and so backups, of its own."""
+        folder = folder_for(database)
+        server = self.source.on(database) if self.server else None
+        return replace(
+            self, name=f"{self.name}/{folder}", storage=self.storage.within(folder), server=server, databases=None,
+            backups_of=None,
+        )  # fmt: skip
 
     @property
     def source(self) -> Server:
@@ -125,6 +137,7 @@ class Plan:
             shared=fields.get("allow_shared_prefix", False),
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
+            databases=databases_of(fields),
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
@@ -160,6 +173,8 @@ PLAN_FIELDS = {
     "backups_of": "backups_of",
     "compression_level": "compression_level",
     **{kind: f"backup_{kind}" for kind in PATTERNS},
+    "databases": "backup_databases",
+    "parallel_databases": "backup_parallel_databases",
     "retention_days": "backup_retention_days",
     **{f"keep_{rule}": f"backup_keep_{rule}" for rule in KEEP_RULES},
     "interval_s": "backup_interval_s",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.databases import DatabasesSettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
 from blocks.config.roles import GlobalsSettings
@@ -279,6 +280,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "The storage": StorageSettings,
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
+    "Whole servers": DatabasesSettings,
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
@@ -302,7 +304,7 @@ class FromEnvironment(BaseSettings):
 
 class Settings(
     ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    DatabasesSettings, SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

@@ -10,6 +10,7 @@ from blocks.errors.backup import (
     EmptyBackup,
     GlobalsUnreadable,
     NoBackups,
+    SetIncomplete,
     SeveralDatabases,
     VerificationFailed,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "SandboxFailed",
     "ServerProgramsMissing",
     "ServiceError",
+    "SetIncomplete",
     "SeveralDatabases",
     "StatementRefused",
     "StorageDenied",

@@ -59,6 +59,15 @@ class SeveralDatabases(BackupError):
     hint = "restore one by name, or set BACKUPS_OF to the database that you mean"
 
 
+class SetIncomplete(BackupError):
+    """Some databases of a server have no backup from a run, or were not restored; the others have, and were."""
+
+    message = "Not all databases are done"
+    code = "PGR-SET-INCOMPLETE"
+    cause = "set_incomplete"
+    hint = "the others are done; the log says of each database what is wrong"
+
+
 class VerificationFailed(BackupError):
     """A drill found the backup intact, but something about it is wrong."""
 

@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -131,6 +131,13 @@ class ObjectStore:
     def address(self) -> str:
         """`bucket/prefix` for display."""
         return f"{self.bucket}/{self.folder}".rstrip("/")
+
+    def within(self, folder: str) -> ObjectStore:
+        """Return a folder in this one, through the same client if there is one already."""
+        inner = replace(self, folder=self.key(folder))
+        if "client" in vars(self):
+            inner.client = self.client
+        return inner
 
     def key(self, name: str) -> str:
         """Return the key of one of our objects: the prefix as a folder, then the name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -26,7 +27,16 @@ from tasks.outcome import Outcome, failed
 P = ParamSpec("P")
 R = TypeVar("R")
 CAUSE_OF_CODE = {cls.code: cls.cause for cls in family()} | {op.code: op.cause for op in (UPLOAD, DOWNLOAD, REQUEST)}
-_newest_end: dict[UUID, tuple[str, State[Any]]] = {}
+
+
+class _Ends(threading.local):
+    """How the newest run of each thread ended: those of several databases can end at once."""
+
+    def __init__(self) -> None:
+        self.newest: dict[UUID, tuple[str, State[Any]]] = {}
+
+
+_ends = _Ends()
 
 
 def with_final_state(run: Callable[P, Outcome[R]]) -> Callable[P, R]:
@@ -68,8 +78,8 @@ def state_of(outcome: Outcome[R]) -> State[R]:
 def _keep(state: State[Any]) -> None:
     context = FlowRunContext.get()
     if context and context.flow_run:
-        _newest_end.clear()  # one is enough: a flow's caller reads it at once
-        _newest_end[context.flow_run.id] = (context.flow.name if context.flow else "", state)
+        _ends.newest.clear()  # one is enough: a flow's caller reads it at once
+        _ends.newest[context.flow_run.id] = (context.flow.name if context.flow else "", state)
 
 
 def result_of(state: State[R]) -> R | BaseException:
@@ -78,7 +88,7 @@ def result_of(state: State[R]) -> R | BaseException:
     If the response to the final state is lost, Prefect sends it again, and the server answers with the state that it
     stored, which has no data. Then use the state that the run itself ended with.
     """
-    _, own = _newest_end.get(cast(UUID, state.state_details.flow_run_id), ("", None))
+    _, own = _ends.newest.get(cast(UUID, state.state_details.flow_run_id), ("", None))
     found = own if own and own.type == state.type else state
     return cast("R | BaseException", found.result(raise_on_failure=False))
 
@@ -88,13 +98,13 @@ def run(flow: Flow[P, R], *args: P.args, **parameters: P.kwargs) -> R:
 
     If the server is away when the run has ended, only the record is lost.
     """
-    _newest_end.clear()
+    _ends.newest.clear()
     found: Any
     try:
         with translated():
             found = result_of(flow(*args, **parameters, return_state=True))
     except PrefectUnreachable as error:
-        own = next((state for name, state in _newest_end.values() if name == flow.name), None)
+        own = next((state for name, state in _ends.newest.values() if name == flow.name), None)
         if own is None:
             raise
         get_run_logger().warning("How the run ended is not recorded: %s", error.sentence)

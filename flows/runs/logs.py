@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -30,6 +31,8 @@ _NUMBERS = (int, float, type(None))  # `%d` and `%.1f` need these unchanged
 _STOPPED = "Crash detected! Execution was aborted by"
 # Prefect's services for events and logs, with the whole event, when the server is away.
 _UNTOLD = ("Service 'EventsWorker' failed", "Service 'APILogWorker' failed", "Unable to connect to 'ws")
+# What the lines of this thread are about, while others log at the same time.
+about: ContextVar[str] = ContextVar("about", default="")
 TOLD_TO_STOP = "The run was told to stop, and ended before it was done"
 
 
@@ -105,7 +108,8 @@ def _make_visible(record: logging.LogRecord) -> None:
     if isinstance(record.args, tuple):
         record.args = tuple(value if isinstance(value, _NUMBERS) else visible(str(value)) for value in record.args)
     with contextlib.suppress(Exception):  # a library's call has too few arguments for its message
-        record.msg, record.args = visible(record.getMessage(), lines=True), ()
+        before = f"{about.get()}: " if about.get() else ""
+        record.msg, record.args = visible(before + record.getMessage(), lines=True), ()
     if record.exc_info and not record.exc_text:
         record.exc_text = visible(logging.Formatter().formatException(record.exc_info), lines=True)
 

@@ -31,10 +31,8 @@ from blocks.saved import translated
 from flows.service.history import TROUBLE, History, said_of
 from flows.service.turns import Turns
 from tasks.clock import utc_now
-from tasks.engine.repository import choice
-from tasks.engine.repository.newest import newest_whole, of_the_past
-from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.whose import folder_of
+from tasks.engine.repository.members import has_backups, judged_backups, last_drill_of
+from tasks.engine.repository.newest import newest_whole
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
@@ -213,7 +211,7 @@ def backup_due(plan: Plan) -> bool:
 def drill_due(plan: Plan) -> bool | None:
     """Whether a slot has passed since the newest drill; None while there is no backup to drill."""
     try:
-        if not folder_of(plan).own:
+        if not has_backups(plan):
             return None
     except PgRoundtripError:
         return None
@@ -224,7 +222,7 @@ def drill_due(plan: Plan) -> bool | None:
 def last_backup(plan: Plan) -> datetime | None:
     """When the newest backup in the bucket was taken; None if there is none, or the bucket cannot be read."""
     try:
-        found = newest_whole(folder_of(plan).own, utc_now())
+        found = newest_whole(judged_backups(plan, utc_now()), utc_now())
     except PgRoundtripError:
         return None
     return found.taken_at if found else None
@@ -232,11 +230,8 @@ def last_backup(plan: Plan) -> datetime | None:
 
 def last_drill(plan: Plan) -> datetime | None:
     """When the last drill started; None if there was none, or the bucket cannot be read."""
-    now = utc_now()
     try:
-        repository = Repository(plan.storage)
-        backups = of_the_past(folder_of(plan, backups=repository.backups()).own, now)
-        return choice.last_drill(repository, backups, now)
+        return last_drill_of(plan, utc_now())
     except PgRoundtripError:
         return None
 

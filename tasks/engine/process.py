@@ -276,3 +276,10 @@ def _widen(pipe: IO[bytes]) -> None:
     """Grow a pipe's buffer to 1 MiB: with 64 KiB the two ends constantly wait for each other."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def kill_children() -> None:
+    """Kill all programs that run for us now: whoever waits for one of them must end."""
+    for pid in list(Child._live):  # noqa: SLF001  (this module's own)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)

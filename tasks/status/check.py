@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from blocks.config.databases import Databases
 from blocks.config.environment import ignored_tmpdir
 from blocks.config.evidence import signing_key
 from blocks.config.load import misspelled
@@ -28,6 +29,7 @@ from tasks.clock import utc_now
 from tasks.engine.confinement import holds
 from tasks.engine.drill.place import choose_place
 from tasks.engine.drill.query_file import load_queries
+from tasks.engine.dump.databases import TEMPLATE, Listed, list_databases
 from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.selection import read_selection
@@ -58,6 +60,9 @@ AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(a.grantee, 'USAGE') END))
 SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 
 
+_NO_SUCH = "correct BACKUP_DATABASES"
+
+
 @dataclass(frozen=True)
 class Finding:
     """The result of one check."""
@@ -70,6 +75,18 @@ class Finding:
 
 def check_plan(plan: Plan) -> list[Finding]:
     """Check everything that a backup and a drill of this plan will need; leaves no changes behind."""
+    if plan.databases:
+        return _check_databases(plan, plan.databases)
+    findings, facts = _check_source(plan)
+    _look_at_drills(findings, plan, facts)
+    stored = check_storage(plan)
+    if not any(f.result == "error" for f in stored):
+        stored += check_folder(plan)
+    return [*findings, *check_provider(plan.storage), *stored]
+
+
+def _check_source(plan: Plan) -> tuple[list[Finding], _Server | None]:
+    """Check what the dump of one database needs."""
     findings: list[Finding] = []
     facts = _try(findings, "database", lambda: _server(plan.source))
     if facts:
@@ -77,11 +94,29 @@ def check_plan(plan: Plan) -> list[Finding]:
         left_out = _look_at_selection(findings, plan, client) if client else None
         _try(findings, "read every table", lambda: _may_read(plan.source, left_out))
         _look_at_left_out(findings, plan.source)
+    return findings, facts
+
+
+def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
+    """Check each of a server's databases, and what they share once."""
+    findings, found = list[Finding](), list[Listed]()
+
+    def listed() -> str:
+        with plan.source.connect() as connection:
+            found.append(list_databases(connection, wanted))
+        return ", ".join(found[0].members) or "none"
+
+    _try(findings, "databases", listed)
+    facts: _Server | None = None
+    for one in found:
+        closed = [(name, why) for name, why in one.left_alone if why != TEMPLATE]
+        findings += [Finding("databases", "warning", f"{name} is left alone: {why}") for name, why in closed]
+        findings += [Finding("databases", "error", f"there is no database {name}", _NO_SUCH) for name in one.missing]
+        for database in one.members:
+            seen, facts = _check_source(plan.member(database))
+            findings += [replace(f, name=f"{database}: {f.name}") for f in seen]
     _look_at_drills(findings, plan, facts)
-    stored = check_storage(plan)
-    if not any(f.result == "error" for f in stored):
-        stored += check_folder(plan)
-    return [*findings, *check_provider(plan.storage), *stored]
+    return [*findings, *check_provider(plan.storage), *check_storage(plan)]
 
 
 def check_folder(plan: Plan) -> list[Finding]:

@@ -11,10 +11,9 @@ from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.members import judged_backups
 from tasks.engine.repository.newest import newest_whole, told_of_future
 from tasks.engine.repository.open_anomalies import told_of_anomalies
-from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age, iso
 
 OK = "ok"
@@ -52,12 +51,15 @@ class Health:
 
 
 def examine(plan: Plan, *, backs_up: bool, started_at: datetime, now: datetime) -> Health:
-    """Check the bucket, the newest backup's age and, if this service makes backups, the database."""
+    """Check the bucket, the newest backup's age and, if this service makes backups, the database.
+
+    Of a whole server, the database whose newest backup is the oldest counts.
+    """
     parts: dict[str, str] = {}
     if backs_up:
         parts["database"] = _said(plan.source.ask)
-    repository, backups = Repository(plan.storage), list[Backup]()
-    parts["storage"] = _said(lambda: backups.extend(folder_of(plan, backups=repository.backups()).own))
+    backups = list[Backup]()
+    parts["storage"] = _said(lambda: backups.extend(judged_backups(plan, now)))
     newest, odd = newest_whole(backups, now), told_of_future(backups, now)
     # A drill-only service doesn't know the backup schedule.
     if parts["storage"] == OK and backs_up:

@@ -17,8 +17,10 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled, cache_of, drills, manifest_facts
 from tasks.engine.repository.identity import Database
 from tasks.engine.repository.manifest import Anomaly, Manifest
+from tasks.engine.repository.members import Member, all_members
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import Sets
 from tasks.engine.wording import iso
 
 _AT_ONCE = 16
@@ -47,10 +49,30 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     Each has `name, database, system_identifier, from_future, taken_at, object_bytes, globals_bytes, foreign, rows, warnings, verdict,
     without, anomalies, acknowledged`.
     `rows` is None for a foreign backup, and for one whose manifest cannot be read or has gone since the listing;
-    `verdict` is None for one that was never drilled, `without` for one that is whole.
+    `verdict` is None for one that was never drilled, `without` for one that is whole. Those of a whole server have the
+    `plan` of their database.
     """
+    if plan.databases:
+        entries = [_named(member, entry) for member in all_members(plan) for entry in _entries_of(member)]
+        return sorted(entries, key=lambda entry: str(entry["taken_at"]))
     repository = Repository(plan.storage)
     return read_entries(repository, repository.backups())
+
+
+def _entries_of(member: Member) -> list[dict[str, Any]]:
+    return read_entries(Repository(member.plan.storage), member.backups)
+
+
+def _named(member: Member, entry: dict[str, Any]) -> dict[str, Any]:
+    """Say which of a server's databases a backup is of, by the name of its plan."""
+    return {**entry, "plan": member.plan.name}
+
+
+def list_sets(plan: Plan) -> list[dict[str, Any]]:
+    """List every set that can be read, oldest first, as its document says it."""
+    sets = Sets(plan.storage)
+    found = (sets.read_if_whole(name) for name in sets.names())
+    return [made.model_dump(mode="json") | {"done": made.counted} for made in found if made]
 
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ Names and units follow https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -20,9 +21,11 @@ from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, newest_proven
 from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
+from tasks.engine.repository.members import current_members
 from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import Sets
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
 
@@ -47,13 +50,35 @@ class Stock:
     proven_at: datetime | None = None
     intervals_s: Mapping[str, float] = field(default_factory=dict)
     anomalies: int = 0
+    members: Mapping[str, Stock] = field(default_factory=dict)
+    failed: int = 0
 
 
 def read_stock(plan: Plan) -> Stock:
     """Read the bucket; one that does not answer is reported as unreadable, not as empty."""
+    if plan.databases:
+        return _read_server(plan)
+    repository = Repository(plan.storage)
+    return _read(plan, lambda: folder_of(plan, backups=repository.backups()).own)
+
+
+def _read_server(plan: Plan) -> Stock:
+    """Read the bucket of a whole server, each of whose databases has metrics like a plan's."""
+    try:
+        members, newest = current_members(plan), Sets(plan.storage).newest()
+    except PgRoundtripError:
+        return Stock(readable=False)
+    read = {member.plan.name: _read(member.plan, partial(list, member.backups)) for member in members}
+    return Stock(
+        readable=True, backups=tuple(b for m in members for b in m.backups), intervals_s=_intervals_s(plan, utc_now()),
+        members=read, failed=len(newest.failed) if newest else 0,
+    )  # fmt: skip
+
+
+def _read(plan: Plan, own: Callable[[], list[Backup]]) -> Stock:
     now, repository = utc_now(), Repository(plan.storage)
     try:
-        backups = folder_of(plan, backups=repository.backups()).own
+        backups = own()
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
         drilled = last_drilled(past, now)
         proven = newest_proven(repository, [b for b in past if b.has_report][-_LOOKED_AT:])
@@ -99,6 +124,11 @@ def exposition(
         page.put("schedule_interval_seconds", what, interval_s, flow=flow)
     if stock.report:
         _about_drills(page, stock.report, stock, now)
+    if stock.members:
+        page.put("databases", "Databases in the newest set.", len(stock.members))
+        page.put("databases_failed", "Databases that the newest set has no backup of.", stock.failed)
+    for name, member in stock.members.items():
+        _about_member(page.of(name), member, now)
     for (flow, cause), count in sorted(failures.items()):
         page.put("failed_runs", "Failed runs in Prefect's history.", count, flow=flow, cause=cause)
     for flow, at in sorted(next_runs.items()):
@@ -108,6 +138,15 @@ def exposition(
     for channel in untold:
         page.put("notifications_failed", "Channels that lack a message, tried ever more seldom.", 1, channel=channel)
     return page.text()
+
+
+def _about_member(page: _Page, stock: Stock, now: datetime) -> None:
+    """Write what is known of one of a server's databases, under the name of its plan."""
+    page.put("catalog_readable", "Whether the bucket could be listed.", float(stock.readable))
+    if stock.readable:
+        _about_backups(page, stock, now)
+    if stock.report:
+        _about_drills(page, stock.report, stock, now)
 
 
 def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
@@ -172,6 +211,12 @@ class _Page:
 
     def __init__(self, plan: str) -> None:
         self._plan, self._registry, self._gauges = plan, CollectorRegistry(), dict[str, Gauge]()
+
+    def of(self, plan: str) -> _Page:
+        """Return the same page for the metrics of another plan."""
+        other = _Page(plan)
+        other._registry, other._gauges = self._registry, self._gauges
+        return other
 
     def put(self, name: str, what: str, value: float, **labels: str) -> None:
         if name not in self._gauges:

@@ -21,6 +21,8 @@ from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, wo
 from tasks.status.series import Day, Point, calendar, points
 from tasks.status.survey import Surveyed, survey
 
+_DROPPED = Judgement(Colour.FINE, "Fine: the server has this database no more", retired=True)
+
 
 @dataclass(frozen=True)
 class PlanStatus:
@@ -126,7 +128,7 @@ def _plan_status(found: Surveyed, now: datetime) -> PlanStatus:
     proven, whole = proof[0].name if proof else "", newest_whole(facts.backups, now)
     folder, database = bounded(found.folder), bounded(found.database)
     return PlanStatus(
-        found.plan, folder, database, judge(facts, now), len(facts.backups), sum(b.object_bytes for b in facts.backups),
+        found.plan, folder, database, _DROPPED if found.dropped else judge(facts, now), len(facts.backups), sum(b.object_bytes for b in facts.backups),
         whole, calendar(facts, now, found.kept_days), points(facts, found.chosen, found.contents), proven,
         tuple(found.removals), found.stopped, _commands(found, whole or newest(facts.backups, now), proven),
     )  # fmt: skip

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from blocks.config.plan import Plan
+from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
 from blocks.s3.client import ObjectStore
 from blocks.s3.folders import folders_beside
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, surveyed
 from tasks.engine.repository.folder import Folder, apart, look_into
-from tasks.engine.repository.identity import Whose
+from tasks.engine.repository.identity import Database, Whose
+from tasks.engine.repository.members import Member, members_in
 from tasks.engine.repository.names import BEGINNING
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.repository.whose import sharing, whose
 from tasks.status.judgement import Facts
 from tasks.status.listing import Contents, read_contents
@@ -25,7 +28,7 @@ from tasks.status.series import sampled
 
 # Of each folder beside ours: how many backups are looked into, and how many manifests are read.
 _BESIDE, _BESIDE_READ = 100, 60
-_MOST_BESIDE = 50
+_MOST_BESIDE, _MOST_NAMED = 50, 5
 _SOON = timedelta(days=1)
 
 
@@ -42,6 +45,7 @@ class Surveyed:
     kept_days: int | None = None
     removals: Sequence[Backup] = field(default=())
     stopped: str = ""
+    dropped: bool = False
 
 
 def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
@@ -50,6 +54,8 @@ def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
     Returns them with a note on what could not be read; raises StorageError if that is the plan's own folder. Without a
     database, an empty folder is taken for that of all the plans in it.
     """
+    if plan.databases:
+        return survey_server(plan, now)
     repository = Repository(plan.storage)
     listed = surveyed(repository, repository.backups())
     folder = look_into(repository, whose(plan), listed)
@@ -58,6 +64,49 @@ def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
     if not folder.own and not plan.server and (others or around):
         return [*others, *around], note
     return [_own(plan, repository, folder, now), *others, *around], note
+
+
+def survey_server(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
+    """Survey the databases of the newest set, those that the server has no more, and the folders beside ours."""
+    sets = Sets(plan.storage)
+    contents = sets.contents()
+    newest = next((one for name in reversed(contents.sets) if (one := sets.read_if_whole(name))), None)
+    current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
+    known = {member.plan.name for member in current}
+    found = [_member(plan, member, len(current), now) for member in current]
+    for member in every:
+        if member.plan.name not in known:
+            repository = Repository(member.plan.storage)
+            found.append(
+                replace(
+                    _group(repository, surveyed(repository, member.backups)), database=member.database, dropped=True
+                )
+            )
+    around, note = _in_folders(plan.storage, inside=False)
+    missed = (
+        f"{newest.name} has {newest.counted} databases: {missing_in_words(newest)}" if newest and newest.failed else ""
+    )
+    return [*found, *around], "; ".join(filter(None, (missed, note)))
+
+
+def _member(plan: Plan, member: Member, many: int, now: datetime) -> Surveyed:
+    """Survey one database; each has its drill only once in so many, unless all are drilled."""
+    assert plan.databases
+    drills_due = plan.schedules.drills
+    if plan.databases.drilled != "all":
+        drills_due = Schedule(int(drills_due.gap(now).total_seconds()) * many)
+    own = replace(member.plan, schedules=replace(plan.schedules, drills=drills_due))
+    repository = Repository(own.storage)
+    # By its name: asking for each would take long where the server doesn't answer.
+    named = Whose(Database(member.database))
+    return _own(own, repository, look_into(repository, named, surveyed(repository, member.backups)), now)
+
+
+def missing_in_words(made: BackupSet) -> str:
+    """Name some databases that a set has no backup of."""
+    names = [member.database for member in made.failed[:_MOST_NAMED]]
+    more = len(made.failed) - len(names)
+    return f"{', '.join(names)}{f' and {more} more' if more else ''} failed"
 
 
 def _in_folders(store: ObjectStore, *, inside: bool) -> tuple[list[Surveyed], str]:

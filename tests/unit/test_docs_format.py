@@ -21,6 +21,7 @@ from tasks.engine.repository.manifest import (
     SequenceRecord,
     TableRecord,
 )
+from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
@@ -47,6 +48,7 @@ def rows(heading: str) -> dict[str, str]:
         ("The drill report", DrillReport, {"checks": Check}),
         ("The certificate", Certificate, PARTS_OF_A_CERTIFICATE),
         ("The acknowledgement", Acknowledgement, {}),
+        ("The set", BackupSet, {"members": SetMember, "left_alone": LeftAlone}),
     ],
 )
 def test_every_field_is_described(heading: str, document: type[BaseModel], parts: dict[str, type[BaseModel]]) -> None:

@@ -68,7 +68,7 @@ def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the existing metrics."""
     stock = Stock(
         readable=True, backups=(BACKUP,), newest=BACKUP, manifest=manifest(), report=report(FIRST), proven=BACKUP,
-        proven_at=NOW, intervals_s={"backup": 3600.0},
+        proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)},
     )  # fmt: skip
     page = exposition(
         "shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2, untold=["slack"]

@@ -131,6 +131,7 @@ WRONG = {
     "BACKUP_SCHEDULE": "every night", "BACKUP_GLOBALS": "auto",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes", "STATUS_PUBLIC": "sometimes",
     "UI_USERNAME": "me:you", "SERVE_FLOWS": "backup,restores", "S3_PROVIDER": "Backblaze B2",
+    "BACKUP_DATABASES": "a.b", "BACKUP_PARALLEL_DATABASES": "33", "VERIFY_DATABASES": "some",
     "BACKUP_EXCLUDE_TABLES": 'a, "b', "BACKUP_EXCLUDE_TABLE_DATA": "db.app.t", "BACKUP_EXCLUDE_SCHEMAS": "app.x", "BACKUP_INCLUDE_SCHEMAS": '"', "BACKUP_INCLUDE_TABLES": "a.b.c",
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
     "PRE_BACKUP_HOOK": "echo 'open", "POST_BACKUP_HOOK": 'echo "open', "ON_FAILURE_HOOK": "echo open\\", "POST_DRILL_HOOK": "''", "POST_RESTORE_CHECK": "'' a",

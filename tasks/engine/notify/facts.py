@@ -15,6 +15,7 @@ from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.manifest import Anomaly, DrillReport, Verdict
+from tasks.engine.repository.members import current_members
 from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
 from tasks.engine.repository.repository import Repository
@@ -63,8 +64,29 @@ _NEWEST = Kind("newest drill", TypeAdapter(Drill), lambda b: b.newest_report.ver
 
 def read_facts(plan: Plan, now: datetime) -> Facts:
     """Read the bucket; raises StorageError."""
+    if plan.databases:
+        return _together([_facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan)])
     repository = Repository(plan.storage)
-    own = folder_of(plan, backups=repository.backups()).own
+    return _facts_in(repository, folder_of(plan, backups=repository.backups()).own, now)
+
+
+def _together(all_of_them: Sequence[Facts]) -> Facts:
+    """Return how a whole server is doing: its oldest newest backup counts, and a drill that FAILED more than a later one."""
+    newest = [facts.newest for facts in all_of_them]
+    there = [backup for backup in newest if backup]
+    drills = [facts.drill for facts in all_of_them if facts.drill]
+    proven = [facts.proven for facts in all_of_them if facts.proven]
+    return Facts(
+        newest=min(there, key=lambda b: b.taken_at) if there and len(there) == len(newest) else None,
+        drill=max(drills, key=lambda d: (d.verdict is Verdict.FAILED, d.started_at), default=None),
+        proven=max(proven, key=lambda b: b.taken_at, default=None),
+        proved_at=max((facts.proved_at for facts in all_of_them if facts.proved_at), default=None),
+        anomalies=tuple(said for facts in all_of_them for said in facts.anomalies)[:_MOST_ANOMALIES],
+        odd=frozenset(mark for facts in all_of_them for mark in facts.odd),
+    )
+
+
+def _facts_in(repository: Repository, own: list[Backup], now: datetime) -> Facts:
     past = of_the_past(own, now)
     held = [pair for pair in _drills(repository, past, now) if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)

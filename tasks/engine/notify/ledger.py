@@ -185,7 +185,7 @@ def _decoded(data: bytes) -> Incident | None:
 
 def ledger_of(name: str, plan: Plan | None, *, asks_bucket: bool = True) -> Ledger:
     """Return where it is remembered what was told of a plan; a bucket known to be down is asked only without a file."""
-    folder = cache_folder()
+    folder, name = cache_folder(), name.replace("/", ".")
     planless = CacheFile(folder / f"notices-{name}", b"no storage") if folder else None
     if plan is None:
         return Ledger(name, None, planless)

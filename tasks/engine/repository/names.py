@@ -14,12 +14,15 @@ BEGINNING = "backup_"
 ACKNOWLEDGED = ".acknowledged.json"
 EVIDENCE = "evidence/"
 NOTICES = "notices/"  # what was told to people
+SETS = "sets/"
 SIGNATURE = ".sig"
 _INCONCLUSIVE = ".inconclusive"
 _KINDS = (OBJECT, GLOBALS, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
+LATEST_SET = "set_latest"
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
 _NOTICE = re.compile(r"([a-z-]{1,40})_([0-9]{8}_[0-9]{6})\.json")
+_SET = re.compile(r"set_([0-9]{8}_[0-9]{6})\Z")
 _CERTIFICATE = re.compile(r"certificate_([0-9]{6,12})_([0-9a-f]{16})\.json\Z")
 _REPORT = re.compile(r"(backup_[0-9]{8}_[0-9]{6})\.drill(?:_([0-9]{8}_[0-9]{6})(\.inconclusive)?)?\.json\Z")
 
@@ -78,6 +81,33 @@ def signature_file(certificate: str) -> str:
 def is_of_a_backup(file: str) -> bool:
     """Whether a file name is that of a backup's object or of a document beside it."""
     return any(file.endswith(kind) and taken_at(file.removesuffix(kind)) for kind in _KINDS)
+
+
+def set_name_at(moment: datetime) -> str:
+    """Return the name of a set begun at a moment: `set_YYYYMMDD_HHMMSS`, UTC."""
+    return f"set_{_stamp(moment)}"
+
+
+def set_file(name: str) -> str:
+    """Return the name of a set's document."""
+    return f"{SETS}{name}.json"
+
+
+def set_in(file: str) -> str | None:
+    """Return the name of the set whose document this is; None if it is another file."""
+    name = file.removeprefix(SETS).removesuffix(".json")
+    return name if file == set_file(name) and set_taken_at(name) else None
+
+
+def set_taken_at(name: str) -> datetime | None:
+    """Return the moment in a set's name; None if it is not a set's name."""
+    found = _SET.match(name)
+    return _moment(found[1]) if found else None
+
+
+def is_set(name: str) -> bool:
+    """Whether this names a set, and not a backup."""
+    return name == LATEST_SET or set_taken_at(name) is not None
 
 
 def notice_file(whose: str, subject: str, moment: datetime) -> str:

@@ -83,7 +83,12 @@ def _hint(folder: Folder) -> str:
 
 
 def refused_folder(plan: Plan) -> tuple[str, str] | None:
-    """Check for `refusal` before a plan is saved; an unreachable storage is no reason to refuse the plan."""
+    """Check for `refusal` before a plan is saved; an unreachable storage is no reason to refuse the plan.
+
+    Each of a whole server's databases has a folder of its own.
+    """
+    if plan.databases:
+        return None
     try:
         return refusal(plan, folder_of(plan))
     except PgRoundtripError:

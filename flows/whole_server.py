@@ -1,0 +1,227 @@
+"""Do for each database of a server what is done for one, and say how many of them it went well for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from blocks.config.databases import folder_for
+from blocks.config.plan import Plan
+from blocks.errors import ConfigurationError, PgRoundtripError, Problem, SetIncomplete
+from flows.runs.logs import about
+from flows.runs.members import Ended, each
+from flows.runs.parameters import GlobalsMode
+from flows.runs.wrapping import say_when_next
+from tasks.clock import utc_now
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.retention import PrunePlan
+from tasks.engine.repository.sets import BackupSet, SetMember
+from tasks.engine.wording import visible
+from tasks.orchestration import get_run_logger
+from tasks.outcome import Outcome
+from tasks.reports import drill_sentence, retention_sentence
+from tasks.sets import (
+    choose_set,
+    choose_to_drill,
+    every_member,
+    failures_in_words,
+    list_databases,
+    remove_forgotten,
+    store_set,
+)
+
+if TYPE_CHECKING:
+    from flows.backup import BackupResult
+
+R = TypeVar("R")
+_NO_REPLACE = (
+    "restore to a server without them, or replace one with pg-roundtrip restore BACKUP --plan default/shop --replace"
+)
+_AGAIN = "see to what is wrong, and run it again: databases that are restored are skipped"
+_WORST_FIRST = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PROVEN)
+
+
+class SetResult(BaseModel):
+    """The result of a backup of a whole server, for scripts."""
+
+    set: str
+    done: int
+    databases: list[dict[str, Any]]
+    left_alone: list[dict[str, str]]
+
+
+def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Outcome[SetResult]:
+    """List the databases, back each of them up, and store what was taken; raises SetIncomplete if some failed.
+
+    `back_up` takes the name of a member's plan.
+    """
+    assert plan.databases
+    at_once, started_at, found = plan.databases.at_once, utc_now(), list_databases(plan)
+    many = len(found.members)
+
+    def one(database: str) -> BackupResult:
+        if min(at_once, many) > 1:
+            about.set(visible(database))
+        get_run_logger().info("Backing up %s (%d of %d)", visible(database), found.members.index(database) + 1, many)
+        return back_up(plan.member(database).name)
+
+    ends = each(found.members, one, at_once)
+    members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
+    members += [_missing(name) for name in found.missing]
+    made = store_set(plan, started_at, found, members)
+    remove_forgotten(plan)
+    say_when_next("backup")
+    if made.failed:
+        raise SetIncomplete(
+            failures_in_words(made.failed), message=f"{made.counted} databases are backed up ({made.name})"
+        )
+    return Outcome("backup", plan.name, f"{made.name}: {made.counted} databases are backed up", result_of(made))
+
+
+def _member(database: str, end: Ended[BackupResult]) -> SetMember:
+    folder = folder_for(database)
+    if end.result is None:
+        assert end.error
+        return SetMember(database=database, folder=folder, error=bounded([end.error.sentence])[0], code=end.error.code)
+    made = end.result
+    return SetMember(
+        database=database, folder=folder, backup=made.name, rows=made.rows, object_bytes=made.object_bytes,
+        has_globals=made.has_globals,
+    )  # fmt: skip
+
+
+def _missing(name: str) -> SetMember:
+    return SetMember(database=name, folder="", error="there is no database of this name", code=SetIncomplete.code)
+
+
+def result_of(made: BackupSet) -> SetResult:
+    """Return what scripts get of a set."""
+    return SetResult(
+        set=made.name, done=len(made.done), databases=[member.model_dump() for member in made.members],
+        left_alone=[one.model_dump() for one in made.left_alone],
+    )  # fmt: skip
+
+
+def drill_databases(plan: Plan, backup: str, drill: Callable[[str], DrillReport]) -> Outcome[DrillReport]:
+    """Drill the databases that are due, or the one that has a named backup; the worst verdict is that of the run."""
+    chosen = choose_to_drill(plan, backup)
+    ends = each([member.plan.name for member in chosen], _announced(drill))
+    failed = [(member, end.error) for member, end in zip(chosen, ends, strict=True) if end.error]
+    if failed and len(chosen) == 1:
+        raise failed[0][1]
+    if failed:
+        raise SetIncomplete(
+            "; ".join(f"{member.plan.name}: {error.sentence}" for member, error in failed),
+            message=f"{len(chosen) - len(failed)} of {len(chosen)} databases could be drilled",
+        )
+    return _worst(
+        plan, [(member.plan.name, end.result) for member, end in zip(chosen, ends, strict=True) if end.result]
+    )
+
+
+def _announced(work: Callable[[str], R]) -> Callable[[str], R]:
+    def announced(name: str) -> R:
+        get_run_logger().info("Now %s", name)
+        return work(name)
+
+    return announced
+
+
+def _worst(plan: Plan, reports: list[tuple[str, DrillReport]]) -> Outcome[DrillReport]:
+    name, worst = min(reports, key=lambda made: _WORST_FIRST.index(made[1].verdict))
+    proven = sum(report.verdict is Verdict.PROVEN for _, report in reports)
+    count = f"{proven} of {len(reports)} databases are PROVEN; " if len(reports) > 1 else ""
+    return Outcome(
+        "restore-drill", plan.name, f"{count}{name}: {drill_sentence(worst)}", worst, verdict=worst.verdict, code=worst.code,
+        without=worst.without,
+    )  # fmt: skip
+
+
+def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: bool) -> Outcome[PrunePlan]:
+    """Apply the policy to each database by itself, also to those that the server has no more."""
+    names = [member.plan.name for member in every_member(plan)]
+    ends = each(names, _announced(prune))
+    decided = together({name: end.result for name, end in zip(names, ends, strict=True) if end.result})
+    if failed := {name: end.error for name, end in zip(names, ends, strict=True) if end.error}:
+        raise SetIncomplete(
+            "; ".join(f"{name}: {error.sentence}" for name, error in failed.items()),
+            message=f"{len(names) - len(failed)} of {len(names)} databases are pruned",
+        )
+    if not dry_run:
+        remove_forgotten(plan)
+    return Outcome("prune", plan.name, retention_sentence(decided, dry_run=dry_run), decided)
+
+
+def together(plans: Mapping[str, PrunePlan]) -> PrunePlan:
+    """Put what was decided for each database into one plan; a backup's name begins with its database's folder."""
+    decisions = [
+        replace(d, backup=replace(d.backup, name=f"{name.partition('/')[2]}/{d.backup.name}"))
+        for name, decided in plans.items()
+        for d in decided.decisions
+    ]
+    warnings = [f"{name}: {decided.warning}" for name, decided in plans.items() if decided.warning]
+    return PrunePlan(
+        tuple(decisions), "; ".join(bounded(warnings)), sum(d.failed for d in plans.values()),
+        sum(d.spared for d in plans.values()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class How:
+    """How to restore: over what is there, comparing the rows, with roles and settings."""
+
+    replace: bool = False
+    verify: bool = True
+    globals_mode: GlobalsMode = "none"
+
+
+Restore = Callable[[str, str, str, How], int]
+
+
+def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) -> Outcome[int]:
+    """Restore the databases of a set to a server: roles and tablespaces, then each database, whatever becomes of others.
+
+    `restore` takes the name of a backup, that of its member's plan, that of the target, and how. A database that is
+    there is never replaced: what was restored before stays, anything else is an error of its own.
+    """
+    if how.replace:
+        raise ConfigurationError([Problem("A set can't replace databases", _NO_REPLACE)])
+    made = choose_set(plan, name)
+
+    def one(member: SetMember) -> int:
+        get_run_logger().info(
+            "Restoring %s (%d of %d)", visible(member.database), made.done.index(member) + 1, len(made.done)
+        )
+        with_globals = how if member.has_globals else replace(how, globals_mode="none")
+        return restore(member.backup, f"{plan.name}/{member.folder}", f"{target}/{member.folder}", with_globals)
+
+    if how.globals_mode != "none":
+        _restore_roles(plan, made, target, how, restore)
+    if how.globals_mode.startswith("only") or "plan" in how.globals_mode:
+        return Outcome("restore", plan.name, f"{made.name}: only roles and tablespaces", 0)
+    ends = each(made.done, one)
+    failed = [(member, end.error) for member, end in zip(made.done, ends, strict=True) if end.error]
+    count = f"{len(made.done) - len(failed)} of {len(made.members)} databases of {made.name} are restored"
+    if failed:
+        said = [f"{member.database}: {error.sentence}" for member, error in failed]
+        raise SetIncomplete("; ".join(bounded(said)), message=count, hint=_AGAIN)
+    return Outcome("restore", plan.name, count, sum(end.result or 0 for end in ends))
+
+
+def _restore_roles(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> None:
+    """Create roles and tablespaces before all databases; if that fails, each brings its own: go on, unless nothing else is wanted."""
+    member = next((m for m in made.done if m.folder == made.globals_of), None)
+    if member is None:
+        get_run_logger().warning("%s has no roles", made.name)
+        return
+    mode: GlobalsMode = "only (plan)" if "plan" in how.globals_mode else "only"
+    try:
+        restore(member.backup, f"{plan.name}/{member.folder}", f"{target}/{member.folder}", How(globals_mode=mode))
+    except PgRoundtripError as error:
+        if how.globals_mode != "too":
+            raise
+        get_run_logger().warning("Roles could not be created before the databases: %s", error.sentence)

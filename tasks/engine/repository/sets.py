@@ -1,0 +1,184 @@
+"""Sets: which backups of a server's databases one run took, and what it could not take. Written last, and once.
+
+A set's members are backups like any other, each in its database's folder. They share no snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blocks.config.databases import database_of
+from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing
+from blocks.s3.client import StoredObject
+from tasks.engine.repository.catalog import Backup, backups_in
+from tasks.engine.repository.manifest import FORMAT, Count, Moment
+from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.store import Store
+
+SET_BYTES = 16 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SetMember(_Part):
+    """A database of a set: its backup, or else why it has none."""
+
+    database: str
+    folder: str
+    backup: Annotated[str, Field(pattern=r"^(backup_[0-9]{8}_[0-9]{6})?$")] = ""
+    rows: Count = 0
+    object_bytes: Count = 0
+    has_globals: bool = False
+    error: str = ""
+    code: Annotated[str, Field(max_length=40)] = ""
+
+
+class LeftAlone(_Part):
+    """A database that the patterns name and that no set has, with the reason."""
+
+    database: str
+    reason: str
+
+
+class BackupSet(_Part):
+    """What one run took of a server's databases; `globals_of` is the folder of the member whose roles to restore first."""
+
+    format: Literal[1] = FORMAT
+    tool: str = "pg-roundtrip"
+    tool_version: str
+    plan: str
+    name: str
+    started_at: Moment
+    ended_at: Moment
+    system_identifier: str = ""
+    members: tuple[SetMember, ...]
+    left_alone: tuple[LeftAlone, ...] = ()
+    globals_of: str = ""
+
+    @property
+    def done(self) -> tuple[SetMember, ...]:
+        """The members that have a backup."""
+        return tuple(member for member in self.members if member.backup)
+
+    @property
+    def failed(self) -> tuple[SetMember, ...]:
+        """The members that have none."""
+        return tuple(member for member in self.members if not member.backup)
+
+    @property
+    def counted(self) -> str:
+        """How many have one: `11 of 12`."""
+        return f"{len(self.done)} of {len(self.members)}"
+
+    def encode(self) -> bytes:
+        """Encode the document as stored."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a set's storage holds: the backups in each database's folder, oldest first, and the names of the sets."""
+
+    backups: dict[str, tuple[Backup, ...]]
+    sets: tuple[str, ...]
+
+
+def contents_of(root: str, objects: Iterable[StoredObject]) -> Contents:
+    """Sort a listing of everything under `root` by the folders of databases; whatever else is there is left alone."""
+    found, sets = defaultdict[str, list[StoredObject]](list), list[str]()
+    for stored in objects:
+        file = stored.key.removeprefix(root)
+        folder, slash, name = file.partition("/")
+        if set_name := set_in(file):
+            sets.append(set_name)
+        elif slash and "/" not in name and database_of(folder) is not None:
+            found[folder].append(stored)
+    backups = {folder: backups_in(f"{root}{folder}/", here) for folder, here in found.items()}
+    return Contents({folder: here for folder, here in sorted(backups.items()) if here}, tuple(sorted(sets)))
+
+
+def forgotten(sets: Sequence[BackupSet], backups: dict[str, tuple[Backup, ...]]) -> list[BackupSet]:
+    """Return the sets of which no backup is there any more; never the newest set. Pure."""
+    there = {(folder, backup.name) for folder, here in backups.items() for backup in here}
+    return [one for one in sorted(sets, key=lambda s: s.name)[:-1] if not _any_left(one, there)]
+
+
+def _any_left(one: BackupSet, there: set[tuple[str, str]]) -> bool:
+    return any((member.folder, member.backup) in there for member in one.members)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The sets in a place that keeps backups. Any method can raise StorageError."""
+
+    store: Store
+
+    def contents(self) -> Contents:
+        """List everything, with one request for a thousand objects."""
+        return contents_of(self.store.key(""), self.store.list_objects())
+
+    def names(self) -> list[str]:
+        """List the sets, oldest first."""
+        root = self.store.key("")
+        listed = self.store.list_objects(beginning=SETS)
+        return sorted(name for stored in listed if (name := set_in(stored.key.removeprefix(root))))
+
+    def read(self, name: str) -> BackupSet:
+        """Fetch a set; `set_latest` is the newest. Raises NoBackups, ObjectMissing, or BackupDamaged if it is unreadable."""
+        if name == LATEST_SET:
+            names = self.names()
+            if not names:
+                raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
+            name = names[-1]
+        if set_taken_at(name) is None:
+            raise ObjectMissing(name, hint="pg-roundtrip list --sets shows their names")
+        return read_set(self.store.get(self.store.key(set_file(name)), SET_BYTES), name)
+
+    def newest(self) -> BackupSet | None:
+        """Fetch the newest set that can be read; None if there is none."""
+        return next((found for name in reversed(self.names()) if (found := self.read_if_whole(name))), None)
+
+    def read_if_whole(self, name: str) -> BackupSet | None:
+        """Fetch a set; None if it is gone or unreadable."""
+        try:
+            return self.read(name)
+        except (ObjectMissing, BackupDamaged):
+            return None
+
+    def free_name(self, moment: datetime) -> str:
+        """Return the name of a set that begins at a moment; move on by a second while the name is taken."""
+        while self.store.stat(self.store.key(set_file(set_name_at(moment))), UPLOAD):
+            moment += timedelta(seconds=1)
+        return set_name_at(moment)
+
+    def write(self, made: BackupSet) -> None:
+        """Store a set, after all of its backups."""
+        self.store.put(self.store.key(set_file(made.name)), made.encode())
+
+    def remove(self, name: str) -> None:
+        """Delete the document of a set; its backups, if there are any, stay."""
+        self.store.remove(self.store.key(set_file(name)))
+
+
+def read_set(data: bytes, name: str) -> BackupSet:
+    """Decode the document of the set `name`; raises BackupDamaged if it is unreadable or another set's."""
+    try:
+        made = BackupSet.model_validate_json(data)
+    except ValidationError as error:
+        raise BackupDamaged(
+            f"the document of {name} cannot be read: {error.error_count()} faults", check="set"
+        ) from None
+    if made.name != name:
+        raise BackupDamaged(f"the document of {name} belongs to another set", check="set")
+    wrong = [m for m in made.members if m.backup and (database_of(m.folder) != m.database or not taken_at(m.backup))]
+    if wrong:
+        raise BackupDamaged(f"the document of {name} names {len(wrong)} folders of other databases", check="set")
+    return made

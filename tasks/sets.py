@@ -1,0 +1,103 @@
+"""The steps that concern all databases of a server: list them, and keep the document that says what a run took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from blocks.config.plan import Plan
+from blocks.errors import ConfigurationError, PgRoundtripError, Problem
+from tasks.clock import utc_now
+from tasks.engine.dump.databases import Listed
+from tasks.engine.dump.databases import list_databases as listed_by
+from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
+from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
+from tasks.engine.wording import tool_version, visible
+from tasks.orchestration import get_run_logger, task
+from tasks.retries import QUICK
+
+_NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that you mean"
+
+_MOST_NAMED = 5
+
+
+@task("list the databases", QUICK)
+def list_databases(plan: Plan) -> Listed:
+    """List what the plan's patterns mean now; raises ConfigurationError if that is nothing."""
+    assert plan.databases
+    with plan.source.connect() as connection:
+        found = listed_by(connection, plan.databases)
+    for name, reason in found.left_alone:
+        get_run_logger().info("Left alone: the database %s: %s", bounded([name])[0], reason)
+    if not found.members and not found.missing:
+        raise ConfigurationError([Problem("BACKUP_DATABASES matches no database that can be backed up", _NONE)])
+    return found
+
+
+@task("store the set", QUICK)
+def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence[SetMember]) -> BackupSet:
+    """Write what was taken and what was not, after everything else."""
+    sets = Sets(plan.storage)
+    made = BackupSet(
+        tool_version=tool_version(), plan=plan.name, name=sets.free_name(started_at), started_at=started_at, ended_at=utc_now(),
+        system_identifier=found.system_identifier, members=tuple(members),
+        left_alone=tuple(LeftAlone(database=name, reason=reason) for name, reason in found.left_alone),
+        globals_of=next((member.folder for member in members if member.has_globals), ""),
+    )  # fmt: skip
+    sets.write(made)
+    get_run_logger().info("Stored the set %s: %s databases", made.name, made.counted)
+    return made
+
+
+@task("choose the databases to drill", QUICK)
+def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
+    """Choose those that are due, or the one that has a named backup."""
+    assert plan.databases
+    named = "" if backup == LATEST else backup or plan.drill.backup_file
+    if named:
+        return [member_with(all_members(plan), named)]
+    return to_drill(current_members(plan), "newest" if backup == LATEST else plan.databases.drilled, utc_now())
+
+
+@task("look for databases", QUICK)
+def every_member(plan: Plan) -> list[Member]:
+    """Return every database that has a backup."""
+    return all_members(plan)
+
+
+@task("choose the database", QUICK)
+def choose_member(plan: Plan, backup: str) -> Plan:
+    """Return the plan of the only database that has a backup of this name."""
+    return member_with(all_members(plan), backup).plan
+
+
+@task("read the set", QUICK)
+def choose_set(plan: Plan, name: str) -> BackupSet:
+    """Fetch a set, and warn of what isn't in it."""
+    made = Sets(plan.storage).read(name)
+    for member in made.failed:
+        get_run_logger().warning("Not in %s: %s", made.name, bounded([f"{member.database}: {member.error}"])[0])
+    return made
+
+
+def remove_forgotten(plan: Plan) -> int:
+    """Remove the documents of sets of which nothing is left; a failure is only a warning: the next run tries again."""
+    sets = Sets(plan.storage)
+    try:
+        contents = sets.contents()
+        old = forgotten([found for name in contents.sets if (found := sets.read_if_whole(name))], contents.backups)
+        for one in old:
+            sets.remove(one.name)
+    except PgRoundtripError as error:
+        get_run_logger().warning("Documents of old sets could not be removed: %s", error.sentence)
+        return 0
+    return len(old)
+
+
+def failures_in_words(failed: Sequence[SetMember]) -> str:
+    """Name the databases that failed, and why, for one line."""
+    said = [f"{visible(member.database)}: {member.error}" for member in failed[:_MOST_NAMED]]
+    more = len(failed) - _MOST_NAMED
+    return "; ".join([*said, *([f"and {more} more"] if more > 0 else [])])

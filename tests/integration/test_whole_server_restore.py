@@ -1,0 +1,120 @@
+"""`restore --set` brings a whole server back: roles, then each database; what is there stays, and it can be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
+from flows.backup import backup as backup_flow
+from flows.prune import prune as prune_flow
+from flows.restore import restore as restore_flow
+from flows.restore_drill import restore_drill
+from tasks.engine.repository.names import LATEST_SET
+from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import Sets
+from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
+from tests.conftest import Ended, FlowRun, databases_of
+from tests.integration.damage import flipped_bit
+from tests.integration.objects import asked, told
+
+NAMES = ("Shop", "shop", 'a "b"\nc')
+
+
+@pytest.fixture
+def servers(clients: dict[int, Client]) -> Iterator[tuple[Server, Server]]:
+    """A server with roles and databases, and a new one."""
+    with running_server(clients[17]) as source, running_server(clients[17]) as target:
+        told(source, "CREATE ROLE owner_of_all", "CREATE ROLE app LOGIN IN ROLE owner_of_all")
+        for number, name in enumerate(NAMES):
+            with source.connect() as connection:
+                connection.execute("CREATE DATABASE {} OWNER owner_of_all", name)
+                connection.execute("ALTER DATABASE {} SET work_mem TO '7MB'", name)
+            there = source.on(name)
+            told(
+                there,
+                f"CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, {number + 3}); GRANT SELECT ON t TO app",
+            )
+        yield source, target
+
+
+def one(server: Server, question: str) -> str:
+    """The only value of a query's result."""
+    return str(asked(server, question)[0][0])
+
+
+def rows_in(server: Server, name: str) -> int:
+    """How many rows a database has."""
+    return int(one(server.on(name), "SELECT count(*) FROM t"))
+
+
+def test_a_whole_server_comes_back(
+    servers: tuple[Server, Server], storage: ObjectStore, command_line: Callable[..., Ended]
+) -> None:
+    """One damaged backup costs its database only; the next run restores what is missing, and leaves the rest alone."""
+    source, target = servers
+    environ = {"BACKUP_DATABASES": "*"}
+    made = command_line("backup", server=source, **environ)
+    assert made.status == 0, made.err
+    member = next(m for m in Sets(storage).read(LATEST_SET).done if m.database == "shop")
+    folder = storage.within("shop")
+    whole = folder.get(Repository(folder).key(member.backup))
+    flipped_bit(folder, member.backup)
+    url = target.url.get_secret_value()
+    command = ["restore", "--set", "latest", "--to-server", url]
+    first = command_line(*command, server=source, **environ)
+    assert first.status == 1, first.out + first.err
+    assert "3 of 4 databases" in first.err
+    assert databases_of(target) & set(NAMES) == {"Shop", NAMES[2]}
+    folder.put(Repository(folder).key(member.backup), whole)
+    told(target.on("Shop"), "CREATE TABLE later (n int)")
+    second = command_line(*command, server=source, **environ)
+    assert second.status == 1
+    assert "Shop" in second.err
+    assert "is there already" in second.err or "already, every row" in second.err
+    assert [rows_in(target, name) for name in NAMES] == [3, 4, 5]
+    told(target.on("Shop"), "DROP TABLE later")
+    third = command_line(*command, server=source, **environ)
+    assert third.status == 0, third.err
+    assert one(target, "SELECT count(*) FROM pg_roles WHERE rolname IN ('app', 'owner_of_all')") == "2"
+    owners = one(
+        target, "SELECT string_agg(DISTINCT pg_get_userbyid(datdba), ',') FROM pg_database WHERE datname ~* '^shop$'"
+    )
+    assert owners == "owner_of_all"
+    assert one(target.on("shop"), "SHOW work_mem") == "7MB"
+
+
+def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Callable[..., Ended]) -> None:
+    """With --dry-run, roles are only named; a set never replaces; a single database is restored by its plan's name."""
+    source, target = servers
+    environ = {"BACKUP_DATABASES": "shop"}
+    assert command_line("backup", server=source, **environ).status == 0
+    url = target.url.get_secret_value()
+    shown = command_line("restore", "--set", "latest", "--to-server", url, "--dry-run", server=source, **environ)
+    assert shown.status == 0, shown.err
+    assert "Plan: " in shown.err
+    assert "shop" not in databases_of(target)
+    assert (
+        command_line("restore", "--set", "latest", "--to-server", url, "--replace", server=source, **environ).status
+        == 2
+    )
+    assert command_line("restore", "latest", server=source, **environ).status == 2
+    alone = command_line("restore", "latest", "--globals", "--plan", "default/shop", "--to", Server(SecretStr(url)).on("elsewhere").url.get_secret_value(), server=source, **environ)  # fmt: skip
+    assert alone.status == 0, alone.err
+    assert rows_in(target, "elsewhere") == 4
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_recorded_restores(servers: tuple[Server, Server], flow_run: FlowRun) -> None:
+    """Under Prefect, each database's restore and drill is a run within the run."""
+    source, target = servers
+    environ = {"BACKUP_DATABASES": "shop"}
+    assert flow_run(backup_flow, source, environ=environ).error is None
+    assert flow_run(restore_drill, source, environ=environ).state == "PROVEN"
+    ran = flow_run(restore_flow, source, to=target, environ=environ, backup=LATEST_SET, globals_mode="too")
+    assert (ran.result, ran.error) == (4, None)
+    assert flow_run(prune_flow, source, environ=environ).error is None

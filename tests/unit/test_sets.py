@@ -1,0 +1,83 @@
+"""What a set's document says is checked when it is read, and one of which nothing is left is forgotten."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.config.databases import folder_for
+from blocks.errors import BackupDamaged
+from blocks.s3.client import StoredObject
+from tasks.engine.repository.names import set_name_at
+from tasks.engine.repository.sets import BackupSet, SetMember, contents_of, forgotten, read_set
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def set_of(hour: int, *members: tuple[str, str]) -> BackupSet:
+    """A set with these members: a database, and the name of its backup."""
+    moment = NOON.replace(hour=hour)
+    return BackupSet(
+        tool_version="1", plan="default", name=set_name_at(moment), started_at=moment, ended_at=moment,
+        members=tuple(SetMember(database=d, folder=folder_for(d), backup=b) for d, b in members),
+    )  # fmt: skip
+
+
+def test_a_set_reads_back() -> None:
+    """What was written is what is read, failures included."""
+    made = set_of(3, ("Shop", "backup_20261121_030000"), ("crm", ""))
+    assert read_set(made.encode(), made.name) == made
+    assert (made.counted, [m.database for m in made.failed]) == ("1 of 2", ["crm"])
+
+
+@pytest.mark.parametrize("folder", ["../other", "evidence", "crm", "", "Shop"])
+def test_a_forged_folder_is_refused(folder: str) -> None:
+    """A document can't lead to what isn't the folder of the database that it names."""
+    made = set_of(3, ("shop", "backup_20261121_030000"))
+    forged = made.model_copy(update={"members": (made.members[0].model_copy(update={"folder": folder}),)})
+    with pytest.raises(BackupDamaged, match="other databases"):
+        read_set(forged.encode(), forged.name)
+
+
+@given(st.binary(max_size=200))
+def test_no_document_but_a_set_s(data: bytes) -> None:
+    """Anything else is damaged, and nothing worse happens."""
+    with pytest.raises(BackupDamaged):
+        read_set(data, "set_20261121_030000")
+
+
+def test_another_set_s_document_is_refused() -> None:
+    """A copy under another name is no set."""
+    with pytest.raises(BackupDamaged, match="another set"):
+        read_set(set_of(3).encode(), "set_20261121_040000")
+
+
+def _stored(key: str) -> StoredObject:
+    return StoredObject(key, 5, NOON)
+
+
+def test_what_is_in_the_folders() -> None:
+    """Only backups in folders of databases count, and documents that have a set's name."""
+    keys = [
+        "p/shop/backup_20261121_030000.sql.gz", "p/.-shop/backup_20261121_040000.sql.gz", "p/backup_20261121_030000.sql.gz",
+        "p/Shop/backup_20261121_030000.sql.gz", "p/shop/old/backup_20261121_030000.sql.gz", "p/sets/set_20261121_030000.json",
+        "p/sets/set_x.json", "p/sets/backup_20261121_030000.sql.gz", "p/evidence/backup_20261121_030000.sql.gz",
+    ]  # fmt: skip
+    found = contents_of("p/", map(_stored, keys))
+    assert list(found.backups) == [".-shop", "shop"]
+    assert found.sets == ("set_20261121_030000",)
+
+
+def test_a_set_is_forgotten_with_its_last_backup() -> None:
+    """Not before, and never the newest one, which says what failed."""
+    sets = [
+        set_of(1, ("a", "backup_20261121_010000")),
+        set_of(2, ("a", "backup_20261121_020000"), ("b", "")),
+        set_of(3, ("a", "")),
+    ]
+    found = contents_of("", [_stored("a/backup_20261121_020000.sql.gz")])
+    assert forgotten(sets, found.backups) == [sets[0]]
+    assert forgotten(sets, {}) == sets[:2]
