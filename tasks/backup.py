@@ -25,7 +25,7 @@ from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
-from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, of_the_past, told_of_future
+from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, told_of_future
 from tasks.engine.repository.omissions import Omissions
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
@@ -144,7 +144,7 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         _tell_of_selection(plan, newest_whole(folder.own, now))
         like = of_selection(folder.own, plan.dump.selection.fingerprint)
         last = newest_whole(like, now)
-        history = history_of(of_the_past(like, now), now)
+        history = history_of(like, now)
         return Previous(_manifest_of(repository, last), listing, tuple(history))
     except ConfigurationError:
         raise

@@ -146,8 +146,8 @@ def stored(big: Server, storage: ObjectStore, clients: dict[int, Client]) -> Ser
 
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Incomplete uploads count as stale at once, not after a day."""
-    monkeypatch.setattr("tasks.engine.repository.repository.STALE_UPLOAD", timedelta(0))
+    """Incomplete uploads count as stale at once, not after a day; those of this very second too."""
+    monkeypatch.setattr("tasks.engine.repository.repository.STALE_UPLOAD", -timedelta(minutes=1))
 
 
 def assert_backup(ran: Ran, storage: ObjectStore) -> None:

@@ -103,7 +103,9 @@ def test_a_newcomer_types_the_answers(
         terminal.answer("S3_BUCKET", storage_server.bucket)
         terminal.answer("S3_ACCESS_KEY_ID", storage_server.key_id)
         terminal.answer("S3_SECRET_ACCESS_KEY", storage_server.secret)
-        terminal.answer("BACKUP_PREFIX", str(storage.folder))
+        terminal.answer(
+            "BACKUP_PREFIX", f"{storage.folder}/alone"
+        )  # the last sentence is about the folders beside, too
         terminal.answer("Use this schedule and retention?", "n")
         terminal.answer("BACKUP_INTERVAL", "10")
         terminal.answer("BACKUP_INTERVAL", "7200")

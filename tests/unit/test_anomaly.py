@@ -579,7 +579,14 @@ def test_a_history_reaches_back_by_hours_days_and_weeks() -> None:
 
 
 def test_large_manifests_are_read_as_far_as_memory_allows() -> None:
-    """The newest come first; nothing is read of the present and the future."""
+    """The newest come first; nothing is read of the future."""
     chosen = history_of(listed(*range(100), size_bytes=4 << 20), FIRST + 90 * HOUR)
-    assert [b.name for b in chosen] == ["b86", "b87", "b88", "b89"]
-    assert history_of(listed(5, 6), FIRST + 5 * HOUR) == []
+    assert [b.name for b in chosen] == ["b87", "b88", "b89", "b90"]
+    assert history_of(listed(6, 7), FIRST + 5 * HOUR) == []
+
+
+def test_a_backup_of_the_same_second_came_before() -> None:
+    """Two backups within a second are compared with each other: the later one is named by the next second."""
+    second = timedelta(seconds=1)
+    first, taken, ahead = (replace(b, taken_at=FIRST + n * second) for n, b in enumerate(listed(1, 2, 3)))
+    assert history_of([ahead, taken, first], FIRST + second) == [first, taken, ahead]

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from tasks.engine.repository.anomaly_facts import BackupFacts, facts_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import manifest_facts
+from tasks.engine.repository.newest import of_the_past
 from tasks.engine.repository.repository import Repository
 
 # The newest backups, one for each day before, one for each week before: so that daily and weekly rhythms are known.
@@ -22,8 +23,11 @@ _AT_ONCE = 8
 
 
 def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
-    """Return the backups to compare one of this moment with, oldest first: at most 38, and few if manifests are large."""
-    past = sorted((b for b in backups if b.has_manifest and b.taken_at < moment), key=lambda b: (b.taken_at, b.name))
+    """Return the backups to compare one of this moment with, oldest first: at most 38, and few if manifests are large.
+
+    One of this very second, or of the next ones, was taken before: a name that is taken moves to the next second.
+    """
+    past = of_the_past((b for b in backups if b.has_manifest), moment)
     moments, wanted = [b.taken_at for b in past], {b.name: b for b in reversed(past[-_NEWEST:])}
     for age in (timedelta(days=n) for n in (*range(1, _DAYS + 1), *range(21, 7 * _WEEKS + 1, 7))):
         place = bisect_left(moments, moment - age)
