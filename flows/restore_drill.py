@@ -24,6 +24,7 @@ from tasks.drill import (
     store_report,
     sweep_place,
 )
+from tasks.engine.drill.place import for_two_servers
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.drill.report import error_of, report_on
@@ -111,8 +112,9 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
     try:
         place = choose_drill_place(plan, repository, chosen)
         sweep_place(place)
-        seen = rehearse_restore(plan, repository, chosen, place, queries, begun)
-        return prove_globals(plan, repository, place, seen, begun)
+        with for_two_servers(place, chosen) as place:
+            seen = rehearse_restore(plan, repository, chosen, place, queries, begun)
+            return prove_globals(plan, repository, place, seen, begun)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:

@@ -24,7 +24,6 @@ from tasks.engine.restore.companion import fetched
 from tasks.engine.restore.globals_apply import Result, carry_out, look_around
 from tasks.engine.restore.globals_plan import Step, plan_globals, plan_own, summed_up
 from tasks.engine.restore.target import maintenance_of
-from tasks.engine.servers.programs import Client
 from tasks.engine.stream.record import Source
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger, task
@@ -109,9 +108,8 @@ def prove_globals(plan: Plan, repository: Repository, place: Place | None, seen:
     if not check:
         assert seen.manifest
         assert place
-        assert place.client
         try:
-            check = rehearse_beside(plan, repository, seen.manifest, place.client, begun)
+            check = rehearse_beside(plan, repository, seen.manifest, place, begun)
         except BackupDamaged as error:
             check = failed(GLOBALS_CHECK, error.context)
         except PgRoundtripError as error:
@@ -123,15 +121,16 @@ def prove_globals(plan: Plan, repository: Repository, place: Place | None, seen:
 
 
 @task("rehearse roles and settings", READING)
-def rehearse_beside(plan: Plan, repository: Repository, manifest: Manifest, client: Client, begun: float) -> Check:
+def rehearse_beside(plan: Plan, repository: Repository, manifest: Manifest, place: Place, begun: float) -> Check:
     """Restore them on a throwaway server of their own, within the drill's time limit, which counts from `begun`."""
     get_run_logger().info("Restoring roles and settings of %s into a throwaway server of their own", manifest.name)
     left_s = plan.drill.timeout_s - (time.monotonic() - begun)
     if left_s <= 0:
         raise DrillTimedOut
     since = time.monotonic()
+    assert place.client
     try:
-        check = rehearse_globals(fetched(repository, manifest), manifest, client, left_s)
+        check = rehearse_globals(fetched(repository, manifest), manifest, place.client, left_s, place.pristine)
     except OutOfTime:
         raise DrillTimedOut from None
     return timed([check], time.monotonic() - since)[0]

@@ -24,6 +24,7 @@ from tasks.engine import folder_lock
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.query_file import read_queries
 from tasks.engine.process import Child
+from tasks.engine.servers.data_directory import pristine_data
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server, sweep_servers
 from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
@@ -73,6 +74,19 @@ def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path)
         assert {os.geteuid(), *postmaster.uids()} - {0} == {folder.stat().st_uid}
         assert "/dev/shm/PostgreSQL" not in Path(f"/proc/{pid}/maps").read_text()  # noqa: S108
     assert_nothing_is_left(home, [pid])
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_the_second_server_of_a_drill_is_as_good_as_new(major: int, clients: Clients, home: Path) -> None:
+    """It has nothing of the first, and a third one is made afresh; none of them leaves anything behind."""
+    with pristine_data() as pristine:
+        for shared in (False, True, False):
+            assert pristine.made is shared
+            with running_server(clients[major], pristine=pristine, superuser="first role") as server:
+                roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'"
+                assert (asked(server, roles), len(asked(server, "SELECT FROM pg_database"))) == ([("first role",)], 3)
+                told(server, "CREATE ROLE left_over", "CREATE DATABASE left_over")
+    assert_nothing_is_left(home, [])
 
 
 def _knows(process: psutil.Process, secret: str) -> bool:

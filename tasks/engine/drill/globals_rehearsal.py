@@ -24,6 +24,7 @@ from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.checks import compared, counted, not_possible, shortened, warned
 from tasks.engine.repository.manifest import Check, Manifest
 from tasks.engine.restore.refusals import error_of
+from tasks.engine.servers.data_directory import PristineData
 from tasks.engine.servers.programs import Client, major_of
 from tasks.engine.servers.sandbox import running_server
 
@@ -31,8 +32,7 @@ _OUR_SESSION = "-c session_preload_libraries= -c local_preload_libraries= -c rol
 _IN_PLACE = b"SET allow_in_place_tablespaces = on"
 _ENCODING = b"SET client_encoding = 'UTF8'"
 _STRINGS = b"SET standard_conforming_strings = on"
-# initdb puts the name of its role unquoted into SQL: no other name may reach it.
-_USUAL_NAME = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
+_RESERVED = re.compile(r"pg_|(public|none)$|.*[\udc80-\udcff]", re.DOTALL)
 # What a server of another make, without its libraries, locales and predefined roles, can't have.
 _NOT_HERE = {sqlstate.UNDEFINED_OBJECT, sqlstate.INVALID_PARAMETER_VALUE}
 # A server that is out of something, or going away, says nothing about the backup.
@@ -51,12 +51,14 @@ class Restored:
     failed: list[str] = field(default_factory=list)
 
 
-def rehearse_globals(stored: Globals, manifest: Manifest, client: Client, timeout_s: float) -> Check:
+def rehearse_globals(
+    stored: Globals, manifest: Manifest, client: Client, timeout_s: float, pristine: PristineData | None = None
+) -> Check:
     """Restore roles and settings on a throwaway server of their own, read them again, and compare."""
     stored, superuser = _portable(stored, client), stored.superuser
-    if not _USUAL_NAME.fullmatch(superuser):
+    if _RESERVED.match(superuser):
         return not_possible(checklist.GLOBALS, "no throwaway server can have a first role of that name")
-    with running_server(client, superuser=superuser) as server:
+    with running_server(client, superuser=superuser, pristine=pristine) as server:
         place = server.on("template1") if manifest.database == server.database else server
         with place.connect() as connection:
             connection.execute("DROP DATABASE IF EXISTS {}", manifest.database)

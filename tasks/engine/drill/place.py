@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from blocks.config.plan import Plan
@@ -16,6 +16,7 @@ from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.cluster_objects import ClusterObjects
 from tasks.engine.restore.header import major_in, read_header
+from tasks.engine.servers.data_directory import PristineData, pristine_data
 from tasks.engine.servers.programs import Client, installed_clients, major_of, match_client, nearest
 from tasks.engine.servers.sandbox import running_server, sweep_servers
 from tasks.engine.servers.sandbox_settings import settings_for
@@ -29,6 +30,7 @@ class Place:
     kind: Literal["database", "sandbox"]
     server: Server | None = None
     client: Client | None = None
+    pristine: PristineData | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return (
@@ -90,6 +92,16 @@ def version_of(repository: Repository, backup: Backup) -> int:
 
 
 @contextmanager
+def for_two_servers(place: Place, backup: Backup) -> Iterator[Place]:
+    """Let the servers of a drill in a sandbox share what initdb makes, if the backup has roles and settings."""
+    if place.server or not backup.globals_bytes:
+        yield place
+        return
+    with pristine_data() as pristine:
+        yield replace(place, pristine=pristine)
+
+
+@contextmanager
 def provision(place: Place, manifest: Manifest | None, database: str) -> Iterator[ProvisionedPlace]:
     """Provide a place for a backup; a sandbox is configured for it and for `database`, and ends with the context."""
     if place.server:
@@ -98,7 +110,10 @@ def provision(place: Place, manifest: Manifest | None, database: str) -> Iterato
         return
     assert place.client
     settings = settings_for(place.client, manifest, database)
-    with running_server(place.client, settings=settings) as server, server.connect() as connection:
+    with (
+        running_server(place.client, settings=settings, pristine=place.pristine) as server,
+        server.connect() as connection,
+    ):
         surroundings = ClusterObjects(connection, manifest.role_attributes if manifest else ())
         yield ProvisionedPlace(server, place.client, server.inspect().version, surroundings.prepare)
 

@@ -7,7 +7,6 @@ locked belongs to a run that was killed, and is swept. A crashed server is not r
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import secrets
 import shutil
@@ -15,7 +14,7 @@ import signal
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -26,17 +25,25 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from tasks.engine import process
 from tasks.engine.confinement import Confinement
-from tasks.engine.servers import nameless
+from tasks.engine.servers.data_directory import (
+    DATA,
+    FULL,
+    MORE_SPACE,
+    SUPERUSER,
+    PristineData,
+    made_folder,
+    make_data,
+    making,
+    not_made,
+    unprivileged,
+)
 from tasks.engine.servers.orphans import clear_after_server
 from tasks.engine.servers.programs import Client
-from tasks.engine.servers.sandbox_dir import own_folder, sweep_folders
+from tasks.engine.servers.sandbox_dir import sweep_folders
 
-SUPERUSER = "postgres"
-_CHECKSUMS_SINCE = 18  # initdb's default
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 3  # an immediate shutdown takes less; removing the folder kills what still runs
 _DEATH_TIMEOUT_S = 10  # time for a crashed server to say why
-_FULL, _MORE_SPACE = "No space left", "free some space, or set TMPDIR to a folder on a larger disk"
 _LAST_WORDS = re.compile(r"(?:PANIC:\s+(.*)|LOG:\s+(.* was terminated by signal .*))")
 # Nothing in a throwaway server has to survive a crash, and its data is written once and read once.
 _FAST = {
@@ -66,81 +73,51 @@ _LZ4 = "SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND '
 
 @contextmanager
 def running_server(
-    client: Client, *, port: int | None = None, settings: Mapping[str, str] | None = None, superuser: str = SUPERUSER
+    client: Client,
+    *,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    superuser: str = SUPERUSER,
+    pristine: PristineData | None = None,
 ) -> Iterator[Server]:
-    """Run a private server while the context lasts; yield its database `postgres`, as `superuser`.
+    """Run a private server while the context lasts; yield its database `postgres`, as `superuser`, its first role.
 
     It listens on a socket in a private directory and, if `port` is given, on 127.0.0.1; the password is random. If we
     are root it runs as an unprivileged user, because PostgreSQL refuses to run as root. Without a port it is confined,
     because it may run code of a dumped database.
     """
-    user = _unprivileged()
-    with _own_folder(user) as folder:
-        password = secrets.token_urlsafe(24)
-        with _making():
+    user = unprivileged()
+    with made_folder(user) as folder:
+        with making():
             programs = _reachable(client.folder, folder, user)
-            _initialise(client, programs, folder, user, {superuser: password})
+            password = make_data(client, programs, folder, user, pristine)
         options = {**_FAST, **(settings or {}), "unix_socket_directories": str(folder), "port": str(port or 5432)}
         options["listen_addresses"] = "127.0.0.1" if port else ""
         address = {"host": "127.0.0.1" if port else str(folder), "port": str(port or 5432)}
-        login = {"user": superuser, "password": password, "dbname": "postgres"}
-        server = Server(url=SecretStr(conninfo_url({**address, **login})))
+        login = {"password": password, "dbname": "postgres"}
+        server = Server(url=SecretStr(conninfo_url({**address, **login, "user": SUPERUSER})))
         # A server with a port is not for drills: it serves other programs, which give it files from elsewhere.
         reach = None if port else Confinement(readable=_folders_of(programs), writable=(folder,))
         with _started(programs, folder, user, options, server, reach):
-            yield server
+            if superuser != SUPERUSER:
+                _rename_first_role(server, superuser)
+            yield Server(url=SecretStr(conninfo_url({**address, **login, "user": superuser})))
+
+
+def _rename_first_role(server: Server, name: str) -> None:
+    """Give the first role any name: initdb takes few, and copies have one name. Nobody can rename the role of a session."""
+    other = f"other_{secrets.token_hex(8)}"
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE {} SUPERUSER", other)
+        connection.execute("SET SESSION AUTHORIZATION {}", other)
+        connection.execute(f"ALTER ROLE {SUPERUSER} RENAME TO {{}}", name)
+        connection.execute("RESET SESSION AUTHORIZATION")
+        connection.execute("DROP ROLE {}", other)
 
 
 def sweep_servers() -> list[str]:
     """Remove the folders of throwaway servers whose owners were killed; return their names."""
-    return sweep_folders(_unprivileged())
-
-
-@contextmanager
-def _own_folder(user: process.User | None) -> Iterator[Path]:
-    """Yield the server's folder; raises our own errors if it cannot be created."""
-    with ExitStack() as stack:
-        with _making():
-            folder = stack.enter_context(own_folder(user))
-        yield folder
-
-
-@contextmanager
-def _making() -> Iterator[None]:
-    """Translate the system's errors into our own."""
-    try:
-        yield
-    except OSError as error:
-        raise _not_made(str(error)) from None
-
-
-def _not_made(said: str) -> PgRoundtripError:
-    if full := next((line.strip() for line in said.splitlines() if _FULL in line), ""):
-        return NoSpaceLeft(full[-300:], hint=_MORE_SPACE)
-    return SandboxFailed(said.strip()[-300:], hint=nameless.HINT if nameless.WITHOUT_NAME in said else None)
-
-
-def _initialise(
-    client: Client, programs: Path, folder: Path, user: process.User | None, login: Mapping[str, str]
-) -> None:
-    """Create the data directory; pass the superuser's password in a file that only its owner can read."""
-    ((superuser, password),) = login.items()
-    secret = folder / "password"
-    secret.touch()
-    secret.chmod(0o600)  # whatever the umask
-    secret.write_text(password + "\n")
-    if user:
-        os.chown(secret, user.uid, user.gid)
-    command = [str(programs / "initdb"), "-D", str(folder / "data"), f"--username={superuser}", "-A", "scram-sha-256",
-               f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"]  # fmt: skip
-    command += ["--no-data-checksums"] if client.major >= _CHECKSUMS_SINCE else []
-    seen = nameless.Disguise() if user else nameless.disguise(folder)
-    code, printed = process.run(
-        command, child_environment(seen.environ), user=user, timeout_s=120, cwd=folder, before=seen.before
-    )
-    secret.unlink()
-    if code:
-        raise _not_made(f"initdb: {printed}")
+    return sweep_folders(unprivileged())
 
 
 @contextmanager
@@ -153,7 +130,7 @@ def _started(
     reach: Confinement | None,
 ) -> Iterator[None]:
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    command = [str(programs / "postgres"), "-D", str(folder / "data"), *flags]
+    command = [str(programs / "postgres"), "-D", str(folder / DATA), *flags]
     environ = child_environment({"TMPDIR": str(folder)})
     with process.Child(command, environ, user=user, cwd=folder, confinement=reach) as child:
         try:
@@ -164,7 +141,7 @@ def _started(
                 clear_after_server(folder)  # busy backends may not have noticed that the server is gone
             raise _death(child, error) from None
         except NoSpaceLeft as error:
-            error.hint = _MORE_SPACE
+            error.hint = MORE_SPACE
             raise
         finally:
             # Immediate shutdown: the data is about to be deleted.
@@ -182,8 +159,8 @@ def _death(child: process.Child, error: DatabaseUnreachable) -> PgRoundtripError
     except TimeoutError:
         return SandboxFailed(error.context, message="The throwaway server does not answer", hint="", transient=True)
     lines = child.stderr_lines()
-    if any(_FULL in line for line in lines):
-        return _not_made("\n".join(lines))
+    if any(FULL in line for line in lines):
+        return not_made("\n".join(lines))
     said = [found[1] or found[2] for found in map(_LAST_WORDS.search, lines) if found]
     how = f"it was killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with code {code}"
     hint = "check the system log; it may have run out of memory"
@@ -203,25 +180,9 @@ def _await_answer(child: process.Child, server: Server) -> None:
         else:
             return
     lines = child.stderr_lines()
-    if any(_FULL in line for line in lines):
-        raise _not_made("\n".join(lines))
+    if any(FULL in line for line in lines):
+        raise not_made("\n".join(lines))
     raise SandboxFailed(child.error_summary(), message="The throwaway server did not start")
-
-
-def _unprivileged() -> process.User | None:
-    """Return the user to run a server as: None for ourselves, or `postgres` or `nobody` if we are root."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return process.User(entry.pw_uid, entry.pw_gid)
-    raise SandboxFailed(
-        "we are root, and PostgreSQL refuses to run as root",
-        hint="run as another user, or add one named postgres",
-    )
 
 
 def _reachable(programs: Path, folder: Path, user: process.User | None) -> Path:
