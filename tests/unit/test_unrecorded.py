@@ -103,9 +103,8 @@ DEPLOYMENT = uuid4()
 
 def due(state: StateType, ago_s: int = 120) -> FlowRun:
     """Return a scheduled run whose time has come."""
-    run = FlowRun(flow_id=uuid4(), deployment_id=DEPLOYMENT, auto_scheduled=True, state_type=state)
-    run.expected_start_time = utc_now() - timedelta(seconds=ago_s)
-    return run
+    given = {"flow_id": uuid4(), "deployment_id": DEPLOYMENT, "auto_scheduled": True, "state_type": state}
+    return FlowRun.model_validate(given | {"expected_start_time": utc_now() - timedelta(seconds=ago_s)})
 
 
 def standby_of(server: Server, proof: Proof | None = None) -> Standby:
