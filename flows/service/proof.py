@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,7 +21,11 @@ class Proof:
     """What shows whether Prefect's server can write; `home` is the folder of our own server, None for one elsewhere."""
 
     def __init__(self, home: Path | None = None) -> None:
-        self._home, self._known = home, _identity(home)
+        self._home, self._known = home, -1
+        if home:
+            # Kept open, because some file systems renumber a folder that nobody has open.
+            with contextlib.suppress(OSError):
+                self._known = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
 
     async def suspects(self) -> bool:
         """Whether the folder looks full, read-only or replaced; costs nothing, so that each look can ask."""
@@ -40,24 +45,25 @@ class Proof:
         return ""
 
     def _looks_unusable(self, home: Path) -> bool:
+        if self._is_another(home):
+            return True
         try:
             disk = os.statvfs(home)
         except OSError:
             return True
-        full = disk.f_bavail * disk.f_frsize < len(ROOM)
-        return full or bool(disk.f_flag & os.ST_RDONLY) or self._known != _identity(home)
+        # Some file systems don't say their size.
+        full = disk.f_blocks > 0 and disk.f_bavail * disk.f_frsize < len(ROOM)
+        return full or bool(disk.f_flag & os.ST_RDONLY)
 
     def _why_folder_refuses(self, home: Path) -> str:
         # A server goes on with the files of a folder that is gone, but its runs find another.
-        return _GONE if self._known != _identity(home) else why_unusable(home)
+        return _GONE if self._is_another(home) else why_unusable(home)
 
-
-def _identity(folder: Path | None) -> tuple[int, int] | None:
-    try:
-        found = folder.stat() if folder else None
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if found else None
+    def _is_another(self, home: Path) -> bool:
+        try:
+            return self._known >= 0 and not os.path.samestat(os.fstat(self._known), home.stat())
+        except OSError:
+            return True
 
 
 async def _write(client: PrefectClient) -> None:

@@ -107,9 +107,9 @@ def test_a_start_without_the_history(
     del kept
 
 
-def goes_on_unrecorded(service: Service, why: str, mend: Callable[[], object]) -> None:
-    """Check that backups go on, that the service says once why they aren't recorded, and once that they are again."""
-    service.await_line(f"WARNING: Runs cannot be recorded: {why}", 300)
+def goes_on_unrecorded(service: Service, mend: Callable[[], object]) -> None:
+    """Check that backups go on, that the service says once that they aren't recorded, and once that they are again."""
+    service.await_line("WARNING: Runs cannot be recorded: ", 300)
     assert history_of(service).startswith("not recorded since ")
     made = service.count(MADE)
     service.wait(lambda: service.count(MADE) > made, "a backup that is not recorded", 300)
@@ -129,7 +129,7 @@ def test_a_disk_that_fills(small: Path, environ: dict[str, str], tmp_path: Path)
     with running_service(environ, tmp_path, PREFECT_HOME=str(small)) as service:
         service.await_line(MADE)
         assert history_of(service) == "ok"
-        goes_on_unrecorded(service, "No space left on device", fill(small).unlink)
+        goes_on_unrecorded(service, fill(small).unlink)
 
 
 @pytest.mark.long
@@ -140,7 +140,7 @@ def test_a_database_that_is_locked(environ: dict[str, str], tmp_path: Path) -> N
         service.wait(lambda: "Completed" in service.states("backup"), "the run in the history")
         connection = sqlite3.connect(tmp_path / "prefect.db", isolation_level=None, timeout=60)
         connection.execute("BEGIN IMMEDIATE")
-        goes_on_unrecorded(service, "", connection.close)
+        goes_on_unrecorded(service, connection.close)
 
 
 def test_a_prefect_server_that_goes_away(

@@ -200,7 +200,7 @@ def test_a_folder_that_vanishes(change: Any, why: str, tmp_path: Path) -> None:
 
 @contextmanager
 def disk(monkeypatch: pytest.MonkeyPatch, **changes: int) -> Iterator[None]:
-    usual = {"f_bavail": 1 << 20, "f_frsize": 4096, "f_flag": 0}
+    usual = {"f_blocks": 1 << 21, "f_bavail": 1 << 20, "f_frsize": 4096, "f_flag": 0}
     with monkeypatch.context() as patch:
         patch.setattr("flows.service.proof.os.statvfs", lambda _: SimpleNamespace(**usual | changes))
         yield
@@ -209,7 +209,10 @@ def disk(monkeypatch: pytest.MonkeyPatch, **changes: int) -> Iterator[None]:
 def test_a_disk_that_looks_unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full or read-only disk is noticed before a run is lost to it; whether it is one, the next write shows."""
     proof = Proof(tmp_path)
-    for changes, suspicious in [({}, False), ({"f_bavail": 255}, True), ({"f_flag": os.ST_RDONLY}, True)]:
+    cases: list[tuple[dict[str, int], bool]] = [
+        ({}, False), ({"f_bavail": 255}, True), ({"f_flag": os.ST_RDONLY}, True), ({"f_blocks": 0, "f_bavail": 0}, False),
+    ]  # fmt: skip
+    for changes, suspicious in cases:
         with disk(monkeypatch, **changes):
             assert asyncio.run(proof.suspects()) is suspicious
 
