@@ -109,11 +109,6 @@ class History:
         if self._clock() - self._since >= PATIENCE_S:
             self._say(why)
 
-    def lost(self, why: str) -> None:
-        """Take note of a run that was not recorded although there was time for it."""
-        self._since = self._clock() if self._since is None else self._since
-        self._say(why)
-
     def _say(self, why: str) -> None:
         if not self._said:
             self._said = f"not recorded since {iso(utc_now())}: {why}"
@@ -122,12 +117,12 @@ class History:
 
     def judge(self, refusal: str, *, lost: bool) -> None:
         """Conclude from why writing failed, empty if it worked, and from whether a run was lost; reading proves nothing."""
-        if lost:
-            self.lost(refusal or _LOST)
-        elif refusal:
-            self.failed(refusal)
-        else:
+        if not (refusal or lost):
             self.written()
+            return
+        self.failed(refusal or _LOST)
+        if lost:  # it had its minute already
+            self._say(refusal or _LOST)
 
     def written(self) -> None:
         """Take note of a write that worked."""
