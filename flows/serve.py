@@ -15,6 +15,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.logging import get_logger
+from prefect.settings import PREFECT_HOME
 from starlette.applications import Starlette
 
 from blocks.config import DEFAULT
@@ -33,6 +34,7 @@ from flows.service.announce import announce
 from flows.service.environment import MADE, NO_HISTORY, OWN_SERVER, Login, move_history
 from flows.service.gateway import Pages, make_gateway, make_metrics_page
 from flows.service.history import MOVED, TROUBLE, History, said_of
+from flows.service.proof import Proof
 from flows.service.runs import (
     ServiceRunner,
     catch_up,
@@ -60,7 +62,8 @@ async def serve(settings: Settings, login: Login | None, history: History) -> No
     pages = StatusPages(plan, settings.enabled_flows, utc_now(), history, links)
     pages.untold.wrong = settings.wrong
     runner = ServiceRunner(history, Turns(small=memory_is_small()))
-    standby = Standby(plan, settings.enabled_flows, runner, history)
+    proof = Proof(PREFECT_HOME.value() if own_server else None)
+    standby = Standby(plan, settings.enabled_flows, runner, history, proof)
     async with _ports(settings, login, pages, own_server=own_server), get_client() as client:
         announce(settings, plan, login, history)
         work = asyncio.gather(

@@ -38,10 +38,14 @@ def is_news(trouble: str) -> bool:
     return news
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield what caused an error, from the first cause to the error itself."""
-    if error is not None:
-        yield from _causes(error.__cause__ or error.__context__)
+def _causes(error: BaseException | None, seen: frozenset[int] = frozenset()) -> Iterator[BaseException]:
+    """Yield what caused an error, from the first cause to the error itself.
+
+    Starlette raises some errors again from their own context, which makes a circle.
+    """
+    if error is not None and id(error) not in seen:
+        seen |= {id(error)}
+        yield from _causes(error.__cause__ or error.__context__, seen)
         for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-            yield from _causes(each)
+            yield from _causes(each, seen)
         yield error

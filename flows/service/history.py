@@ -24,7 +24,7 @@ TROUBLE = (PrefectUnreachable, PrefectException, TimeoutError, ValidationError, 
 # Set in a service whose history isn't where it should be: the reason.
 MOVED = "PG_ROUNDTRIP_HISTORY_MOVED"
 PATIENCE_S = 60
-_ROOM = bytes(1 << 20)
+ROOM = bytes(1 << 20)
 _TEMPORARY = "pg-roundtrip-history-"
 _HINT = (
     "HINT: backups and drills go on; give PREFECT_HOME a folder that can be written, and restart the service to use it"
@@ -32,6 +32,7 @@ _HINT = (
 _NOT_RECORDED_HINT = (
     "HINT: what is due is run without Prefect; check PREFECT_HOME, or the server that PREFECT_API_URL names"
 )
+_LOST = "Prefect answers, but has not begun a run that was due"
 _logger = get_logger("serve")
 
 
@@ -40,7 +41,7 @@ def why_unusable(home: Path) -> str:
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home) as probe:
-            probe.write(_ROOM)
+            probe.write(ROOM)
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
@@ -97,16 +98,34 @@ class History:
         """Whether nothing has been recorded for so long that runs must go on without it."""
         return not self.kept or bool(self._said)
 
+    @property
+    def doubted(self) -> bool:
+        """Whether something has failed, and nothing has been written since."""
+        return self._since is not None
+
     def failed(self, why: str) -> None:
-        """Take note of an attempt that failed."""
+        """Take note of a request or a write that failed: it may pass."""
         self._since = self._clock() if self._since is None else self._since
-        if not self._said and self._clock() - self._since >= PATIENCE_S:
+        if self._clock() - self._since >= PATIENCE_S:
+            self._say(why)
+
+    def _say(self, why: str) -> None:
+        if not self._said:
             self._said = f"not recorded since {iso(utc_now())}: {why}"
             _logger.warning("Runs cannot be recorded: %s", why)
             _logger.warning(_NOT_RECORDED_HINT)
 
-    def worked(self) -> None:
-        """Take note of an attempt that worked."""
+    def judge(self, refusal: str, *, lost: bool) -> None:
+        """Conclude from why writing failed, empty if it worked, and from whether a run was lost; reading proves nothing."""
+        if not (refusal or lost):
+            self.written()
+            return
+        self.failed(refusal or _LOST)
+        if lost:  # it had its minute already
+            self._say(refusal or _LOST)
+
+    def written(self) -> None:
+        """Take note of a write that worked."""
         if self._said:
             _logger.info("Runs are recorded again")
         self._since, self._said = None, ""

@@ -18,6 +18,7 @@ from blocks.config.plan import Plan
 from blocks.saved import translated
 from flows.service.history import PATIENCE_S, TROUBLE, History, said_of
 from flows.service.killed import tell_killed
+from flows.service.proof import Proof
 from flows.service.runs import ServiceRunner, backup_due, drill_due, due_runs, end_lost_run
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
@@ -31,13 +32,15 @@ _logger = get_logger("serve")
 class Standby:
     """The runs that one service makes without Prefect."""
 
-    def __init__(self, plan: Plan, flows: tuple[str, ...], runner: ServiceRunner, history: History) -> None:
-        self._plan, self.runner, self.history = plan, runner, history
+    def __init__(
+        self, plan: Plan, flows: tuple[str, ...], runner: ServiceRunner, history: History, proof: Proof | None = None
+    ) -> None:
+        self._plan, self.runner, self.history, self._proof = plan, runner, history, proof or Proof()
         self._flows = {flow for flow in flows if flow in _COMMANDS}
         self._client: PrefectClient | None = None
         self._deployments: dict[str, UUID] = {}
         self._flow_of: dict[UUID, str] = {}
-        self._begun_at = utc_now()
+        self._begun_at = self._held_until = utc_now()
         self._missing: set[UUID] = set()
         self._settled_at: dict[str, datetime] = {}
         self._started_at: dict[str, datetime] = {}
@@ -90,9 +93,22 @@ class Standby:
             except TROUBLE as error:
                 self.history.failed(said_of(error))
             else:
-                self.history.worked()
-                return {self._flow_of[run.id] for run in lost if not self._is_settled(run)}
+                lost = [run for run in lost if not self._is_settled(run)]
+                await self._judge(self._client, lost)
+                if not self.history.fails:
+                    return {self._flow_of[run.id] for run in lost}
         return self._flows - self._busy() if self.history.fails else set()
+
+    async def _judge(self, client: PrefectClient, lost: list[FlowRun]) -> None:
+        """Write something if there is a doubt, and conclude whether runs are recorded."""
+        if lost or self.history.doubted or await self._proof.suspects():
+            refusal = await self._proof.refusal(client)
+            self.history.judge(refusal, lost=any(self._is_unrecorded(run) for run in lost))
+
+    def _is_unrecorded(self, run: FlowRun) -> bool:
+        """Whether a lost run was never begun, although Prefect had a minute in which no run of ours held it up."""
+        begun = run.state_type not in (StateType.SCHEDULED, StateType.PENDING)
+        return not begun and self._held_until < utc_now() - timedelta(seconds=PATIENCE_S)
 
     async def _lost_now(self, client: PrefectClient) -> list[FlowRun]:
         """Return the lost runs, and end in the history what can be ended."""
@@ -166,6 +182,8 @@ class Standby:
         return True
 
     def _reap(self) -> None:
+        if self._running:
+            self._held_until = utc_now()
         for flow, (child, turn) in list(self._running.items()):
             if child.poll() is not None:
                 self.runner.turns.release(turn)

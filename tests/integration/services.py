@@ -49,6 +49,10 @@ class Service:
         """Return whether a log line contains this."""
         return any(text in line for line in self.lines())
 
+    def count(self, text: str) -> int:
+        """Return how many log lines contain this."""
+        return sum(text in line for line in self.lines())
+
     def await_line(self, text: str, timeout_s: float = START_S) -> str:
         """Wait for a log line and return it; fail when the service exits first."""
         return str(self.wait(lambda: next((line for line in self.lines() if text in line), ""), text, timeout_s))
@@ -83,6 +87,12 @@ class Service:
     def states(self, flow: str) -> list[str]:
         """Return the state names of a flow's runs."""
         return [str(run["state_name"]) for run in self.runs(flow)]
+
+    def start(self, flow: str) -> None:
+        """Start a run as somebody does in the UI."""
+        found = self.get(f"/api/deployments/name/{flow}/default", auth=self.login).raise_for_status().json()
+        path = f"{self.url}/api/deployments/{found['id']}/create_flow_run"
+        httpx.post(path, json={}, auth=self.login, timeout=20).raise_for_status()
 
     def clients(self) -> dict[str, str]:
         """Return the environment that Prefect's own programs need to use it."""

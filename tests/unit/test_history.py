@@ -26,7 +26,7 @@ def test_a_failure_that_passes_is_not_said(caplog: pytest.LogCaptureFixture) -> 
     history.failed("it answered 500")
     now[0] = 59
     history.failed("it answered 500")
-    history.worked()
+    history.written()
     now[0] = 61
     history.failed("it answered 500")
     assert (history.fails, str(history), caplog.messages) == (False, "ok", [])
@@ -42,7 +42,7 @@ def test_a_failure_that_lasts_is_said_once(caplog: pytest.LogCaptureFixture) -> 
     assert history.fails
     assert str(history).startswith("not recorded since ")
     assert str(history).endswith(": it answered 500")
-    history.worked()
+    history.written()
     assert (history.fails, str(history)) == (False, "ok")
     assert [message.partition(":")[0] for message in caplog.messages] == [
         "Runs cannot be recorded", "HINT", "Runs are recorded again"

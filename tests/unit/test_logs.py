@@ -112,6 +112,16 @@ def test_a_prefect_server_that_goes_away_is_a_line(error: Exception, monkeypatch
     assert written(logging.WARNING, "The websocket failed", error=error, name="prefect.runner") == said
 
 
+def test_an_error_that_is_its_own_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some errors reach the log in a circle of causes: a line for them as well, and no traceback."""
+    monkeypatch.setattr("flows.runs.trouble._said_at", {})
+    full, again = OSError(28, "No space left on device"), RuntimeError("raised again")
+    full.__cause__, again.__context__ = again, full
+    assert written(logging.ERROR, "Encountered exception in request:", error=full, name="prefect.server") == [
+        f"{STAMP} WARNING: Prefect's server has trouble, and goes on: No space left on device"
+    ]
+
+
 def test_an_error_of_our_own_is_no_trouble_of_prefects() -> None:
     """A bug in a run keeps its traceback, whatever Prefect's logger says it."""
     lines = written(
