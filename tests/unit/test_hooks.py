@@ -20,7 +20,7 @@ from blocks.config.hooks import environment_for_hooks, load_hooks, withheld_from
 from blocks.config.load import misspelled, variable_of
 from blocks.config.plan import Plan
 from blocks.config.secrets import Mask, mask_of
-from blocks.errors import ConfigurationError, HookFailed, PgRoundtripError
+from blocks.errors import ConfigurationError, HookFailed, PgRoundtripError, PrefectUnreachable
 from blocks.plan import BackupPlan
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
@@ -298,6 +298,31 @@ def test_a_run_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigurationError):
             backup()
     assert recorder.ran == [FAILED]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_hook_is_not_skipped_because_prefect_is_away(back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the plan could not be read at first, it is read again before the hook; without the hook there is no backup."""
+    recorder, taken = Recorder(), []
+
+    def resolve(name: str, _: object) -> Plan:
+        if back:
+            return PLAN
+        raise PrefectUnreachable(name)
+
+    @around.with_hooks
+    def backup(plan: str = "shop") -> Outcome[None]:
+        taken.append(plan)
+        return MADE
+
+    monkeypatch.setenv("PRE_BACKUP_HOOK", "true")
+    monkeypatch.setenv("ON_FAILURE_HOOK", "true")
+    monkeypatch.setattr(around, "run_hook", recorder)
+    monkeypatch.setattr(around, "_found", lambda _: None)
+    monkeypatch.setattr(around, "resolve_plan", resolve)
+    with contextlib.nullcontext() if back else pytest.raises(PrefectUnreachable):
+        backup()
+    assert (taken, recorder.ran) == ((["shop"], [PRE]) if back else ([], [FAILED]))
 
 
 # --- the test of a restored copy --------------------------------------------------------------------------------------
