@@ -74,7 +74,7 @@ def _globals(manifest: Manifest | None, report: DrillReport) -> GlobalsSeen | No
     result = next((c.result for c in report.checks if c.name == checklist.GLOBALS), None)
     if record is None or result is None:
         return None
-    return GlobalsSeen(result=result, **record.model_dump(include=GlobalsSeen.model_fields.keys()))
+    return GlobalsSeen(result=result, **record.model_dump(include=set(GlobalsSeen.model_fields)))
 
 
 def _short(text: str) -> str:

@@ -85,13 +85,14 @@ class PrunePlan:
     """The decision on every backup, oldest first, and a warning if the policy was not applied.
 
     `failed` is how many could not be deleted though they should have been; `spared` is how many of the kept ones belong
-    to others.
+    to others. `orphans` are the names of backups of which only roles and settings are left.
     """
 
     decisions: tuple[Decision, ...]
     warning: str = ""
     failed: int = 0
     spared: int = 0
+    orphans: tuple[str, ...] = ()
 
     @property
     def removals(self) -> list[Backup]:
