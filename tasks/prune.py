@@ -11,7 +11,7 @@ from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.companions import remove_orphan
-from tasks.engine.repository.own_retention import decide_closely
+from tasks.engine.repository.own_retention import decide_closely, policy_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
 from tasks.orchestration import get_run_logger, task
@@ -35,8 +35,8 @@ def plan_retention(
         spared = counted(decided.spared, "backup")
         text = "%s of another plan or database in %s stay\nHINT: %s"
         get_run_logger().warning(text, spared, folder.address, HINT_SHARED)
-    # If backups have stopped, everything stays.
-    return replace(decided, orphans=() if decided.warning else seen.orphans)
+    stopped = retention.have_stopped(folder.own, policy_of(plan, utc_now(), even_if_stale=even_if_stale), utc_now())
+    return replace(decided, orphans=() if stopped else seen.orphans)
 
 
 @task("remove a backup", QUICK, run_name="remove {backup.name}")
