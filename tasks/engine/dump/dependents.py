@@ -33,8 +33,9 @@ edges AS MATERIALIZED (
   CASE
     WHEN d.deptype = 'i' THEN 'part'
     WHEN d.deptype = 'e' THEN 'member'
-    WHEN d.deptype = 'n' AND d.refclassid = 'pg_namespace'::regclass AND d.classid <> 'pg_extension'::regclass THEN
-      CASE WHEN NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (e.classid, e.objid) = (d.classid, d.objid)) THEN 'member' END
+    -- CREATE EXTENSION makes it, whatever it needs.
+    WHEN m.objid IS NOT NULL THEN NULL
+    WHEN d.deptype = 'n' AND d.refclassid = 'pg_namespace'::regclass AND d.classid <> 'pg_extension'::regclass THEN 'member'
     -- Every new database has the schema public.
     WHEN d.classid = ANY (%s::text[]::regclass[]) OR d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace('public') THEN NULL
     WHEN d.deptype IN ('n', 'x') THEN 'needs'
@@ -47,7 +48,8 @@ edges AS MATERIALIZED (
   END AS how
   FROM pg_depend d
   LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-  LEFT JOIN pg_depend w ON w.deptype = 'i' AND (w.classid, w.objid) = (d.classid, d.objid))"""
+  LEFT JOIN pg_depend w ON w.deptype = 'i' AND (w.classid, w.objid) = (d.classid, d.objid)
+  LEFT JOIN pg_depend m ON m.deptype = 'e' AND m.classid = coalesce(w.refclassid, d.classid) AND m.objid = coalesce(w.refobjid, d.objid))"""
 # From what is gone (the named relations, schemas and extensions; nobody dumps temporary tables either) to all that is gone
 # with it, and from there to what can't be restored, and to what can't because of that. `class` and `obj` are the whole.
 _NEEDING = f"""
@@ -70,8 +72,7 @@ SELECT n.what, n.needed FROM (
   WHERE coalesce(o.schema, '') !~ '^pg_'
   AND NOT EXISTS (SELECT FROM reach p WHERE (p.classid, p.objid, p.class, p.obj) = (e.class, e.obj, r.class, r.obj))
   AND NOT EXISTS (SELECT FROM reach g WHERE g.gone AND (g.classid, g.objid) = (e.class, e.obj))
-  -- CREATE EXTENSION makes these, and their parts.
-  AND NOT EXISTS (SELECT FROM pg_depend m WHERE m.deptype = 'e' AND (m.classid, m.objid) = (e.class, e.obj))
+  -- Parts of what CREATE EXTENSION makes.
   AND NOT EXISTS (SELECT FROM pg_depend p JOIN pg_depend m ON m.deptype = 'e' AND (m.classid, m.objid) = (p.refclassid, p.refobjid)
     WHERE p.deptype IN ('a', 'i') AND (p.classid, p.objid) = (e.class, e.obj))
   GROUP BY 1, 2) n
