@@ -351,20 +351,17 @@ def test_roles_and_settings_that_were_left_behind(
     for key in (lonely, beside):
         storage.put(key, b"left behind", "application/gzip")
     run = partial(flow_run, prune, environ={"BACKUP_RETENTION_DAYS": "90"})
-    tomorrow = utc_now() + timedelta(days=1, hours=1)
 
     def there() -> set[str]:
         return {o.key for o in storage.list_objects() if o.key.endswith(GLOBALS)}
 
-    monkeypatch.setattr("tasks.prune.utc_now", lambda: tomorrow)
     assert run().result.orphans == ()
+    taken(ago(hours=1))
+    assert len(run().result.orphans) == 1
     assert there() == {lonely, beside}
-    taken(name_at(tomorrow - timedelta(hours=1)))
-    monkeypatch.setattr("tasks.prune.utc_now", lambda: tomorrow - timedelta(hours=2))
-    assert run().error is None
-    assert there() == {lonely, beside}
-    monkeypatch.setattr("tasks.prune.utc_now", lambda: tomorrow)
-    assert run(dry_run=True).error is None
+    # What was just stored is now old enough.
+    monkeypatch.setattr("tasks.engine.repository.companions.STALE_UPLOAD", timedelta(0))
+    assert len(run(dry_run=True).result.orphans) == 1
     assert there() == {lonely, beside}
     assert run().error is None
     assert there() == {beside}
