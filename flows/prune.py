@@ -20,7 +20,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
-from tasks.prune import plan_retention, remove_all
+from tasks.prune import plan_retention, remove_all, remove_orphans
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
 from tasks.sweep import sweep_stale_uploads
 
@@ -86,6 +86,8 @@ def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[
         if not backup:
             sweep_stale_uploads(repository)
         decided = remove_all(repository, decided)
+        if decided.orphans:
+            remove_orphans(repository, decided)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
     return Outcome("prune", plan, retention_sentence(decided, dry_run=dry_run), decided)

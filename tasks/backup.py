@@ -138,7 +138,7 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
     """
     now, listing = utc_now(), None
     try:
-        listing = Listing(tuple(repository.backups()), now)
+        listing = repository.listing(now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
         _tell_of_selection(plan, newest_whole(folder.own, now))

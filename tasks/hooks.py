@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, SecretStr
 
 from blocks.config.hook_settings import HookSettings, split_command
-from blocks.config.hooks import environment_for_hooks, load_hooks
+from blocks.config.hooks import environment_for_hooks, load_hooks, withheld_from_hooks
 from blocks.config.load import variable_of
 from blocks.config.plan import Plan
 from blocks.config.secrets import mask_of
@@ -112,6 +112,8 @@ def restore_check(plan: Plan, backup: Backup) -> Hook | None:
 
 def _hook(name: str, command: SecretStr, hooks: HookSettings, plan: Plan | None, values: Mapping[str, str]) -> Hook:
     mask = mask_of(plan)
+    if withheld := withheld_from_hooks(mask):
+        get_run_logger().info("Not passed to hooks, because a secret of ours is in it: %s", ", ".join(withheld))
     environ = {**environment_for_hooks(mask), **{name: value for name, value in values.items() if value}}
     return Hook(variable_of(name), split_command(command.get_secret_value()), environ, hooks.hook_timeout_s, mask)
 

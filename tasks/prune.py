@@ -10,7 +10,8 @@ from tasks.clock import utc_now
 from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.own_retention import decide_closely
+from tasks.engine.repository.companions import remove_orphan
+from tasks.engine.repository.own_retention import decide_closely, policy_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
 from tasks.orchestration import get_run_logger, task
@@ -24,21 +25,42 @@ def plan_retention(
     plan: Plan, repository: Repository, listing: Listing | None = None, *, even_if_stale: bool = False
 ) -> retention.PrunePlan:
     """Decide about every backup in the bucket, without removing any. Lists them unless given a fresh listing."""
-    listed = listing.backups if listing and listing.is_fresh(utc_now()) else repository.backups()
-    folder, decided = decide_closely(plan, repository, whose(plan), listed, utc_now(), even_if_stale=even_if_stale)
+    seen = listing if listing and listing.is_fresh(utc_now()) else repository.listing(utc_now())
+    folder, decided = decide_closely(
+        plan, repository, whose(plan), seen.backups, utc_now(), even_if_stale=even_if_stale
+    )
     if decided.warning:
         get_run_logger().warning(decided.warning)
     if decided.spared and not plan.shared:
         spared = counted(decided.spared, "backup")
         text = "%s of another plan or database in %s stay\nHINT: %s"
         get_run_logger().warning(text, spared, folder.address, HINT_SHARED)
-    return decided
+    stopped = retention.have_stopped(folder.own, policy_of(plan, utc_now(), even_if_stale=even_if_stale), utc_now())
+    return replace(decided, orphans=() if stopped else seen.orphans)
 
 
 @task("remove a backup", QUICK, run_name="remove {backup.name}")
 def remove_backup(repository: Repository, backup: Backup) -> None:
     """Delete one backup."""
     repository.remove(backup)
+
+
+@task("remove what backups left behind", QUICK)
+def remove_orphans(repository: Repository, decided: retention.PrunePlan) -> int:
+    """Delete the roles and settings whose backup is gone; returns how many. A failure leaves them for the next prune."""
+    try:
+        removed = sum(remove_orphan(repository, name, utc_now()) for name in decided.orphans)
+    except StorageError as error:
+        get_run_logger().warning("Could not remove roles and settings without a backup: %s", error.sentence)
+        return 0
+    if removed:
+        get_run_logger().info(
+            "Deleted %s",
+            counted(
+                removed, "file of roles and settings without a backup", "files of roles and settings without a backup"
+            ),
+        )
+    return removed
 
 
 def remove_all(repository: Repository, decided: retention.PrunePlan) -> retention.PrunePlan:

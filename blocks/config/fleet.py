@@ -14,28 +14,18 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from blocks.config.load import variable_of
-from blocks.config.settings import SECTIONS, Settings
+from blocks.config.settings import OF_A_PLAN, SECTIONS, Settings
 from blocks.config.values import BLOCK_NAME
 from blocks.errors import ConfigurationError, Problem
 from blocks.sql.url import parse_database_url
 
 Kind = Literal["env", "file", "secret"]
 FLEET_BYTES = 8 << 20
-_SECTIONS = (
-    "The database",
-    "The storage",
-    "Backups",
-    "What is in a backup",
-    "Whole servers",
-    "Retention",
-    "Drills",
-    "Restores",
-)
 # What a plan leaves to whoever runs it: the target of a restore, and keys that expire.
 _NOT_SAVED = {"RESTORE_DATABASE_URL", "S3_SESSION_TOKEN"}
 VARIABLES = {
     name: field
-    for section in _SECTIONS
+    for section in OF_A_PLAN
     for field in SECTIONS[section].model_fields
     if (name := variable_of(field)) not in _NOT_SAVED
 }

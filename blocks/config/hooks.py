@@ -13,6 +13,8 @@ from blocks.errors import ConfigurationError, Problem
 
 # What a user names so is meant for hooks, whatever it holds.
 _FOR_HOOKS = "HOOK_"
+# No program can do without them, and the password of a test database is often a word in a path.
+_NEEDED = {"PATH", "HOME"}
 _OTHERS = ("PG_ROUNDTRIP_", "PREFECT_", "BUCKET_NAME")
 
 
@@ -31,9 +33,20 @@ def load_hooks() -> HookSettings:
 
 def environment_for_hooks(mask: Mask) -> dict[str, str]:
     """Return the user's own environment: without our settings, Prefect's, and whatever holds a secret of ours."""
+    given = _of_the_user()
+    return {name: value for name, value in given.items() if _is_meant(name) or not mask.hides(value)}
+
+
+def withheld_from_hooks(mask: Mask) -> list[str]:
+    """Return the names of the user's variables that hooks don't get, because they hold a secret of ours."""
+    return sorted(name for name, value in _of_the_user().items() if not _is_meant(name) and mask.hides(value))
+
+
+def _of_the_user() -> dict[str, str]:
     ours = {variable_of(field) for field in Settings.model_fields} - {"TZ"}
-    return {
-        name: value
-        for name, value in full_environment().items()
-        if name not in ours and (name.startswith(_FOR_HOOKS) or not (name.startswith(_OTHERS) or mask.hides(value)))
-    }
+    others = ours | {name for name in full_environment() if name.startswith(_OTHERS)}
+    return {name: value for name, value in full_environment().items() if name not in others}
+
+
+def _is_meant(name: str) -> bool:
+    return name.startswith(_FOR_HOOKS) or name in _NEEDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import get_args
@@ -21,17 +22,19 @@ _LINE = 16  # of a key that is written in several lines
 _PREFECTS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 _NO_SECRETS = {*HookSettings.model_fields, "webhook_template"}
 _IN_QUERY = ("password", "sslpassword")
-_WAYS = (str, quote, quote_plus, lambda text: quote(text, safe=""), unquote, unquote_plus)
+_WAYS = (
+    str, quote, quote_plus, lambda text: quote(text, safe=""), unquote, unquote_plus,
+    lambda text: json.dumps(text)[1:-1], lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+)  # fmt: skip
 
 
 class Mask:
-    """Replace secrets in a text, whether they are written as they are, URL-encoded or decoded."""
+    """Replace secrets in a text, whether they are written as they are, as in JSON, URL-encoded or decoded."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
         forms = {way(part) for secret in self._secrets for part in _parts(secret) for way in _WAYS}
-        self._forms = {form for form in forms if len(form) >= _SHORTEST}
-        longest_first = sorted(self._forms, key=len, reverse=True)
+        longest_first = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
         self.longest = len(longest_first[0]) if longest_first else 0
 
@@ -43,8 +46,9 @@ class Mask:
         return "Mask()"
 
     def hides(self, value: str) -> bool:
-        """Whether a value is a secret, or a URL with one as its password."""
-        return not self._forms.isdisjoint(_parts(value))
+        """Whether a secret is anywhere in a value, even if only some of its characters are URL-encoded."""
+        found = self._pattern.search if self._pattern else (lambda _: None)
+        return any(found(form) for form in (value, unquote(value), unquote_plus(value)))
 
     def with_more(self, secrets: Iterable[str]) -> Mask:
         """Return a mask that replaces these, too."""
@@ -75,7 +79,8 @@ def _is_secret(annotation: object) -> bool:
 def _parts(secret: str) -> Iterator[str]:
     """Yield a secret, its lines if it has several, and what is secret in the addresses in it."""
     yield secret
-    yield from (line for line in secret.splitlines() if len(line) >= _LINE)
+    # The first and last lines of a key are the same for all keys.
+    yield from (line for line in secret.splitlines() if len(line) >= _LINE and not line.startswith("-----"))
     for address in re.findall(r"\w+://\S+", secret):
         yield address
         try:

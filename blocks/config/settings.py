@@ -289,6 +289,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Evidence": EvidenceSettings,
     "The service": ServiceSettings,
 }
+# What a plan consists of; the others are settings of whoever runs it.
+OF_A_PLAN = (
+    "The database", "The storage", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+)  # fmt: skip
 
 
 class FromEnvironment(BaseSettings):

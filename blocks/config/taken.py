@@ -9,10 +9,8 @@ from pydantic import SecretStr
 from blocks.config.env_file import line_of
 from blocks.config.environment import variable
 from blocks.config.load import load_settings, variable_of
-from blocks.config.settings import SECTIONS
+from blocks.config.settings import OF_A_PLAN, SECTIONS
 from blocks.errors import ConfigurationError, Problem
-
-_OF_A_PLAN = ("The database", "The storage", "Backups", "What is in a backup", "Retention", "Drills")
 
 
 def plan_variables() -> dict[str, str]:
@@ -43,4 +41,4 @@ def secret_variables(values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _names() -> list[str]:
-    return [variable_of(field) for title in _OF_A_PLAN for field in SECTIONS[title].model_fields]
+    return [variable_of(field) for title in OF_A_PLAN for field in SECTIONS[title].model_fields]

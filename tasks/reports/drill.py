@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tasks.engine.repository import checks as checklist
-from tasks.engine.repository.checks import rows_of_tables, warnings_counted
+from tasks.engine.repository.checks import globals_proven, rows_of_tables, warnings_counted
 from tasks.engine.repository.manifest import DrillReport, Verdict, shown_verdict
 from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.wording import human_age, human_bytes, human_seconds
@@ -52,7 +52,7 @@ def drill_sentence(report: DrillReport) -> str:
         rows = rows_of_tables(report.rows, report.tables)
         took = human_seconds(report.restore_seconds)
         warned = warnings_counted(report.warnings)
-        beside = ", with its roles and settings" if globals_proven(report) else ""
+        beside = ", with its roles and settings" if globals_proven(report.checks) else ""
         without = without_in_brackets(report.without)
         return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{beside}{without}{warned}"
     if report.verdict is Verdict.FAILED:
@@ -70,18 +70,13 @@ def coverage(report: DrillReport) -> str:
     schema = next((c.evidence.partition("\n")[0] for c in report.checks if c.name == checklist.SCHEMA), "")
     impossible = [c.name for c in report.checks if c.result == "not possible"]
     around = [c.evidence for c in report.checks if c.name == checklist.GLOBALS]
-    beside = f" Globals: {around[0]}." if globals_proven(report) else ""
+    beside = f" Globals: {around[0]}." if globals_proven(report.checks) else ""
     rest = f" These checks were not possible: {', '.join(impossible)}." if impossible else ""
     rest += f" The backup was taken without {report.without}: nothing is proven of that." if report.without else ""
     return (
         f"{rows_of_tables(report.rows, report.tables)} ({human_bytes(report.raw_bytes)} of SQL), restored into {where} of "
         f"PostgreSQL {report.target_version} and dumped again: every row came back as it was stored. Schema: {schema}.{beside}{rest}"
     )
-
-
-def globals_proven(report: DrillReport) -> bool:
-    """Whether the verdict covers all roles and settings; a warning names what it doesn't cover."""
-    return any(c.name == checklist.GLOBALS and c.result == "passed" for c in report.checks)
 
 
 def timings(report: DrillReport) -> dict[str, str]:

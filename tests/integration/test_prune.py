@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ from flows.prune import prune
 from flows.restore_drill import restore_drill
 from tasks.clock import utc_now
 from tasks.engine.repository.manifest import Verdict
-from tasks.engine.repository.names import MANIFEST, OBJECT, REPORT, name_at, report_file
+from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, REPORT, name_at, report_file
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.repository.upload import Upload
@@ -335,3 +336,32 @@ def test_a_key_that_may_not_delete_is_warned_about(
     alone = flow_run(prune)
     assert (alone.error, alone.state) == (None, "Completed")
     assert reasons(alone.result)[old].startswith("keep: could not be deleted: Access Denied")
+
+
+def test_roles_and_settings_that_were_left_behind(
+    taken: Callable[..., list[str]],
+    storage: ObjectStore,
+    library: Server,
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They go when they are a day old; not in a dry run, and not while backups have stopped."""
+    (stopped,) = taken(ago(days=20))
+    lonely, beside = storage.key(ago(days=9) + GLOBALS), storage.key(stopped + GLOBALS)
+    for key in (lonely, beside):
+        storage.put(key, b"left behind", "application/gzip")
+    run = partial(flow_run, prune, environ={"BACKUP_RETENTION_DAYS": "90"})
+
+    def there() -> set[str]:
+        return {o.key for o in storage.list_objects() if o.key.endswith(GLOBALS)}
+
+    assert run().result.orphans == ()
+    taken(ago(hours=1))
+    assert len(run().result.orphans) == 1
+    assert there() == {lonely, beside}
+    # What was just stored is now old enough.
+    monkeypatch.setattr("tasks.engine.repository.companions.STALE_UPLOAD", timedelta(0))
+    assert len(run(dry_run=True).result.orphans) == 1
+    assert there() == {lonely, beside}
+    assert run().error is None
+    assert there() == {beside}

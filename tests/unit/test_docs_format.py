@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tasks.engine.dump.scanner import DumpScanner
-from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, Listed, Restore
+from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, GlobalsSeen, Listed, Restore
 from tasks.engine.repository.manifest import (
     Acknowledgement,
     Anomaly,
@@ -57,6 +57,12 @@ def test_every_field_is_described(heading: str, document: type[BaseModel], parts
     assert set(described) == set(document.model_fields)
     for name, part in parts.items():
         assert {f"`{field}`" for field in part.model_fields} <= set(re.findall("`.*?`", described[name]))
+
+
+def test_roles_and_settings_in_a_certificate_are_described() -> None:
+    """They are a part of a part: whether they were proven, and which file they are."""
+    inside = rows("The certificate")["drill"].partition("`globals` (")[2].partition("`report` ")[0]
+    assert {f"`{field}`" for field in GlobalsSeen.model_fields} <= set(re.findall("`.*?`", inside))
 
 
 def chunks(data: bytes, size: int) -> Iterable[bytes]:

@@ -24,21 +24,24 @@ from blocks.config.evidence import signing_key, signs
 from blocks.config.load import load_settings
 from blocks.config.values import private_key_in
 from blocks.errors import ConfigurationError, EvidenceBroken
+from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.evidence.canonical import canonical
-from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, TableSeen, read_certificate
+from tasks.engine.evidence.certificate import BackupSeen, Certificate, Drill, GlobalsSeen, TableSeen, read_certificate
 from tasks.engine.evidence.chain import Chain, read_chain
 from tasks.engine.evidence.files import DownloadedFiles, StoredFiles
 from tasks.engine.evidence.keys import PublicKey, Signer, new_key, public_keys_in, signer_of
 from tasks.engine.evidence.reports import with_reports
 from tasks.engine.evidence.signing import Signed, sign
+from tasks.engine.evidence.statement import of_drill
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.checks import GLOBALS
+from tasks.engine.repository.manifest import Check, GlobalsRecord, Verdict
 from tasks.engine.repository.names import EVIDENCE, OBJECT, certificate_file, name_at
 from tasks.engine.repository.repository import Repository
 from tasks.status.check import check_variables
 from tasks.status.evidence import hashes_given
 from tests.memory_store import MemoryStore
-from tests.unit.test_catalog import FIRST, report
+from tests.unit.test_catalog import FIRST, manifest, report
 
 NOW, HOUR = datetime(2026, 11, 26, 6, tzinfo=UTC), timedelta(hours=1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -106,6 +109,25 @@ class Bucket:
     def chain(self, *expected: str, known: Iterable[PublicKey] | None = None) -> Chain:
         later = datetime.now(UTC) + HOUR
         return read_chain(self.files, [keys()[0].public] if known is None else [*known], later, expected)
+
+
+@pytest.mark.parametrize("result", ["passed", "warning", "failed", "not possible"])
+def test_a_certificate_says_whether_roles_and_settings_were_proven(result: Any) -> None:
+    """It names their file by its hash, so that nobody can put another beside the backup and call it proven."""
+    record = GlobalsRecord(
+        file=f"{FIRST}.globals.sql.gz", raw_bytes=9, object_bytes=5, sha256="cd" * 32, client_version="16.4", statements=4,
+        roles=2, settings=1,
+    )  # fmt: skip
+    seen, backup = Rehearsal(manifest=manifest(globals=record)), a_backup(NOW)
+    drilled = report(FIRST).model_copy(update={"checks": (Check(name=GLOBALS, result=result),)})
+    drill = of_drill("default", backup, seen, drilled).drill
+    assert drill
+    assert drill.globals == GlobalsSeen(
+        result=result, file=record.file, sha256=record.sha256, statements=4, roles=2, memberships=0, tablespaces=0, settings=1
+    )  # fmt: skip
+    assert drill.globals_proven == (result == "passed")
+    none = of_drill("default", backup, Rehearsal(manifest=manifest()), drilled)
+    assert b'"globals":' not in none.encode()
 
 
 # --- canonical JSON ---------------------------------------------------------------------------------------------------

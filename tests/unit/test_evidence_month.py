@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.config.evidence import Targets
-from tasks.engine.evidence.certificate import BackupSeen, Certificate, CheckSeen, Drill, Listed, Restore
+from tasks.engine.evidence.certificate import BackupSeen, Certificate, CheckSeen, Drill, GlobalsSeen, Listed, Restore
 from tasks.engine.evidence.chain import Chain, Link
 from tasks.engine.evidence.month import Month, Outage, Period, explained, period_of, report_on
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.checks import GLOBALS
+from tasks.engine.repository.manifest import Check, DrillReport, Verdict
 from tasks.engine.repository.names import certificate_file, name_at
 from tasks.reports.evidence import as_csv, as_html, summary
 from tests.unit.test_catalog import report
@@ -146,6 +147,25 @@ def test_what_a_drill_proved_counts_without_a_manifest() -> None:
     assert [b.flaw for b in seen.backups] == [""]
     old = Drill(verdict=Verdict.FAILED, checks=(CheckSeen(name="backup age", result="failed"),))
     assert [b.flaw for b in month([], [certificate(1, listed=(1,), drill=old)]).backups] == [""]
+
+
+def test_a_drill_that_proved_roles_and_settings_says_so() -> None:
+    """With a certificate or only a report; what was warned of, or not tried, is not proven."""
+    around = GlobalsSeen(
+        result="passed", file="f", sha256="a" * 64, statements=3, roles=1, memberships=0, tablespaces=0, settings=2
+    )
+    seen = BackupSeen(name=name_at(at(1)), object_bytes=9, without="2 tables")
+    drills = [
+        certificate(1, drill=Drill(verdict=Verdict.PROVEN, globals=around)),
+        certificate(2, drill=Drill(verdict=Verdict.PROVEN, globals=around), backup=seen),
+        certificate(3, drill=Drill(verdict=Verdict.PROVEN, globals=around.model_copy(update={"result": "warning"}))),
+    ]
+    told = report(name_at(at(4))).model_copy(
+        update={"started_at": at(4), "checks": (Check(name=GLOBALS, result="passed"),)}
+    )
+    assert [d.cause for d in month([], drills, reports=[("x", told)]).drills] == [
+        "with its roles and settings", "with its roles and settings, without 2 tables", "", "with its roles and settings",
+    ]  # fmt: skip
 
 
 def test_what_was_certified_as_failed_counts_for_nothing_after_its_removal() -> None:

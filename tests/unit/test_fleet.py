@@ -12,6 +12,9 @@ from pydantic import SecretStr
 from ruamel.yaml import YAML
 
 from blocks.config.fleet import VARIABLES, Entry, Reference, fleet_text, read_fleet
+from blocks.config.load import variable_of
+from blocks.config.settings import Settings
+from blocks.config.taken import plan_variables
 from blocks.errors import ConfigurationError
 from tasks.fleet import differences
 from tests.markdown import ROOT
@@ -110,6 +113,36 @@ def test_what_is_exported_is_read_again(plans: dict[str, dict[str, str]]) -> Non
         assert entry.given == plans[entry.name] | {"DATABASE_URL": Reference("env", variable)}
         assert f"# Set {variable} before importing this.\n" in text
         assert entry.pool == "pool"
+
+
+@pytest.mark.parametrize("value", ["in/{plan}", "{PLAN}", "a{plan}b{plan}"])
+def test_no_value_that_a_file_would_change_is_exported(value: str) -> None:
+    """In a file, `{plan}` stands for the plan's name: exported as it is, it would mean another folder."""
+    described: dict[str, Any] = {"good": {"BACKUP_PREFIX": "in/{other}"}, "odd": {"BACKUP_PREFIX": value}}
+    with pytest.raises(ConfigurationError) as caught:
+        fleet_text(described, {})
+    assert [p.message for p in caught.value.problems] == ["Plan odd has {plan} in a value, which a file can't have"]
+    (read,) = read_fleet(fleet_text({"good": described["good"]}, {"good": "pool"}))
+    assert read.given == described["good"]
+
+
+def test_a_secret_s_variable_is_of_one_plan_alone() -> None:
+    """Plans `shop` and `shop-verify` don't share one, and none is a variable that already means something."""
+    secret = SecretStr(SECRET)
+    described: dict[str, Any] = {
+        name: {"DATABASE_URL": secret, "VERIFY_DATABASE_URL": secret} for name in ("shop", "shop-verify", "restore")
+    }
+    text = fleet_text(described, dict.fromkeys(described, "pool"))
+    named = [v.name for entry in read_fleet(text) for v in entry.given.values() if isinstance(v, Reference)]
+    assert len(set(named)) == 6
+    assert not set(named) & {variable_of(field) for field in Settings.model_fields}
+
+
+def test_init_takes_all_that_describes_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that `init` writes lacks nothing that the environment says of the plan, as a file of plans can say it."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "x")
+    assert plan_variables().keys() >= VARIABLES.keys()
 
 
 def test_differences_show_no_secret() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.errors import BackupDamaged
 from tasks.engine.drill.globals_compared import differences
 from tasks.engine.dump.global_statements import (
     NotAllowed,
@@ -19,7 +22,11 @@ from tasks.engine.dump.global_statements import (
     without_grantor,
 )
 from tasks.engine.dump.globals import Globals, packed
+from tasks.engine.repository.repository import Repository
+from tasks.engine.restore.companion import unpacked
 from tasks.engine.restore.globals_plan import Existing, Step, piecemeal, plan_globals, plan_own
+from tests.memory_store import MemoryStore
+from tests.unit.test_catalog import manifest
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x00")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=20)
@@ -233,6 +240,31 @@ def test_a_companion_is_the_same_each_time() -> None:
     assert made == packed(read(WRITTEN), "backup_20240207_143022.globals.sql.gz", "d b\n\\! ls")
     counts = (made.record.roles, made.record.memberships, made.record.tablespaces, made.record.settings)
     assert counts == (2, 1, 1, 4)
+
+
+TRAILERS = {
+    "a member more": gzip.compress(b"CREATE ROLE stowaway;\n"),
+    "an empty member": gzip.compress(b""),
+    "rubbish": b"\0" * 9,
+    "an end that is cut off": None,
+}
+
+
+@pytest.mark.parametrize("trailer", TRAILERS)
+def test_nothing_is_behind_the_end_of_a_companion(trailer: str) -> None:
+    """Gunzip would go on with a second member, which nobody has looked at: it is refused even if the manifest says the same."""
+    name = "backup_20240207_143022"
+    made = packed(read(WRITTEN), f"{name}.globals.sql.gz", "d b")
+    behind = TRAILERS[trailer]
+    data = made.data[:-8] if behind is None else made.data + behind
+    forged = made.record.model_copy(update={"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    repository = Repository(MemoryStore())
+    repository.store.put(repository.store.key(forged.file), data)
+    told = manifest(name, database="d b", globals=forged)
+    with pytest.raises(BackupDamaged, match="has not the size that the manifest says"):
+        unpacked(repository, told)
+    repository.store.put(repository.store.key(forged.file), made.data)
+    assert unpacked(repository, told.model_copy(update={"globals": made.record})) == read(WRITTEN)
 
 
 # --- the plan of a restore ----------------------------------------------------------------------------------------

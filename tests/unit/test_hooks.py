@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from blocks.config.hook_settings import HookSettings
-from blocks.config.hooks import environment_for_hooks, load_hooks
+from blocks.config.hooks import environment_for_hooks, load_hooks, withheld_from_hooks
 from blocks.config.load import misspelled, variable_of
 from blocks.config.plan import Plan
 from blocks.config.secrets import Mask, mask_of
-from blocks.errors import ConfigurationError, HookFailed, PgRoundtripError
+from blocks.errors import ConfigurationError, HookFailed, PgRoundtripError, PrefectUnreachable
 from blocks.plan import BackupPlan
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
@@ -93,7 +94,7 @@ def test_a_misspelt_hook_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 OURS = {
     "DATABASE_URL": "postgresql://app:from-the-url@db/shop", "S3_SECRET_ACCESS_KEY": "s3-secret-word", "S3_BUCKET": "kept", "BUCKET_NAME": "kept",
     "EVIDENCE_KEY": "not-even-valid", "WEBHOOK_SECRET": "whsec_word", "WEBHOOK_URL": "https://hooks.example.com/services/T0/B0/xyz",
-    "NOTIFY_URLS": "mailto://me:mail-word@example.com json://other:json-word@example.com", "UI_PASSWORD": "ui-word", "PREFECT_API_KEY": "pnu_word",
+    "NOTIFY_URLS": "mailto://me:mail-word@example.com json://other:json-word@example.com", "UI_PASSWORD": "ui-word", "S3_SESSION_TOKEN": 'per"son\\dä', "PREFECT_API_KEY": "pnu_word",
     "PREFECT_API_AUTH_STRING": "admin:prefect-word", "POST_BACKUP_HOOK": "sh -c 'env; : t0ken'", "PG_ROUNDTRIP_SERVED": "1",
 }  # fmt: skip
 COPIES = {
@@ -101,6 +102,12 @@ COPIES = {
     "DB_PASSWORD": "p@ss/word",
     "ENCODED": "p%40ss%2Fword",
     "KEY": "s3/secret+key",
+    "DSN": "host=db user=other password='p@ss/word' dbname=shop",
+    "JDBC_URL": "jdbc:postgresql://db/shop?user=app&password=p%40ss%2fword&ssl=true",
+    "PARTLY_ENCODED": "postgres://app:p%40ss/word@db/shop",
+    "COMMAND": "aws --key=s3/secret+key",
+    "SERVICES": r'{"db": {"password": "per\"son\\d\u00e4"}}',
+    "SERVICES_TOO": r'{"db": {"password": "per\"son\\dä"}}',
 }
 THEIRS = {"TZ": "Europe/Berlin", "APP_ENV": "production", "HOOK_URL": "postgresql://app:from-the-url@db/shop"}
 
@@ -113,6 +120,28 @@ def test_the_environment_of_a_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: seen.get(name) for name in THEIRS} == THEIRS
     assert not (OURS | COPIES).keys() & seen.keys()
     assert "PATH" in seen
+    assert withheld_from_hooks(mask_of(PLAN)) == sorted(COPIES)
+
+
+def test_a_password_that_is_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are found and have a home even if a path has the word in it; and no other key looks like ours."""
+    ours, theirs = (f"-----BEGIN PRIVATE KEY-----\n{body * 16}\n-----END PRIVATE KEY-----" for body in "ab")
+    kept = {"PATH": "/usr/lib/postgresql/16/bin:/bin", "HOME": "/var/lib/postgres", "TLS_KEY": theirs}
+    for name, value in {**kept, "COPY": f"x {ours}", "LOGIN": "user=postgres"}.items():
+        monkeypatch.setenv(name, value)
+    mask = Mask(["postgres", ours])
+    assert environment_for_hooks(mask).items() >= kept.items()
+    assert {"COPY", "LOGIN"} <= set(withheld_from_hooks(mask))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=20), st.text(max_size=20), st.data())
+def test_a_secret_is_found_anywhere(secret: str, around: str, data: st.DataObject) -> None:
+    """Whatever is around it, and whichever of its characters are URL-encoded, or written as in JSON."""
+    encoded = "".join(quote(c, safe="") if data.draw(st.booleans()) else quote(c, safe=c) for c in secret)
+    for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)):
+        assert Mask([secret]).hides(f"{around}{form}{around}")
+    if "%" not in secret:
+        assert Mask([secret]).hides(encoded)
 
 
 def test_what_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +298,31 @@ def test_a_run_without_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigurationError):
             backup()
     assert recorder.ran == [FAILED]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_hook_is_not_skipped_because_prefect_is_away(back: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the plan could not be read at first, it is read again before the hook; without the hook there is no backup."""
+    recorder, taken = Recorder(), []
+
+    def resolve(name: str, _: object) -> Plan:
+        if back:
+            return PLAN
+        raise PrefectUnreachable(name)
+
+    @around.with_hooks
+    def backup(plan: str = "shop") -> Outcome[None]:
+        taken.append(plan)
+        return MADE
+
+    monkeypatch.setenv("PRE_BACKUP_HOOK", "true")
+    monkeypatch.setenv("ON_FAILURE_HOOK", "true")
+    monkeypatch.setattr(around, "run_hook", recorder)
+    monkeypatch.setattr(around, "_found", lambda _: None)
+    monkeypatch.setattr(around, "resolve_plan", resolve)
+    with contextlib.nullcontext() if back else pytest.raises(PrefectUnreachable):
+        backup()
+    assert (taken, recorder.ran) == ((["shop"], [PRE]) if back else ([], [FAILED]))
 
 
 # --- the test of a restored copy --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER
-from tasks.engine.repository.retention import UNFINISHED, Decision, Policy, PrunePlan, decide
+from tasks.engine.repository.retention import UNFINISHED, Decision, Policy, PrunePlan, decide, have_stopped
 from tests.histories import SHOP
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -91,11 +91,13 @@ def test_nothing_goes_when_backups_have_stopped(backups: list[Backup], policy: P
     plan = decide(backups, policy, NOW)
     finished = [b for b in backups if sound(b) and not b.unfinished]
     recent = any(-CLOCKS_DIFFER <= NOW - b.taken_at <= policy.recent for b in finished)
+    assert not (policy.even_if_stale and have_stopped(backups, policy, NOW))
     if not recent and not policy.even_if_stale:
+        assert have_stopped(backups, policy, NOW)
         assert plan.removals == []
     if plan.warning:
         assert plan.removals == []
-        assert not policy.even_if_stale
+        assert have_stopped(backups, policy, NOW)
         assert any(d.reason == "no recent backup exists" for d in plan.decisions)
         assert "--even-if-stale" in plan.warning
 

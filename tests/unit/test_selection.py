@@ -77,6 +77,7 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
     ("--dbname=postgresql://u:secret@h/d", "--dbname", "DATABASE_URL"), ("--role admin", "--role", "DATABASE_URL"),
     ("--no-comments=yes", "--no-comments", "none"), ("--extra-float-digits=99", "--extra-float-digits", "docs"), ("comments", "no option", "in full"),
     ("--enable-row-security", "--enable-row-security", "without a word"), ("--jobs=4", "--jobs", "plain stream"), ("--no-comments '", "can't be read", "quotes"),
+    ("-Bs", "-B", "in full"), ("-Bx", "-B", "in full"), ("--no-comments -BB", "-B", "in full"),
     ("--lock-wait-timeout", "--lock-wait-timeout", "docs"), ("--exclude-extension=a.b", "--exclude-extension", "docs"),
 ])  # fmt: skip
 def test_an_option_that_is_refused(text: str, said: str, why: str) -> None:
@@ -179,6 +180,17 @@ def test_what_is_left_out(
     assert len(list(names_in(left))) == len(left.schemas) + len(gone) + len(rowless)
 
 
+def test_what_is_unlogged() -> None:
+    """The option leaves out the rows of unlogged tables and the values of unlogged sequences, and both are counted."""
+    unlogged = [Relation(n, 1, f"s.{kind}", kind, unlogged=True) for n, kind in enumerate("rS")]
+    logged = [Relation(n, 1, f"s.logged_{kind}", kind) for n, kind in enumerate("rpfvmS", 10)]
+    catalog = Catalog((*unlogged, *logged), (Schema(1, "s"),))
+    left = decide(Selection(options=("--no-unlogged-table-data",)), catalog, {})
+    assert left.rows_of == {"table": ("s.r",), "sequence": ("s.S",)}
+    assert in_words(left, ("--no-unlogged-table-data",)) == "the rows of 1 table and the value of 1 sequence"
+    assert decide(Selection(), catalog, {}).rows_of == {}
+
+
 @pytest.mark.parametrize(("left_out", "options", "words"), [
     (Omissions(relations={"table": ("a", "b")}, rows_of={"table": ("c",)}), (), "2 tables and the rows of 1"),
     (Omissions(rows_of={"table": ("c",)}), ("--no-unlogged-table-data",), "the rows of 1 table"),
@@ -207,9 +219,12 @@ def test_a_saved_plan_selects() -> None:
 
 @pytest.mark.parametrize("left_out", [
     Omissions.model_construct(rows_of={"table": ("a\0b",)}), Omissions.model_construct(extensions=("\0",)),
+    Omissions.model_construct(rows_of={"tables": ("a",)}), Omissions.model_construct(relations={"": ("a",)}),
+    Omissions.model_construct(relations={"view\n": ("a",)}),
+    Omissions.model_construct(schemas=("s",), in_schemas={"index": 1}), Omissions.model_construct(schemas=("s",), in_schemas={"table": -1}),
 ])  # fmt: skip
 def test_a_forged_manifest(left_out: Omissions) -> None:
-    """What can't be a name makes a manifest unreadable, and what is too much for a command makes it damaged."""
+    """What can't be a name, or a kind that nobody counts, makes a manifest unreadable, and what is too much for a command makes it damaged."""
     with pytest.raises(ValueError, match="validation error"):
         Omissions.model_validate(left_out.model_dump())
     fields: dict[str, Any] = {

@@ -10,59 +10,73 @@ from tasks.engine.dump.left_out import listed
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.omissions import Omissions
 
-_TIMEOUT_S, _PUBLISHED = 60, 18
+_TIMEOUT_S = 60
 _MOST_NAMED, _AT_ONCE = 20, 4
 _ALL_OUT = "leave it out, too, or back up what it needs"
+# What an option of pg_dump leaves out of every dump.
+_WITH_OPTION = {
+    "--no-publications": ("pg_publication_rel", "pg_publication_namespace"),
+    "--no-policies": ("pg_policy",),
+}
+# What pg_dump, since a version, dumps even if it doesn't dump the table or schema that it is about.
+_DUMPED_ANYWAY = {
+    "pg_publication_rel": 18,
+    "pg_publication_namespace": 18,
+}
 
-# What is gone: the named relations, what is in a schema that is left out, and what belongs to an extension that is. Then
-# the objects that need one of them, each with the relation that it is a part of: a rule is its view, a default its table.
-_NEEDING = """
-WITH relations AS (
-  SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE quote_ident(n.nspname) = ANY (%s::text[])
-  OR quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%s::text[])),
-schemas AS (SELECT oid FROM pg_namespace WHERE quote_ident(nspname) = ANY (%s::text[])),
-gone (classid, objid) AS (
-  SELECT 'pg_class'::regclass::oid, oid FROM relations
-  UNION SELECT 'pg_type'::regclass, t.oid FROM pg_type t WHERE t.typrelid IN (SELECT oid FROM relations)
-    OR t.typelem IN (SELECT e.oid FROM pg_type e WHERE e.typrelid IN (SELECT oid FROM relations)) OR t.typnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_opclass'::regclass, oid FROM pg_opclass WHERE opcnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_collation'::regclass, oid FROM pg_collation WHERE collnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config WHERE cfgnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict WHERE dictnamespace IN (SELECT oid FROM schemas)
-  UNION SELECT 'pg_extension'::regclass, oid FROM pg_extension WHERE quote_ident(extname) = ANY (%s::text[])
-  UNION SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-    WHERE d.deptype = 'e' AND quote_ident(e.extname) = ANY (%s::text[])
-  -- Every new database has the schema public.
-  UNION SELECT 'pg_namespace'::regclass, oid FROM schemas WHERE oid <> 'public'::regnamespace),
-needs AS (
-  SELECT DISTINCT d.classid, d.objid, d.refclassid, d.refobjid, coalesce(r.ev_class, a.adrelid, k.conrelid, t.tgrelid, p.polrelid, x.indrelid,
-    CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END) AS part_of, r.rulename = '_RETURN' AS is_view
-  FROM pg_depend d JOIN gone g ON (g.classid, g.objid) = (d.refclassid, d.refobjid)
-  LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-  LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
-  LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.conrelid <> 0
-  LEFT JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
-  LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
-  LEFT JOIN pg_index x ON d.classid = 'pg_class'::regclass AND x.indexrelid = d.objid
-  WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_policy'::regclass,
-    'pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_extension'::regclass, 'pg_event_trigger'::regclass,
-    'pg_cast'::regclass, 'pg_opclass'::regclass, 'pg_aggregate'::regclass, 'pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass)
-  AND (d.deptype = 'n' OR (%s AND d.classid IN ('pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass)) OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relispartition
-    AND c.relkind IN ('r', 'p', 'f')))))
-SELECT DISTINCT o.type || ' ' || o.identity, CASE WHEN n.refclassid = 'pg_namespace'::regclass THEN 'schema ' ELSE '' END || f.identity
-FROM needs n, pg_identify_object(CASE WHEN n.is_view THEN 'pg_class'::regclass ELSE n.classid END, CASE WHEN n.is_view THEN n.part_of ELSE n.objid END, 0) o,
-  pg_identify_object(n.refclassid, n.refobjid, 0) f
-WHERE NOT EXISTS (SELECT FROM gone g WHERE (g.classid, g.objid) = (n.classid, n.objid))
-AND NOT EXISTS (SELECT FROM gone g WHERE g.classid = 'pg_class'::regclass AND g.objid = n.part_of)
-AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND (e.classid, e.objid) = (n.classid, n.objid))
-AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.deptype = 'e' AND e.classid = 'pg_class'::regclass AND e.objid = n.part_of)
-AND NOT EXISTS (SELECT FROM pg_trigger t WHERE n.classid = 'pg_trigger'::regclass AND t.oid = n.objid AND t.tgisinternal)
-AND NOT EXISTS (SELECT FROM pg_class c WHERE n.classid = 'pg_class'::regclass AND c.oid = n.objid AND (c.relkind IN ('t', 'c')
-  OR c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')))
-AND coalesce(o.schema, '') !~ '^pg_' ORDER BY 1, 2 LIMIT 1000"""
+# What the catalog says of dependencies (https://www.postgresql.org/docs/current/catalog-pg-depend.html), in three words.
+# `part`: comes and goes with the other, as a column's default with its table. `member`: is in a schema, or of an extension.
+# `needs`: must be created after the other; named is the whole that it is a part of, as a view for its rule.
+_EDGES = """
+edges AS MATERIALIZED (
+  SELECT d.classid, d.objid, d.refclassid, d.refobjid, coalesce(w.refclassid, d.classid) AS class, coalesce(w.refobjid, d.objid) AS obj,
+  CASE
+    WHEN d.deptype = 'i' THEN 'part'
+    WHEN d.deptype = 'e' THEN 'member'
+    -- CREATE EXTENSION makes it, whatever it needs.
+    WHEN m.objid IS NOT NULL THEN NULL
+    WHEN d.deptype = 'n' AND d.refclassid = 'pg_namespace'::regclass AND d.classid <> 'pg_extension'::regclass THEN 'member'
+    -- Every new database has the schema public.
+    WHEN d.classid = ANY (%s::text[]::regclass[]) OR d.refclassid = 'pg_namespace'::regclass AND d.refobjid = to_regnamespace('public') THEN NULL
+    WHEN d.deptype IN ('n', 'x') THEN 'needs'
+    WHEN d.deptype NOT IN ('a', 'S') OR c.relkind = 'S' THEN NULL
+    -- These are dumped even if what they depend on is left out.
+    WHEN d.classid = ANY (%s::text[]::regclass[]) AND d.refclassid <> 'pg_publication'::regclass THEN 'needs'
+    WHEN c.relispartition AND c.relkind IN ('r', 'p', 'f') OR d.classid = 'pg_opclass'::regclass THEN 'needs'
+    WHEN d.classid IN ('pg_amop'::regclass, 'pg_amproc'::regclass) AND d.refclassid <> 'pg_opfamily'::regclass THEN 'needs'
+    ELSE 'part'
+  END AS how
+  FROM pg_depend d
+  LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+  LEFT JOIN pg_depend w ON w.deptype = 'i' AND (w.classid, w.objid) = (d.classid, d.objid)
+  LEFT JOIN pg_depend m ON m.deptype = 'e' AND m.classid = coalesce(w.refclassid, d.classid) AND m.objid = coalesce(w.refobjid, d.objid))"""
+# From what is gone (the named relations, schemas and extensions; nobody dumps temporary tables either) to all that is gone
+# with it, and from there to what can't be restored, and to what can't because of that. `class` and `obj` are the whole.
+_NEEDING = f"""
+WITH RECURSIVE {_EDGES},
+reach (classid, objid, class, obj, gone) AS (
+  SELECT s.classid, s.objid, s.classid, s.objid, true FROM (
+    SELECT 'pg_class'::regclass::oid AS classid, c.oid AS objid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%s::text[]) OR c.relpersistence = 't'
+    UNION ALL SELECT 'pg_namespace'::regclass, oid FROM pg_namespace WHERE quote_ident(nspname) = ANY (%s::text[])
+    UNION ALL SELECT 'pg_extension'::regclass, oid FROM pg_extension WHERE quote_ident(extname) = ANY (%s::text[])) s
+  UNION
+  SELECT CASE how WHEN 'needs' THEN e.class ELSE e.classid END, CASE how WHEN 'needs' THEN e.obj ELSE e.objid END,
+    CASE WHEN how = 'needs' THEN e.class WHEN how = 'member' AND r.gone THEN e.classid ELSE r.class END,
+    CASE WHEN how = 'needs' THEN e.obj WHEN how = 'member' AND r.gone THEN e.objid ELSE r.obj END, r.gone AND how <> 'needs'
+  FROM reach r JOIN edges e ON (e.refclassid, e.refobjid) = (r.classid, r.objid) WHERE how IS NOT NULL)
+SELECT n.what, n.needed FROM (
+  SELECT o.type || ' ' || o.identity AS what, CASE WHEN f.schema IS NULL THEN f.type || ' ' ELSE '' END || f.identity AS needed, bool_or(r.gone) AS first
+  FROM reach r JOIN edges e ON (e.refclassid, e.refobjid) = (r.classid, r.objid) AND how = 'needs',
+    pg_identify_object(e.class, e.obj, 0) o, pg_identify_object(r.class, r.obj, 0) f
+  WHERE coalesce(o.schema, '') !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM reach p WHERE (p.classid, p.objid, p.class, p.obj) = (e.class, e.obj, r.class, r.obj))
+  AND NOT EXISTS (SELECT FROM reach g WHERE g.gone AND (g.classid, g.objid) = (e.class, e.obj))
+  -- Parts of what CREATE EXTENSION makes.
+  AND NOT EXISTS (SELECT FROM pg_depend p JOIN pg_depend m ON m.deptype = 'e' AND (m.classid, m.objid) = (p.refclassid, p.refobjid)
+    WHERE p.deptype IN ('a', 'i') AND (p.classid, p.objid) = (e.class, e.obj))
+  GROUP BY 1, 2) n
+ORDER BY n.first DESC, 1, 2 LIMIT 1000"""
 _REFERRING = """
 SELECT quote_ident(k.conname) || ' on ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname),
   quote_ident(rn.nspname) || '.' || quote_ident(r.relname)
@@ -90,14 +104,25 @@ def what_needs_it(
         return []
     gone = [name for names in left_out.relations.values() for name in names]
     without_rows = [name for names in left_out.rows_of.values() for name in names]
-    schemas, extensions = list(left_out.schemas), list(left_out.extensions)
+    both = (without_rows, [*gone, *without_rows], list(left_out.schemas))
     with connection.read_only(_TIMEOUT_S):
-        # From version 18 on, pg_dump dumps that a publication has a table even if it doesn't dump the table.
-        published = major >= _PUBLISHED and "--no-publications" not in options
-        needing = connection.query(_NEEDING, schemas, gone, schemas, extensions, extensions, published)
-        both = (without_rows, [*gone, *without_rows], schemas)
+        needing = dependents(connection, left_out, major, options)
         referring, computed = connection.query(_REFERRING, *both), connection.query(_COMPUTED, *both)
     return [*_unrestorable(needing), *_without_their_rows(referring), *_emptier([str(row[0]) for row in computed])]
+
+
+def dependents(
+    connection: Connection, left_out: Omissions, major: int, options: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return what can't be restored, each with what it needs: first what is left out, then what can't be restored either.
+
+    What the body of a function needs if that is a string, nobody knows: the catalog doesn't.
+    """
+    gone = [name for names in left_out.relations.values() for name in names]
+    never = [catalog for option, catalogs in _WITH_OPTION.items() if option in options for catalog in catalogs]
+    always = [catalog for catalog, since in _DUMPED_ANYWAY.items() if major >= since]
+    found = connection.query(_NEEDING, never, always, gone, list(left_out.schemas), list(left_out.extensions))
+    return [(str(what), str(needed)) for what, needed in found]
 
 
 def _unrestorable(needing: Sequence[Sequence[object]]) -> Iterator[Finding]:

@@ -51,6 +51,19 @@ class CheckSeen(_Part):
     result: str
 
 
+class GlobalsSeen(_Part):
+    """The roles and settings beside the backup, and what became of them on a server of their own: the result of that check."""
+
+    result: str
+    file: str
+    sha256: Sha256
+    statements: Count
+    roles: Count
+    memberships: Count
+    tablespaces: Count
+    settings: Count
+
+
 class Drill(_Part):
     """What a drill found; the report beside the backup has the details."""
 
@@ -63,6 +76,7 @@ class Drill(_Part):
     restore_ms: Count = 0
     compare_ms: Count = 0
     checks: tuple[CheckSeen, ...] = ()
+    globals: GlobalsSeen | None = None
     report: str = ""
     report_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
@@ -70,6 +84,11 @@ class Drill(_Part):
     def contents_hold(self) -> bool:
         """Whether the backup restores to what was dumped, whatever else was found."""
         return contents_hold(self.verdict, {c.name for c in self.checks if c.result == "failed"})
+
+    @property
+    def globals_proven(self) -> bool:
+        """Whether all roles and settings came back as they were stored."""
+        return self.globals is not None and self.globals.result == "passed"
 
 
 class Restore(_Part):

@@ -13,6 +13,7 @@ from tasks.engine.evidence.certificate import Certificate
 from tasks.engine.evidence.chain import Chain
 from tasks.engine.evidence.sound import certified_flaws, flaw_of
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import globals_proven
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.names import taken_at
 
@@ -50,7 +51,7 @@ class BackupLine:
 class DrillLine:
     """One drill; without a certificate, only the report beside the backup tells of it.
 
-    `cause` is why it proved nothing or, if it did, what its backup was taken without.
+    `cause` is why it proved nothing or, if it did, whether roles and settings were, too, and what the backup was taken without.
     """
 
     at: datetime
@@ -211,16 +212,18 @@ def _drills(
     for file, made in certified:
         if made.drill and made.started_at in period and not (made.drill.report and made.drill.report in told):
             told.add(made.drill.report)
-            seconds, said = made.drill.restore_ms / 1000, made.drill.cause or _without(made.backup.without)
+            said = made.drill.cause or _of_proof(made.backup.without, made.drill.globals_proven)
+            seconds = made.drill.restore_ms / 1000
             yield _drill(made.started_at, made.backup.name, made.drill.verdict, said, seconds, targets, file)
     for file, report in reports.items():
         if file not in told and report.started_at in period:
-            said = report.cause or _without(report.without)
+            said = report.cause or _of_proof(report.without, globals_proven(report.checks))
             yield _drill(report.started_at, report.backup, report.verdict, said, report.restore_seconds, targets)
 
 
-def _without(words: str | None) -> str:
-    return f"without {words}" if words else ""
+def _of_proof(without: str | None, around: bool) -> str:
+    beside = "with its roles and settings" if around else ""
+    return ", ".join(filter(None, (beside, f"without {without}" if without else "")))
 
 
 def _drill(

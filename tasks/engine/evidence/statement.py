@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.dump.summary import DumpSummary
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.evidence.certificate import BackupSeen, Certificate, CheckSeen, Drill, Restore, TableSeen, whole_ms
+from tasks.engine.evidence.certificate import (
+    BackupSeen,
+    Certificate,
+    CheckSeen,
+    Drill,
+    GlobalsSeen,
+    Restore,
+    TableSeen,
+    whole_ms,
+)
+from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Manifest
 from tasks.engine.restore.reader import ReadResult
@@ -28,6 +38,7 @@ def of_drill(
             target_version=report.target_version, age_s=int(report.age_seconds),
             restore_ms=whole_ms(report.restore_seconds), compare_ms=whole_ms(report.compare_seconds),
             checks=tuple(CheckSeen(name=_short(c.name), result=c.result) for c in report.checks),
+            globals=_globals(seen.manifest, report),
             report=stored[0], report_sha256=stored[1],
         ),
     )  # fmt: skip
@@ -55,6 +66,15 @@ def _backup(backup: Backup, manifest: Manifest | None, read: DumpSummary | None,
         system_identifier=manifest.system_identifier if manifest else "",
         server_version=manifest.server_version if manifest else "",
     )  # fmt: skip
+
+
+def _globals(manifest: Manifest | None, report: DrillReport) -> GlobalsSeen | None:
+    """State which roles and settings the check was about: those of the manifest, of which it made sure."""
+    record = manifest.globals if manifest else None
+    result = next((c.result for c in report.checks if c.name == checklist.GLOBALS), None)
+    if record is None or result is None:
+        return None
+    return GlobalsSeen(result=result, **record.model_dump(include=set(GlobalsSeen.model_fields)))
 
 
 def _short(text: str) -> str:

@@ -90,10 +90,11 @@ class Backup:
 
 @dataclass(frozen=True)
 class Listing:
-    """All backups of a repository at one moment, oldest first."""
+    """All backups of a repository at one moment, oldest first; `orphans` are the names of those of which only a companion is left."""
 
     backups: tuple[Backup, ...]
     read_at: datetime
+    orphans: tuple[str, ...] = ()
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether it can still be relied on: other processes had little time to change anything."""
@@ -115,6 +116,18 @@ def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ..
     Only names that are exactly ours count; everything else is left alone and not kept in memory, however much there is.
     A manifest or report without its object is not a backup.
     """
+    return _backups(*_files(folder, objects))
+
+
+def listing_in(folder: str, objects: Iterable[StoredObject], read_at: datetime) -> Listing:
+    """Return what was listed of a folder at a moment."""
+    files, reports = _files(folder, objects)
+    alone = (file.removesuffix(GLOBALS) for file in files if file.endswith(GLOBALS))
+    orphans = (name for name in alone if taken_at(name) and files.keys().isdisjoint({name + OBJECT, name + MANIFEST}))
+    return Listing(_backups(files, reports), read_at, tuple(sorted(orphans)))
+
+
+def _files(folder: str, objects: Iterable[StoredObject]) -> tuple[dict[str, StoredObject], dict[str, list[ReportFile]]]:
     files: dict[str, StoredObject] = {}
     reports: defaultdict[str, list[ReportFile]] = defaultdict(list)
     for found in objects:
@@ -123,6 +136,10 @@ def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ..
             reports[drilled].append(ReportFile(file, found.modified_at, found.version))
         elif is_of_a_backup(file):
             files[file] = found
+    return files, reports
+
+
+def _backups(files: dict[str, StoredObject], reports: dict[str, list[ReportFile]]) -> tuple[Backup, ...]:
     return in_order(backup for file in files if (backup := _backup(file, files, reports)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from tasks.engine.repository.manifest import Check
 
@@ -115,3 +115,8 @@ def _joined(one: Check, other: Check) -> Check:
     worst = min(one.result, other.result, key=("failed", "warning", "not possible", "passed").index)
     said = [c.evidence for c in (one, other) if worst in (c.result, "passed")]
     return Check(name=one.name, result=worst, evidence="; ".join(said), seconds=round(one.seconds + other.seconds, 3))
+
+
+def globals_proven(checks: Sequence[Check]) -> bool:
+    """Whether a verdict covers all roles and settings; a warning names what it doesn't cover."""
+    return any(check.name == GLOBALS and check.result == "passed" for check in checks)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
-from tasks.engine.repository.catalog import Backup, backups_in
+from tasks.engine.repository.catalog import Backup, Listing, backups_in, listing_in
 from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import (
     ACKNOWLEDGED,
@@ -62,6 +62,10 @@ class Repository:
     def backups(self, during: Operation = REQUEST) -> list[Backup]:
         """List the backups, oldest first; `during` is the operation that an error names."""
         return list(backups_in(self.store.key(""), self.store.list_objects(during)))
+
+    def listing(self, now: datetime) -> Listing:
+        """List the backups, and what is left of others."""
+        return listing_in(self.store.key(""), self.store.list_objects(REQUEST), now)
 
     def manifest(self, backup: Backup) -> Manifest | None:
         """Fetch a backup's manifest; None for a foreign backup. Raises BackupDamaged if it cannot be read."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.catalog import Backup, in_order
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import from_future, in_reach, of_the_past
@@ -85,13 +85,14 @@ class PrunePlan:
     """The decision on every backup, oldest first, and a warning if the policy was not applied.
 
     `failed` is how many could not be deleted though they should have been; `spared` is how many of the kept ones belong
-    to others.
+    to others. `orphans` are the names of backups of which only roles and settings are left.
     """
 
     decisions: tuple[Decision, ...]
     warning: str = ""
     failed: int = 0
     spared: int = 0
+    orphans: tuple[str, ...] = ()
 
     @property
     def removals(self) -> list[Backup]:
@@ -201,6 +202,11 @@ def _evidence(ordered: Sequence[Backup], now: datetime) -> Backup | None:
 def _sound(backup: Backup) -> bool:
     """Whether nothing is known to be wrong with it."""
     return backup.verdict is not Verdict.FAILED and backup.object_bytes > _EMPTY_GZIP_BYTES
+
+
+def have_stopped(backups: Sequence[Backup], policy: Policy, now: datetime) -> bool:
+    """Whether nothing at all may be removed, because no recent backup shows that backups still work."""
+    return not policy.even_if_stale and bool(_stopped(_evidence(in_order(backups), now), policy, now))
 
 
 def _stopped(shown: Backup | None, policy: Policy, now: datetime) -> str:
