@@ -95,7 +95,7 @@ def prove(values: Mapping[str, str], price: float | None) -> int:
     for name, value in values.items():
         set_in_environment(name, value)
     done = run_flow(backup)
-    terminal.show_backup(done.model_dump())
+    terminal.show_backup(done)
     report = run_flow(restore_drill)
     terminal.show_report(report)
     terminal.show_facts(what_it_costs(_plan_of(values), Span(done.object_bytes, done.object_bytes), price))

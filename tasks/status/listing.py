@@ -20,6 +20,7 @@ from tasks.engine.repository.manifest import Anomaly, Manifest
 from tasks.engine.repository.members import Member, all_members
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.set_results import failures_of
 from tasks.engine.repository.sets import Sets
 from tasks.engine.wording import iso
 
@@ -72,7 +73,11 @@ def list_sets(plan: Plan) -> list[dict[str, Any]]:
     """List every set that can be read, oldest first, as its document says it."""
     sets = Sets(plan.storage)
     found = (sets.read_if_whole(name) for name in sets.names())
-    return [made.model_dump(mode="json") | {"done": made.counted} for made in found if made]
+    return [
+        made.model_dump(mode="json") | {"done": made.counted, "failed": [one.model_dump() for one in failures_of(made)]}
+        for made in found
+        if made
+    ]
 
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:
