@@ -117,12 +117,12 @@ def show_sets(sets: Sequence[Mapping[str, Any]]) -> None:
     if not sets:
         print_line("No sets found in S3")
         return
-    table = _table("set", "databases", "size", "rows", "without")
+    table = _table("set", "databases", "size", "rows", "without", "removed since")
     for made in reversed(sets):
         members = made["members"]
-        failed = ", ".join(m["database"] for m in members if not m["backup"])
+        failed, removed = ", ".join(one["database"] for one in made["failed"]), ", ".join(made["removed"])
         size = human_bytes(sum(m["object_bytes"] for m in members))
-        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed)
+        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed, removed)
     _console().print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -31,6 +32,7 @@ from tasks.status.series import sampled
 _BESIDE, _BESIDE_READ = 100, 60
 _MOST_BESIDE, _MOST_NAMED, _MOST_FAILED = 50, 5, 1000
 _SOON = timedelta(days=1)
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
     newest = next((one for name in reversed(contents.sets) if (one := sets.read_if_whole(name))), None)
     current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
     known = {member.plan.name for member in current}
-    found = [_member(plan, member, len(current), now) for member in current]
+    with ThreadPoolExecutor(_AT_ONCE, "survey") as pool:
+        found = list(pool.map(lambda member: _member(plan, member, len(current), now), current))
     for member in every:
         if member.plan.name not in known:
             repository = Repository(member.plan.storage)

@@ -44,6 +44,11 @@ class SetBackedUp(_Result):
     databases: tuple[dict[str, Any], ...]
     left_alone: tuple[dict[str, str], ...]
 
+    @property
+    def object_bytes(self) -> int:
+        """The size of all its backups."""
+        return sum(member["object_bytes"] for member in self.databases)
+
     @classmethod
     def of(cls, made: BackupSet) -> SetBackedUp:
         """Describe a set."""
