@@ -12,7 +12,7 @@ from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
-from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.names import LATEST, set_name_at
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
 from tasks.engine.wording import tool_version, visible
@@ -42,12 +42,12 @@ def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence
     """Write what was taken and what was not, after everything else."""
     sets = Sets(plan.storage)
     made = BackupSet(
-        tool_version=tool_version(), plan=plan.name, name=sets.free_name(started_at), started_at=started_at, ended_at=utc_now(),
+        tool_version=tool_version(), plan=plan.name, name=set_name_at(started_at), started_at=started_at, ended_at=utc_now(),
         system_identifier=found.system_identifier, members=tuple(members),
         left_alone=tuple(LeftAlone(database=name, reason=reason) for name, reason in found.left_alone),
         globals_of=next((member.folder for member in members if member.has_globals), ""),
     )  # fmt: skip
-    sets.write(made)
+    made = sets.write(made)
     get_run_logger().info("Stored the set %s: %s databases", made.name, made.counted)
     return made
 

@@ -5,6 +5,7 @@ A set's members are backups like any other, each in its database's folder. They 
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.config.databases import database_of
-from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing
+from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing, StorageError
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
 from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.upload import Upload
 
 SET_BYTES = 16 << 20
+# How often a set gives way to others, and how far apart two that met then are at most.
+_MOST_CLAIMS, _APART_S = 20, 9
 
 
 class _Part(BaseModel):
@@ -159,9 +163,24 @@ class Sets:
             moment += timedelta(seconds=1)
         return set_name_at(moment)
 
-    def write(self, made: BackupSet) -> None:
-        """Store a set, after all of its backups."""
-        self.store.put(self.store.key(set_file(made.name)), made.encode())
+    def write(self, made: BackupSet) -> BackupSet:
+        """Store a set, after all of its backups; return it with its name, which another run that began with it can't have.
+
+        Like a backup, it claims the name by an upload that has begun, and gives way if another has begun one.
+        """
+        moment = made.started_at
+        for _ in range(_MOST_CLAIMS):
+            named = made.model_copy(update={"name": self.free_name(moment)})
+            key, data = self.store.key(set_file(named.name)), named.encode()
+            claim = Upload(self.store, key, len(data))
+            if claim.claim():
+                try:
+                    self.store.put(key, data)
+                finally:
+                    claim.abort()
+                return named
+            moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
+        raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 
     def remove(self, name: str) -> None:
         """Delete the document of a set; its backups, if there are any, stay."""
