@@ -92,6 +92,10 @@ def _member(database: str, end: Ended[BackupResult]) -> SetMember:
     )  # fmt: skip
 
 
+def _failure(database: str, error: PgRoundtripError) -> Failure:
+    return Failure(database=database, reason=bounded([error.sentence])[0], code=error.code)
+
+
 def _missing(name: str) -> SetMember:
     return SetMember(database=name, folder="", error="there is no database of this name", code=SetIncomplete.code)
 
@@ -113,7 +117,7 @@ def drill_databases(
         drills=tuple(
             DatabaseDrilled(plan=m.plan.name, database=m.database, report=end.result) for m, end in drilled if end.result
         ),
-        failed=tuple(Failure.of(m.database, end.error) for m, end in drilled if end.error),
+        failed=tuple(_failure(m.database, end.error) for m, end in drilled if end.error),
     )  # fmt: skip
     publish_drills(plan.name, found)
     if found.failed:
@@ -208,7 +212,7 @@ def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) 
     done = SetRestored(
         set=made.name, counted=f"{sum(not end.error for end in ends)} of {len(made.members)}",
         rows=sum(end.result or 0 for end in ends), not_in_set=failures_of(made),
-        failed=tuple(Failure.of(m.database, end.error) for m, end in zip(made.done, ends, strict=True) if end.error),
+        failed=tuple(_failure(m.database, end.error) for m, end in zip(made.done, ends, strict=True) if end.error),
     )  # fmt: skip
     said = f"{done.counted} databases of {made.name} are restored"
     if done.failed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.errors import DatabaseRefused, PgRoundtripError, SetIncomplete
+from blocks.errors import PgRoundtripError, SetIncomplete
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.set_results import DatabaseDrilled, Failure, SetBackedUp, SetDrilled, SetRestored
 from tasks.outcome import Outcome, failed
@@ -33,7 +33,7 @@ def test_a_set_in_numbers() -> None:
 def test_the_worst_of_several_drills() -> None:
     """FAILED is worse than INCONCLUSIVE, and the run has the verdict of the worst; a report for each is there."""
     some = drilled(a=Verdict.PROVEN, b=Verdict.INCONCLUSIVE, c=Verdict.FAILED)
-    found = SetDrilled(drills=some, failed=(Failure.of("d", DatabaseRefused("no")),))
+    found = SetDrilled(drills=some, failed=(Failure(database="d", reason="no", code="PGR-DB-REFUSED"),))
     assert found.worst
     assert (found.worst.database, found.counted) == ("c", "1 of 4")
     document = found.summary()

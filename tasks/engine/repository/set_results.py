@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from blocks.errors import PgRoundtripError
-from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.sets import BackupSet
 
@@ -24,11 +22,6 @@ class Failure(_Result):
     database: str
     reason: str
     code: str
-
-    @classmethod
-    def of(cls, database: str, error: PgRoundtripError) -> Failure:
-        """Describe an error, without more of its text than a document should hold."""
-        return cls(database=database, reason=bounded([error.sentence])[0], code=error.code)
 
     def __str__(self) -> str:
         return f"{self.database}: {self.reason}"
