@@ -120,6 +120,7 @@ def drill_databases(
         failed=tuple(_failure(m.database, end.error) for m, end in drilled if end.error),
     )  # fmt: skip
     publish_drills(plan.name, found)
+    get_run_logger().info("%s databases are PROVEN", found.counted)
     if found.failed:
         raise SetIncomplete(
             in_words(found.failed), facts=found,
