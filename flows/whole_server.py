@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,7 @@ from flows.runs.wrapping import say_when_next
 from tasks.clock import utc_now
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.members import Member
 from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.repository.set_results import (
     DatabaseDrilled,
@@ -106,13 +107,17 @@ def drill_databases(
     """Drill the database that is due, the one that has a named backup, or all; the worst verdict is that of the run."""
     chosen = choose_to_drill(plan, backup)
     ends = each([member.plan.name for member in chosen], _announced(drill))
-    drilled = list(zip(chosen, ends, strict=True))
-    if not drills_all(plan, backup):
-        ((member, end),) = drilled
-        if end.error:
-            raise end.error
-        assert end.result
-        return _of_drill(plan, end.result, f"{member.plan.name}: {drill_sentence(end.result)}", end.result)
+    if drills_all(plan, backup):
+        return _of_all(plan, list(zip(chosen, ends, strict=True)))
+    ((name, end),) = zip((member.plan.name for member in chosen), ends, strict=True)
+    if end.error:
+        raise end.error
+    assert end.result
+    return _of_drill(plan, end.result, f"{name}: {drill_sentence(end.result)}", end.result)
+
+
+def _of_all(plan: Plan, drilled: Sequence[tuple[Member, Ended[DrillReport]]]) -> Outcome[SetDrilled]:
+    """Publish the verdict on each; raises SetIncomplete if some could not be drilled at all."""
     found = SetDrilled(
         drills=tuple(
             DatabaseDrilled(plan=m.plan.name, database=m.database, report=end.result) for m, end in drilled if end.result
@@ -122,10 +127,8 @@ def drill_databases(
     publish_drills(plan.name, found)
     get_run_logger().info("%s databases are PROVEN", found.counted)
     if found.failed:
-        raise SetIncomplete(
-            in_words(found.failed), facts=found,
-            message=f"{len(found.drills)} of {len(drilled)} databases could be drilled, {found.proven} are PROVEN",
-        )  # fmt: skip
+        said = f"{len(found.drills)} of {len(drilled)} databases could be drilled, {found.proven} are PROVEN"
+        raise SetIncomplete(in_words(found.failed), message=said, facts=found)
     assert found.worst
     worst = found.worst.report
     said = f"{found.counted} databases are PROVEN; {found.worst.plan}: {drill_sentence(worst)}"
