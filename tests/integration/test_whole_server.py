@@ -38,7 +38,7 @@ from tasks.status.summary import read_status
 from tests.conftest import Ended, FlowRun, StartedCommand, command_environment
 from tests.integration.damage import flipped_bit
 from tests.integration.objects import asked, told, until
-from tests.integration.services import running_service
+from tests.integration.services import Service, running_service
 from tests.receivers import receiving
 
 ODD = ("Shop", "shop", 'a "quoted" name', "two\nlines", "up/down", "naïve ☃", "..", "sets")
@@ -275,6 +275,11 @@ def test_recorded_runs_of_members(whole: Server, flow_run: FlowRun) -> None:
     assert ran.result.done == 3
 
 
+def _in_page(service: Service, text: str) -> str:
+    page = service.get("/status", auth=service.login).text
+    return page if text in page else ""
+
+
 def test_serve_with_several_databases(
     whole: Server, storage: ObjectStore, storage_server: Storage, tmp_path: Path
 ) -> None:
@@ -293,8 +298,7 @@ def test_serve_with_several_databases(
         page = service.get("/metrics").text
         assert 'pg_roundtrip_backup_rows{plan="default/.73ets"} 8.0' in page
         assert 'pg_roundtrip_databases_failed{plan="default"} 1.0' in page
-        shown = service.get("/status", auth=service.login).text
-        assert "gone failed" in shown
+        shown = service.wait(lambda: _in_page(service, "gone failed"), "what the set lacks on the status page")
         assert all(f"--plan default/{folder}" in shown for folder in ("shop", ".73ets"))
         service.wait(lambda: "PROVEN" in service.states("restore-drill"), "the drill in the history")
         assert service.states("backup")[-1] == "Failed"
