@@ -98,7 +98,7 @@ def remove_forgotten(plan: Plan) -> int:
     sets = Sets(plan.storage)
     try:
         contents = sets.contents()
-        old = forgotten([found for name in contents.sets if (found := sets.read_if_whole(name))], contents.backups)
+        old = forgotten(sets.read_all(contents.sets), contents.backups)
         for one in old:
             sets.remove(one.name)
     except PgRoundtripError as error:

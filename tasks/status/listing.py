@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +74,7 @@ def list_sets(plan: Plan) -> list[dict[str, Any]]:
     sets = Sets(plan.storage)
     contents = sets.contents()
     there = {(folder, backup.name) for folder, backups in contents.backups.items() for backup in backups}
-    with ThreadPoolExecutor(_AT_ONCE, "sets") as pool:
-        found = list(pool.map(sets.read_if_whole, contents.sets))
-    return [_set_entry(made, there) for made in found if made]
+    return [_set_entry(made, there) for made in sets.read_all(contents.sets)]
 
 
 def _set_entry(made: BackupSet, there: Collection[tuple[str, str]]) -> dict[str, Any]:
