@@ -71,7 +71,7 @@ def backup(plan: PlanName = DEFAULT) -> Outcome[BackupResult]:
     chosen_plan = resolve_plan(plan, _NEEDS)
     if chosen_plan.databases:
         whole: Outcome[Any] = back_up_databases(chosen_plan, lambda member: run(backup_member, member))
-        return whole  # of several, the result is another: SetResult
+        return whole  # of several, the result is another: SetBackedUp
     made = _back_up(chosen_plan)
     say_when_next("backup")
     return made

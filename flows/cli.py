@@ -13,13 +13,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from blocks.config import DEFAULT
-from blocks.errors import ConfigurationError, PgRoundtripError
+from blocks.errors import ConfigurationError, PgRoundtripError, SetIncomplete
 from flows import evidence, init, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
@@ -101,9 +102,7 @@ def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = N
     from flows import terminal
     from flows.backup import backup as flow
 
-    done = _run(flow, plan=plan)
-    show = terminal.show_json if as_json else terminal.show_set if hasattr(done, "set") else terminal.show_backup
-    show(done.model_dump())
+    _run_and_show(flow, partial(terminal.show_backup, as_json=as_json), plan=plan)
 
 
 @app.command("list")
@@ -151,13 +150,13 @@ def drill(
     _choose(record)
     from flows import terminal
     from flows.restore_drill import restore_drill
-    from tasks.engine.repository.manifest import DrillReport, Verdict
+    from tasks.engine.repository.manifest import Verdict
 
-    report = _run(restore_drill, plan=plan, backup=backup or "")
-    assert isinstance(report, DrillReport)
-    terminal.show_json(report.summary()) if as_json else terminal.show_report(report)
-    if report.verdict is not Verdict.PROVEN:
-        raise typer.Exit(FAILED if report.verdict is Verdict.FAILED else INCONCLUSIVE)
+    verdict = _run_and_show(
+        restore_drill, partial(terminal.show_drill, as_json=as_json), plan=plan, backup=backup or ""
+    )
+    if verdict is not Verdict.PROVEN:
+        raise typer.Exit(FAILED if verdict is Verdict.FAILED else INCONCLUSIVE)
 
 
 @app.command()
@@ -209,6 +208,7 @@ def restore(  # noqa: PLR0913, PLR0917  (one argument for each option)
         bool, typer.Option("--dry-run", help="With --globals, show the plan and change nothing.")
     ] = False,
     plan: PlanName = DEFAULT,
+    as_json: AsJson = False,
     record: Record = None,
 ) -> None:
     """Restore a backup to a database: all of it, or nothing."""
@@ -223,11 +223,13 @@ def restore(  # noqa: PLR0913, PLR0917  (one argument for each option)
     backup = backup or (LATEST_SET if wanted_set == LATEST else wanted_set)
     _require(plan, "storage", "target")
     _choose(record)
+    from flows import terminal
     from flows.restore import restore as flow
 
-    rows = _run(flow, backup=backup, plan=plan, replace=replace, verify=not no_verify, globals_mode=mode)
-    if mode in ("none", "too"):
-        print_line(f"Restored {rows:,} rows")
+    _run_and_show(
+        flow, partial(terminal.show_restore, as_json=as_json, of_rows=mode in ("none", "too")),
+        backup=backup, plan=plan, replace=replace, verify=not no_verify, globals_mode=mode,
+    )  # fmt: skip
 
 
 @app.command()
@@ -302,6 +304,17 @@ def _run(flow: Any, **parameters: Any) -> Any:
     from flows.runs.command import run_flow
 
     return run_flow(flow, **parameters)
+
+
+def _run_and_show(flow: Any, show: Callable[[Any], Any], **parameters: Any) -> Any:
+    """Run a flow and show its result: also what was done for some databases where others failed."""
+    try:
+        done = _run(flow, **parameters)
+    except SetIncomplete as error:
+        if error.facts is not None:
+            show(error.facts)
+        raise
+    return show(done)
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

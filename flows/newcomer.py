@@ -95,11 +95,10 @@ def prove(values: Mapping[str, str], price: float | None) -> int:
     for name, value in values.items():
         set_in_environment(name, value)
     done = run_flow(backup)
-    terminal.show_backup(done.model_dump())
-    report = run_flow(restore_drill)
-    terminal.show_report(report)
+    terminal.show_backup(done)
+    verdict = terminal.show_drill(run_flow(restore_drill))
     terminal.show_facts(what_it_costs(_plan_of(values), Span(done.object_bytes, done.object_bytes), price))
-    return {Verdict.PROVEN: 0, Verdict.FAILED: _FAILED}.get(report.verdict, _INCONCLUSIVE)
+    return {Verdict.PROVEN: 0, Verdict.FAILED: _FAILED}.get(verdict or Verdict.INCONCLUSIVE, _INCONCLUSIVE)
 
 
 def say_next(file: Path, values: Mapping[str, str], *, backed_up: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from blocks.config import DEFAULT
 from blocks.config.load import Need
 from blocks.config.plan import Plan
@@ -56,7 +58,8 @@ def restore(
     chosen_plan = resolve_plan(plan, _NEEDS)
     how = How(replace=replace, verify=verify, globals_mode=globals_mode)
     if is_set(backup):
-        return restore_set(chosen_plan, backup, target, how, lambda *each: run(restore_member, *each))
+        several: Outcome[Any] = restore_set(chosen_plan, backup, target, how, lambda *each: run(restore_member, *each))
+        return several  # its result is another: SetRestored
     if chosen_plan.databases:
         chosen_plan = choose_member(chosen_plan, backup)
     return _restore(chosen_plan, backup, target, how)
@@ -89,10 +92,12 @@ def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How) -> Outcom
     place = look_at_target(resolve_target(target), wanted.replace, manifest)
     sweep_scratch(place.maintenance)
     create_around(around, around.outside)
-    how = restore_in_place if place.in_place else restore_and_swap
     compared = wanted.verify and chosen_plan.restore_verify
-    restored = how(repository, chosen, manifest, place, verify=compared)
-    create_around(around, around.own)
+    if place.in_place:
+        restored = restore_in_place(repository, chosen, manifest, place, verify=compared)
+        create_around(around, around.own)
+    else:
+        restored = restore_and_swap(repository, chosen, manifest, place, verify=compared, own=around.own)
     certify_restore(
         plan=chosen_plan, backup=chosen, manifest=manifest, result=restored, target=place.database.address,
         compared=compared, started_at=started_at,

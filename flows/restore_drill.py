@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from blocks.config import DEFAULT
 from blocks.config.load import Need
@@ -60,7 +61,8 @@ def restore_drill(plan: PlanName = DEFAULT, backup: BackupOrEmpty = "") -> Outco
     """
     chosen_plan = resolve_plan(plan, _NEEDS)
     if chosen_plan.databases:
-        return drill_databases(chosen_plan, backup, lambda member: run(drill_member, member, backup))
+        several: Outcome[Any] = drill_databases(chosen_plan, backup, lambda member: run(drill_member, member, backup))
+        return several  # of all databases, the result is another: SetDrilled
     return _drill(chosen_plan, backup)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,15 +14,19 @@ from rich.text import Text
 from blocks.config.says import WHEN_INVALID
 from flows.lines import print_error, print_line
 from tasks.engine.repository.checks import anomalies_counted, rows_of_tables, warnings_counted
-from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.omissions import without_in_brackets
 from tasks.engine.repository.retention import PrunePlan
+from tasks.engine.repository.set_results import SetBackedUp, SetDrilled, SetRestored
 from tasks.engine.wording import human_bytes, visible, visible_json
-from tasks.reports import coverage, retention_table, timings, verdict_line
+from tasks.reports import coverage, drills_table, retention_table, timings, verdict_line
 from tasks.status.check import Finding
 from tasks.status.judgement import Colour
 from tasks.status.listing import databases_shown
 from tasks.status.summary import Status
+
+if TYPE_CHECKING:
+    from flows.backup import BackupResult
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
 _RESULTS = {
@@ -54,8 +58,17 @@ def show_warnings(findings: Sequence[Finding]) -> None:
             print_error([finding.text, *([f"HINT: {finding.hint}"] if finding.hint else [])], finding.result.upper())
 
 
-def show_backup(done: Mapping[str, Any]) -> None:
-    """Print the result of a backup."""
+def show_backup(made: BackupResult | SetBackedUp, *, as_json: bool = False) -> None:
+    """Print the result of a backup, of one database or several."""
+    if as_json:
+        show_json(made.model_dump())
+    elif isinstance(made, SetBackedUp):
+        show_set(made.model_dump())
+    else:
+        _show_backup(made.model_dump())
+
+
+def _show_backup(done: Mapping[str, Any]) -> None:
     ratio = done["raw_bytes"] / done["object_bytes"]
     print_line(
         f"{done['name']}: {rows_of_tables(done['rows'], done['tables'])}, {human_bytes(done['raw_bytes'])} of SQL in "
@@ -67,7 +80,7 @@ def show_backup(done: Mapping[str, Any]) -> None:
 
 def show_set(done: Mapping[str, Any]) -> None:
     """Print what a backup of several databases took, and what it left alone."""
-    print_line(f"{done['set']}: {done['done']} of {len(done['databases'])} databases are backed up")
+    print_line(f"{done['set']}: {done['counted']} databases are backed up")
     table = _table("database", "folder", "backup", "size", "rows")
     for made in done["databases"]:
         table.row(
@@ -104,12 +117,12 @@ def show_sets(sets: Sequence[Mapping[str, Any]]) -> None:
     if not sets:
         print_line("No sets found in S3")
         return
-    table = _table("set", "databases", "size", "rows", "without")
+    table = _table("set", "databases", "size", "rows", "without", "removed since")
     for made in reversed(sets):
         members = made["members"]
-        failed = ", ".join(m["database"] for m in members if not m["backup"])
+        failed, removed = ", ".join(one["database"] for one in made["failed"]), ", ".join(made["removed"])
         size = human_bytes(sum(m["object_bytes"] for m in members))
-        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed)
+        table.row(made["name"], made["done"], size, f"{sum(m['rows'] for m in members):,}", failed, removed)
     _console().print(table)
 
 
@@ -156,6 +169,41 @@ def show_report(report: DrillReport) -> None:
         table.row(Text.from_markup(_RESULTS[check.result]), check.name, check.evidence, f"{check.seconds:.1f} s")
     _console().print(table)
     print_line("; ".join(f"{name}: {value}" for name, value in timings(report).items()))
+
+
+def show_drill(found: DrillReport | SetDrilled, *, as_json: bool = False) -> Verdict | None:
+    """Print what a drill found, of one database or of all; return its verdict, of several the worst."""
+    if as_json:
+        show_json(found.summary())
+    elif isinstance(found, DrillReport):
+        show_report(found)
+    else:
+        _show_drills(found)
+    if isinstance(found, DrillReport):
+        return found.verdict
+    return found.worst.report.verdict if found.worst else None
+
+
+def _show_drills(found: SetDrilled) -> None:
+    """Print a row for each database, then the whole report of each that is not PROVEN."""
+    print_line(f"{found.counted} databases are PROVEN")
+    table = _table("database", "verdict", "backup", "restored in", "why")
+    for row in drills_table(found):
+        table.row(*row)
+    _console().print(table)
+    for one in found.drills:
+        if one.report.verdict is not Verdict.PROVEN:
+            print_line(f"{one.plan}:")
+            show_report(one.report)
+
+
+def show_restore(done: int | SetRestored, *, as_json: bool = False, of_rows: bool = True) -> None:
+    """Print what was restored, of one database or several."""
+    rows = done if isinstance(done, int) else done.rows
+    if as_json:
+        show_json({"rows": rows} if isinstance(done, int) else done.model_dump())
+    elif of_rows:
+        print_line(f"Restored {rows:,} rows")
 
 
 def show_facts(facts: Mapping[str, str]) -> None:

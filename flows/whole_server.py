@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, TypeVar
 
 from blocks.config.databases import folder_for
 from blocks.config.plan import Plan
@@ -17,18 +15,28 @@ from flows.runs.parameters import GlobalsMode
 from flows.runs.wrapping import say_when_next
 from tasks.clock import utc_now
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.members import Member
 from tasks.engine.repository.retention import PrunePlan
+from tasks.engine.repository.set_results import (
+    DatabaseDrilled,
+    Failure,
+    SetBackedUp,
+    SetDrilled,
+    SetRestored,
+    failures_of,
+)
 from tasks.engine.repository.sets import BackupSet, SetMember
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
-from tasks.reports import drill_sentence, retention_sentence
+from tasks.reports import drill_sentence, publish_drills, publish_set, retention_sentence
 from tasks.sets import (
     choose_set,
     choose_to_drill,
+    drills_all,
     every_member,
-    failures_in_words,
+    in_words,
     list_databases,
     remove_forgotten,
     store_set,
@@ -42,19 +50,9 @@ _NO_REPLACE = (
     "restore to a server without them, or replace one with pg-roundtrip restore BACKUP --plan default/shop --replace"
 )
 _AGAIN = "see to what is wrong, and run it again: databases that are restored are skipped"
-_WORST_FIRST = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PROVEN)
 
 
-class SetResult(BaseModel):
-    """The result of a backup of a whole server, for scripts."""
-
-    set: str
-    done: int
-    databases: list[dict[str, Any]]
-    left_alone: list[dict[str, str]]
-
-
-def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Outcome[SetResult]:
+def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Outcome[SetBackedUp]:
     """List the databases, back each of them up, and store what was taken; raises SetIncomplete if some failed.
 
     `back_up` takes the name of a member's plan.
@@ -74,12 +72,13 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
     members += [_missing(name) for name in found.missing]
     made = store_set(plan, started_at, found, members)
     remove_forgotten(plan)
+    publish_set(plan.name, made)
     say_when_next("backup")
+    facts = SetBackedUp.of(made)
     if made.failed:
-        raise SetIncomplete(
-            failures_in_words(made.failed), message=f"{made.counted} databases are backed up ({made.name})"
-        )
-    return Outcome("backup", plan.name, f"{made.name}: {made.counted} databases are backed up", result_of(made))
+        said = f"{made.counted} databases are backed up ({made.name})"
+        raise SetIncomplete(in_words(facts.failed), message=said, facts=facts)
+    return Outcome("backup", plan.name, f"{made.name}: {made.counted} databases are backed up", facts)
 
 
 def _member(database: str, end: Ended[BackupResult]) -> SetMember:
@@ -94,32 +93,51 @@ def _member(database: str, end: Ended[BackupResult]) -> SetMember:
     )  # fmt: skip
 
 
+def _failure(database: str, error: PgRoundtripError) -> Failure:
+    return Failure(database=database, reason=bounded([error.sentence])[0], code=error.code)
+
+
 def _missing(name: str) -> SetMember:
     return SetMember(database=name, folder="", error="there is no database of this name", code=SetIncomplete.code)
 
 
-def result_of(made: BackupSet) -> SetResult:
-    """Return what scripts get of a set."""
-    return SetResult(
-        set=made.name, done=len(made.done), databases=[member.model_dump() for member in made.members],
-        left_alone=[one.model_dump() for one in made.left_alone],
-    )  # fmt: skip
-
-
-def drill_databases(plan: Plan, backup: str, drill: Callable[[str], DrillReport]) -> Outcome[DrillReport]:
-    """Drill the databases that are due, or the one that has a named backup; the worst verdict is that of the run."""
+def drill_databases(
+    plan: Plan, backup: str, drill: Callable[[str], DrillReport]
+) -> Outcome[DrillReport] | Outcome[SetDrilled]:
+    """Drill the database that is due, the one that has a named backup, or all; the worst verdict is that of the run."""
     chosen = choose_to_drill(plan, backup)
     ends = each([member.plan.name for member in chosen], _announced(drill))
-    failed = [(member, end.error) for member, end in zip(chosen, ends, strict=True) if end.error]
-    if failed and len(chosen) == 1:
-        raise failed[0][1]
-    if failed:
-        raise SetIncomplete(
-            "; ".join(f"{member.plan.name}: {error.sentence}" for member, error in failed),
-            message=f"{len(chosen) - len(failed)} of {len(chosen)} databases could be drilled",
-        )
-    return _worst(
-        plan, [(member.plan.name, end.result) for member, end in zip(chosen, ends, strict=True) if end.result]
+    if drills_all(plan, backup):
+        return _of_all(plan, list(zip(chosen, ends, strict=True)))
+    ((name, end),) = zip((member.plan.name for member in chosen), ends, strict=True)
+    if end.error:
+        raise end.error
+    assert end.result
+    return _of_drill(plan, end.result, f"{name}: {drill_sentence(end.result)}", end.result)
+
+
+def _of_all(plan: Plan, drilled: Sequence[tuple[Member, Ended[DrillReport]]]) -> Outcome[SetDrilled]:
+    """Publish the verdict on each; raises SetIncomplete if some could not be drilled at all."""
+    found = SetDrilled(
+        drills=tuple(
+            DatabaseDrilled(plan=m.plan.name, database=m.database, report=end.result) for m, end in drilled if end.result
+        ),
+        failed=tuple(_failure(m.database, end.error) for m, end in drilled if end.error),
+    )  # fmt: skip
+    publish_drills(plan.name, found)
+    get_run_logger().info("%s databases are PROVEN", found.counted)
+    if found.failed:
+        said = f"{len(found.drills)} of {len(drilled)} databases could be drilled, {found.proven} are PROVEN"
+        raise SetIncomplete(in_words(found.failed), message=said, facts=found)
+    assert found.worst
+    worst = found.worst.report
+    said = f"{found.counted} databases are PROVEN; {found.worst.plan}: {drill_sentence(worst)}"
+    return _of_drill(plan, worst, said, found)
+
+
+def _of_drill(plan: Plan, worst: DrillReport, said: str, facts: R) -> Outcome[R]:
+    return Outcome(
+        "restore-drill", plan.name, said, facts, verdict=worst.verdict, code=worst.code, without=worst.without
     )
 
 
@@ -129,16 +147,6 @@ def _announced(work: Callable[[str], R]) -> Callable[[str], R]:
         return work(name)
 
     return announced
-
-
-def _worst(plan: Plan, reports: list[tuple[str, DrillReport]]) -> Outcome[DrillReport]:
-    name, worst = min(reports, key=lambda made: _WORST_FIRST.index(made[1].verdict))
-    proven = sum(report.verdict is Verdict.PROVEN for _, report in reports)
-    count = f"{proven} of {len(reports)} databases are PROVEN; " if len(reports) > 1 else ""
-    return Outcome(
-        "restore-drill", plan.name, f"{count}{name}: {drill_sentence(worst)}", worst, verdict=worst.verdict, code=worst.code,
-        without=worst.without,
-    )  # fmt: skip
 
 
 def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: bool) -> Outcome[PrunePlan]:
@@ -182,7 +190,7 @@ class How:
 Restore = Callable[[str, str, str, How], int]
 
 
-def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) -> Outcome[int]:
+def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) -> Outcome[SetRestored]:
     """Restore the databases of a set to a server: roles and tablespaces, then each database, whatever becomes of others.
 
     `restore` takes the name of a backup, that of its member's plan, that of the target, and how. A database that is
@@ -202,14 +210,18 @@ def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) 
     if how.globals_mode != "none":
         _restore_roles(plan, made, target, how, restore)
     if how.globals_mode.startswith("only") or "plan" in how.globals_mode:
-        return Outcome("restore", plan.name, f"{made.name}: only roles and tablespaces", 0)
+        none = SetRestored(set=made.name, counted=f"0 of {len(made.members)}", rows=0, failed=())
+        return Outcome("restore", plan.name, f"{made.name}: only roles and tablespaces", none)
     ends = each(made.done, one)
-    failed = [(member, end.error) for member, end in zip(made.done, ends, strict=True) if end.error]
-    count = f"{len(made.done) - len(failed)} of {len(made.members)} databases of {made.name} are restored"
-    if failed:
-        said = [f"{member.database}: {error.sentence}" for member, error in failed]
-        raise SetIncomplete("; ".join(bounded(said)), message=count, hint=_AGAIN)
-    return Outcome("restore", plan.name, count, sum(end.result or 0 for end in ends))
+    done = SetRestored(
+        set=made.name, counted=f"{sum(not end.error for end in ends)} of {len(made.members)}",
+        rows=sum(end.result or 0 for end in ends), not_in_set=failures_of(made),
+        failed=tuple(_failure(m.database, end.error) for m, end in zip(made.done, ends, strict=True) if end.error),
+    )  # fmt: skip
+    said = f"{done.counted} databases of {made.name} are restored"
+    if done.failed:
+        raise SetIncomplete(in_words(done.failed), message=said, hint=_AGAIN, facts=done)
+    return Outcome("restore", plan.name, said, done)
 
 
 def _restore_roles(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
+from blocks.config.databases import RESERVED, database_of
 from blocks.config.environment import variable
 from blocks.config.fleet import FLEET_BYTES, Entry, Reference, read_fleet
 from blocks.config.load import Need, load_settings
@@ -55,7 +56,7 @@ def read_plans(path: Path) -> list[Wanted]:
             wanted.append(_wanted(entry))
         except ConfigurationError as error:
             faults += [replace(p, message=f"Plan {entry.name}: {p.message}") for p in error.problems]
-    faults += _one_folder_each(wanted)
+    faults += [*_one_folder_each(wanted), *_inside_of_servers(wanted)]
     if faults:
         raise ConfigurationError(faults)
     return wanted
@@ -115,6 +116,20 @@ def _one_folder_each(wanted: Iterable[Wanted]) -> Iterator[Problem]:
             yield Problem(
                 f"Plans {other.name} and {one.name} keep their backups in the same folder {storage.address}",
                 "give each its own BACKUP_PREFIX; with {plan} in it, one default is enough",
+            )
+
+
+def _inside_of_servers(wanted: Iterable[Wanted]) -> Iterator[Problem]:
+    """Name plans of one database whose folder is where a whole server's plan has, or will have, one of its own."""
+    stores = [(one, one.plan.storage) for one in wanted]
+    servers = {(s.endpoint, s.bucket, s.folder): one for one, s in stores if one.plan.databases}
+    for one, storage in stores:
+        above, _, folder = storage.folder.rpartition("/")
+        server = servers.get((storage.endpoint, storage.bucket, above))
+        if server and not one.plan.databases and (folder in RESERVED or database_of(folder) is not None):
+            yield Problem(
+                f"Plan {one.name} keeps its backups in {storage.address}, among the folders of the plan {server.name}",
+                "give it a BACKUP_PREFIX outside of the whole server's",
             )
 
 

@@ -177,14 +177,19 @@ def create_around(around: Around, steps: Sequence[Step]) -> int:
 def create_on_server(server: Server, steps: Sequence[Step]) -> int:
     """Create what is missing; warn of each statement that the server refused."""
     made: list[Result] = []
+    try:
+        carry_out(server, steps, made.append)
+    finally:
+        done = tell_of(made)
+    return done
 
-    def tell(result: Result) -> None:
-        made.append(result)
-        if result.said:
-            how = "Created" if result.done else "Not created:"
-            get_run_logger().warning("%s %s [%s]", how, result.step.statement.subject, visible(result.said))
 
-    carry_out(server, steps, tell)
+def tell_of(made: Sequence[Result]) -> int:
+    """Say what was created, and warn of what was not; returns how many things were created."""
+    for result in (one for one in made if one.said):
+        how = "Created" if result.done else "Not created:"
+        get_run_logger().warning("%s %s [%s]", how, result.step.statement.subject, visible(result.said))
     done = sum(result.done for result in made)
-    get_run_logger().info("Created %s of %s: roles and settings that were missing", done, len(made))
+    if made:
+        get_run_logger().info("Created %s of %s: roles and settings that were missing", done, len(made))
     return done

@@ -19,7 +19,6 @@ from blocks.config.secrets import mask_of
 from blocks.errors import HookFailed
 from tasks.engine.hook import Hook, HookEnd, carry_out
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import OBJECT
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger, task
@@ -49,8 +48,7 @@ def at_start(verb: str, plan: str) -> Occasion:
 
 def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = None) -> Occasion:
     """Return what a hook is told after a run."""
-    facts, error = outcome.facts, outcome.error
-    report = facts if isinstance(facts, DrillReport) else None
+    facts, error, report = outcome.facts, outcome.error, outcome.report
     values = {
         **at_start(outcome.verb, outcome.plan).values,
         "PG_ROUNDTRIP_STATUS": status or ("succeeded" if outcome.good else "failed"),

@@ -29,7 +29,6 @@ from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
 from tasks.engine.notify.ping import End, ping
 from tasks.engine.notify.wording import Writer
-from tasks.engine.repository.manifest import DrillReport
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
 
@@ -66,10 +65,10 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
 
 
 def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
-    if isinstance(outcome.facts, DrillReport):
+    if outcome.report and not outcome.error:
         # Of a whole server, a database that FAILED is not made good by the next one's drill.
         known = teller.facts() if teller.of_several else None
-        yield from [of_drill(known.drill)] if known and known.drill else of_report(outcome.facts, teller.now)
+        yield from [of_drill(known.drill)] if known and known.drill else of_report(outcome.report, teller.now)
     else:
         hint = outcome.error.hint if outcome.error else ""
         flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from blocks.errors import PgRoundtripError
-from tasks.engine.repository.manifest import Verdict
+from blocks.errors import PgRoundtripError, SetIncomplete
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.set_results import SetDrilled
 
 Facts = TypeVar("Facts")
 
@@ -16,7 +17,7 @@ class Outcome(Generic[Facts]):
     """How a run of a verb (`backup`, `prune`, `restore`, `restore-drill`) ended for a plan.
 
     `facts` are what scripts get. A drill has a verdict, and the code of what kept it from being PROVEN; a run that
-    failed has its error. `without` is what a drill's backup leaves out.
+    failed has its error, and perhaps facts of what was done. `without` is what a drill's backup leaves out.
     """
 
     verb: str
@@ -34,6 +35,13 @@ class Outcome(Generic[Facts]):
         return self.error is None and self.verdict in (None, Verdict.PROVEN)
 
     @property
+    def report(self) -> DrillReport | None:
+        """The report of a drill; of several, the worst."""
+        if isinstance(self.facts, SetDrilled):
+            return self.facts.worst.report if self.facts.worst else None
+        return self.facts if isinstance(self.facts, DrillReport) else None
+
+    @property
     def message(self) -> str:
         """One line for the run's history: the sentence, with the code and the hint of an error."""
         if self.error:
@@ -43,4 +51,5 @@ class Outcome(Generic[Facts]):
 
 def failed(verb: str, plan: str, error: PgRoundtripError) -> Outcome[Facts]:
     """Return the outcome of a run that ended with an error."""
-    return Outcome(verb, plan, error.sentence, error=error, code=error.code)
+    facts: Any = error.facts if isinstance(error, SetIncomplete) else None
+    return Outcome(verb, plan, error.sentence, facts, error=error, code=error.code)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 
 from blocks.config.plan import Plan
 from blocks.errors import DatabaseError, DumpFailed, NotCompared, OtherRows, PgRoundtripError
+from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
 from tasks.engine.drill.already import holds_already
@@ -21,6 +23,8 @@ from tasks.engine.repository.choice import choose
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.engine.restore.globals_apply import Result, carry_out_within
+from tasks.engine.restore.globals_plan import Step
 from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.reread import read_twice
@@ -28,6 +32,7 @@ from tasks.engine.restore.target import Target, aside_name, inspect_target, take
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
 from tasks.engine.wording import human_bytes
+from tasks.globals import tell_of
 from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
 from tasks.retries import QUICK, READING
@@ -90,9 +95,12 @@ def is_there(plan: Plan, name: str, target: Server) -> int | None:
 
 @task("restore into a new database and rename it", READING, run_name="restore {backup.name} and rename it")
 def restore_and_swap(
-    repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True
-) -> ReadResult:
+    repository: Repository, backup: Backup, manifest: Manifest | None, target: Target, *, verify: bool = True,
+    own: Sequence[Step] = (),
+) -> ReadResult:  # fmt: skip
     """Restore under a temporary name; rename it to the target's name only when all of it is right.
+
+    With the name, it gets its `own` settings and owner: a run that dies leaves no database that lacks them.
 
     A retry starts over, with another name.
     """
@@ -107,7 +115,13 @@ def restore_and_swap(
             progress.done()
         if verify:
             _verify(manifest, result, fresh, client)
-        take_over(target, fresh.database, aside_name(utc_now()), logger.warning)
+        made = list[Result]()
+
+        def finish(connection: Connection) -> None:
+            made[:] = carry_out_within(connection, own) if own else []
+
+        take_over(target, fresh.database, aside_name(utc_now()), logger.warning, finish)
+        tell_of(made)
     _tell_of_money(manifest, target.database)
     what = rows_of_tables(result.summary.rows, len(result.summary.tables))
     logger.info("Restored %s to %s", what, target.database.address)

@@ -12,7 +12,8 @@ from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
-from tasks.engine.repository.names import LATEST
+from tasks.engine.repository.names import LATEST, set_name_at
+from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
 from tasks.engine.wording import tool_version, visible
 from tasks.orchestration import get_run_logger, task
@@ -41,12 +42,12 @@ def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence
     """Write what was taken and what was not, after everything else."""
     sets = Sets(plan.storage)
     made = BackupSet(
-        tool_version=tool_version(), plan=plan.name, name=sets.free_name(started_at), started_at=started_at, ended_at=utc_now(),
+        tool_version=tool_version(), plan=plan.name, name=set_name_at(started_at), started_at=started_at, ended_at=utc_now(),
         system_identifier=found.system_identifier, members=tuple(members),
         left_alone=tuple(LeftAlone(database=name, reason=reason) for name, reason in found.left_alone),
         globals_of=next((member.folder for member in members if member.has_globals), ""),
     )  # fmt: skip
-    sets.write(made)
+    made = sets.write(made)
     get_run_logger().info("Stored the set %s: %s databases", made.name, made.counted)
     return made
 
@@ -55,10 +56,20 @@ def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence
 def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
     """Choose those that are due, or the one that has a named backup."""
     assert plan.databases
-    named = "" if backup == LATEST else backup or plan.drill.backup_file
+    named = _named(plan, backup)
     if named:
         return [member_with(all_members(plan), named)]
     return to_drill(current_members(plan), "newest" if backup == LATEST else plan.databases.drilled, utc_now())
+
+
+def drills_all(plan: Plan, backup: str) -> bool:
+    """Whether a drill takes all databases, even if there is only one now."""
+    assert plan.databases
+    return plan.databases.drilled == "all" and backup != LATEST and not _named(plan, backup)
+
+
+def _named(plan: Plan, backup: str) -> str:
+    return "" if backup == LATEST else backup or plan.drill.backup_file or ""
 
 
 @task("look for databases", QUICK)
@@ -87,7 +98,7 @@ def remove_forgotten(plan: Plan) -> int:
     sets = Sets(plan.storage)
     try:
         contents = sets.contents()
-        old = forgotten([found for name in contents.sets if (found := sets.read_if_whole(name))], contents.backups)
+        old = forgotten(sets.read_all(contents.sets), contents.backups)
         for one in old:
             sets.remove(one.name)
     except PgRoundtripError as error:
@@ -96,8 +107,8 @@ def remove_forgotten(plan: Plan) -> int:
     return len(old)
 
 
-def failures_in_words(failed: Sequence[SetMember]) -> str:
+def in_words(failed: Sequence[Failure]) -> str:
     """Name the databases that failed, and why, for one line."""
-    said = [f"{visible(member.database)}: {member.error}" for member in failed[:_MOST_NAMED]]
+    said = [f"{visible(one.database)}: {one.reason}" for one in failed[:_MOST_NAMED]]
     more = len(failed) - _MOST_NAMED
     return "; ".join([*said, *([f"and {more} more"] if more > 0 else [])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -42,6 +42,10 @@ class MemoryStore:
     def key(self, name: str) -> str:
         """Return the key of a file in the folder."""
         return f"{self.folder}/{name}"
+
+    def within(self, folder: str) -> MemoryStore:
+        """Return a folder in this one, with the same objects."""
+        return replace(self, folder=f"{self.folder}/{folder}")
 
     def list_objects(self, during: object = None, beginning: str = "") -> Iterator[StoredObject]:
         """Return everything in the folder, in S3's order."""

@@ -60,12 +60,21 @@ class SeveralDatabases(BackupError):
 
 
 class SetIncomplete(BackupError):
-    """Some databases of a server have no backup from a run, or were not restored; the others have, and were."""
+    """Some databases of a server have no backup from a run, or were not restored; the others have, and were.
+
+    `facts` is what scripts get of all of them.
+    """
 
     message = "Not all databases are done"
     code = "PGR-SET-INCOMPLETE"
     cause = "set_incomplete"
     hint = "the others are done; the log says of each database what is wrong"
+
+    def __init__(
+        self, context: str = "", *, message: str | None = None, hint: str | None = None, facts: object = None
+    ) -> None:
+        self.facts = facts
+        super().__init__(context, message=message, hint=hint)
 
 
 class VerificationFailed(BackupError):

@@ -39,25 +39,30 @@ def each(members: Sequence[T], work: Callable[[T], R], at_once: int = 1) -> list
     for number in range(len(members)):
         waiting.put(number)
 
-    def take() -> None:
-        with contextlib.suppress(Empty, SystemExit):  # nothing is left, or we were told to stop
-            while True:
-                number = waiting.get_nowait()
-                ends[number].set_result(_attempt(work, members[number]))
+    def take(done: threading.Event) -> None:
+        try:
+            with contextlib.suppress(Empty, SystemExit):  # nothing is left, or we were told to stop
+                while True:
+                    number = waiting.get_nowait()
+                    ends[number].set_result(_attempt(work, members[number]))
+        finally:
+            done.set()
 
+    # Events, because Python 3.11 takes a thread for ended whose `join` a signal interrupts.
+    done = [threading.Event() for _ in range(min(at_once, len(members)))]
     # Each with a copy of the context, in which Prefect and we keep what run this is.
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(take,), name=f"member-{n}", daemon=True)
-        for n in range(min(at_once, len(members)))
+        threading.Thread(target=contextvars.copy_context().run, args=(take, own), name=f"member-{n}", daemon=True)
+        for n, own in enumerate(done)
     ]
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            while thread.is_alive():  # a wait without a limit would not notice a signal on every system
-                thread.join(_LOOK_S)
+        for own in done:
+            while not own.wait(_LOOK_S):  # without a limit, it would not notice a signal on every system
+                pass
     except BaseException:
-        _stop(threads, waiting)
+        _stop(threads, done, waiting)
         raise
     return [end.result() if end.done() else Ended(error=PgRoundtripError("its thread has ended")) for end in ends]
 
@@ -72,7 +77,7 @@ def _attempt(work: Callable[[T], R], member: T) -> Ended[R]:
         return Ended(error=PgRoundtripError(type(error).__name__, hint="the log says where it happened"))
 
 
-def _stop(threads: Sequence[threading.Thread], waiting: SimpleQueue[int]) -> None:
+def _stop(threads: Sequence[threading.Thread], done: Sequence[threading.Event], waiting: SimpleQueue[int]) -> None:
     """Let no thread begin with another, and end what they do: their programs die, so nothing that they wait for is left.
 
     One that waits to try again has nothing to clean up, and is not waited for.
@@ -84,5 +89,5 @@ def _stop(threads: Sequence[threading.Thread], waiting: SimpleQueue[int]) -> Non
         if thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
     kill_children()
-    for thread in threads:
-        thread.join(_END_S / len(threads))
+    for own in done:
+        own.wait(_END_S / len(done))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from tasks.engine.repository.manifest import Anomaly, Manifest
 from tasks.engine.repository.members import Member, all_members
 from tasks.engine.repository.newest import is_future
 from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.sets import Sets
+from tasks.engine.repository.set_results import failures_of
+from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.wording import iso
 
 _AT_ONCE = 16
@@ -69,10 +70,17 @@ def _named(member: Member, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_sets(plan: Plan) -> list[dict[str, Any]]:
-    """List every set that can be read, oldest first, as its document says it."""
+    """List every set that can be read, oldest first, as its document says it; `removed` are backups that are gone since."""
     sets = Sets(plan.storage)
-    found = (sets.read_if_whole(name) for name in sets.names())
-    return [made.model_dump(mode="json") | {"done": made.counted} for made in found if made]
+    contents = sets.contents()
+    there = {(folder, backup.name) for folder, backups in contents.backups.items() for backup in backups}
+    return [_set_entry(made, there) for made in sets.read_all(contents.sets)]
+
+
+def _set_entry(made: BackupSet, there: Collection[tuple[str, str]]) -> dict[str, Any]:
+    removed = [m.database for m in made.done if (m.folder, m.backup) not in there]
+    failed = [one.model_dump() for one in failures_of(made)]
+    return made.model_dump(mode="json") | {"done": made.counted, "failed": failed, "removed": removed}
 
 
 def read_entries(repository: Repository, backups: Sequence[Backup], at_once: int = _AT_ONCE) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -20,17 +21,18 @@ from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, newest_proven
-from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
-from tasks.engine.repository.members import current_members
+from tasks.engine.repository.manifest import Verdict
+from tasks.engine.repository.members import newest_members
 from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.sets import Sets
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
+from tasks.status.figures import BackupFigures, DrillFigures, backup_figures, drill_figures
 
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
+_AT_ONCE = 16
 Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 
@@ -44,8 +46,8 @@ class Stock:
     readable: bool
     backups: tuple[Backup, ...] = ()
     newest: Backup | None = None
-    manifest: Manifest | None = None
-    report: DrillReport | None = None
+    manifest: BackupFigures | None = None
+    report: DrillFigures | None = None
     proven: Backup | None = None
     proven_at: datetime | None = None
     intervals_s: Mapping[str, float] = field(default_factory=dict)
@@ -65,10 +67,12 @@ def read_stock(plan: Plan) -> Stock:
 def _read_server(plan: Plan) -> Stock:
     """Read the bucket of a whole server, each of whose databases has metrics like a plan's."""
     try:
-        members, newest = current_members(plan), Sets(plan.storage).newest()
+        members, newest = newest_members(plan)
     except PgRoundtripError:
         return Stock(readable=False)
-    read = {member.plan.name: _read(member.plan, partial(list, member.backups)) for member in members}
+    with ThreadPoolExecutor(_AT_ONCE, "stock") as pool:
+        stocks = pool.map(lambda member: _read(member.plan, partial(list, member.backups)), members)
+    read = {member.plan.name: stock for member, stock in zip(members, stocks, strict=True)}
     return Stock(
         readable=True, backups=tuple(b for m in members for b in m.backups), intervals_s=_intervals_s(plan, utc_now()),
         members=read, failed=len(newest.failed) if newest else 0,
@@ -80,14 +84,16 @@ def _read(plan: Plan, own: Callable[[], list[Backup]]) -> Stock:
     try:
         backups = own()
         past, newest = of_the_past(backups, now), newest_whole(backups, now)
-        drilled = last_drilled(past, now)
+        figures, drilled = backup_figures(repository, newest) if newest else None, last_drilled(past, now)
+        if newest and newest.has_manifest and not figures:
+            return Stock(readable=False)  # its manifest is there, and can't be read
         proven = newest_proven(repository, [b for b in past if b.has_report][-_LOOKED_AT:])
         return Stock(
             readable=True,
             backups=tuple(backups),
             newest=newest,
-            manifest=repository.manifest(newest) if newest else None,
-            report=repository.newest_report(drilled) if drilled else None,
+            manifest=figures,
+            report=drill_figures(repository, drilled) if drilled else None,
             proven=proven,
             proven_at=drills(repository, [proven])[proven.name].began_at if proven else None,
             intervals_s=_intervals_s(plan, now),
@@ -167,20 +173,20 @@ def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     page.put("backup_size_bytes", "Size of the newest backup.", newest.object_bytes)
     page.put("backup_raw_bytes", "Size of the newest backup's SQL.", newest.raw_bytes)
     page.put("backup_rows", "Rows in the newest backup.", newest.rows)
-    page.put("backup_warnings", "Warnings of the newest backup.", len(newest.warnings))
+    page.put("backup_warnings", "Warnings of the newest backup.", newest.warnings)
     what = "Anomalies that are neither acknowledged nor confirmed by later backups."
     page.put("backup_anomalies", what, stock.anomalies)
-    page.put("backup_tables", "Tables in the newest backup.", len(newest.tables))
+    page.put("backup_tables", "Tables in the newest backup.", newest.tables)
 
 
-def _times(newest: Backup, made: Manifest, now: datetime) -> tuple[datetime, datetime]:
+def _times(newest: Backup, made: BackupFigures, now: datetime) -> tuple[datetime, datetime]:
     """When it began and ended: from its manifest, or from its name if the manifest's times are in the future."""
     if is_future(made.started_at, now) or is_future(made.ended_at, now):
         return newest.taken_at, newest.taken_at
     return made.started_at, made.ended_at
 
 
-def _about_drills(page: _Page, report: DrillReport, stock: Stock, now: datetime) -> None:
+def _about_drills(page: _Page, report: DrillFigures, stock: Stock, now: datetime) -> None:
     for verdict in Verdict:
         what = "The newest drill's verdict: 1 for the actual one, 0 for the others."
         page.put("drill_verdict", what, float(report.verdict is verdict), verdict=verdict.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from shlex import quote
 from typing import Any
@@ -16,6 +16,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.newest import newest, newest_whole
+from tasks.engine.repository.set_results import Failure
 from tasks.engine.wording import iso, visible
 from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
 from tasks.status.series import Day, Point, calendar, points
@@ -67,12 +68,13 @@ class PlanStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """The answer at one moment: its colour is that of the worst plan."""
+    """The answer at one moment: its colour is that of the worst plan. `failed` are databases that the newest set lacks."""
 
     at: datetime
     judgement: Judgement
     plans: tuple[PlanStatus, ...] = ()
     note: str = ""
+    failed: tuple[Failure, ...] = ()
 
     @property
     def fine(self) -> bool:
@@ -83,6 +85,7 @@ class Status:
         """The same as a JSON document."""
         return {
             "at": iso(self.at), **_judged(self.judgement), "note": self.note or None,
+            "failed": [one.model_dump() for one in self.failed],
             "plans": [plan.document() for plan in self.plans],
         }  # fmt: skip
 
@@ -90,10 +93,10 @@ class Status:
 def read_status(plan: Plan, now: datetime) -> Status:
     """Read the bucket and judge; one that cannot be read is bad: nothing could be restored from it now."""
     try:
-        found, note = survey(plan, now)
+        seen = survey(plan, now)
     except PgRoundtripError as error:
         return unreadable(error.sentence, error.hint, now)
-    return summarize(found, now, note)
+    return replace(summarize(seen.found, now, seen.note), failed=seen.failed)
 
 
 def unreadable(why: str, hint: str, now: datetime) -> Status:

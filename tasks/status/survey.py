@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,6 +21,7 @@ from tasks.engine.repository.names import BEGINNING
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.set_results import Failure, failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.repository.whose import sharing, whose
 from tasks.status.judgement import Facts
@@ -28,8 +30,9 @@ from tasks.status.series import sampled
 
 # Of each folder beside ours: how many backups are looked into, and how many manifests are read.
 _BESIDE, _BESIDE_READ = 100, 60
-_MOST_BESIDE, _MOST_NAMED = 50, 5
+_MOST_BESIDE, _MOST_NAMED, _MOST_FAILED = 50, 5, 1000
 _SOON = timedelta(days=1)
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,19 @@ class Surveyed:
     dropped: bool = False
 
 
-def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
+@dataclass(frozen=True)
+class Survey:
+    """All that was found, with a note on what could not be read, and the databases that the newest set lacks."""
+
+    found: list[Surveyed]
+    note: str = ""
+    failed: tuple[Failure, ...] = ()
+
+
+def survey(plan: Plan, now: datetime) -> Survey:
     """Survey the plan's own backups, then others' in its folder, then those in the folders beside it.
 
-    Returns them with a note on what could not be read; raises StorageError if that is the plan's own folder. Without a
+    Raises StorageError if that is the plan's own folder. Without a
     database, an empty folder is taken for that of all the plans in it.
     """
     if plan.databases:
@@ -62,18 +74,19 @@ def survey(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
     others = [_group(repository, group) for group in apart(folder.others)]
     around, note = _in_folders(plan.storage, inside=not listed and not plan.server)
     if not folder.own and not plan.server and (others or around):
-        return [*others, *around], note
-    return [_own(plan, repository, folder, now), *others, *around], note
+        return Survey([*others, *around], note)
+    return Survey([_own(plan, repository, folder, now), *others, *around], note)
 
 
-def survey_server(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
+def survey_server(plan: Plan, now: datetime) -> Survey:
     """Survey the databases of the newest set, those that the server has no more, and the folders beside ours."""
     sets = Sets(plan.storage)
     contents = sets.contents()
     newest = next((one for name in reversed(contents.sets) if (one := sets.read_if_whole(name))), None)
     current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
     known = {member.plan.name for member in current}
-    found = [_member(plan, member, len(current), now) for member in current]
+    with ThreadPoolExecutor(_AT_ONCE, "survey") as pool:
+        found = list(pool.map(lambda member: _member(plan, member, len(current), now), current))
     for member in every:
         if member.plan.name not in known:
             repository = Repository(member.plan.storage)
@@ -86,7 +99,8 @@ def survey_server(plan: Plan, now: datetime) -> tuple[list[Surveyed], str]:
     missed = (
         f"{newest.name} has {newest.counted} databases: {missing_in_words(newest)}" if newest and newest.failed else ""
     )
-    return [*found, *around], "; ".join(filter(None, (missed, note)))
+    failed = failures_of(newest)[:_MOST_FAILED] if newest else ()
+    return Survey([*found, *around], "; ".join(filter(None, (missed, note))), failed)
 
 
 def _member(plan: Plan, member: Member, many: int, now: datetime) -> Surveyed:

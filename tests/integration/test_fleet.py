@@ -144,6 +144,28 @@ def test_a_fleet(written: Callable[..., Path], imported: Import, tmp_path: Path)
     assert imported(path, **given).splitlines()[-1] == "2 plans: 0 new, 0 changed, 1 deployment created or changed"
 
 
+def test_a_plan_among_the_databases_of_another(
+    written: Callable[..., Path], imported: Import, new_database: NewDatabase, storage: ObjectStore,
+    storage_server: Storage, clients: dict[int, Client],
+) -> None:  # fmt: skip
+    """A plan's folder can't be where a whole server's plan keeps a database, or its sets: before its first backup, or after."""
+    one = '{DATABASE_URL: "postgresql://u@h/d", BACKUP_PREFIX: in/'
+    path = written(f"""
+  f-all: {{DATABASE_URL: "postgresql://u@h/d", BACKUP_DATABASES: "*", BACKUP_PREFIX: in}}
+  f-among: {one}shop}}
+  f-sets: {one}sets}}
+  f-deeper: {one}shop/eu}}
+  f-beside: {one}eu.west}}
+""")
+    found = faults(lambda: imported(path))
+    assert [fault.partition(" keeps ")[0] for fault in found] == ["Plan f-among", "Plan f-sets"]
+    assert all(fault.endswith("among the folders of the plan f-all") for fault in found)
+    other = new_database(16, "CREATE TABLE t AS SELECT 1")
+    take_backup(storage_server.store(f"{storage.folder}/f-whole/shop"), other, clients[16])
+    path = written('  f-whole: {DATABASE_URL: "postgresql://u@h/d", BACKUP_DATABASES: "*"}')
+    assert "keeps 1 backup of another database" in faults(lambda: imported(path, FLEET_KEY=storage_server.secret))[0]
+
+
 def test_a_file_with_faults(written: Callable[..., Path], imported: Import, command_line: Callable[..., Ended]) -> None:
     """Everything that is wrong with any plan is said at once, and no plan is saved."""
     path = written("""

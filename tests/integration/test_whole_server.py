@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
 from flows import whole_server
 from flows.backup import backup as backup_flow
+from flows.demo.services import Storage
 from flows.prune import prune as prune_flow
 from tasks.clock import utc_now
 from tasks.engine.dump.databases import Listed
@@ -30,10 +32,13 @@ from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
 from tasks.sets import list_databases
 from tasks.status.health import examine
+from tasks.status.listing import list_sets
 from tasks.status.metrics import exposition, read_stock
 from tasks.status.summary import read_status
-from tests.conftest import Ended, FlowRun, StartedCommand
+from tests.conftest import Ended, FlowRun, StartedCommand, command_environment
+from tests.integration.damage import flipped_bit
 from tests.integration.objects import asked, told, until
+from tests.integration.services import Service, running_service
 from tests.receivers import receiving
 
 ODD = ("Shop", "shop", 'a "quoted" name', "two\nlines", "up/down", "naïve ☃", "..", "sets")
@@ -42,13 +47,16 @@ ALL = {"BACKUP_DATABASES": "*", "BACKUP_GLOBALS": "false"}
 
 @pytest.fixture(scope="module")
 def whole(clients: dict[int, Client]) -> Iterator[Server]:
-    """A server with databases of odd names, one that may not be connected to, and one that a reader of all data may not connect to."""
-    with running_server(clients[16]) as server:
+    """A server with databases of odd names, one that may not be connected to, one whose name is not UTF-8, and one that a reader of all data may not connect to."""
+    with running_server(clients[18]) as server:
         with server.connect() as connection:
             for name in (*ODD, "closed", "broken"):
                 connection.execute("CREATE DATABASE {}", name)
             connection.execute("ALTER DATABASE closed ALLOW_CONNECTIONS false")
             connection.execute("CREATE ROLE reader LOGIN PASSWORD 'reads'")
+            connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        told(server.on("latin"), "SET client_encoding TO LATIN1", 'CREATE DATABASE "of\u00e9"')
+        told(server, "DROP DATABASE latin")
         for number, name in enumerate(ODD):
             told(server.on(name), f"CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, {number + 1})")
         told(server, "REVOKE CONNECT ON DATABASE broken FROM PUBLIC", "GRANT pg_read_all_data TO reader")
@@ -63,13 +71,19 @@ def newest(storage: ObjectStore) -> BackupSet:
 def test_one_run_takes_all_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:
     """Each database has its folder, whatever its name; the set is written last; 9 of 10, and why not the tenth."""
     reader = Server(SecretStr(conninfo_url({**whole.parameters(), "user": "reader", "password": "reads"})))
-    done = command_line("backup", server=reader, **ALL)
+    done = command_line("backup", "--json", server=reader, **ALL)
     assert done.status == 1, done.err
     assert "9 of 10 databases are backed up" in done.err
     made = newest(storage)
+    told_of = json.loads(done.out)
+    assert (told_of["set"], told_of["counted"], len(told_of["databases"])) == (made.name, "9 of 10", 10)
+    assert [(one["database"], one["code"]) for one in told_of["failed"]] == [("broken", "PGR-DB-REFUSED")]
+    assert told_of["failed"][0]["reason"]
+    (listed,) = json.loads(command_line("list", "--sets", "--json", server=reader, **ALL).out)
+    assert listed["failed"] == told_of["failed"]
     assert {m.database for m in made.done} == {*ODD, "postgres"}
     assert [(m.database, bool(m.error)) for m in made.failed] == [("broken", True)]
-    assert {one.database for one in made.left_alone} == {"closed", "template0", "template1"}
+    assert {one.database for one in made.left_alone} == {"closed", "of\ufffd", "template0", "template1"}
     stored_at = {found.key: found.modified_at for found in storage.list_objects()}
     assert stored_at[storage.key(f"sets/{made.name}.json")] == max(stored_at.values())
     for member in made.done:
@@ -111,10 +125,24 @@ def test_what_is_known_of_them(whole: Server, storage: ObjectStore, command_line
     assert len(json.loads(command_line("list", "--json", "--plan", "default/shop", server=whole, **given).out)) == 1
     (made,) = json.loads(command_line("list", "--sets", "--json", server=whole, **given).out)
     assert (made["name"], made["done"]) == (newest(storage).name, "2 of 2")
-    every = command_line("drill", server=whole, **given, VERIFY_DATABASES="all")
+    every = command_line("drill", "--json", server=whole, **given, VERIFY_DATABASES="all")
     assert every.status == 0, every.err
+    verdicts = json.loads(every.out)
+    assert (verdicts["verdict"], verdicts["counted"], verdicts["failed"]) == ("PROVEN", "2 of 2", [])
+    assert [(d["plan"], d["verdict"]) for d in verdicts["databases"]] == [
+        ("default/.73ets", "PROVEN"),
+        ("default/shop", "PROVEN"),
+    ]
+    flipped_bit(storage.within("shop"), newest(storage).done[1].backup)
+    worse = command_line("drill", server=whole, **given, VERIFY_DATABASES="all")
+    assert worse.status == 1
+    assert "1 of 2 databases are PROVEN" in worse.out
+    assert worse.out.count("FAILED: ") == 1
     drilled = json.loads(command_line("list", "--json", server=whole, **given).out)
-    assert [entry["verdict"] for entry in drilled] == ["PROVEN", "PROVEN"]
+    assert {entry["plan"]: entry["verdict"] for entry in drilled} == {
+        "default/.73ets": "PROVEN",
+        "default/shop": "FAILED",
+    }
     pruned = command_line("prune", server=whole, **given)
     assert pruned.status == 0, pruned.err
     names = {f"{entry['plan'].partition('/')[2]}/{entry['name']}" for entry in listed}
@@ -150,6 +178,13 @@ def test_health_metrics_and_status(
         ("leaving", True),
     ]
     assert status.plans[1].commands[0][1].endswith("--plan default/shop")
+    ran = flow_run(backup_flow, whole, environ={**ALL, "BACKUP_DATABASES": "shop, sets, gone_1, gone_2"})
+    assert isinstance(ran.error, SetIncomplete)
+    failed = read_status(plan, utc_now()).document()["failed"]
+    assert [(one["database"], one["code"]) for one in failed] == [
+        ("gone_1", "PGR-SET-INCOMPLETE"),
+        ("gone_2", "PGR-SET-INCOMPLETE"),
+    ]
     facts = read_facts(plan, utc_now())
     assert facts.newest
     assert facts.proven is None
@@ -160,17 +195,22 @@ def test_health_metrics_and_status(
     assert not examine(plan, backs_up=True, started_at=now - timedelta(days=1), now=utc_now()).good
 
 
-def test_what_is_gone_is_forgotten(whole: Server, storage: ObjectStore, flow_run: FlowRun) -> None:
-    """A set goes with the last of its backups; a database that was dropped keeps its newest."""
+def test_what_is_gone_is_forgotten(
+    whole: Server, storage: ObjectStore, flow_run: FlowRun, plan_for: Callable[..., Plan]
+) -> None:
+    """A set names what was removed of it, and goes with the last of its backups; a database that was dropped keeps its newest."""
     told(whole, "CREATE DATABASE short_lived")
     environ = {**ALL, "BACKUP_DATABASES": "short_*, sets"}
     first = flow_run(backup_flow, whole, environ=environ).result
+    (listed,) = list_sets(plan_for(whole, databases="*"))
+    assert (listed["done"], listed["removed"]) == ("2 of 2", [])
     told(whole, "DROP DATABASE short_lived")
     second = flow_run(backup_flow, whole, environ=environ).result
     assert (first.done, second.done) == (2, 1)
     for folder in ("short_lived", ".73ets"):
         repository = Repository(storage.within(folder))
         repository.remove(repository.backups()[0])
+        assert folder in map(folder_for, list_sets(plan_for(whole, databases="*"))[0]["removed"])
     assert flow_run(prune_flow, whole, environ=environ).error is None
     assert Sets(storage).names() == [second.set]
 
@@ -233,3 +273,33 @@ def test_recorded_runs_of_members(whole: Server, flow_run: FlowRun) -> None:
     ran = flow_run(backup_flow, whole, environ=environ)
     assert ran.error is None
     assert ran.result.done == 3
+
+
+def _in_page(service: Service, text: str) -> str:
+    page = service.get("/status", auth=service.login).text
+    return page if text in page else ""
+
+
+def test_serve_with_several_databases(
+    whole: Server, storage: ObjectStore, storage_server: Storage, tmp_path: Path
+) -> None:
+    """The service takes a set and drills all of it by itself; health, metrics and the status page know its databases."""
+    environ = {
+        **command_environment(storage_server, storage, "", tmp_path), **ALL, "BACKUP_DATABASES": "shop, sets, gone",
+        "VERIFY_DATABASES": "all", "DATABASE_URL": whole.url.get_secret_value(),
+    }  # fmt: skip
+    with running_service(environ, tmp_path) as service:
+        service.await_line("2 of 3 databases are backed up")
+        service.await_line("2 of 2 databases are PROVEN")
+        service.wait(lambda: service.get("/health").json().get("newest_backup"), "a backup in the health")
+        assert service.get("/health").json()["status"] == "healthy"
+        proven = 'pg_roundtrip_drill_verdict{plan="default/shop",verdict="PROVEN"} 1.0'
+        service.wait(lambda: proven in service.get("/metrics").text, "the drills in the metrics")
+        page = service.get("/metrics").text
+        assert 'pg_roundtrip_backup_rows{plan="default/.73ets"} 8.0' in page
+        assert 'pg_roundtrip_databases_failed{plan="default"} 1.0' in page
+        shown = service.wait(lambda: _in_page(service, "gone failed"), "what the set lacks on the status page")
+        assert all(f"--plan default/{folder}" in shown for folder in ("shop", ".73ets"))
+        service.wait(lambda: "PROVEN" in service.states("restore-drill"), "the drill in the history")
+        assert service.states("backup")[-1] == "Failed"
+        assert len(service.runs("backup-member")) >= 2

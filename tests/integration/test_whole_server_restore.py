@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,17 +19,17 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import Sets
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
-from tests.conftest import Ended, FlowRun, databases_of
+from tests.conftest import Ended, FlowRun, StartedCommand, databases_of
 from tests.integration.damage import flipped_bit
-from tests.integration.objects import asked, told
+from tests.integration.objects import asked, told, until
 
 NAMES = ("Shop", "shop", 'a "b"\nc')
 
 
-@pytest.fixture
-def servers(clients: dict[int, Client]) -> Iterator[tuple[Server, Server]]:
-    """A server with roles and databases, and a new one."""
-    with running_server(clients[17]) as source, running_server(clients[17]) as target:
+@pytest.fixture(scope="module")
+def both(clients: dict[int, Client]) -> Iterator[tuple[Server, Server]]:
+    """A server with roles and databases, and one of a later version."""
+    with running_server(clients[15]) as source, running_server(clients[17]) as target:
         told(source, "CREATE ROLE owner_of_all", "CREATE ROLE app LOGIN IN ROLE owner_of_all")
         for number, name in enumerate(NAMES):
             with source.connect() as connection:
@@ -40,6 +41,17 @@ def servers(clients: dict[int, Client]) -> Iterator[tuple[Server, Server]]:
                 f"CREATE TABLE t (n int); INSERT INTO t SELECT generate_series(1, {number + 3}); GRANT SELECT ON t TO app",
             )
         yield source, target
+
+
+@pytest.fixture
+def servers(both: tuple[Server, Server]) -> Iterator[tuple[Server, Server]]:
+    """The same, with nothing on the second server."""
+    yield both
+    target = both[1]
+    for name in databases_of(target) - {"postgres", "template0", "template1"}:
+        with target.connect() as connection:
+            connection.execute("DROP DATABASE {} WITH (FORCE)", name)
+    told(target, "DROP ROLE IF EXISTS app, owner_of_all")
 
 
 def one(server: Server, question: str) -> str:
@@ -108,6 +120,34 @@ def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Ca
     assert rows_in(target, "elsewhere") == 4
 
 
+def test_a_run_that_is_killed_at_the_end(
+    servers: tuple[Server, Server],
+    command_line: Callable[..., Ended],
+    started_command: StartedCommand,
+) -> None:
+    """A database never appears without its owner and settings: the next run restores it with both."""
+    source, target = servers
+    environ = {"BACKUP_DATABASES": "shop", "DATABASE_URL": source.url.get_secret_value()}
+    assert command_line("backup", **environ).status == 0
+    command = ["restore", "--set", "latest", "--to-server", target.url.get_secret_value()]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%' AND wait_event_type = 'Lock'"
+    with target.connect(own_names=True) as connection, connection.transaction():
+        # As if it died between its last statements: it waits to set the database's own settings.
+        connection.execute("LOCK TABLE pg_db_role_setting IN EXCLUSIVE MODE")
+        process = started_command(*command, **environ)
+        until(lambda: asked(target, waiting) == [(1,)])
+        process.kill()
+        process.wait()
+        assert "shop" not in databases_of(target)
+    until(lambda: asked(target, waiting) == [(0,)])
+    again = command_line(*command, "--json", **environ)
+    assert again.status == 0, again.err
+    done = json.loads(again.out)
+    assert (done["counted"], done["rows"], done["failed"]) == ("1 of 1", 4, [])
+    assert one(target, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'") == "owner_of_all"
+    assert one(target.on("shop"), "SHOW work_mem") == "7MB"
+
+
 @pytest.mark.usefixtures("prefect_api")
 def test_recorded_restores(servers: tuple[Server, Server], flow_run: FlowRun) -> None:
     """Under Prefect, each database's restore and drill is a run within the run."""
@@ -116,5 +156,6 @@ def test_recorded_restores(servers: tuple[Server, Server], flow_run: FlowRun) ->
     assert flow_run(backup_flow, source, environ=environ).error is None
     assert flow_run(restore_drill, source, environ=environ).state == "PROVEN"
     ran = flow_run(restore_flow, source, to=target, environ=environ, backup=LATEST_SET, globals_mode="too")
-    assert (ran.result, ran.error) == (4, None)
+    assert ran.error is None
+    assert (ran.result.rows, ran.result.counted) == (4, "1 of 1")
     assert flow_run(prune_flow, source, environ=environ).error is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.engine.repository.catalog import Backup
+from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import FIRST, manifest, report
 
@@ -29,7 +30,14 @@ def values(page: bytes) -> dict[str, float]:
 def test_everything_that_is_known() -> None:
     """The metrics have size, rows, age, verdict, failures and the next runs."""
     made, drilled = manifest(), report(FIRST)
-    stock = Stock(readable=True, backups=(BACKUP, BACKUP), newest=BACKUP, manifest=made, report=drilled, proven=BACKUP)
+    stock = Stock(
+        readable=True,
+        backups=(BACKUP, BACKUP),
+        newest=BACKUP,
+        manifest=BackupFigures.of(made),
+        report=DrillFigures.of(drilled),
+        proven=BACKUP,
+    )
     failures = {("backup", "timeout"): 3, ("restore-drill", "restore_failed"): 1}
     found = values(exposition("shop", stock, failures, {"backup": NOW}, NOW))
     assert found["catalog_readable"] == 1
@@ -67,7 +75,7 @@ def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
 def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the existing metrics."""
     stock = Stock(
-        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=manifest(), report=report(FIRST), proven=BACKUP,
+        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(manifest()), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
         proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)},
     )  # fmt: skip
     page = exposition(

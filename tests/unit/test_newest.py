@@ -14,6 +14,7 @@ from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER, from_future, in_reach, newest, newest_whole, told_of_future
+from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.health import Health, overdue
 from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import manifest, report
@@ -79,12 +80,20 @@ def test_no_age_is_negative(started: timedelta) -> None:
     """A manifest's times may be forged or from a wrong clock: then the name's time counts, and no age is below zero."""
     one = backup(timedelta(hours=3))
     made = manifest(one.name, started_at=NOW - started, ended_at=NOW - started)
-    found = values(exposition("shop", Stock(readable=True, backups=(one,), newest=one, manifest=made), {}, {}, NOW))
+    found = values(
+        exposition(
+            "shop", Stock(readable=True, backups=(one,), newest=one, manifest=BackupFigures.of(made)), {}, {}, NOW
+        )
+    )
     assert found["backup_age_seconds"] == (0 if not started else 3 * 3600)
     assert found["backup_last_success_timestamp_seconds"] <= NOW.timestamp()
     near = replace(one, taken_at=NOW + CLOCKS_DIFFER)
     made = manifest(one.name, started_at=near.taken_at, ended_at=near.taken_at - SECOND)
-    found = values(exposition("shop", Stock(readable=True, backups=(near,), newest=near, manifest=made), {}, {}, NOW))
+    found = values(
+        exposition(
+            "shop", Stock(readable=True, backups=(near,), newest=near, manifest=BackupFigures.of(made)), {}, {}, NOW
+        )
+    )
     assert (found["backup_age_seconds"], found["backup_duration_seconds"]) == (0, 0)
 
 
@@ -92,7 +101,9 @@ def test_metrics_count_what_is_from_the_future() -> None:
     """Metrics count backups from the future, and a drill dated in the future doesn't hide that drills have stopped."""
     ahead = backup(timedelta(days=-365))
     drilled = report(ahead.name).model_copy(update={"started_at": NOW + timedelta(days=365)})
-    found = values(exposition("shop", Stock(readable=True, backups=(ahead,), report=drilled), {}, {}, NOW))
+    found = values(
+        exposition("shop", Stock(readable=True, backups=(ahead,), report=DrillFigures.of(drilled)), {}, {}, NOW)
+    )
     assert (found["backups"], found["backups_from_future"]) == (1, 1)
     assert "backup_age_seconds" not in found
     assert "drill_timestamp_seconds" not in found

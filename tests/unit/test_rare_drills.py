@@ -52,5 +52,5 @@ def test_the_page_finds_it(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) 
     empty = MemoryStore("others", bucket="rare-drills")
     for own, beside in ((store, empty), (empty, store)):
         monkeypatch.setattr(survey, "folders_beside", lambda *_, found=beside, **__: [found])
-        found = [each.facts.proof(NOW) for each in survey.survey(plan_in(own), NOW)[0]]
+        found = [each.facts.proof(NOW) for each in survey.survey(plan_in(own), NOW).found]
         assert [proof[0].name for proof in found if proof] == [PROVEN]

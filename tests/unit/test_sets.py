@@ -12,7 +12,8 @@ from blocks.config.databases import folder_for
 from blocks.errors import BackupDamaged
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.names import set_name_at
-from tasks.engine.repository.sets import BackupSet, SetMember, contents_of, forgotten, read_set
+from tasks.engine.repository.sets import BackupSet, SetMember, Sets, contents_of, forgotten, read_set
+from tests.memory_store import MemoryStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -81,3 +82,23 @@ def test_a_set_is_forgotten_with_its_last_backup() -> None:
     found = contents_of("", [_stored("a/backup_20261121_020000.sql.gz")])
     assert forgotten(sets, found.backups) == [sets[0]]
     assert forgotten(sets, {}) == sets[:2]
+
+
+def test_two_runs_at_once_write_two_sets() -> None:
+    """Runs that began in the same second, and end at the same moment, don't overwrite each other's set."""
+    store = MemoryStore()
+    sets = Sets(store)
+
+    class Racing(MemoryStore):
+        """Where another run writes its set between our look at the name and our own writing."""
+
+        def begin_upload(self, key: str) -> str:
+            if not sets.names():
+                sets.write(set_of(3, ("crm", "backup_20261121_030000")))
+            return super().begin_upload(key)
+
+    racing = Racing(objects=store.objects, moments=store.moments)
+    ours = Sets(racing).write(set_of(3, ("shop", "backup_20261121_030000")))
+    assert len(sets.names()) == 2
+    assert sets.read(ours.name).members[0].database == "shop"
+    assert not racing.uploads

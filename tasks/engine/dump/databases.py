@@ -13,9 +13,10 @@ from tasks.engine.servers.scratch import MARK_LIMIT
 
 TEMPLATE = "it is a template"
 _INVALID = -2  # the connection limit of a database whose removal was interrupted
-# For each database, the numbers of the patterns that match its name.
+_NO_UTF8 = "its name is not in UTF-8"
+# For each database, the numbers of the patterns that match its name. Its name in bytes: the server doesn't check them.
 _DATABASES = """
-SELECT d.datname::pg_catalog.text, d.datistemplate, d.datallowconn, d.datconnlimit, ARRAY(
+SELECT pg_catalog.namesend(d.datname), d.datistemplate, d.datallowconn, d.datconnlimit, ARRAY(
   SELECT p.n FROM pg_catalog.unnest(%s::pg_catalog.text[]) WITH ORDINALITY AS p (pattern, n)
   WHERE d.datname::pg_catalog.text OPERATOR(pg_catalog.~) p.pattern)
 FROM pg_catalog.pg_database d ORDER BY d.datname"""
@@ -49,9 +50,12 @@ def _chosen(rows: Sequence[tuple[Any, ...]], wanted: int) -> Iterator[tuple[str,
     for name, template, connects, limit, matched in rows:
         if limit == MARK_LIMIT or not matched or max(matched) > wanted:
             continue
+        shown = bytes(name).decode(errors="replace")
         if template:
-            yield str(name), TEMPLATE
+            yield shown, TEMPLATE
         elif limit == _INVALID:
-            yield str(name), "it is invalid: its removal was interrupted"
+            yield shown, "it is invalid: its removal was interrupted"
+        elif shown.encode() != bytes(name):
+            yield shown, _NO_UTF8
         else:
-            yield str(name), "" if connects else "it accepts no connections (datallowconn)"
+            yield shown, "" if connects else "it accepts no connections (datallowconn)"

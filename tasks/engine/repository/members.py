@@ -41,10 +41,15 @@ def all_members(plan: Plan) -> list[Member]:
 
 def current_members(plan: Plan) -> list[Member]:
     """Return the databases of the newest set, even those without any backup; without a set, those that have one."""
+    return newest_members(plan)[0]
+
+
+def newest_members(plan: Plan) -> tuple[list[Member], BackupSet | None]:
+    """Return the current databases, and the newest set; takes a request for it, and one for a thousand objects."""
     sets = Sets(plan.storage)
     contents = sets.contents()
     newest = next((found for name in reversed(contents.sets) if (found := sets.read_if_whole(name))), None)
-    return members_in(plan, contents, newest)
+    return members_in(plan, contents, newest), newest
 
 
 def members_in(plan: Plan, contents: Contents, newest: BackupSet | None) -> list[Member]:

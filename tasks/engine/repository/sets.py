@@ -5,8 +5,10 @@ A set's members are backups like any other, each in its database's folder. They 
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
@@ -14,14 +16,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.config.databases import database_of
-from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing
+from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing, StorageError
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
 from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.upload import Upload
 
 SET_BYTES = 16 << 20
+_AT_ONCE = 16
+# How often a set gives way to others, and how far apart two that met then are at most.
+_MOST_CLAIMS, _APART_S = 20, 9
 
 
 class _Part(BaseModel):
@@ -153,15 +159,35 @@ class Sets:
         except (ObjectMissing, BackupDamaged):
             return None
 
+    def read_all(self, names: Sequence[str]) -> list[BackupSet]:
+        """Fetch those of some sets that can be read, several at once."""
+        with ThreadPoolExecutor(_AT_ONCE, "sets") as pool:
+            return [found for found in pool.map(self.read_if_whole, names) if found]
+
     def free_name(self, moment: datetime) -> str:
         """Return the name of a set that begins at a moment; move on by a second while the name is taken."""
         while self.store.stat(self.store.key(set_file(set_name_at(moment))), UPLOAD):
             moment += timedelta(seconds=1)
         return set_name_at(moment)
 
-    def write(self, made: BackupSet) -> None:
-        """Store a set, after all of its backups."""
-        self.store.put(self.store.key(set_file(made.name)), made.encode())
+    def write(self, made: BackupSet) -> BackupSet:
+        """Store a set, after all of its backups; return it with its name, which another run that began with it can't have.
+
+        Like a backup, it claims the name by an upload that has begun, and gives way if another has begun one.
+        """
+        moment = made.started_at
+        for _ in range(_MOST_CLAIMS):
+            named = made.model_copy(update={"name": self.free_name(moment)})
+            key, data = self.store.key(set_file(named.name)), named.encode()
+            claim = Upload(self.store, key, len(data))
+            if claim.claim():
+                try:
+                    self.store.put(key, data)
+                finally:
+                    claim.abort()
+                return named
+            moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
+        raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 
     def remove(self, name: str) -> None:
         """Delete the document of a set; its backups, if there are any, stay."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pydantic import SecretStr
 
+from blocks.config.databases import database_of
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
 from blocks.sql.server import Server
@@ -16,6 +17,7 @@ from tasks.engine.repository.checks import counted
 from tasks.engine.repository.folder import Folder, databases_in, look_into
 from tasks.engine.repository.identity import Database, Whose, databases_named, in_words, read_identity
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sets import Sets
 
 # An unreachable database must not hold up questions about its backups.
 _PATIENCE_S = "3"
@@ -82,14 +84,19 @@ def _hint(folder: Folder) -> str:
     return f"if that is this database before it was moved or renamed, set BACKUPS_OF={databases_in(folder.moved)[0].as_setting()}; else {HINT_SHARED}"
 
 
+def _of_databases(plan: Plan) -> Iterator[Folder]:
+    for folder, backups in Sets(plan.storage).contents().backups.items():
+        name = database_of(folder) or ""
+        yield look_into(Repository(plan.member(name).storage), Whose(Database(name)), backups)
+
+
 def refused_folder(plan: Plan) -> tuple[str, str] | None:
     """Check for `refusal` before a plan is saved; an unreachable storage is no reason to refuse the plan.
 
-    Each of a whole server's databases has a folder of its own.
+    Each of a whole server's databases has a folder of its own, in which only backups of that name may be.
     """
-    if plan.databases:
-        return None
     try:
-        return refusal(plan, folder_of(plan))
+        folders = _of_databases(plan) if plan.databases else iter([folder_of(plan)])
+        return next((refused for folder in folders if (refused := refusal(plan, folder))), None)
     except PgRoundtripError:
         return None

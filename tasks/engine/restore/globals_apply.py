@@ -69,6 +69,14 @@ def carry_out(server: Server, steps: Sequence[Step], tell: Callable[[Result], No
         _together(session, [step for step in of_places if step.statement.kind != "tablespace"], tell)
 
 
+def carry_out_within(connection: Connection, steps: Sequence[Step]) -> list[Result]:
+    """Create what is planned as a part of the transaction that the connection has open."""
+    with connection.restore_session() as session:
+        for setting in _BEGINNING:
+            session.execute(setting.encode())
+        return [_carry_out(session, step) for step in steps if step.action == "create"]
+
+
 def _together(session: RestoreSession, steps: Sequence[Step], tell: Callable[[Result], None]) -> None:
     """Carry out steps in one transaction; tell of them once it is committed."""
     if not steps:

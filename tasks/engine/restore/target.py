@@ -110,8 +110,13 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
     return target
 
 
-def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], None]) -> None:
+def take_over(
+    target: Target, restored: str, aside: str, warn: Callable[[str], None],
+    finish: Callable[[Connection], None] = lambda _: None,
+) -> None:  # fmt: skip
     """Give a restored database the target's name, in one transaction; then drop the old one.
+
+    `finish` does the rest in the same transaction, so that the database never appears without it; it may be called again.
 
     `aside` is the old database's name in between. Its owner, privileges and settings carry over to the new one.
     Raises DatabaseError when other sessions are connected to it. A problem with the old database does not fail the
@@ -123,7 +128,7 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
         if target.exists:
             _inherit(connection, wanted, restored)
             _inherit_tablespace(connection, wanted, restored, warn)
-        _swap(connection, target, restored, aside)
+        _swap(connection, target, restored, aside, finish)
         if target.exists and not target.replace:
             if _objects(target.maintenance.on(aside)) > target.objects:
                 warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
@@ -133,7 +138,9 @@ def take_over(target: Target, restored: str, aside: str, warn: Callable[[str], N
         drop_at_last(target.maintenance, aside, warn)
 
 
-def _swap(connection: Connection, target: Target, restored: str, aside: str) -> None:
+def _swap(
+    connection: Connection, target: Target, restored: str, aside: str, finish: Callable[[Connection], None]
+) -> None:
     """Exchange the names in one transaction. If an application reconnects before the rename, disconnect it again."""
     wanted = target.database.database
     replacing = target.exists and target.replace
@@ -151,6 +158,7 @@ def _swap(connection: Connection, target: Target, restored: str, aside: str) -> 
                 # Otherwise check it first: if this run dies, the next run drops a database that is marked.
                 if replacing:
                     mark(connection, aside)
+                finish(connection)
         except DatabaseError as error:
             if not left or error.sqlstate != sqlstate.OBJECT_IN_USE:
                 raise
