@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.config import Config
-from botocore.loaders import create_loader
+from botocore.loaders import Loader
 from botocore.session import Session
 from botocore.utils import parse_timestamp
 from pydantic import SecretStr
@@ -15,8 +15,9 @@ from pydantic import SecretStr
 # A profile, or a configuration file, is another tool's: it could name keys, regions and endpoints of its own, or no profile
 # at all. What remains is AWS_CA_BUNDLE.
 _UNREAD = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
-# The description of S3's interface takes nine tenths of the time to make a client; all clients share it.
-_loader = create_loader()
+# The description of S3's interface takes nine tenths of the time to make a client; all clients share it. Descriptions in
+# the home directory are another tool's, too.
+_loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def client_of(

@@ -147,8 +147,12 @@ def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> O
         return f"without {in_words(found[0], selection.options)}" if selection.partial else "whole"
 
     if _try(findings, name, look) and found[0]:
-        with plan.source.connect() as connection:
-            needing = what_needs_it(connection, found[0], client.major, selection.options)
+        try:
+            with plan.source.connect() as connection:
+                needing = what_needs_it(connection, found[0], client.major, selection.options)
+        except DatabaseError as error:
+            findings.append(Finding(name, "warning", error.sentence, error.hint))
+            return found[0]
         findings += [Finding(name, "warning", bounded([one.text])[0], one.hint) for one in needing]
     return found[0] if found else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blocks.config.selection import selection_of
-from tasks.engine.dump.dependents import dependents
+from tasks.engine.dump.dependents import dependents, what_needs_it
 from tasks.engine.dump.selection import read_selection
 from tasks.engine.servers.programs import Client
 from tests.conftest import HARD_SQL, MAJORS, NewDatabase, psql
@@ -115,3 +115,19 @@ def test_the_schema_public_is_in_every_database(new_database: NewDatabase, clien
         left_out = read_selection(connection, selection_of({"exclude_schemas": "public"}), 15)
         assert left_out
         assert dependents(connection, left_out, 15) == [("view a.v", "public.u")]
+
+
+def test_a_foreign_key_to_a_partitioned_table_is_one(new_database: NewDatabase) -> None:
+    """Without one partition, or its rows, it can be restored unless rows refer to them; and it is named once."""
+    partitions = "".join(f"CREATE TABLE p{n} PARTITION OF p FOR VALUES IN ({n});" for n in range(30))
+    server = new_database(
+        16,
+        f"CREATE TABLE p (a int PRIMARY KEY) PARTITION BY LIST (a); CREATE TABLE r (a int REFERENCES p); {partitions}",
+    )
+    lead = "1 foreign key can't be restored unless its table is empty, because the rows it refers to are left out"
+    for chosen, table in (({"exclude_tables": "p1"}, "p1"), ({"exclude_table_data": "p"}, "p0")):
+        with server.connect(own_names=True) as connection:
+            left_out = read_selection(connection, selection_of(chosen), 16)
+        with server.connect() as connection:
+            found = what_needs_it(connection, left_out, 16)
+        assert [one.text for one in found] == [f"{lead}: r_a_fkey on public.r refers to public.{table}"]

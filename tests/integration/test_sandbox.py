@@ -77,8 +77,11 @@ def test_a_throwaway_server_is_private(major: int, clients: Clients, home: Path)
 
 
 @pytest.mark.parametrize("major", MAJORS)
-def test_the_second_server_of_a_drill_is_as_good_as_new(major: int, clients: Clients, home: Path) -> None:
+def test_the_second_server_of_a_drill_is_as_good_as_new(
+    major: int, clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has nothing of the first, and a third one is made afresh; none of them leaves anything behind."""
+    monkeypatch.setattr("tasks.engine.servers.data_directory._ROOM_BYTES", 0)
     with pristine_data() as pristine:
         for shared in (False, True, False):
             assert pristine.made is shared
@@ -87,6 +90,15 @@ def test_the_second_server_of_a_drill_is_as_good_as_new(major: int, clients: Cli
                 assert (asked(server, roles), len(asked(server, "SELECT FROM pg_database"))) == ([("first role",)], 3)
                 told(server, "CREATE ROLE left_over", "CREATE DATABASE left_over")
     assert_nothing_is_left(home, [])
+
+
+def test_on_a_small_disk_the_first_server_has_all_the_room(
+    clients: Clients, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is put aside for the second one then."""
+    monkeypatch.setattr("tasks.engine.servers.data_directory._ROOM_BYTES", 1 << 62)
+    with pristine_data() as pristine, running_server(clients[15], pristine=pristine):
+        assert (pristine.made, [*pristine.folder.iterdir()]) == (False, [])
 
 
 def _knows(process: psutil.Process, secret: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from blocks.errors import DatabaseError
 from blocks.sql.connection import Connection
 from tasks.engine.dump.left_out import LeftOut as Finding
 from tasks.engine.dump.left_out import listed
@@ -12,6 +13,7 @@ from tasks.engine.repository.omissions import Omissions
 
 _TIMEOUT_S = 60
 _MOST_NAMED, _AT_ONCE = 20, 4
+_UNKNOWN = "Could not look for all that can't be restored without what is left out"
 _ALL_OUT = "leave it out, too, or back up what it needs"
 # What an option of pg_dump leaves out of every dump.
 _WITH_OPTION = {
@@ -32,6 +34,8 @@ edges AS MATERIALIZED (
   SELECT d.classid, d.objid, d.refclassid, d.refobjid, coalesce(w.refclassid, d.classid) AS class, coalesce(w.refobjid, d.objid) AS obj,
   CASE
     WHEN d.deptype = 'i' THEN 'part'
+    -- A foreign key to a partitioned table can do without one of the partitions.
+    WHEN k.conparentid <> 0 THEN NULL
     WHEN d.deptype = 'e' THEN 'member'
     -- CREATE EXTENSION makes it, whatever it needs.
     WHEN m.objid IS NOT NULL THEN NULL
@@ -48,6 +52,7 @@ edges AS MATERIALIZED (
   END AS how
   FROM pg_depend d
   LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+  LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f'
   LEFT JOIN pg_depend w ON w.deptype = 'i' AND (w.classid, w.objid) = (d.classid, d.objid)
   LEFT JOIN pg_depend m ON m.deptype = 'e' AND m.classid = coalesce(w.refclassid, d.classid) AND m.objid = coalesce(w.refobjid, d.objid))"""
 # From what is gone (the named relations, schemas and extensions; nobody dumps temporary tables either) to all that is gone
@@ -77,15 +82,19 @@ SELECT n.what, n.needed FROM (
     WHERE p.deptype IN ('a', 'i') AND (p.classid, p.objid) = (e.class, e.obj))
   GROUP BY 1, 2) n
 ORDER BY n.first DESC, 1, 2 LIMIT 1000"""
+# Of a partitioned table, each partition has a constraint of its own, which is part of one and in no dump.
 _REFERRING = """
-SELECT quote_ident(k.conname) || ' on ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-  quote_ident(rn.nspname) || '.' || quote_ident(r.relname)
-FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
-WHERE k.contype = 'f' AND k.convalidated
-AND quote_ident(rn.nspname) || '.' || quote_ident(r.relname) = ANY (%s::text[])
-AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) <> ALL (%s::text[])
-AND quote_ident(n.nspname) <> ALL (%s::text[]) ORDER BY 1, 2 LIMIT 1000"""
+WITH RECURSIVE named (oid, name, schema) AS MATERIALIZED (
+  SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(n.nspname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p')),
+whole (part, oid, parent) AS (
+  SELECT oid, oid, conparentid FROM pg_constraint WHERE contype = 'f' AND convalidated
+  UNION ALL SELECT w.part, k.oid, k.conparentid FROM whole w JOIN pg_constraint k ON k.oid = w.parent)
+SELECT quote_ident(k.conname) || ' on ' || c.name, min(r.name)
+FROM whole w JOIN pg_constraint p ON p.oid = w.part JOIN pg_constraint k ON k.oid = w.oid
+JOIN named c ON c.oid = k.conrelid JOIN named r ON r.oid = p.confrelid JOIN named t ON t.oid = k.confrelid
+WHERE w.parent = 0 AND r.name = ANY (%s::text[]) AND t.name <> ALL (%s::text[])
+AND c.name <> ALL (%s::text[]) AND c.schema <> ALL (%s::text[]) GROUP BY 1 ORDER BY 1 LIMIT 1000"""
 _COMPUTED = """
 SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_depend d
 JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
@@ -104,11 +113,18 @@ def what_needs_it(
         return []
     gone = [name for names in left_out.relations.values() for name in names]
     without_rows = [name for names in left_out.rows_of.values() for name in names]
-    both = (without_rows, [*gone, *without_rows], list(left_out.schemas))
+    both, schemas = [*gone, *without_rows], list(left_out.schemas)
     with connection.read_only(_TIMEOUT_S):
-        needing = dependents(connection, left_out, major, options)
-        referring, computed = connection.query(_REFERRING, *both), connection.query(_COMPUTED, *both)
-    return [*_unrestorable(needing), *_without_their_rows(referring), *_emptier([str(row[0]) for row in computed])]
+        referring = connection.query(_REFERRING, both, gone, both, schemas)
+        computed = connection.query(_COMPUTED, without_rows, both, schemas)
+    found = [*_without_their_rows(referring), *_emptier([str(row[0]) for row in computed])]
+    try:
+        with connection.read_only(_TIMEOUT_S):
+            return [*_unrestorable(dependents(connection, left_out, major, options)), *found]
+    except DatabaseError as error:
+        if connection.lost:
+            raise
+        return [Finding(f"{_UNKNOWN}: {error.sentence}", error.hint), *found]
 
 
 def dependents(

@@ -22,6 +22,7 @@ SUPERUSER = "postgres"
 FULL, MORE_SPACE = "No space left", "free some space, or set TMPDIR to a folder on a larger disk"
 _CHECKSUMS_SINCE = 18  # initdb's default
 DATA, _TIMEOUT_S = "data", 120
+_ROOM_BYTES = 1 << 30  # a data directory has 40 MB
 
 
 @dataclass
@@ -77,9 +78,15 @@ def _copied(source: Path, target: Path, user: process.User | None) -> bool:
     shutil.rmtree(target, ignore_errors=True)
     command = ["cp", "-R", "-p", str(source), str(target)]
     try:
-        return process.run(command, child_environment({}), user=user, timeout_s=_TIMEOUT_S)[0] == 0
+        # What the copy takes must not be missed by the first server, which lives until the dump is compared.
+        if shutil.disk_usage(target.parent).free < _ROOM_BYTES:
+            return False
+        copied = process.run(command, child_environment({}), user=user, timeout_s=_TIMEOUT_S)[0] == 0
     except OSError:
-        return False
+        copied = False
+    if not copied:
+        shutil.rmtree(target, ignore_errors=True)
+    return copied
 
 
 @contextmanager
