@@ -97,7 +97,7 @@ def test_a_dump_of_the_copy_that_takes_too_long_is_given_up(
                 yield dump
 
     monkeypatch.setattr("tasks.engine.drill.second_dump.running_dump", behind_a_lock)
-    report = rehearsed(storage, place, verify_timeout_s=6)
+    report = rehearsed(storage, place, verify_timeout_s=10)
     assert (report.verdict, report.cause) == ("INCONCLUSIVE", TIMED_OUT)
     found = results(report)
     assert (found["restored without error"], found["row digests"]) == ("passed", "not possible")
