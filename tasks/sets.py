@@ -12,7 +12,8 @@ from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
-from tasks.engine.repository.names import LATEST, set_name_at
+from tasks.engine.repository.names import LATEST, LATEST_SET, set_name_at
+from tasks.engine.repository.set_choice import told_of_future_sets
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
 from tasks.engine.wording import tool_version, visible
@@ -20,7 +21,9 @@ from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
 _NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that you mean"
-
+_WHEN_FUTURE = (
+    "correct the clock; a set from the future is never the newest, and its document in sets/ can be removed by hand"
+)
 _MOST_NAMED = 5
 
 
@@ -59,7 +62,9 @@ def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
     named = _named(plan, backup)
     if named:
         return [member_with(all_members(plan), named)]
-    return to_drill(current_members(plan), "newest" if backup == LATEST else plan.databases.drilled, utc_now())
+    return to_drill(
+        current_members(plan, utc_now()), "newest" if backup == LATEST else plan.databases.drilled, utc_now()
+    )
 
 
 def drills_all(plan: Plan, backup: str) -> bool:
@@ -87,7 +92,9 @@ def choose_member(plan: Plan, backup: str) -> Plan:
 @task("read the set", QUICK)
 def choose_set(plan: Plan, name: str) -> BackupSet:
     """Fetch a set, and warn of what isn't in it."""
-    made = Sets(plan.storage).read(name)
+    sets = Sets(plan.storage)
+    _warn_of_future(sets.names())
+    made = sets.latest(utc_now()) if name == LATEST_SET else sets.read(name)
     for member in made.failed:
         get_run_logger().warning("Not in %s: %s", made.name, bounded([f"{member.database}: {member.error}"])[0])
     return made
@@ -98,13 +105,19 @@ def remove_forgotten(plan: Plan) -> int:
     sets = Sets(plan.storage)
     try:
         contents = sets.contents()
-        old = forgotten(sets.read_all(contents.sets), contents.backups)
+        _warn_of_future(contents.sets)
+        old = forgotten(sets.read_all(contents.sets), contents.backups, utc_now())
         for one in old:
             sets.remove(one.name)
     except PgRoundtripError as error:
         get_run_logger().warning("Documents of old sets could not be removed: %s", error.sentence)
         return 0
     return len(old)
+
+
+def _warn_of_future(names: Sequence[str]) -> None:
+    if odd := told_of_future_sets(names, utc_now()):
+        get_run_logger().warning("%s\nHINT: %s", odd, _WHEN_FUTURE)
 
 
 def in_words(failed: Sequence[Failure]) -> str:

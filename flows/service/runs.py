@@ -211,7 +211,7 @@ def backup_due(plan: Plan) -> bool:
 def drill_due(plan: Plan) -> bool | None:
     """Whether a slot has passed since the newest drill; None while there is no backup to drill."""
     try:
-        if not has_backups(plan):
+        if not has_backups(plan, utc_now()):
             return None
     except PgRoundtripError:
         return None

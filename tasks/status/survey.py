@@ -21,6 +21,7 @@ from tasks.engine.repository.names import BEGINNING
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.set_choice import told_of_future_sets
 from tasks.engine.repository.set_results import Failure, failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.repository.whose import sharing, whose
@@ -82,7 +83,7 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
     """Survey the databases of the newest set, those that the server has no more, and the folders beside ours."""
     sets = Sets(plan.storage)
     contents = sets.contents()
-    newest = next((one for name in reversed(contents.sets) if (one := sets.read_if_whole(name))), None)
+    newest = sets.newest(contents.sets, now)
     current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
     known = {member.plan.name for member in current}
     with ThreadPoolExecutor(_AT_ONCE, "survey") as pool:
@@ -100,7 +101,8 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
         f"{newest.name} has {newest.counted} databases: {missing_in_words(newest)}" if newest and newest.failed else ""
     )
     failed = failures_of(newest)[:_MOST_FAILED] if newest else ()
-    return Survey([*found, *around], "; ".join(filter(None, (missed, note))), failed)
+    odd = told_of_future_sets(contents.sets, now)
+    return Survey([*found, *around], "; ".join(filter(None, (missed, odd, note))), failed)
 
 
 def _member(plan: Plan, member: Member, many: int, now: datetime) -> Surveyed:

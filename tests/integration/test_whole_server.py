@@ -25,7 +25,6 @@ from flows.prune import prune as prune_flow
 from tasks.clock import utc_now
 from tasks.engine.dump.databases import Listed
 from tasks.engine.notify.facts import read_facts
-from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.servers.programs import Client
@@ -65,7 +64,7 @@ def whole(clients: dict[int, Client]) -> Iterator[Server]:
 
 def newest(storage: ObjectStore) -> BackupSet:
     """The newest set."""
-    return Sets(storage).read(LATEST_SET)
+    return Sets(storage).latest(utc_now())
 
 
 def test_one_run_takes_all_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:

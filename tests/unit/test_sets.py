@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.config.databases import folder_for
-from blocks.errors import BackupDamaged
+from blocks.errors import BackupDamaged, NoBackups
 from blocks.s3.client import StoredObject
-from tasks.engine.repository.names import set_name_at
+from tasks.engine.repository.names import set_file, set_name_at
+from tasks.engine.repository.set_choice import told_of_future_sets
 from tasks.engine.repository.sets import BackupSet, SetMember, Sets, contents_of, forgotten, read_set
 from tests.memory_store import MemoryStore
 
@@ -80,8 +81,30 @@ def test_a_set_is_forgotten_with_its_last_backup() -> None:
         set_of(3, ("a", "")),
     ]
     found = contents_of("", [_stored("a/backup_20261121_020000.sql.gz")])
-    assert forgotten(sets, found.backups) == [sets[0]]
-    assert forgotten(sets, {}) == sets[:2]
+    assert forgotten(sets, found.backups, NOON) == [sets[0]]
+    assert forgotten(sets, {}, NOON) == sets[:2]
+
+
+def stored(*sets: BackupSet) -> Sets:
+    """A storage with these sets."""
+    found = Sets(MemoryStore())
+    for one in sets:
+        found.store.put(found.store.key(set_file(one.name)), one.encode())
+    return found
+
+
+def test_a_set_from_the_future_is_never_the_newest() -> None:
+    """A wrong clock's set, or a forged one, hides no other, is told, and is the newest only where there is no other."""
+    real, ahead = set_of(3, ("shop", "backup_20261121_030000")), set_of(13, ("crm", "backup_20261121_030000"))
+    forged = ahead.model_copy(update={"name": "set_99991231_235959"})
+    sets = stored(real, ahead, forged)
+    assert sets.newest(sets.names(), NOON) == sets.latest(NOON) == real
+    assert told_of_future_sets(sets.names(), NOON).startswith(f"2 sets are dated in the future ({ahead.name})")
+    assert not told_of_future_sets([real.name], NOON)
+    assert stored(forged).latest(NOON) == forged
+    assert forgotten([real, ahead, forged], {}, NOON) == [ahead, forged]
+    with pytest.raises(NoBackups):
+        stored().latest(NOON)
 
 
 def test_two_runs_at_once_write_two_sets() -> None:

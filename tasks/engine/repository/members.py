@@ -39,16 +39,16 @@ def all_members(plan: Plan) -> list[Member]:
     return _members(plan, Sets(plan.storage).contents())
 
 
-def current_members(plan: Plan) -> list[Member]:
+def current_members(plan: Plan, now: datetime) -> list[Member]:
     """Return the databases of the newest set, even those without any backup; without a set, those that have one."""
-    return newest_members(plan)[0]
+    return newest_members(plan, now)[0]
 
 
-def newest_members(plan: Plan) -> tuple[list[Member], BackupSet | None]:
+def newest_members(plan: Plan, now: datetime) -> tuple[list[Member], BackupSet | None]:
     """Return the current databases, and the newest set; takes a request for it, and one for a thousand objects."""
     sets = Sets(plan.storage)
     contents = sets.contents()
-    newest = next((found for name in reversed(contents.sets) if (found := sets.read_if_whole(name))), None)
+    newest = sets.newest(contents.sets, now)
     return members_in(plan, contents, newest), newest
 
 
@@ -70,27 +70,27 @@ def weakest(members: Sequence[Member], now: datetime) -> Member:
     return min(members, key=lambda member: _newest_at(member, now))
 
 
-def parts_of(plan: Plan) -> list[Member]:
+def parts_of(plan: Plan, now: datetime) -> list[Member]:
     """Return the current databases of a whole server's plan; the plan itself, with its own backups, if it is of one."""
     if plan.databases:
-        return current_members(plan)
+        return current_members(plan, now)
     return [Member(plan, tuple(folder_of(plan, backups=Repository(plan.storage).backups()).own))]
 
 
 def judged_backups(plan: Plan, now: datetime) -> list[Backup]:
     """Return the backups by which a plan is judged: its own, or those of the weakest of a server's databases."""
-    parts = parts_of(plan)
+    parts = parts_of(plan, now)
     return list(weakest(parts, now).backups) if parts else []
 
 
-def has_backups(plan: Plan) -> bool:
+def has_backups(plan: Plan, now: datetime) -> bool:
     """Whether there is a backup of any of its databases."""
-    return any(part.backups for part in parts_of(plan))
+    return any(part.backups for part in parts_of(plan, now))
 
 
 def last_drill_of(plan: Plan, now: datetime) -> datetime | None:
     """Return when a plan's last drill started, of whichever database; None for never."""
-    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan))
+    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan, now))
     return max(filter(None, drills), default=None)
 
 

@@ -20,7 +20,8 @@ from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing, Stora
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
-from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.names import SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -111,10 +112,11 @@ def contents_of(root: str, objects: Iterable[StoredObject]) -> Contents:
     return Contents({folder: here for folder, here in sorted(backups.items()) if here}, tuple(sorted(sets)))
 
 
-def forgotten(sets: Sequence[BackupSet], backups: dict[str, tuple[Backup, ...]]) -> list[BackupSet]:
+def forgotten(sets: Sequence[BackupSet], backups: dict[str, tuple[Backup, ...]], now: datetime) -> list[BackupSet]:
     """Return the sets of which no backup is there any more; never the newest set. Pure."""
     there = {(folder, backup.name) for folder, here in backups.items() for backup in here}
-    return [one for one in sorted(sets, key=lambda s: s.name)[:-1] if not _any_left(one, there)]
+    newest = newest_first([one.name for one in sets], now)[:1]
+    return [one for one in sets if one.name not in newest and not _any_left(one, there)]
 
 
 def _any_left(one: BackupSet, there: set[tuple[str, str]]) -> bool:
@@ -138,19 +140,20 @@ class Sets:
         return sorted(name for stored in listed if (name := set_in(stored.key.removeprefix(root))))
 
     def read(self, name: str) -> BackupSet:
-        """Fetch a set; `set_latest` is the newest. Raises NoBackups, ObjectMissing, or BackupDamaged if it is unreadable."""
-        if name == LATEST_SET:
-            names = self.names()
-            if not names:
-                raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
-            name = names[-1]
+        """Fetch a set; raises ObjectMissing, or BackupDamaged if it is unreadable."""
         if set_taken_at(name) is None:
             raise ObjectMissing(name, hint="pg-roundtrip list --sets shows their names")
         return read_set(self.store.get(self.store.key(set_file(name)), SET_BYTES), name)
 
-    def newest(self) -> BackupSet | None:
-        """Fetch the newest set that can be read; None if there is none."""
-        return next((found for name in reversed(self.names()) if (found := self.read_if_whole(name))), None)
+    def newest(self, names: Sequence[str], now: datetime) -> BackupSet | None:
+        """Fetch the newest of some sets that can be read; None if there is none."""
+        return next((found for name in newest_first(names, now) if (found := self.read_if_whole(name))), None)
+
+    def latest(self, now: datetime) -> BackupSet:
+        """Fetch the newest set; raises NoBackups if there is none, and BackupDamaged if it is unreadable."""
+        for name in newest_first(self.names(), now):
+            return self.read(name)
+        raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
 
     def read_if_whole(self, name: str) -> BackupSet | None:
         """Fetch a set; None if it is gone or unreadable."""
