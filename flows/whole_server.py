@@ -69,7 +69,7 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
 
     ends = each(found.members, one, at_once)
     members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
-    members += [_missing(name) for name in found.missing]
+    members += [_missing(name, reason) for name, reason in found.missing]
     made = store_set(plan, started_at, found, members)
     remove_forgotten(plan)
     publish_set(plan.name, made)
@@ -97,8 +97,8 @@ def _failure(database: str, error: PgRoundtripError) -> Failure:
     return Failure(database=database, reason=bounded([error.sentence])[0], code=error.code)
 
 
-def _missing(name: str) -> SetMember:
-    return SetMember(database=name, folder="", error="there is no database of this name", code=SetIncomplete.code)
+def _missing(name: str, reason: str) -> SetMember:
+    return SetMember(database=name, folder="", error=reason, code=SetIncomplete.code)
 
 
 def drill_databases(

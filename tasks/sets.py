@@ -20,6 +20,7 @@ from tasks.engine.wording import tool_version, visible
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
+_UNMATCHED = "correct BACKUP_DATABASES, unless such databases only come later"
 _NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that you mean"
 _WHEN_FUTURE = (
     "correct the clock; a set from the future is never the newest, and its document in sets/ can be removed by hand"
@@ -35,6 +36,8 @@ def list_databases(plan: Plan) -> Listed:
         found = listed_by(connection, plan.databases)
     for name, reason in found.left_alone:
         get_run_logger().info("Left alone: the database %s: %s", bounded([name])[0], reason)
+    for pattern in found.unmatched:
+        get_run_logger().warning("No database matches %s\nHINT: %s", bounded([pattern])[0], _UNMATCHED)
     if not found.members and not found.missing:
         raise ConfigurationError([Problem("BACKUP_DATABASES matches no database that can be backed up", _NONE)])
     return found

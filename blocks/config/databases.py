@@ -65,6 +65,8 @@ def read_databases(text: str) -> Databases:
     wanted = tuple(plain_pattern(part) for part in parts if not part.startswith("!"))
     if not wanted and not but:
         raise ValueError("no pattern")
+    if not all(map(_inner, (*wanted, *but))):
+        raise ValueError("a name is empty")
     return Databases(wanted or (plain_pattern("*"),), but)
 
 
@@ -87,7 +89,16 @@ def databases_of(given: Mapping[str, Any]) -> Databases | None:
 
 def names_one(pattern: NamePattern) -> bool:
     """Whether a pattern is a single name, which is missed if there is no such database."""
-    return not re.search(r"[.*+?|()\[\]{}]", re.sub(r"\\.", "", pattern.name.removeprefix("^(").removesuffix(")$")))
+    return not re.search(r"[.*+?|()\[\]{}]", re.sub(r"\\.", "", _inner(pattern)))
+
+
+def name_in(pattern: NamePattern) -> str:
+    """Return the name that such a pattern is."""
+    return re.sub(r"\\(.)", r"\1", _inner(pattern), flags=re.DOTALL)
+
+
+def _inner(pattern: NamePattern) -> str:
+    return pattern.name.removeprefix("^(").removesuffix(")$")
 
 
 def folder_for(database: str) -> str:

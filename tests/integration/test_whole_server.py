@@ -99,9 +99,12 @@ def test_patterns_and_several_at_once(whole: Server, storage: ObjectStore, comma
     assert done.status == 0, done.err
     assert {m["database"] for m in json.loads(done.out)["databases"]} == {*ODD, "postgres"} - {"Shop"}
     assert f"INFO: {ODD[2]}: Backup completed successfully" in done.err
-    gone = command_line("backup", server=whole, **{**given, "BACKUP_DATABASES": "shop, crm"})
+    gone = command_line("backup", server=whole, **{**given, "BACKUP_DATABASES": "shop, crm, closed, tenant_*"})
     assert gone.status == 1
+    assert "1 of 3 databases" in gone.err
     assert "crm: there is no database of this name" in gone.err
+    assert "closed: it accepts no connections" in gone.err
+    assert "WARNING: No database matches tenant_*" in gone.err
     assert [m.database for m in newest(storage).done] == ["shop"]
 
 

@@ -1,4 +1,4 @@
-"""Define which set is the newest, in one place: never one that a wrong clock dated in the future; all of it is pure."""
+"""Define which set is the newest, in one place: never one that a wrong clock dated in the future. All of it is pure."""
 
 from __future__ import annotations
 
