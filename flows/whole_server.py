@@ -35,9 +35,9 @@ from tasks.sets import (
     choose_set,
     choose_to_drill,
     drills_all,
-    every_member,
     in_words,
     list_databases,
+    members_to_prune,
     remove_forgotten,
     store_set,
 )
@@ -151,7 +151,7 @@ def _announced(work: Callable[[str], R]) -> Callable[[str], R]:
 
 def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: bool) -> Outcome[PrunePlan]:
     """Apply the policy to each database by itself, also to those that the server has no more."""
-    names = [member.plan.name for member in every_member(plan)]
+    names = [member.plan.name for member in members_to_prune(plan)]
     ends = each(names, _announced(prune))
     decided = together({name: end.result for name, end in zip(names, ends, strict=True) if end.result})
     if failed := {name: end.error for name, end in zip(names, ends, strict=True) if end.error}:

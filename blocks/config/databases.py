@@ -57,6 +57,11 @@ class Databases:
     at_once: int = 1
     drilled: Drilled = "turn"
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns as they are written, in an order that is always the same."""
+        return tuple(sorted({p.text for p in self.wanted} | {f"!{p.text}" for p in self.but}))
+
 
 def read_databases(text: str) -> Databases:
     """Read patterns; without any to take, all are. Raises ValueError."""

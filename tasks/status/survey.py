@@ -16,7 +16,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, surveyed
 from tasks.engine.repository.folder import Folder, apart, look_into
 from tasks.engine.repository.identity import Database, Whose
-from tasks.engine.repository.members import Member, members_in
+from tasks.engine.repository.members import Member, members_in, patterns_of
 from tasks.engine.repository.names import BEGINNING
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
@@ -83,7 +83,7 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
     """Survey the databases of the newest set, those that the server has no more, and the folders beside ours."""
     sets = Sets(plan.storage)
     contents = sets.contents()
-    newest = sets.newest(contents.sets, now)
+    newest = sets.newest(contents.sets, patterns_of(plan), now)
     current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
     known = {member.plan.name for member in current}
     with ThreadPoolExecutor(_AT_ONCE, "survey") as pool:

@@ -64,7 +64,7 @@ def whole(clients: dict[int, Client]) -> Iterator[Server]:
 
 def newest(storage: ObjectStore) -> BackupSet:
     """The newest set."""
-    return Sets(storage).latest(utc_now())
+    return Sets(storage).latest((), utc_now())
 
 
 def test_one_run_takes_all_of_them(whole: Server, storage: ObjectStore, command_line: Callable[..., Ended]) -> None:

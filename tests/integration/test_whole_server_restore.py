@@ -73,7 +73,7 @@ def test_a_whole_server_comes_back(
     environ = {"BACKUP_DATABASES": "*"}
     made = command_line("backup", server=source, **environ)
     assert made.status == 0, made.err
-    member = next(m for m in Sets(storage).latest(utc_now()).done if m.database == "shop")
+    member = next(m for m in Sets(storage).latest((), utc_now()).done if m.database == "shop")
     folder = storage.within("shop")
     whole = folder.get(Repository(folder).key(member.backup))
     flipped_bit(folder, member.backup)

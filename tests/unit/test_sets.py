@@ -12,7 +12,7 @@ from blocks.config.databases import folder_for
 from blocks.errors import BackupDamaged, NoBackups
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.names import set_file, set_name_at
-from tasks.engine.repository.set_choice import told_of_future_sets
+from tasks.engine.repository.set_choice import perhaps_forgotten, told_of_future_sets
 from tasks.engine.repository.sets import BackupSet, SetMember, Sets, contents_of, forgotten, read_set
 from tests.memory_store import MemoryStore
 
@@ -74,15 +74,55 @@ def test_what_is_in_the_folders() -> None:
 
 
 def test_a_set_is_forgotten_with_its_last_backup() -> None:
-    """Not before, and never the newest one, which says what failed."""
+    """Not before; only those of which no backup is in their time are read to find out."""
     sets = [
         set_of(1, ("a", "backup_20261121_010000")),
         set_of(2, ("a", "backup_20261121_020000"), ("b", "")),
         set_of(3, ("a", "")),
     ]
     found = contents_of("", [_stored("a/backup_20261121_020000.sql.gz")])
-    assert forgotten(sets, found.backups, NOON) == [sets[0]]
-    assert forgotten(sets, {}, NOON) == sets[:2]
+    assert forgotten(sets, found.backups) == [sets[0], sets[2]]
+    assert forgotten(sets, {}) == sets
+    names = [one.name for one in sets]
+    assert perhaps_forgotten(names, found.backups) == [names[0], names[2]]
+    assert perhaps_forgotten(names, {}) == names
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=4, unique_by=lambda run: run[0]), st.data())
+def test_no_forgotten_set_is_missed(runs: list[tuple[int, int]], data: st.DataObject) -> None:
+    """As long as runs take turns, those that are read are all that may have nothing left."""
+    sets = [
+        set_of(hour, *((f"d{n}", f"backup_20261121_{hour:02}{n:02}00") for n in range(many))) for hour, many in runs
+    ]
+    left = [(m.folder, m.backup) for one in sets for m in one.members if data.draw(st.booleans())]
+    found = contents_of("", [_stored(f"{folder}/{name}.sql.gz") for folder, name in left])
+    read = perhaps_forgotten([one.name for one in sets], found.backups)
+    assert {one.name for one in forgotten(sets, found.backups)} == set(read)
+
+
+def test_the_set_of_the_plan_s_own_patterns_is_the_newest() -> None:
+    """A run for a few databases beside that of all hides none; documents without patterns count for every plan."""
+    full = set_of(2, ("a", "backup_20261121_020000"), ("b", "")).model_copy(update={"patterns": ("*",)})
+    few = set_of(3, ("a", "backup_20261121_030000")).model_copy(update={"patterns": ("!b", "a")})
+    sets = stored(set_of(1), full, few)
+    assert sets.latest(("*",), NOON) == full
+    assert sets.latest((), NOON) == few
+    assert sets.latest(("a", "!b"), NOON) == few
+    assert sets.latest(("x",), NOON).name == set_of(1).name
+    assert sets.newest_by_others(few, NOON) == full
+    assert stored(full, few).latest(("x",), NOON) == few
+    old = read_set(few.encode().replace(b'"patterns"', b'"unknown"'), few.name)
+    assert (old.patterns, old.is_of(("*",))) == ((), True)
+
+
+def test_an_older_set_never_passes_for_the_newest() -> None:
+    """To restore the newest, its document must be readable; to know the databases, an older one will do."""
+    sets, real = stored(set_of(3)), set_of(2)
+    sets.store.put(sets.store.key(set_file(real.name)), real.encode())
+    sets.store.put(sets.store.key(set_file(set_of(3).name)), b"{")
+    assert sets.newest(sets.names(), (), NOON) == real
+    with pytest.raises(BackupDamaged):
+        sets.latest((), NOON)
 
 
 def stored(*sets: BackupSet) -> Sets:
@@ -98,13 +138,12 @@ def test_a_set_from_the_future_is_never_the_newest() -> None:
     real, ahead = set_of(3, ("shop", "backup_20261121_030000")), set_of(13, ("crm", "backup_20261121_030000"))
     forged = ahead.model_copy(update={"name": "set_99991231_235959"})
     sets = stored(real, ahead, forged)
-    assert sets.newest(sets.names(), NOON) == sets.latest(NOON) == real
+    assert sets.newest(sets.names(), (), NOON) == sets.latest((), NOON) == real
     assert told_of_future_sets(sets.names(), NOON).startswith(f"2 sets are dated in the future ({ahead.name})")
     assert not told_of_future_sets([real.name], NOON)
-    assert stored(forged).latest(NOON) == forged
-    assert forgotten([real, ahead, forged], {}, NOON) == [ahead, forged]
+    assert stored(forged).latest((), NOON) == forged
     with pytest.raises(NoBackups):
-        stored().latest(NOON)
+        stored().latest((), NOON)
 
 
 def test_two_runs_at_once_write_two_sets() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +27,8 @@ from tasks.engine.repository.upload import Upload
 
 SET_BYTES = 16 << 20
 _AT_ONCE = 16
+# How many sets are read at most to find one that was taken by the plan's own patterns.
+_LOOKED_AT = 50
 # How often a set gives way to others, and how far apart two that met then are at most.
 _MOST_CLAIMS, _APART_S = 20, 9
 
@@ -56,7 +58,10 @@ class LeftAlone(_Part):
 
 
 class BackupSet(_Part):
-    """What one run took of a server's databases; `globals_of` is the folder of the member whose roles to restore first."""
+    """What one run took of a server's databases by these patterns, empty in documents of before they were stored.
+
+    `globals_of` is the folder of the member whose roles to restore first.
+    """
 
     format: Literal[1] = FORMAT
     tool: str = "pg-roundtrip"
@@ -69,6 +74,11 @@ class BackupSet(_Part):
     members: tuple[SetMember, ...]
     left_alone: tuple[LeftAlone, ...] = ()
     globals_of: str = ""
+    patterns: tuple[str, ...] = ()
+
+    def is_of(self, patterns: Sequence[str]) -> bool:
+        """Whether it was taken by these patterns, as far as is known; without any, every set is meant."""
+        return not patterns or not self.patterns or set(patterns) == set(self.patterns)
 
     @property
     def done(self) -> tuple[SetMember, ...]:
@@ -112,11 +122,10 @@ def contents_of(root: str, objects: Iterable[StoredObject]) -> Contents:
     return Contents({folder: here for folder, here in sorted(backups.items()) if here}, tuple(sorted(sets)))
 
 
-def forgotten(sets: Sequence[BackupSet], backups: dict[str, tuple[Backup, ...]], now: datetime) -> list[BackupSet]:
-    """Return the sets of which no backup is there any more; never the newest set. Pure."""
+def forgotten(sets: Sequence[BackupSet], backups: Mapping[str, Sequence[Backup]]) -> list[BackupSet]:
+    """Return the sets of which no backup is there any more. Pure."""
     there = {(folder, backup.name) for folder, here in backups.items() for backup in here}
-    newest = newest_first([one.name for one in sets], now)[:1]
-    return [one for one in sets if one.name not in newest and not _any_left(one, there)]
+    return [one for one in sets if not _any_left(one, there)]
 
 
 def _any_left(one: BackupSet, there: set[tuple[str, str]]) -> bool:
@@ -145,15 +154,30 @@ class Sets:
             raise ObjectMissing(name, hint="pg-roundtrip list --sets shows their names")
         return read_set(self.store.get(self.store.key(set_file(name)), SET_BYTES), name)
 
-    def newest(self, names: Sequence[str], now: datetime) -> BackupSet | None:
-        """Fetch the newest of some sets that can be read; None if there is none."""
-        return next((found for name in newest_first(names, now) if (found := self.read_if_whole(name))), None)
+    def newest(self, names: Sequence[str], patterns: Sequence[str], now: datetime) -> BackupSet | None:
+        """Fetch the newest of some sets that was taken by these patterns, or else the newest that can be read, if any."""
+        in_order = newest_first(names, now)[:_LOOKED_AT]
+        first = self.read_if_whole(in_order[0]) if in_order else None
+        if first and first.is_of(patterns):
+            return first
+        found = [*([first] if first else []), *self.read_all(in_order[1:])]
+        return next((one for one in found if one.is_of(patterns)), found[0] if found else None)
 
-    def latest(self, now: datetime) -> BackupSet:
-        """Fetch the newest set; raises NoBackups if there is none, and BackupDamaged if it is unreadable."""
-        for name in newest_first(self.names(), now):
-            return self.read(name)
-        raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
+    def latest(self, patterns: Sequence[str], now: datetime) -> BackupSet:
+        """Fetch that set, of all; raises NoBackups if there is none.
+
+        Raises BackupDamaged if the newest is unreadable: an older one must not pass for it.
+        """
+        in_order = newest_first(self.names(), now)
+        if not in_order:
+            raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
+        first = self.read(in_order[0])
+        return first if first.is_of(patterns) else self.newest(in_order, patterns, now) or first
+
+    def newest_by_others(self, made: BackupSet, now: datetime) -> BackupSet | None:
+        """Fetch the newest set that was taken by other patterns than this one; None if there is none."""
+        found = self.read_all(newest_first(self.names(), now)[:_LOOKED_AT])
+        return next((one for one in found if not one.is_of(made.patterns)), None)
 
     def read_if_whole(self, name: str) -> BackupSet | None:
         """Fetch a set; None if it is gone or unreadable."""
