@@ -26,7 +26,7 @@ from tasks.engine.repository.set_results import (
     SetRestored,
     failures_of,
 )
-from tasks.engine.repository.sets import BackupSet, SetMember
+from tasks.engine.repository.sets import BackupSet, SetMember, Sets
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
@@ -41,6 +41,7 @@ from tasks.sets import (
     remove_forgotten,
     store_set,
 )
+from tasks.sweep import sweep_stale_uploads
 
 if TYPE_CHECKING:
     from flows.backup import BackupResult
@@ -71,6 +72,7 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
     members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
     members += [_missing(name, reason) for name, reason in found.missing]
     made = store_set(plan, started_at, found, members)
+    sweep_stale_uploads(Sets(plan.storage))
     remove_forgotten(plan)
     publish_set(plan.name, made)
     say_when_next("backup")
@@ -160,6 +162,7 @@ def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: b
             message=f"{len(names) - len(failed)} of {len(names)} databases are pruned",
         )
     if not dry_run:
+        sweep_stale_uploads(Sets(plan.storage))
         remove_forgotten(plan)
     return Outcome("prune", plan.name, retention_sentence(decided, dry_run=dry_run), decided)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -96,7 +96,9 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
                     _group(repository, surveyed(repository, member.backups)), database=member.database, dropped=True
                 )
             )
-    around, note = _in_folders(plan.storage, inside=False)
+    # At the root of a bucket, these folders are beside each other.
+    known_folders = {member.plan.storage.folder for member in (*current, *every)}
+    around, note = _in_folders(plan.storage, inside=False, but=known_folders)
     missed = (
         f"{newest.name} has {newest.counted} databases: {missing_in_words(newest)}" if newest and newest.failed else ""
     )
@@ -125,10 +127,10 @@ def missing_in_words(made: BackupSet) -> str:
     return f"{', '.join(names)}{f' and {more} more' if more else ''} failed"
 
 
-def _in_folders(store: ObjectStore, *, inside: bool) -> tuple[list[Surveyed], str]:
+def _in_folders(store: ObjectStore, *, inside: bool, but: Collection[str] = ()) -> tuple[list[Surveyed], str]:
     """Survey the backups in the folders beside ours, or in it; a folder that fails costs no other."""
     try:
-        stores = folders_beside(store, BEGINNING, inside=inside)
+        stores = [found for found in folders_beside(store, BEGINNING, inside=inside) if found.folder not in but]
     except PgRoundtripError as error:
         return [], f"other folders could not be listed: {error.sentence}"
     found, faults = list[Surveyed](), list[str]()

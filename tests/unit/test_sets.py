@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -35,13 +35,32 @@ def test_a_set_reads_back() -> None:
     assert (made.counted, [m.database for m in made.failed]) == ("1 of 2", ["crm"])
 
 
-@pytest.mark.parametrize("folder", ["../other", "evidence", "crm", "", "Shop"])
-def test_a_forged_folder_is_refused(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["../other", "evidence", "crm", "Shop"])
+@pytest.mark.parametrize("backup", ["backup_20261121_030000", ""])
+def test_a_forged_folder_is_refused(folder: str, backup: str) -> None:
     """A document can't lead to what isn't the folder of the database that it names."""
-    made = set_of(3, ("shop", "backup_20261121_030000"))
+    made = set_of(3, ("shop", backup))
     forged = made.model_copy(update={"members": (made.members[0].model_copy(update={"folder": folder}),)})
     with pytest.raises(BackupDamaged, match="other databases"):
         read_set(forged.encode(), forged.name)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        SetMember(database="shop", folder="", backup="backup_20261121_030000"),
+        SetMember(database="", folder=""),
+        SetMember(database="", folder="q"),
+        SetMember(database="shop", folder="shop", backup="backup_20261399_030000"),
+    ],
+)
+def test_a_member_is_a_database_with_its_folder(member: SetMember) -> None:
+    """Only one that the server doesn't have has no folder, and none has no name."""
+    made = set_of(3).model_copy(update={"members": (member,)})
+    with pytest.raises(BackupDamaged, match="other databases"):
+        read_set(made.encode(), made.name)
+    missing = made.model_copy(update={"members": (SetMember(database="shop", folder=""),)})
+    assert read_set(missing.encode(), made.name) == missing
 
 
 @given(st.binary(max_size=200))
@@ -123,6 +142,16 @@ def test_an_older_set_never_passes_for_the_newest() -> None:
     assert sets.newest(sets.names(), (), NOON) == real
     with pytest.raises(BackupDamaged):
         sets.latest((), NOON)
+
+
+def test_claims_that_a_killed_run_left_are_swept() -> None:
+    """They are aborted a day later; those of backups in the folders of databases are not a set's."""
+    store = MemoryStore()
+    for key in (set_file(set_of(3).name), "shop/backup_20261121_030000.sql.gz", "sets/other"):
+        store.begin_upload(store.key(key))
+    later = datetime.now(UTC) + timedelta(days=2)
+    assert list(Sets(store).sweep(later)) == [store.key(set_file(set_of(3).name))]
+    assert len(store.uploads) == 2
 
 
 def stored(*sets: BackupSet) -> Sets:

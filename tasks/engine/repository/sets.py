@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +15,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blocks.config.databases import database_of
+from blocks.config.databases import database_of, folder_for
 from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing, StorageError
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
 from tasks.engine.repository.names import SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.repository import STALE_UPLOAD
 from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
@@ -216,6 +217,14 @@ class Sets:
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 
+    def sweep(self, now: datetime) -> Iterator[str]:
+        """Abort claims of names that a killed run left at least a day ago; yield the key of each."""
+        root = self.store.key("")
+        for key, upload_id in self.store.list_uploads(STALE_UPLOAD, now):
+            if set_in(key.removeprefix(root)):
+                self.store.abort_upload(key, upload_id)
+                yield key
+
     def remove(self, name: str) -> None:
         """Delete the document of a set; its backups, if there are any, stay."""
         self.store.remove(self.store.key(set_file(name)))
@@ -231,7 +240,15 @@ def read_set(data: bytes, name: str) -> BackupSet:
         ) from None
     if made.name != name:
         raise BackupDamaged(f"the document of {name} belongs to another set", check="set")
-    wrong = [m for m in made.members if m.backup and (database_of(m.folder) != m.database or not taken_at(m.backup))]
+    wrong = [member for member in made.members if not _is_sound(member)]
     if wrong:
         raise BackupDamaged(f"the document of {name} names {len(wrong)} folders of other databases", check="set")
     return made
+
+
+def _is_sound(member: SetMember) -> bool:
+    """Whether a member has a name, and the folder of that database, or none if it has no backup either."""
+    if member.backup and not taken_at(member.backup):
+        return False
+    none = not member.folder and not member.backup
+    return bool(member.database) and (none or member.folder == folder_for(member.database))
