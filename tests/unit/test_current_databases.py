@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 
 from blocks.config.databases import folder_for, read_databases
 from blocks.config.plan import Plan
+from blocks.s3.client import ObjectStore
 from tasks.engine.repository import facts
 from tasks.engine.repository.members import current_members, last_backup_of, own_members
-from tasks.engine.repository.names import MANIFEST, OBJECT, set_file, set_name_at
+from tasks.engine.repository.names import LATEST_SET, MANIFEST, OBJECT, set_file, set_name_at
 from tasks.engine.repository.sets import BackupSet, SetMember
+from tasks.sets import choose_set
+from tasks.status import survey
 from tests.memory_store import MemoryStore
+from tests.plainly import run_plainly
 from tests.unit.test_catalog import manifest
 from tests.unit.test_whole_servers import PLAN
 
@@ -99,3 +104,29 @@ def test_only_own_backups_are_pruned() -> None:
                 told = manifest(backup, plan=name).encode()
                 store.put(store.key(f"{folder}/{backup}{MANIFEST}"), told)
     assert [member.database for member in own_members(plan)] == ["shop"]
+
+
+def test_the_folders_of_databases_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the root of a bucket, a database's folder is beside the plan's, and is shown once all the same."""
+    store = ObjectStore.at(
+        endpoint="https://s3.example.com", bucket="b", prefix="/", key_id="key", secret=SecretStr("s")
+    )
+    shop = replace(PLAN, storage=store).member("shop").storage
+    monkeypatch.setattr(survey, "folders_beside", lambda *_, **__: [replace(store, folder="shop")])
+    assert survey._in_folders(store, inside=False, but={shop.folder}) == ([], "")
+
+
+def test_the_latest_set_is_not_taken_for_all_there_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the patterns at hand, a restore of the newest set says if others took other databases."""
+    run_plainly(monkeypatch)
+    store = MemoryStore()
+    plan = replace(plan_by("*", store), databases=None)
+    store_set(store, 2, "*", "shop", "crm")
+    assert choose_set(plan, LATEST_SET).counted == "2 of 2"
+    assert not caplog.text
+    store_set(store, 3, "shop", "shop")
+    assert choose_set(plan, LATEST_SET).counted == "1 of 1"
+    assert "taken by the patterns shop, and set_20261121_020000, with 2 of 2 databases, by *" in caplog.text
+    assert choose_set(plan_by("*", store), LATEST_SET).counted == "2 of 2"
