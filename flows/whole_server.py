@@ -26,7 +26,7 @@ from tasks.engine.repository.set_results import (
     SetRestored,
     failures_of,
 )
-from tasks.engine.repository.sets import BackupSet, SetMember
+from tasks.engine.repository.sets import BackupSet, SetMember, Sets
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
@@ -35,12 +35,13 @@ from tasks.sets import (
     choose_set,
     choose_to_drill,
     drills_all,
-    every_member,
     in_words,
     list_databases,
+    members_to_prune,
     remove_forgotten,
     store_set,
 )
+from tasks.sweep import sweep_stale_uploads
 
 if TYPE_CHECKING:
     from flows.backup import BackupResult
@@ -69,8 +70,9 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
 
     ends = each(found.members, one, at_once)
     members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
-    members += [_missing(name) for name in found.missing]
+    members += [_missing(name, reason) for name, reason in found.missing]
     made = store_set(plan, started_at, found, members)
+    sweep_stale_uploads(Sets(plan.storage))
     remove_forgotten(plan)
     publish_set(plan.name, made)
     say_when_next("backup")
@@ -97,8 +99,8 @@ def _failure(database: str, error: PgRoundtripError) -> Failure:
     return Failure(database=database, reason=bounded([error.sentence])[0], code=error.code)
 
 
-def _missing(name: str) -> SetMember:
-    return SetMember(database=name, folder="", error="there is no database of this name", code=SetIncomplete.code)
+def _missing(name: str, reason: str) -> SetMember:
+    return SetMember(database=name, folder="", error=reason, code=SetIncomplete.code)
 
 
 def drill_databases(
@@ -151,7 +153,7 @@ def _announced(work: Callable[[str], R]) -> Callable[[str], R]:
 
 def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: bool) -> Outcome[PrunePlan]:
     """Apply the policy to each database by itself, also to those that the server has no more."""
-    names = [member.plan.name for member in every_member(plan)]
+    names = [member.plan.name for member in members_to_prune(plan)]
     ends = each(names, _announced(prune))
     decided = together({name: end.result for name, end in zip(names, ends, strict=True) if end.result})
     if failed := {name: end.error for name, end in zip(names, ends, strict=True) if end.error}:
@@ -160,6 +162,7 @@ def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: b
             message=f"{len(names) - len(failed)} of {len(names)} databases are pruned",
         )
     if not dry_run:
+        sweep_stale_uploads(Sets(plan.storage))
         remove_forgotten(plan)
     return Outcome("prune", plan.name, retention_sentence(decided, dry_run=dry_run), decided)
 

@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from blocks.config.databases import Drilled
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, PgRoundtripError, Problem
 from tasks.clock import utc_now
 from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
-from tasks.engine.repository.members import Member, all_members, current_members, member_with, to_drill
-from tasks.engine.repository.names import LATEST, set_name_at
+from tasks.engine.repository.members import (
+    Member,
+    all_members,
+    current_members,
+    member_with,
+    own_members,
+    patterns_of,
+    to_drill,
+)
+from tasks.engine.repository.names import LATEST, LATEST_SET, set_name_at
+from tasks.engine.repository.set_choice import newest_first, perhaps_forgotten, told_of_future_sets
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
 from tasks.engine.wording import tool_version, visible
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
+_UNMATCHED = "correct BACKUP_DATABASES, unless such databases only come later"
 _NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that you mean"
-
+_WHEN_FUTURE = (
+    "correct the clock; a set from the future is never the newest, and its document in sets/ can be removed by hand"
+)
 _MOST_NAMED = 5
 
 
@@ -32,6 +45,8 @@ def list_databases(plan: Plan) -> Listed:
         found = listed_by(connection, plan.databases)
     for name, reason in found.left_alone:
         get_run_logger().info("Left alone: the database %s: %s", bounded([name])[0], reason)
+    for pattern in found.unmatched:
+        get_run_logger().warning("No database matches %s\nHINT: %s", bounded([pattern])[0], _UNMATCHED)
     if not found.members and not found.missing:
         raise ConfigurationError([Problem("BACKUP_DATABASES matches no database that can be backed up", _NONE)])
     return found
@@ -43,7 +58,7 @@ def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence
     sets = Sets(plan.storage)
     made = BackupSet(
         tool_version=tool_version(), plan=plan.name, name=set_name_at(started_at), started_at=started_at, ended_at=utc_now(),
-        system_identifier=found.system_identifier, members=tuple(members),
+        system_identifier=found.system_identifier, members=tuple(members), patterns=patterns_of(plan),
         left_alone=tuple(LeftAlone(database=name, reason=reason) for name, reason in found.left_alone),
         globals_of=next((member.folder for member in members if member.has_globals), ""),
     )  # fmt: skip
@@ -59,7 +74,9 @@ def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
     named = _named(plan, backup)
     if named:
         return [member_with(all_members(plan), named)]
-    return to_drill(current_members(plan), "newest" if backup == LATEST else plan.databases.drilled, utc_now())
+    which: Drilled = "newest" if backup == LATEST else plan.databases.drilled
+    now = utc_now()
+    return to_drill(current_members(plan, now), which, plan.schedules.drills, now)
 
 
 def drills_all(plan: Plan, backup: str) -> bool:
@@ -73,9 +90,9 @@ def _named(plan: Plan, backup: str) -> str:
 
 
 @task("look for databases", QUICK)
-def every_member(plan: Plan) -> list[Member]:
-    """Return every database that has a backup."""
-    return all_members(plan)
+def members_to_prune(plan: Plan) -> list[Member]:
+    """Return every database that has a backup of this plan; other folders are others', and left alone."""
+    return own_members(plan)
 
 
 @task("choose the database", QUICK)
@@ -87,10 +104,27 @@ def choose_member(plan: Plan, backup: str) -> Plan:
 @task("read the set", QUICK)
 def choose_set(plan: Plan, name: str) -> BackupSet:
     """Fetch a set, and warn of what isn't in it."""
-    made = Sets(plan.storage).read(name)
+    sets = Sets(plan.storage)
+    _warn_of_future(sets.names())
+    made = sets.latest(patterns_of(plan), utc_now()) if name == LATEST_SET else sets.read(name)
+    if name == LATEST_SET and not patterns_of(plan):
+        _warn_of_other_patterns(sets, made)
     for member in made.failed:
         get_run_logger().warning("Not in %s: %s", made.name, bounded([f"{member.database}: {member.error}"])[0])
     return made
+
+
+def _warn_of_other_patterns(sets: Sets, made: BackupSet) -> None:
+    """The newest set may be that of a single run for a few databases."""
+    if made.patterns and (other := sets.newest_by_others(made, utc_now())):
+        get_run_logger().warning(
+            "%s was taken by the patterns %s, and %s, with %s databases, by %s\nHINT: restore --set %s if you mean that one",
+            made.name, _listed(made), other.name, other.counted, _listed(other), other.name,
+        )  # fmt: skip
+
+
+def _listed(made: BackupSet) -> str:
+    return bounded([", ".join(made.patterns)])[0]
 
 
 def remove_forgotten(plan: Plan) -> int:
@@ -98,13 +132,27 @@ def remove_forgotten(plan: Plan) -> int:
     sets = Sets(plan.storage)
     try:
         contents = sets.contents()
-        old = forgotten(sets.read_all(contents.sets), contents.backups)
+        _warn_of_future(contents.sets)
+        in_doubt = perhaps_forgotten(contents.sets, contents.backups)
+        kept = _newest_names(plan, sets, contents.sets) if in_doubt else ()
+        old = forgotten(sets.read_all([name for name in in_doubt if name not in kept]), contents.backups)
         for one in old:
             sets.remove(one.name)
     except PgRoundtripError as error:
         get_run_logger().warning("Documents of old sets could not be removed: %s", error.sentence)
         return 0
     return len(old)
+
+
+def _newest_names(plan: Plan, sets: Sets, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the newest set, and the newest of the plan's own patterns: they say what failed, also if nothing is left."""
+    own = sets.newest(names, patterns_of(plan), utc_now())
+    return (*newest_first(names, utc_now())[:1], *([own.name] if own else []))
+
+
+def _warn_of_future(names: Sequence[str]) -> None:
+    if odd := told_of_future_sets(names, utc_now()):
+        get_run_logger().warning("%s\nHINT: %s", odd, _WHEN_FUTURE)
 
 
 def in_words(failed: Sequence[Failure]) -> str:

@@ -57,6 +57,11 @@ class Databases:
     at_once: int = 1
     drilled: Drilled = "turn"
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns as they are written, in an order that is always the same."""
+        return tuple(sorted({p.text for p in self.wanted} | {f"!{p.text}" for p in self.but}))
+
 
 def read_databases(text: str) -> Databases:
     """Read patterns; without any to take, all are. Raises ValueError."""
@@ -65,6 +70,8 @@ def read_databases(text: str) -> Databases:
     wanted = tuple(plain_pattern(part) for part in parts if not part.startswith("!"))
     if not wanted and not but:
         raise ValueError("no pattern")
+    if not all(map(_inner, (*wanted, *but))):
+        raise ValueError("a name is empty")
     return Databases(wanted or (plain_pattern("*"),), but)
 
 
@@ -87,7 +94,16 @@ def databases_of(given: Mapping[str, Any]) -> Databases | None:
 
 def names_one(pattern: NamePattern) -> bool:
     """Whether a pattern is a single name, which is missed if there is no such database."""
-    return not re.search(r"[.*+?|()\[\]{}]", re.sub(r"\\.", "", pattern.name.removeprefix("^(").removesuffix(")$")))
+    return not re.search(r"[.*+?|()\[\]{}]", re.sub(r"\\.", "", _inner(pattern)))
+
+
+def name_in(pattern: NamePattern) -> str:
+    """Return the name that such a pattern is."""
+    return re.sub(r"\\(.)", r"\1", _inner(pattern), flags=re.DOTALL)
+
+
+def _inner(pattern: NamePattern) -> str:
+    return pattern.name.removeprefix("^(").removesuffix(")$")
 
 
 def folder_for(database: str) -> str:

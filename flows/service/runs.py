@@ -31,8 +31,7 @@ from blocks.saved import translated
 from flows.service.history import TROUBLE, History, said_of
 from flows.service.turns import Turns
 from tasks.clock import utc_now
-from tasks.engine.repository.members import has_backups, judged_backups, last_drill_of
-from tasks.engine.repository.newest import newest_whole
+from tasks.engine.repository.members import has_backups, last_backup_of, last_drill_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
@@ -211,7 +210,7 @@ def backup_due(plan: Plan) -> bool:
 def drill_due(plan: Plan) -> bool | None:
     """Whether a slot has passed since the newest drill; None while there is no backup to drill."""
     try:
-        if not has_backups(plan):
+        if not has_backups(plan, utc_now()):
             return None
     except PgRoundtripError:
         return None
@@ -220,12 +219,11 @@ def drill_due(plan: Plan) -> bool | None:
 
 
 def last_backup(plan: Plan) -> datetime | None:
-    """When the newest backup in the bucket was taken; None if there is none, or the bucket cannot be read."""
+    """When the newest backup in the bucket, or set, was taken; None if there is none, or the bucket cannot be read."""
     try:
-        found = newest_whole(judged_backups(plan, utc_now()), utc_now())
+        return last_backup_of(plan, utc_now())
     except PgRoundtripError:
         return None
-    return found.taken_at if found else None
 
 
 def last_drill(plan: Plan) -> datetime | None:

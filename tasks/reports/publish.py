@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
@@ -23,8 +24,13 @@ def publish(kind: str, plan: str, description: str, markdown: str) -> None:
 
 
 def artifact_key(kind: str, plan: str) -> str:
-    """Return a key like `drill-default`: Prefect accepts lowercase letters, digits and dashes."""
-    return f"{kind}-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in plan.lower())
+    """Return a key like `drill-default`: Prefect accepts lowercase letters, digits and dashes.
+
+    A name of anything else gets a hash at the end, so that `default/a_b` and `default/a-b` have separate histories.
+    """
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in plan.lower())
+    told_apart = "" if plain == plan else f"-{hashlib.sha256(plan.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    return f"{kind}-{plain}{told_apart}"
 
 
 def published(what: str) -> Callable[[Callable[P, None]], Callable[P, None]]:

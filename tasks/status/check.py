@@ -111,7 +111,8 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
     for one in found:
         closed = [(name, why) for name, why in one.left_alone if why != TEMPLATE]
         findings += [Finding("databases", "warning", f"{name} is left alone: {why}") for name, why in closed]
-        findings += [Finding("databases", "error", f"there is no database {name}", _NO_SUCH) for name in one.missing]
+        findings += [Finding("databases", "error", f"{name}: {why}", _NO_SUCH) for name, why in one.missing]
+        findings += [Finding("databases", "warning", f"no database matches {text}", _NO_SUCH) for text in one.unmatched]
         for database in one.members:
             seen, facts = _check_source(plan.member(database))
             findings += [replace(f, name=f"{database}: {f.name}") for f in seen]

@@ -67,7 +67,7 @@ def read_stock(plan: Plan) -> Stock:
 def _read_server(plan: Plan) -> Stock:
     """Read the bucket of a whole server, each of whose databases has metrics like a plan's."""
     try:
-        members, newest = newest_members(plan)
+        members, newest = newest_members(plan, utc_now())
     except PgRoundtripError:
         return Stock(readable=False)
     with ThreadPoolExecutor(_AT_ONCE, "stock") as pool:

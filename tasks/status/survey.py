@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,11 +16,12 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, surveyed
 from tasks.engine.repository.folder import Folder, apart, look_into
 from tasks.engine.repository.identity import Database, Whose
-from tasks.engine.repository.members import Member, members_in
+from tasks.engine.repository.members import Member, members_in, patterns_of
 from tasks.engine.repository.names import BEGINNING
 from tasks.engine.repository.open_anomalies import open_anomalies
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.set_choice import told_of_future_sets
 from tasks.engine.repository.set_results import Failure, failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.repository.whose import sharing, whose
@@ -82,7 +83,7 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
     """Survey the databases of the newest set, those that the server has no more, and the folders beside ours."""
     sets = Sets(plan.storage)
     contents = sets.contents()
-    newest = next((one for name in reversed(contents.sets) if (one := sets.read_if_whole(name))), None)
+    newest = sets.newest(contents.sets, patterns_of(plan), now)
     current, every = members_in(plan, contents, newest), members_in(plan, contents, None)
     known = {member.plan.name for member in current}
     with ThreadPoolExecutor(_AT_ONCE, "survey") as pool:
@@ -95,12 +96,15 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
                     _group(repository, surveyed(repository, member.backups)), database=member.database, dropped=True
                 )
             )
-    around, note = _in_folders(plan.storage, inside=False)
+    # At the root of a bucket, these folders are beside each other.
+    known_folders = {member.plan.storage.folder for member in (*current, *every)}
+    around, note = _in_folders(plan.storage, inside=False, but=known_folders)
     missed = (
         f"{newest.name} has {newest.counted} databases: {missing_in_words(newest)}" if newest and newest.failed else ""
     )
     failed = failures_of(newest)[:_MOST_FAILED] if newest else ()
-    return Survey([*found, *around], "; ".join(filter(None, (missed, note))), failed)
+    odd = told_of_future_sets(contents.sets, now)
+    return Survey([*found, *around], "; ".join(filter(None, (missed, odd, note))), failed)
 
 
 def _member(plan: Plan, member: Member, many: int, now: datetime) -> Surveyed:
@@ -123,10 +127,10 @@ def missing_in_words(made: BackupSet) -> str:
     return f"{', '.join(names)}{f' and {more} more' if more else ''} failed"
 
 
-def _in_folders(store: ObjectStore, *, inside: bool) -> tuple[list[Surveyed], str]:
+def _in_folders(store: ObjectStore, *, inside: bool, but: Collection[str] = ()) -> tuple[list[Surveyed], str]:
     """Survey the backups in the folders beside ours, or in it; a folder that fails costs no other."""
     try:
-        stores = folders_beside(store, BEGINNING, inside=inside)
+        stores = [found for found in folders_beside(store, BEGINNING, inside=inside) if found.folder not in but]
     except PgRoundtripError as error:
         return [], f"other folders could not be listed: {error.sentence}"
     found, faults = list[Surveyed](), list[str]()

@@ -14,6 +14,7 @@ from flows.backup import backup as backup_flow
 from flows.prune import prune as prune_flow
 from flows.restore import restore as restore_flow
 from flows.restore_drill import restore_drill
+from tasks.clock import utc_now
 from tasks.engine.repository.names import LATEST_SET
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import Sets
@@ -72,7 +73,7 @@ def test_a_whole_server_comes_back(
     environ = {"BACKUP_DATABASES": "*"}
     made = command_line("backup", server=source, **environ)
     assert made.status == 0, made.err
-    member = next(m for m in Sets(storage).read(LATEST_SET).done if m.database == "shop")
+    member = next(m for m in Sets(storage).latest((), utc_now()).done if m.database == "shop")
     folder = storage.within("shop")
     whole = folder.get(Repository(folder).key(member.backup))
     flipped_bit(folder, member.backup)

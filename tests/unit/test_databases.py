@@ -9,11 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from blocks.config.databases import RESERVED, database_of, folder_for, names_one, read_databases
+from blocks.config.databases import RESERVED, database_of, folder_for, name_in, names_one, read_databases
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError
 from blocks.s3.client import ObjectStore
+from tasks.engine.dump.databases import Listed, sorted_out
 from tests.plans import plan_of
 
 NAMES = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=63)
@@ -67,7 +68,43 @@ def test_patterns() -> None:
     assert [p.name for p in read_databases("!a").wanted] == ["^(.*)$"]
 
 
-@pytest.mark.parametrize("text", ["!", "a, !", '"a', "a.b", ","])
+@given(NAMES)
+@example("a.b*")
+def test_a_name_in_quotes_is_that_name(name: str) -> None:
+    """A pattern that is a single name names it, whatever it is made of."""
+    (pattern,) = read_databases('"{}"'.format(name.replace('"', '""'))).wanted
+    assert (names_one(pattern), name_in(pattern)) == (True, name)
+
+
+def row(name: str, *matched: int, connects: bool = True, template: bool = False, limit: int = -1) -> tuple[object, ...]:
+    """A database as the server lists it, with the numbers of the patterns that match it."""
+    return name.encode(), template, connects, limit, matched
+
+
+def test_what_a_name_asks_for_is_missed() -> None:
+    """A database that is named, and can't be backed up, is missed like one that isn't there; one that a pattern matches is left alone."""
+    wanted = read_databases("shop, closed, gone, t_*, x_*, template1, !t_2")
+    found = sorted_out(
+        [
+            row("shop", 1), row("closed", 2, connects=False), row("t_1", 4, connects=False), row("t_2", 4, 7),
+            row("template1", 6, template=True), row("t_3", 4, limit=-2), row("other"),
+        ],
+        wanted,
+    )  # fmt: skip
+    closed = "it accepts no connections (datallowconn)"
+    assert found == Listed(
+        members=("shop",),
+        left_alone=(("t_1", closed), ("t_3", "it is invalid: its removal was interrupted")),
+        missing=(
+            ("closed", closed),
+            ("template1", "it is a template"),
+            ("gone", "there is no database of this name"),
+        ),
+        unmatched=("x_*",),
+    )
+
+
+@pytest.mark.parametrize("text", ["!", "a, !", '"a', "a.b", ",", '""', '*, !""'])
 def test_what_is_no_pattern(text: str) -> None:
     """A list that says nothing, or something else, is refused before anything runs."""
     with pytest.raises(ValueError, match=r"."):

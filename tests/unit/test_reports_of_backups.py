@@ -147,7 +147,10 @@ def test_seconds(seconds: float, said: str) -> None:
 
 
 def test_keys_are_what_prefect_takes() -> None:
-    assert artifact_key("drill", "Orders EU_1") == "drill-orders-eu-1"
+    assert artifact_key("drill", "orders1") == "drill-orders1"
+    keys = {artifact_key("drill", name) for name in ("default/a_b", "default/a-b", "default/A-b")}
+    assert len(keys) == 3
+    assert all(re.fullmatch(r"drill-default-a-b-[0-9a-f]{8}", key) for key in keys)
 
 
 def test_a_publication_that_fails_is_a_warning(

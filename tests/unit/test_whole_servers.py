@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.config.plan import Plan
+from blocks.config.schedule import Schedule
 from blocks.errors import NoBackups, ObjectMissing, SeveralDatabases
 from blocks.s3.client import ObjectStore
 from flows.whole_server import together
@@ -48,15 +49,16 @@ def test_the_weakest_counts() -> None:
 
 
 def test_which_are_drilled() -> None:
-    """In turn, the one that waits longest; the newest; or all, but none without a backup."""
+    """In turn, one that has a backup; the newest; or all, even without a backup: nothing proves that one."""
     never, long_ago = member("never", backup_at(9)), member("long_ago", backup_at(8, 7))
     lately, none = member("lately", backup_at(3, 2)), member("none")
-    assert to_drill([lately, never, long_ago, none], "turn", NOON) == [never]
-    assert to_drill([lately, long_ago, none], "turn", NOON) == [long_ago]
-    assert to_drill([never, lately, none], "newest", NOON) == [lately]
-    assert to_drill([never, lately, none], "all", NOON) == [never, lately]
+    due = Schedule(24 * 3600)
+    assert to_drill([never, none], "turn", due, NOON) == [never]
+    assert to_drill([lately, long_ago, none], "turn", due, NOON) == [long_ago]
+    assert to_drill([never, lately, none], "newest", due, NOON) == [lately]
+    assert to_drill([never, lately, none], "all", due, NOON) == [never, lately, none]
     with pytest.raises(NoBackups):
-        to_drill([none], "all", NOON)
+        to_drill([none], "all", due, NOON)
 
 
 def test_a_backup_s_name_must_say_whose_it_is() -> None:

@@ -65,7 +65,9 @@ _NEWEST = Kind("newest drill", TypeAdapter(Drill), lambda b: b.newest_report.ver
 def read_facts(plan: Plan, now: datetime) -> Facts:
     """Read the bucket; raises StorageError."""
     if plan.databases:
-        return _together([_facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan)])
+        return _together(
+            [_facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan, now)]
+        )
     repository = Repository(plan.storage)
     return _facts_in(repository, folder_of(plan, backups=repository.backups()).own, now)
 

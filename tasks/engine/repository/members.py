@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from blocks.config.databases import Drilled, database_of
+from blocks.config.databases import Drilled, database_of, folder_for
 from blocks.config.plan import Plan
+from blocks.config.schedule import Schedule
 from blocks.errors import NoBackups, ObjectMissing, SeveralDatabases
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.choice import last_drill
-from tasks.engine.repository.names import LATEST, OBJECT
-from tasks.engine.repository.newest import newest_whole, of_the_past
+from tasks.engine.repository.drill_turns import whose_turn
+from tasks.engine.repository.facts import origins
+from tasks.engine.repository.names import LATEST, OBJECT, set_taken_at
+from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import BackupSet, Contents, Sets
 from tasks.engine.repository.whose import folder_of
@@ -39,24 +42,43 @@ def all_members(plan: Plan) -> list[Member]:
     return _members(plan, Sets(plan.storage).contents())
 
 
-def current_members(plan: Plan) -> list[Member]:
-    """Return the databases of the newest set, even those without any backup; without a set, those that have one."""
-    return newest_members(plan)[0]
+def own_members(plan: Plan) -> list[Member]:
+    """Return those of which a manifest says that this plan made a backup: another folder may be another tool's."""
+    return [member for member in all_members(plan) if _has_own(member)]
 
 
-def newest_members(plan: Plan) -> tuple[list[Member], BackupSet | None]:
+def _has_own(member: Member) -> bool:
+    repository, name = Repository(member.plan.storage), member.plan.name
+    ours = (b for b in reversed(member.backups) if b.has_manifest)
+    return any((made := origins(repository, [b]).get(b.name)) and made.plan == name for b in ours)
+
+
+def current_members(plan: Plan, now: datetime) -> list[Member]:
+    """Return the databases of the newest set of the plan's own patterns, even those without any backup.
+
+    Without a set, return those that have a backup.
+    """
+    return newest_members(plan, now)[0]
+
+
+def newest_members(plan: Plan, now: datetime) -> tuple[list[Member], BackupSet | None]:
     """Return the current databases, and the newest set; takes a request for it, and one for a thousand objects."""
     sets = Sets(plan.storage)
     contents = sets.contents()
-    newest = next((found for name in reversed(contents.sets) if (found := sets.read_if_whole(name))), None)
+    newest = sets.newest(contents.sets, patterns_of(plan), now)
     return members_in(plan, contents, newest), newest
+
+
+def patterns_of(plan: Plan) -> tuple[str, ...]:
+    """Return the patterns by which a plan takes databases; none if they are not known here."""
+    return plan.databases.patterns if plan.databases else ()
 
 
 def members_in(plan: Plan, contents: Contents, newest: BackupSet | None) -> list[Member]:
     """Return the databases of a set with what is in their folders; pure."""
     if newest is None:
         return _members(plan, contents)
-    folders = {member.folder: member.database for member in newest.members if member.folder}
+    folders = {folder_for(member.database): member.database for member in newest.members}
     return [Member(plan.member(name), contents.backups.get(folder, ())) for folder, name in sorted(folders.items())]
 
 
@@ -70,27 +92,38 @@ def weakest(members: Sequence[Member], now: datetime) -> Member:
     return min(members, key=lambda member: _newest_at(member, now))
 
 
-def parts_of(plan: Plan) -> list[Member]:
+def parts_of(plan: Plan, now: datetime) -> list[Member]:
     """Return the current databases of a whole server's plan; the plan itself, with its own backups, if it is of one."""
     if plan.databases:
-        return current_members(plan)
+        return current_members(plan, now)
     return [Member(plan, tuple(folder_of(plan, backups=Repository(plan.storage).backups()).own))]
 
 
 def judged_backups(plan: Plan, now: datetime) -> list[Backup]:
     """Return the backups by which a plan is judged: its own, or those of the weakest of a server's databases."""
-    parts = parts_of(plan)
+    parts = parts_of(plan, now)
     return list(weakest(parts, now).backups) if parts else []
 
 
-def has_backups(plan: Plan) -> bool:
+def has_backups(plan: Plan, now: datetime) -> bool:
     """Whether there is a backup of any of its databases."""
-    return any(part.backups for part in parts_of(plan))
+    return any(part.backups for part in parts_of(plan, now))
+
+
+def last_backup_of(plan: Plan, now: datetime) -> datetime | None:
+    """Return when a plan's last backup began; for a whole server, that of its newest set which has any."""
+    if not plan.databases:
+        found = newest_whole(judged_backups(plan, now), now)
+        return found.taken_at if found else None
+    sets, patterns = Sets(plan.storage), patterns_of(plan)
+    made = sets.newest(sets.names(), patterns, now)
+    at = set_taken_at(made.name) if made and made.done and made.is_of(patterns) else None
+    return None if at is None or is_future(at, now) else at
 
 
 def last_drill_of(plan: Plan, now: datetime) -> datetime | None:
     """Return when a plan's last drill started, of whichever database; None for never."""
-    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan))
+    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan, now))
     return max(filter(None, drills), default=None)
 
 
@@ -99,16 +132,17 @@ def _newest_at(member: Member, now: datetime) -> datetime:
     return newest.taken_at if newest else _NEVER
 
 
-def to_drill(members: Sequence[Member], which: Drilled, now: datetime) -> list[Member]:
-    """Choose the databases to drill, of those that have a backup; raises NoBackups if none has."""
+def to_drill(members: Sequence[Member], which: Drilled, due: Schedule, now: datetime) -> list[Member]:
+    """Choose the databases to drill, of those that have a backup, or else all; raises NoBackups if none has."""
     having = [member for member in members if newest_whole(member.backups, now)]
     if not having:
         raise NoBackups
     if which == "all":
-        return having
+        return list(members)
     if which == "newest":
         return [max(having, key=lambda member: _newest_at(member, now))]
-    return [min(having, key=lambda member: last_drill(Repository(member.plan.storage), member.backups, now) or _NEVER)]
+    last = [last_drill(Repository(member.plan.storage), member.backups, now) for member in having]
+    return [having[whose_turn(last, due, now)]]
 
 
 def member_with(members: Sequence[Member], backup: str) -> Member:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,17 +15,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blocks.config.databases import database_of
+from blocks.config.databases import database_of, folder_for
 from blocks.errors import UPLOAD, BackupDamaged, NoBackups, ObjectMissing, StorageError
 from blocks.s3.client import StoredObject
 from tasks.engine.repository.catalog import Backup, backups_in
 from tasks.engine.repository.manifest import FORMAT, Count, Moment
-from tasks.engine.repository.names import LATEST_SET, SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.names import SETS, set_file, set_in, set_name_at, set_taken_at, taken_at
+from tasks.engine.repository.repository import STALE_UPLOAD
+from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
 SET_BYTES = 16 << 20
 _AT_ONCE = 16
+# How many sets are read at most to find one that was taken by the plan's own patterns.
+_LOOKED_AT = 50
 # How often a set gives way to others, and how far apart two that met then are at most.
 _MOST_CLAIMS, _APART_S = 20, 9
 
@@ -55,7 +59,10 @@ class LeftAlone(_Part):
 
 
 class BackupSet(_Part):
-    """What one run took of a server's databases; `globals_of` is the folder of the member whose roles to restore first."""
+    """What one run took of a server's databases by these patterns, empty in documents of before they were stored.
+
+    `globals_of` is the folder of the member whose roles to restore first.
+    """
 
     format: Literal[1] = FORMAT
     tool: str = "pg-roundtrip"
@@ -68,6 +75,11 @@ class BackupSet(_Part):
     members: tuple[SetMember, ...]
     left_alone: tuple[LeftAlone, ...] = ()
     globals_of: str = ""
+    patterns: tuple[str, ...] = ()
+
+    def is_of(self, patterns: Sequence[str]) -> bool:
+        """Whether it was taken by these patterns, as far as is known; without any, every set is meant."""
+        return not patterns or not self.patterns or set(patterns) == set(self.patterns)
 
     @property
     def done(self) -> tuple[SetMember, ...]:
@@ -111,10 +123,10 @@ def contents_of(root: str, objects: Iterable[StoredObject]) -> Contents:
     return Contents({folder: here for folder, here in sorted(backups.items()) if here}, tuple(sorted(sets)))
 
 
-def forgotten(sets: Sequence[BackupSet], backups: dict[str, tuple[Backup, ...]]) -> list[BackupSet]:
-    """Return the sets of which no backup is there any more; never the newest set. Pure."""
+def forgotten(sets: Sequence[BackupSet], backups: Mapping[str, Sequence[Backup]]) -> list[BackupSet]:
+    """Return the sets of which no backup is there any more. Pure."""
     there = {(folder, backup.name) for folder, here in backups.items() for backup in here}
-    return [one for one in sorted(sets, key=lambda s: s.name)[:-1] if not _any_left(one, there)]
+    return [one for one in sets if not _any_left(one, there)]
 
 
 def _any_left(one: BackupSet, there: set[tuple[str, str]]) -> bool:
@@ -138,19 +150,35 @@ class Sets:
         return sorted(name for stored in listed if (name := set_in(stored.key.removeprefix(root))))
 
     def read(self, name: str) -> BackupSet:
-        """Fetch a set; `set_latest` is the newest. Raises NoBackups, ObjectMissing, or BackupDamaged if it is unreadable."""
-        if name == LATEST_SET:
-            names = self.names()
-            if not names:
-                raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
-            name = names[-1]
+        """Fetch a set; raises ObjectMissing, or BackupDamaged if it is unreadable."""
         if set_taken_at(name) is None:
             raise ObjectMissing(name, hint="pg-roundtrip list --sets shows their names")
         return read_set(self.store.get(self.store.key(set_file(name)), SET_BYTES), name)
 
-    def newest(self) -> BackupSet | None:
-        """Fetch the newest set that can be read; None if there is none."""
-        return next((found for name in reversed(self.names()) if (found := self.read_if_whole(name))), None)
+    def newest(self, names: Sequence[str], patterns: Sequence[str], now: datetime) -> BackupSet | None:
+        """Fetch the newest of some sets that was taken by these patterns, or else the newest that can be read, if any."""
+        in_order = newest_first(names, now)[:_LOOKED_AT]
+        first = self.read_if_whole(in_order[0]) if in_order else None
+        if first and first.is_of(patterns):
+            return first
+        found = [*([first] if first else []), *self.read_all(in_order[1:])]
+        return next((one for one in found if one.is_of(patterns)), found[0] if found else None)
+
+    def latest(self, patterns: Sequence[str], now: datetime) -> BackupSet:
+        """Fetch that set, of all; raises NoBackups if there is none.
+
+        Raises BackupDamaged if the newest is unreadable: an older one must not pass for it.
+        """
+        in_order = newest_first(self.names(), now)
+        if not in_order:
+            raise NoBackups("there is no set", hint="pg-roundtrip backup with BACKUP_DATABASES makes one")
+        first = self.read(in_order[0])
+        return first if first.is_of(patterns) else self.newest(in_order, patterns, now) or first
+
+    def newest_by_others(self, made: BackupSet, now: datetime) -> BackupSet | None:
+        """Fetch the newest set that was taken by other patterns than this one; None if there is none."""
+        found = self.read_all(newest_first(self.names(), now)[:_LOOKED_AT])
+        return next((one for one in found if not one.is_of(made.patterns)), None)
 
     def read_if_whole(self, name: str) -> BackupSet | None:
         """Fetch a set; None if it is gone or unreadable."""
@@ -189,6 +217,14 @@ class Sets:
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 
+    def sweep(self, now: datetime) -> Iterator[str]:
+        """Abort claims of names that a killed run left at least a day ago; yield the key of each."""
+        root = self.store.key("")
+        for key, upload_id in self.store.list_uploads(STALE_UPLOAD, now):
+            if set_in(key.removeprefix(root)):
+                self.store.abort_upload(key, upload_id)
+                yield key
+
     def remove(self, name: str) -> None:
         """Delete the document of a set; its backups, if there are any, stay."""
         self.store.remove(self.store.key(set_file(name)))
@@ -204,7 +240,15 @@ def read_set(data: bytes, name: str) -> BackupSet:
         ) from None
     if made.name != name:
         raise BackupDamaged(f"the document of {name} belongs to another set", check="set")
-    wrong = [m for m in made.members if m.backup and (database_of(m.folder) != m.database or not taken_at(m.backup))]
+    wrong = [member for member in made.members if not _is_sound(member)]
     if wrong:
         raise BackupDamaged(f"the document of {name} names {len(wrong)} folders of other databases", check="set")
     return made
+
+
+def _is_sound(member: SetMember) -> bool:
+    """Whether a member has a name, and the folder of that database, or none if it has no backup either."""
+    if member.backup and not taken_at(member.backup):
+        return False
+    none = not member.folder and not member.backup
+    return bool(member.database) and (none or member.folder == folder_for(member.database))
