@@ -334,7 +334,9 @@ def test_what_came_into_an_empty_database_meanwhile_is_kept(
     target, warnings = inspect_target(database, replace=False), list[str]()
     told(database, OLD)
     if killed:
-        monkeypatch.setattr("tasks.engine.restore.target.contents_of", lambda _: (_ for _ in ()).throw(InterruptedError))
+        monkeypatch.setattr(
+            "tasks.engine.restore.target.contents_of", lambda _: (_ for _ in ()).throw(InterruptedError)
+        )
     with pytest.raises(InterruptedError) if killed else contextlib.nullcontext():
         take_over(target, restored.database, aside, warnings.append)
     sweep_scratch_databases(target.maintenance)

@@ -60,6 +60,7 @@ class Target:
     owned: bool
     replace: bool
     tied: str = ""  # an extension of the backup that works in only one database, which it identifies by name
+    as_new: bool = False  # whether an empty database leaves nothing to the one that takes its name
 
     @property
     def in_place(self) -> bool:
@@ -70,7 +71,9 @@ class Target:
         )
 
 
-def inspect_target(database: Server, *, replace: bool, extensions: Collection[str] = ()) -> Target:
+def inspect_target(
+    database: Server, *, replace: bool, extensions: Collection[str] = (), as_new: bool = False
+) -> Target:
     """Inspect the target and refuse what must not be done to it.
 
     Raises TargetNotEmpty for a database with objects in it unless `replace`, TargetRefused when an extension rules out
@@ -83,7 +86,7 @@ def inspect_target(database: Server, *, replace: bool, extensions: Collection[st
             "SELECT pg_has_role(current_user, datdba, 'MEMBER') FROM pg_database WHERE datname = %s", database.database
         )
     tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
-    target = Target(database, maintenance, facts, bool(found), 0, bool(found and found[0][0]), replace, tied)
+    target = Target(database, maintenance, facts, bool(found), 0, bool(found and found[0][0]), replace, tied, as_new)
     objects = 0
     if found:
         there = contents_of(database)
@@ -112,7 +115,7 @@ def take_over(
 
     `finish` does the rest in the same transaction, so that the database never appears without it; it may be called again.
 
-    `aside` is the old database's name in between. Its owner, privileges and settings carry over to the new one.
+    `aside` is the old database's name in between. Its owner, privileges and settings carry over, unless it is `as_new`.
     Raises DatabaseError when other sessions are connected to it. A problem with the old database does not fail the
     restore: it goes to `warn`.
     """
@@ -120,7 +123,8 @@ def take_over(
     with target.maintenance.connect() as connection:
         settle(connection, restored)
         if target.exists:
-            _inherit(connection, wanted, restored)
+            if not target.as_new:
+                _inherit(connection, wanted, restored)
             _inherit_tablespace(connection, wanted, restored, warn)
         _swap(connection, target, restored, aside, finish)
         if target.exists and not target.replace:
@@ -147,8 +151,9 @@ def _swap(
                     _set_aside(connection, wanted, aside)
                 connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
                 unmark(connection, wanted)
-                _inherit_limit(connection, aside, wanted)
-                _inherit_comment(connection, aside, wanted)
+                if not target.as_new:
+                    _inherit_limit(connection, aside, wanted)
+                    _inherit_comment(connection, aside, wanted)
                 # Otherwise check it first: if this run dies, the next run drops a database that is marked.
                 if replacing:
                     mark(connection, aside)
