@@ -200,7 +200,11 @@ def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) 
     """
     if how.replace:
         raise ConfigurationError([Problem("A set can't replace databases", _NO_REPLACE)])
-    made = choose_set(plan, name)
+    return restore_members(plan, choose_set(plan, name), target, how, restore)
+
+
+def restore_members(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> Outcome[SetRestored]:
+    """Restore what a set has; raises SetIncomplete if that is not all of it, or not all of the server."""
 
     def one(member: SetMember) -> int:
         get_run_logger().info(
