@@ -81,8 +81,9 @@ def is_there(plan: Plan, name: str, target: Server) -> int | None:
 
     A database appears only when it is whole, so one that was restored before needs no second restore.
     """
-    repository, server, logger = Repository(plan.storage), maintenance_of(target), get_run_logger()
+    repository, logger = Repository(plan.storage), get_run_logger()
     try:
+        server = maintenance_of(target)
         backup = choose(plan, repository, name, utc_now(), logger.warning)
         manifest = repository.manifest(backup)
         if manifest is None or not contents_of(target).count():
