@@ -105,11 +105,15 @@ SERIAL = """
 CREATE TABLE t (n serial PRIMARY KEY, m int CHECK (m BETWEEN 1 AND 5 OR m IN (7, 8)));
 CREATE VIEW w AS SELECT n FROM t WHERE m BETWEEN 2 AND 3; INSERT INTO t (m) SELECT generate_series(1, 5);
 """
+OF_DATABASES = """
+SELECT datname, pg_get_userbyid(datdba), ARRAY(SELECT a::text FROM unnest(datacl) a ORDER BY 1), setconfig::text
+FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = ANY(%s) ORDER BY 1
+"""
 OTHERS = {
     "funcs": "CREATE VIEW unrelated AS SELECT 2 AS b",
     "serial": "CREATE TABLE t (n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 5) g",
     "mapped": "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR app SERVER far",
-    "empty": "",
+    "empty": "SELECT 1",
 }
 
 
@@ -123,23 +127,22 @@ def test_nothing_else_is_taken_for_restored(servers: tuple[Server, Server], comm
         told(source, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC", f"GRANT CONNECT ON DATABASE {name} TO app")
         told(source.on(name), script)
         told(target, f"CREATE DATABASE {name}")
-        told(target.on(name), OTHERS[name] or "SELECT 1")
+        told(target.on(name), OTHERS[name])
     told(target, "ALTER DATABASE empty SET work_mem TO '9MB'", "GRANT CREATE ON DATABASE empty TO app")
     environ = {"BACKUP_DATABASES": ", ".join(made)}
     assert command_line("backup", server=source, **environ).status == 0
     command = ["restore", "--set", "latest", "--to-server", target.url.get_secret_value(), "--json"]
-    facts = "SELECT datname, pg_get_userbyid(datdba), datacl::text, setconfig::text FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = ANY(%s) ORDER BY 1"
-    before = [row for row in asked(target, facts, list(made)) if row[0] != "empty"]
+    before = [row for row in asked(target, OF_DATABASES, list(made)) if row[0] != "empty"]
     first = command_line(*command, server=source, **environ)
     done = json.loads(first.out)
     assert (first.status, done["counted"]) == (1, "1 of 4"), first.err
     assert {one["database"]: one["code"] for one in done["failed"]} == dict.fromkeys(
         ("funcs", "serial", "mapped"), "PGR-TARGET-NOT-EMPTY"
     )
-    after = asked(target, facts, list(made))
+    after = asked(target, OF_DATABASES, list(made))
     assert [row for row in after if row[0] != "empty"] == before
     assert next(row for row in after if row[0] == "empty") == next(
-        row for row in asked(source, facts, list(made)) if row[0] == "empty"
+        row for row in asked(source, OF_DATABASES, list(made)) if row[0] == "empty"
     )
     for name in ("funcs", "serial", "mapped"):
         told(target, f"DROP DATABASE {name}")
