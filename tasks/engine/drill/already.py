@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from blocks.sql.server import Server
-from tasks.engine.drill.rewording import Copy, in_the_backups_words
+from tasks.engine.drill.rewording import Copy, Reading, in_the_backups_words
 from tasks.engine.drill.round_trip import check_contents, check_schema, contents_of
 from tasks.engine.drill.second_dump import dump_again
 from tasks.engine.dump.schema_text import plain_name
@@ -32,19 +32,26 @@ class Found:
 
 
 def holds_already(found: Found) -> bool:
-    """Whether a database has exactly the schema, sequences, rows and large objects of a backup, by dumping it.
+    """Whether a database has exactly the schema, sequences, rows and large objects of a backup, by dumping it."""
+    manifest, there = found.manifest, _dump(found)
+    options, left_out = RestoreOptions(gentle=True, **read_under(manifest)), arguments_for_copy(manifest)
+    copy = Copy(found.database, found.client, found.another, options, lambda: found.timeout_s, left_out)
+    return agrees(manifest, there, found.read, lambda stored: in_the_backups_words(copy, stored, there))
+
+
+def agrees(
+    manifest: Manifest, there: DumpSummary, read: Callable[[], DumpSummary], in_its_words: Callable[[DumpSummary], Reading]
+) -> bool:  # fmt: skip
+    """Whether the dump of a database says what a drill's would.
 
     The backup is read only if its rows are there and the schema is worded differently, as another version words it.
     """
-    manifest, there = found.manifest, _dump(found)
     if not contents_of(manifest).items() <= contents_of(there).items():
         return False
     if _same(manifest, there):
         return True
-    stored = found.read()
-    options, left_out = RestoreOptions(gentle=True, **read_under(manifest)), arguments_for_copy(manifest)
-    copy = Copy(found.database, found.client, found.another, options, lambda: found.timeout_s, left_out)
-    reading = in_the_backups_words(copy, stored, there)
+    stored = read()
+    reading = in_its_words(stored)
     schema = check_schema(manifest, stored, reading.summary, reading.unread)
     return all(c.result in ("passed", "warning") for c in (*check_contents(manifest, stored, there), *schema))
 
