@@ -72,24 +72,25 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
     chosen_plan = resolve_plan(plan, _NEEDS)
     rows = is_there(chosen_plan, backup, resolve_target(target)) if how.globals_mode in ("none", "too") else None
     if rows is None:
-        return _restore(chosen_plan, backup, target, how)
+        return _restore(chosen_plan, backup, target, how, in_set=True)
     # An earlier run may have ended between the last row and these.
     repository = Repository(chosen_plan.storage)
-    around = plan_around(
-        repository, choose_named(chosen_plan, repository, backup)[1], resolve_target(target), how.globals_mode
-    )
+    manifest = choose_named(chosen_plan, repository, backup)[1]
+    around = plan_around(repository, manifest, resolve_target(target), how.globals_mode, again=True)
     create_around(around, around.own)
     return Outcome("restore", plan, f"{backup} is there already", rows)
 
 
-def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How) -> Outcome[int]:
+def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
     plan, repository, started_at = chosen_plan.name, Repository(chosen_plan.storage), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
-    around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode)
+    # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.
+    as_new, again = in_set and wanted.globals_mode == "too", in_set and not wanted.globals_mode.startswith("only")
+    around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode, as_new=as_new, again=again)
     if around.nothing_else:
         done = create_around(around, around.outside)
         return Outcome("restore", plan, f"{chosen.name}: {done} roles and settings created", 0)
-    place = look_at_target(resolve_target(target), wanted.replace, manifest)
+    place = look_at_target(resolve_target(target), wanted.replace, manifest, as_new=as_new)
     sweep_scratch(place.maintenance)
     create_around(around, around.outside)
     compared = wanted.verify and chosen_plan.restore_verify

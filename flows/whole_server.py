@@ -38,6 +38,7 @@ from tasks.sets import (
     in_words,
     list_databases,
     members_to_prune,
+    newest_whole,
     remove_forgotten,
     store_set,
 )
@@ -50,6 +51,7 @@ R = TypeVar("R")
 _NO_REPLACE = (
     "restore to a server without them, or replace one with pg-roundtrip restore BACKUP --plan default/shop --replace"
 )
+_OTHERS = "pg-roundtrip list --sets shows the others; restore one with its roles, or this one without --globals-only"
 _AGAIN = "see to what is wrong, and run it again: databases that are restored are skipped"
 
 
@@ -201,7 +203,11 @@ def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) 
     """
     if how.replace:
         raise ConfigurationError([Problem("A set can't replace databases", _NO_REPLACE)])
-    made = choose_set(plan, name)
+    return restore_members(plan, choose_set(plan, name), target, how, restore)
+
+
+def restore_members(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> Outcome[SetRestored]:
+    """Restore what a set has; raises SetIncomplete if that is not all of it, or not all of the server."""
 
     def one(member: SetMember) -> int:
         get_run_logger().info(
@@ -222,15 +228,26 @@ def restore_set(plan: Plan, name: str, target: str, how: How, restore: Restore) 
         failed=tuple(_failure(m.database, end.error) for m, end in zip(made.done, ends, strict=True) if end.error),
     )  # fmt: skip
     said = f"{done.counted} databases of {made.name} are restored"
-    if done.failed:
-        raise SetIncomplete(in_words(done.failed), message=said, hint=_AGAIN, facts=done)
+    if lacking := (*done.failed, *done.not_in_set):
+        hints = [_AGAIN] if done.failed else []
+        hints += [_other_set(plan, made)] if done.not_in_set else []
+        raise SetIncomplete(in_words(lacking), message=said, hint="; ".join(hints), facts=done)
     return Outcome("restore", plan.name, said, done)
+
+
+def _other_set(plan: Plan, made: BackupSet) -> str:
+    """Say where a database that is not in a set may be found."""
+    whole = newest_whole(plan, other_than=made)
+    named = f"the newest set that lacks none is {whole}" if whole else "no other set is whole"
+    return f"what is not in {made.name} may be in another set: {named}"
 
 
 def _restore_roles(plan: Plan, made: BackupSet, target: str, how: How, restore: Restore) -> None:
     """Create roles and tablespaces before all databases; if that fails, each brings its own: go on, unless nothing else is wanted."""
     member = next((m for m in made.done if m.folder == made.globals_of), None)
     if member is None:
+        if how.globals_mode.startswith("only"):
+            raise SetIncomplete("it has no roles", message=f"Nothing of {made.name} is restored", hint=_OTHERS)
         get_run_logger().warning("%s has no roles", made.name)
         return
     mode: GlobalsMode = "only (plan)" if "plan" in how.globals_mode else "only"

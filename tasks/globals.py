@@ -136,12 +136,18 @@ def rehearse_beside(plan: Plan, repository: Repository, manifest: Manifest, plac
     return timed([check], time.monotonic() - since)[0]
 
 
-def plan_around(repository: Repository, manifest: Manifest | None, target: Server, mode: str) -> Around:
-    """Plan what `mode` asks for, and show it before anything is done; nothing for `none`."""
+def plan_around(
+    repository: Repository, manifest: Manifest | None, target: Server, mode: str, *, as_new: bool = False, again: bool = False
+) -> Around:  # fmt: skip
+    """Plan what `mode` asks for, and show it before anything is done; nothing for `none`.
+
+    `as_new`: the database gets all that is its own, as if there were none of its name. `again`: the server's roles and
+    tablespaces were shown before, so that only those are that will be created now.
+    """
     if mode == "none":
         return Around()
-    around = plan_on_server(repository, manifest, target, own=mode.startswith("too"))
-    steps = (*around.outside, *around.own)
+    around = plan_on_server(repository, manifest, target, own=mode.startswith("too"), as_new=as_new)
+    steps = (*(step for step in around.outside if step.action == "create" or not again), *around.own)
     for step in steps[:_MOST_LINES]:
         get_run_logger().info("Plan: %s", step)
     if len(steps) > _MOST_LINES:
@@ -152,7 +158,9 @@ def plan_around(repository: Repository, manifest: Manifest | None, target: Serve
 
 
 @task("plan roles and settings", QUICK)
-def plan_on_server(repository: Repository, manifest: Manifest | None, target: Server, *, own: bool) -> Around:
+def plan_on_server(
+    repository: Repository, manifest: Manifest | None, target: Server, *, own: bool, as_new: bool
+) -> Around:
     """Compare with what the target's server has; with `own`, also plan what the restored database gets.
 
     Raises RestoreError for a backup that has no roles and settings.
@@ -161,7 +169,7 @@ def plan_on_server(repository: Repository, manifest: Manifest | None, target: Se
         why = bounded([manifest.globals_left_out])[0] if manifest else ""
         raise RestoreError(f"the backup has no roles and settings{why and f': {why}'}", hint=_NO_GLOBALS)
     server, found = maintenance_of(target), fetched(repository, manifest)
-    there = look_around(server, target.database)
+    there = look_around(server, "" if as_new else target.database)
     outside = tuple(plan_globals(found.statements, there))
     given = tuple(plan_own(found.statements, target.database, there)) if own else ()
     get_run_logger().info("Roles and settings of %s: %s", manifest.name, summed_up([*outside, *given]))

@@ -11,7 +11,7 @@ from blocks.errors import DatabaseError, DumpFailed, NotCompared, OtherRows, PgR
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
-from tasks.engine.drill.already import holds_already
+from tasks.engine.drill.already import Found, holds_already
 from tasks.engine.drill.rehearsal import locale_of
 from tasks.engine.drill.round_trip import check_contents
 from tasks.engine.drill.second_dump import dump_again
@@ -23,12 +23,13 @@ from tasks.engine.repository.choice import choose
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
+from tasks.engine.restore.contents import contents_of
 from tasks.engine.restore.globals_apply import Result, carry_out_within
 from tasks.engine.restore.globals_plan import Step
 from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.restore.reader import BackupReader, ReadResult, read_through
 from tasks.engine.restore.reread import read_twice
-from tasks.engine.restore.target import Target, aside_name, inspect_target, take_over, what_is_left
+from tasks.engine.restore.target import Target, aside_name, inspect_target, maintenance_of, take_over, what_is_left
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
 from tasks.engine.wording import human_bytes
@@ -62,10 +63,13 @@ def _warn_of_failure(repository: Repository, backup: Backup) -> None:
 
 
 @task("look at the target", QUICK)
-def look_at_target(database: Server, replace: bool, manifest: Manifest | None = None) -> Target:
+def look_at_target(
+    database: Server, replace: bool, manifest: Manifest | None = None, *, as_new: bool = False
+) -> Target:
     """Refuse a target that must not be touched, before anything is read or written."""
     try:
-        return inspect_target(database, replace=replace, extensions=manifest.extensions if manifest else ())
+        extensions = manifest.extensions if manifest else ()
+        return inspect_target(database, replace=replace, extensions=extensions, as_new=as_new)
     except DatabaseError as error:
         error.hint = re.sub(r"\bDATABASE_URL", "--to or RESTORE_DATABASE_URL", error.hint)
         raise
@@ -73,23 +77,29 @@ def look_at_target(database: Server, replace: bool, manifest: Manifest | None = 
 
 @task("see whether it is there already", QUICK)
 def is_there(plan: Plan, name: str, target: Server) -> int | None:
-    """Return the rows of a backup that its target already holds, all of them and no others; None if it doesn't.
+    """Return the rows of a backup that its target already holds, with the same schema; None if it doesn't.
 
     A database appears only when it is whole, so one that was restored before needs no second restore.
     """
-    repository = Repository(plan.storage)
+    repository, logger = Repository(plan.storage), get_run_logger()
     try:
-        there = inspect_target(target, replace=True)
-        manifest = repository.manifest(choose(plan, repository, name, utc_now(), get_run_logger().warning))
-        if manifest is None or not there.objects:
+        server = maintenance_of(target)
+        backup = choose(plan, repository, name, utc_now(), logger.warning)
+        manifest = repository.manifest(backup)
+        if manifest is None or not contents_of(target).count():
             return None
-        if not holds_already(target, match_client(there.facts.major), manifest):
+        found = Found(
+            target, match_client(server.inspect().major), manifest,
+            lambda: scratch_database(server, "restore", locale_of(manifest), utc_now(), logger.warning),
+            lambda: read_through(BackupReader(repository, backup, manifest, keep_schema=True)).summary, plan.drill.timeout_s,
+        )  # fmt: skip
+        if not holds_already(found):
             return None
     except PgRoundtripError as error:
         if error.transient:
             raise
         return None  # the restore will say what is wrong
-    get_run_logger().info("%s is in %s already, every row of it", name, target.address)
+    logger.info("%s is in %s already, all of it", name, target.address)
     return manifest.rows
 
 

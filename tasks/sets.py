@@ -127,6 +127,16 @@ def _listed(made: BackupSet) -> str:
     return bounded([", ".join(made.patterns)])[0]
 
 
+def newest_whole(plan: Plan, *, other_than: BackupSet) -> str:
+    """Return the name of the newest set that lacks no database; empty if there is none, or nobody can tell."""
+    sets = Sets(plan.storage)
+    try:
+        read = (sets.read_if_whole(name) for name in reversed(sets.names()) if name != other_than.name)
+        return next((one.name for one in read if one and one.members and not one.failed), "")
+    except PgRoundtripError:  # the hint of an error must not take the error's place
+        return ""
+
+
 def remove_forgotten(plan: Plan) -> int:
     """Remove the documents of sets of which nothing is left; a failure is only a warning: the next run tries again."""
     sets = Sets(plan.storage)

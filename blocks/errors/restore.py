@@ -47,9 +47,9 @@ class TargetRefused(RestoreError):
 
 
 class TargetNotEmpty(TargetRefused):
-    """The target database has tables, and the user did not allow replacing them."""
+    """The target database is not empty, and the user did not allow replacing it."""
 
-    message = "Restore refused: the target database has tables"
+    message = "Restore refused: the target database is not empty"
     code = "PGR-TARGET-NOT-EMPTY"
     hint = "restore into another database, or pass --replace to replace everything in this one"
 

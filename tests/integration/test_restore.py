@@ -223,7 +223,7 @@ def test_a_database_with_tables_is_refused(
     before, databases = contents(target, clients[16]), databases_of(target)
     done = command_line("restore", NAME, RESTORE_DATABASE_URL=target.url.get_secret_value())
     assert done.status == 1
-    assert "ERROR: Restore refused: the target database has tables" in done.err
+    assert "ERROR: Restore refused: the target database is not empty" in done.err
     assert "HINT: restore into another database, or pass --replace" in done.err
     assert "Traceback" not in done.err
     assert contents(target, clients[16]) == before
@@ -240,6 +240,36 @@ def test_a_database_without_tables_is_not_always_empty(
     target = new_database(16, script)
     assert isinstance(flow_run(restore, to=target, backup=NAME).error, TargetNotEmpty)
     assert flow_run(restore, to=target, backup=NAME, replace=True).error is None
+
+
+MADE = {
+    "CREATE TYPE address AS (street text)": "address",
+    "CREATE SCHEMA mine": "schema mine",
+    "CREATE FOREIGN DATA WRAPPER far_away": "far_away",
+    "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w": "server far",
+    "CREATE PUBLICATION news": "publication news",
+    "CREATE CAST (boolean AS date) WITH INOUT": "cast from boolean to date",
+    "CREATE COLLATION sorted (locale = 'C')": "collation public.sorted",
+    "CREATE EXTENSION hstore": "extension hstore",
+}
+
+
+def test_whatever_a_new_database_does_not_have_is_in_the_way(new_database: NewDatabase) -> None:
+    """Not only tables are refused, and the error says what is there."""
+    assert inspect_target(new_database(15), replace=False).objects == 0
+    for script, name in MADE.items():
+        with pytest.raises(TargetNotEmpty, match=name):
+            inspect_target(new_database(15, script), replace=False)
+
+
+def test_an_extension_that_the_backup_needs(new_database: NewDatabase) -> None:
+    """It may be there where the database is filled in place, but not in one that would be dropped."""
+    target = new_database(15, "CREATE EXTENSION hstore")
+    filled = inspect_target(new_role(target), replace=False, extensions={"hstore"})
+    assert (filled.in_place, filled.objects) == (True, 0)
+    for server, extensions in ((target, {"hstore"}), (new_role(target), {"citext"})):
+        with pytest.raises(TargetNotEmpty, match="such as extension hstore"):
+            inspect_target(server, replace=False, extensions=extensions)
 
 
 def test_replace_replaces_even_a_database_in_use(
@@ -299,7 +329,9 @@ def test_what_came_into_an_empty_database_meanwhile_is_kept(
     target, warnings = inspect_target(database, replace=False), list[str]()
     told(database, OLD)
     if killed:
-        monkeypatch.setattr("tasks.engine.restore.target._objects", lambda _: (_ for _ in ()).throw(InterruptedError))
+        monkeypatch.setattr(
+            "tasks.engine.restore.target.contents_of", lambda _: (_ for _ in ()).throw(InterruptedError)
+        )
     with pytest.raises(InterruptedError) if killed else contextlib.nullcontext():
         take_over(target, restored.database, aside, warnings.append)
     sweep_scratch_databases(target.maintenance)

@@ -88,7 +88,7 @@ def test_a_whole_server_comes_back(
     second = command_line(*command, server=source, **environ)
     assert second.status == 1
     assert "Shop" in second.err
-    assert "is there already" in second.err or "already, every row" in second.err
+    assert "already, all of it" in second.err
     assert [rows_in(target, name) for name in NAMES] == [3, 4, 5]
     told(target.on("Shop"), "DROP TABLE later")
     third = command_line(*command, server=source, **environ)
@@ -99,6 +99,60 @@ def test_a_whole_server_comes_back(
     )
     assert owners == "owner_of_all"
     assert one(target.on("shop"), "SHOW work_mem") == "7MB"
+
+
+FUNCTIONS = "CREATE FUNCTION price(int) RETURNS int LANGUAGE sql AS 'SELECT 42'; CREATE VIEW v AS SELECT 1 AS a"
+SERIAL = """
+CREATE TABLE t (n serial PRIMARY KEY, m int CHECK (m BETWEEN 1 AND 5 OR m IN (7, 8)));
+CREATE VIEW w AS SELECT n FROM t WHERE m BETWEEN 2 AND 3; INSERT INTO t (m) SELECT generate_series(1, 5);
+"""
+OF_DATABASES = """
+SELECT datname, pg_get_userbyid(datdba), ARRAY(SELECT a::text FROM unnest(datacl) a ORDER BY 1), setconfig::text
+FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = ANY(%s) ORDER BY 1
+"""
+OTHERS = {
+    "funcs": "CREATE VIEW unrelated AS SELECT 2 AS b",
+    "serial": "CREATE TABLE t (n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 5) g",
+    "mapped": "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR app SERVER far",
+    "empty": "SELECT 1",
+}
+
+
+def test_nothing_else_is_taken_for_restored(servers: tuple[Server, Server], command_line: Callable[..., Ended]) -> None:
+    """Only what an earlier restore made is skipped; what else has the name stays; an empty one counts as missing."""
+    source, target = servers
+    told(target, "CREATE ROLE app LOGIN")
+    made = {"funcs": FUNCTIONS, "serial": SERIAL, "mapped": "CREATE TABLE u ()", "empty": SERIAL}
+    for name, script in made.items():
+        told(source, f"CREATE DATABASE {name} OWNER owner_of_all", f"ALTER DATABASE {name} SET work_mem TO '7MB'")
+        told(source, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC", f"GRANT CONNECT ON DATABASE {name} TO app")
+        told(source.on(name), script)
+        told(target, f"CREATE DATABASE {name}")
+        told(target.on(name), OTHERS[name])
+    told(target, "ALTER DATABASE empty SET work_mem TO '9MB'", "GRANT CREATE ON DATABASE empty TO app")
+    environ = {"BACKUP_DATABASES": ", ".join(made)}
+    assert command_line("backup", server=source, **environ).status == 0
+    command = ["restore", "--set", "latest", "--to-server", target.url.get_secret_value(), "--json"]
+    before = [row for row in asked(target, OF_DATABASES, list(made)) if row[0] != "empty"]
+    first = command_line(*command, server=source, **environ)
+    done = json.loads(first.out)
+    assert (first.status, done["counted"]) == (1, "1 of 4"), first.err
+    assert {one["database"]: one["code"] for one in done["failed"]} == dict.fromkeys(
+        ("funcs", "serial", "mapped"), "PGR-TARGET-NOT-EMPTY"
+    )
+    after = asked(target, OF_DATABASES, list(made))
+    assert [row for row in after if row[0] != "empty"] == before
+    assert next(row for row in after if row[0] == "empty") == next(
+        row for row in asked(source, OF_DATABASES, list(made)) if row[0] == "empty"
+    )
+    for name in ("funcs", "serial", "mapped"):
+        told(target, f"DROP DATABASE {name}")
+    for rest in (1, 4):
+        again = command_line(*command, server=source, **environ)
+        assert (again.status, again.err.count("already, all of it")) == (0, rest), again.err
+        assert again.err.count("Plan: keep role app:") == 1
+    for name in made:
+        told(source, f"DROP DATABASE {name}")
 
 
 def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Callable[..., Ended]) -> None:

@@ -10,15 +10,20 @@ from pydantic import SecretStr
 
 from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
-from blocks.errors import NoBackups, ObjectMissing, SeveralDatabases
+from blocks.errors import NoBackups, ObjectMissing, SetIncomplete, SeveralDatabases
 from blocks.s3.client import ObjectStore
-from flows.whole_server import together
+from flows.runs.parameters import GlobalsMode
+from flows.whole_server import How, restore_members, together
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.members import Member, member_with, to_drill, weakest
-from tasks.engine.repository.names import LATEST, name_at, report_file
+from tasks.engine.repository.names import LATEST, name_at, report_file, set_file
 from tasks.engine.repository.report_files import ReportFile
 from tasks.engine.repository.retention import Decision, PrunePlan
+from tasks.engine.repository.set_results import SetRestored
+from tasks.outcome import Outcome
+from tests.memory_store import MemoryStore
 from tests.plans import plan_of
+from tests.unit.test_sets import set_of
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STORE = ObjectStore.at(endpoint="https://s3.example.com", bucket="b", prefix="p", key_id="key", secret=SecretStr("s"))
@@ -74,6 +79,37 @@ def test_a_backup_s_name_must_say_whose_it_is() -> None:
         member_with([one], name_at(NOON))
     with pytest.raises(NoBackups):
         member_with([], LATEST)
+
+
+def restored(*members: tuple[str, str], mode: GlobalsMode = "none") -> Outcome[SetRestored]:
+    """Restore a set with these members to nowhere; there is one that lacks none, and a later one that is lost."""
+    store = MemoryStore(folder="p")
+    for made in (set_of(1, ("shop", name_at(NOON))), set_of(2), set_of(3, *members)):
+        store.objects[store.key(set_file(made.name))] = made.encode()
+    plan = replace(PLAN, storage=store)  # type: ignore[arg-type]
+    return restore_members(plan, set_of(3, *members), "default", How(globals_mode=mode), lambda *_: 5)
+
+
+def test_a_set_that_lacks_a_database() -> None:
+    """Its restore does what it can, fails, and names the newest set that lacks none."""
+    for members, counted in (([("shop", name_at(NOON)), ("crm", "")], "1 of 2"), ([("crm", "")], "0 of 1")):
+        with pytest.raises(SetIncomplete) as error:
+            restored(*members)
+        assert counted in error.value.message
+        assert "crm" in error.value.context
+        assert set_of(1).name in error.value.hint
+        assert isinstance(error.value.facts, SetRestored)
+        assert [one.database for one in error.value.facts.not_in_set] == ["crm"]
+    whole = restored(("shop", name_at(NOON))).facts
+    assert whole
+    assert (whole.counted, whole.rows) == ("1 of 1", 5)
+
+
+@pytest.mark.parametrize("mode", ["only", "only (plan)"])
+def test_a_set_without_roles(mode: GlobalsMode) -> None:
+    """Where only roles are wanted and there are none, that is no success."""
+    with pytest.raises(SetIncomplete, match="no roles"):
+        restored(("shop", name_at(NOON)), mode=mode)
 
 
 def test_decisions_say_of_which_database() -> None:

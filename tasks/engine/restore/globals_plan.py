@@ -2,7 +2,8 @@
 
 A role, tablespace or database that is there stays as it is, with its attributes, settings, memberships and rights. So
 a membership is granted only to a new role, and a right only to one, or on a new tablespace: a forged companion must not
-make a role that people log in as a member of one that it brings along.
+make a role that people log in as a member of one that it brings along. Whether an empty database is there is for the
+caller to say: where a whole server comes back, it counts as missing.
 """
 
 from __future__ import annotations

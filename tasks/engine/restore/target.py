@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,19 +19,10 @@ from blocks.errors import (
 from blocks.sql import sqlstate
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server, ServerFacts
+from tasks.engine.restore.contents import contents_of
 from tasks.engine.servers.sandbox_settings import ONE_DATABASE
 from tasks.engine.servers.scratch import drop_at_last, mark, settle, unmark
 
-# Objects that users made: not the system's, and not an extension's. Large objects are not in a schema.
-_OBJECTS = """
-WITH made AS (
-  SELECT 'pg_class'::regclass AS class, oid, relnamespace AS place FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-  UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
-  UNION ALL SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r'))
-SELECT (SELECT count(*) FROM made JOIN pg_namespace n ON n.oid = place
-  WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = made.oid AND d.deptype = 'e')),
-  (SELECT count(*) FROM pg_largeobject_metadata)"""
 # How to undo a partly restored dump: drop what it made outside schemas, then the schemas with their contents.
 _CLEARING = """
 SELECT 'DROP PUBLICATION ' || quote_ident(pubname) || ';' FROM pg_publication
@@ -68,6 +60,7 @@ class Target:
     owned: bool
     replace: bool
     tied: str = ""  # an extension of the backup that works in only one database, which it identifies by name
+    as_new: bool = False  # whether an empty database leaves nothing to the one that takes its name
 
     @property
     def in_place(self) -> bool:
@@ -78,7 +71,9 @@ class Target:
         )
 
 
-def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str] = ()) -> Target:
+def inspect_target(
+    database: Server, *, replace: bool, extensions: Collection[str] = (), as_new: bool = False
+) -> Target:
     """Inspect the target and refuse what must not be done to it.
 
     Raises TargetNotEmpty for a database with objects in it unless `replace`, TargetRefused when an extension rules out
@@ -90,13 +85,15 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
         found = connection.query(
             "SELECT pg_has_role(current_user, datdba, 'MEMBER') FROM pg_database WHERE datname = %s", database.database
         )
+    tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
+    target = Target(database, maintenance, facts, bool(found), 0, bool(found and found[0][0]), replace, tied, as_new)
     objects = 0
     if found:
-        objects = _objects(database)
-    tied = next((name for name in sorted(extensions) if name in ONE_DATABASE), "")
-    target = Target(database, maintenance, facts, bool(found), objects, bool(found and found[0][0]), replace, tied)
-    if objects and not replace:
-        raise TargetNotEmpty(f"{database.address}: {objects} tables, functions, large objects and other objects")
+        there = contents_of(database)
+        # In place, nothing is dropped: what the backup needs may be there, if only an administrator can create it.
+        objects = there.count(extensions if target.in_place else ())
+        if objects and not replace:
+            raise TargetNotEmpty(f"{database.address}: {there}")
     if tied and (objects or not found):
         raise TargetRefused(
             f"{tied} works in only one database of a server, so a restored database cannot be swapped in",
@@ -107,7 +104,7 @@ def inspect_target(database: Server, *, replace: bool, extensions: Iterable[str]
             database.address,
             hint="let the role create databases (ALTER ROLE … CREATEDB) and own the target, or restore into an empty database",
         )
-    return target
+    return dataclasses.replace(target, objects=objects)
 
 
 def take_over(
@@ -118,7 +115,7 @@ def take_over(
 
     `finish` does the rest in the same transaction, so that the database never appears without it; it may be called again.
 
-    `aside` is the old database's name in between. Its owner, privileges and settings carry over to the new one.
+    `aside` is the old database's name in between. Its owner, privileges and settings carry over, unless it is `as_new`.
     Raises DatabaseError when other sessions are connected to it. A problem with the old database does not fail the
     restore: it goes to `warn`.
     """
@@ -126,11 +123,12 @@ def take_over(
     with target.maintenance.connect() as connection:
         settle(connection, restored)
         if target.exists:
-            _inherit(connection, wanted, restored)
+            if not target.as_new:
+                _inherit(connection, wanted, restored)
             _inherit_tablespace(connection, wanted, restored, warn)
         _swap(connection, target, restored, aside, finish)
         if target.exists and not target.replace:
-            if _objects(target.maintenance.on(aside)) > target.objects:
+            if contents_of(target.maintenance.on(aside)).count():
                 warn(f"The target got tables while the restore ran; they are kept in the database {aside}")
                 return
             mark(connection, aside)
@@ -153,8 +151,9 @@ def _swap(
                     _set_aside(connection, wanted, aside)
                 connection.execute("ALTER DATABASE {} RENAME TO {}", restored, wanted)
                 unmark(connection, wanted)
-                _inherit_limit(connection, aside, wanted)
-                _inherit_comment(connection, aside, wanted)
+                if not target.as_new:
+                    _inherit_limit(connection, aside, wanted)
+                    _inherit_comment(connection, aside, wanted)
                 # Otherwise check it first: if this run dies, the next run drops a database that is marked.
                 if replacing:
                     mark(connection, aside)
@@ -164,12 +163,6 @@ def _swap(
                 raise
         else:
             return
-
-
-def _objects(database: Server) -> int:
-    """Return how many objects users made in a database."""
-    with database.connect() as connection:
-        return sum(connection.query(_OBJECTS)[0])
 
 
 def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
@@ -184,15 +177,18 @@ def _set_aside(connection: Connection, wanted: str, aside: str) -> None:
 def what_is_left(database: Server) -> str:
     """Say what a failed restore in place left behind, and how to clear it."""
     try:
+        left = contents_of(database)
         with database.connect() as connection:
-            objects, large_objects = connection.query(_OBJECTS)[0]
             clearing = [str(row[0]) for row in connection.query(_CLEARING)]
     except PgRoundtripError as error:
         return f"what it left in the database could not be checked: {error.sentence}"
-    if not objects and not large_objects and len(clearing) <= 1:
+    if not left.objects and not left.large_objects and len(clearing) <= 1:
         return "it left nothing in the database"
-    statements = " ".join([*clearing, *([_UNLINK] if large_objects else [])])
-    return f"it left {objects} tables and other objects, and {large_objects} large objects; clear it with: {statements}"
+    statements = " ".join([*clearing, *([_UNLINK] if left.large_objects else [])])
+    return (
+        f"it left {left.objects} tables and other objects, and {left.large_objects} large objects;"
+        f" clear it with: {statements}"
+    )
 
 
 def maintenance_of(database: Server) -> Server:
