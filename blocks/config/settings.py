@@ -242,7 +242,7 @@ class NotificationSettings(BaseModel):
         "mailtos://user:password@example.com?to=ops@example.com",
     )] = None  # fmt: skip
     notify_unproven_after_s: Annotated[UnprovenAfter | None, Says(
-        "Seconds without a `PROVEN` drill, or with `BACKUP_DATABASES` of any of them, after which you are told. "
+        "Seconds after which you are told that no drill was `PROVEN`; with `BACKUP_DATABASES`, that none was of one of the databases. "
         "If unset, two intervals of drills, times the number of databases if they take turns. `0`: never.", "172800"
     )] = Field(default=None, validation_alias="NOTIFY_UNPROVEN_AFTER")  # fmt: skip
     ping_url: Annotated[WebAddress | None, Says(

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from blocks.config.databases import read_databases
+from blocks.config.settings import NotificationSettings
+from blocks.errors import DatabaseRefused, SetIncomplete
+from tasks import notify
 from tasks.engine.notify.ends import failed_parts, of_drills_with
 from tasks.engine.notify.facts import (
     Drill,
@@ -26,8 +33,12 @@ from tasks.engine.notify.several import combined
 from tasks.engine.notify.wording import Writer
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.set_results import DatabaseDrilled, Failure, SetBackedUp, SetDrilled
+from tasks.outcome import Outcome, failed
+from tests.memory_store import MemoryStore
 from tests.plans import plan_of
+from tests.receivers import receiving
 from tests.unit.test_catalog import report
+from tests.unit.test_notify import plan_in
 from tests.unit.test_whole_servers import PLAN, STORE, backup_at
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -146,14 +157,28 @@ def test_the_same_anomaly_of_another_database() -> None:
 def test_a_second_database_whose_backup_fails() -> None:
     """It is told at once, and so is a run that can back up none."""
 
-    def failed(*databases: str) -> Observation:
+    def seen_at(minute: int, *databases: str) -> Observation:
         failures = tuple(Failure(database=name, reason="", code="") for name in databases)
         facts = EMPTY.model_copy(update={"failed": failures}) if failures else None
-        return Observation(Subject.BACKUP, NOON, bad=True, parts=failed_parts("default", facts, NOON))
+        at = NOON + timedelta(minutes=minute)
+        return Observation(Subject.BACKUP, at, bad=True, parts=failed_parts("default", facts, at))
 
-    history = [failed("a"), failed("a"), failed("a", "b"), failed("b"), failed()]
-    seen = [replace(one, at=NOON + timedelta(minutes=n)) for n, one in enumerate(history)]
-    assert told_of(seen) == ["failed", None, "failed", None, "failed"]
+    history = [seen_at(minute, *names) for minute, names in enumerate(["a", "a", "ab", "b", ""])]
+    assert told_of(history) == ["failed", None, "failed", None, "failed"]
+
+
+def test_anomalies_of_those_that_were_backed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told at the end of the run, though another database failed."""
+    lost = server(a=Facts(anomalies=("public.t lost its rows",), odd=frozenset({"1"})), b=Facts())
+    monkeypatch.setattr(notify, "read_facts", lambda *_: lost)
+    facts = EMPTY.model_copy(update={"failed": (Failure(database="b", reason="", code=""),)})
+    ended: Outcome[Any] = failed("backup", "default", SetIncomplete("b", facts=facts))
+    with receiving() as receiver:
+        whom = NotificationSettings(webhook_url=SecretStr(receiver.url))
+        notify.tell_end(whom, ended, plan_in(MemoryStore(), databases=read_databases("*")))
+        assert receiver.kinds() == [("backup", "failed"), ("anomaly", "failed")]
+        notify.tell_end(whom, failed("backup", "default", DatabaseRefused("h")), plan_in(MemoryStore()))
+        assert receiver.kinds()[2:] == [("backup", "failed")]
 
 
 def test_runs_and_looks_name_the_same_parts() -> None:
