@@ -50,7 +50,7 @@ class BackupPlan(Block):
     backups_of: str | None = Field(
         default=None,
         title="Also backups of",
-        description="The database's identity before it was moved or renamed: shop, or shop@7712734137005552605.",
+        description="The database's identity before it was moved or renamed: shop, or shop@7712734137005552605; of several databases, their former server: @7712734137005552605.",
     )
     compression_level: int = Field(
         default=6, ge=1, le=9, title="Compression level", description="1 is fastest, 9 is smallest."

@@ -22,8 +22,8 @@ from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
 from tasks.engine.notify.delivery import begun, ended, in_hand
-from tasks.engine.notify.ends import RUNS, of_report, of_started, which_service
-from tasks.engine.notify.facts import Facts, observations, of_anomalies, of_drill, read_facts, reminded, unproven_limit
+from tasks.engine.notify.ends import RUNS, failed_parts, of_drills_with, of_report, of_started, which_service
+from tasks.engine.notify.facts import Facts, observations, of_anomalies, read_facts, reminded, unproven_limit
 from tasks.engine.notify.incidents import Incident, Observation, Subject, decisions
 from tasks.engine.notify.ledger import ledger_of
 from tasks.engine.notify.message import Message
@@ -65,16 +65,20 @@ def tell_end(settings: NotificationSettings, outcome: Outcome[Any], plan: Plan |
 
 
 def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
+    several = teller.of_several
     if outcome.report and not outcome.error:
-        # Of a whole server, a database that FAILED is not made good by the next one's drill.
-        known = teller.facts() if teller.of_several else None
-        yield from [of_drill(known.drill)] if known and known.drill else of_report(outcome.report, teller.now)
+        report, now = outcome.report, teller.now
+        yield from of_drills_with(report, teller.facts(), now) if several else of_report(report, now)
     else:
+        parts = failed_parts(outcome.plan, outcome.facts, teller.now) if several and outcome.error else frozenset()
         hint = outcome.error.hint if outcome.error else ""
         flows = which_service(re.findall("[a-z-]+", variable("SERVE_FLOWS"))) if outcome.verb == "serve" else ""
         subject = RUNS[outcome.verb]
-        yield Observation(subject, teller.now, not outcome.good, outcome.sentence, outcome.code, hint, flows=flows)
-    if outcome.verb == "backup" and outcome.good and (facts := teller.facts()):
+        yield Observation(
+            subject, teller.now, not outcome.good, outcome.sentence, outcome.code, hint, flows=flows, parts=parts
+        )
+    # Of a whole server, other databases may have backups.
+    if outcome.verb == "backup" and (outcome.good or several) and (facts := teller.facts()):
         yield of_anomalies(facts, teller.now)
 
 
@@ -102,7 +106,7 @@ def look(
     if facts is None:
         get_run_logger().warning("The bucket could not be looked at: it does not answer")
         return teller.told
-    limit = unproven_limit(plan.schedules, settings.notify_unproven_after_s, teller.now)
+    limit = unproven_limit(plan, facts, settings.notify_unproven_after_s, teller.now)
     teller.facts = lambda: facts
     seen = observations(facts, plan.schedules, limit, flows, teller.now, teller.known)
     teller.judge([*seen, *([of_started(flows, teller.now)] if serves else [])], reminded(flows), skip)

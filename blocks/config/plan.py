@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.databases import Databases, databases_of, folder_for
+from blocks.config.former import check_former, of_member
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
 from blocks.config.settings import Settings
@@ -72,7 +73,7 @@ class Plan:
 
     `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
     was moved or renamed; `ignored_tables` are patterns of those that no anomaly is reported of. With `databases`, it is
-    a plan of several databases of a server, and `member` is that of one.
+    a plan of several databases of a server, `member` is that of one, and `backups_of` names their former server.
     """
 
     name: str
@@ -94,8 +95,13 @@ class Plan:
         server = self.source.on(database) if self.server else None
         return replace(
             self, name=f"{self.name}/{folder}", storage=self.storage.within(folder), server=server, databases=None,
-            backups_of=None,
+            backups_of=of_member(self.backups_of, database) if server else None,
         )  # fmt: skip
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is the plan of one of a server's databases."""
+        return "/" in self.name
 
     @property
     def source(self) -> Server:
@@ -122,6 +128,8 @@ class Plan:
                     )
                 ]
             )
+        if databases := databases_of(fields):
+            check_former(fields.get("backups_of"))
         zone = fields.get("timezone", "UTC")
         keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}"))}
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
@@ -137,7 +145,7 @@ class Plan:
             shared=fields.get("allow_shared_prefix", False),
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
-            databases=databases_of(fields),
+            databases=databases,
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 

@@ -112,7 +112,8 @@ class StorageSettings(BaseModel):
     )] = False  # fmt: skip
     backups_of: Annotated[str | None, Says(
         "Former identities of this database, [before it was moved or renamed](runbooks/shared-folder.md), as `name` or `name@server`, "
-        "separated by commas. Write a comma, `@` or `%` in a name as `%2C`, `%40`, `%25`. Without `DATABASE_URL`, it chooses the database.",
+        "separated by commas. Write a comma, `@` or `%` in a name as `%2C`, `%40`, `%25`. Without `DATABASE_URL`, it chooses the database. "
+        "With `BACKUP_DATABASES`, the former server of all, as `@server`.",
         "shop@7712734137005552605",
     )] = None  # fmt: skip
 
@@ -241,7 +242,8 @@ class NotificationSettings(BaseModel):
         "mailtos://user:password@example.com?to=ops@example.com",
     )] = None  # fmt: skip
     notify_unproven_after_s: Annotated[UnprovenAfter | None, Says(
-        "Seconds without a `PROVEN` drill after which you are told. If unset, two intervals of drills. `0`: never.", "172800"
+        "Seconds after which you are told that no drill was `PROVEN`; with `BACKUP_DATABASES`, that none was of one of the databases. "
+        "If unset, two intervals of drills, times the number of databases if they take turns. `0`: never.", "172800"
     )] = Field(default=None, validation_alias="NOTIFY_UNPROVEN_AFTER")  # fmt: skip
     ping_url: Annotated[WebAddress | None, Says(
         "A check of healthchecks.io, or of anything that speaks its protocol, which hears when a backup starts, succeeds and fails, and tells you when it hears nothing.",

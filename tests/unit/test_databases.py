@@ -14,6 +14,7 @@ from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import ConfigurationError
 from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
 from tasks.engine.dump.databases import Listed, sorted_out
 from tests.plans import plan_of
 
@@ -139,3 +140,21 @@ def test_a_member_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_plan("default/Shop", frozenset({"storage"}))
     monkeypatch.delenv("BACKUP_DATABASES")
     assert resolve_plan("default/shop", frozenset({"storage"})).storage.key("x").endswith("/shop/x")
+
+
+@pytest.mark.parametrize(
+    ("given", "of"), [(None, None), ("@1", "My%20Shop@1"), ("@1, @-2", "My%20Shop@1, My%20Shop@-2")]
+)
+def test_what_its_databases_were_before(given: str | None, of: str | None) -> None:
+    """After a move of the whole server, each has the former backups of its own name; if nothing is asked, all in its folder count."""
+    whole = plan_of(_store(), Server(SecretStr("postgresql://u:p@h/postgres")), databases="*", backups_of=given)
+    assert whole.member("My Shop").backups_of == of
+    assert plan_of(_store(), databases="*", backups_of=given).member("My Shop").backups_of is None
+
+
+@pytest.mark.parametrize("given", ["shop", "shop@1", "@1, shop", "@x", "@"])
+def test_names_are_no_former_server(given: str) -> None:
+    """What would say nothing of any database is refused; of one database, it means what it did."""
+    with pytest.raises(ConfigurationError, match="BACKUPS_OF names databases"):
+        plan_of(_store(), databases="*", backups_of=given)
+    assert plan_of(_store(), backups_of=given).backups_of == given

@@ -8,12 +8,18 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.folder import Folder, apart
 from tasks.engine.repository.identity import Database, Origin, Whose, databases_named
+from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.retention import Policy, decide, decide_apart
-from tests.unit.test_retention import BACKUPS, NOW, POLICIES
+from tasks.engine.repository.whose import former_setting, whose
+from tests.plans import plan_of
+from tests.unit.test_retention import BACKUPS, NOW, POLICIES, backup
 
 SHOP, BIG = Database("shop", "7712734137005552605", 5), Database("big", "7712734137005552605", 6)
 ELSEWHERE, UNKNOWN = Database("shop", "1", 5), Database("shop")
@@ -140,3 +146,23 @@ def test_manifests_without_a_server_go_with_the_only_one_of_their_name() -> None
     )
     assert apart([old, new]) == [[old, new]]
     assert apart([old, new, other]) == [[old], [new], [other]]
+
+
+def test_a_server_that_was_upgraded() -> None:
+    """With the former server named, each database's old backups count, and go when they are due; the hint says how."""
+    store = ObjectStore.at(
+        endpoint="https://s3.example.com", bucket="b", prefix="p", key_id="key", secret=SecretStr("s")
+    )
+    server = Server(SecretStr("postgresql://u:p@h/postgres"))
+    before, now = Database("shop", "111"), Database("shop", "222")
+    ages = {400: before, 399: before, 2: now, 1: now, 0: now}
+    backups = [of(backup(timedelta(days=days)), database) for days, database in ages.items()]
+    removed = {}
+    for former in (None, "@111"):
+        plan = plan_of(store, server, databases="*", backups_of=former).member("shop")
+        made = tuple(replace(b, origin=Origin(plan.name, b.origin.database)) for b in backups if b.origin)
+        folder = Folder(made, whose(plan, now))
+        removed[former] = [b.name for b in decide_for(plan, folder, NOW).removals]
+        assert former_setting(plan, before) == "@111"
+    assert removed == {None: [], "@111": [b.name for b in backups[:2]]}
+    assert former_setting(plan_of(store, server), before) == "shop@111"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
 from blocks.config.plan import Plan, Schedules
 from tasks.engine.notify.incidents import Incident, Observation, Subject
+from tasks.engine.notify.several import GRACE, MOST_MARKS, combined, mark
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of
-from tasks.engine.repository.manifest import Anomaly, DrillReport, Verdict
+from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.members import current_members
 from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
@@ -22,13 +22,11 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age
 
-# After a start, what was missed is caught up first; this much lateness is nobody's business.
-_GRACE = timedelta(minutes=15)
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
 # Whoever makes backups answers for these, too.
 _REMINDED = {"backup": (Subject.BACKUP, Subject.PRUNE), "restore-drill": (Subject.DRILL,)}
-_MOST_ANOMALIES, _MOST_MARKS = 5, 1000
+_MOST_ANOMALIES = 5
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,24 @@ class Drill:
 class Facts:
     """How a plan is doing, from its bucket. `proved_at` is when the newest PROVEN backup was drilled.
 
-    `odd` tells anomalies apart; one that is found again in the next backup is the same.
+    `failed` is the drill of a backup that FAILED, if no later one is PROVEN. `odd` tells anomalies apart; one that is found again
+    in the next backup is the same. Of a whole server, `parts` are those of its databases by their plans' names, each of which
+    is to be proven if `proves_each`; `newest` is that of the weakest database, and `proven` that of any.
     """
 
     newest: Backup | None = None
     drill: Drill | None = None
+    failed: Drill | None = None
     proven: Backup | None = None
     proved_at: datetime | None = None
     anomalies: tuple[str, ...] = ()
     odd: frozenset[str] = frozenset()
+    parts: Mapping[str, Facts] = field(default_factory=dict)
+    proves_each: bool = False
+
+    def observed(self, see: Callable[[Facts], Observation]) -> Observation:
+        """Return what is seen of it; of a whole server, of each of its databases."""
+        return combined({name: see(part) for name, part in self.parts.items()}) if self.parts else see(self)
 
 
 _COUNTS = Kind("told drill", TypeAdapter(Drill), lambda b: b.report_version)
@@ -65,52 +72,55 @@ _NEWEST = Kind("newest drill", TypeAdapter(Drill), lambda b: b.newest_report.ver
 def read_facts(plan: Plan, now: datetime) -> Facts:
     """Read the bucket; raises StorageError."""
     if plan.databases:
-        return _together(
-            [_facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan, now)]
-        )
+        parts = {
+            m.plan.name: _facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan, now)
+        }
+        return together(parts, proves_each=plan.databases.drilled != "newest")
     repository = Repository(plan.storage)
     return _facts_in(repository, folder_of(plan, backups=repository.backups()).own, now)
 
 
-def _together(all_of_them: Sequence[Facts]) -> Facts:
-    """Return how a whole server is doing: its oldest newest backup counts, and a drill that FAILED more than a later one."""
-    newest = [facts.newest for facts in all_of_them]
-    there = [backup for backup in newest if backup]
-    drills = [facts.drill for facts in all_of_them if facts.drill]
-    proven = [facts.proven for facts in all_of_them if facts.proven]
+def together(parts: Mapping[str, Facts], *, proves_each: bool) -> Facts:
+    """Return how a whole server is doing."""
+    newest = [part.newest for part in parts.values() if part.newest]
+    proven = [part.proven for part in parts.values() if part.proven]
     return Facts(
-        newest=min(there, key=lambda b: b.taken_at) if there and len(there) == len(newest) else None,
-        drill=max(drills, key=lambda d: (d.verdict is Verdict.FAILED, d.started_at), default=None),
+        newest=min(newest, key=lambda b: b.taken_at) if newest and len(newest) == len(parts) else None,
         proven=max(proven, key=lambda b: b.taken_at, default=None),
-        proved_at=max((facts.proved_at for facts in all_of_them if facts.proved_at), default=None),
-        anomalies=tuple(said for facts in all_of_them for said in facts.anomalies)[:_MOST_ANOMALIES],
-        odd=frozenset(mark for facts in all_of_them for mark in facts.odd),
+        proved_at=max((part.proved_at for part in parts.values() if part.proved_at), default=None),
+        parts=parts,
+        proves_each=proves_each,
     )
 
 
 def _facts_in(repository: Repository, own: list[Backup], now: datetime) -> Facts:
     past = of_the_past(own, now)
-    held = [pair for pair in _drills(repository, past, now) if pair[1].contents_hold]
+    drills = list(_drills(repository, past, now))
+    held = [pair for pair in drills if pair[1].contents_hold]
     proven = max(held, key=lambda pair: pair[0].taken_at, default=None)
     anomalies = open_anomalies(repository, own, now)
+    marks = [mark(one.kind, one.table) for odd in anomalies for one in odd.found]
     return Facts(
         newest=newest_whole(past, now),
         drill=_newest(repository, past, now),
+        failed=_failed([drill for _, drill in drills]),
         proven=proven[0] if proven else None,
         proved_at=max((drill.started_at for _, drill in held), default=None),
         anomalies=tuple(_sentences(anomalies)),
-        odd=frozenset(list(map(_mark, (one for odd in anomalies for one in odd.found)))[:_MOST_MARKS]),
+        odd=frozenset(marks[:MOST_MARKS]),
     )
+
+
+def _failed(drills: Sequence[Drill]) -> Drill | None:
+    """Return the newest backup's drill that says anything, if that FAILED: an older one that is PROVEN doesn't end it."""
+    said = next((drill for drill in reversed(drills) if drill.verdict is not Verdict.INCONCLUSIVE), None)
+    return said if said and said.verdict is Verdict.FAILED else None
 
 
 def _sentences(anomalies: Sequence[OpenAnomalies]) -> list[str]:
     said = [f"{odd.backup.name}: {one.sentence}" for odd in anomalies for one in odd.found]
     more = len(said) - _MOST_ANOMALIES
     return [*said[:_MOST_ANOMALIES], *([f"and {more} more"] if more > 0 else [])]
-
-
-def _mark(one: Anomaly) -> str:
-    return hashlib.sha256(f"{one.kind} {one.table}".encode()).hexdigest()[:12]
 
 
 def _drills(repository: Repository, past: list[Backup], now: datetime) -> Iterator[tuple[Backup, Drill]]:
@@ -146,18 +156,19 @@ def observations(
     if "backup" in flows:
         if facts.newest:
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
-        yield _overdue(facts.newest, schedules, now)
+        yield facts.observed(lambda part: _overdue(part.newest, schedules, now))
         yield of_anomalies(facts, now)
     if "restore-drill" in flows:
-        if facts.drill:
-            yield of_drill(facts.drill)
+        yield from of_drills(facts)
         if unproven_after:
-            yield _unproven(_proved_at(facts, (known or {}).get(Subject.UNPROVEN), now), unproven_after, now)
+            yield _unproven_in(facts, (known or {}).get(Subject.UNPROVEN), unproven_after, now)
 
 
-def unproven_limit(schedules: Schedules, given_s: int | None, now: datetime) -> timedelta:
-    """Return how long nothing may be proven; zero for as long as you like."""
-    return 2 * schedules.drills.gap(now) if given_s is None else timedelta(seconds=given_s)
+def unproven_limit(plan: Plan, facts: Facts, given_s: int | None, now: datetime) -> timedelta:
+    """Return how long nothing may be proven, or of a whole server no database; zero for as long as you like."""
+    in_turn = plan.databases is not None and plan.databases.drilled == "turn"
+    turns = max(1, len(facts.parts)) if in_turn else 1
+    return 2 * turns * plan.schedules.drills.gap(now) if given_s is None else timedelta(seconds=given_s)
 
 
 def reminded(flows: Collection[str]) -> list[Subject]:
@@ -167,6 +178,10 @@ def reminded(flows: Collection[str]) -> list[Subject]:
 
 def of_anomalies(facts: Facts, now: datetime) -> Observation:
     """Return what is odd about backups, until it is acknowledged or confirmed."""
+    return facts.observed(lambda part: _anomalies(part, now))
+
+
+def _anomalies(facts: Facts, now: datetime) -> Observation:
     return Observation(
         Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
         parts=facts.odd, hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
@@ -181,6 +196,21 @@ def of_drill(drill: Drill | DrillReport) -> Observation:
         severity="error" if drill.verdict is Verdict.FAILED else "warning",
         backup="" if drill.verdict is Verdict.INCONCLUSIVE else drill.backup,
     )  # fmt: skip
+
+
+def of_drills(facts: Facts) -> list[Observation]:
+    """Return what drills show; of a whole server, a database's stay what they are while others are drilled."""
+    if not facts.parts:
+        return [of_drill(facts.drill)] if facts.drill else []
+    seen = {n: replace(of_drill(p.failed or p.drill), at=p.drill.started_at) for n, p in facts.parts.items() if p.drill}
+    return [combined(seen)] if seen else []
+
+
+def _unproven_in(facts: Facts, known: Incident | None, limit: timedelta, now: datetime) -> Observation:
+    """What was told of a proof doesn't say of which database: it counts only if the bucket has no reports."""
+    if facts.proves_each and any(part.drill for part in facts.parts.values()):
+        return facts.observed(lambda part: _unproven(part.proved_at, limit, now))
+    return _unproven(_proved_at(facts, known, now), limit, now)
 
 
 def _proved_at(facts: Facts, known: Incident | None, now: datetime) -> datetime | None:
@@ -204,7 +234,7 @@ def _overdue(newest: Backup | None, schedules: Schedules, now: datetime) -> Obse
         )
     late = newest.taken_at < due.before(now, 2)
     said = f"The newest backup, {newest.name}, is {human_age(now - newest.taken_at)} old, and {often}"
-    return Observation(Subject.OVERDUE, now, late, said if late else "", lasting=True, grace=_GRACE)
+    return Observation(Subject.OVERDUE, now, late, said if late else "", lasting=True, grace=GRACE)
 
 
 def _unproven(proved_at: datetime | None, limit: timedelta, now: datetime) -> Observation:
@@ -212,5 +242,5 @@ def _unproven(proved_at: datetime | None, limit: timedelta, now: datetime) -> Ob
         said, late = "No drill has proven a backup", True
     else:
         said, late = f"No drill has proven a backup for {human_age(now - proved_at)}", now - proved_at > limit
-    grace = _GRACE if proved_at else limit
+    grace = GRACE if proved_at else limit
     return Observation(Subject.UNPROVEN, now, late, said if late else "", lasting=True, grace=grace)

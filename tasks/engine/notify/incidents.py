@@ -36,7 +36,8 @@ class Observation:
     A run is seen once, at its end; a condition (`lasting`), such as being overdue, is seen at every look. What is wrong for less
     than `grace` is not told. Services with different `flows` fail separately.
     If the `backup` is bad, that is over once that or a newer one is good. Each of several `parts` that are wrong is told.
-    `good_at` is given where it has to be remembered when the subject was good.
+    `good_at` is given where it has to be remembered when the subject was good. What still goes on is no failure of its own, and
+    `counts` as none.
     """
 
     subject: Subject
@@ -52,6 +53,7 @@ class Observation:
     backup: str = ""
     parts: frozenset[str] = frozenset()
     good_at: datetime | None = None
+    counts: bool = True
 
     @property
     def key(self) -> str:
@@ -184,8 +186,8 @@ def _goes_on(before: Incident, seen: Observation, now: datetime) -> Decision:
     if seen.parts != set(before.parts):
         after = after.model_copy(update={"parts": tuple(sorted(seen.parts))})
     if not seen.lasting:
-        after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + 1})
-    if graver:
+        after = after.model_copy(update={"seen_at": seen.at, "failures": before.failures + seen.counts})
+    if graver or (seen.parts and seen.severity != before.severity):
         after = after.model_copy(update={"severity": seen.severity})
     if seen.backup > before.backup:
         after = after.model_copy(update={"backup": seen.backup})

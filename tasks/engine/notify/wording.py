@@ -31,6 +31,14 @@ _WORDS = {
     Subject.ANOMALY: _Words("A backup looks odd", "Backups look as usual again", "list"),
 }
 _INCONCLUSIVE = "Drill INCONCLUSIVE"
+_MOST_NAMED = 5
+
+
+def _of_which(facts: Facts) -> str:
+    """Name the databases of a whole server that have none."""
+    without = sorted(name for name, part in facts.parts.items() if part.newest is None)
+    more = f" and {len(without) - _MOST_NAMED} more" if len(without) > _MOST_NAMED else ""
+    return f" of {', '.join(without[:_MOST_NAMED])}{more}" if without else ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Writer:
             return f"{begun}The bucket can't be read, so which backups are there is not known."
         newest, proven = self.facts.newest, self.facts.proven
         if newest is None:
-            return f"{begun}There is no backup."
+            return f"{begun}There is no backup{_of_which(self.facts)}."
         said = f"Newest backup: {newest.name}, {human_age(self.now - newest.taken_at)} old. "
         if proven is None:
             return f"{begun}{said}No backup is PROVEN."

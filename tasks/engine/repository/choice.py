@@ -12,7 +12,7 @@ from tasks.engine.repository.folder import Folder, apart, databases_in
 from tasks.engine.repository.identity import in_words
 from tasks.engine.repository.newest import WHEN_FUTURE, is_future, newest, told_of_future
 from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.whose import folder_of, said_of_others
+from tasks.engine.repository.whose import folder_of, former_setting, said_of_others
 
 Warn = Callable[..., None]  # a logger's `warning`
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -31,7 +31,7 @@ def choose(
         return _noted(folder, named(folder.backups, name), warn)
     if odd := told_of_future(folder.backups, now):
         warn("In %s, %s\nHINT: %s", folder.address, odd, WHEN_FUTURE)
-    groups = _candidates(folder, warn)
+    groups = _candidates(plan, folder, warn)
     newest_of_each = [found for found in (newest(group, now) for group in groups) if found]
     if not newest_of_each:
         raise NoBackups
@@ -47,7 +47,7 @@ def choose(
     return found
 
 
-def _candidates(folder: Folder, warn: Warn) -> list[list[Backup]]:
+def _candidates(plan: Plan, folder: Folder, warn: Warn) -> list[list[Backup]]:
     """Return the plan's own backups, or else those it may have made before a move.
 
     They are grouped by database if it is not known which one is meant.
@@ -58,9 +58,10 @@ def _candidates(folder: Folder, warn: Warn) -> list[list[Backup]]:
         return [own] if known else apart(own)
     if not folder.moved:
         raise NoBackups(said_of_others(folder), hint="restore or drill one of them by name, or check BACKUP_PREFIX")
+    former = databases_in(folder.moved)
     warn(
-        "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to it if it is the same database",
-        database, in_words(databases_in(folder.moved)),
+        "There is no backup of %s yet; taking those of %s\nHINT: set BACKUPS_OF to %s if it is the same database",
+        database, in_words(former), former_setting(plan, former[0]) if plan.is_member else "it",
     )  # fmt: skip
     return apart(folder.moved)
 

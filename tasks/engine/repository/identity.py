@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
+from blocks.config.former import as_setting
 from blocks.errors import DatabaseError
 from blocks.sql.connection import Connection
 
@@ -32,9 +33,8 @@ class Database:
         return f"{name}@{self.system_identifier}" if self.system_identifier else name
 
     def as_setting(self) -> str:
-        """Return it as written in BACKUPS_OF: commas, @, percent signs and spaces in the name become %XX."""
-        name = re.sub(r"[,@%\s]", lambda found: quote(found[0], safe=""), self.name)
-        return f"{name}@{self.system_identifier}" if self.system_identifier else name
+        """Return it as written in BACKUPS_OF."""
+        return as_setting(self.name, self.system_identifier)
 
     def is_same(self, other: Database) -> bool:
         """Whether both are the same database: same name, and not on two known servers. A restore can change the OID."""

@@ -60,14 +60,14 @@ def refusal(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """Return why a first backup must not go into this folder, and what to do; None if it may."""
     if plan.shared or folder.made_here or not folder.others:
         return None
-    return said_of_others(folder), _hint(folder)
+    return said_of_others(folder), _hint(plan, folder)
 
 
 def sharing(plan: Plan, folder: Folder) -> tuple[str, str] | None:
     """Return the warning to repeat as long as two databases share a folder, and what to do; None if they don't."""
     if plan.shared or not folder.others:
         return None
-    return said_of_others(folder), _hint(folder)
+    return said_of_others(folder), _hint(plan, folder)
 
 
 def said_of_others(folder: Folder) -> str:
@@ -78,10 +78,17 @@ def said_of_others(folder: Folder) -> str:
     )
 
 
-def _hint(folder: Folder) -> str:
+def _hint(plan: Plan, folder: Folder) -> str:
     if not folder.moved:
         return HINT_SHARED
-    return f"if that is this database before it was moved or renamed, set BACKUPS_OF={databases_in(folder.moved)[0].as_setting()}; else {HINT_SHARED}"
+    former = former_setting(plan, databases_in(folder.moved)[0])
+    return f"if that is this database before it was moved or renamed, set BACKUPS_OF={former}; else {HINT_SHARED}"
+
+
+def former_setting(plan: Plan, former: Database) -> str:
+    """Return what to set BACKUPS_OF to; for a whole server that is the former server of all its databases."""
+    of_server = plan.is_member and former.system_identifier
+    return f"@{former.system_identifier}" if of_server else former.as_setting()
 
 
 def _of_databases(plan: Plan) -> Iterator[Folder]:
