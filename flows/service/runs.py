@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -67,6 +68,8 @@ class ServiceRunner(Runner):
         self._history = history
         # Whether a run without Prefect is under way: what is due may be just that.
         self.held: Callable[[], bool] = lambda: False
+        # Whether the work of a run that is due was made without Prefect.
+        self.made: Callable[[FlowRun], bool] = lambda _: False
         # What learns of runs whose process ended without an outcome.
         self.crashed: Callable[[FlowRun], None] = lambda _: None
 
@@ -79,6 +82,7 @@ class ServiceRunner(Runner):
             await self._observe_patiently()
             assert self._hook_runner is not None
             self._hook_runner.run_crashed_hooks = self._on_crash  # type: ignore[method-assign]
+            self._leave_out_made()
             while True:
                 try:
                     with translated():
@@ -87,6 +91,16 @@ class ServiceRunner(Runner):
                 except TROUBLE as error:
                     self._history.failed(said_of(error))
                 await asyncio.sleep(self.query_seconds)
+
+    def _leave_out_made(self) -> None:
+        """Begin no run whose work was made without Prefect: after an outage, what was due meanwhile is late."""
+        poller = self._scheduled_run_poller
+        usual = poller._get_scheduled_flow_runs  # noqa: SLF001  (nothing else lets a run be left to others)
+
+        async def not_made() -> list[FlowRun]:
+            return [run for run in await usual() if not self.made(run)]
+
+        poller._get_scheduled_flow_runs = not_made  # type: ignore[method-assign]  # noqa: SLF001
 
     async def _on_crash(self, flow_run: FlowRun, state: State[Any]) -> None:
         """Prefect calls this once a process has ended; a run that had said how it went keeps that state."""
@@ -135,7 +149,7 @@ async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> in
     message = "The service was not running when this was due; what it missed was caught up once at its start."
     waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     now = utc_now()
-    missed = [run for run in waiting if _is_slot(run) and run.expected_start_time and run.expected_start_time < now]
+    missed = [run for run in waiting if is_slot(run) and run.expected_start_time and run.expected_start_time < now]
     for run in missed:
         await _skip(client, run, message)
     return len(missed)
@@ -158,10 +172,20 @@ async def due_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[
     """Return the scheduled runs whose time has come and whose work is not known to be done: 200 at most, newest first."""
     states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CRASHED]
     by = FlowRunSort.EXPECTED_START_TIME_DESC
-    return [run for run in await _runs(client, list(deployments.values()), states, by, utc_now()) if _is_slot(run)]
+    return [run for run in await _runs(client, list(deployments.values()), states, by, utc_now()) if is_slot(run)]
 
 
-def _is_slot(run: FlowRun) -> bool:
+async def begun_since(client: PrefectClient, deployments: dict[str, UUID], since: datetime) -> bool:
+    """Whether Prefect has recorded since then that a run began."""
+    begun = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=list(deployments.values())),
+        start_time=FlowRunFilterStartTime(after_=since),
+    )
+    # A run that never ran gets a start time, too, once it has ended.
+    return any(run.run_count for run in await client.read_flow_runs(flow_run_filter=begun))
+
+
+def is_slot(run: FlowRun) -> bool:
     """Whether the service itself wants the run: nobody started it by hand."""
     return run.auto_scheduled or _CATCHING_UP in run.tags
 
