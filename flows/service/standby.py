@@ -156,7 +156,8 @@ class Standby:
     def _is_settled(self, run: FlowRun) -> bool:
         """Whether the bucket has been asked since the run's time, and what it lacked has been made."""
         settled_at = self._settled_at.get(self._flow(run))
-        return bool(settled_at and run.expected_start_time and run.expected_start_time <= settled_at)
+        # What was settled in the future was settled while the clock was wrong.
+        return bool(settled_at and run.expected_start_time and run.expected_start_time <= settled_at <= utc_now())
 
     def _flow(self, run: FlowRun) -> str:
         """Return which flow a run is of; empty if it is none of ours."""

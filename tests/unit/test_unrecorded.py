@@ -287,6 +287,9 @@ def test_what_was_made_without_prefect_is_not_begun_by_it() -> None:
     runner._scheduled_run_poller = poller = cast(Any, SimpleNamespace(_get_scheduled_flow_runs=late))
     runner._leave_out_made()
     assert asyncio.run(poller._get_scheduled_flow_runs()) == [slots[1], by_hand]
+    # The clock was ahead when something was made, and has jumped back.
+    standby._settled_at = {"backup": utc_now() + timedelta(hours=1)}
+    assert asyncio.run(poller._get_scheduled_flow_runs()) == [*slots, by_hand]
 
 
 def nothing(_: Path) -> None:
