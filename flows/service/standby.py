@@ -19,15 +19,8 @@ from blocks.saved import translated
 from flows.service.history import PATIENCE_S, TROUBLE, History, said_of
 from flows.service.killed import tell_killed
 from flows.service.proof import Proof
-from flows.service.runs import (
-    ServiceRunner,
-    backup_due,
-    begun_since,
-    drill_due,
-    due_runs,
-    end_lost_run,
-    is_slot,
-)
+from flows.service.runner import ServiceRunner
+from flows.service.runs import backup_due, begun_since, drill_due, due_runs, end_lost_run, is_slot
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
 

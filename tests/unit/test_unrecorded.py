@@ -25,7 +25,7 @@ from prefect.client.schemas.objects import Artifact, FlowRun, StateType
 
 from flows.service.history import PATIENCE_S, History
 from flows.service.proof import _FROZEN, _PROBE, Proof
-from flows.service.runs import ServiceRunner
+from flows.service.runner import ServiceRunner
 from flows.service.standby import Standby
 from flows.service.turns import Turns
 from tasks.clock import utc_now
