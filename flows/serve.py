@@ -35,14 +35,8 @@ from flows.service.environment import MADE, NO_HISTORY, OWN_SERVER, Login, move_
 from flows.service.gateway import Pages, make_gateway, make_metrics_page
 from flows.service.history import MOVED, TROUBLE, History, said_of
 from flows.service.proof import Proof
-from flows.service.runs import (
-    ServiceRunner,
-    catch_up,
-    crash_stale_runs,
-    last_backup,
-    last_drill,
-    skip_missed_runs,
-)
+from flows.service.runner import ServiceRunner
+from flows.service.runs import catch_up, crash_stale_runs, last_backup, last_drill, skip_missed_runs
 from flows.service.standby import Standby
 from flows.service.status_pages import StatusPages
 from flows.service.turns import Turns, memory_is_small

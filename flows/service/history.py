@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from prefect.exceptions import PrefectException
@@ -91,7 +92,9 @@ class History:
         self.kept = kept
         self._moved, self._clock = moved, clock
         self._since: float | None = None
-        self._said = ""
+        self._said, self._stalled = "", False
+        # When something last failed: a run that was begun before is no sign that it passed.
+        self.failed_at: datetime | None = None
 
     @property
     def fails(self) -> bool:
@@ -105,6 +108,7 @@ class History:
 
     def failed(self, why: str) -> None:
         """Take note of a request or a write that failed: it may pass."""
+        self.failed_at = utc_now()
         self._since = self._clock() if self._since is None else self._since
         if self._clock() - self._since >= PATIENCE_S:
             self._say(why)
@@ -115,20 +119,27 @@ class History:
             _logger.warning("Runs cannot be recorded: %s", why)
             _logger.warning(_NOT_RECORDED_HINT)
 
-    def judge(self, refusal: str, *, lost: bool) -> None:
-        """Conclude from why writing failed, empty if it worked, and from whether a run was lost; reading proves nothing."""
-        if not (refusal or lost):
+    def judge(self, refusal: str | None, *, lost: bool, begun: bool) -> None:
+        """Conclude from what happened since the last failure; reading proves nothing.
+
+        `refusal` is why writing failed, empty if it worked, None if that cannot be told;
+        `lost` is whether a run that was due had no chance, `begun` whether one was begun.
+        """
+        if refusal or lost:
+            self.failed(refusal or _LOST)
+            if lost:  # it had its minute already
+                self._say(refusal or _LOST)
+                self._stalled = self._stalled or not refusal
+        elif begun or (refusal == "" and not self._stalled):
             self.written()
-            return
-        self.failed(refusal or _LOST)
-        if lost:  # it had its minute already
-            self._say(refusal or _LOST)
+        elif not self._said:
+            self._since = None
 
     def written(self) -> None:
-        """Take note of a write that worked."""
+        """Take note that runs are recorded."""
         if self._said:
             _logger.info("Runs are recorded again")
-        self._since, self._said = None, ""
+        self._since, self._said, self._stalled = None, "", False
 
     def __str__(self) -> str:
         if not self.kept:

@@ -10,111 +10,29 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
-from prefect.runner import Runner
 from prefect.states import Completed, Crashed
 
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from blocks.saved import translated
-from flows.service.history import TROUBLE, History, said_of
-from flows.service.turns import Turns
 from tasks.clock import utc_now
 from tasks.engine.repository.members import has_backups, last_backup_of, last_drill_of
 
 _IN_FLIGHT = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _LOOK_AGAIN_S = 2
-_ANSWER_S, _GRACE_S = 2, 6
 _NO_BACKUP_YET_S = 60
 _CATCHING_UP = "catch-up"
-
-
-class PatientObserver(FlowRunCancellingObserver):
-    """Notice for as long as the service lives that a run is to be cancelled.
-
-    Prefect's own observer gives up after three failed requests, and prints their tracebacks.
-    """
-
-    async def _check_for_cancelled_flow_runs(self) -> None:
-        while True:
-            try:
-                await super()._check_for_cancelled_flow_runs()  # type: ignore[no-untyped-call]
-            except (httpx.HTTPError, PrefectException):
-                await asyncio.sleep(self.polling_interval)
-            else:
-                return
-
-
-class ServiceRunner(Runner):
-    """A runner that outlasts its Prefect server's failures, and cancels all its runs at once when the service stops."""
-
-    def __init__(self, history: History, turns: Turns) -> None:
-        # Paused schedules would stay paused after a restart.
-        super().__init__(name="pg-roundtrip", pause_on_shutdown=False)
-        self.turns = self._limit_manager = turns
-        self._history = history
-        # Whether a run without Prefect is under way: what is due may be just that.
-        self.held: Callable[[], bool] = lambda: False
-        # What learns of runs whose process ended without an outcome.
-        self.crashed: Callable[[FlowRun], None] = lambda _: None
-
-    async def start(self, *_: Any, **__: Any) -> None:
-        """Start what is due until the service stops.
-
-        Prefect's own loop gives up after three failed requests, kills its runs, and handles signals itself.
-        """
-        async with self, self._loops_task_group:
-            await self._observe_patiently()
-            assert self._hook_runner is not None
-            self._hook_runner.run_crashed_hooks = self._on_crash  # type: ignore[method-assign]
-            while True:
-                try:
-                    with translated():
-                        if not self.held():
-                            await self._get_and_submit_flow_runs()  # type: ignore[no-untyped-call]
-                except TROUBLE as error:
-                    self._history.failed(said_of(error))
-                await asyncio.sleep(self.query_seconds)
-
-    async def _on_crash(self, flow_run: FlowRun, state: State[Any]) -> None:
-        """Prefect calls this once a process has ended; a run that had said how it went keeps that state."""
-        if state.is_crashed():
-            self.crashed(flow_run)
-
-    async def _observe_patiently(self) -> None:
-        usual = self._cancelling_observer
-        assert usual is not None
-        await usual.__aexit__(None, None, None)
-        patient = PatientObserver(usual.on_cancelling, self.query_seconds)
-        self._cancelling_observer = await self._exit_stack.enter_async_context(patient)
-
-    def in_progress(self) -> set[UUID]:
-        """Return the ids of the runs that have a process."""
-        return set(self._process_manager.flow_run_ids())
-
-    async def cancel_all(self) -> None:
-        """Cancel all runs at the same time: one by one would take longer than a platform waits."""
-        stopped = (self._cancel(run_id) for run_id in self._process_manager.flow_run_ids())
-        await asyncio.gather(*stopped, return_exceptions=True)
-
-    async def _cancel(self, run_id: UUID) -> None:
-        """Cancel one run; if the Prefect server does not answer, stop its process anyway."""
-        try:
-            run = await asyncio.wait_for(self._client.read_flow_run(run_id), _ANSWER_S)
-            await self._cancellation_manager.cancel(run, "The service was stopped.")
-        except (httpx.HTTPError, TimeoutError):
-            await self._process_manager.kill(run_id, grace_seconds=_GRACE_S)
 
 
 async def crash_stale_runs(client: PrefectClient, deployments: list[UUID]) -> int:
@@ -134,7 +52,7 @@ async def skip_missed_runs(client: PrefectClient, deployments: list[UUID]) -> in
     message = "The service was not running when this was due; what it missed was caught up once at its start."
     waiting = await _runs(client, deployments, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     now = utc_now()
-    missed = [run for run in waiting if _is_slot(run) and run.expected_start_time and run.expected_start_time < now]
+    missed = [run for run in waiting if is_slot(run) and run.expected_start_time and run.expected_start_time < now]
     for run in missed:
         await _skip(client, run, message)
     return len(missed)
@@ -157,10 +75,20 @@ async def due_runs(client: PrefectClient, deployments: dict[str, UUID]) -> list[
     """Return the scheduled runs whose time has come and whose work is not known to be done: 200 at most, newest first."""
     states = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CRASHED]
     by = FlowRunSort.EXPECTED_START_TIME_DESC
-    return [run for run in await _runs(client, list(deployments.values()), states, by, utc_now()) if _is_slot(run)]
+    return [run for run in await _runs(client, list(deployments.values()), states, by, utc_now()) if is_slot(run)]
 
 
-def _is_slot(run: FlowRun) -> bool:
+async def begun_since(client: PrefectClient, deployments: dict[str, UUID], since: datetime) -> bool:
+    """Whether Prefect has recorded since then that a run began."""
+    begun = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=list(deployments.values())),
+        start_time=FlowRunFilterStartTime(after_=since),
+    )
+    # A run that never ran gets a start time, too, once it has ended.
+    return any(run.run_count for run in await client.read_flow_runs(flow_run_filter=begun))
+
+
+def is_slot(run: FlowRun) -> bool:
     """Whether the service itself wants the run: nobody started it by hand."""
     return run.auto_scheduled or _CATCHING_UP in run.tags
 

@@ -19,7 +19,8 @@ from blocks.saved import translated
 from flows.service.history import PATIENCE_S, TROUBLE, History, said_of
 from flows.service.killed import tell_killed
 from flows.service.proof import Proof
-from flows.service.runs import ServiceRunner, backup_due, drill_due, due_runs, end_lost_run
+from flows.service.runner import ServiceRunner
+from flows.service.runs import backup_due, begun_since, drill_due, due_runs, end_lost_run, is_slot
 from tasks.clock import utc_now
 from tasks.engine.process import Process, start_ours
 
@@ -47,6 +48,7 @@ class Standby:
         self._running: dict[str, tuple[Process, UUID]] = {}
         self._stopped = asyncio.Event()
         runner.held = lambda: bool(self._running)
+        runner.made = lambda run: is_slot(run) and self._is_settled(run)
         runner.crashed = self._tell_crash
 
     def follow(self, client: PrefectClient, deployments: dict[str, UUID]) -> None:
@@ -89,40 +91,41 @@ class Standby:
             self.history.failed("Prefect's server has not answered since the start")
         else:
             try:
-                lost = await self._lost_now(self._client)
+                lost, begun = await self._found(self._client)
             except TROUBLE as error:
                 self.history.failed(said_of(error))
             else:
                 lost = [run for run in lost if not self._is_settled(run)]
-                await self._judge(self._client, lost)
+                await self._judge(self._client, lost, begun=begun)
                 if not self.history.fails:
                     return {self._flow_of[run.id] for run in lost}
         return self._flows - self._busy() if self.history.fails else set()
 
-    async def _judge(self, client: PrefectClient, lost: list[FlowRun]) -> None:
+    async def _judge(self, client: PrefectClient, lost: list[FlowRun], *, begun: bool) -> None:
         """Write something if there is a doubt, and conclude whether runs are recorded."""
         if lost or self.history.doubted or await self._proof.suspects():
             refusal = await self._proof.refusal(client)
-            self.history.judge(refusal, lost=any(self._is_unrecorded(run) for run in lost))
+            self.history.judge(refusal, lost=any(self._is_unrecorded(run) for run in lost), begun=begun)
 
     def _is_unrecorded(self, run: FlowRun) -> bool:
-        """Whether a lost run was never begun, although Prefect had a minute in which no run of ours held it up."""
+        """Whether a lost run was never begun, although for a minute Prefect answered and no run of ours held it up."""
         begun = run.state_type not in (StateType.SCHEDULED, StateType.PENDING)
-        return not begun and self._held_until < utc_now() - timedelta(seconds=PATIENCE_S)
+        hindered_at = max(self._held_until, self.history.failed_at or self._held_until)
+        return not begun and hindered_at < utc_now() - timedelta(seconds=PATIENCE_S)
 
-    async def _lost_now(self, client: PrefectClient) -> list[FlowRun]:
-        """Return the lost runs, and end in the history what can be ended."""
+    async def _found(self, client: PrefectClient) -> tuple[list[FlowRun], bool]:
+        """Return the lost runs, and whether one began since something failed; end in the history what can be ended."""
         # Prefect's client tries again for minutes.
         async with asyncio.timeout(_ANSWER_S):
             with translated():
                 lost = self._lost(await due_runs(client, self._deployments))
                 await self._settle(client, lost)
-                return lost
+                failed_at = self.history.failed_at if self.history.doubted else None
+                return lost, bool(failed_at and await begun_since(client, self._deployments, failed_at))
 
     def _lost(self, runs: list[FlowRun]) -> list[FlowRun]:
         """Return the runs that have had no process for a minute after their time, and had none at the last look."""
-        names = {deployment: flow for flow, deployment in self._deployments.items()}
-        self._flow_of |= {run.id: names[run.deployment_id] for run in runs if run.deployment_id}
+        self._flow_of |= {run.id: flow for run in runs if (flow := self._flow(run))}
         busy, late = self._busy(), utc_now() - timedelta(seconds=PATIENCE_S)
         missing = [
             run
@@ -145,8 +148,13 @@ class Standby:
 
     def _is_settled(self, run: FlowRun) -> bool:
         """Whether the bucket has been asked since the run's time, and what it lacked has been made."""
-        settled_at = self._settled_at.get(self._flow_of[run.id])
-        return bool(settled_at and run.expected_start_time and run.expected_start_time <= settled_at)
+        settled_at = self._settled_at.get(self._flow(run))
+        # What was settled in the future was settled while the clock was wrong.
+        return bool(settled_at and run.expected_start_time and run.expected_start_time <= settled_at <= utc_now())
+
+    def _flow(self, run: FlowRun) -> str:
+        """Return which flow a run is of; empty if it is none of ours."""
+        return next((flow for flow, deployment in self._deployments.items() if deployment == run.deployment_id), "")
 
     def _busy(self) -> set[str]:
         """Return the flows that are running; all of them, if it is not known which one a run is of."""
@@ -193,6 +201,6 @@ class Standby:
 
     def _tell_crash(self, run: FlowRun) -> None:
         """Tell of a run of Prefect's whose process ended without an outcome."""
-        flow = next((name for name, made in self._deployments.items() if made == run.deployment_id), None)
+        flow = self._flow(run)
         if flow and not self.stopping:
             tell_killed(flow, run.name)

@@ -16,7 +16,7 @@ import pytest
 
 from flows.service.environment import NO_HISTORY, OWN_SERVER, move_history
 from flows.service.history import MOVED, History, sweep_temporary_homes
-from flows.service.runs import PatientObserver
+from flows.service.runner import PatientObserver
 
 
 def test_a_failure_that_passes_is_not_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Crashed
 
 from blocks.config.environment import full_environment
 from flows.service.history import History
-from flows.service.runs import ServiceRunner
+from flows.service.runner import ServiceRunner
 from flows.service.standby import Standby
 from flows.service.turns import Turns
 from tasks.engine.process import start_ours
