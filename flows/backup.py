@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -88,7 +89,7 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     plan, repository = chosen_plan.name, Repository(chosen_plan.storage)
     source = inspect_source(chosen_plan)
     wanted = name_backup(repository)
-    sweep_stale_uploads(repository)
+    swept = sweep_stale_uploads(repository)
     before = read_previous(chosen_plan, repository, source)
     beside = read_beside(chosen_plan, source, before.manifest)
     begun = time.monotonic()
@@ -99,7 +100,7 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     manifest, companion = with_globals(chosen_plan, source, manifest, beside)
     made = commit_backup(repository, manifest, companion)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
-    pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None)
+    pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None, swept)
     return Outcome(
         "backup",
         plan,
@@ -108,10 +109,10 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     )
 
 
-def _prune_after(plan: str, repository: Repository, listing: Listing | None) -> str:
+def _prune_after(plan: str, repository: Repository, listing: Listing | None, swept: Collection[str]) -> str:
     """Apply the retention policy; a failure is only a warning, because the next backup will try again."""
     try:
-        with continuing(listing):
+        with continuing(listing, swept):
             pruned = run(prune, plan)
         return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:

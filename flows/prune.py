@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
-from tasks.prune import plan_retention, remove_all, remove_orphans
+from tasks.prune import plan_retention, remove_all, remove_orphans, tell_orphans
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
 from tasks.sweep import sweep_stale_uploads
 
@@ -29,9 +29,10 @@ log_plainly()
 
 @dataclass(frozen=True)
 class _Backup:
-    """The backup that this prune concludes: it has already swept uploads and listed the bucket."""
+    """The backup that this prune concludes: it has already swept uploads, of these keys, and listed the bucket."""
 
     listing: Listing | None
+    swept: Collection[str]
 
 
 # Not a parameter of the flow: that would be a field in its form.
@@ -39,9 +40,9 @@ _backup: ContextVar[_Backup | None] = ContextVar("backup", default=None)
 
 
 @contextmanager
-def continuing(listing: Listing | None) -> Iterator[None]:
+def continuing(listing: Listing | None, swept: Collection[str]) -> Iterator[None]:
     """Let a prune build on the backup before it: it need not sweep, nor list the bucket again."""
-    token = _backup.set(_Backup(listing))
+    token = _backup.set(_Backup(listing, swept))
     try:
         yield
     finally:
@@ -82,12 +83,14 @@ def prune_member(plan: PlanName, dry_run: bool = False, even_if_stale: bool = Fa
 def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[PrunePlan]:
     plan, repository, backup = chosen_plan.name, Repository(chosen_plan.storage), _backup.get()
     decided = plan_retention(chosen_plan, repository, backup.listing if backup else None, even_if_stale=even_if_stale)
+    swept: Collection[str] = ()
     if not dry_run:
-        if not backup:
-            sweep_stale_uploads(repository)
+        swept = backup.swept if backup else sweep_stale_uploads(repository)
         decided = remove_all(repository, decided)
-        if decided.orphans:
-            remove_orphans(repository, decided)
+    if decided.orphans and dry_run:
+        tell_orphans(repository, decided.orphans)
+    elif decided.orphans:
+        remove_orphans(repository, decided.orphans, swept)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
     return Outcome("prune", plan, retention_sentence(decided, dry_run=dry_run), decided)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from blocks.config.plan import Plan
@@ -10,13 +11,16 @@ from tasks.clock import utc_now
 from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.companions import remove_orphan
+from tasks.engine.repository.companions import is_orphan, remove_orphan
 from tasks.engine.repository.own_retention import decide_closely, policy_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
+Failures = dict[str, list[StorageError]]
+_COMPANIONS = ("file of roles and settings without a backup", "files of roles and settings without a backup")
+_NAMED = 10
 _REFUSED = "give the keys the right to delete; what a lock on the bucket or the object protects is removed when it ends"
 
 
@@ -45,28 +49,57 @@ def remove_backup(repository: Repository, backup: Backup) -> None:
     repository.remove(backup)
 
 
+@task("look at what backups left behind", QUICK)
+def tell_orphans(repository: Repository, names: Collection[str]) -> int:
+    """Say which roles and settings a prune would delete because their backup is gone; returns how many."""
+    found, failures = _each(names, lambda name: is_orphan(repository, name, utc_now()))
+    for problems in failures.values():
+        first, text = problems[0], "Could not look at %s: %s\nHINT: %s"
+        get_run_logger().warning(text, counted(len(problems), *_COMPANIONS), first.sentence, first.hint)
+    if found:
+        get_run_logger().info("Would delete %s: %s", counted(len(found), *_COMPANIONS), _few(found))
+    return len(found)
+
+
 @task("remove what backups left behind", QUICK)
-def remove_orphans(repository: Repository, decided: retention.PrunePlan) -> int:
-    """Delete the roles and settings whose backup is gone; returns how many. A failure leaves them for the next prune."""
-    try:
-        removed = sum(remove_orphan(repository, name, utc_now()) for name in decided.orphans)
-    except StorageError as error:
-        get_run_logger().warning("Could not remove roles and settings without a backup: %s", error.sentence)
-        return 0
+def remove_orphans(repository: Repository, names: Collection[str], swept: Collection[str]) -> int:
+    """Delete the roles and settings whose backup is gone; returns how many. Those that fail are left for the next prune.
+
+    So are those whose object was on its way until this run swept the upload, by its key: nothing else says so any more.
+    """
+    due = [name for name in names if repository.key(name) not in swept]
+    removed, failures = _each(due, lambda name: remove_orphan(repository, name, utc_now()))
+    _warn(failures, _COMPANIONS)
     if removed:
-        get_run_logger().info(
-            "Deleted %s",
-            counted(
-                removed, "file of roles and settings without a backup", "files of roles and settings without a backup"
-            ),
-        )
-    return removed
+        get_run_logger().info("Deleted %s: %s", counted(len(removed), *_COMPANIONS), _few(removed))
+    return len(removed)
+
+
+def _each(names: Iterable[str], work: Callable[[str], bool]) -> tuple[list[str], Failures]:
+    """Return for which names the work was done, and why it failed for others."""
+    done: list[str] = []
+    failures: Failures = {}
+    away: StorageError | None = None
+    for name in names:
+        try:
+            if away:
+                raise away
+            if work(name):
+                done.append(name)
+        except StorageError as error:
+            failures.setdefault(error.message, []).append(error)
+            away = error if error.transient else None
+    return done, failures
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def remove_all(repository: Repository, decided: retention.PrunePlan) -> retention.PrunePlan:
     """Carry out a plan, oldest first; returns it with what could not be removed marked as kept, until next time."""
     done: list[retention.Decision] = []
-    failures: dict[str, list[StorageError]] = {}
+    failures: Failures = {}
     away: StorageError | None = None
     for decision in decided.decisions:
         problem = None if decision.keep else away or _problem_with(repository, decision.backup)
@@ -91,12 +124,17 @@ def _problem_with(repository: Repository, backup: Backup) -> StorageError | None
     return None
 
 
-def _tell(carried_out: retention.PrunePlan, failures: dict[str, list[StorageError]]) -> None:
-    logger = get_run_logger()
+def _tell(carried_out: retention.PrunePlan, failures: Failures) -> None:
+    _warn(failures, ("old backup",))
+    removed, failed = len(carried_out.removals), carried_out.failed
+    of_them = f" of {removed + failed}" if failed else ""
+    kept = len(carried_out.decisions) - removed
+    get_run_logger().info("Deleted %d%s old backups, kept %d", removed, of_them, kept)
+
+
+def _warn(failures: Failures, what: Sequence[str]) -> None:
     for problems in failures.values():
         first = problems[0]
         hint = first.hint if first.transient else _REFUSED
-        logger.warning("Could not delete %s: %s\nHINT: %s", counted(len(problems), "old backup"), first.sentence, hint)
-    removed, failed = len(carried_out.removals), carried_out.failed
-    of_them = f" of {removed + failed}" if failed else ""
-    logger.info("Deleted %d%s old backups, kept %d", removed, of_them, len(carried_out.decisions) - removed)
+        number = counted(len(problems), *what)
+        get_run_logger().warning("Could not delete %s: %s\nHINT: %s", number, first.sentence, hint)

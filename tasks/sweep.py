@@ -11,18 +11,18 @@ from tasks.retries import ONCE
 
 
 @task("sweep stale uploads", ONCE)
-def sweep_stale_uploads(place: Repository | Sets) -> int:
-    """Abort uploads that killed runs left unfinished a day ago or earlier; returns how many.
+def sweep_stale_uploads(place: Repository | Sets) -> list[str]:
+    """Abort uploads that killed runs left unfinished a day ago or earlier; returns the keys that they were for.
 
     Only warn if the storage denies the request, fails, or does not support it: stale parts cost money, but must never
     cost a backup.
     """
-    swept = 0
+    swept: list[str] = []
     try:
-        for _ in place.sweep(utc_now()):
-            swept += 1
+        for key in place.sweep(utc_now()):
+            swept.append(key)  # noqa: PERF402  (what was aborted before an error counts)
     except StorageError as error:
         get_run_logger().warning("Could not look for stale uploads: %s", error.sentence)
     if swept:
-        get_run_logger().info("Aborted %d stale uploads", swept)
+        get_run_logger().info("Aborted %d stale uploads", len(swept))
     return swept

@@ -17,7 +17,7 @@ from blocks.config.load import variable_of
 from blocks.config.settings import OF_A_PLAN, SECTIONS, Settings
 from blocks.config.values import BLOCK_NAME
 from blocks.errors import ConfigurationError, Problem
-from blocks.sql.url import parse_database_url
+from blocks.sql.url import SECRET_PARAMETERS, parse_database_url
 
 Kind = Literal["env", "file", "secret"]
 FLEET_BYTES = 8 << 20
@@ -32,7 +32,6 @@ VARIABLES = {
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _REFER = "write where it is: {env: NAME}, {file: PATH} or {secret: NAME} for a Secret block of Prefect"
 _SHAPE = "docs/scaling.md shows such a file: `defaults` and `plans`, each with variables and their values"
-_SECRET_PARAMETERS = {"password", "sslpassword"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _is_secret(variable: str, value: str) -> bool:
     if not variable.endswith("_URL"):
         return True
     try:
-        return not _SECRET_PARAMETERS.isdisjoint(parse_database_url(value)[0])
+        return not SECRET_PARAMETERS.isdisjoint(parse_database_url(value)[0])
     except ValueError:
         return True  # who knows what it contains
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import get_args
-from urllib.parse import parse_qs, quote, quote_plus, unquote, unquote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from pydantic import SecretStr
 
@@ -14,29 +14,34 @@ from blocks.config.environment import variable
 from blocks.config.hook_settings import HookSettings
 from blocks.config.load import variable_of
 from blocks.config.plan import Plan
+from blocks.config.secret_parts import parts_of
 from blocks.config.settings import Settings
 
 MASKED = "***"
 _SHORTEST = 4  # a shorter word would be masked inside of others
-_LINE = 16  # of a key that is written in several lines
-_PREFECTS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+_KEY = 40  # what is as long is found across lines, too
+_LOGIN = "PREFECT_API_AUTH_STRING"  # user:password
+_PREFECTS = ("PREFECT_API_KEY", _LOGIN)
 _NO_SECRETS = {*HookSettings.model_fields, "webhook_template"}
-_IN_QUERY = ("password", "sslpassword")
 _WAYS = (
     str, quote, quote_plus, lambda text: quote(text, safe=""), unquote, unquote_plus,
     lambda text: json.dumps(text)[1:-1], lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
 )  # fmt: skip
+_LINE_END = re.compile(r"\s|\\[rn]")
 
 
 class Mask:
-    """Replace secrets in a text, whether they are written as they are, as in JSON, URL-encoded or decoded."""
+    """Replace secrets in a text, whether written as they are, URL-encoded, decoded, as in JSON, or with backslashes."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple(secrets)
-        forms = {way(part) for secret in self._secrets for part in _parts(secret) for way in _WAYS}
+        forms = {way(part) for secret in self._secrets for part in parts_of(secret) for way in _WAYS}
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if longest_first else None
-        self.longest = len(longest_first[0]) if longest_first else 0
+        self._pattern = (
+            re.compile("|".join(map(_escaped_or_not, longest_first)), re.IGNORECASE) if longest_first else None
+        )
+        self._keys = [form for form in longest_first if len(form) >= _KEY]
+        self.longest = 2 * len(longest_first[0]) if longest_first else 0
 
     def __call__(self, text: str) -> str:
         """Return the text with `***` in place of each secret."""
@@ -46,9 +51,12 @@ class Mask:
         return "Mask()"
 
     def hides(self, value: str) -> bool:
-        """Whether a secret is anywhere in a value, even if only some of its characters are URL-encoded."""
+        """Whether a secret is anywhere in a value, even if only some characters are URL-encoded, or a key has other lines."""
         found = self._pattern.search if self._pattern else (lambda _: None)
-        return any(found(form) for form in (value, unquote(value), unquote_plus(value)))
+        if any(found(form) for form in (value, unquote(value), unquote_plus(value))):
+            return True
+        in_one_line = _LINE_END.sub("", value)
+        return any(key in in_one_line for key in self._keys)
 
     def with_more(self, secrets: Iterable[str]) -> Mask:
         """Return a mask that replaces these, too."""
@@ -64,7 +72,8 @@ def _in_environment() -> Iterator[str]:
     """Yield the values of variables whether they are valid or not."""
     secret = (name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
     names = [variable_of(name) for name in secret if name not in _NO_SECRETS]
-    return filter(None, (variable(name).strip() for name in (*names, *_PREFECTS)))
+    values = [variable(name).strip() for name in (*names, *_PREFECTS)]
+    return filter(None, (*values, variable(_LOGIN).strip().partition(":")[2]))
 
 
 def _of_plan(plan: Plan) -> Iterator[str]:
@@ -72,23 +81,10 @@ def _of_plan(plan: Plan) -> Iterator[str]:
     return (secret.get_secret_value() for secret in secrets if secret)
 
 
+def _escaped_or_not(form: str) -> str:
+    """Return a pattern of a text, in which a connection string or a shell may have a backslash before each odd character."""
+    return "".join(c if c.isalnum() else r"\\?" + re.escape(c) for c in form)
+
+
 def _is_secret(annotation: object) -> bool:
     return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
-
-
-def _parts(secret: str) -> Iterator[str]:
-    """Yield a secret, its lines if it has several, and what is secret in the addresses in it."""
-    yield secret
-    # The first and last lines of a key are the same for all keys.
-    yield from (line for line in secret.splitlines() if len(line) >= _LINE and not line.startswith("-----"))
-    for address in re.findall(r"\w+://\S+", secret):
-        yield address
-        try:
-            found = urlsplit(address)
-            yield found.password or ""
-        except ValueError:
-            continue
-        for values in map(parse_qs(found.query).get, _IN_QUERY):
-            yield from values or ()
-        if found.scheme.startswith("http") and len(found.path) > _LINE:
-            yield found.path

@@ -10,7 +10,16 @@ from psycopg import conninfo, pq
 
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?://", re.IGNORECASE)
 _LOGIN = re.compile(r"[^@/]*@")
+# Those of libpq's parameters that are secrets.
+SECRET_PARAMETERS = frozenset(
+    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+)
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+
+
+def is_database_url(text: str) -> bool:
+    """Whether a text is meant as a database URL, valid or not."""
+    return _SCHEME.match(text) is not None
 
 
 def parse_database_url(url: str) -> tuple[dict[str, str], list[str]]:

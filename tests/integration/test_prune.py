@@ -344,8 +344,9 @@ def test_roles_and_settings_that_were_left_behind(
     library: Server,
     flow_run: FlowRun,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They go when they are a day old; not in a dry run, and not while backups have stopped."""
+    """They go when they are a day old; not in a dry run, which names them, and not while backups have stopped."""
     (stopped,) = taken(ago(days=20))
     lonely, beside = storage.key(ago(days=9) + GLOBALS), storage.key(stopped + GLOBALS)
     for key in (lonely, beside):
@@ -363,5 +364,7 @@ def test_roles_and_settings_that_were_left_behind(
     monkeypatch.setattr("tasks.engine.repository.companions.STALE_UPLOAD", timedelta(0))
     assert len(run(dry_run=True).result.orphans) == 1
     assert there() == {lonely, beside}
+    name = lonely.rpartition("/")[2].removesuffix(GLOBALS)
+    assert f"Would delete 1 file of roles and settings without a backup: {name}" in caplog.messages
     assert run().error is None
     assert there() == {beside}

@@ -219,11 +219,11 @@ def test_stale_uploads_of_ours_are_swept(
         storage.put_part(key, upload_id, 1, b"x" * 1000)
     plan = plan_of(storage)
     monkeypatch.setattr("tasks.sweep.get_run_logger", lambda: logging.getLogger("test"))
-    assert sweep_stale_uploads.fn(Repository(plan.storage)) == 0
+    assert sweep_stale_uploads.fn(Repository(plan.storage)) == []
     tomorrow = datetime.now(UTC) + timedelta(days=1, minutes=5)
     assert {key for key, _ in storage.list_uploads(timedelta(days=1), tomorrow)} == {ours, foreign, deeper}
     monkeypatch.setattr("tasks.sweep.utc_now", lambda: tomorrow)
-    assert sweep_stale_uploads.fn(Repository(plan.storage)) == 1
+    assert len(sweep_stale_uploads.fn(Repository(plan.storage))) == 1
     assert sorted(pending(storage)) == sorted([foreign, deeper])
     assert pending(other) == [neighbour]
     for key in (foreign, deeper, neighbour):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.errors import StorageError
+from blocks.errors import StorageError, StorageUnreachable
 from tasks.engine.repository.companions import remove_orphan
 from tasks.engine.repository.names import ACKNOWLEDGED, GLOBALS, MANIFEST, OBJECT, name_at
 from tasks.engine.repository.repository import Repository
+from tasks.prune import _REFUSED, remove_orphans, tell_orphans
+from tasks.sweep import sweep_stale_uploads
 from tests.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -63,6 +66,74 @@ def test_one_whose_object_is_on_its_way_stays() -> None:
     store = bucket()
     store.begin_upload(store.key(OLD + OBJECT))
     assert not removed(store)
+
+
+def three(monkeypatch: pytest.MonkeyPatch, error: StorageError) -> tuple[MemoryStore, list[str]]:
+    """A folder with three companions that are alone, of which the first can't be deleted."""
+    store, names = MemoryStore(), [name_at(NOW - timedelta(days=days)) for days in (30, 20, 10)]
+    for name in names:
+        store.objects[store.key(name + GLOBALS)] = b"x"
+    remove = MemoryStore.remove
+
+    def refuse(self: MemoryStore, key: str) -> None:
+        if names[0] in key:
+            raise error
+        remove(self, key)
+
+    monkeypatch.setattr(MemoryStore, "remove", refuse)
+    monkeypatch.setattr("tasks.prune.utc_now", lambda: NOW)
+    monkeypatch.setattr("tasks.prune.get_run_logger", lambda: logging.getLogger("test"))
+    return store, names
+
+
+def test_one_that_cannot_go_is_in_no_other_ones_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A locked file stays, the others go, and the log says how many of each, and what to do."""
+    caplog.set_level(logging.INFO)
+    store, names = three(monkeypatch, StorageError("it is locked"))
+    assert remove_orphans.fn(Repository(store), names, ()) == 2
+    assert list(store.objects) == [store.key(names[0] + GLOBALS)]
+    refused, done = caplog.messages
+    assert refused.startswith("Could not delete 1 file of roles and settings without a backup: ")
+    assert refused.endswith("\nHINT: " + _REFUSED)
+    assert done == f"Deleted 2 files of roles and settings without a backup: {names[1]}, {names[2]}"
+
+
+def test_a_storage_that_is_away_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each request would wait in vain."""
+    store, names = three(monkeypatch, StorageUnreachable("gone"))
+    assert remove_orphans.fn(Repository(store), names, ()) == 0
+    assert not [key for call, key in store.calls if names[1] in key]
+    (warning,) = caplog.messages
+    assert warning.startswith("Could not delete 3 files")
+    assert warning.endswith(StorageUnreachable.hint)
+
+
+def test_what_would_go_is_named(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A dry run looks as closely, names what a prune would delete, and deletes nothing."""
+    caplog.set_level(logging.INFO)
+    store, names = three(monkeypatch, StorageError())
+    store.begin_upload(store.key(names[1] + OBJECT))
+    before = dict(store.objects)
+    assert tell_orphans.fn(Repository(store), names) == 2
+    assert store.objects == before
+    assert caplog.messages == [f"Would delete 2 files of roles and settings without a backup: {names[0]}, {names[2]}"]
+
+
+def test_one_whose_upload_was_just_aborted_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep before ended what would have said that the object is on its way: the next prune asks again."""
+    store, names = three(monkeypatch, StorageError())
+    monkeypatch.setattr("tasks.sweep.utc_now", lambda: NOW)
+    monkeypatch.setattr("tasks.sweep.get_run_logger", lambda: logging.getLogger("test"))
+    store.uploads["old"] = (store.key(names[1] + OBJECT), NOW - 2 * DAY, {})
+    swept = sweep_stale_uploads.fn(Repository(store))
+    assert (swept, store.uploads) == ([store.key(names[1] + OBJECT)], {})
+    assert remove_orphans.fn(Repository(store), names[1:], swept) == 1
+    assert store.key(names[1] + GLOBALS) in store.objects
+    assert remove_orphans.fn(Repository(store), names[1:], ()) == 1
 
 
 def test_what_we_did_not_make_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
@@ -121,6 +122,77 @@ def test_the_environment_of_a_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (OURS | COPIES).keys() & seen.keys()
     assert "PATH" in seen
     assert withheld_from_hooks(mask_of(PLAN)) == sorted(COPIES)
+
+
+KEY = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(range(32))).decode()
+HALVES = (KEY[:32], KEY[32:])
+PEM = "-----BEGIN PRIVATE KEY-----", KEY, "-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(("ours", "copy"), [
+    # A database's URL ends its password at the @, whatever else is in it.
+    ("postgresql://app:pa?ss#word@db.example.com/shop", "pa?ss#word"), ("postgresql://app:s[harp]x@db/shop", "s[harp]x"),
+    ("postgresql://app:s[harp]x@db/shop", "postgres://other:s%5Bharp%5Dx@db.internal/other"),
+    ("postgresql+asyncpg://app:pa?ss#w%40rd@db/shop", "pa?ss#w@rd"), ("postgresql://app:pa ss#word@db/shop", "x pa ss#word x"),
+    ("postgresql://app@db/shop?password=p%26ss%23w", "p&ss#w"), ("postgresql://app@db/shop?sslpassword=o?pen#me", "o?pen#me"),
+    ("postgresql:///?host=db&dbname=shop&password=p%26ss%23w", "p&ss#w"),
+    # Also one that no run accepts: hooks hear of that run.
+    ("postgresql://app:pa/ss?word@db/shop", "pa/ss?word"), ("postgresql://app:p@ss?word@db", "p@ss?word"), ("postgresql://app:pa?ss#word@db", "pa?ss#word"),
+    # As connection strings and shells write it.
+    (r"postgresql://app:pa'ss\\wo rd@db/shop", r"host=db password='pa\'ss\\wo rd'"), ("postgresql://app:pa%20ss%27w@db/shop", r"host=db password=pa\ ss\'w"),
+    ("postgresql://app:pa?ss#word@db/shop", "host=db password=pa?ss#word user=app"), ("pa:ss\\word", r"db:5432:*:app:pa\:ss\\word"),
+    # Services want a token in any part of an address.
+    ("tgram://123456789:AAEhBOweik6ad9r_QXM/123", "AAEhBOweik6ad9r_QXM"), ("tgram://123456789:AAEhBOweik6ad9r_QXM/123", "123456789:AAEhBOweik6ad9r_QXM"),
+    ("slack://T1JJ3T3L2/A1BRTD4JD/TokenCCCC3", "TokenCCCC3"), ("slack://bot@T1JJ3T3L2/A1BRTD4JD/TokenCCCC3/#general", "T1JJ3T3L2"),
+    ("mailtos://smtp.example.com?user=me&pass=mailsecret1", "mailsecret1"), ("mailtos://smtp?user=me&pass=mail%20secret#1", "mail secret#1"),
+    ("https://chat.example.com/hook?token=querysecret1", "querysecret1"), ("https://chat.example.com/services/T0a?token=correcthorse", "correcthorse"),
+    ("https://hc-ping.com/4f6b8c1e-9d2a-4b7e-8f3c-5a6d7e8f9a0b", "4f6b8c1e-9d2a-4b7e-8f3c-5a6d7e8f9a0b"),
+    ("https://hooks.example.com/T0[a]bc12/x", "T0[a]bc12"), ("ntfy://correcthorse", "correcthorse"), ("https://ntfy.sh/correcthorse", "correcthorse"),
+    ("json://me:pa?ss#w@example.com,tgram://123456789:AAEhBOweik6ad9r_QXM/123", "pa?ss#w"), ("jsons://example.com/?+Authorization=Bearer%20abc123def", "abc123def"),
+    ("pover://user@azKj4GFDf9x", "azKj4GFDf9x"), ("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"),
+    # A key may have other lines.
+    ("".join(PEM), "\n".join(PEM)), ("\\n".join(PEM), "\n".join(PEM)), ("\n".join(PEM), KEY), (KEY, "\n".join(HALVES)), (KEY, "\\n".join(HALVES)),
+    (base64.b64encode("\n".join(PEM).encode()).decode(), "\n".join(PEM)), ("\n".join((PEM[0], *HALVES, PEM[2])), KEY),
+])  # fmt: skip
+def test_what_is_secret_in_a_secret(ours: str, copy: str) -> None:
+    """A variable with only that is kept from hooks, and it is masked in what they print."""
+    mask = Mask([ours])
+    assert mask.hides(f"x{copy}x")
+    if KEY[:20] not in copy or KEY in copy:  # what is printed is masked line by line
+        assert "***" in mask(copy)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    ("https://hooks.example.com/services/T0AAAAAAA/xyz12345", ["hooks.example.com", "services"]),
+    ("https://prod-01.westus.logic.azure.com:443/workflows/0a1b2c3d4e5f/triggers/manual/paths/invoke?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sig=xyz1234", [
+        "prod-01.westus.logic.azure.com", "workflows", "triggers", "2016-06-01", "/triggers/manual/run"]),
+    ("mailtos://postgres:mailsecret1@example.com?to=operators@example.com&from=postgres", ["postgres", "example.com", "operators@example.com"]),
+    ("json://alertmanager:9093/hooks/0a1b2c3d4e5f", ["alertmanager"]), ("matrix://me:correcthorse@matrix.example.com/operators", ["matrix.example.com", "operators"]),
+    ("postgresql://postgres:correcthorse@warehouse:5432/warehouse?sslmode=verify-full", ["postgres", "warehouse", "verify-full"]), (KEY, [KEY[:20]]),
+])  # fmt: skip
+def test_what_is_no_secret_in_a_secret(ours: str, theirs: list[str]) -> None:
+    """A hook keeps the variables that only name a host, a user or a mail address, and the log says these."""
+    mask = Mask([ours])
+    assert [text for text in theirs if mask.hides(text) or mask(text) != text] == []
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4, max_size=20))
+def test_no_password_is_missed(password: str) -> None:
+    """Whatever a URL is accepted with as a password is found alone."""
+    url = f"postgresql://app:{password}@db/shop"
+    try:
+        read = parse_database_url(url)[0].get("password", "")
+    except ValueError:
+        return
+    for form in (read, password) if len(read) >= 4 else ():
+        assert Mask([url]).hides(form)
+
+
+def test_the_login_of_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its password is a secret without the user, too."""
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:prefect-word")
+    assert mask_of(None).hides("prefect-word")
+    assert not mask_of(None).hides("admin")
 
 
 def test_a_password_that_is_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

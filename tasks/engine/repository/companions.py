@@ -8,8 +8,8 @@ from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, taken_at
 from tasks.engine.repository.repository import STALE_UPLOAD, Repository
 
 
-def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
-    """Delete the companion of a backup that is gone; return False if a closer look leaves any doubt of that.
+def is_orphan(repository: Repository, name: str, now: datetime) -> bool:
+    """Whether the companion of a backup that is gone can go, too; False if a closer look leaves any doubt of that.
 
     A listing can lag, so everything is asked for by name. Whoever copies a folder may not have come to the object yet, and
     a run may be writing it: a companion has to be a day old, by its name and by the storage, and made by us.
@@ -19,7 +19,14 @@ def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
     if taken is None or found is None or not found.ours or now - max(taken, found.modified_at) < STALE_UPLOAD:
         return False
     # First what may still become an object: it could become one between the two questions.
-    if store.uploads_of(repository.key(name)) or any(store.stat(store.key(name + end)) for end in (OBJECT, MANIFEST)):
-        return False
-    store.remove(found.key)
-    return True
+    return not store.uploads_of(repository.key(name)) and not any(
+        store.stat(store.key(name + end)) for end in (OBJECT, MANIFEST)
+    )
+
+
+def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
+    """Delete the companion of a backup that is gone; return False if it has to stay."""
+    gone = is_orphan(repository, name, now)
+    if gone:
+        repository.store.remove(repository.store.key(name + GLOBALS))
+    return gone
