@@ -119,15 +119,7 @@ class Plan:
         **fields: Any,
     ) -> Plan:  # fmt: skip
         """Build a plan from the fields of a saved block; each field has a default."""
-        if urlsplit(storage.endpoint).path.strip("/") == storage.bucket:
-            raise ConfigurationError(
-                [
-                    Problem(
-                        f"S3_ENDPOINT ends in the bucket's name {storage.bucket}, which would then be named twice",
-                        _BUCKET_TWICE,
-                    )
-                ]
-            )
+        _require_bucket_once(storage)
         if databases := databases_of(fields):
             check_former(fields.get("backups_of"))
         zone = fields.get("timezone", "UTC")
@@ -199,6 +191,12 @@ def plan_fields(settings: Settings) -> dict[str, Any]:
     """The policies that the environment describes, as the fields of a saved block."""
     found = {field: getattr(settings, named) for field, named in PLAN_FIELDS.items()}
     return found | ({"verify_backup_file": None} if settings.verify_latest else {})
+
+
+def _require_bucket_once(storage: ObjectStore) -> None:
+    if urlsplit(storage.endpoint).path.strip("/") == storage.bucket:
+        said = f"S3_ENDPOINT ends in the bucket's name {storage.bucket}, which would then be named twice"
+        raise ConfigurationError([Problem(said, _BUCKET_TWICE)])
 
 
 def _present(server: Server | None, field_name: str, what: str) -> Server:
