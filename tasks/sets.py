@@ -34,7 +34,7 @@ _NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that 
 _WHEN_FUTURE = (
     "correct the clock; a set from the future is never the newest, and its document in sets/ can be removed by hand"
 )
-_MOST_NAMED = 5
+_MOST_NAMED, _MOST_READ = 5, 50
 
 
 @task("list the databases", QUICK)
@@ -131,7 +131,8 @@ def newest_whole(plan: Plan, *, other_than: BackupSet) -> str:
     """Return the name of the newest set that lacks no database; empty if there is none, or nobody can tell."""
     sets = Sets(plan.storage)
     try:
-        read = (sets.read_if_whole(name) for name in reversed(sets.names()) if name != other_than.name)
+        others = newest_first([name for name in sets.names() if name != other_than.name], utc_now())
+        read = map(sets.read_if_whole, others[:_MOST_READ])
         return next((one.name for one in read if one and one.members and not one.failed), "")
     except PgRoundtripError:  # the hint of an error must not take the error's place
         return ""
