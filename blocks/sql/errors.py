@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 
 import psycopg
 
@@ -41,6 +42,7 @@ _TLS_HINT = (
 )
 # How libpq, psycopg and the server report an invalid parameter. A mention of "connect_timeout" is not a timeout.
 _PARAMETER = re.compile(r"invalid (\w+ )?value|bad value for")
+_NEXT_PART = re.compile(r"DETAIL:|HINT:|- host|connection |.*failed: |Multiple connection")
 _PARAMETER_HINT = "correct the parameter after the question mark in DATABASE_URL"
 
 
@@ -95,4 +97,7 @@ def _plain(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
     failed = [line for line in lines if "failed: " in line] or lines[:1]
     line = next((line for line in failed if any(sign in line.lower() for sign in ("fatal: ", *_TLS))), failed[0])
+    if "failed: FATAL: " in line:  # it may quote a name with line breaks
+        rest = lines[lines.index(line) + 1 :]
+        line = " ".join([line, *takewhile(lambda later: not _NEXT_PART.match(later), rest)])
     return re.sub(r"^.*failed: ", "", line).removeprefix("FATAL:").strip()

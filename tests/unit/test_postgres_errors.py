@@ -16,6 +16,7 @@ SAID: dict[str, tuple[type[DatabaseError], str]] = {
     "timeout expired": (DatabaseTimeout, "network"),
     'FATAL:  password authentication failed for user "u"': (DatabaseRefused, "password"),
     'FATAL:  database "d" does not exist': (DatabaseRefused, "database name"),
+    'FATAL:  database "a\nb" does not exist\nDETAIL:  It seems to have just been dropped.': (DatabaseRefused, "database name"),
     'FATAL:  no pg_hba.conf entry for host "10.0.0.2", user "u", database "d", no encryption': (DatabaseRefused, "pg_hba.conf"),
     'FATAL:  pg_hba.conf rejects connection for host "10.0.0.2", user "u", database "d", SSL encryption': (DatabaseRefused, "pg_hba.conf"),
     "server does not support SSL, but SSL was required": (DatabaseRefused, "sslmode"),
@@ -56,4 +57,5 @@ def assert_told(text: str, said: str) -> None:
         raise psycopg.OperationalError(text)
     assert type(raised.value) is expected
     assert hint in raised.value.hint
-    assert raised.value.context == "db:5432/d: " + said.splitlines()[0].removeprefix("FATAL:").strip()
+    told = said.partition("\nDETAIL:")[0].partition("\n\t")[0].replace("\n", " ")
+    assert raised.value.context == "db:5432/d: " + told.removeprefix("FATAL:").strip()
