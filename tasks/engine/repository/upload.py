@@ -6,7 +6,7 @@ import contextlib
 import errno
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from io import BytesIO
@@ -41,9 +41,10 @@ class Upload:
         self._part = self._new_part()
         self._filled = self._written = 0
         self._upload_id = ""
+        self._begun: Future[str] | None = None
         self._sent: list[Future[str]] = []
         self._places = threading.Semaphore(_PARALLEL_PARTS)
-        self._given_up = False
+        self._given_up = self._ended = False
         self._lock = threading.Lock()  # so that no part starts once the upload is aborted
 
     def claim(self) -> bool:
@@ -52,8 +53,8 @@ class Upload:
         The claim is an upload that has begun: two runs that begin at once both see both, and give way. A storage that
         does not list uploads can only be asked for the object.
         """
-        self._upload_id = self._storage.begin_upload(self._key)
         try:
+            self._begin()
             taken = bool(self._others()) or self._storage.stat(self._key, UPLOAD) is not None
         except BaseException:
             self.abort()
@@ -61,6 +62,15 @@ class Upload:
         if taken:
             self.abort()
         return not taken
+
+    def _begin(self) -> None:
+        """Begin the upload in a thread: a stop that arrives while the storage answers must not lose the upload's id."""
+        begun: Future[str] = Future()
+        self._begun = begun
+        threading.Thread(
+            target=_settle, args=(begun, lambda: self._storage.begin_upload(self._key)), daemon=True
+        ).start()
+        self._upload_id = begun.result()
 
     def _others(self) -> set[str]:
         """Return other uploads under this name; none if the storage does not list any, or not for these keys."""
@@ -99,6 +109,7 @@ class Upload:
         if not tags:
             self._abort_upload()  # it was only a claim
         self._part.close()
+        self._ended = True
 
     def _make_visible(self, tags: list[str]) -> None:
         if tags:
@@ -115,19 +126,24 @@ class Upload:
         return False
 
     def abort(self) -> None:
-        """Leave nothing behind. Any thread may call it, even while another is blocked in `write`.
+        """Leave nothing behind, unless the object is complete. Any thread may call it, even while another is blocked in `write`.
 
         If the storage is slow to respond, cleanup carries on for as long as the process lives; after that, the sweep of
         stale uploads takes care of it.
         """
         with self._lock:
-            self._given_up = True
+            ended, self._ended, self._given_up = self._ended, True, True
+        if ended:
+            return
         self._places.release()
         within(_ABORT_S, self._clear)
 
     def _clear(self) -> None:
         _, under_way = wait(self._sent, _PARTS_END_S)
         self._part.close()
+        if self._begun and not self._upload_id:
+            with contextlib.suppress(StorageError):
+                self._upload_id = self._begun.result()
         self._abort_upload()
         if under_way:
             # A part in flight may arrive after the abort; the storage would keep it, and bill for it.
@@ -145,7 +161,7 @@ class Upload:
             if sent.done():
                 sent.result()
         if not self._upload_id:
-            self._upload_id = self._storage.begin_upload(self._key)
+            self._begin()
             if self._given_up:  # in the meantime
                 self._abort_upload()
         number = len(self._sent) + 1
@@ -184,6 +200,14 @@ class Upload:
         with _disk():
             # Unbuffered, so that a full disk is reported on write and not a second time on close.
             return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
+
+
+def _settle(found: Future[str], ask: Callable[[], str]) -> None:
+    """Do what is asked for and settle a future with what comes of it."""
+    try:
+        found.set_result(ask())
+    except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
+        found.set_exception(error)
 
 
 @contextmanager
