@@ -93,7 +93,9 @@ def destinations(two: tuple[Faulty, Faulty], **how: Any) -> Destinations:
     return Destinations({"primary": Repository(two[0]), "copy": Repository(two[1])}, **how)
 
 
-def sent(there: Destinations, said: Said, size: int, during: Callable[[int], None] = lambda _: None) -> tuple[str, bytes]:
+def sent(
+    there: Destinations, said: Said, size: int, during: Callable[[int], None] = lambda _: None
+) -> tuple[str, bytes]:
     """Send an object of a size, in small parts; `during` is called before each MiB."""
     data = secrets.token_bytes(size)
     name, sink = there.begin(MOMENT, 0, said)
@@ -261,9 +263,7 @@ def test_parts_suit_every_provider() -> None:
     assert common(PROVIDERS).max_parts == min(p.max_parts for p in PROVIDERS)
 
 
-def test_large_parts_are_in_one_file(
-    two: tuple[Faulty, Faulty], said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_parts_are_in_one_file(two: tuple[Faulty, Faulty], said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that are too large for memory wait in a file that all uploads read at the same time."""
     monkeypatch.setattr("tasks.engine.repository.parts.MEMORY_PART_BYTES", 0)
     there = destinations(two)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from blocks.errors import UPLOAD, PgRoundtripError, StorageError, StorageTimeout
@@ -15,7 +17,7 @@ from tasks.engine.repository.fan_out import FanOut, Note, lane_upload
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.upload import Upload
+from tasks.engine.repository.upload import Upload, settle
 
 T = TypeVar("T")
 # How long a destination may take to answer a question while others have answered it.
@@ -91,6 +93,16 @@ class Destinations:
             moment += timedelta(seconds=1)
         return name_at(moment)
 
+    @contextmanager
+    def begun(self, moment: datetime, expected_bytes: int, note: Note) -> Iterator[tuple[str, Upload | FanOut]]:
+        """Begin, and leave nothing behind if what follows fails or is told to stop before the object is complete."""
+        name, sink = self.begin(moment, expected_bytes, note)
+        try:
+            yield name, sink
+        except BaseException:
+            sink.abort()
+            raise
+
     def begin(self, moment: datetime, expected_bytes: int, note: Note) -> tuple[str, Upload | FanOut]:
         """Claim the name of a backup in all of them, and open its object; each that fails now is left out.
 
@@ -114,7 +126,12 @@ class Destinations:
     def _claim(self, name: str) -> dict[str, Upload] | None:
         """Claim a name everywhere; None, and nothing is left, if another run has it in one of them."""
         uploads = {d: lane_upload(found.store, found.key(name)) for d, found in self.there.items()}
-        claims = self.ask(lambda d, _: uploads[d].claim(), self.there)
+        try:
+            claims = self.ask(lambda d, _: uploads[d].claim(), self.there)
+        except BaseException:
+            for upload in uploads.values():
+                upload.abort()
+            raise
         if all(claims.values()) and len(claims) >= self.required:
             return {d: uploads[d] for d in claims}
         for d, done in claims.items():
@@ -153,16 +170,8 @@ def _has(name: str) -> Callable[[str, Repository], bool]:
 def _asked(question: Callable[[str, Repository], T], name: str, repository: Repository) -> Future[T]:
     """Ask in a thread that doesn't keep the process from ending."""
     answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            found = question(name, repository)
-        except BaseException as error:  # noqa: BLE001  (kept as the answer)
-            answer.set_exception(error)
-        else:
-            answer.set_result(found)
-
-    threading.Thread(target=work, name="destination", daemon=True).start()
+    ask = partial(question, name, repository)
+    threading.Thread(target=settle, args=(answer, ask), name="destination", daemon=True).start()
     return answer
 
 

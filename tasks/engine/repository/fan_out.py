@@ -18,7 +18,7 @@ from blocks.s3.providers import MIB, Provider, next_part_size_bytes, part_size_b
 from tasks.engine.deadline import within
 from tasks.engine.repository.parts import Part, PartBuffer
 from tasks.engine.repository.store import Store
-from tasks.engine.repository.upload import Upload
+from tasks.engine.repository.upload import Upload, settle
 from tasks.engine.wording import human_seconds
 
 # A run that is told to stop has only a few seconds before it is killed.
@@ -189,16 +189,7 @@ def lane_upload(store: Store, key: str) -> Upload:
 def _in_thread(upload: Upload, last: Part) -> Future[None]:
     """Finish an upload in a thread; not one of a pool, for which the process would wait at its end."""
     end: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            upload.finish(last)
-        except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
-            end.set_exception(error)
-        else:
-            end.set_result(None)
-
-    _started(work)
+    _started(lambda: settle(end, lambda: upload.finish(last)))
     return end
 
 

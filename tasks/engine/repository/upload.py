@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from blocks.errors import UPLOAD, StorageError
 from blocks.s3.providers import next_part_size_bytes, part_size_bytes
@@ -12,6 +14,7 @@ from tasks.engine.deadline import within
 from tasks.engine.repository.parts import Part, PartBuffer
 from tasks.engine.repository.store import Store
 
+T = TypeVar("T")
 _PARALLEL_PARTS = 2
 # A run that is told to stop has only a few seconds before it is killed.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
@@ -31,9 +34,10 @@ class Upload:
         self._buffer = PartBuffer(part_bytes or part_size_bytes(self._provider, expected_bytes))
         self._written = 0
         self._upload_id = ""
+        self._begun: Future[str] | None = None
         self._sent: list[Future[str]] = []
         self._places = threading.Semaphore(_PARALLEL_PARTS)
-        self._given_up = False
+        self._given_up = self._ended = False
         self._lock = threading.Lock()  # so that no part starts once the upload is aborted
 
     def claim(self) -> bool:
@@ -42,8 +46,8 @@ class Upload:
         The claim is an upload that has begun: two runs that begin at once both see both, and give way. A storage that
         does not list uploads can only be asked for the object.
         """
-        self._upload_id = self._storage.begin_upload(self._key)
         try:
+            self._begin()
             taken = bool(self._others()) or self._storage.stat(self._key, UPLOAD) is not None
         except BaseException:
             self.abort()
@@ -51,6 +55,15 @@ class Upload:
         if taken:
             self.abort()
         return not taken
+
+    def _begin(self) -> None:
+        """Begin the upload in a thread: a stop that arrives while the storage answers must not lose the upload's id."""
+        begun: Future[str] = Future()
+        self._begun = begun
+        threading.Thread(
+            target=settle, args=(begun, lambda: self._storage.begin_upload(self._key)), daemon=True
+        ).start()
+        self._upload_id = begun.result()
 
     def _others(self) -> set[str]:
         """Return other uploads under this name; none if the storage does not list any, or not for these keys."""
@@ -88,7 +101,7 @@ class Upload:
         """Wait until another part can be sent; return False if that takes longer. Raises the error of an earlier part."""
         self._raise_errors()
         if not self._upload_id:
-            self._upload_id = self._storage.begin_upload(self._key)
+            self._begin()
             if self._given_up:  # in the meantime
                 self._abort_upload()
         if len(self._sent) >= self._provider.max_parts:
@@ -135,6 +148,7 @@ class Upload:
             last.give_back()
         if not tags:
             self._abort_upload()  # it was only a claim
+        self._ended = True
 
     def take_back(self) -> None:
         """Remove the object that was completed: too few storages have it for a backup."""
@@ -155,19 +169,24 @@ class Upload:
         return False
 
     def abort(self) -> None:
-        """Leave nothing behind. Any thread may call it, even while another is blocked in `write`.
+        """Leave nothing behind, unless the object is complete. Any thread may call it, even while another is blocked in `write`.
 
         If the storage is slow to respond, cleanup carries on for as long as the process lives; after that, the sweep of
         stale uploads takes care of it.
         """
         with self._lock:
-            self._given_up = True
+            ended, self._ended, self._given_up = self._ended, True, True
+        if ended:
+            return
         self._places.release()
         within(_ABORT_S, self._clear)
 
     def _clear(self) -> None:
         _, under_way = wait(self._sent, _PARTS_END_S)
         self._buffer.close()
+        if self._begun and not self._upload_id:
+            with contextlib.suppress(StorageError):
+                self._upload_id = self._begun.result()
         self._abort_upload()
         if under_way:
             # A part in flight may arrive after the abort; the storage would keep it, and bill for it.
@@ -196,3 +215,11 @@ class Upload:
         finally:
             part.give_back()
             self._places.release()
+
+
+def settle(found: Future[T], ask: Callable[[], T]) -> None:
+    """Do what is asked for and settle a future with what comes of it."""
+    try:
+        found.set_result(ask())
+    except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
+        found.set_exception(error)
