@@ -1,4 +1,4 @@
-"""One dump goes to several storages at once, and what befalls one costs the others nothing."""
+"""One dump goes to several storages at once, and what happens to one costs the others nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send one object to several storages at once: they share its parts, and what befalls one costs the others nothing.
+"""Send one object to several storages at once: they share its parts, and what happens to one costs the others nothing.
 
 The first storage sets the pace. Each other one may hold it up for a while in all, and is left out after that; so is one
 to which nothing gets through for as long. What is left out falls behind, and is caught up with later.
