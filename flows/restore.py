@@ -20,7 +20,7 @@ from tasks.engine.repository.names import is_set
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
-from tasks.globals import create_around, plan_around
+from tasks.globals_restore import create_around, plan_around
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, is_there, look_at_target, restore_and_swap, restore_in_place
