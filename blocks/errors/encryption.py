@@ -16,7 +16,7 @@ class KeyMissing(PgRoundtripError):
 
 
 class EncryptionDamaged(BackupDamaged):
-    """What is encrypted is not what was written: changed, cut off, or put together anew."""
+    """What is encrypted is not what was written: changed, cut off, or put together from others."""
 
     message = "The encrypted backup is damaged"
     code = "PGR-ENCRYPTION-DAMAGED"
