@@ -19,7 +19,7 @@ from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
-from tasks.globals import create_around, plan_around
+from tasks.globals_restore import create_around, plan_around
 from tasks.keys import repository_of
 from tasks.orchestration import flow
 from tasks.outcome import Outcome

@@ -36,7 +36,7 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.evidence import certify_drill
-from tasks.globals import prove_globals
+from tasks.globals_proof import prove_globals
 from tasks.keys import repository_of
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome

@@ -33,7 +33,7 @@ from tasks.engine.restore.target import Target, aside_name, inspect_target, main
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
 from tasks.engine.wording import human_bytes
-from tasks.globals import tell_of
+from tasks.globals_restore import tell_of
 from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
