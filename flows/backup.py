@@ -30,10 +30,10 @@ from tasks.backup import (
 )
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.outline import Outline, outline_of
 from tasks.engine.repository.repository import Repository
 from tasks.globals import read_beside, with_globals
-from tasks.keys import repository_of
+from tasks.keys import repository_of, veiling
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
@@ -87,6 +87,11 @@ def backup_member(plan: PlanName) -> Outcome[BackupResult]:
 
 
 def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
+    with veiling(chosen_plan):
+        return _backed_up(chosen_plan)
+
+
+def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     plan, repository = chosen_plan.name, repository_of(chosen_plan)
     source = inspect_source(chosen_plan)
     wanted = name_backup(repository)
@@ -100,13 +105,14 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     manifest = look_for_anomalies(chosen_plan, repository, manifest, before.history)
     manifest, companion = with_globals(chosen_plan, source, manifest, beside)
     made = commit_backup(repository, manifest, companion)
+    told = outline_of(manifest)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
     pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None, swept)
     return Outcome(
         "backup",
         plan,
-        f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
-        BackupResult(**_result(manifest, made.key, seconds)),
+        f"{manifest.name}: {backup_sentence(told)}; {pruned}",
+        BackupResult(**_result(told, made.key, seconds)),
     )
 
 
@@ -122,12 +128,12 @@ def _prune_after(plan: str, repository: Repository, listing: Listing | None, swe
         return f"old ones could not be removed: {error.sentence}"
 
 
-def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
-    shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
-    shown |= {
-        "without": manifest.without,
-        "has_globals": manifest.globals is not None,
-        "warnings": list(manifest.warnings),
-        "anomalies": [a.sentence for a in manifest.anomalies],
+def _result(told: Outline, key: str, seconds: float) -> dict[str, Any]:
+    shown = ("name", "object_bytes", "raw_bytes", "rows", "tables", "sha256", "without", "has_globals")
+    return {
+        **{name: getattr(told, name) for name in shown},
+        "warnings": list(told.warnings),
+        "anomalies": [a.sentence for a in told.anomalies],
+        "key": key,
+        "seconds": round(seconds, 3),
     }
-    return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.databases import Databases, databases_of, folder_for
+from blocks.config.encryption import Encryption
 from blocks.config.former import check_former, of_member
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
@@ -88,6 +89,7 @@ class Plan:
     restore_verify: bool = True
     ignored_tables: tuple[str, ...] = ()
     databases: Databases | None = None
+    encryption: Encryption = field(default_factory=Encryption)
 
     def member(self, database: str) -> Plan:
         """Return the plan of one of its databases, which has a folder, and so backups, of its own."""
@@ -97,6 +99,11 @@ class Plan:
             self, name=f"{self.name}/{folder}", storage=self.storage.within(folder), server=server, databases=None,
             backups_of=of_member(self.backups_of, database) if server else None,
         )  # fmt: skip
+
+    @property
+    def selection_mark(self) -> str:
+        """What tells backups with the plan's selection from others, in documents that anyone may read; empty: whole."""
+        return self.encryption.marked(self.dump.selection.fingerprint)
 
     @property
     def is_member(self) -> bool:
@@ -138,6 +145,7 @@ class Plan:
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
             databases=databases,
+            encryption=Encryption(fields.get("age_recipients") or ""),
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
@@ -173,6 +181,7 @@ PLAN_FIELDS = {
     "backups_of": "backups_of",
     "compression_level": "compression_level",
     **{kind: f"backup_{kind}" for kind in PATTERNS},
+    "age_recipients": "backup_age_recipients",
     "databases": "backup_databases",
     "parallel_databases": "backup_parallel_databases",
     "retention_days": "backup_retention_days",

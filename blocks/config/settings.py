@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.config.databases import DatabasesSettings
+from blocks.config.encryption_settings import EncryptionSettings, IdentitySettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
 from blocks.config.roles import GlobalsSettings
@@ -283,9 +284,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
     "Whole servers": DatabasesSettings,
+    "Encryption": EncryptionSettings,
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
+    "Private keys": IdentitySettings,
     "Hooks": HookSettings,
     "Notifications": NotificationSettings,
     "Evidence": EvidenceSettings,
@@ -293,7 +296,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Backups", "What is in a backup", "Whole servers", "Encryption", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -309,8 +312,8 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    DatabasesSettings, SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, IdentitySettings, RestoreSettings, DrillSettings, RetentionSettings,
+    EncryptionSettings, DatabasesSettings, SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 
