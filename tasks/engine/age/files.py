@@ -65,6 +65,14 @@ def opens(prefix: bytes, identities: Sequence[Identity]) -> bool:
     return True
 
 
+def opened_by(prefix: bytes, identities: Sequence[Identity]) -> Identity | None:
+    """Return the first of these keys that opens a file with these first bytes; raises EncryptionDamaged."""
+    for identity in identities:
+        if opens(prefix, [identity]):
+            return identity
+    return None
+
+
 def rewrapped(prefix: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> tuple[bytes, int]:
     """Return a new header for other recipients, and where the old file goes on behind its own.
 
