@@ -220,11 +220,13 @@ class FolderStore:
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload and free its space; it is not an error if it is already gone."""
-        file = self.growing.pop(upload_id, None)
+        self.growing.pop(upload_id, None)
         with translated(self.root, self._path(key), UPLOADING):
-            for path in (self._upload(key, upload_id), *(file.early if file else ())):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    path.unlink()
+            upload = self._upload(key, upload_id).name
+            for name in self._hidden_files():
+                if name == upload or name.startswith(f"{upload}."):
+                    with contextlib.suppress(FileNotFoundError):
+                        (self._hidden_folder / name).unlink()
 
     def uploads_of(self, key: str) -> set[str]:
         """Return the ids of the incomplete uploads of one object."""

@@ -37,8 +37,3 @@ class GrowingFile:
             del self._early[len(self.sizes) + 1]
             self.sizes.append(size)
             path.unlink()
-
-    @property
-    def early(self) -> list[Path]:
-        """The files of the parts that wait for another one."""
-        return list(self._early.values())
