@@ -81,3 +81,16 @@ class ObjectMissing(StorageError):
     code = "PGR-S3-OBJECT-MISSING"
     cause = "backup_empty_or_missing"
     hint = "run pg-roundtrip list to see the existing backups"
+
+
+class NameTaken(StorageError):
+    """Another run's object has the name of ours."""
+
+    message = UPLOAD.message
+    code = UPLOAD.code
+    cause = UPLOAD.cause
+    hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
+    transient = True
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"{place}: another backup took this name")

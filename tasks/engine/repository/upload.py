@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, cast
 
-from blocks.errors import UPLOAD, NoSpaceLeft, StorageError, TemporaryFileFailed
+from blocks.errors import UPLOAD, NameTaken, NoSpaceLeft, StorageError, TemporaryFileFailed
 from blocks.s3.providers import MIB, next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
 from tasks.engine.repository.store import Store
@@ -86,15 +86,14 @@ class Upload:
     def complete(self) -> None:
         """Send what is left and make the object visible; never overwrite another run's object."""
         if self._storage.stat(self._key, UPLOAD):
-            hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
-            raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint, transient=True)
+            raise NameTaken(self._key)
         if self._sent and self._filled:
             self._send()
         tags = [sent.result() for sent in self._sent]
         try:
             self._make_visible(tags)
-        except StorageError:
-            if not self._is_there():
+        except StorageError as error:
+            if isinstance(error, NameTaken) or not self._is_there():
                 raise
         if not tags:
             self._abort_upload()  # it was only a claim
@@ -105,7 +104,8 @@ class Upload:
             self._storage.complete_upload(self._key, self._upload_id, tags)
         else:
             self._part.seek(0)
-            self._storage.put(self._key, self._part.read(), "application/gzip")
+            if not self._storage.put_new(self._key, self._part.read(), "application/gzip"):
+                raise NameTaken(self._key)
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
