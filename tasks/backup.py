@@ -204,18 +204,21 @@ def dump_to_storage(
     logger.info("Uploading to S3...")  # at the same time: the dump is streamed, and stored nowhere else
     expected_bytes = before.raw_bytes if before else size_bytes
     options = arguments(source.chosen, plan.dump.selection.options)
-    with running_dump(plan.source, source.client, options=options) as dump:
-        name, sink = repository.begin(taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE))
-        with DumpProgress(name, expected_bytes, logger.info) as progress:
-            result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
-            progress.done(result.summary.raw_bytes, result.object_bytes)
+    moment, at_most_bytes = taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE)
+    with (
+        running_dump(plan.source, source.client, options=options) as dump,
+        repository.begun(moment, at_most_bytes) as (claimed, sink),
+        DumpProgress(claimed, expected_bytes, logger.info) as progress,
+    ):
+        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
+        progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
         logger.warning("pg_dump warned: %s\nHINT: see docs/drills.md for what a backup does not contain", warning)
     refused = _would_refuse(result)
     for warning in refused:
         logger.warning("%s\nHINT: restore it by hand with psql, and report this if the database is sound", warning)
-    manifest = manifest_of_dump(plan, source, name, started, utc_now(), result)
+    manifest = manifest_of_dump(plan, source, claimed, started, utc_now(), result)
     return manifest.model_copy(update={"warnings": _warnings(source, (*dump.warnings, *refused))})
 
 

@@ -51,12 +51,12 @@ class HookEnd:
 
 def carry_out(hook: Hook, hear: Callable[[str], None]) -> HookEnd:
     """Run a hook to its end, with all that it starts in its process group; `hear` gets each line that it prints."""
+    said = _Said(hook.mask, hear)
     try:
         child = Child(hook.command, hook.environ, read="all", cwd=".")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "its arguments are not valid"
         return HookEnd(f"{hook.program} could not be started: {why}", ran=False)
-    said = _Said(hook.mask, hear)
     with child:
         try:
             in_time = _follow(child, said, time.monotonic() + hook.timeout_s)

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Any, ClassVar, Literal, Self
 
 from tasks.engine.confinement import Confinement, prepared
+from tasks.engine.held_back import signals_held_back
 from tasks.engine.strays import end_strays, take_in_strays
 
 _PR_SET_PDEATHSIG = 1
@@ -61,7 +62,8 @@ class Child:
         self._lines = 0
         privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
         self._before = take_in_strays() if confinement else None
-        with prepared(confinement) as confine:
+        self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
+        with prepared(confinement) as confine, signals_held_back() as held:
             self._popen = subprocess.Popen(
                 list(argv),
                 env=dict(environ),
@@ -74,11 +76,12 @@ class Child:
                 preexec_fn=lambda: _begin(before, confine),
                 **privileges,
             )
-        self._live.add(self.pid)
+            self._live.add(self.pid)
+            self._listener.start()
+            if held:  # a signal that ends us: nobody else will know of this program
+                self.__exit__(None, None, None)
         if self._popen.stdout is not None:
             _widen(self._popen.stdout)
-        self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
-        self._listener.start()
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
-from tasks.globals import prove_globals
+from tasks.globals_proof import prove_globals
 from tasks.reports.drill import coverage, drill_sentence
 from tasks.status.listing import list_catalog
 from tests.conftest import MAJORS, FlowRun, NewDatabase

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import pytest
 
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
+from tasks.engine.deadline import within
+from tasks.engine.repository import upload as upload_module
 from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport, Verdict, read_report
 from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, REPORT, name_at, taken_at
@@ -228,6 +233,41 @@ def test_names_that_are_about_to_be_taken(repository: Repository, request: pytes
         upload.complete()
     assert sorted(b.name for b in repository.backups()) == sorted([first, second])
     assert list(repository.sweep(datetime.now(UTC) + timedelta(days=3))) == []
+
+
+def _stop(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_a_stop_while_the_storage_answers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload leaves nothing if its run is told to stop before the run knows the upload's id, or soon after."""
+    begin, stopped = type(store).begin_upload, threading.Event()
+
+    def slow(self: Store, key: str) -> str:
+        upload_id = begin(self, key)
+        signal.raise_signal(signal.SIGUSR2)  # in the main thread, which waits
+        stopped.wait(10)
+        return upload_id
+
+    monkeypatch.setattr(type(store), "begin_upload", slow)
+
+    def told(limit_s: float, do: Callable[[], None]) -> bool:
+        stopped.set()
+        return within(limit_s, do)
+
+    monkeypatch.setattr(upload_module, "within", told)
+    moment, before = datetime(2026, 11, 21, 2, 7, 13, tzinfo=UTC), signal.signal(signal.SIGUSR2, _stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Repository(store).begin(moment, 10)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert list(store.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(hours=1))) == []
+    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt), Repository(store).begun(moment, 10):
+        raise KeyboardInterrupt
+    assert list(store.list_uploads(timedelta(0), datetime.now(UTC) + timedelta(hours=1))) == []
+    assert files(store) == []
 
 
 def test_neighbours_are_left_alone(server: Storage | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -179,6 +180,16 @@ class Repository:
                 return name, upload
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{self.key(name)}: others take every name", during=UPLOAD, hint=_CROWDED, transient=True)
+
+    @contextmanager
+    def begun(self, moment: datetime, expected_bytes: int) -> Iterator[tuple[str, Upload]]:
+        """Begin, and leave nothing behind if what follows fails or is told to stop before the object is complete."""
+        name, upload = self.begin(moment, expected_bytes)
+        try:
+            yield name, upload
+        except BaseException:
+            upload.abort()
+            raise
 
     def commit(self, manifest: Manifest, companion: bytes = b"") -> Backup:
         """Check that the object has all its bytes, store its companion if it has one, then write the manifest.
