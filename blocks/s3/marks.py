@@ -17,14 +17,9 @@ def marked() -> dict[str, str]:
 
 def is_ours(metadata: Mapping[str, str]) -> bool:
     """Whether an object's metadata shows that we made it."""
-    return MARK.items() <= _plain(metadata).items()
+    return MARK.items() <= metadata.items()
 
 
 def is_of_this_process(metadata: Mapping[str, str]) -> bool:
     """Whether an object's metadata shows that this very process made it."""
-    return marked().items() <= _plain(metadata).items()
-
-
-def _plain(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Some storages return the names in capitals."""
-    return {name.lower(): value for name, value in metadata.items()}
+    return marked().items() <= metadata.items()
