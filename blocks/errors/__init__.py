@@ -36,6 +36,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
+from blocks.errors.encryption import EncryptionDamaged, KeyMissing
 from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
@@ -62,6 +63,10 @@ from blocks.errors.storage import (
     REQUEST,
     UPLOAD,
     BucketMissing,
+    FolderDenied,
+    FolderFailed,
+    FolderFull,
+    FolderMissing,
     NameTaken,
     ObjectMissing,
     Operation,
@@ -89,9 +94,15 @@ __all__ = [
     "DrillTimedOut",
     "DumpFailed",
     "EmptyBackup",
+    "EncryptionDamaged",
     "EvidenceBroken",
+    "FolderDenied",
+    "FolderFailed",
+    "FolderFull",
+    "FolderMissing",
     "GlobalsUnreadable",
     "HookFailed",
+    "KeyMissing",
     "NameTaken",
     "NoBackups",
     "NoFreeName",
