@@ -62,24 +62,3 @@ def check(
             print_line(f"  {one.backup}: {one.problem}")
     if found.locked:
         raise typer.Exit(1)
-
-
-@app.command("paper")
-def paper(
-    plan: PlanName = DEFAULT,
-    html: Annotated[Path | None, typer.Option("--html", help="Write it to this new file, as a page for a browser.")] = None,
-    with_private_key: Annotated[
-        bool, typer.Option("--with-private-key", help="Print the private keys at hand on it, too.")
-    ] = False,
-) -> None:
-    """Print a recovery sheet: which keys, where the backups are, and the commands that restore one."""
-    from blocks.config.resolve import resolve_plan
-    from tasks.key_paper import sheet_of
-    from tasks.status.paper import as_html, as_text
-
-    sections = sheet_of(resolve_plan(plan, frozenset({"storage"})), with_private_key=with_private_key)
-    if html:
-        write_private(html, as_html(sections))
-        return
-    for line in as_text(sections).splitlines():
-        print_line(line)
