@@ -36,6 +36,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
+from blocks.errors.encryption import EncryptionDamaged, KeyMissing, KeysNotEnough
 from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
@@ -62,6 +63,11 @@ from blocks.errors.storage import (
     REQUEST,
     UPLOAD,
     BucketMissing,
+    FolderDenied,
+    FolderFailed,
+    FolderFull,
+    FolderMissing,
+    NameTaken,
     ObjectMissing,
     Operation,
     StorageDenied,
@@ -88,9 +94,17 @@ __all__ = [
     "DrillTimedOut",
     "DumpFailed",
     "EmptyBackup",
+    "EncryptionDamaged",
     "EvidenceBroken",
+    "FolderDenied",
+    "FolderFailed",
+    "FolderFull",
+    "FolderMissing",
     "GlobalsUnreadable",
     "HookFailed",
+    "KeyMissing",
+    "KeysNotEnough",
+    "NameTaken",
     "NoBackups",
     "NoFreeName",
     "NoSpaceLeft",

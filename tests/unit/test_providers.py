@@ -22,7 +22,8 @@ from blocks.s3.providers import (
     provider_of,
     region_in,
 )
-from tasks.engine.repository.upload import _MEMORY_PART_BYTES, Upload
+from tasks.engine.repository.parts import MEMORY_PART_BYTES
+from tasks.engine.repository.upload import Upload
 from tasks.status.check import Finding, check_provider
 from tests.unit.test_requests import storage_of
 
@@ -90,8 +91,8 @@ def test_memory_is_bounded(provider: Provider, size: int, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(tempfile, "TemporaryFile", new_file)
     Upload(storage_of(provider), "key", size)
-    assert bool(files) == (part_size_bytes(provider, size) > _MEMORY_PART_BYTES)
-    assert _MEMORY_PART_BYTES == 16 * MIB
+    assert bool(files) == (part_size_bytes(provider, size) > MEMORY_PART_BYTES)
+    assert MEMORY_PART_BYTES == 16 * MIB
 
 
 def test_small_objects_have_small_parts() -> None:

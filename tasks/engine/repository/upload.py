@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from io import BytesIO
-from typing import IO, cast
+from typing import TypeVar
 
-from blocks.errors import UPLOAD, NoSpaceLeft, StorageError, TemporaryFileFailed
-from blocks.s3.providers import MIB, next_part_size_bytes, part_size_bytes
+from blocks.errors import UPLOAD, NameTaken, StorageError
+from blocks.s3.providers import next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
+from tasks.engine.repository.parts import Part, PartBuffer
 from tasks.engine.repository.store import Store
 
+T = TypeVar("T")
 _PARALLEL_PARTS = 2
 # A run that is told to stop has only a few seconds before it is killed.
 _PARTS_END_S, _ABORT_S = 1.5, 4.0
-# Parts up to this size are buffered in memory; larger ones, needed for databases over 56 GB, in unnamed temporary
-# files, three at most. (The threshold is 28 GB if the storage wants equal parts, 5.6 GB if it allows only 1,000 parts.)
-_MEMORY_PART_BYTES = 16 * MIB
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Upload:
@@ -37,9 +31,8 @@ class Upload:
         self._storage = storage
         self._key = key
         self._provider = storage.provider
-        self._part_bytes = part_bytes or part_size_bytes(self._provider, expected_bytes)
-        self._part = self._new_part()
-        self._filled = self._written = 0
+        self._buffer = PartBuffer(part_bytes or part_size_bytes(self._provider, expected_bytes))
+        self._written = 0
         self._upload_id = ""
         self._begun: Future[str] | None = None
         self._sent: list[Future[str]] = []
@@ -68,7 +61,7 @@ class Upload:
         begun: Future[str] = Future()
         self._begun = begun
         threading.Thread(
-            target=_settle, args=(begun, lambda: self._storage.begin_upload(self._key)), daemon=True
+            target=settle, args=(begun, lambda: self._storage.begin_upload(self._key)), daemon=True
         ).start()
         self._upload_id = begun.result()
 
@@ -85,38 +78,86 @@ class Upload:
         """Take the next bytes; block while the maximum number of parts is in flight."""
         view = memoryview(data)
         while view:
-            with _disk():
-                taken = self._part.write(view[: self._part_bytes - self._filled])
-            self._filled += taken
-            self._written += taken
-            view = view[taken:]
-            if self._filled == self._part_bytes:
+            view = self._buffer.write(view)
+            if self._buffer.full:
                 self._send()
+
+    def _send(self) -> None:
+        """Send the part that is full; the next ones may have to be larger."""
+        self.make_room()
+        number = len(self._sent) + 1
+        with self._lock:
+            self._insist_on_going_on()
+            part = self._buffer.take(next_part_size_bytes(self._provider, self._buffer.part_bytes, number))
+        self.send(part.lend())
 
     def complete(self) -> None:
         """Send what is left and make the object visible; never overwrite another run's object."""
-        if self._storage.stat(self._key, UPLOAD):
-            hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
-            raise StorageError(f"{self._key}: another backup took this name", during=UPLOAD, hint=hint, transient=True)
-        if self._sent and self._filled:
-            self._send()
-        tags = [sent.result() for sent in self._sent]
-        try:
-            self._make_visible(tags)
-        except StorageError:
-            if not self._is_there():
+        self.finish(self._buffer.rest().lend())
+
+    # What several uploads of the same parts use instead of `write` and `complete`
+
+    def make_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until another part can be sent; return False if that takes longer. Raises the error of an earlier part."""
+        self._raise_errors()
+        if not self._upload_id:
+            self._begin()
+            if self._given_up:  # in the meantime
+                self._abort_upload()
+        if len(self._sent) >= self._provider.max_parts:
+            raise StorageError(
+                f"{self._key}: more than {self._provider.max_parts} parts",
+                during=UPLOAD,
+                hint="the database grew far beyond the server's own estimate; run the backup again",
+            )
+        return self._places.acquire(timeout=timeout_s)
+
+    def send(self, part: Part) -> None:
+        """Hand a part that was lent to us to a thread; call `make_room` before."""
+        with self._lock:
+            try:
+                self._insist_on_going_on()
+            except InterruptedError:
+                part.give_back()
                 raise
+            self._sent.append(Future())
+            self._written += part.size_bytes
+            # No thread pool: process exit waits for a pool's threads, however long the storage takes to respond.
+            arguments = (self._sent[-1], len(self._sent), part)
+            threading.Thread(target=self._put_part, args=arguments, name="upload", daemon=True).start()
+
+    def finish(self, last: Part) -> None:
+        """Send the last part, which was lent to us and can be empty, and make the object visible; never overwrite another."""
+        try:
+            if self._storage.stat(self._key, UPLOAD):
+                raise NameTaken(self._key)
+            if self._sent and last.size_bytes:
+                self.make_room()
+                self.send(last.lend())
+            elif not self._sent:
+                self._written = last.size_bytes
+            tags = [sent.result() for sent in self._sent]
+            try:
+                self._make_visible(tags, last)
+            except StorageError as error:
+                if isinstance(error, NameTaken) or not self._is_there():
+                    raise
+        finally:
+            last.give_back()
         if not tags:
             self._abort_upload()  # it was only a claim
-        self._part.close()
         self._ended = True
 
-    def _make_visible(self, tags: list[str]) -> None:
+    def take_back(self) -> None:
+        """Remove the object that was completed: too few storages have it for a backup."""
+        with contextlib.suppress(StorageError):
+            self._storage.remove(self._key)
+
+    def _make_visible(self, tags: list[str], only: Part) -> None:
         if tags:
             self._storage.complete_upload(self._key, self._upload_id, tags)
-        else:
-            self._part.seek(0)
-            self._storage.put(self._key, self._part.read(), "application/gzip")
+        elif not self._storage.put_new(self._key, only.read(), "application/gzip"):
+            raise NameTaken(self._key)
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
@@ -140,7 +181,7 @@ class Upload:
 
     def _clear(self) -> None:
         _, under_way = wait(self._sent, _PARTS_END_S)
-        self._part.close()
+        self._buffer.close()
         if self._begun and not self._upload_id:
             with contextlib.suppress(StorageError):
                 self._upload_id = self._begun.result()
@@ -155,71 +196,28 @@ class Upload:
             with contextlib.suppress(StorageError):
                 self._storage.abort_upload(self._key, self._upload_id)
 
-    def _send(self) -> None:
-        """Hand the filled part to a thread; raise the error of an earlier part, if any."""
+    def _insist_on_going_on(self) -> None:
+        if self._given_up:
+            raise InterruptedError("the upload was aborted")
+
+    def _raise_errors(self) -> None:
         for sent in self._sent[-2 * _PARALLEL_PARTS :]:
             if sent.done():
                 sent.result()
-        if not self._upload_id:
-            self._begin()
-            if self._given_up:  # in the meantime
-                self._abort_upload()
-        number = len(self._sent) + 1
-        if number > self._provider.max_parts:
-            raise StorageError(
-                f"{self._key}: more than {self._provider.max_parts} parts",
-                during=UPLOAD,
-                hint="the database grew far beyond the server's own estimate; run the backup again",
-            )
-        self._places.acquire()
-        with self._lock:
-            if self._given_up:
-                raise InterruptedError("the upload was aborted")
-            self._part_bytes = next_part_size_bytes(self._provider, self._part_bytes, number)
-            part, self._part, self._filled = self._part, self._new_part(), 0
-            self._sent.append(Future())
-            # No thread pool: process exit waits for a pool's threads, however long the storage takes to respond.
-            arguments = (self._sent[-1], number, part)
-            threading.Thread(target=self._put_part, args=arguments, name="upload", daemon=True).start()
 
-    def _put_part(self, sent: Future[str], number: int, part: IO[bytes]) -> None:
+    def _put_part(self, sent: Future[str], number: int, part: Part) -> None:
         try:
-            with part:
-                part.seek(0)
-                # A file is sent in small chunks, bytes all at once.
-                body = part.getvalue() if isinstance(part, BytesIO) else part
-                sent.set_result(self._storage.put_part(self._key, self._upload_id, number, body))
+            sent.set_result(self._storage.put_part(self._key, self._upload_id, number, part.body))
         except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
             sent.set_exception(error)
         finally:
+            part.give_back()
             self._places.release()
 
-    def _new_part(self) -> IO[bytes]:
-        if self._part_bytes <= _MEMORY_PART_BYTES:
-            return BytesIO()
-        with _disk():
-            # Unbuffered, so that a full disk is reported on write and not a second time on close.
-            return cast("IO[bytes]", tempfile.TemporaryFile(buffering=0))
 
-
-def _settle(found: Future[str], ask: Callable[[], str]) -> None:
+def settle(found: Future[T], ask: Callable[[], T]) -> None:
     """Do what is asked for and settle a future with what comes of it."""
     try:
         found.set_result(ask())
     except BaseException as error:  # noqa: BLE001  (re-raised by `result()`)
         found.set_exception(error)
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Translate a full disk, or the lack of a writable one for large parts, into our own errors."""
-    try:
-        yield
-    except OSError as error:
-        wait_there = "parts of very large backups are buffered there"
-        if error.errno in _FULL:
-            hint = f"free some space, or set TMPDIR to a folder on a larger disk; {wait_there}"
-            raise NoSpaceLeft(tempfile.gettempdir(), hint=hint) from None
-        # With every temporary folder full or read-only, tempfile finds none at all.
-        hint = f"set TMPDIR to a writable folder with free space; {wait_there}"
-        raise TemporaryFileFailed(error.strerror or str(error), hint=hint) from None
