@@ -85,10 +85,18 @@ class MemoryStore:
         self.objects[key], self.moments[key] = data, datetime.now(UTC)
         self.foreign.discard(key)
 
-    def remove(self, key: str) -> None:
+    def put_new(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        """Store an object, unless another has the name."""
+        if key in self.objects:
+            return self.objects[key] == data
+        self.put(key, data, content_type)
+        return True
+
+    def remove(self, key: str) -> bool:
         """Delete an object."""
         self.calls.append(("remove", key))
         self.objects.pop(key, None)
+        return True
 
     def begin_upload(self, key: str) -> str:
         """Start an upload."""
@@ -107,6 +115,16 @@ class MemoryStore:
         parts = self.uploads.pop(upload_id)[2]
         assert [str(len(parts[n])) for n in sorted(parts)] == list(tags)
         self.put(key, b"".join(parts[n] for n in sorted(parts)))
+
+    def replace_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Assemble the parts into one object, in the place of the one that is there."""
+        self.complete_upload(key, upload_id, tags)
+
+    def copy_part(self, key: str, upload_id: str, number: int, bounds: tuple[int, int], etag: str) -> str:
+        """Copy a part of the object that is there."""
+        self.calls.append(("copy", key))
+        data = self.objects[key]
+        return self.put_part(key, upload_id, number, data[slice(*bounds)]) if etag == etag_of(data) else ""
 
     def abort_upload(self, key: str, upload_id: str) -> None:  # noqa: ARG002
         """Abort an upload."""

@@ -36,7 +36,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
-from blocks.errors.encryption import EncryptionDamaged, KeyMissing
+from blocks.errors.encryption import EncryptionDamaged, KeyMissing, KeysNotEnough
 from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
@@ -63,6 +63,11 @@ from blocks.errors.storage import (
     REQUEST,
     UPLOAD,
     BucketMissing,
+    FolderDenied,
+    FolderFailed,
+    FolderFull,
+    FolderMissing,
+    NameTaken,
     ObjectMissing,
     Operation,
     StorageDenied,
@@ -91,9 +96,15 @@ __all__ = [
     "EmptyBackup",
     "EncryptionDamaged",
     "EvidenceBroken",
+    "FolderDenied",
+    "FolderFailed",
+    "FolderFull",
+    "FolderMissing",
     "GlobalsUnreadable",
     "HookFailed",
     "KeyMissing",
+    "KeysNotEnough",
+    "NameTaken",
     "NoBackups",
     "NoFreeName",
     "NoSpaceLeft",

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from blocks.disk.folder_store import FolderStore
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
+from tasks.engine.age.files import decrypt, encrypt, opens
+from tasks.engine.age.identities import new_identity
 from tasks.engine.deadline import within
 from tasks.engine.repository import upload as upload_module
 from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport, Verdict, read_report
 from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.new_header import new_header, put_in_place
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.store import Store
 from tests.integration.s3_servers import running_moto, running_rclone
@@ -25,7 +31,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, SECOND, THIRD, manifest, report
 
 _numbers = itertools.count(1)
-SERVERS = ["seaweedfs", "rclone", "moto", "memory"]
+SERVERS = ["seaweedfs", "rclone", "moto", "folder", "memory"]
 # `rclone serve s3` keeps no object metadata, so half a backup looks like a foreign object and is kept longer.
 KEEPS_NO_MARK = "rclone"
 # moto dates each upload to the same day of 2010.
@@ -35,21 +41,30 @@ DATES_NO_UPLOAD = "moto"
 @pytest.fixture(scope="module", params=SERVERS)
 def server(
     request: pytest.FixtureRequest, storage_server: Storage, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Storage | None]:
-    """Each S3 server in turn; None for the storage in memory."""
+) -> Iterator[Storage | Path | None]:
+    """Each S3 server in turn, a folder on a disk, and None for the storage in memory."""
     if request.param in ("rclone", "moto"):
         start = running_rclone if request.param == "rclone" else running_moto
         with start(tmp_path_factory.mktemp(request.param)) as running:
             yield running
+    elif request.param == "folder":
+        yield tmp_path_factory.mktemp("disk")
     else:
         yield storage_server if request.param == "seaweedfs" else None
 
 
 @pytest.fixture
-def store(server: Storage | None) -> Store:
+def store(server: Storage | Path | None) -> Store:
     """A folder of its own."""
     folder = f"repository/{next(_numbers)}"
-    return server.store(folder) if server else MemoryStore(folder)
+    return store_in(server, folder, {})
+
+
+def store_in(server: Storage | Path | None, folder: str, shared: dict[str, bytes]) -> Store:
+    """A folder on a server, on a disk, or among objects in memory."""
+    if isinstance(server, Path):
+        return FolderStore(server, folder)
+    return server.store(folder) if server else MemoryStore(folder, shared)
 
 
 @pytest.fixture
@@ -270,12 +285,11 @@ def test_a_stop_while_the_storage_answers(store: Store, monkeypatch: pytest.Monk
     assert files(store) == []
 
 
-def test_neighbours_are_left_alone(server: Storage | None) -> None:
+def test_neighbours_are_left_alone(server: Storage | Path | None) -> None:
     """A folder's name is matched in full, and the contents of its subfolders are not listed."""
     number = next(_numbers)
     shared: dict[str, bytes] = {}
-    stores = [server.store(f) if server else MemoryStore(f, shared)
-              for f in (f"near/{number}", f"near/{number}0", f"near/{number}/below")]  # fmt: skip
+    stores = [store_in(server, f, shared) for f in (f"near/{number}", f"near/{number}0", f"near/{number}/below")]
     for store, name in zip(stores, (FIRST, SECOND, THIRD), strict=True):
         keep(Repository(store), name)
     assert [b.name for b in Repository(stores[0]).backups()] == [FIRST]
@@ -314,3 +328,35 @@ def test_an_interrupted_backup_takes_its_companion_along() -> None:
     assert (half.unfinished, half.globals_bytes) == (True, 18)
     repository.remove(half)
     assert files(store) == []
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 20 << 20])
+def test_a_backup_gets_a_header_for_other_keys(store: Store, size: int) -> None:
+    """What was encrypted stays as it is, byte for byte; the old key opens the object no more, and nothing else is left."""
+    old, new = new_identity()[1], new_identity()[1]
+    key, data = store.key("backup_20261121_030000.sql.gz.age"), bytes(range(256)) * (size // 256)
+    before = encrypt(data, [old.recipient])
+    store.put(key, before, "application/gzip")
+    made = new_header(store, key, [old], [new.recipient])
+    put_in_place(store, key, made)
+    after = b"".join(store.open_range(key))
+    assert after[len(made.ahead) :] == before[made.goes_on :]
+    assert (len(after), hashlib.sha256(after).hexdigest()) == (made.size_bytes, made.sha256)
+    assert (made.old_bytes, made.old_sha256) == (len(before), hashlib.sha256(before).hexdigest())
+    assert decrypt(after, [new], size) == data
+    assert not opens(after[:4096], [old])
+    assert store.uploads_of(key) == set()
+
+
+def test_an_object_that_changed_meanwhile_is_not_replaced(store: Store) -> None:
+    """What was read for the new header must be what it is put before."""
+    old, new = new_identity()[1], new_identity()[1]
+    key = store.key("backup_20261121_040000.sql.gz.age")
+    store.put(key, encrypt(b"x" * 100, [old.recipient]), "application/gzip")
+    made = new_header(store, key, [old], [new.recipient])
+    other = encrypt(b"y" * 100, [old.recipient])
+    store.put(key, other, "application/gzip")
+    with pytest.raises(StorageError, match="not what was read"):
+        put_in_place(store, key, made)
+    assert b"".join(store.open_range(key)) == other
+    assert store.uploads_of(key) == set()

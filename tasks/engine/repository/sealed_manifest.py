@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
@@ -70,11 +71,16 @@ def encoded(made: Manifest, keys: Keys) -> bytes:
     """Return a manifest as it is stored: sealed to its recipients, if it has any."""
     if not made.recipients:
         return made.encode()
-    opener = zlib.compressobj(6, wbits=_GZIP)
-    data = opener.compress(made.encode()) + opener.flush()
     outline = outline_of(made)
-    sealed = base64.b64encode(keys.sealed(data, recipients_of(made))).decode()
+    sealed = _sealed(made.encode(), tuple(recipients_of(made)), keys)
     return SealedManifest(**{name: getattr(outline, name) for name in _OPEN}, sealed=sealed).encode()
+
+
+# Sealed once: all copies get the same bytes, and so does a second attempt after a lost response.
+@lru_cache(2)
+def _sealed(text: bytes, recipients: tuple[Recipient, ...], keys: Keys) -> str:
+    packer = zlib.compressobj(6, wbits=_GZIP)
+    return base64.b64encode(keys.sealed(packer.compress(text) + packer.flush(), recipients)).decode()
 
 
 def recipients_of(made: Manifest) -> list[Recipient]:
