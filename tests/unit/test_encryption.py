@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from blocks.config.encryption import Encryption, check_recipients, recipients_of
 from blocks.config.load import load_settings
@@ -185,7 +186,9 @@ def test_names_are_taken_by_either_kind() -> None:
 def test_a_selection_s_mark_is_keyed() -> None:
     """Who has the bucket can't try patterns against it; it is the same for the same keys, in any order."""
     fields = {"exclude_tables": "public.spies"}
-    store = ObjectStore.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", key_id="k", secret="s")
+    store = ObjectStore.at(
+        endpoint="http://127.0.0.1:1", bucket="backups", prefix="", key_id="k", secret=SecretStr("s")
+    )
     one, other = OWN.recipient.text, SECOND.recipient.text
     marks = [
         Plan.of("p", store, age_recipients=text, **fields).selection_mark
