@@ -27,6 +27,7 @@ setup-tools: .venv/.dev ## Create .venv with every development tool, and install
 setup-dev: setup-tools ## Create .venv and install what tests and benchmarks need
 	@.ci/install-postgresql
 	@.ci/install-pgbouncer
+	@.ci/install-age
 	@.ci/install-chromium
 
 demo: setup ## Back up, drill and prune a sample database, on its own servers (KEEP=1 leaves the UI up)

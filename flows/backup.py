@@ -33,6 +33,7 @@ from tasks.engine.repository.checks import counted
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.globals import read_beside, with_globals
+from tasks.keys import repository_of
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
@@ -86,7 +87,7 @@ def backup_member(plan: PlanName) -> Outcome[BackupResult]:
 
 
 def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
-    plan, repository = chosen_plan.name, Repository(chosen_plan.storage)
+    plan, repository = chosen_plan.name, repository_of(chosen_plan)
     source = inspect_source(chosen_plan)
     wanted = name_backup(repository)
     swept = sweep_stale_uploads(repository)

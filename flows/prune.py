@@ -16,8 +16,8 @@ from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, run, with_final_state
 from flows.whole_server import prune_databases
 from tasks.engine.repository.catalog import Listing
-from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import PrunePlan
+from tasks.keys import repository_of
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.prune import plan_retention, remove_all, remove_orphans, tell_orphans
@@ -81,7 +81,7 @@ def prune_member(plan: PlanName, dry_run: bool = False, even_if_stale: bool = Fa
 
 
 def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[PrunePlan]:
-    plan, repository, backup = chosen_plan.name, Repository(chosen_plan.storage), _backup.get()
+    plan, repository, backup = chosen_plan.name, repository_of(chosen_plan), _backup.get()
     decided = plan_retention(chosen_plan, repository, backup.listing if backup else None, even_if_stale=even_if_stale)
     swept: Collection[str] = ()
     if not dry_run:

@@ -17,10 +17,10 @@ from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.names import is_set
-from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
 from tasks.globals_restore import create_around, plan_around
+from tasks.keys import repository_of
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, is_there, look_at_target, restore_and_swap, restore_in_place
@@ -74,7 +74,7 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
     if rows is None:
         return _restore(chosen_plan, backup, target, how, in_set=True)
     # An earlier run may have ended between the last row and these.
-    repository = Repository(chosen_plan.storage)
+    repository = repository_of(chosen_plan)
     manifest = choose_named(chosen_plan, repository, backup)[1]
     around = plan_around(repository, manifest, resolve_target(target), how.globals_mode, again=True)
     create_around(around, around.own)
@@ -82,7 +82,7 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
 
 
 def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
-    plan, repository, started_at = chosen_plan.name, Repository(chosen_plan.storage), utc_now()
+    plan, repository, started_at = chosen_plan.name, repository_of(chosen_plan), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
     # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.
     as_new, again = in_set and wanted.globals_mode == "too", in_set and not wanted.globals_mode.startswith("only")

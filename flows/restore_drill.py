@@ -37,6 +37,7 @@ from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.evidence import certify_drill
 from tasks.globals_proof import prove_globals
+from tasks.keys import repository_of
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
@@ -74,7 +75,7 @@ def drill_member(plan: PlanName, backup: BackupOrEmpty = "") -> Outcome[DrillRep
 
 
 def _drill(chosen_plan: Plan, backup: str) -> Outcome[DrillReport]:
-    plan, repository = chosen_plan.name, Repository(chosen_plan.storage)
+    plan, repository = chosen_plan.name, repository_of(chosen_plan)
     queries = read_own_queries(chosen_plan)
     try:
         chosen = choose_backup(chosen_plan, repository, backup)

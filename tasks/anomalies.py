@@ -16,6 +16,7 @@ from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.manifest import Acknowledgement, Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import tool_version
+from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import ONCE
 
@@ -48,7 +49,7 @@ def when_anomalous(plan: str, name: str) -> str:
 
 def acknowledge(plan: Plan, name: str) -> str:
     """Record that the anomalies of a backup are known; return in a sentence what that changed."""
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     backup = named(repository.backups(), name)
     manifest = repository.manifest(backup)
     if not manifest or not manifest.anomalies:

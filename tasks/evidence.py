@@ -21,9 +21,9 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.manifest import DrillReport, Manifest
-from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.restore.reader import ReadResult
+from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
 
@@ -65,7 +65,7 @@ def sign_certificate(plan: Plan, stated: Certificate) -> None:
     """Add a certificate to the chain. The log has its SHA-256: a copy of the chain's end outside of the bucket."""
     key = signing_key()
     assert key is not None
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
     done = sign(StoredFiles(plan.storage), signer_of(key), stated, [b for b in folder.own if not flaw_of(b)])
     if done.strange:

@@ -36,6 +36,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
+from blocks.errors.encryption import EncryptionDamaged, KeyMissing
 from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
@@ -88,9 +89,11 @@ __all__ = [
     "DrillTimedOut",
     "DumpFailed",
     "EmptyBackup",
+    "EncryptionDamaged",
     "EvidenceBroken",
     "GlobalsUnreadable",
     "HookFailed",
+    "KeyMissing",
     "NoBackups",
     "NoFreeName",
     "NoSpaceLeft",

@@ -36,11 +36,11 @@ from tasks.engine.dump.selection import read_selection
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.omissions import Omissions, in_words
-from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.wording import human_bytes
+from tasks.keys import repository_of
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
 def check_folder(plan: Plan) -> list[Finding]:
     """Check whether another database keeps its backups in the folder, and whether a clock was wrong."""
     findings: list[Finding] = []
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups()))
     if folder is None:
         return findings

@@ -25,6 +25,7 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.names import drilled_at
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
+from tasks.keys import repository_of
 
 _NO_KEY = "give the file of the public key with --public-key, or set EVIDENCE_KEY"
 _AT_ONCE, _SHOWN = 16, 80
@@ -70,7 +71,7 @@ def check_folder(folder: Path, keys: Sequence[PublicKey], expected: Sequence[str
 
 def check_plan(plan: Plan, keys: Sequence[PublicKey], expected: Sequence[str]) -> Chain:
     """Check the certificates in a plan's folder, and the reports that they speak of."""
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     chain = read_chain(StoredFiles(plan.storage), keys, utc_now(), expected)
     return with_reports(chain, repository, repository.backups())
 
@@ -83,7 +84,7 @@ def look_at_month(plan: Plan, month: str, keys: Sequence[PublicKey]) -> Month:
     except ValueError:
         problem = Problem(f"{month!r} is not a month that has begun", "give it as 2026-11")
         raise ConfigurationError([problem]) from None
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     folder = folder_of(plan, backups=surveyed(repository, repository.backups()))
     chain = with_reports(read_chain(StoredFiles(plan.storage), keys, now), repository, folder.own)
     found = report_on(

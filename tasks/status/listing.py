@@ -23,6 +23,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_results import failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.wording import iso
+from tasks.keys import repository_of
 
 _AT_ONCE = 16
 
@@ -56,12 +57,12 @@ def list_catalog(plan: Plan) -> list[dict[str, Any]]:
     if plan.databases:
         entries = [_named(member, entry) for member in all_members(plan) for entry in _entries_of(member)]
         return sorted(entries, key=lambda entry: str(entry["taken_at"]))
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     return read_entries(repository, repository.backups())
 
 
 def _entries_of(member: Member) -> list[dict[str, Any]]:
-    return read_entries(Repository(member.plan.storage), member.backups)
+    return read_entries(repository_of(member.plan), member.backups)
 
 
 def _named(member: Member, entry: dict[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.members import newest_members
 from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
-from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
+from tasks.keys import repository_of
 from tasks.status.figures import BackupFigures, DrillFigures, backup_figures, drill_figures
 
 # Each drilled backup costs a request, the first time it is looked at.
@@ -60,7 +60,7 @@ def read_stock(plan: Plan) -> Stock:
     """Read the bucket; one that does not answer is reported as unreadable, not as empty."""
     if plan.databases:
         return _read_server(plan)
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     return _read(plan, lambda: folder_of(plan, backups=repository.backups()).own)
 
 
@@ -80,7 +80,7 @@ def _read_server(plan: Plan) -> Stock:
 
 
 def _read(plan: Plan, own: Callable[[], list[Backup]]) -> Stock:
-    now, repository = utc_now(), Repository(plan.storage)
+    now, repository = utc_now(), repository_of(plan)
     try:
         backups = own()
         past, newest = of_the_past(backups, now), newest_whole(backups, now)

@@ -25,6 +25,7 @@ from tasks.engine.repository.set_choice import told_of_future_sets
 from tasks.engine.repository.set_results import Failure, failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
 from tasks.engine.repository.whose import sharing, whose
+from tasks.keys import repository_of
 from tasks.status.judgement import Facts
 from tasks.status.listing import Contents, read_contents
 from tasks.status.series import sampled
@@ -69,7 +70,7 @@ def survey(plan: Plan, now: datetime) -> Survey:
     """
     if plan.databases:
         return survey_server(plan, now)
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     listed = surveyed(repository, repository.backups())
     folder = look_into(repository, whose(plan), listed)
     others = [_group(repository, group) for group in apart(folder.others)]
@@ -90,7 +91,7 @@ def survey_server(plan: Plan, now: datetime) -> Survey:
         found = list(pool.map(lambda member: _member(plan, member, len(current), now), current))
     for member in every:
         if member.plan.name not in known:
-            repository = Repository(member.plan.storage)
+            repository = repository_of(member.plan)
             found.append(
                 replace(
                     _group(repository, surveyed(repository, member.backups)), database=member.database, dropped=True
@@ -114,7 +115,7 @@ def _member(plan: Plan, member: Member, many: int, now: datetime) -> Surveyed:
     if plan.databases.drilled != "all":
         drills_due = Schedule(int(drills_due.gap(now).total_seconds()) * many)
     own = replace(member.plan, schedules=replace(plan.schedules, drills=drills_due))
-    repository = Repository(own.storage)
+    repository = repository_of(own)
     # By its name: asking for each would take long where the server doesn't answer.
     named = Whose(Database(member.database))
     return _own(own, repository, look_into(repository, named, surveyed(repository, member.backups)), now)

@@ -85,7 +85,7 @@ def test_the_engine_knows_no_prefect(path: Path) -> None:
 
 
 # The engine's rooms from the bottom up: each can use those below it.
-FLOORS = ("", "repository", "notify", "servers", "dump", "stream", "restore", "drill", "evidence")
+FLOORS = ("", "age", "repository", "notify", "servers", "dump", "stream", "restore", "drill", "evidence")
 ENGINE = ROOT / "tasks" / "engine"
 
 
@@ -140,6 +140,7 @@ NOT_LOADED = {
     "blocks.config": ("prefect",),
     "blocks.s3": ("prefect", "psycopg"),
     "blocks.sql": ("prefect", "boto3", "botocore"),
+    "tasks.engine.age": ("prefect", "cryptography"),
     "tasks.engine.evidence": ("prefect", "cryptography"),
     "tasks.engine": ("prefect",),
     "tasks.reports.evidence": ("prefect", "jinja2"),

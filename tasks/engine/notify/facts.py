@@ -17,6 +17,7 @@ from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.members import current_members
 from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
+from tasks.engine.repository.of_plan import repository_of
 from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
@@ -73,10 +74,10 @@ def read_facts(plan: Plan, now: datetime) -> Facts:
     """Read the bucket; raises StorageError."""
     if plan.databases:
         parts = {
-            m.plan.name: _facts_in(Repository(m.plan.storage), list(m.backups), now) for m in current_members(plan, now)
+            m.plan.name: _facts_in(repository_of(m.plan), list(m.backups), now) for m in current_members(plan, now)
         }
         return together(parts, proves_each=plan.databases.drilled != "newest")
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     return _facts_in(repository, folder_of(plan, backups=repository.backups()).own, now)
 
 

@@ -16,7 +16,7 @@ from tasks.engine.repository.drill_turns import whose_turn
 from tasks.engine.repository.facts import origins
 from tasks.engine.repository.names import LATEST, OBJECT, set_taken_at
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.of_plan import repository_of
 from tasks.engine.repository.sets import BackupSet, Contents, Sets
 from tasks.engine.repository.whose import folder_of
 
@@ -48,7 +48,7 @@ def own_members(plan: Plan) -> list[Member]:
 
 
 def _has_own(member: Member) -> bool:
-    repository, name = Repository(member.plan.storage), member.plan.name
+    repository, name = repository_of(member.plan), member.plan.name
     ours = (b for b in reversed(member.backups) if b.has_manifest)
     return any((made := origins(repository, [b]).get(b.name)) and made.plan == name for b in ours)
 
@@ -96,7 +96,7 @@ def parts_of(plan: Plan, now: datetime) -> list[Member]:
     """Return the current databases of a whole server's plan; the plan itself, with its own backups, if it is of one."""
     if plan.databases:
         return current_members(plan, now)
-    return [Member(plan, tuple(folder_of(plan, backups=Repository(plan.storage).backups()).own))]
+    return [Member(plan, tuple(folder_of(plan, backups=repository_of(plan).backups()).own))]
 
 
 def judged_backups(plan: Plan, now: datetime) -> list[Backup]:
@@ -123,7 +123,7 @@ def last_backup_of(plan: Plan, now: datetime) -> datetime | None:
 
 def last_drill_of(plan: Plan, now: datetime) -> datetime | None:
     """Return when a plan's last drill started, of whichever database; None for never."""
-    drills = (last_drill(Repository(p.plan.storage), of_the_past(p.backups, now), now) for p in parts_of(plan, now))
+    drills = (last_drill(repository_of(p.plan), of_the_past(p.backups, now), now) for p in parts_of(plan, now))
     return max(filter(None, drills), default=None)
 
 
@@ -141,7 +141,7 @@ def to_drill(members: Sequence[Member], which: Drilled, due: Schedule, now: date
         return list(members)
     if which == "newest":
         return [max(having, key=lambda member: _newest_at(member, now))]
-    last = [last_drill(Repository(member.plan.storage), member.backups, now) for member in having]
+    last = [last_drill(repository_of(member.plan), member.backups, now) for member in having]
     return [having[whose_turn(last, due, now)]]
 
 

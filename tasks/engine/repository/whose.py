@@ -16,7 +16,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.folder import Folder, databases_in, look_into
 from tasks.engine.repository.identity import Database, Whose, databases_named, in_words, read_identity
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.of_plan import repository_of
 from tasks.engine.repository.sets import Sets
 
 # An unreachable database must not hold up questions about its backups.
@@ -36,7 +36,7 @@ def whose(plan: Plan, database: Database | None = None) -> Whose:
 
 def folder_of(plan: Plan, database: Database | None = None, *, backups: Iterable[Backup] | None = None) -> Folder:
     """Return the plan's folder, with its own backups told apart from others'."""
-    repository = Repository(plan.storage)
+    repository = repository_of(plan)
     listed = repository.backups() if backups is None else backups
     return look_into(repository, whose(plan, database), listed)
 
@@ -94,7 +94,7 @@ def former_setting(plan: Plan, former: Database) -> str:
 def _of_databases(plan: Plan) -> Iterator[Folder]:
     for folder, backups in Sets(plan.storage).contents().backups.items():
         name = database_of(folder) or ""
-        yield look_into(Repository(plan.member(name).storage), Whose(Database(name)), backups)
+        yield look_into(repository_of(plan.member(name)), Whose(Database(name)), backups)
 
 
 def refused_folder(plan: Plan) -> tuple[str, str] | None:
