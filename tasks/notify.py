@@ -18,6 +18,7 @@ from blocks.config.environment import variable
 from blocks.config.plan import Plan
 from blocks.config.settings import NotificationSettings
 from blocks.errors import NotDelivered, StorageError
+from blocks.stores import whereabouts
 from tasks.clock import utc_now
 from tasks.engine.deadline import result_within
 from tasks.engine.notify.channels import Channels, Results
@@ -122,7 +123,7 @@ class _Teller:
         self.now, self.told, self._name = utc_now(), Told(), name
         self._channels, self._wrong = Channels.of(settings), settings.wrong
         self._ledger = ledger_of(name, plan, asks_bucket=asks_bucket)
-        self.place = f"{plan.storage.endpoint} {plan.storage.address}" if plan else ""
+        self.place = whereabouts(plan.storage) if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
         self.of_several = bool(plan and plan.databases)
         self._sent_s = 0.0

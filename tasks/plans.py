@@ -12,6 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.saved import load_saved, schemas_once, translated
+from blocks.stores import whereabouts
 
 
 def save_plan(name: str, plan: BackupPlan) -> None:
@@ -50,7 +51,7 @@ def _entry(name: str) -> dict[str, Any] | None:
     with contextlib.suppress(ValueError):
         entry["database"] = plan.server.address if plan.server else None
     return entry | {
-        "storage": f"{plan.storage.endpoint} {plan.storage.address}",
+        "storage": whereabouts(plan.storage),
         "backups_due": str(plan.schedules.backups),
         "drills_due": str(plan.schedules.drills),
     }

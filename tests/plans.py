@@ -8,14 +8,14 @@ from blocks.config import DEFAULT
 from blocks.config.plan import Plan
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
-from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from blocks.storage import BackupStorage
+from blocks.stores import Storage as Place
 from flows.demo.services import Storage
 
 
 def plan_of(
-    storage: ObjectStore, server: Server | None = None, verify_server: Server | None = None, /, name: str = DEFAULT,
+    storage: Place, server: Server | None = None, verify_server: Server | None = None, /, name: str = DEFAULT,
     **fields: Any,
 ) -> Plan:  # fmt: skip
     """Return a plan with some fields of its block set, and defaults for the rest."""

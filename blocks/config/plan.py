@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,14 +10,15 @@ from pydantic import SecretStr
 
 from blocks.config import DEFAULT
 from blocks.config.databases import Databases, databases_of, folder_for
+from blocks.config.destinations import PRIMARY, Destination, RetentionRules
 from blocks.config.former import check_former, of_member
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
 from blocks.config.settings import Settings
 from blocks.config.values import URL_RULE
 from blocks.errors import ConfigurationError, Problem
-from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
+from blocks.stores import Storage, storage_at
 
 KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 DrillTarget = Literal["auto", "database", "sandbox"]
@@ -35,14 +35,6 @@ class DumpOptions:
     compression_level: int = 6
     selection: Selection = field(default_factory=Selection)
     globals: bool | None = None  # with roles and settings; None: where they can be read
-
-
-@dataclass(frozen=True)
-class RetentionRules:
-    """Which backups are kept: all of the last `days` days, and those that each rule keeps (named in KEEP_RULES)."""
-
-    days: int = 7
-    keep: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,10 +66,11 @@ class Plan:
     `shared` allows other databases to keep backups in the folder; `backups_of` names what the database was before it
     was moved or renamed; `ignored_tables` are patterns of those that no anomaly is reported of. With `databases`, it is
     a plan of several databases of a server, `member` is that of one, and `backups_of` names their former server.
+    `storage` and `retention` are those of the place `place`; `copies` are the other places that get the same backups.
     """
 
     name: str
-    storage: ObjectStore
+    storage: Storage
     server: Server | None = None
     dump: DumpOptions = field(default_factory=DumpOptions)
     retention: RetentionRules = field(default_factory=RetentionRules)
@@ -88,6 +81,19 @@ class Plan:
     restore_verify: bool = True
     ignored_tables: tuple[str, ...] = ()
     databases: Databases | None = None
+    copies: tuple[Destination, ...] = ()
+    place: str = PRIMARY
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """All places that its backups are written to, the primary one first."""
+        return (Destination(self.place, self.storage, self.retention), *self.copies)
+
+    def at(self, destination: Destination) -> Plan:
+        """Return the same plan with one of its places alone, and the retention of that place."""
+        return replace(
+            self, storage=destination.storage, retention=destination.retention, place=destination.name, copies=()
+        )  # fmt: skip
 
     def member(self, database: str) -> Plan:
         """Return the plan of one of its databases, which has a folder, and so backups, of its own."""
@@ -95,6 +101,7 @@ class Plan:
         server = self.source.on(database) if self.server else None
         return replace(
             self, name=f"{self.name}/{folder}", storage=self.storage.within(folder), server=server, databases=None,
+            copies=tuple(copy.within(folder) for copy in self.copies),
             backups_of=of_member(self.backups_of, database) if server else None,
         )  # fmt: skip
 
@@ -115,7 +122,7 @@ class Plan:
 
     @classmethod
     def of(
-        cls, name: str, storage: ObjectStore, server: Server | None = None, drill_server: Server | None = None, /,
+        cls, name: str, storage: Storage, server: Server | None = None, drill_server: Server | None = None, /,
         **fields: Any,
     ) -> Plan:  # fmt: skip
         """Build a plan from the fields of a saved block; each field has a default."""
@@ -147,7 +154,7 @@ class Plan:
         url, drill_url = settings.server_url, settings.verify_database_url
         return cls.of(
             DEFAULT,
-            ObjectStore.at(**storage_fields(settings), token=settings.s3_session_token),
+            storage_at(**storage_fields(settings), token=settings.s3_session_token),
             Server(url) if url else None,
             Server(drill_url) if drill_url else None,
             **plan_fields(settings),
@@ -193,8 +200,8 @@ def plan_fields(settings: Settings) -> dict[str, Any]:
     return found | ({"verify_backup_file": None} if settings.verify_latest else {})
 
 
-def _require_bucket_once(storage: ObjectStore) -> None:
-    if urlsplit(storage.endpoint).path.strip("/") == storage.bucket:
+def _require_bucket_once(storage: Storage) -> None:
+    if storage.bucket and urlsplit(storage.endpoint).path.strip("/") == storage.bucket:
         said = f"S3_ENDPOINT ends in the bucket's name {storage.bucket}, which would then be named twice"
         raise ConfigurationError([Problem(said, _BUCKET_TWICE)])
 

@@ -77,8 +77,9 @@ def _in_environment() -> Iterator[str]:
 
 
 def _of_plan(plan: Plan) -> Iterator[str]:
-    secrets = [server.url for server in (plan.server, plan.drill.server) if server] + [plan.storage.secret]
-    return (secret.get_secret_value() for secret in secrets if secret)
+    secrets = [server.url for server in (plan.server, plan.drill.server) if server]
+    keys = (place.storage.secret for place in plan.destinations)
+    return (secret.get_secret_value() for secret in (*secrets, *keys) if secret)
 
 
 def _escaped_or_not(form: str) -> str:

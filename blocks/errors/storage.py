@@ -81,3 +81,42 @@ class ObjectMissing(StorageError):
     code = "PGR-S3-OBJECT-MISSING"
     cause = "backup_empty_or_missing"
     hint = "run pg-roundtrip list to see the existing backups"
+
+
+class FolderMissing(StorageError):
+    """The folder that keeps the backups does not exist, perhaps because its disk is not mounted."""
+
+    message = "The folder for backups is not there"
+    code = "PGR-FOLDER-MISSING"
+    cause = "folder_missing"
+    hint = "mount the disk that it is on, or create it; pg-roundtrip never does, because a disk may be missing"
+
+
+class FolderDenied(StorageError):
+    """The folder cannot be read or written."""
+
+    message = "The folder for backups can't be used"
+    code = "PGR-FOLDER-DENIED"
+    cause = "folder_denied"
+    hint = (
+        "let the user that runs this read and write there; a read-only disk may have errors: look at the system's log"
+    )
+
+
+class FolderFull(StorageError):
+    """The folder's disk is full, or a quota is used up."""
+
+    message = "The disk for backups is full"
+    code = "PGR-FOLDER-FULL"
+    cause = "disk_full"
+    hint = "free some space on that disk, or keep fewer backups; what is listed there is whole"
+
+
+class FolderFailed(StorageError):
+    """The folder's disk, or the network that it is reached over, has errors."""
+
+    message = "The disk for backups has errors"
+    code = "PGR-FOLDER-FAILED"
+    cause = "folder_failed"
+    hint = "look at the system's log, and at the server of a network disk; the next interval tries again"
+    transient = True

@@ -22,9 +22,9 @@ from blocks.errors import (
     StorageDenied,
     StorageError,
 )
-from blocks.s3.client import ObjectStore
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
+from blocks.stores import Storage, is_folder, whereabouts
 from tasks.clock import utc_now
 from tasks.engine.confinement import holds
 from tasks.engine.drill.place import choose_place
@@ -208,8 +208,10 @@ def check_variables() -> Iterator[Finding]:
         yield from (Finding("evidence", "error", found.message, found.hint) for found in error.problems)
 
 
-def check_provider(storage: ObjectStore) -> Iterator[Finding]:
+def check_provider(storage: Storage) -> Iterator[Finding]:
     """Report the provider that is assumed, and settings that do not fit it; contacts no server."""
+    if is_folder(storage.endpoint):
+        return
     provider, recognised = storage.provider, provider_of(storage.endpoint)
     yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
     if recognised not in (OTHER, provider):
@@ -256,7 +258,7 @@ def check_storage(plan: Plan) -> list[Finding]:
 
     def write() -> str:
         storage.put(key, content, "text/plain")
-        return f"{storage.endpoint} {storage.address}"
+        return whereabouts(storage)
 
     def remove() -> str:
         storage.remove(key)

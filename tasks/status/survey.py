@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from blocks.config.plan import Plan
 from blocks.config.schedule import Schedule
 from blocks.errors import PgRoundtripError
-from blocks.s3.client import ObjectStore
-from blocks.s3.folders import folders_beside
+from blocks.stores import Storage, folders_beside
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, surveyed
 from tasks.engine.repository.folder import Folder, apart, look_into
@@ -128,7 +127,7 @@ def missing_in_words(made: BackupSet) -> str:
     return f"{', '.join(names)}{f' and {more} more' if more else ''} failed"
 
 
-def _in_folders(store: ObjectStore, *, inside: bool, but: Collection[str] = ()) -> tuple[list[Surveyed], str]:
+def _in_folders(store: Storage, *, inside: bool, but: Collection[str] = ()) -> tuple[list[Surveyed], str]:
     """Survey the backups in the folders beside ours, or in it; a folder that fails costs no other."""
     try:
         stores = [found for found in folders_beside(store, BEGINNING, inside=inside) if found.folder not in but]
@@ -161,7 +160,7 @@ def _own(plan: Plan, repository: Repository, folder: Folder, now: datetime) -> S
     )  # fmt: skip
 
 
-def _beside(store: ObjectStore) -> Iterator[Surveyed]:
+def _beside(store: Storage) -> Iterator[Surveyed]:
     repository = Repository(store)
     listed = repository.backups()
     seen = look_into(repository, Whose(), listed[-_BESIDE:])

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from blocks.s3.client import ObjectStore
+from blocks.disk.folder_store import FolderStore
 from blocks.sql.server import Server
 from blocks.sql.url import conninfo_url
+from blocks.stores import Storage as Place
 from tasks.clock import utc_now
 from tasks.engine.drill.round_trip import contents_of
 from tasks.engine.dump.pg_dump import running_dump
@@ -50,7 +51,7 @@ _numbers = itertools.count(1)
 
 
 def take_backup(
-    storage: ObjectStore,
+    storage: Place,
     server: Server,
     client: Client,
     name: str = NAME,
@@ -73,40 +74,44 @@ def take_backup(
     return manifest
 
 
-def manifest_of(storage: ObjectStore, name: str = NAME) -> Manifest:
+def manifest_of(storage: Place, name: str = NAME) -> Manifest:
     """Return a backup's manifest."""
     return read_manifest(storage.get(storage.key(name + names.MANIFEST)), name)
 
 
-def put_manifest(storage: ObjectStore, manifest: Manifest, beside: str = "") -> None:
+def put_manifest(storage: Place, manifest: Manifest, beside: str = "") -> None:
     """Store a manifest for its backup, or for another."""
     storage.put(storage.key((beside or manifest.name) + names.MANIFEST), manifest.encode())
 
 
-def without_manifest(storage: ObjectStore, name: str = NAME) -> None:
+def without_manifest(storage: Place, name: str = NAME) -> None:
     """Make a backup a foreign one: without a manifest, and without our mark on its object."""
     put_object(storage, object_of(storage, name), name)
     storage.remove(storage.key(name + names.MANIFEST))
 
 
-def object_of(storage: ObjectStore, name: str = NAME) -> bytes:
+def object_of(storage: Place, name: str = NAME) -> bytes:
     """Return a backup's object."""
     return storage.get(storage.key(name + names.OBJECT))
 
 
-def put_object(storage: ObjectStore, data: bytes, name: str = NAME) -> None:
+def put_object(storage: Place, data: bytes, name: str = NAME) -> None:
     """Replace a backup's object, as another tool would, and leave its manifest unchanged."""
-    storage.client.put_object(Bucket=storage.bucket, Key=storage.key(name + names.OBJECT), Body=data)
+    key = storage.key(name + names.OBJECT)
+    if isinstance(storage, FolderStore):
+        (storage.root / key).write_bytes(data)
+    else:
+        storage.client.put_object(Bucket=storage.bucket, Key=key, Body=data)
 
 
-def put_forged(storage: ObjectStore, data: bytes, manifest: Manifest) -> None:
+def put_forged(storage: Place, data: bytes, manifest: Manifest) -> None:
     """Replace a backup's object, and make the size and SHA-256 in its manifest match."""
     put_object(storage, data, manifest.name)
     facts = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     put_manifest(storage, manifest.model_copy(update=facts))
 
 
-def rewrite(storage: ObjectStore, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
+def rewrite(storage: Place, edit: Callable[[bytes], bytes], *, forge: bool, name: str = NAME) -> None:
     """Edit a backup's SQL and recompress it; `forge` makes the size and SHA-256 in the manifest match."""
     before = gzip.decompress(object_of(storage, name))
     after = edit(before)
@@ -124,7 +129,7 @@ def inserted(statement: str) -> Callable[[bytes], bytes]:
     return lambda dump: dump.replace(mark, statement.encode() + b"\n\n" + mark)
 
 
-def copied(storage: ObjectStore, new: str, name: str = NAME) -> None:
+def copied(storage: Place, new: str, name: str = NAME) -> None:
     """Copy a backup to another name, as if it had been taken then."""
     put_object(storage, object_of(storage, name), new)
     put_manifest(storage, manifest_of(storage, name).model_copy(update={"name": new}))

@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from blocks.disk.folder_store import FolderStore
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
 from tasks.engine.deadline import within
@@ -25,7 +27,7 @@ from tests.memory_store import MemoryStore
 from tests.unit.test_catalog import FIRST, SECOND, THIRD, manifest, report
 
 _numbers = itertools.count(1)
-SERVERS = ["seaweedfs", "rclone", "moto", "memory"]
+SERVERS = ["seaweedfs", "rclone", "moto", "folder", "memory"]
 # `rclone serve s3` keeps no object metadata, so half a backup looks like a foreign object and is kept longer.
 KEEPS_NO_MARK = "rclone"
 # moto dates each upload to the same day of 2010.
@@ -35,21 +37,30 @@ DATES_NO_UPLOAD = "moto"
 @pytest.fixture(scope="module", params=SERVERS)
 def server(
     request: pytest.FixtureRequest, storage_server: Storage, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Storage | None]:
-    """Each S3 server in turn; None for the storage in memory."""
+) -> Iterator[Storage | Path | None]:
+    """Each S3 server in turn, a folder on a disk, and None for the storage in memory."""
     if request.param in ("rclone", "moto"):
         start = running_rclone if request.param == "rclone" else running_moto
         with start(tmp_path_factory.mktemp(request.param)) as running:
             yield running
+    elif request.param == "folder":
+        yield tmp_path_factory.mktemp("disk")
     else:
         yield storage_server if request.param == "seaweedfs" else None
 
 
 @pytest.fixture
-def store(server: Storage | None) -> Store:
+def store(server: Storage | Path | None) -> Store:
     """A folder of its own."""
     folder = f"repository/{next(_numbers)}"
-    return server.store(folder) if server else MemoryStore(folder)
+    return store_in(server, folder, {})
+
+
+def store_in(server: Storage | Path | None, folder: str, shared: dict[str, bytes]) -> Store:
+    """A folder on a server, on a disk, or among objects in memory."""
+    if isinstance(server, Path):
+        return FolderStore(server, folder)
+    return server.store(folder) if server else MemoryStore(folder, shared)
 
 
 @pytest.fixture
@@ -270,12 +281,11 @@ def test_a_stop_while_the_storage_answers(store: Store, monkeypatch: pytest.Monk
     assert files(store) == []
 
 
-def test_neighbours_are_left_alone(server: Storage | None) -> None:
+def test_neighbours_are_left_alone(server: Storage | Path | None) -> None:
     """A folder's name is matched in full, and the contents of its subfolders are not listed."""
     number = next(_numbers)
     shared: dict[str, bytes] = {}
-    stores = [server.store(f) if server else MemoryStore(f, shared)
-              for f in (f"near/{number}", f"near/{number}0", f"near/{number}/below")]  # fmt: skip
+    stores = [store_in(server, f, shared) for f in (f"near/{number}", f"near/{number}0", f"near/{number}/below")]
     for store, name in zip(stores, (FIRST, SECOND, THIRD), strict=True):
         keep(Repository(store), name)
     assert [b.name for b in Repository(stores[0]).backups()] == [FIRST]

@@ -23,7 +23,7 @@ PROMISED = {
     "permission denied to create database": {"CreateDatabaseDenied"},
     "Restore failed": {"RestoreError", "RestoreFailed", "StatementRefused", "BackupDamaged"},
 }
-TRANSIENT = {"DatabaseUnreachable", "DatabaseTimeout", "StorageUnreachable", "StorageTimeout"}
+TRANSIENT = {"DatabaseUnreachable", "DatabaseTimeout", "StorageUnreachable", "StorageTimeout", "FolderFailed"}
 
 
 @pytest.mark.parametrize("cls", ERRORS)

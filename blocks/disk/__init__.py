@@ -1,0 +1,1 @@
+"""A folder on a disk, as a place for backups."""

@@ -1,0 +1,69 @@
+"""Choose what keeps backups: a bucket, or a folder on a disk. Nothing else asks which of the two it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from blocks.disk.folder_store import FolderStore
+from blocks.disk.listing import folders_in
+from blocks.s3.client import ObjectStore
+from blocks.s3.folders import MOST_FOLDERS
+from blocks.s3.folders import folders_beside as _in_the_bucket
+from blocks.s3.providers import ProviderKey
+
+Storage = ObjectStore | FolderStore
+FILE = "file:"
+
+
+def is_folder(address: str) -> bool:
+    """Whether an address is that of a folder on a disk."""
+    return address.startswith(FILE)
+
+
+def storage_at(  # noqa: PLR0913  (by name only)
+    *, endpoint: str, prefix: str, bucket: str = "", key_id: str = "", secret: SecretStr | None = None,
+    token: SecretStr | None = None, region: str | None = None, provider: ProviderKey | None = None,
+) -> Storage:  # fmt: skip
+    """Return the storage at an address: `file:///mnt/backups` is a folder, which needs no bucket and no keys."""
+    if is_folder(endpoint):
+        return FolderStore.at(endpoint, prefix)
+    return ObjectStore.at(
+        endpoint=endpoint, bucket=bucket, prefix=prefix, key_id=key_id, secret=secret or SecretStr(""), token=token,
+        region=region, provider=provider,
+    )  # fmt: skip
+
+
+def whereabouts(storage: Storage) -> str:
+    """Return the whole address of a storage, for people."""
+    if isinstance(storage, FolderStore):
+        return FolderStore.at(storage.address).endpoint
+    return f"{storage.endpoint} {storage.address}"
+
+
+def is_same_place(one: Storage, other: Storage) -> bool:
+    """Whether two storages are the same folder, however it is written."""
+    if isinstance(one, FolderStore) and isinstance(other, FolderStore):
+        return (one.root / one.folder).resolve() == (other.root / other.folder).resolve()
+    return _identity(one) == _identity(other)
+
+
+def _identity(storage: Storage) -> tuple[Any, ...]:
+    return storage.endpoint.lower().rstrip("/"), storage.bucket, storage.folder.strip("/")
+
+
+def folders_beside(store: Storage, beginning: str, *, inside: bool = False) -> list[Storage]:
+    """Return the folders beside ours, or those in it, that hold an object whose name begins so; raises StorageError.
+
+    Only the first MOST_FOLDERS are looked at.
+    """
+    if isinstance(store, ObjectStore):
+        return list(_in_the_bucket(store, beginning, inside=inside))
+    above = store.folder if inside else store.folder.rpartition("/")[0]
+    others = [FolderStore(store.root, key) for key in folders_in(store.root, above) if key != store.folder]
+    return [other for other in others[:MOST_FOLDERS] if _holds(other, beginning)]
+
+
+def _holds(store: FolderStore, beginning: str) -> bool:
+    return next(store.list_objects(beginning=beginning), None) is not None
