@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from blocks.disk import files
 from blocks.disk.folder_store import FolderStore
 from blocks.errors import (
     BackupDamaged,
@@ -86,7 +85,7 @@ def test_an_object_is_never_replaced_by_an_upload(
 ) -> None:
     """Also on a file system without hard links, an upload or a new document takes no name that is taken."""
     if not links:
-        monkeypatch.setattr(files.os, "link", _refuse(errno.EPERM))
+        monkeypatch.setattr(os, "link", _refuse(errno.EPERM))
     assert store.put_new(store.key("a.json"), b"first")
     assert not store.put_new(store.key("a.json"), b"second")
     assert store.get(store.key("a.json")) == b"first"
@@ -177,7 +176,7 @@ def test_what_a_disk_says(
     """Each trouble of a disk is an error of ours that says what to do, and leaves nothing behind."""
     upload = store.begin_upload(KEY)
     tag = store.put_part(KEY, upload, 1, b"first")
-    monkeypatch.setattr(files.os, "fsync", _refuse(code))
+    monkeypatch.setattr(os, "fsync", _refuse(code))
     with pytest.raises(expected) as raised:
         store.put(store.key("a.json"), b"{}")
     assert raised.value.hint
@@ -199,7 +198,7 @@ def test_a_part_that_did_not_fit_is_taken_back(store: FolderStore, monkeypatch: 
         return write(target, data[:3])
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, "write", full)
+        patched.setattr(os, "write", full)
         with pytest.raises(FolderFull):
             store.put_part(KEY, upload, 2, b"second")
     tags.append(store.put_part(KEY, upload, 2, b"second"))
