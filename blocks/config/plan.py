@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
+from blocks.config.copying import Copying
 from blocks.config.databases import Databases, databases_of, folder_for
 from blocks.config.destinations import PRIMARY, Destination, RetentionRules
 from blocks.config.former import check_former, of_member
@@ -83,6 +84,7 @@ class Plan:
     databases: Databases | None = None
     copies: tuple[Destination, ...] = ()
     place: str = PRIMARY
+    copying: Copying = field(default_factory=Copying)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
