@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from blocks.config import DEFAULT
-from blocks.config.copying import Copying
+from blocks.config import DEFAULT, copying
+from blocks.config.copying import Copying, copying_of
 from blocks.config.databases import Databases, databases_of, folder_for
 from blocks.config.destinations import PRIMARY, Destination, RetentionRules
 from blocks.config.former import check_former, of_member
@@ -147,6 +147,7 @@ class Plan:
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
             databases=databases,
+            copying=copying_of(fields),
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
@@ -192,7 +193,7 @@ PLAN_FIELDS = {
     "verify_schedule": "verify_schedule",
     "timezone": "tz",
     "verify_backup_file": "verify_backup_file",
-    **{name: name for name in sorted(_SAME_NAME_FIELDS)},
+    **{name: name for name in sorted({*_SAME_NAME_FIELDS, *copying.FIELDS})},
 }
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.copying import CopyingSettings
 from blocks.config.databases import DatabasesSettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
@@ -280,6 +281,7 @@ class ServiceSettings(BaseModel):
 SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
+    "Several places": CopyingSettings,
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
     "Whole servers": DatabasesSettings,
@@ -293,7 +295,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Several places", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -310,7 +312,7 @@ class FromEnvironment(BaseSettings):
 
 class Settings(
     ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    DatabasesSettings, SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    DatabasesSettings, SelectionSettings, BackupSettings, CopyingSettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

@@ -136,19 +136,10 @@ def _copy_companion(source: Repository, target: Repository, manifest: Manifest) 
 
 
 def _put(target: Repository, file: str, data: bytes, content_type: str = "application/json") -> None:
-    """Store a document, unless it is there: what is there is never overwritten."""
+    """Store a document, unless the same is there: what is there is never overwritten."""
     key = target.store.key(file)
-    if target.store.stat(key, UPLOAD) is None:
-        target.store.put(key, data, content_type)
-    elif not _is(target, key, data):
+    if not target.store.put_new(key, data, content_type):
         raise StorageError(f"{key}: another object has this name", during=UPLOAD, hint=_TAKEN)
-
-
-def _is(target: Repository, key: str, data: bytes) -> bool:
-    try:
-        return target.store.get(key, len(data)) == data
-    except BackupDamaged:  # it is larger
-        return False
 
 
 def _sha256(chunks: Iterator[bytes]) -> str:

@@ -219,11 +219,7 @@ class Sets:
 
     def add(self, made: BackupSet) -> bool:
         """Store a set that has its name from another place; return False if there is one of this name already."""
-        key = self.store.key(set_file(made.name))
-        if self.store.stat(key, UPLOAD):
-            return False
-        self.store.put(key, made.encode())
-        return True
+        return self.store.put_new(self.store.key(set_file(made.name)), made.encode())
 
     def sweep(self, now: datetime) -> Iterator[str]:
         """Abort claims of names that a killed run left at least a day ago; yield the key of each."""
