@@ -85,10 +85,18 @@ class MemoryStore:
         self.objects[key], self.moments[key] = data, datetime.now(UTC)
         self.foreign.discard(key)
 
-    def remove(self, key: str) -> None:
+    def put_new(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        """Store an object, unless another has the name."""
+        if key in self.objects:
+            return self.objects[key] == data
+        self.put(key, data, content_type)
+        return True
+
+    def remove(self, key: str) -> bool:
         """Delete an object."""
         self.calls.append(("remove", key))
         self.objects.pop(key, None)
+        return True
 
     def begin_upload(self, key: str) -> str:
         """Start an upload."""

@@ -28,14 +28,13 @@ from blocks.disk.files import (
 from blocks.disk.growing import GrowingFile
 from blocks.disk.listing import objects_in, stored
 from blocks.disk.paths import HIDDEN, MADE, TEMPORARY, UPLOAD, hidden_file, path_in, require_inside, uploads_in
-from blocks.errors import DOWNLOAD, REQUEST, BackupDamaged, ObjectMissing, Operation, StorageError
+from blocks.errors import DOWNLOAD, REQUEST, BackupDamaged, NameTaken, ObjectMissing, Operation, StorageError
 from blocks.errors import UPLOAD as UPLOADING
 from blocks.s3.client import DOCUMENT_BYTES, StoredObject
 from blocks.s3.providers import Provider
 
 _DOCUMENT = "application/json"
 FOLDER = Provider("a folder", endpoint="file:///mnt/backups", max_parts=1_000_000, min_part_bytes=1)
-_TAKEN = "two backups started in the same second; give each database its own BACKUP_PREFIX"
 
 
 @dataclass
@@ -158,10 +157,18 @@ class FolderStore:
             publish(temporary, path)
 
     def put_new(self, key: str, data: bytes, content_type: str = _DOCUMENT) -> bool:
-        """Store a small object where nothing is; return False if something is there."""
+        """Store a small object where nothing is; return False if another is there."""
         path = self._path(key)
         with self._temporary(key, path, data, content_type) as temporary:
-            return publish_new(temporary, path)
+            new = publish_new(temporary, path)
+        return new or self._holds(key, data)
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether what is there are these bytes: an attempt before this one wrote them."""
+        try:
+            return self.get(key, len(data)) == data
+        except BackupDamaged:
+            return False
 
     @contextlib.contextmanager
     def _temporary(self, key: str, path: Path, data: bytes, content_type: str) -> Iterator[Path]:
@@ -177,7 +184,7 @@ class FolderStore:
                 with contextlib.suppress(OSError):
                     temporary.unlink()
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: str) -> bool:
         """Delete an object; it is not an error if it is already gone."""
         path = self._path(key)
         with translated(self.root, path, REQUEST):
@@ -187,6 +194,7 @@ class FolderStore:
                 flush_folder(path.parent)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self._hidden(key, MADE).unlink()
+        return True
 
     # Uploads
 
@@ -213,9 +221,7 @@ class FolderStore:
             flush(file.path)
             self._mark(key, sum(file.sizes))
             if not publish_new(file.path, path):
-                raise StorageError(
-                    f"{path}: another backup took this name", during=UPLOADING, hint=_TAKEN, transient=True
-                )
+                raise NameTaken(str(path))
         self.growing.pop(upload_id, None)
 
     def abort_upload(self, key: str, upload_id: str) -> None:

@@ -83,6 +83,19 @@ class ObjectMissing(StorageError):
     hint = "run pg-roundtrip list to see the existing backups"
 
 
+class NameTaken(StorageError):
+    """Another run's object has the name of ours."""
+
+    message = UPLOAD.message
+    code = UPLOAD.code
+    cause = UPLOAD.cause
+    hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
+    transient = True
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"{place}: another backup took this name")
+
+
 class FolderMissing(StorageError):
     """The folder that keeps the backups does not exist, perhaps because its disk is not mounted."""
 

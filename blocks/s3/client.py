@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import random
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -24,32 +22,37 @@ from blocks.errors import (
     BucketMissing,
     ObjectMissing,
     Operation,
+    StorageDenied,
     StorageError,
+    StorageUnreachable,
 )
-from blocks.s3.errors import EmptyRange, translated
+from blocks.s3 import conditions
+from blocks.s3.errors import AlreadyThere, EmptyRange, translated
+from blocks.s3.marks import is_ours, marked
 from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.s3.retry_after import heed_retry_after
 from blocks.s3.session import client_of
+from blocks.s3.terms import Hold, Terms, hold_in
+from blocks.s3.uploads import Uploads
 
 AWS = "https://s3.amazonaws.com"
 
 READ_BYTES = 1 << 20
 # A manifest of 100,000 tables is about half of this.
 DOCUMENT_BYTES = 64 << 20
-# Distinguishes our objects from another tool's objects of the same name.
-_MARK = {"made-by": "pg-roundtrip"}
 _BREAKS = 5
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as shown by a listing or a HEAD request; only the latter shows whether it bears our mark."""
+    """An object as shown by a listing or a HEAD request; only the latter shows our mark, and a lock if the keys may see it."""
 
     key: str
     size_bytes: int
     modified_at: datetime
     ours: bool = False
     etag: str = ""
+    hold: Hold | None = None
 
     @property
     def version(self) -> str:
@@ -62,10 +65,11 @@ Connect = Callable[[dict[str, Any], str], Any]
 
 
 @dataclass
-class ObjectStore:
+class ObjectStore(Uploads):
     """A bucket, or a folder in one, on any S3-compatible storage.
 
-    `config` contains client options set by the user, which take precedence over ours.
+    `config` contains client options set by the user, which take precedence over ours; `terms` are those under which
+    objects are kept.
     """
 
     endpoint: str
@@ -76,11 +80,12 @@ class ObjectStore:
     region: str
     config: dict[str, Any] = field(default_factory=dict)
     secret: SecretStr | None = field(default=None, repr=False, compare=False)
+    terms: Terms = field(default_factory=Terms)
 
     @classmethod
     def at(  # noqa: PLR0913  (by name only)
         cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr, token: SecretStr | None = None,
-        region: str | None = None, provider: ProviderKey | None = None,
+        region: str | None = None, provider: ProviderKey | None = None, terms: Terms | None = None,
     ) -> ObjectStore:  # fmt: skip
         """Create a store from the specification's settings."""
 
@@ -88,18 +93,20 @@ class ObjectStore:
             return client_of(key_id, secret, token, signed_for, config, endpoint_url=endpoint)
 
         return cls.by(
-            connect, endpoint=endpoint, bucket=bucket, folder=prefix, region=region, provider=provider, secret=secret
+            connect, endpoint=endpoint, bucket=bucket, folder=prefix, region=region, provider=provider, secret=secret,
+            terms=terms,
         )  # fmt: skip
 
     @classmethod
     def by(  # noqa: PLR0913  (by name only)
         cls, connect: Connect, *, endpoint: str, bucket: str, folder: str, region: str | None = None,
         provider: ProviderKey | None = None, config: dict[str, Any] | None = None, secret: SecretStr | None = None,
+        terms: Terms | None = None,
     ) -> ObjectStore:  # fmt: skip
         """Create a store whose clients `connect` makes; the region defaults to the endpoint's or the provider's."""
         known = provider_of(endpoint, provider)
         signed_for = region or region_in(known, endpoint) or known.region
-        return cls(endpoint, bucket, folder, connect, known, signed_for, config or {}, secret)
+        return cls(endpoint, bucket, folder, connect, known, signed_for, config or {}, secret, terms or Terms())
 
     @cached_property
     def client(self) -> Any:
@@ -144,24 +151,55 @@ class ObjectStore:
         folder = self.folder.strip("/")
         return f"{folder}/{name}" if folder else name
 
+    @cached_property
+    def conditional(self) -> bool:
+        """Whether the storage honours If-None-Match: a check here found out, or else the provider documents it."""
+        found = conditions.known(self.endpoint, self.bucket)
+        return self.provider.if_none_match if found is None else found
+
     def put(self, key: str, data: bytes, content_type: str = "application/json") -> None:
-        """Store a small object in a single request, which makes it atomic."""
+        """Store a small object in a single request, which makes it atomic; it replaces one of that name."""
+        self._put(key, data, content_type, self.terms.encrypted())
+
+    def put_new(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        """Store a small object that is never replaced; return False if another one has the name.
+
+        Where the storage honours If-None-Match no other can be overwritten; elsewhere none that a request sees before.
+        An object of the same contents is taken for this one, whose response was lost.
+        """
+        kept, once = self.terms.kept(datetime.now(UTC)), {"IfNoneMatch": "*"} if self.conditional else {}
+        if not once and self._exists(key):
+            return self._holds(key, data)
+        try:
+            self._put(key, data, content_type, {**kept, **once})
+        except AlreadyThere as refused:
+            return self._holds(key, data, unsure=refused.attempts > 0)
+        return True
+
+    def _put(self, key: str, data: bytes, content_type: str, more: dict[str, Any]) -> None:
         with translated(UPLOAD, f"{self.bucket}/{key}"):
             self.client.put_object(
-                Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, Metadata=_MARK,
-                **self._digest(data),
+                Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, Metadata=marked(),
+                **self.digest(data), **more,
             )  # fmt: skip
 
-    def _digest(self, body: Any) -> dict[str, str]:
-        """Return the Content-MD5 of an upload for providers that need it; the SDK does not add it by itself."""
-        if not self.provider.content_md5:
-            return {}
-        if isinstance(body, bytes):
-            found = hashlib.md5(body, usedforsecurity=False)
-        else:
-            found = hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False))
-            body.seek(0)
-        return {"ContentMD5": b64encode(found.digest()).decode()}
+    def _exists(self, key: str) -> bool:
+        """Whether an object has the name; False for keys that may not look."""
+        try:
+            return self.stat(key, UPLOAD) is not None
+        except StorageDenied:
+            return False
+
+    def _holds(self, key: str, data: bytes, *, unsure: bool = False) -> bool:
+        """Whether what has the name are these bytes; keys that may not read can't tell after an `unsure` attempt."""
+        try:
+            return self.get(key, len(data)) == data
+        except BackupDamaged:
+            return False
+        except StorageDenied:
+            if unsure:
+                raise StorageUnreachable(f"{self.bucket}/{key}: its response was lost", during=UPLOAD) from None
+            return False
 
     def get(self, key: str, limit_bytes: int = DOCUMENT_BYTES) -> bytes:
         """Fetch a small object; raises BackupDamaged if it is larger, whatever size the storage reports."""
@@ -182,8 +220,8 @@ class ObjectStore:
                 answer = self.client.head_object(Bucket=self.bucket, Key=key)
         except ObjectMissing:
             return None
-        ours = _MARK.items() <= dict(answer.get("Metadata", {})).items()
-        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"], ours)
+        ours = is_ours(answer.get("Metadata", {}))
+        return StoredObject(key, int(answer["ContentLength"]), answer["LastModified"], ours, hold=hold_in(answer))
 
     def open_range(self, key: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Read an object, or a part of it, as a stream that resumes where a broken connection left off.
@@ -224,63 +262,28 @@ class ObjectStore:
         except ObjectMissing:  # an empty folder is listed as empty
             raise BucketMissing(f"{self.endpoint} knows no bucket {self.bucket}", during=during) from None
 
-    def remove(self, key: str) -> None:
-        """Delete one object; it is not an error if it is already gone."""
-        with translated(REQUEST, f"{self.bucket}/{key}"):
-            self.client.delete_object(Bucket=self.bucket, Key=key)
+    def remove(self, key: str) -> bool:
+        """Delete one object; return False if it stays: a lock holds it, or others remove what is old.
 
-    def begin_upload(self, key: str) -> str:
-        """Start a multipart upload; nothing is visible until it is completed."""
-        with translated(UPLOAD, f"{self.bucket}/{key}"):
-            answer = self.client.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ContentType="application/gzip", Metadata=_MARK
-            )
-            return str(answer["UploadId"])
-
-    def put_part(self, key: str, upload_id: str, number: int, body: Any) -> str:
-        """Upload one part (numbers start at 1) and return its ETag."""
-        with translated(UPLOAD, f"{self.bucket}/{key}"):
-            answer = self.client.upload_part(
-                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body,
-                **self._digest(body),
-            )  # fmt: skip
-            return str(answer["ETag"])
-
-    def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Combine the parts into one object, which becomes visible only now."""
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        with translated(UPLOAD, f"{self.bucket}/{key}"):
-            self.client.complete_multipart_upload(
-                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
-            )
-
-    def abort_upload(self, key: str, upload_id: str) -> None:
-        """Abort an upload and free its parts; it is not an error if it is already gone."""
+        It is not an error if it is already gone. No version is ever named, and no lock bypassed: in a bucket with
+        versions, what is deleted is hidden, and stays until a lifecycle rule removes it.
+        """
+        if not self.terms.removes:
+            return False
         try:
-            with translated(UPLOAD, f"{self.bucket}/{key}"):
-                self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
-        except ObjectMissing:
-            return
+            with translated(REQUEST, f"{self.bucket}/{key}"):
+                self.client.delete_object(Bucket=self.bucket, Key=key)
+        except StorageDenied:
+            if self._is_held(key):
+                return False
+            raise
+        return True
 
-    def uploads_of(self, key: str) -> set[str]:
-        """Return the ids of the incomplete uploads of one object."""
-        with translated(UPLOAD, f"{self.bucket}/{key}"):
-            pages = self.client.get_paginator("list_multipart_uploads")
-            found = [
-                upload for page in pages.paginate(Bucket=self.bucket, Prefix=key) for upload in page.get("Uploads", ())
-            ]
-        return {str(upload["UploadId"]) for upload in found if upload["Key"] == key}
-
-    def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
-        """Find incomplete uploads in our folder that started long enough ago, as (key, upload id)."""
-        found = []
-        with translated(REQUEST, self.address):
-            pages = self.client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.key("")):
-                for upload in page.get("Uploads", ()):
-                    if upload["Initiated"] < now - older_than:
-                        found.append((str(upload["Key"]), str(upload["UploadId"])))  # noqa: PERF401  (two loops deep)
-        return found
+    def _is_held(self, key: str) -> bool:
+        with suppress(StorageError):
+            found = self.stat(key)
+            return bool(found and found.hold and found.hold.holds(datetime.now(UTC)))
+        return False
 
 
 def _wait_after(breaks: int) -> None:

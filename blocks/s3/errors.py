@@ -20,9 +20,10 @@ from blocks.errors import (
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
-              "RequestTimeout", "BadDigest", "TooManyRequests", "Throttling"}  # fmt: skip
+              "RequestTimeout", "BadDigest", "ConditionalRequestConflict", "TooManyRequests", "Throttling"}  # fmt: skip
 # The provider does not implement the request, so a retry cannot help.
 _NOT_IMPLEMENTED = 501
+_PRECONDITION_FAILED = 412
 # Hints for requests that were denied for other reasons than wrong keys.
 _OTHER_REASONS = {
     "AuthorizationHeaderMalformed": "set S3_REGION to the region of the bucket",
@@ -32,6 +33,14 @@ _OTHER_REASONS = {
 
 class EmptyRange(Exception):
     """The requested range starts at the end of the object: there is nothing left to read."""
+
+
+class AlreadyThere(Exception):
+    """An object has the name that was to be new; with `attempts` before this one, it may be this very object."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__()
+        self.attempts = attempts
 
 
 @contextmanager
@@ -64,10 +73,16 @@ def _translate_answer(error: boto.ClientError, during: Operation, context: str) 
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in ("InvalidRange", "416"):
         return EmptyRange()
-    if code == "NoSuchBucket":
-        return BucketMissing(f"{context}: the bucket does not exist", during=during)
+    if code == "PreconditionFailed" or status == _PRECONDITION_FAILED:
+        return AlreadyThere(int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)))
     if code in ("NoSuchKey", "NoSuchUpload", "404", "NotFound"):
         return ObjectMissing(context)
+    return _refused(code, status, during, context)
+
+
+def _refused(code: str, status: int, during: Operation, context: str) -> StorageError:
+    if code == "NoSuchBucket":
+        return BucketMissing(f"{context}: the bucket does not exist", during=during)
     if code in _DENIED or status == 403:
         return StorageDenied(f"{during.message}: {context}: {code}", hint=_OTHER_REASONS.get(code))
     if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):

@@ -22,7 +22,7 @@ class Provider:
     `hosts` are suffixes of its endpoints' host names. The region is what the group of `region_in_host` matches at the
     end of a host name, else `region`. With `equal_parts`, all parts of an upload but the last must have the same size.
     With `content_md5`, each upload carries its digest. With `keeps_versions`, a deleted object keeps taking space until
-    a lifecycle rule removes it.
+    a lifecycle rule removes it. With `if_none_match`, it refuses to overwrite when asked not to.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Provider:
     region_in_host: str = ""
     region: str = "us-east-1"
     keeps_versions: bool = False
+    if_none_match: bool = False
 
 
 # Where a provider documents 5 GB, take it literally: that is less than 5 GiB.
@@ -45,7 +46,7 @@ _PROVIDERS = (
     # AWS rejects parts without a digest in buckets with Object Lock. It keeps paths for old buckets only.
     Provider(
         "Amazon S3", "aws", "https://s3.eu-central-1.amazonaws.com", (".amazonaws.com", ".amazonaws.com.cn"),
-        addressing_style="virtual", content_md5=True,
+        addressing_style="virtual", content_md5=True, if_none_match=True,
         region_in_host=r"s3(?:-fips)?[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?",
     ),
     # R2: all parts but the last must have the same size. Its only region is `auto`. It rejects checksums in trailers.

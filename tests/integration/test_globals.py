@@ -151,7 +151,7 @@ def companion_key(storage: ObjectStore) -> str:
     return key
 
 
-DAMAGES: dict[str, Callable[[ObjectStore, str], None]] = {
+DAMAGES: dict[str, Callable[[ObjectStore, str], object]] = {
     "cut": lambda s, key: s.put(key, s.get(key)[:-9]),
     "changed": lambda s, key: s.put(key, s.get(key)[:40] + b"x" + s.get(key)[41:]),
     "missing": lambda s, key: s.remove(key),

@@ -31,7 +31,7 @@ class LockedStore(MemoryStore):
         assert key not in self.objects
         super().put(key, data, content_type)
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: str) -> bool:
         raise StorageDenied(key)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from blocks.errors import EvidenceBroken, ObjectMissing
+from blocks.errors import UPLOAD, EvidenceBroken, ObjectMissing, StorageError
 from blocks.s3.client import DOCUMENT_BYTES
 from tasks.engine.repository.names import EVIDENCE
 from tasks.engine.repository.store import Store
@@ -59,8 +59,10 @@ class StoredFiles:
             return None
 
     def write(self, name: str, data: bytes, content_type: str) -> None:
-        """Store one."""
-        self.store.put(self.store.key(EVIDENCE + name), data, content_type)
+        """Store one, once: its name says what is in it."""
+        key = self.store.key(EVIDENCE + name)
+        if not self.store.put_new(key, data, content_type):
+            raise StorageError(f"{key}: another file has this name", during=UPLOAD)
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,10 @@ class Ledger:
         before = self._stamps.get(entry.key)
         # Never the same name twice, and later than the one before it, whatever the clock says.
         moment = max(now, before + timedelta(seconds=1)) if before else now
-        key = self.store.key(notice_file(self.whose, entry.key, moment))
+        data = entry.model_dump_json(by_alias=True, indent=1).encode()
         try:
-            self.store.put(key, entry.model_dump_json(by_alias=True, indent=1).encode())
+            while not self.store.put_new(key := self.store.key(notice_file(self.whose, entry.key, moment)), data):
+                moment += timedelta(seconds=1)
         except StorageError:
             return False
         kept = self._remove_old(entry, now)

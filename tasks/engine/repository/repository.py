@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, ObjectMissing, Operation, StorageError
+from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, NameTaken, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, Listing, backups_in, listing_in
 from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import (
@@ -210,8 +210,8 @@ class Repository:
                 hint="the storage lost part of the upload; the next backup tries again",
             )
         if companion:
-            self.store.put(self.store.key(manifest.name + GLOBALS), companion, "application/gzip")
-        self.store.put(self.store.key(manifest.name + MANIFEST), manifest.encode())
+            self._put_new(manifest.name + GLOBALS, companion, "application/gzip")
+        self._put_new(manifest.name + MANIFEST, manifest.encode())
         taken = taken_at(manifest.name) or manifest.started_at
         return Backup(
             manifest.name,
@@ -224,6 +224,11 @@ class Repository:
             globals_bytes=len(companion),
         )
 
+    def _put_new(self, file: str, data: bytes, content_type: str = "application/json") -> None:
+        key = self.store.key(file)
+        if not self.store.put_new(key, data, content_type):
+            raise NameTaken(key)
+
     def store_report(self, report: DrillReport) -> str:
         """Store a drill's report beside its backup, under a name that no other has; return the file's name.
 
@@ -233,20 +238,14 @@ class Repository:
         while True:
             file = report_file(report.backup, moment, conclusive=report.verdict is not Verdict.INCONCLUSIVE)
             key = self.store.key(file)
-            if not self.store.stat(key, UPLOAD):
-                self.store.put(key, data)
-                return file
-            if self.store.get(key, REPORT_BYTES) == data:  # stored by an attempt whose response was lost
+            if self.store.put_new(key, data):
                 return file
             moment += timedelta(seconds=1)
 
     def acknowledge(self, given: Acknowledgement) -> bool:
         """Store that the anomalies of a backup are known; return False if that was stored before."""
         key = self.store.key(given.backup + ACKNOWLEDGED)
-        if self.store.stat(key):
-            return False
-        self.store.put(key, given.encode())
-        return True
+        return not self.store.stat(key) and self.store.put_new(key, given.encode())
 
     # Removing
 

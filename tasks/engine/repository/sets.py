@@ -210,10 +210,10 @@ class Sets:
             claim = Upload(self.store, key, len(data))
             if claim.claim():
                 try:
-                    self.store.put(key, data)
+                    if self.store.put_new(key, data):
+                        return named
                 finally:
                     claim.abort()
-                return named
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 

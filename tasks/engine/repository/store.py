@@ -53,10 +53,13 @@ class Store(Protocol):
         """Stream an object, or a part of it."""
 
     def put(self, key: str, data: bytes, content_type: str = ...) -> None:
-        """Store a small object, completely or not at all."""
+        """Store a small object, completely or not at all; it replaces one of that name."""
 
-    def remove(self, key: str) -> None:
-        """Delete an object; it is not an error if it is already gone."""
+    def put_new(self, key: str, data: bytes, content_type: str = ...) -> bool:
+        """Store a small object that is never replaced; return False if another one has the name."""
+
+    def remove(self, key: str) -> bool:
+        """Delete an object; return False if a lock holds it, or others remove what is old. One that is gone is deleted."""
 
     def begin_upload(self, key: str) -> str:
         """Start a multipart upload; nothing is visible until it is completed."""
@@ -65,7 +68,7 @@ class Store(Protocol):
         """Send one part; return its tag, which `complete_upload` needs."""
 
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
-        """Assemble the parts into one object."""
+        """Assemble the parts into one object; raises NameTaken if another is there, where the storage tells."""
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload; it is not an error if it is already gone."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from blocks.errors import UPLOAD, StorageError
+from blocks.errors import UPLOAD, NameTaken, StorageError
 from blocks.s3.providers import next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
 from tasks.engine.repository.parts import Part, PartBuffer
@@ -130,9 +130,7 @@ class Upload:
         """Send the last part, which was lent to us and can be empty, and make the object visible; never overwrite another."""
         try:
             if self._storage.stat(self._key, UPLOAD):
-                hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
-                said = f"{self._key}: another backup took this name"
-                raise StorageError(said, during=UPLOAD, hint=hint, transient=True)
+                raise NameTaken(self._key)
             if self._sent and last.size_bytes:
                 self.make_room()
                 self.send(last.lend())
@@ -141,8 +139,8 @@ class Upload:
             tags = [sent.result() for sent in self._sent]
             try:
                 self._make_visible(tags, last)
-            except StorageError:
-                if not self._is_there():
+            except StorageError as error:
+                if isinstance(error, NameTaken) or not self._is_there():
                     raise
         finally:
             last.give_back()
@@ -158,8 +156,8 @@ class Upload:
     def _make_visible(self, tags: list[str], only: Part) -> None:
         if tags:
             self._storage.complete_upload(self._key, self._upload_id, tags)
-        else:
-            self._storage.put(self._key, only.read(), "application/gzip")
+        elif not self._storage.put_new(self._key, only.read(), "application/gzip"):
+            raise NameTaken(self._key)
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
