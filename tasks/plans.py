@@ -14,15 +14,17 @@ from blocks.plan import BackupPlan
 from blocks.saved import load_saved, schemas_once, translated
 from blocks.stores import whereabouts
 
+_KINDS = {"verify_server": "drills", "first_copy": "copy", "second_copy": "copy2", "third_copy": "copy3"}
+
 
 def save_plan(name: str, plan: BackupPlan) -> None:
     """Save a plan under a name, overwriting any plan of that name.
 
     Its server, storage, bucket and credentials become separate blocks, named `plan-<name>` (`drills-<name>` is the
-    server for drills): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
+    server for drills, `copy-<name>`, `copy2-<name>`, … belong to its copies): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
     with translated(), schemas_once():
-        _save(plan, name, name)
+        _save(plan, name, "plan", name)
 
 
 def plan_exists(name: str) -> bool:
@@ -70,13 +72,13 @@ def names_of_plans() -> list[str]:
         return [document.name for document in documents if document.name]
 
 
-def _save(block: Block, name: str, plan: str) -> Block:
+def _save(block: Block, name: str, kind: str, plan: str) -> Block:
     """Save a block's nested blocks first, then the block itself with references to them."""
     fields = {field: getattr(block, field) for field in type(block).model_fields}
     for field, value in fields.items():
         if isinstance(value, Block):
-            kind = "drills" if field == "verify_server" else "plan"
-            fields[field] = _save(value, f"{kind}-{plan}", plan)
+            inner = _KINDS.get(field, kind)
+            fields[field] = _save(value, f"{inner}-{plan}", inner, plan)
     # Save a copy: Prefect would save a block that is already stored to the same document, whatever the name.
     fresh = type(block)(**fields)
     fresh.save(name, overwrite=True)
