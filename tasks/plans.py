@@ -24,7 +24,7 @@ def save_plan(name: str, plan: BackupPlan) -> None:
     server for drills, `copy-<name>`, `copy2-<name>`, … belong to its copies): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
     with translated(), schemas_once():
-        _save(plan, name, "plan", name)
+        _save(plan, name, name)
 
 
 def plan_exists(name: str) -> bool:
@@ -72,13 +72,12 @@ def names_of_plans() -> list[str]:
         return [document.name for document in documents if document.name]
 
 
-def _save(block: Block, name: str, kind: str, plan: str) -> Block:
+def _save(block: Block, name: str, plan: str) -> Block:
     """Save a block's nested blocks first, then the block itself with references to them."""
     fields = {field: getattr(block, field) for field in type(block).model_fields}
     for field, value in fields.items():
         if isinstance(value, Block):
-            inner = _KINDS.get(field, kind)
-            fields[field] = _save(value, f"{inner}-{plan}", inner, plan)
+            fields[field] = _save(value, f"{_KINDS.get(field, 'plan')}-{plan}", plan)
     # Save a copy: Prefect would save a block that is already stored to the same document, whatever the name.
     fresh = type(block)(**fields)
     fresh.save(name, overwrite=True)

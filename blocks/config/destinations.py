@@ -51,10 +51,11 @@ def copies_in(settings: Any, prefix: str) -> Iterator[tuple[str, Storage, dict[s
     """Yield the copies that the environment describes: name, storage, and what is set of the retention."""
     for place in COPIES:
         if given := values_of(settings, place):
-            yield place, _storage(given, prefix), {name: given[name] for name in RETENTION if name in given}
+            yield place, kept_in(given, prefix), {name: given[name] for name in RETENTION if name in given}
 
 
-def _storage(given: Mapping[str, Any], prefix: str) -> Storage:
+def kept_in(given: Mapping[str, Any], prefix: str) -> Storage:
+    """Return the storage that the fields of a copy describe, in a folder that they may name."""
     folder = given.get("prefix", prefix)
     if "path" in given:
         return FolderStore.at(given["path"], folder)
