@@ -56,7 +56,7 @@ class BackupResult(BaseModel):
     warnings: list[str] = []
     anomalies: list[str] = []
     without: str = ""
-    destinations: list[str] = []
+    destinations: list[str] | None = Field(default=None, exclude_if=lambda places: places is None)
     has_globals: bool = Field(default=False, exclude=True)
 
 
@@ -111,7 +111,7 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
         "backup",
         plan,
         f"{manifest.name}{where}: {backup_sentence(manifest)}; {caught_up}{_prune_after(plan, there, after)}",
-        BackupResult(**_result(manifest, made[first].key, seconds), destinations=list(made) if there.several else []),
+        BackupResult(**_result(manifest, made[first].key, seconds), destinations=list(made) if there.several else None),
     )
 
 

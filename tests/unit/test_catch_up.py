@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,14 +67,14 @@ class Two:
 
 
 @pytest.fixture
-def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
     """A plan with two folders as its places."""
     stores = []
     for name in ("primary", "copy"):
         (tmp_path / name).mkdir()
         stores.append(FolderStore.at(str(tmp_path / name), "shop"))
     plan = replace(plan_of(stores[0]), copies=(Destination("copy", stores[1], RetentionRules(7)),), copying=Copying())
-    made = Two(*stores, plan)
+    made = Two(stores[0], stores[1], plan)
     logger = SimpleNamespace(info=lambda *_: None, warning=lambda text, *given: made.warned.append(text % given))
     monkeypatch.setattr(copies, "get_run_logger", lambda: logger)
     monkeypatch.setattr(copies, "copy_one", copies.copy_one.fn)
