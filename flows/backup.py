@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from blocks.config import DEFAULT
 from blocks.config.load import Need
@@ -56,8 +56,14 @@ class BackupResult(BaseModel):
     warnings: list[str] = []
     anomalies: list[str] = []
     without: str = ""
-    destinations: list[str] | None = Field(default=None, exclude_if=lambda places: places is None)
+    destinations: list[str] = []
     has_globals: bool = Field(default=False, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _of_several_places(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Name places only where there are several."""
+        made: dict[str, Any] = dump(self)
+        return made if self.destinations else {name: value for name, value in made.items() if name != "destinations"}
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -111,7 +117,7 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
         "backup",
         plan,
         f"{manifest.name}{where}: {backup_sentence(manifest)}; {caught_up}{_prune_after(plan, there, after)}",
-        BackupResult(**_result(manifest, made[first].key, seconds), destinations=list(made) if there.several else None),
+        BackupResult(**_result(manifest, made[first].key, seconds), destinations=list(made) if there.several else []),
     )
 
 
