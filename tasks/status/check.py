@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from blocks.config.databases import Databases
@@ -14,6 +14,7 @@ from blocks.config.environment import ignored_tmpdir
 from blocks.config.evidence import signing_key
 from blocks.config.load import misspelled
 from blocks.config.plan import Plan
+from blocks.disk.folder_store import FolderStore
 from blocks.errors import (
     ConfigurationError,
     DatabaseError,
@@ -25,7 +26,7 @@ from blocks.errors import (
 )
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
-from blocks.stores import Storage, is_folder, whereabouts
+from blocks.stores import Storage, whereabouts
 from tasks.clock import utc_now
 from tasks.engine.confinement import holds
 from tasks.engine.drill.place import choose_place
@@ -44,6 +45,8 @@ from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.wording import human_bytes
 from tasks.keys import repository_of
+from tasks.status.check_places import WRITTEN, check_disk, check_places
+from tasks.status.findings import Finding
 
 T = TypeVar("T")
 
@@ -66,26 +69,21 @@ SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 _NO_SUCH = "correct BACKUP_DATABASES"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    name: str
-    result: Literal["ok", "warning", "error"]
-    text: str
-    hint: str = ""
-
-
 def check_plan(plan: Plan) -> list[Finding]:
     """Check everything that a backup and a drill of this plan will need; leaves no changes behind."""
     if plan.databases:
         return _check_databases(plan, plan.databases)
     findings, facts = _check_source(plan)
     _look_at_drills(findings, plan, facts)
+    return [*findings, *check_encryption(plan), *check_places(plan, _check_place)]
+
+
+def _check_place(plan: Plan) -> list[Finding]:
+    """Check one place, and whose backups are in it."""
     stored = check_storage(plan)
-    if not any(f.result == "error" for f in stored):
+    if not plan.databases and not any(f.result == "error" for f in stored):
         stored += check_folder(plan)
-    return [*findings, *check_encryption(plan), *check_provider(plan.storage), *stored]
+    return [*check_provider(plan.storage), *stored]
 
 
 def _check_source(plan: Plan) -> tuple[list[Finding], _Server | None]:
@@ -120,7 +118,7 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
             seen, facts = _check_source(plan.member(database))
             findings += [replace(f, name=f"{database}: {f.name}") for f in seen]
     _look_at_drills(findings, plan, facts)
-    return [*findings, *check_encryption(plan), *check_provider(plan.storage), *check_storage(plan)]
+    return [*findings, *check_encryption(plan), *check_places(plan, _check_place)]
 
 
 def check_folder(plan: Plan) -> list[Finding]:
@@ -226,7 +224,8 @@ def check_variables() -> Iterator[Finding]:
 
 def check_provider(storage: Storage) -> Iterator[Finding]:
     """Report the provider that is assumed, and settings that do not fit it; contacts no server."""
-    if is_folder(storage.endpoint):
+    if isinstance(storage, FolderStore):
+        yield from check_disk(storage)
         return
     provider, recognised = storage.provider, provider_of(storage.endpoint)
     yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
@@ -259,8 +258,7 @@ _NO_DELETE = (
 def check_storage(plan: Plan) -> list[Finding]:
     """Write, read, list and delete a small object, one after the other."""
     storage, findings = plan.storage, list[Finding]()
-    # One name: where nothing may be deleted, one object stays, however often this is done.
-    key, content = storage.key("check_written_by_pg-roundtrip.txt"), b"written by pg-roundtrip check\n"
+    key, content = storage.key(WRITTEN), b"written by pg-roundtrip check\n"
 
     def read() -> str:
         if storage.get(key) != content:

@@ -21,6 +21,7 @@ from tasks.engine.repository.manifest import (
     SequenceRecord,
     TableRecord,
 )
+from tasks.engine.repository.outline import StoredFile
 from tasks.engine.repository.sealed_manifest import SealedManifest
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
@@ -63,6 +64,8 @@ def test_every_field_is_described(heading: str, document: type[BaseModel], parts
 def test_the_open_part_is_described() -> None:
     """Whoever has no key reads what is in the open part of a manifest."""
     assert set(rows("The manifest of an encrypted backup", 2)) == set(SealedManifest.model_fields)
+    described = rows("The manifest of an encrypted backup", 2)["companion"]
+    assert {f"`{field}`" for field in StoredFile.model_fields} <= set(re.findall("`.*?`", described))
 
 
 def test_roles_and_settings_in_a_certificate_are_described() -> None:

@@ -8,12 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
-from tasks.engine.repository.manifest import Anomaly, Manifest
+from pydantic import Field
+
+from tasks.engine.repository.manifest import Anomaly, Count, Document, GlobalsRecord, Manifest
 
 # The kinds of anomalies that are about a whole backup: their sentences have totals only.
 _OF_TOTALS = ("fewer rows", "smaller", "slower")
 UNNAMED = "tables of it are unusual: which ones, only its sealed part says"
+
+
+class StoredFile(Document):
+    """The companion with roles and settings as it is stored, which is all that whoever copies it needs."""
+
+    file: str
+    object_bytes: Count
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, record: GlobalsRecord) -> StoredFile:
+        """Take them from what the manifest says of it."""
+        return cls(file=record.file, object_bytes=record.object_bytes, sha256=record.sha256)
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,14 @@ class Outline:
     warning_count: int
     warnings: tuple[str, ...]
     without: str
-    has_globals: bool
+    companion: StoredFile | None
     globals_left_out: str
     recipients: tuple[str, ...] = ()
+
+    @property
+    def has_globals(self) -> bool:
+        """Whether roles and settings are beside it."""
+        return self.companion is not None
 
     @property
     def encrypted(self) -> bool:
@@ -62,7 +83,7 @@ def outline_of(made: Manifest) -> Outline:
         client_version=made.client_version, tool_version=made.tool_version, started_at=made.started_at,
         ended_at=made.ended_at, raw_bytes=made.raw_bytes, object_bytes=made.object_bytes, sha256=made.sha256,
         compression=made.compression, rows=made.rows, tables=len(made.tables), warning_count=len(made.warnings),
-        warnings=warned(len(made.warnings)) if veils else made.warnings, without=made.without, has_globals=made.globals is not None,
+        warnings=warned(len(made.warnings)) if veils else made.warnings, without=made.without, companion=StoredFile.of(made.globals) if made.globals else None,
         globals_left_out="" if veils else made.globals_left_out, recipients=made.fingerprints,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from blocks.config.age_keys import Recipient, recipient_in
 from blocks.errors import BackupDamaged
 from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.manifest import Anomaly, Count, Document, Manifest, Moment, faults_in, named, read_manifest
-from tasks.engine.repository.outline import Outline, outline_of, warned
+from tasks.engine.repository.outline import Outline, StoredFile, outline_of, warned
 
 SEALED_FORMAT: Literal[2] = 2
 # Far more than a manifest that fits into a document has.
@@ -51,7 +51,7 @@ class SealedManifest(Document):
     tables: Count = Field(description="How many.")
     warning_count: Count = 0
     without: str = Field(default="", max_length=1000, description="What the selection left out, in numbers.")
-    has_globals: bool = False
+    companion: StoredFile | None = Field(default=None, description="Beside it, with roles and settings.")
     recipients: tuple[Annotated[str, Field(pattern=_FINGERPRINT)], ...] = Field(
         min_length=1, description="The fingerprints of the keys that open it."
     )
