@@ -19,6 +19,7 @@ from blocks.config.values import FLOWS
 from blocks.errors import PlainFlows
 from flows.backup import backup
 from flows.copy import copy
+from flows.key_check import key_check
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
@@ -29,13 +30,16 @@ from tasks.orchestration import RECORDED
 TAG = "pg-roundtrip"
 if not RECORDED:
     raise PlainFlows
-_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore, copy, watch)}
+_FLOWS: dict[str, Flow[..., Any]] = {
+    flow.name: flow for flow in (backup, prune, restore_drill, restore, copy, watch, key_check)
+}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
     "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",
     "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
     "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
     "copy": "Copy to each place of the plan what it lacks. Every backup does so too, with the newest of it.",
+    "key-check": "See whether the private keys at hand open the backups that are kept.",
     "watch": "Look whether backups and drills are made as planned, and tell what changed.",
 }
 # Where no service looks after a plan. `serve` looks by itself.
@@ -52,14 +56,17 @@ async def deployments_of(
     *,
     anchors: dict[str, datetime] | None = None,
     pool: str | None = None,
+    key_checks: Schedule | None = None,
 ) -> list[RunnerDeployment]:
     """Create a plan's deployments: `backup/<name>`, `prune/<name>`, `restore-drill/<name>` and `restore/<name>`.
 
     `anchors` are the moments from which the intervals of each flow are counted; `pool` is the work pool whose workers
-    run them, or None if this process does. With copies, whoever makes backups also has `copy/<name>`.
+    run them, or None if this process does. With copies, whoever makes backups also has `copy/<name>`. `key_checks` is
+    when keys are checked, for the flow `key-check`.
     """
     copies = Schedule(plan.copying.interval_s)
     due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills, "copy": copies, "watch": _WATCH}
+    due |= {"key-check": key_checks} if key_checks else {}
     return [
         await _FLOWS[flow].ato_deployment(
             name,

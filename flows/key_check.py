@@ -10,7 +10,7 @@ from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
 from tasks.engine.repository.key_check import KeyCheck
 from tasks.engine.repository.manifest import Verdict
-from tasks.key_check import identities_at_hand, try_keys
+from tasks.key_check import try_keys
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 
@@ -27,7 +27,7 @@ def key_check(plan: PlanName = DEFAULT, every: bool = False) -> Outcome[KeyCheck
         plan: Which plan: the name of a saved Backup Plan block, or `default` for the one that the environment describes.
         every: Try every backup instead of a sample.
     """
-    found = try_keys(resolve_plan(plan, frozenset({"storage"})), identities_at_hand(), every=every)
+    found = try_keys(resolve_plan(plan, frozenset({"storage"})), every=every)
     if not found.locked:
         return Outcome("key-check", plan, found.sentence, found, verdict=Verdict.PROVEN)
     sentence = f"{found.sentence}. Not: {found.which}"

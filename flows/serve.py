@@ -19,9 +19,11 @@ from prefect.settings import PREFECT_HOME
 from starlette.applications import Starlette
 
 from blocks.config import DEFAULT
+from blocks.config.age_identity import has_identity
 from blocks.config.environment import variable
 from blocks.config.load import load_service_settings
 from blocks.config.plan import Plan
+from blocks.config.schedule import Schedule
 from blocks.config.settings import Settings
 from blocks.errors import PgRoundtripError, PrefectDatabaseUnusable, PrefectUnreachable, ServiceError
 from blocks.plan import BackupPlan
@@ -45,6 +47,7 @@ from tasks.clock import utc_now
 from tasks.plans import save_plan
 
 _END_S, _LOOK_AGAIN_S = 3, 5
+KEY_CHECK = "key-check"
 _logger = get_logger("serve")
 
 
@@ -80,6 +83,8 @@ async def _record(settings: Settings, plan: Plan, client: PrefectClient, standby
     runner = standby.runner
     while (deployments := await _prepared(settings, plan, client, runner, standby.history)) is None:  # noqa: ASYNC110  (it may be elsewhere)
         await asyncio.sleep(_LOOK_AGAIN_S)
+    # A key check that is missed is no outage: the next slot makes it.
+    deployments = {flow: found for flow, found in deployments.items() if flow != KEY_CHECK}
     standby.follow(client, deployments)
     pages.follow(client, deployments)
     catching_up = asyncio.create_task(catch_up(client, plan, deployments, runner.held))
@@ -138,8 +143,15 @@ async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> di
         "backup": _anchor(backup, plan.schedules.backups.interval_s, now),
         "restore-drill": _anchor(drill, plan.schedules.drills.interval_s, now),
     }
-    made = await deployments_of(DEFAULT, plan, settings.enabled_flows, anchors=anchors)
+    flows, key_checks = _served(settings), Schedule(settings.key_check_interval_s)
+    made = await deployments_of(DEFAULT, plan, flows, anchors=anchors, key_checks=key_checks)
     return {d.flow_name or "": await runner.aadd_deployment(d) for d in made}
+
+
+def _served(settings: Settings) -> tuple[str, ...]:
+    """Return the flows that are served: with drills and a private key, key checks, too."""
+    checks = has_identity() and "restore-drill" in settings.enabled_flows
+    return (*settings.enabled_flows, *([KEY_CHECK] if checks else []))
 
 
 def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from blocks.config.age_keys import bech32_decoded, lines_in
 from blocks.config.encryption import RULE, check_recipients
 from blocks.config.says import Rule, Says
+from blocks.config.values import Seconds
 
 _IDENTITY_RULE = (
     "it must be a private key: AGE-SECRET-KEY-1…, or the text of an OpenSSH key, without a passphrase, because nobody "
@@ -51,3 +52,6 @@ class IdentitySettings(BaseModel):
     age_identity_file: Annotated[str | None, Says(
         "A file with private keys, if `AGE_IDENTITY` is not set: one a line, or one key of OpenSSH.", "/run/secrets/age.txt"
     )] = None  # fmt: skip
+    key_check_interval_s: Annotated[Seconds, Says(
+        "Seconds between [key checks](keys.md#do-they-open-what-is-kept) of `pg-roundtrip serve`, 60 or more, where a private key is set and drills are served.", "604800"
+    )] = Field(default=86400, validation_alias="KEY_CHECK_INTERVAL")  # fmt: skip

@@ -6,7 +6,7 @@ Names and units follow https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,10 +21,12 @@ from blocks.errors import PgRoundtripError
 from tasks.clock import utc_now
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import drills, newest_proven
+from tasks.engine.repository.key_check import KeyCheck, remembered
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.members import newest_members
 from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.open_anomalies import open_anomalies
+from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
 from tasks.keys import repository_of
@@ -40,7 +42,8 @@ Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 class Stock:
     """What the bucket contains: every backup, the newest manifest and report, open anomalies; `readable` if it could be read.
 
-    `intervals_s` is how far apart the slots of each flow are at most, as far as this service knows its schedule.
+    `intervals_s` is how far apart the slots of each flow are at most, as far as this service knows its schedule. `keys` is what
+    private keys at hand open, None if there are none.
     """
 
     readable: bool
@@ -54,6 +57,7 @@ class Stock:
     anomalies: int = 0
     members: Mapping[str, Stock] = field(default_factory=dict)
     failed: int = 0
+    keys: KeyCheck | None = None
 
 
 def read_stock(plan: Plan) -> Stock:
@@ -98,9 +102,20 @@ def _read(plan: Plan, own: Callable[[], list[Backup]]) -> Stock:
             proven_at=drills(repository, [proven])[proven.name].began_at if proven else None,
             intervals_s=_intervals_s(plan, now),
             anomalies=sum(len(odd.found) for odd in open_anomalies(repository, backups, now)),
+            keys=_opened(repository, backups),
         )
     except PgRoundtripError:
         return Stock(readable=False)
+
+
+def _opened(repository: Repository, backups: Sequence[Backup]) -> KeyCheck | None:
+    """Try the private keys at hand; None if there are none, or if objects can't be read here."""
+    if not repository.keys.at_hand or not any(backup.encrypted for backup in backups):
+        return None
+    try:
+        return remembered(repository, backups, repository.keys.identities())
+    except PgRoundtripError:
+        return None
 
 
 def _intervals_s(plan: Plan, now: datetime) -> dict[str, float]:
@@ -162,6 +177,10 @@ def _about_backups(page: _Page, stock: Stock, now: datetime) -> None:
     )
     ahead = len(from_future(stock.backups, now))
     page.put("backups_from_future", "Backups that a wrong clock dated in the future.", ahead)
+    if stock.keys:
+        page.put("key_check_backups", "Encrypted backups that the keys were tried on.", len(stock.keys.opened))
+        opened = len(stock.keys.opened) - len(stock.keys.locked)
+        page.put("key_check_opened", "Those of them that a private key at hand opens.", opened)
     if stock.manifest is None or stock.newest is None:
         return
     newest = stock.manifest

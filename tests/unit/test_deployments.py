@@ -15,6 +15,7 @@ from prefect.server.schemas import schedules as of_the_server
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
+from blocks.config.schedule import Schedule
 from blocks.s3.client import ObjectStore
 from flows.deployments import WATCHED, deployments_of
 from tasks.clock import utc_now
@@ -98,3 +99,13 @@ def test_the_server_finds_the_slots_of_a_schedule(due: dict[str, Any], timezone:
 def test_no_secret_is_a_parameter() -> None:
     """A deployment names its plan; secrets stay in the plan's blocks."""
     assert {str(deployment.parameters) for deployment in made().values()} == {"{'plan': 'default'}"}
+
+
+def test_key_checks_are_due_by_their_own_interval() -> None:
+    """Where a private key is, the service also has a deployment that tries it."""
+    storage = ObjectStore.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
+                               key_id="key", secret=SecretStr("secret"))  # fmt: skip
+    (checks,) = asyncio.run(deployments_of(DEFAULT, plan_of(storage), ["key-check"], key_checks=Schedule(7200)))
+    assert checks.entrypoint == "flows.key_check.key_check"
+    assert interval_of(checks) == 7200
+    assert checks.tags == ["pg-roundtrip", "default", "key-check"]

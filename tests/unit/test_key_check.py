@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import pytest
 from tasks.engine.age.files import encrypt
 from tasks.engine.age.identities import Identity, new_identity
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.key_check import SAMPLE, check_keys, sample_of
+from tasks.engine.repository.key_check import SAMPLE, check_keys, remembered, sample_of
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.repository import Repository
 from tests.memory_store import MemoryStore
@@ -90,3 +91,14 @@ def test_what_is_gone_or_plain_is_not_counted() -> None:
     found = check_keys(Repository(store), [*made, plain], [OLD])
     assert found.sentence == f"1 of 1 backup can be opened with key {OLD.fingerprint}; 1 more backup not encrypted"
     assert check_keys(Repository(store), [plain], [OLD]).sentence == "None of 1 backup is encrypted"
+
+
+def test_an_object_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics are read every few seconds, and cost no request while nothing changes."""
+    store, made = stored([OLD, NEW])
+    made = [replace(backup, object_version=f"version {n}") for n, backup in enumerate(made)]
+    monkeypatch.setattr(store, "folder", "once")
+    for _ in range(2):
+        assert len(remembered(Repository(store), made, [NEW]).locked) == 1
+        assert len(store.calls) == 2
+    assert len(remembered(Repository(store), made, [NEW, OLD]).locked) == 0

@@ -9,10 +9,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.key_check import KeyCheck, Opened
 from tasks.engine.repository.outline import outline_of
 from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.metrics import Stock, exposition
-from tests.unit.test_catalog import FIRST, manifest, report
+from tests.unit.test_catalog import FIRST, SECOND, manifest, report
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BACKUP = Backup(FIRST, datetime(2026, 11, 21, 11, tzinfo=UTC), "k", 7, has_manifest=True, has_report=True)
@@ -78,6 +79,7 @@ def test_every_metric_is_explained() -> None:
     stock = Stock(
         readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
         proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)},
+        keys=KeyCheck((Opened(FIRST, "SHA256:x"), Opened(SECOND, problem="other keys")), 2, 0),
     )  # fmt: skip
     page = exposition(
         "shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2, untold=["slack"]

@@ -52,7 +52,7 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.restore.header import encoding_in, read_header
 from tasks.engine.restore.load import RestoreOptions, load
 from tasks.engine.restore.reader import BackupReader
-from tasks.engine.restore.reread import confirm_damage
+from tasks.engine.restore.reread import confirm_damage, require_unchanged
 from tasks.engine.servers.sandbox_settings import ONE_DATABASE, fits_one_transaction
 from tasks.engine.servers.scratch import Locale, in_its_place, scratch_database, scratch_name
 from tasks.engine.wording import human_bytes
@@ -143,6 +143,7 @@ def _look_at_object(job: DrillJob, seen: Rehearsal) -> Manifest | None:
     seen.checks.append(passed(checklist.MANIFEST, f"format {manifest.format}, by pg-roundtrip {manifest.tool_version}"))
     seen.checks.append(check_anomalies(manifest, backup))
     if manifest.object_bytes != backup.object_bytes:
+        require_unchanged(job.repository, backup)
         sizes = f"it has {backup.object_bytes} bytes, the manifest says {manifest.object_bytes}"
         raise BackupDamaged(sizes, check=checklist.SIZE)
     return manifest

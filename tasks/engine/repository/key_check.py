@@ -7,15 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from blocks.errors import EncryptionDamaged, ObjectMissing
 from tasks.engine.age.files import PREFIX_BYTES, opened_by
 from tasks.engine.age.header import ends
 from tasks.engine.age.identities import Identity
+from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import counted
+from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.repository import Repository
 
-ENCRYPTED = ".age"
 # The newest, the oldest, and so many between them.
 SAMPLE = 12
 _FIRST_BYTES = 4096  # holds the header of a few recipients
@@ -80,11 +83,6 @@ class KeyCheck:
         return KeyCheck(self.opened + other.opened, self.encrypted + other.encrypted, self.plain + other.plain)
 
 
-def is_encrypted(backup: Backup) -> bool:
-    """Whether a backup is encrypted: its object's name says so."""
-    return backup.key.endswith(ENCRYPTED)
-
-
 def sample_of(backups: Sequence[Backup], most: int = SAMPLE) -> list[Backup]:
     """Choose the newest, the oldest, and some between them at equal distances; `backups` are in order of age."""
     if len(backups) <= most:
@@ -96,7 +94,7 @@ def check_keys(
     repository: Repository, backups: Sequence[Backup], identities: Sequence[Identity], *, every: bool = False, label: str = ""
 ) -> KeyCheck:  # fmt: skip
     """Try the keys on a sample of the encrypted backups, or on every one. `label` goes before each backup's name."""
-    encrypted = [backup for backup in backups if is_encrypted(backup)]
+    encrypted = [backup for backup in backups if backup.encrypted]
     chosen = encrypted if every else sample_of(encrypted)
     with ThreadPoolExecutor(_AT_ONCE, "keys") as pool:
         found = pool.map(lambda backup: _tried(repository, backup, identities, label), chosen)
@@ -112,6 +110,15 @@ def _tried(repository: Repository, backup: Backup, identities: Sequence[Identity
     except EncryptionDamaged as error:
         return Opened(label + backup.name, problem=error.context)
     return Opened(label + backup.name, key.fingerprint) if key else Opened(label + backup.name, problem="other keys")
+
+
+def remembered(repository: Repository, backups: Sequence[Backup], identities: Sequence[Identity]) -> KeyCheck:
+    """Try the keys on a sample as `check_keys` does, but on each object once, as long as nothing changes it."""
+    encrypted = [backup for backup in backups if backup.encrypted]
+    chosen, which = sample_of(encrypted), " ".join(identity.fingerprint for identity in identities)
+    kind = Kind(f"opened by {which}", TypeAdapter(Opened), lambda backup: backup.object_version)
+    found = cache_of(repository).facts(kind, chosen, lambda backup: _tried(repository, backup, identities, ""))
+    return KeyCheck(tuple(found.values()), len(encrypted), len(backups) - len(encrypted))
 
 
 def read_prefix(repository: Repository, backup: Backup) -> bytes:

@@ -120,6 +120,12 @@ class GlobalsRecord(Document):
     memberships: Count = 0
     tablespaces: Count = 0
     settings: Count = 0
+    before: str = Field(
+        default="",
+        max_length=64,
+        exclude_if=_is_empty,
+        description="The sha256 that it may still have: while its backup gets other keys.",
+    )
 
 
 class Anomaly(Document):

@@ -31,6 +31,7 @@ from tasks.engine.repository.names import (
     without_ending,
 )
 from tasks.engine.repository.outline import Outline
+from tasks.engine.repository.rekeyed import settled
 from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.sealed_manifest import encoded, opened, outline_in
 from tasks.engine.repository.store import Store
@@ -85,13 +86,21 @@ class Repository:
         """Fetch a backup's whole manifest; None for a foreign backup. Raises BackupDamaged or KeyMissing."""
         if backup.foreign:
             return None
-        return opened(self.store.get(self.store.key(backup.name + MANIFEST)), backup.name, self.keys)
+        return opened(self._document(backup), backup.name, self.keys)
 
     def outline(self, backup: Backup) -> Outline | None:
         """Fetch what a backup's manifest says in the open; None for a foreign backup. Raises BackupDamaged."""
         if backup.foreign:
             return None
-        return outline_in(self.store.get(self.store.key(backup.name + MANIFEST)), backup.name)
+        return outline_in(self._document(backup), backup.name)
+
+    def was_replaced(self, backup: Backup) -> bool:
+        """Whether the object is no longer the one that was listed: the backup was removed or got other keys since."""
+        found = self.store.stat(backup.key)
+        return found is None or found.size_bytes != backup.object_bytes
+
+    def _document(self, backup: Backup) -> bytes:
+        return settled(self.store.get(self.store.key(backup.name + MANIFEST)), backup.object_bytes)
 
     def manifest_even_unlisted(self, backup: Backup) -> Manifest | None:
         """Fetch a manifest even if the listing lacks it: a listing can lag and show an object without its manifest."""

@@ -11,6 +11,7 @@ from blocks.errors import (
     EmptyBackup,
     RestoreFailed,
     StatementRefused,
+    StorageError,
     StorageUnreachable,
 )
 from tasks.engine.repository.catalog import Backup
@@ -34,6 +35,7 @@ def confirm_damage(
             result = read_through(again)
         except (BackupDamaged, EmptyBackup) as fault:
             if damaged and again.agrees:
+                require_unchanged(repository, backup)
                 raise fault from None
             if not damaged:
                 first, damaged = again, True
@@ -42,6 +44,13 @@ def confirm_damage(
             hint = "the network or the storage returned different bytes the second time; try again"
             raise StorageUnreachable(backup.key, during=DOWNLOAD, hint=hint) from None
         return result
+
+
+def require_unchanged(repository: Repository, backup: Backup) -> None:
+    """Raise StorageError if the object was replaced while it was read: then nothing is known about it."""
+    if repository.was_replaced(backup):
+        said = f"{backup.key} was removed, or got other keys, since it was listed"
+        raise StorageError(said, during=DOWNLOAD, hint="run it again")
 
 
 @contextmanager
