@@ -13,7 +13,8 @@ from blocks.config.destinations import Destination
 from blocks.config.plan import Plan
 from blocks.disk.folder_store import FolderStore
 from tasks.engine.notify.facts import of_copies, read_facts
-from tasks.engine.notify.incidents import Incident, Kind, decide
+from tasks.engine.notify.incidents import Incident, decide
+from tasks.engine.notify.message import Kind
 from tests.plans import plan_of
 from tests.unit.test_catch_up import NOW, ago, store_backup
 
