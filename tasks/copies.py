@@ -10,7 +10,7 @@ from blocks.errors import ConfigurationError, PgRoundtripError, Problem
 from tasks.clock import utc_now
 from tasks.destinations import plans_at
 from tasks.engine.repository.catch_up import Missing, copy_from_any
-from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.names import without_ending
 from tasks.engine.repository.places import Places, read_places
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_choice import newest_first
@@ -55,7 +55,7 @@ def catch_up(plan: Plan, places: Places, only: str = "", most: int | None = None
     """Copy what each place lacks, the newest first, or one backup; at most so many to each. A failure stops only its place."""
     made = Copied()
     for name, missing in places.missing.items():
-        wanted = [one for one in missing if not only or one.backup.name == only.removesuffix(OBJECT)]
+        wanted = [one for one in missing if not only or one.backup.name == without_ending(only)]
         if not wanted or not _is_ours(plan, name, places, made):
             continue
         target = repository_of(plans_at(plan)[name])
