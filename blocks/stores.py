@@ -12,6 +12,7 @@ from blocks.s3.client import ObjectStore
 from blocks.s3.folders import MOST_FOLDERS
 from blocks.s3.folders import folders_beside as _in_the_bucket
 from blocks.s3.providers import ProviderKey
+from blocks.s3.terms import Credentials, Terms
 
 Storage = ObjectStore | FolderStore
 FILE = "file:"
@@ -25,13 +26,14 @@ def is_folder(address: str) -> bool:
 def storage_at(  # noqa: PLR0913  (by name only)
     *, endpoint: str, prefix: str, bucket: str = "", key_id: str = "", secret: SecretStr | None = None,
     token: SecretStr | None = None, region: str | None = None, provider: ProviderKey | None = None,
+    credentials: Credentials = "keys", terms: Terms | None = None,
 ) -> Storage:  # fmt: skip
     """Return the storage at an address: `file:///mnt/backups` is a folder, which needs no bucket and no keys."""
     if is_folder(endpoint):
         return FolderStore.at(endpoint, prefix)
     return ObjectStore.at(
         endpoint=endpoint, bucket=bucket, prefix=prefix, key_id=key_id, secret=secret or SecretStr(""), token=token,
-        region=region, provider=provider,
+        region=region, provider=provider, credentials=credentials, terms=terms,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from blocks.config.databases import DatabasesSettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
+from blocks.config.lock_settings import LockSettings
 from blocks.config.roles import GlobalsSettings
 from blocks.config.says import Rule, Says
 from blocks.config.selection import SelectionSettings
@@ -280,6 +281,7 @@ class ServiceSettings(BaseModel):
 SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
+    "Locks and keys": LockSettings,
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
     "Whole servers": DatabasesSettings,
@@ -293,7 +295,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Locks and keys", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -310,7 +312,8 @@ class FromEnvironment(BaseSettings):
 
 class Settings(
     ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    DatabasesSettings, SelectionSettings, BackupSettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    DatabasesSettings, SelectionSettings, BackupSettings, LockSettings, StorageSettings, DatabaseSettings,
+    FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 
