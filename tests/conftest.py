@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from blocks.config.environment import child_environment
@@ -61,6 +61,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
             name,
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_other_prefect_server() -> Iterator[None]:
+    """A task that a test calls outside of a run would start a server, on a port that another test may take meanwhile."""
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False}):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from blocks.errors import DemoFailed, PgRoundtripError
 from blocks.s3.client import ObjectStore
 from tasks.engine.process import Child, start_detached
 
-_START_TIMEOUT_S = 90
+_START_TIMEOUT_S = 180
 _DRAIN_TIMEOUT_S = 30
 _WEED_PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
                "s3.port", "s3.port.grpc", "s3.port.iceberg", "s3.port.lance", "webdav.port", "admin.port",

@@ -17,6 +17,7 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
 from flows.restore_drill import restore_drill
+from tasks import globals_proof
 from tasks.engine.drill.globals_rehearsal import rehearse_globals
 from tasks.engine.drill.place import Place
 from tasks.engine.drill.rehearsal import Rehearsal
@@ -28,7 +29,6 @@ from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tasks.engine.servers.sandbox import running_server
-from tasks.globals_proof import prove_globals
 from tasks.reports.drill import coverage, drill_sentence
 from tasks.status.listing import list_catalog
 from tests.conftest import MAJORS, FlowRun, NewDatabase
@@ -110,9 +110,14 @@ def test_without_globals_a_manifest_is_what_it_was(
 
 @pytest.fixture
 def drilled(
-    new_database: NewDatabase, storage: ObjectStore, clients: dict[int, Client], flow_run: FlowRun
+    new_database: NewDatabase,
+    storage: ObjectStore,
+    clients: dict[int, Client],
+    flow_run: FlowRun,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], Rehearsal]:
     """A function that drills the globals of a backup, which has two roles of its own, without its rows."""
+    monkeypatch.setattr(globals_proof, "rehearse_beside", globals_proof.rehearse_beside.fn)  # no run records it
     source = new_database(18, "CREATE TABLE t ()")
     manifest = taken(flow_run, storage, source)
 
@@ -120,7 +125,7 @@ def drilled(
         current = manifest_of(storage, manifest.name)
         seen = Rehearsal(place="sandbox", manifest=current)
         place = Place("sandbox", client=clients[18])
-        return prove_globals(plan_of(storage, source), Repository(storage), place, seen, time.monotonic())
+        return globals_proof.prove_globals(plan_of(storage, source), Repository(storage), place, seen, time.monotonic())
 
     return drill
 
