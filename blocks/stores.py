@@ -12,6 +12,7 @@ from blocks.s3.client import ObjectStore
 from blocks.s3.folders import MOST_FOLDERS
 from blocks.s3.folders import folders_beside as _in_the_bucket
 from blocks.s3.providers import ProviderKey
+from blocks.s3.rules import Rules, ask_rules
 from blocks.s3.terms import Credentials, Terms
 
 Storage = ObjectStore | FolderStore
@@ -35,6 +36,16 @@ def storage_at(  # noqa: PLR0913  (by name only)
         endpoint=endpoint, bucket=bucket, prefix=prefix, key_id=key_id, secret=secret or SecretStr(""), token=token,
         region=region, provider=provider, credentials=credentials, terms=terms,
     )  # fmt: skip
+
+
+def removes(storage: Storage) -> bool:
+    """Whether old backups are removed by us, and not by a lifecycle rule."""
+    return storage.terms.removes if isinstance(storage, ObjectStore) else True
+
+
+def rules_of(storage: Storage) -> Rules | None:
+    """Ask a bucket for its own rules about what is in it; None if it is no bucket."""
+    return ask_rules(storage) if isinstance(storage, ObjectStore) else None
 
 
 def whereabouts(storage: Storage) -> str:

@@ -30,6 +30,7 @@ from tasks.backup import (
 )
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.checks import counted
+from tasks.engine.repository.held import told_of_due
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.repository import Repository
 from tasks.globals import read_beside, with_globals
@@ -115,7 +116,8 @@ def _prune_after(plan: str, repository: Repository, listing: Listing | None, swe
     try:
         with continuing(listing, swept):
             pruned = run(prune, plan)
-        return f"{counted(len(pruned.removals), 'old one')} removed"
+        removed = f"{counted(len(pruned.removals), 'old one')} removed"
+        return "; ".join(filter(None, (removed, told_of_due(pruned))))
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
         publish_catalog(plan, repository)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocks.config.load import load_settings
+from blocks.config.load import Need, load_settings
 from blocks.config.plan import Plan
 from blocks.config.secrets import mask_of
 from blocks.errors import ConfigurationError, StorageDenied
@@ -16,7 +16,7 @@ from blocks.s3 import session
 from flows.demo.services import Storage
 from tests.plans import plan_of
 
-NEEDS = frozenset({"storage"})
+NEEDS: frozenset[Need] = frozenset({"storage"})
 
 
 @pytest.fixture

@@ -136,6 +136,7 @@ WRONG = {
     "PREFECT_SERVER_ENCRYPTION_KEY": "correct-horse", "EVIDENCE_KEY": "correct-horse", "RPO_TARGET": "1h", "RTO_TARGET": "59",
     "PRE_BACKUP_HOOK": "echo 'open", "POST_BACKUP_HOOK": 'echo "open', "ON_FAILURE_HOOK": "echo open\\", "POST_DRILL_HOOK": "''", "POST_RESTORE_CHECK": "'' a",
     "PRE_BACKUP_HOOK_REQUIRED": "maybe", "HOOK_TIMEOUT": "0",
+    "S3_OBJECT_LOCK_DAYS": "0", "S3_OBJECT_LOCK_MODE": "soft", "S3_SSE": "aes", "S3_CREDENTIALS": "role", "PRUNE": "never",
 }  # fmt: skip
 # No backup may fail for one of these.
 WRONG_NOTIFICATIONS = {

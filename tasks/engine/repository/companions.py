@@ -26,7 +26,4 @@ def is_orphan(repository: Repository, name: str, now: datetime) -> bool:
 
 def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
     """Delete the companion of a backup that is gone; return False if it has to stay."""
-    gone = is_orphan(repository, name, now)
-    if gone:
-        repository.store.remove(repository.store.key(name + GLOBALS))
-    return gone
+    return is_orphan(repository, name, now) and repository.store.remove(repository.store.key(name + GLOBALS))

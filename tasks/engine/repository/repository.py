@@ -153,6 +153,7 @@ class Repository:
         if report:
             backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
         found = self.store.stat(backup.key)
+        backup = replace(backup, hold=found.hold if found else None)
         if found and backup.has_manifest and (backup.verdict or not backup.has_report):
             return backup
         whole = self.store.stat(self.store.key(backup.name + MANIFEST)) is not None
@@ -249,8 +250,8 @@ class Repository:
 
     # Removing
 
-    def remove(self, backup: Backup) -> None:
-        """Delete one backup: its manifest before its object.
+    def remove(self, backup: Backup) -> bool:
+        """Delete one backup: its manifest before its object; return False if a lock holds it, or others remove it.
 
         The reports, which were written last, go first, and of them the one that counts last: if the removal is
         interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
@@ -262,8 +263,7 @@ class Repository:
         # Ask for that of a backup with a manifest even if it is not listed: a listing can lag.
         beside = (backup.name + GLOBALS,) if backup.globals_bytes or backup.has_manifest else ()
         first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
-        for file in (*first, *beside, *known, item):
-            self.store.remove(self.store.key(file))
+        return all(self.store.remove(self.store.key(file)) for file in (*first, *beside, *known, item))
 
     def sweep(self, now: datetime) -> Iterator[str]:
         """Abort uploads that a killed run left unfinished at least a day ago; yield the key of each."""

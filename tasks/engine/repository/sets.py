@@ -225,9 +225,9 @@ class Sets:
                 self.store.abort_upload(key, upload_id)
                 yield key
 
-    def remove(self, name: str) -> None:
-        """Delete the document of a set; its backups, if there are any, stay."""
-        self.store.remove(self.store.key(set_file(name)))
+    def remove(self, name: str) -> bool:
+        """Delete the document of a set; its backups, if there are any, stay. Return False if the document has to stay."""
+        return self.store.remove(self.store.key(set_file(name)))
 
 
 def read_set(data: bytes, name: str) -> BackupSet:
