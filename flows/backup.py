@@ -91,8 +91,8 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     plan, repository = chosen_plan.name, repository_of(chosen_plan)
     source = inspect_source(chosen_plan)
     wanted = name_backup(repository)
-    swept = sweep_stale_uploads(repository)
     before = read_previous(chosen_plan, repository, source)
+    swept = () if before.blind else sweep_stale_uploads(repository)
     beside = read_beside(chosen_plan, source, before.manifest)
     begun = time.monotonic()
     dump = dump_to_storage.with_options(tags=dump_tags(chosen_plan.source))
@@ -102,7 +102,8 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     manifest, companion = with_globals(chosen_plan, source, manifest, beside)
     made = commit_backup(repository, manifest, companion)
     publish_backup(plan, repository, manifest, before.manifest, seconds)
-    pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None, swept)
+    listing = before.listing.adding(made) if before.listing else None
+    pruned = "others weren't looked at" if before.blind else _prune_after(plan, repository, listing, swept)
     return Outcome(
         "backup",
         plan,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
+from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem, StorageDenied
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
@@ -41,6 +41,10 @@ from tasks.retries import LONG, ONCE, QUICK
 DUMP_TAG = "pg-roundtrip-dump"
 # Text and hexadecimal grow in a dump and shrink in gzip; the net ratio stays well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
+_BLIND = (
+    "this backup is made all the same, but isn't compared with those before it, and nothing old or unfinished is removed;"
+    " run drills, prune and list with other keys (docs/locks.md)"
+)
 _CHANGED = "the newest PROVEN backup from before is kept until one from now on is PROVEN; drill soon"
 
 
@@ -49,11 +53,13 @@ class Previous:
     """What existed before a backup, as far as it could be read.
 
     That is the newest manifest, all backups, and those to compare the new one with: of the same database and selection.
+    It is `blind` with keys that may not look.
     """
 
     manifest: Manifest | None = None
     listing: Listing | None = None
     history: tuple[Backup, ...] = ()
+    blind: bool = False
 
 
 @task("look at the source", QUICK)
@@ -148,6 +154,11 @@ def read_previous(plan: Plan, repository: Repository, source: Source) -> Previou
         return Previous(_manifest_of(repository, last), listing, tuple(history))
     except ConfigurationError:
         raise
+    except StorageDenied as error:
+        get_run_logger().warning(
+            "The keys may not look into %s: %s\nHINT: %s", repository.address, error.sentence, _BLIND
+        )
+        return Previous(blind=True)
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
         return Previous(None, listing)

@@ -63,7 +63,7 @@ def check_plan(plan: Plan) -> list[Finding]:
     findings, facts = _check_source(plan)
     _look_at_drills(findings, plan, facts)
     stored = check_storage(plan)
-    if not any(f.result == "error" for f in stored):
+    if all(f.result == "ok" for f in stored if f.name in ("bucket write", "bucket read", "bucket list")):
         stored += check_folder(plan)
     return [*findings, *check_provider(plan.storage), *stored]
 

@@ -14,7 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, NameTaken, ObjectMissing, Operation, StorageError
+from blocks.errors import (
+    REQUEST,
+    UPLOAD,
+    BackupDamaged,
+    EmptyBackup,
+    NameTaken,
+    ObjectMissing,
+    Operation,
+    StorageDenied,
+    StorageError,
+)
 from tasks.engine.repository.catalog import Backup, Listing, backups_in, listing_in
 from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
 from tasks.engine.repository.names import (
@@ -30,6 +40,7 @@ from tasks.engine.repository.names import (
 )
 from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.unseen import is_taken
 from tasks.engine.repository.upload import Upload
 
 REPORT_BYTES = 4 << 20
@@ -165,7 +176,7 @@ class Repository:
 
     def free_name(self, moment: datetime) -> str:
         """Return the name for a backup that begins at a moment; move on by a second while the name is taken."""
-        while self.store.stat(self.key(name_at(moment)), UPLOAD):
+        while is_taken(self.store, self.key(name_at(moment))):
             moment += timedelta(seconds=1)
         return name_at(moment)
 
@@ -198,18 +209,7 @@ class Repository:
         From then on it is a backup.
         """
         key = self.key(manifest.name)
-        found = self.store.stat(key, UPLOAD)
-        if found is None:
-            # Tell a missing bucket from an empty object: a HEAD request cannot.
-            next(self.store.list_objects(UPLOAD), None)
-        if found is None or found.size_bytes == 0:
-            raise EmptyBackup(key)
-        if found.size_bytes != manifest.object_bytes:
-            raise StorageError(
-                f"{key}: {manifest.object_bytes} bytes were sent, {found.size_bytes} were stored",
-                during=UPLOAD,
-                hint="the storage lost part of the upload; the next backup tries again",
-            )
+        stored_at = self._whole(key, manifest.object_bytes)
         if companion:
             self._put_new(manifest.name + GLOBALS, companion, "application/gzip")
         self._put_new(manifest.name + MANIFEST, manifest.encode())
@@ -218,12 +218,31 @@ class Repository:
             manifest.name,
             taken,
             key,
-            found.size_bytes,
+            manifest.object_bytes,
             has_manifest=True,
             has_report=False,
-            stored_at=found.modified_at,
+            stored_at=stored_at,
             globals_bytes=len(companion),
         )
+
+    def _whole(self, key: str, sent_bytes: int) -> datetime | None:
+        """Return when an object was stored; raises if it lacks bytes. None for keys that may not look: they only heard it."""
+        try:
+            found = self.store.stat(key, UPLOAD)
+        except StorageDenied:
+            return None
+        if found is None:
+            # Tell a missing bucket from an empty object: a HEAD request cannot.
+            next(self.store.list_objects(UPLOAD), None)
+        if found is None or found.size_bytes == 0:
+            raise EmptyBackup(key)
+        if found.size_bytes != sent_bytes:
+            raise StorageError(
+                f"{key}: {sent_bytes} bytes were sent, {found.size_bytes} were stored",
+                during=UPLOAD,
+                hint="the storage lost part of the upload; the next backup tries again",
+            )
+        return found.modified_at
 
     def _put_new(self, file: str, data: bytes, content_type: str = "application/json") -> None:
         key = self.store.key(file)
