@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blocks.config import DEFAULT
-from blocks.errors import ConfigurationError, EvidenceBroken, Problem
+from blocks.errors import EvidenceBroken
+from flows.files import writable, write_private
 from flows.lines import print_error, print_line
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def key(
         _print(private.splitlines())
         print_error(["Its public key, for whoever checks:", *public.pem.splitlines()], "INFO")
     else:
-        _keep(out, private)
+        write_private(out, private)
         _print(public.pem.splitlines())
 
 
@@ -103,22 +102,6 @@ def _print(lines: Iterable[str]) -> None:
         print_line(line)
 
 
-def _keep(path: Path, private: str) -> None:
-    """Write the private key to a file that was not there: an overwritten one could not be made again."""
-    with _writable(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(private)
-
-
 def _write(path: Path, text: str) -> None:
-    with _writable(path):
+    with writable(path):
         path.write_text(text, encoding="utf-8", newline="")
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    """Say which file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        problem = Problem(f"{path} cannot be written [{error.strerror}]", "give another file")
-        raise ConfigurationError([problem]) from None

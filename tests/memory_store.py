@@ -116,6 +116,16 @@ class MemoryStore:
         assert [str(len(parts[n])) for n in sorted(parts)] == list(tags)
         self.put(key, b"".join(parts[n] for n in sorted(parts)))
 
+    def replace_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Assemble the parts into one object, in the place of the one that is there."""
+        self.complete_upload(key, upload_id, tags)
+
+    def copy_part(self, key: str, upload_id: str, number: int, bounds: tuple[int, int], etag: str) -> str:
+        """Copy a part of the object that is there."""
+        self.calls.append(("copy", key))
+        data = self.objects[key]
+        return self.put_part(key, upload_id, number, data[slice(*bounds)]) if etag == etag_of(data) else ""
+
     def abort_upload(self, key: str, upload_id: str) -> None:  # noqa: ARG002
         """Abort an upload."""
         self.uploads.pop(upload_id, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -214,13 +214,29 @@ class FolderStore:
 
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
         """Give the parts the name of the object; never replace another one."""
+        self._complete(key, upload_id, tags, publish_new)
+
+    def replace_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Give the parts the name of the object, which takes the place of the one that is there."""
+
+        def replaced(temporary: Path, path: Path) -> bool:
+            publish(temporary, path)
+            return True
+
+        self._complete(key, upload_id, tags, replaced)
+
+    def copy_part(self, key: str, upload_id: str, number: int, bounds: tuple[int, int], etag: str) -> str:  # noqa: ARG002
+        """Copy nothing: whoever asks sends the part, and reads it from the same disk."""
+        return ""
+
+    def _complete(self, key: str, upload_id: str, tags: Iterable[str], published: Callable[[Path, Path], bool]) -> None:
         path, file = self._path(key), self._known(key, upload_id)
         if list(tags) != [str(size) for size in file.sizes]:
             raise StorageError(f"{path}: parts are missing", during=UPLOADING, hint="run the backup again")
         with translated(self.root, path, UPLOADING):
             flush(file.path)
             self._mark(key, sum(file.sizes))
-            if not publish_new(file.path, path):
+            if not published(file.path, path):
                 raise NameTaken(str(path))
         self.growing.pop(upload_id, None)
 

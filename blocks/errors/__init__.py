@@ -36,7 +36,7 @@ from blocks.errors.database import (
     SandboxFailed,
     ServerProgramsMissing,
 )
-from blocks.errors.encryption import EncryptionDamaged, KeyMissing
+from blocks.errors.encryption import EncryptionDamaged, KeyMissing, KeysNotEnough
 from blocks.errors.evidence import EvidenceBroken
 from blocks.errors.hooks import HookFailed
 from blocks.errors.notify import NotDelivered
@@ -103,6 +103,7 @@ __all__ = [
     "GlobalsUnreadable",
     "HookFailed",
     "KeyMissing",
+    "KeysNotEnough",
     "NameTaken",
     "NoBackups",
     "NoFreeName",

@@ -21,3 +21,12 @@ class EncryptionDamaged(BackupDamaged):
     message = "The encrypted backup is damaged"
     code = "PGR-ENCRYPTION-DAMAGED"
     cause = "restore_failed"
+
+
+class KeysNotEnough(PgRoundtripError):
+    """Some of the kept backups can't be opened with the keys at hand."""
+
+    message = "Not all backups can be opened with the keys at hand"
+    code = "PGR-KEYS-NOT-ENOUGH"
+    cause = "key_missing"
+    hint = "find the private key that is missing: docs/runbooks/lost-key.md"

@@ -80,6 +80,27 @@ class Uploads:
         except StorageError:
             return False
 
+    def replace_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Combine the parts into one object, which takes the place of the one that is there."""
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+        with translated(UPLOAD, f"{self.bucket}/{key}"):
+            self.client.complete_multipart_upload(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+
+    def copy_part(self, key: str, upload_id: str, number: int, bounds: tuple[int, int], etag: str) -> str:
+        """Let the storage copy a part of the object that is to be replaced; empty if it refuses."""
+        try:
+            with translated(UPLOAD, f"{self.bucket}/{key}"):
+                answer = self.client.upload_part_copy(
+                    Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number,
+                    CopySource={"Bucket": self.bucket, "Key": key}, CopySourceIfMatch=etag,
+                    CopySourceRange=f"bytes={bounds[0]}-{bounds[1] - 1}",
+                )  # fmt: skip
+                return str(answer["CopyPartResult"]["ETag"])
+        except (KeyError, StorageError):
+            return ""
+
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload and free its parts; it is not an error if it is already gone."""
         try:

@@ -25,7 +25,7 @@ from flows.runs.logs import PlainFormatter, Plainly
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome, failed
 
-_VERBS = ("backup", "restore-drill", "prune", "restore")
+_VERBS = ("backup", "restore-drill", "prune", "restore", "key-check")
 _KEPT_LINES, _PING_S = 200, 10.0
 Tell = Callable[[Outcome[Any]], None]
 

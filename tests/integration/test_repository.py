@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import signal
 import threading
@@ -15,11 +16,14 @@ import pytest
 from blocks.disk.folder_store import FolderStore
 from blocks.errors import EmptyBackup, ObjectMissing, StorageError
 from flows.demo.services import Storage
+from tasks.engine.age.files import decrypt, encrypt, opens
+from tasks.engine.age.identities import new_identity
 from tasks.engine.deadline import within
 from tasks.engine.repository import upload as upload_module
 from tasks.engine.repository.facts import newest_proven
 from tasks.engine.repository.manifest import DrillReport, Verdict, read_report
 from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, REPORT, name_at, taken_at
+from tasks.engine.repository.new_header import new_header, put_in_place
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.store import Store
 from tests.integration.s3_servers import running_moto, running_rclone
@@ -324,3 +328,35 @@ def test_an_interrupted_backup_takes_its_companion_along() -> None:
     assert (half.unfinished, half.globals_bytes) == (True, 18)
     repository.remove(half)
     assert files(store) == []
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 20 << 20])
+def test_a_backup_gets_a_header_for_other_keys(store: Store, size: int) -> None:
+    """What was encrypted stays as it is, byte for byte; the old key opens the object no more, and nothing else is left."""
+    old, new = new_identity()[1], new_identity()[1]
+    key, data = store.key("backup_20261121_030000.sql.gz.age"), bytes(range(256)) * (size // 256)
+    before = encrypt(data, [old.recipient])
+    store.put(key, before, "application/gzip")
+    made = new_header(store, key, [old], [new.recipient])
+    put_in_place(store, key, made)
+    after = b"".join(store.open_range(key))
+    assert after[len(made.ahead) :] == before[made.goes_on :]
+    assert (len(after), hashlib.sha256(after).hexdigest()) == (made.size_bytes, made.sha256)
+    assert (made.old_bytes, made.old_sha256) == (len(before), hashlib.sha256(before).hexdigest())
+    assert decrypt(after, [new], size) == data
+    assert not opens(after[:4096], [old])
+    assert store.uploads_of(key) == set()
+
+
+def test_an_object_that_changed_meanwhile_is_not_replaced(store: Store) -> None:
+    """What was read for the new header must be what it is put before."""
+    old, new = new_identity()[1], new_identity()[1]
+    key = store.key("backup_20261121_040000.sql.gz.age")
+    store.put(key, encrypt(b"x" * 100, [old.recipient]), "application/gzip")
+    made = new_header(store, key, [old], [new.recipient])
+    other = encrypt(b"y" * 100, [old.recipient])
+    store.put(key, other, "application/gzip")
+    with pytest.raises(StorageError, match="not what was read"):
+        put_in_place(store, key, made)
+    assert b"".join(store.open_range(key)) == other
+    assert store.uploads_of(key) == set()

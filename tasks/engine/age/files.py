@@ -13,6 +13,8 @@ from tasks.engine.age.wrapping import FILE_KEY_BYTES, wrapped_for
 
 # Reading this much of an object is enough to open it.
 PREFIX_BYTES = header.HEADER_LIMIT_BYTES + header.NONCE_BYTES
+# Readers skip what they don't know.
+_FILLER = header.Stanza(("pg-roundtrip-rekeyed",), b"")
 _PASSPHRASE = "scrypt"  # noqa: S105  (the stanza's name)
 
 
@@ -65,14 +67,27 @@ def opens(prefix: bytes, identities: Sequence[Identity]) -> bool:
     return True
 
 
+def opened_by(prefix: bytes, identities: Sequence[Identity]) -> Identity | None:
+    """Return the first of these keys that opens a file with these first bytes; raises EncryptionDamaged."""
+    for identity in identities:
+        if opens(prefix, [identity]):
+            return identity
+    return None
+
+
 def rewrapped(prefix: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> tuple[bytes, int]:
     """Return a new header for other recipients, and where the old file goes on behind its own.
 
-    The payload with its nonce stays as it is, because the file's key does.
+    The payload with its nonce stays as it is, because the file's key does. The new header never has the old one's
+    size, so that a file's size tells which of the two it has.
     """
     read = header.parsed(prefix)
     file_key = file_key_of(read, identities)
-    return header.encoded(wrapped_for(recipients, file_key), file_key), read.size_bytes
+    stanzas = wrapped_for(recipients, file_key)
+    new = header.encoded(stanzas, file_key)
+    if len(new) == read.size_bytes:
+        new = header.encoded([*stanzas, _FILLER], file_key)
+    return new, read.size_bytes
 
 
 def file_key_of(read: header.Header, identities: Sequence[Identity]) -> bytes:

@@ -14,7 +14,10 @@ from tasks.engine.repository.manifest import DrillReport
 from tasks.engine.repository.set_results import Failure, SetBackedUp, SetDrilled
 
 # The runs that are remembered. A restore is not: nothing repeats it.
-RUNS = {"backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE}
+RUNS = {
+    "backup": Subject.BACKUP, "restore-drill": Subject.DRILL, "prune": Subject.PRUNE, "serve": Subject.SERVICE,
+    "key-check": Subject.KEYS,
+}  # fmt: skip
 
 
 def of_report(report: DrillReport, now: datetime) -> Iterator[Observation]:

@@ -27,6 +27,7 @@ class Subject(StrEnum):
     OVERDUE = "overdue"
     UNPROVEN = "unproven"
     ANOMALY = "anomaly"
+    KEYS = "key-check"
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,15 @@ class Store(Protocol):
     def complete_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
         """Assemble the parts into one object; raises NameTaken if another is there, where the storage tells."""
 
+    def replace_upload(self, key: str, upload_id: str, tags: Iterable[str]) -> None:
+        """Assemble the parts into one object in the place of the one that is there, at one moment."""
+
+    def copy_part(self, key: str, upload_id: str, number: int, bounds: tuple[int, int], etag: str) -> str:
+        """Take one part from the object that is to be replaced, without sending it; `bounds` are its first byte and the one after its last.
+
+        Return its tag, or an empty text if this storage can't do it, or the object no longer has this `etag`.
+        """
+
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload; it is not an error if it is already gone."""
 
