@@ -30,7 +30,7 @@ class LockSettings(BaseModel):
         "`sdk`: without `S3_ACCESS_KEY_ID`, keys are [looked for as the AWS SDK does](locks.md#without-keys): `AWS_PROFILE`, web identity, the role of the machine.", "sdk"
     )] = "keys"  # fmt: skip
     prune: Annotated[Pruner, Rule("it must be here or elsewhere"), Says(
-        "`elsewhere`: nothing in the bucket is ever deleted by pg-roundtrip; a prune only says [what is due](locks.md#prune-elsewhere).", "elsewhere"
+        "`elsewhere`: nothing in the bucket is ever deleted by pg-roundtrip; a prune only says [what is due](locks.md#pruneelsewhere).", "elsewhere"
     )] = "here"  # fmt: skip
 
     @property
