@@ -6,12 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blocks.copy import BackupCopy
     from blocks.plan import BackupPlan
     from blocks.postgres import PostgresServer
     from blocks.storage import BackupStorage
 
-__all__ = ["BackupPlan", "BackupStorage", "PostgresServer"]
-_HOME = {"BackupPlan": "blocks.plan", "BackupStorage": "blocks.storage", "PostgresServer": "blocks.postgres"}
+__all__ = ["BackupCopy", "BackupPlan", "BackupStorage", "PostgresServer"]
+_HOME = {
+    "BackupCopy": "blocks.copy",
+    "BackupPlan": "blocks.plan",
+    "BackupStorage": "blocks.storage",
+    "PostgresServer": "blocks.postgres",
+}
 
 
 def __getattr__(name: str) -> Any:

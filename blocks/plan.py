@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from blocks.config.copy_settings import COPIES, DrilledPlace
 from blocks.config.databases import MOST_AT_ONCE, Drilled
 from blocks.config.load import variable_of
 from blocks.config.plan import PLAN_FIELDS, DrillTarget, Plan, plan_fields, storage_fields
 from blocks.config.schedule import check_cron, check_timezone
 from blocks.config.settings import Settings
+from blocks.copy import BackupCopy
 from blocks.postgres import PostgresServer
 from blocks.storage import BackupStorage
 
-_IN_PARTS = {"server", "verify_server", "storage"}
+_COPIES = dict(zip(COPIES, ("first_copy", "second_copy", "third_copy"), strict=True))
+_IN_PARTS = {"server", "verify_server", "storage", *_COPIES.values()}
 
 
 def _text(value: object) -> str:
@@ -44,6 +48,9 @@ class BackupPlan(Block):
         description="Where drills restore to; a throwaway server or the database's own server when empty.",
     )
     storage: BackupStorage = Field(title="Storage", description="Where the backups are kept.")
+    first_copy: BackupCopy | None = Field(default=None, title="Copy", description="A further place for every backup.")
+    second_copy: BackupCopy | None = Field(default=None, title="Second copy", description="One more place.")
+    third_copy: BackupCopy | None = Field(default=None, title="Third copy", description="And one more.")
     allow_shared_prefix: bool = Field(
         default=False, title="Shared folder", description="Whether other databases may also keep backups in the folder."
     )
@@ -120,6 +127,11 @@ class BackupPlan(Block):
         title="Where drills run",
         description="On a database server, on a throwaway server, or on whichever is available.",
     )
+    verify_destination: DrilledPlace = Field(
+        default="turn",
+        title="Place to drill",
+        description="The place whose backups are drilled; with copies, the one whose last drill is longest ago by default.",
+    )
     verify_max_age_s: int | None = Field(
         default=None,
         ge=60,
@@ -157,7 +169,12 @@ class BackupPlan(Block):
             self.server.server if self.server else None,
             self.verify_server.server if self.verify_server else None,
             **{field: getattr(self, field) for field in type(self).model_fields if field not in _IN_PARTS},
+            copies=[copy.destination(place) for place, copy in self._copies()],
         )
+
+    def _copies(self) -> Iterator[tuple[str, BackupCopy]]:
+        held = ((place, getattr(self, field)) for place, field in _COPIES.items())
+        yield from ((place, copy) for place, copy in held if copy)
 
     def described(self) -> dict[str, str | SecretStr]:
         """Return the variables that describe this plan, without those that have their defaults."""
@@ -171,6 +188,7 @@ class BackupPlan(Block):
         return {
             **{name: server.url for name, server in urls.items() if server},
             **self.storage.described(),
+            **{name: value for place, copy in self._copies() for name, value in copy.described(place).items()},
             **policies,
             **({"VERIFY_LATEST": "false"} if self.verify_backup_file else {}),
         }
@@ -183,5 +201,6 @@ class BackupPlan(Block):
             server=PostgresServer(url=url) if url else None,
             verify_server=PostgresServer(url=drill_url) if drill_url else None,
             storage=BackupStorage.at(**storage_fields(settings)),
+            **{field: BackupCopy.from_settings(settings, place) for place, field in _COPIES.items()},
             **plan_fields(settings),
         )

@@ -1,30 +1,44 @@
-"""A bucket with its credentials, as a Prefect block."""
+"""A bucket with its credentials, or a folder on a disk, as a Prefect block."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from blocks.aws import AwsClientParameters, AwsCredentials, S3Bucket
+from blocks.config.values import folder_path
+from blocks.disk.folder_store import FolderStore
 from blocks.s3.client import AWS, ObjectStore
 from blocks.s3.providers import ProviderKey
 from blocks.s3.session import client_of, client_of_sdk
 from blocks.s3.terms import Credentials, LockMode, Pruner, ServerSideEncryption, Terms
+from blocks.stores import Storage, is_folder
+
+_NONE = SecretStr("")
 
 
 class BackupStorage(Block):
-    """A bucket, or a folder in one, on any S3-compatible storage."""
+    """A bucket, or a folder in one, on any S3-compatible storage; or a folder on a disk."""
 
     _block_type_name = "Backup Storage"
     _block_type_slug = "pg-roundtrip-storage"
-    _description = "The bucket and folder where pg-roundtrip keeps backups."
+    _description = "The bucket or folder where pg-roundtrip keeps backups."
 
-    bucket: S3Bucket = Field(
+    bucket: S3Bucket | None = Field(
+        default=None,
         title="S3 Bucket",
         description="The bucket and its credentials, which hold the endpoint URL, region and keys. Its folder is the backup prefix.",
     )
+
+    path: str | None = Field(
+        default=None,
+        title="Folder on a disk",
+        description="Instead of a bucket: the whole path of an existing folder on the machine where the plan runs.",
+    )
+
+    prefix: str = Field(default="", title="Folder in it", description="The backup prefix in a folder on a disk.")
 
     provider_key: ProviderKey | None = Field(
         default=None,
@@ -51,13 +65,23 @@ class BackupStorage(Block):
         description="With elsewhere, only lifecycle rules of the bucket do.",
     )
 
+    _check_path = field_validator("path")(lambda given: given and folder_path(given))
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.bucket is None) == (self.path is None):
+            raise ValueError("a bucket or a folder")
+        return self
+
     @classmethod
     def at(  # noqa: PLR0913  (by name only)
-        cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr,
+        cls, *, endpoint: str, prefix: str, bucket: str = "", key_id: str = "", secret: SecretStr = _NONE,
         region: str | None = None, provider: ProviderKey | None = None, credentials: Credentials = "keys",
         terms: Terms | None = None,
     ) -> BackupStorage:  # fmt: skip
         """Create the block from the specification's settings; without keys, those that are found where it is used."""
+        if is_folder(endpoint):
+            return cls(path=str(FolderStore.at(endpoint).root), prefix=prefix)
         keyless = credentials == "sdk" and not key_id
         found = AwsCredentials(
             aws_access_key_id=None if keyless else key_id,
@@ -81,6 +105,8 @@ class BackupStorage(Block):
 
     def described(self) -> dict[str, str | SecretStr]:
         """Return the variables that describe this storage; keys only if it has nothing but keys."""
+        if self.bucket is None:
+            return {"S3_ENDPOINT": self.store.endpoint, "BACKUP_PREFIX": self.prefix}
         held, credentials = self.bucket, self.bucket.credentials
         keys = _keys_of(credentials) if isinstance(credentials, AwsCredentials) else None
         said: dict[str, str | SecretStr | None] = {
@@ -106,9 +132,11 @@ class BackupStorage(Block):
         }
 
     @property
-    def store(self) -> ObjectStore:
-        """The object store this block describes: its credentials, plus client options that the Prefect form lacks."""
-        credentials = self.bucket.credentials
+    def store(self) -> Storage:
+        """The storage this block describes: a bucket's credentials get client options that the Prefect form lacks."""
+        if self.bucket is None:
+            return FolderStore.at(self.path or "", self.prefix)
+        bucket, credentials = self.bucket, self.bucket.credentials
         given = credentials.aws_client_parameters
 
         keys = _keys_of(credentials) if isinstance(credentials, AwsCredentials) else None
@@ -126,8 +154,8 @@ class BackupStorage(Block):
             return credentials.model_copy(update=changed).get_s3_client()
 
         return ObjectStore.by(
-            connect, endpoint=str(given.endpoint_url or AWS), bucket=self.bucket.bucket_name,
-            folder=self.bucket.bucket_folder, region=credentials.region_name, provider=self.provider_key, config=given.config,
+            connect, endpoint=str(given.endpoint_url or AWS), bucket=bucket.bucket_name, folder=bucket.bucket_folder,
+            region=credentials.region_name, provider=self.provider_key, config=given.config,
             secret=keys[1] if keys else None, terms=self.terms,
         )  # fmt: skip
 

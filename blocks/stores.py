@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import PurePath, PurePosixPath
 
 from pydantic import SecretStr
 
@@ -55,15 +55,16 @@ def whereabouts(storage: Storage) -> str:
     return f"{storage.endpoint} {storage.address}"
 
 
-def is_same_place(one: Storage, other: Storage) -> bool:
-    """Whether two storages are the same folder, however it is written."""
-    if isinstance(one, FolderStore) and isinstance(other, FolderStore):
-        return (one.root / one.folder).resolve() == (other.root / other.folder).resolve()
-    return _identity(one) == _identity(other)
+def overlap(one: Storage, other: Storage) -> bool:
+    """Whether two storages are the same folder, however it is written, or one is within the other."""
+    (place, path), (other_place, other_path) = _identity(one), _identity(other)
+    return place == other_place and (path.is_relative_to(other_path) or other_path.is_relative_to(path))
 
 
-def _identity(storage: Storage) -> tuple[Any, ...]:
-    return storage.endpoint.lower().rstrip("/"), storage.bucket, storage.folder.strip("/")
+def _identity(storage: Storage) -> tuple[tuple[str, str], PurePath]:
+    if isinstance(storage, FolderStore):
+        return (FILE, ""), (storage.root / storage.folder).resolve()
+    return (storage.endpoint.lower().rstrip("/"), storage.bucket), PurePosixPath(storage.folder.strip("/"))
 
 
 def folders_beside(store: Storage, beginning: str, *, inside: bool = False) -> list[Storage]:

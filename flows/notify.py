@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tasks.status.finding import Finding
+    from tasks.status.findings import Finding
 
 _HINT = "configure a channel: WEBHOOK_URL, NOTIFY_URLS or PING_URL"
 
@@ -43,7 +43,7 @@ def notify(
 def check_channels() -> list[Finding]:
     """Check every channel as far as that is possible without sending anything."""
     from blocks.config.notifications import load_notifications, wrong_notifications
-    from tasks.status.finding import Finding
+    from tasks.status.findings import Finding
 
     settings = load_notifications()
     wrong = [Finding("notify", "error", found.message, found.hint) for found in wrong_notifications()]

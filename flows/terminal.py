@@ -20,7 +20,7 @@ from tasks.engine.repository.retention import PrunePlan
 from tasks.engine.repository.set_results import SetBackedUp, SetDrilled, SetRestored
 from tasks.engine.wording import human_bytes, visible, visible_json
 from tasks.reports import coverage, drills_table, retention_table, timings, verdict_line
-from tasks.status.finding import Finding
+from tasks.status.findings import Finding
 from tasks.status.judgement import Colour
 from tasks.status.listing import databases_shown
 from tasks.status.summary import Status

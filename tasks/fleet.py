@@ -110,18 +110,18 @@ def _one_folder_each(wanted: Iterable[Wanted]) -> Iterator[Problem]:
     """Name plans that would keep their backups in one folder."""
     first = dict[tuple[str, str, str], Wanted]()
     for one in wanted:
-        storage = one.plan.storage
-        other = first.setdefault((storage.endpoint, storage.bucket, storage.folder), one)
-        if other is not one and not (one.plan.shared and other.plan.shared):
-            yield Problem(
-                f"Plans {other.name} and {one.name} keep their backups in the same folder {storage.address}",
-                "give each its own BACKUP_PREFIX; with {plan} in it, one default is enough",
-            )
+        for storage in (place.storage for place in one.plan.destinations):
+            other = first.setdefault((storage.endpoint, storage.bucket, storage.folder), one)
+            if other is not one and not (one.plan.shared and other.plan.shared):
+                yield Problem(
+                    f"Plans {other.name} and {one.name} keep their backups in the same folder {storage.address}",
+                    "give each its own BACKUP_PREFIX; with {plan} in it, one default is enough",
+                )
 
 
 def _inside_of_servers(wanted: Iterable[Wanted]) -> Iterator[Problem]:
     """Name plans of one database whose folder is where a whole server's plan has, or will have, one of its own."""
-    stores = [(one, one.plan.storage) for one in wanted]
+    stores = [(one, place.storage) for one in wanted for place in one.plan.destinations]
     servers = {(s.endpoint, s.bucket, s.folder): one for one, s in stores if one.plan.databases}
     for one, storage in stores:
         above, _, folder = storage.folder.rpartition("/")

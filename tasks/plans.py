@@ -14,12 +14,14 @@ from blocks.plan import BackupPlan
 from blocks.saved import load_saved, schemas_once, translated
 from blocks.stores import whereabouts
 
+_KINDS = {"verify_server": "drills", "first_copy": "copy", "second_copy": "copy2", "third_copy": "copy3"}
+
 
 def save_plan(name: str, plan: BackupPlan) -> None:
     """Save a plan under a name, overwriting any plan of that name.
 
     Its server, storage, bucket and credentials become separate blocks, named `plan-<name>` (`drills-<name>` is the
-    server for drills): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
+    server for drills, `copy-<name>`, `copy2-<name>`, … belong to its copies): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
     with translated(), schemas_once():
         _save(plan, name, name)
@@ -75,8 +77,7 @@ def _save(block: Block, name: str, plan: str) -> Block:
     fields = {field: getattr(block, field) for field in type(block).model_fields}
     for field, value in fields.items():
         if isinstance(value, Block):
-            kind = "drills" if field == "verify_server" else "plan"
-            fields[field] = _save(value, f"{kind}-{plan}", plan)
+            fields[field] = _save(value, f"{_KINDS.get(field, 'plan')}-{plan}", plan)
     # Save a copy: Prefect would save a block that is already stored to the same document, whatever the name.
     fresh = type(block)(**fields)
     fresh.save(name, overwrite=True)

@@ -33,6 +33,8 @@ _WIDTH = 120
 def documented(section: type[BaseModel]) -> Iterator[tuple[str, str, Says]]:
     """Return the variables of a section: name, default as written in a shell, and description."""
     for field, info in section.model_fields.items():
+        if field.startswith(("copy2_", "copy3_")):  # the same as those of the first copy
+            continue
         default: Any = info.default
         text = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         shown = "" if text is None else str(text).lower() if isinstance(text, bool) else str(text)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from blocks.stores import Storage
+from blocks.config.copy_settings import COPIES, RETENTION, values_of
+from blocks.disk.folder_store import FolderStore
+from blocks.errors import ConfigurationError, Problem
+from blocks.stores import Storage, overlap, storage_at
 
+KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 PRIMARY = "primary"
-COPIES = ("copy", "copy2", "copy3")
+_APART = (
+    "give each copy a disk, or a bucket with a provider, of its own: what is lost with one is then still in the other"
+)
 PLACES = (PRIMARY, *COPIES)
 
 
@@ -31,3 +38,43 @@ class Destination:
     def within(self, folder: str) -> Destination:
         """Return a folder in this place, with the same retention."""
         return replace(self, storage=self.storage.within(folder))
+
+
+def retention_of(fields: Mapping[str, Any], default: RetentionRules | None = None) -> RetentionRules:
+    """Return the rules that some fields describe; those that are not set are the default's."""
+    known = default or RetentionRules()
+    keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}") or known.keep.get(rule))}
+    return RetentionRules(fields.get("retention_days") or known.days, keep)
+
+
+def copies_in(settings: Any, prefix: str) -> Iterator[tuple[str, Storage, dict[str, Any]]]:
+    """Yield the copies that the environment describes: name, storage, and what is set of the retention."""
+    for place in COPIES:
+        if given := values_of(settings, place):
+            yield place, kept_in(given, prefix), {name: given[name] for name in RETENTION if name in given}
+
+
+def kept_in(given: Mapping[str, Any], prefix: str) -> Storage:
+    """Return the storage that the fields of a copy describe, in a folder that they may name."""
+    folder = given.get("prefix", prefix)
+    if "path" in given:
+        return FolderStore.at(given["path"], folder)
+    return storage_at(
+        endpoint=given.get("s3_endpoint", ""), bucket=given.get("s3_bucket", ""), prefix=folder,
+        key_id=given.get("s3_access_key_id", ""), secret=given.get("s3_secret_access_key"),
+        token=given.get("s3_session_token"), region=given.get("s3_region"), provider=given.get("s3_provider"),
+    )  # fmt: skip
+
+
+def require_apart(destinations: Sequence[Destination]) -> None:
+    """Raise ConfigurationError if two places are the same one: a copy there would be none."""
+    faults = [
+        Problem(
+            f"{one.name} and {other.name} are the same place, or one is in the other: {one.storage.address}", _APART
+        )
+        for number, one in enumerate(destinations)
+        for other in destinations[number + 1 :]
+        if overlap(one.storage, other.storage)
+    ]
+    if faults:
+        raise ConfigurationError(faults)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from blocks.config.copy_settings import COPIES
 from blocks.config.load import variable_of
 from blocks.config.settings import OF_A_PLAN, SECTIONS, Settings
 from blocks.config.values import BLOCK_NAME
@@ -22,7 +23,8 @@ from blocks.sql.url import SECRET_PARAMETERS, parse_database_url
 Kind = Literal["env", "file", "secret"]
 FLEET_BYTES = 8 << 20
 # What a plan leaves to whoever runs it: the target of a restore, and keys that expire.
-_NOT_SAVED = {"RESTORE_DATABASE_URL", "S3_SESSION_TOKEN"}
+_TOKENS = {"S3_SESSION_TOKEN", *(f"{place.upper()}_S3_SESSION_TOKEN" for place in COPIES)}
+_NOT_SAVED = {"RESTORE_DATABASE_URL", *_TOKENS}
 VARIABLES = {
     name: field
     for section in OF_A_PLAN
@@ -119,10 +121,8 @@ def _wrong_values(where: str, given: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _unknown(where: str, name: str) -> Problem:
-    if name == "S3_SESSION_TOKEN":
-        return Problem(
-            f"{where} has S3_SESSION_TOKEN, of keys that expire", "use lasting keys, made for the plan alone"
-        )
+    if name in _TOKENS:
+        return Problem(f"{where} has {name}, of keys that expire", "use lasting keys, made for the plan alone")
     if name in {variable_of(field) for field in Settings.model_fields}:
         return Problem(f"{where} has {name}, which is no part of a plan", "set it where the plan runs")
     like = get_close_matches(name, VARIABLES, 1, 0.6)

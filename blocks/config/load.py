@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, ValidationError
 from pydantic_settings import PydanticBaseSettingsSource
 
+from blocks.config.copy_settings import contradictions, missing_of_copies
 from blocks.config.dump_options import read_options
 from blocks.config.says import Says, rule_in
 from blocks.config.settings import Settings
@@ -18,7 +19,7 @@ from blocks.errors import ConfigurationError, Problem
 
 # Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = (
-    "BACKUP_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
+    "BACKUP_", "COPY_", "COPY2_", "COPY3_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
     "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_",
     "S3_OBJECT_LOCK_", "S3_SSE", "S3_CREDENTIALS",
 )  # fmt: skip
@@ -53,6 +54,7 @@ def load_settings(needs: frozenset[Need], described: Mapping[str, str] | None = 
         for name in _missing(settings, needs)
     ]
     faults += [Problem(f"Invalid {name} format", when_malformed(name)) for name in malformed]
+    faults += contradictions(settings, malformed) if "storage" in needs else ()
     faults += read_options(settings.pg_dump_options or "")[1]
     if faults:
         raise ConfigurationError(faults)
@@ -121,9 +123,10 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
         yield "RESTORE_DATABASE_URL"
     if "storage" in needs:
         keyless = settings.s3_credentials == "sdk" and not settings.s3_access_key_id
-        for field in ("s3_endpoint", "s3_bucket", *(() if keyless else ("s3_access_key_id", "s3_secret_access_key"))):
-            if not getattr(settings, field):
-                yield field.upper()
+        needed = ("s3_endpoint", "s3_bucket", *(() if keyless else ("s3_access_key_id", "s3_secret_access_key")))
+        if not str(settings.s3_endpoint or "").startswith("file:"):  # a folder needs no more
+            yield from (field.upper() for field in needed if not getattr(settings, field))
+        yield from missing_of_copies(settings)
     latest = str(settings.verify_latest).lower() not in ("false", "0", "no", "off")
     if "drill" in needs and not latest and not settings.verify_backup_file:
         yield "VERIFY_BACKUP_FILE"

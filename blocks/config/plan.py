@@ -9,8 +9,17 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
+from blocks.config.copy_settings import DrilledPlace
 from blocks.config.databases import Databases, databases_of, folder_for
-from blocks.config.destinations import PRIMARY, Destination, RetentionRules
+from blocks.config.destinations import (
+    KEEP_RULES,
+    PRIMARY,
+    Destination,
+    RetentionRules,
+    copies_in,
+    require_apart,
+    retention_of,
+)
 from blocks.config.former import check_former, of_member
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
@@ -20,11 +29,19 @@ from blocks.errors import ConfigurationError, Problem
 from blocks.sql.server import Server
 from blocks.stores import Storage, storage_at
 
-KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
 DrillTarget = Literal["auto", "database", "sandbox"]
-_DRILL_FIELDS = ("target", "backup_file", "max_age_s", "timeout_s", "queries_file", "query_timeout_s", "strict")
+_DRILL_FIELDS = (
+    "target",
+    "destination",
+    "backup_file",
+    "max_age_s",
+    "timeout_s",
+    "queries_file",
+    "query_timeout_s",
+    "strict",
+)
 _BUCKET_TWICE = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
-_SAME_NAME_FIELDS = {"verify_target", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
+_SAME_NAME_FIELDS = {"verify_target", "verify_destination", "verify_max_age_s", "verify_timeout_s", "verify_queries_file", "verify_query_timeout_s",
                  "verify_strict", "restore_verify", "anomaly_ignore_tables", "pg_dump_options", "backup_globals", "verify_databases"}  # fmt: skip
 
 
@@ -47,10 +64,11 @@ class Schedules:
 
 @dataclass(frozen=True)
 class DrillOptions:
-    """Where and how backups are drilled; `backup_file` is the one to drill instead of the newest."""
+    """Where and how backups are drilled, and in which place they are; `backup_file` is the one to drill instead of the newest."""
 
     server: Server | None = None
     target: DrillTarget = "auto"
+    destination: DrilledPlace = "turn"
     backup_file: str | None = None
     max_age_s: int | None = None
     timeout_s: int = 21600
@@ -130,12 +148,15 @@ class Plan:
         if databases := databases_of(fields):
             check_former(fields.get("backups_of"))
         zone = fields.get("timezone", "UTC")
-        keep = {rule: count for rule in KEEP_RULES if (count := fields.get(f"keep_{rule}"))}
+        retention = retention_of(fields)
+        copies = tuple(Destination(n, kept, retention_of(own, retention)) for n, kept, own in fields.get("copies", ()))
+        require_apart((Destination(PRIMARY, storage, retention), *copies))
         drill = {n: fields[f"verify_{n}"] for n in _DRILL_FIELDS if f"verify_{n}" in fields}
         return cls(
             name, storage, server,
             dump=DumpOptions(fields.get("compression_level", 6), selection_of(fields), fields.get("backup_globals")),
-            retention=RetentionRules(fields.get("retention_days", 7), keep),
+            retention=retention,
+            copies=copies,
             schedules=Schedules(
                 Schedule(fields.get("interval_s", 3600), fields.get("schedule"), zone),
                 Schedule(fields.get("verify_interval_s", 86400), fields.get("verify_schedule"), zone),
@@ -158,6 +179,7 @@ class Plan:
             Server(url) if url else None,
             Server(drill_url) if drill_url else None,
             **plan_fields(settings),
+            copies=tuple(copies_in(settings, settings.backup_prefix)),
         )
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from blocks.config.copy_settings import CopySettings, DrilledPlace
 from blocks.config.databases import DatabasesSettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
@@ -38,12 +39,12 @@ from blocks.config.values import (
     FlowNames,
     Folder,
     HostName,
-    HttpAddress,
     Level,
     NotifyUrls,
     Port,
     RetentionDays,
     Seconds,
+    StorageAddress,
     TimeZone,
     UnprovenAfter,
     UserName,
@@ -81,8 +82,8 @@ class DatabaseSettings(BaseModel):
 class StorageSettings(BaseModel):
     """Where backups are kept."""
 
-    s3_endpoint: Annotated[HttpAddress | None, Says(
-        "The storage's address, without the bucket. See [each provider](providers.md).", "https://s3.eu-central-1.amazonaws.com",
+    s3_endpoint: Annotated[StorageAddress | None, Says(
+        "The storage's address, without the bucket: see [each provider](providers.md). `file:///mnt/backups` is an existing [folder on a disk](copies.md#a-folder-on-a-disk), which needs no bucket and no keys.", "https://s3.eu-central-1.amazonaws.com",
         missing="set it to the storage's address, for example https://s3.amazonaws.com",
     )] = None  # fmt: skip
     s3_bucket: Annotated[BucketName | None, Says(
@@ -167,6 +168,9 @@ class DrillSettings(BaseModel):
         "[Where drills run](drills.md#where-it-runs): `sandbox` (a throwaway server started for the drill), `database` (a scratch database on your own server), "
         "or `auto` (`database` if `VERIFY_DATABASE_URL` is set or no server programs are installed, otherwise `sandbox`).", "sandbox"
     )] = "auto"  # fmt: skip
+    verify_destination: Annotated[DrilledPlace, Rule("it must be turn, primary, copy, copy2 or copy3"), Says(
+        "With [copies](copies.md#drills), the place whose backups are drilled: `primary`, `copy`, `copy2`, `copy3`, or `turn`: the one whose last drill is longest ago.", "primary"
+    )] = "turn"  # fmt: skip
     verify_database_url: Annotated[DatabaseUrl | None, Says(
         "The server for drills in `database`; if unset, that of `DATABASE_URL`. The role needs `CREATEDB`.",
         "postgresql://drill:password@spare:5432/postgres",
@@ -282,6 +286,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
     "Locks and keys": LockSettings,
+    "Copies": CopySettings,
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
     "Whole servers": DatabasesSettings,
@@ -295,7 +300,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Locks and keys", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Locks and keys", "Copies", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -312,7 +317,7 @@ class FromEnvironment(BaseSettings):
 
 class Settings(
     ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    DatabasesSettings, SelectionSettings, BackupSettings, LockSettings, StorageSettings, DatabaseSettings,
+    DatabasesSettings, SelectionSettings, BackupSettings, CopySettings, LockSettings, StorageSettings, DatabaseSettings,
     FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.

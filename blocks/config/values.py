@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -44,6 +44,23 @@ def _http_address(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or "@" in parts.netloc:
         raise ValueError("not an http address")
     return value.rstrip("/")
+
+
+def _storage_address(value: str) -> str:
+    if not value.startswith("file:"):
+        return _http_address(value)
+    parts = urlsplit(value)
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+        raise ValueError("a folder of another machine")
+    return f"file://{quote(folder_path(unquote(parts.path)))}"
+
+
+def folder_path(value: str) -> str:
+    """Return the whole path of a folder; raises ValueError."""
+    path = "/" + value.strip("/")
+    if not value.startswith("/") or path == "/" or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")[1:]):
+        raise ValueError("not the path of a folder")
+    return path
 
 
 def _bucket_name(value: str) -> str:
@@ -163,8 +180,11 @@ Cron = Annotated[str, AfterValidator(check_cron), Rule(
 HostName = Annotated[str, AfterValidator(_host_name), Rule(
     "give only the host's name or address, without a port or brackets"
 )]  # fmt: skip
-HttpAddress = Annotated[str, AfterValidator(_http_address), Rule(
-    "it must begin with https:// or http://, name a host and contain no keys"
+StorageAddress = Annotated[str, AfterValidator(_storage_address), Rule(
+    "it must begin with https:// or http://, name a host and contain no keys; file:///mnt/backups is a folder"
+)]  # fmt: skip
+FolderPath = Annotated[str, AfterValidator(folder_path), Rule(
+    "it must be the whole path of a folder, such as /mnt/backups, without empty, . or .. parts"
 )]  # fmt: skip
 BucketName = Annotated[str, AfterValidator(_bucket_name), Rule(
     "give only the bucket's name, without s3:// or a path"

@@ -124,11 +124,12 @@ class Server:
         return ["--dbname=" + conninfo.make_conninfo("", **given)]
 
     @contextmanager
-    def connect(self, *, own_names: bool = False) -> Iterator[Connection]:
+    def connect(self, *, own_names: bool = False, to_write: bool = False) -> Iterator[Connection]:
         """Open an autocommit connection that resolves names only in `pg_catalog`.
 
-        With `own_names`, it uses the search path of the role and database, for SQL written by the user. All errors are
-        translated into our error family.
+        With `own_names`, it uses the search path of the role and database, for SQL written by the user. `to_write`: also
+        where the role or database is set to read only, which is no reason to refuse what the user asked for. All errors
+        are translated into our error family.
         """
         with translated(self.address), self._open() as opened:
             # The search path that login triggers saw; a pooler may have dropped ours.
@@ -138,6 +139,8 @@ class Server:
             opened.execute("SET statement_timeout = '10min'; SET max_parallel_workers_per_gather = 0")
             if own_names:
                 opened.execute(_OWN_PATH)
+            if to_write:
+                opened.execute("SET default_transaction_read_only = off")
             yield Connection(opened, self.address, takes_options=safe)
 
     def _open(self, start: str = SAFE_OPTION) -> psycopg.Connection[Any]:

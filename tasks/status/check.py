@@ -34,7 +34,8 @@ from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.wording import human_bytes
 from tasks.keys import repository_of
 from tasks.status.check_bucket import check_provider, check_storage
-from tasks.status.finding import Finding, attempt
+from tasks.status.check_places import check_places
+from tasks.status.findings import Finding, attempt
 
 # What pg_dump must read but this role cannot. Views of all kinds are not listed: only their definition is dumped.
 _CLOSED = """
@@ -62,10 +63,16 @@ def check_plan(plan: Plan) -> list[Finding]:
         return _check_databases(plan, plan.databases)
     findings, facts = _check_source(plan)
     _look_at_drills(findings, plan, facts)
+    return [*findings, *check_places(plan, _check_place)]
+
+
+def _check_place(plan: Plan) -> list[Finding]:
+    """Check one place, and whose backups are in it."""
     stored = check_storage(plan)
-    if all(f.result == "ok" for f in stored if f.name in ("bucket write", "bucket read", "bucket list")):
+    seen = [f.result for f in stored if f.name in ("bucket write", "bucket read", "bucket list")]
+    if not plan.databases and all(result == "ok" for result in seen):
         stored += check_folder(plan)
-    return [*findings, *check_provider(plan.storage), *stored]
+    return [*check_provider(plan.storage), *stored]
 
 
 def _check_source(plan: Plan) -> tuple[list[Finding], _Server | None]:
@@ -100,7 +107,7 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
             seen, facts = _check_source(plan.member(database))
             findings += [replace(f, name=f"{database}: {f.name}") for f in seen]
     _look_at_drills(findings, plan, facts)
-    return [*findings, *check_provider(plan.storage), *check_storage(plan)]
+    return [*findings, *check_places(plan, _check_place)]
 
 
 def check_folder(plan: Plan) -> list[Finding]:

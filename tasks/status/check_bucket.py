@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from blocks.config.plan import Plan
+from blocks.disk.folder_store import FolderStore
 from blocks.errors import ObjectMissing, PgRoundtripError, StorageDenied, StorageError
 from blocks.s3.client import ObjectStore
 from blocks.s3.probe import try_conditions, try_lock
 from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.s3.rules import Rules
-from blocks.stores import Storage, is_folder, removes, rules_of, whereabouts
+from blocks.stores import Storage, removes, rules_of, whereabouts
 from tasks.engine.repository.checks import counted
-from tasks.status.finding import Finding, attempt
+from tasks.status.check_places import WRITTEN, check_disk
+from tasks.status.findings import Finding, attempt
 
-# One name: where nothing may be deleted, one object stays, however often this is done.
-_FILE, _CONTENT = "check_written_by_pg-roundtrip.txt", b"written by pg-roundtrip check\n"
+_CONTENT = b"written by pg-roundtrip check\n"
 _NO_DELETE = "retention needs the right to delete objects; without it, set PRUNE=elsewhere and let a lifecycle rule of the bucket remove old backups"
 _NO_LOOK = (
     "backups work without it, blindly; drills, restores, prune, list and status need keys that may (docs/locks.md)"
@@ -25,7 +26,8 @@ _NO_LOOK = (
 
 def check_provider(storage: Storage) -> Iterator[Finding]:
     """Report the provider that is assumed, and settings that do not fit it; contacts no server."""
-    if is_folder(storage.endpoint):
+    if isinstance(storage, FolderStore):
+        yield from check_disk(storage)
         return
     provider, recognised = storage.provider, provider_of(storage.endpoint)
     yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
@@ -53,7 +55,7 @@ def check_provider(storage: Storage) -> Iterator[Finding]:
 def check_storage(plan: Plan) -> list[Finding]:
     """Write, read, list and delete a small object, one after the other; then ask the bucket for its own rules."""
     storage, findings = plan.storage, list[Finding]()
-    key = storage.key(_FILE)
+    key = storage.key(WRITTEN)
 
     def write() -> str:
         storage.put(key, _CONTENT, "text/plain")

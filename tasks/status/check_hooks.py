@@ -13,7 +13,7 @@ from blocks.config.hook_settings import split_command
 from blocks.config.hooks import load_hooks
 from blocks.config.load import variable_of
 from tasks.engine.wording import visible
-from tasks.status.finding import Finding
+from tasks.status.findings import Finding
 
 _HINT = "give its absolute path, as it is where this runs; a script needs chmod +x and a first line such as #!/bin/sh"
 

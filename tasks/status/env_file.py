@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blocks.config.environment import child_environment
 from tasks.engine.process import run
-from tasks.status.finding import Finding
+from tasks.status.findings import Finding
 
 _IGNORED, _NOT_IGNORED = 0, 1
 

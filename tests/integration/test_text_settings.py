@@ -12,6 +12,7 @@ from blocks.sql.server import Server
 from flows.demo.services import free_ports
 from flows.restore import restore
 from tasks.engine.drill.place import Place
+from tasks.engine.dump.globals import read_globals
 from tasks.engine.dump.text_settings import READ_UNDER, WRITTEN_UNDER
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.servers.programs import Client
@@ -222,6 +223,35 @@ def test_a_role_that_only_reads_by_default_can_restore(
     assert report.verdict is Verdict.PROVEN
     done = flow_run(restore, to=copy, backup="latest")
     assert done.state == "Completed", done.error
+
+
+def test_a_server_that_only_reads_by_default_takes_restores_and_drills(
+    clients: Clients, storage: ObjectStore, flow_run: FlowRun
+) -> None:
+    """Nor does that of the database from which others are created and dropped, such as a restored `postgres`."""
+    with running_server(clients[16]) as server:
+        told(server, "CREATE TABLE t AS SELECT 1 AS a")
+        take_backup(storage, server, clients[16])
+        told(server, f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
+        report = rehearsed(storage, Place("database", client=clients[16], server=server))
+        assert report.verdict is Verdict.PROVEN, report.cause
+        done = flow_run(restore, to=server.on("copy"), backup="latest")
+        assert done.state == "Completed", done.error
+        assert databases_of(server) == {"postgres", "copy", "template0", "template1"}
+
+
+def test_a_database_whose_sessions_have_another_encoding(
+    new_database: NewDatabase, clients: Clients, storage: ObjectStore
+) -> None:
+    """A dump is in the database's own encoding, which alone has all of its characters; its settings are read as ever."""
+    source = new_database(15, "CREATE TABLE t AS SELECT '☃' AS a")
+    name = source.database
+    told(source, f"ALTER DATABASE {name} SET standard_conforming_strings = off", f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'")  # fmt: skip
+    take_backup(storage, source, clients[15])
+    report = rehearsed(storage, Place("sandbox", client=clients[15]))
+    assert report.verdict is Verdict.PROVEN, report.cause
+    own = [s.values["parameter"] for s in read_globals(source, clients[15]).statements if s.of_database and s.kind == "setting"]  # fmt: skip
+    assert own == ["standard_conforming_strings", "client_encoding"]
 
 
 _COMPUTED = """

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from blocks.config.resolve import resolve_plan, resolve_target
 from blocks.config.values import FLOWS
+from blocks.copy import BackupCopy
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
@@ -68,12 +69,14 @@ def documents(*, include_secrets: bool = False) -> dict[str, BlockDocument]:
 def test_a_plan_comes_back_as_it_was_saved(kept: BackupStorage) -> None:
     """A plan loaded by name has its database, its storage with the keys, and every policy."""
     plan = BackupPlan(server=server("a"), verify_server=server("b", OTHER), storage=kept, retention_days=30, interval_s=600,
-                schedule="0 3 * * *", timezone="Europe/Berlin", verify_target="database")  # fmt: skip
+                schedule="0 3 * * *", timezone="Europe/Berlin", verify_target="database",
+                first_copy=BackupCopy(path="/mnt/backups", retention_days=90), second_copy=BackupCopy(path="/mnt/other", prefix="b"))  # fmt: skip
     plan.storage.provider_key = "seaweedfs"
     save_plan("comes-back", plan)
     again = BackupPlan.load("comes-back")
     assert isinstance(again, BackupPlan)
     assert values(again) == values(plan)
+    assert [place.storage.address for place in again.plan("comes-back").copies] == ["/mnt/backups", "/mnt/other/b"]
 
 
 def test_each_part_of_a_plan_is_a_block_of_its_own(kept: BackupStorage, storage_server: Storage) -> None:

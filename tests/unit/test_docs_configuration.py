@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blocks.config.environment import child_environment
-from blocks.config.load import load_service_settings, load_settings
+from blocks.config.load import Need, load_service_settings, load_settings
 from blocks.config.plan import Plan
 from blocks.config.settings import SECTIONS, Settings
 from blocks.plan import BackupPlan
@@ -37,11 +38,17 @@ def test_every_setting_is_in_a_section() -> None:
 
 
 def test_every_example_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All examples together form a valid configuration."""
+    """All examples together form a valid configuration; of a copy, those of a bucket or that of a folder."""
     for section in SECTIONS.values():
         for name, _, says in documented(section):
             monkeypatch.setenv(name, says.example)
-    load_settings(frozenset({"database", "storage", "drill", "target"}))
+    needs: frozenset[Need] = frozenset({"database", "storage", "drill", "target"})
+    monkeypatch.delenv("COPY_PATH")
+    load_settings(needs)
+    for name in [name for name in os.environ if name.startswith("COPY_S3_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COPY_PATH", "/mnt/backups/copy")
+    load_settings(needs)
 
 
 @pytest.mark.parametrize("command", NEEDS)

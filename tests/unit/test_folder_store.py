@@ -21,7 +21,7 @@ from blocks.errors import (
     ObjectMissing,
     StorageError,
 )
-from blocks.stores import folders_beside, is_same_place, storage_at, whereabouts
+from blocks.stores import folders_beside, overlap, storage_at, whereabouts
 
 NOW = datetime.now(UTC)
 KEY = "shop/backup_20260101_000000.sql.gz"
@@ -252,12 +252,13 @@ def test_addresses(tmp_path: Path) -> None:
     bucket = storage_at(endpoint="https://s3.example.com", bucket="b", prefix="shop", key_id="k")
     assert whereabouts(bucket) == "https://s3.example.com b/shop"
     (tmp_path / "link").symlink_to(odd)
-    assert is_same_place(folder, FolderStore(tmp_path / "link", "shop"))
-    assert not is_same_place(folder, FolderStore(odd, "other"))
-    assert not is_same_place(folder, bucket)
-    assert is_same_place(
-        bucket, storage_at(endpoint="https://S3.example.com/", bucket="b", prefix="shop", key_id="other")
-    )
+    assert overlap(folder, FolderStore(tmp_path / "link", "shop"))
+    assert not overlap(folder, FolderStore(odd, "other"))
+    assert overlap(folder, folder.within("inner"))
+    assert overlap(folder.within("inner"), folder)
+    assert not overlap(folder, FolderStore(odd, "shop2"))
+    assert not overlap(folder, bucket)
+    assert overlap(bucket, storage_at(endpoint="https://S3.example.com/", bucket="b", prefix="shop", key_id="other"))
 
 
 def test_folders_beside(store: FolderStore) -> None:

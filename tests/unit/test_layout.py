@@ -204,4 +204,4 @@ def test_a_forbidden_library_is_seen() -> None:
 def test_prefect_finds_the_blocks() -> None:
     """`prefect block register -m blocks` inspects the module's attributes, and imports the blocks it finds there."""
     found = {name for name, member in inspect.getmembers(blocks) if Block.is_block_class(member)}
-    assert found == {"BackupPlan", "BackupStorage", "PostgresServer"}
+    assert found == {"BackupCopy", "BackupPlan", "BackupStorage", "PostgresServer"}

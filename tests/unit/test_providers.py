@@ -24,7 +24,8 @@ from blocks.s3.providers import (
 )
 from tasks.engine.repository.parts import MEMORY_PART_BYTES
 from tasks.engine.repository.upload import Upload
-from tasks.status.check import Finding, check_provider
+from tasks.status.check import check_provider
+from tasks.status.findings import Finding
 from tests.unit.test_requests import storage_of
 
 TB = 10**12

@@ -201,7 +201,9 @@ def test_what_a_block_sets_itself_stays() -> None:
         "secret": SecretStr("s"),
     }
     block = BackupStorage.at(**fields)
+    assert block.bucket
     block.bucket.credentials.aws_client_parameters.config = {"s3": {"addressing_style": "path"}}
+    assert isinstance(block.store, ObjectStore)
     wire = Wire(block.store)
     wire.storage.put(KEY, BODY)
     assert urlsplit(wire.sent[0].url).path == f"/my-bucket/{KEY}"

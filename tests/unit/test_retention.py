@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.config.destinations import KEEP_RULES
 from blocks.config.load import load_settings
-from blocks.config.plan import KEEP_RULES
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict

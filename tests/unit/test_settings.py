@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from blocks.config.copy_settings import COPIES
 from blocks.config.environment import child_environment, ignored_tmpdir
 from blocks.config.load import Need, load_settings, misspelled, variable_of, when_malformed, when_missing
 from blocks.config.notifications import load_notifications, wrong_notifications
@@ -79,7 +80,7 @@ def test_the_defaults_of_the_specification(environment: pytest.MonkeyPatch) -> N
     ("VERIFY_BACKUP_FILE", "backup_20240207_143022.sql.gz", "verify_backup_file", "backup_20240207_143022.sql.gz"),
     ("S3_ENDPOINT", " https://s3.example.com/ ", "s3_endpoint", "https://s3.example.com"), ("BACKUP_PREFIX", "/", "backup_prefix", ""),
     ("S3_REGION", "", "s3_region", None), ("COMPRESSION_LEVEL", "", "compression_level", 6),
-    ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
+    ("VERIFY_TARGET", "sandbox", "verify_target", "sandbox"), ("VERIFY_DESTINATION", "primary", "verify_destination", "primary"), ("S3_ENDPOINT", "file:///mnt/b/", "s3_endpoint", "file:///mnt/b"), ("VERIFY_MAX_AGE", "86400", "verify_max_age_s", 86400),
     ("VERIFY_QUERIES_FILE", "/etc/q.sql", "verify_queries_file", "/etc/q.sql"), ("VERIFY_STRICT", "true", "verify_strict", True), ("RESTORE_VERIFY", "false", "restore_verify", False), ("BACKUP_GLOBALS", "true", "backup_globals", True),
     ("VERIFY_TIMEOUT", "3600", "verify_timeout_s", 3600), ("VERIFY_QUERY_TIMEOUT", "5", "verify_query_timeout_s", 5),
     ("BACKUP_SCHEDULE", "*/5 * * * *", "backup_schedule", "*/5 * * * *"), ("VERIFY_SCHEDULE", "0 4 * * SUN", "verify_schedule", "0 4 * * SUN"),
@@ -126,7 +127,7 @@ WRONG = {
     "POSTGRES_HOST": "postgresql://u:p@db/shop", "POSTGRES_PORT": "many", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "BACKUP_PREFIX": "a//../b", "BACKUP_INTERVAL": "hourly",
     "BACKUP_RETENTION_DAYS": "0", "BACKUP_KEEP_LAST": "0", "BACKUP_KEEP_DAILY": "-1", "BACKUP_KEEP_WEEKLY": "all",
     "BACKUP_KEEP_MONTHLY": "0", "BACKUP_KEEP_YEARLY": "1.5", "COMPRESSION_LEVEL": "10", "VERIFY_INTERVAL": "5", "VERIFY_LATEST": "perhaps",
-    "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_MAX_AGE": "1 day",
+    "VERIFY_BACKUP_FILE": "../backup_20240207_143022.sql.gz", "VERIFY_TARGET": "moon", "VERIFY_DESTINATION": "moon", "VERIFY_MAX_AGE": "1 day",
     "VERIFY_TIMEOUT": "1", "VERIFY_QUERY_TIMEOUT": "0", "VERIFY_STRICT": "maybe", "RESTORE_VERIFY": "maybe", "ALLOW_SHARED_PREFIX": "maybe",
     "BACKUP_SCHEDULE": "every night", "BACKUP_GLOBALS": "auto",
     "VERIFY_SCHEDULE": "0 0 31 2 *", "TZ": "Middle-earth", "PORT": "http", "METRICS_PORT": "0", "METRICS_ENABLED": "sometimes", "STATUS_PUBLIC": "sometimes",
@@ -138,6 +139,11 @@ WRONG = {
     "PRE_BACKUP_HOOK_REQUIRED": "maybe", "HOOK_TIMEOUT": "0",
     "S3_OBJECT_LOCK_DAYS": "0", "S3_OBJECT_LOCK_MODE": "soft", "S3_SSE": "aes", "S3_CREDENTIALS": "role", "PRUNE": "never",
 }  # fmt: skip
+WRONG_COPY = {
+    "PATH": "backups", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "S3_PROVIDER": "Backblaze B2", "PREFIX": "a//b",
+    "RETENTION_DAYS": "0", "KEEP_LAST": "0", "KEEP_DAILY": "-1", "KEEP_WEEKLY": "all", "KEEP_MONTHLY": "0", "KEEP_YEARLY": "1.5",
+}  # fmt: skip
+WRONG |= {f"{place.upper()}_{name}": value for place in COPIES for name, value in WRONG_COPY.items()}
 # No backup may fail for one of these.
 WRONG_NOTIFICATIONS = {
     "WEBHOOK_URL": "hooks.slack.com/x", "WEBHOOK_ON_SUCCESS": "maybe", "WEBHOOK_ON_FAILURE": "maybe", "WEBHOOK_TEMPLATE": "{{ title",
@@ -145,9 +151,20 @@ WRONG_NOTIFICATIONS = {
 }  # fmt: skip
 
 
+def complete_copy(environment: pytest.MonkeyPatch, name: str) -> None:
+    """Set everything that is needed of the copy that a variable belongs to."""
+    place, _, field = name.partition("_")
+    if place.lower() in COPIES and field.startswith("S3_"):
+        for needed in ("S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"):
+            environment.setenv(f"{place}_{needed}", COMPLETE[needed])
+    elif place.lower() in COPIES:
+        environment.setenv(f"{place}_PATH", "/mnt/backups")
+
+
 @pytest.mark.parametrize(("name", "value"), WRONG.items())
 def test_each_variable_that_is_wrong(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     """An invalid value is refused whether it is needed or not, with the rule that it breaks."""
+    complete_copy(environment, name)
     environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load_settings(EVERYTHING)

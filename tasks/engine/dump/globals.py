@@ -35,7 +35,10 @@ MOST_BYTES = 64 << 20
 _TIMEOUT_S = 600.0
 _COMPLETE = re.compile(rb"^-- PostgreSQL database (?:cluster )?dump complete$", re.MULTILINE)
 # So that the same moment is always written in the same way, and no limit that is meant for applications applies.
-_SESSION = f"{SAFE_OPTION} -c TimeZone=UTC -c DateStyle=ISO,YMD -c statement_timeout=0 -c lock_timeout=0"
+_SESSION = (
+    f"{SAFE_OPTION} -c TimeZone=UTC -c DateStyle=ISO,YMD -c standard_conforming_strings=on -c statement_timeout=0"
+    " -c lock_timeout=0"
+)
 _OUTSIDE_OF_A_SCHEMA = ("--no-publications", "--no-subscriptions")
 _MISSING = "install pg_dumpall beside pg_dump, or set BACKUP_GLOBALS=false"
 _SUPERUSER = "SELECT rolname FROM pg_roles WHERE oid = 10"

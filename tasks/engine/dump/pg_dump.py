@@ -112,12 +112,12 @@ def running_dump(
     """
     command = [client.program("pg_dump"), "--format=plain", "--no-password", *server.child_options()]
     command += [] if waits_by_itself(options) else [f"--lock-wait-timeout={_LOCK_WAIT}"]
-    if encoding:
-        command.append(f"--encoding={encoding}")
     environ = server.child_environment()
     with server.connect() as connection:
         forced_here = _session_options(connection, monetary=monetary, settings=settings or {})
-        command += encoded(connection, options, encoding)
+        # Always named: a role or database can set another one for its sessions.
+        encoding = encoding or connection.server_encoding
+        command += [f"--encoding={encoding}", *encoded(connection, options, encoding)]
     if forced := " ".join(filter(None, (environ.get("PGOPTIONS", ""), forced_here))):
         environ["PGOPTIONS"] = forced
     with Child(command, child_environment(environ), read=True) as child:

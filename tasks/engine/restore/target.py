@@ -120,7 +120,7 @@ def take_over(
     restore: it goes to `warn`.
     """
     wanted = target.database.database
-    with target.maintenance.connect() as connection:
+    with target.maintenance.connect(to_write=True) as connection:
         settle(connection, restored)
         if target.exists:
             if not target.as_new:

@@ -50,7 +50,7 @@ def scratch_database(server: Server, kind: Literal["verify", "restore"], locale:
     the next sweep drops it. A caller that unmarks it takes it over: it is not dropped then. Without `warn` it is not
     dropped either, because the server itself is about to be deleted.
     """
-    with server.connect() as guard:
+    with server.connect(to_write=True) as guard:
         name = _reserve(guard, scratch_name(kind, now))
         told_to_stop = True
         try:
@@ -72,7 +72,7 @@ def in_its_place(server: Server, name: str, locale: Locale) -> Iterator[Server]:
     Some extensions work only in a database of a certain name. For a sandbox: a drill that dies takes both along.
     """
     aside = f"{name}_aside"
-    with server.connect() as connection:
+    with server.connect(to_write=True) as connection:
         connection.execute("ALTER DATABASE {} RENAME TO {}", name, aside)
         try:
             _create(connection, name, locale, exact=False)
@@ -90,7 +90,7 @@ def scratch_name(kind: Literal["verify", "restore"], now: datetime) -> str:
 def sweep_scratch_databases(server: Server) -> list[str]:
     """Drop the databases that our runs left behind when they died; return their names."""
     swept = []
-    with server.connect() as connection:
+    with server.connect(to_write=True) as connection:
         for name in _marked(connection):
             if not _lock(connection, name):
                 continue  # its owner is alive
@@ -173,7 +173,7 @@ def drop_marked(server: Server, name: str, warn: Callable[[str], None]) -> None:
     Use a separate connection: the one that guards the database may be gone by now.
     """
     try:
-        with server.connect() as connection:
+        with server.connect(to_write=True) as connection:
             if name in _marked(connection):
                 _drop(server, connection, name)
             elif connection.query("SELECT 1 FROM pg_database WHERE datname = %s", name):
@@ -206,7 +206,7 @@ def _drop(server: Server, connection: Connection, name: str) -> None:
     """Drop a database of ours; drop its restored subscriptions first, which would block that though never connected."""
     held = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = %s"
     if subscriptions := connection.query(held, name):
-        with server.on(name).connect() as inside:
+        with server.on(name).connect(to_write=True) as inside:
             for (subscription,) in subscriptions:
                 inside.execute("ALTER SUBSCRIPTION {} DISABLE", subscription)
                 # The slot belongs to the source, and is in use there.

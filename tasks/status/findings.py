@@ -1,4 +1,4 @@
-"""The result of one check, and how an error becomes one."""
+"""What a check finds."""
 
 from __future__ import annotations
 
