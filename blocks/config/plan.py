@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from blocks.config import DEFAULT
+from blocks.config import DEFAULT, copying
 from blocks.config.copy_settings import DrilledPlace
+from blocks.config.copying import Copying, copying_of
 from blocks.config.databases import Databases, databases_of, folder_for
 from blocks.config.destinations import (
     KEEP_RULES,
@@ -101,6 +102,7 @@ class Plan:
     databases: Databases | None = None
     copies: tuple[Destination, ...] = ()
     place: str = PRIMARY
+    copying: Copying = field(default_factory=Copying)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -166,6 +168,7 @@ class Plan:
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
             databases=databases,
+            copying=copying_of(fields),
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
@@ -214,7 +217,7 @@ PLAN_FIELDS = {
     "verify_schedule": "verify_schedule",
     "timezone": "tz",
     "verify_backup_file": "verify_backup_file",
-    **{name: name for name in sorted(_SAME_NAME_FIELDS)},
+    **{name: name for name in sorted({*_SAME_NAME_FIELDS, *copying.FIELDS})},
 }
 
 

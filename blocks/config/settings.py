@@ -28,15 +28,14 @@ from blocks.config.lock_settings import LockSettings
 from blocks.config.roles import GlobalsSettings
 from blocks.config.says import Rule, Says
 from blocks.config.selection import SelectionSettings
+from blocks.config.service_settings import ServiceSettings
 from blocks.config.values import (
-    FLOWS,
     BackupFile,
     BucketName,
     Count,
     Cron,
     DatabaseUrl,
     EncryptionKey,
-    FlowNames,
     Folder,
     HostName,
     Level,
@@ -47,7 +46,6 @@ from blocks.config.values import (
     StorageAddress,
     TimeZone,
     UnprovenAfter,
-    UserName,
     WebAddress,
     WebhookTemplate,
     host_in_url,
@@ -257,28 +255,6 @@ class NotificationSettings(BaseModel):
     verify_ping_url: Annotated[WebAddress | None, Says(
         "The same for drills, which need a check of their own.", "https://hc-ping.com/0a1b2c3d-4e5f-4a6b-8c7d-9e8f7a6b5c4d"
     )] = None  # fmt: skip
-
-
-class ServiceSettings(BaseModel):
-    """For `pg-roundtrip serve`, the container's command."""
-
-    serve_flows: Annotated[FlowNames, Says(
-        "The flows to serve. Separate containers for backups and for drills don't need each other's credentials.", "restore-drill"
-    )] = ",".join(FLOWS)  # fmt: skip
-    port: Annotated[Port, Says(
-        "The port of the status page and the Prefect UI and API (with a login) and of `/health` (without one). The compose file publishes it on this machine.", "3000"
-    )] = 8080  # fmt: skip
-    ui_username: Annotated[UserName, Says("The user name for the login, without a colon.", "ops")] = "admin"
-    ui_password: Annotated[SecretStr | None, Says(
-        "The password for the login. If unset, one is generated at each start and logged once.", "correct-horse"
-    )] = None  # fmt: skip
-    status_public: Annotated[bool, Says(
-        "Whether the [status page](status.md), `/status`, needs no login. It shows names of databases and folders, sizes and verdicts.", "true"
-    )] = False  # fmt: skip
-    metrics_enabled: Annotated[bool, Says(
-        "Whether to serve `/metrics` for Prometheus, without a login, on `PORT`, and on `METRICS_PORT`, which serves nothing else.", "true"
-    )] = False  # fmt: skip
-    metrics_port: Annotated[Port, Says("The separate port for metrics.", "9091")] = 9090
 
 
 # In the order of the documentation, in which errors are reported too; pydantic takes the last base first.

@@ -138,6 +138,7 @@ WRONG = {
     "PRE_BACKUP_HOOK": "echo 'open", "POST_BACKUP_HOOK": 'echo "open', "ON_FAILURE_HOOK": "echo open\\", "POST_DRILL_HOOK": "''", "POST_RESTORE_CHECK": "'' a",
     "PRE_BACKUP_HOOK_REQUIRED": "maybe", "HOOK_TIMEOUT": "0",
     "S3_OBJECT_LOCK_DAYS": "0", "S3_OBJECT_LOCK_MODE": "soft", "S3_SSE": "aes", "S3_CREDENTIALS": "role", "PRUNE": "never",
+    "COPIES_REQUIRED": "5", "COPY_WAIT": "1", "COPY_INTERVAL": "often", "COPY_BEHIND_AFTER": "59",
 }  # fmt: skip
 WRONG_COPY = {
     "PATH": "backups", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "S3_PROVIDER": "Backblaze B2", "PREFIX": "a//b",

@@ -17,6 +17,7 @@ from tasks.engine.repository.fan_out import FanOut, Note, lane_upload
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.unseen import is_taken
 from tasks.engine.repository.upload import Upload, settle
 
 T = TypeVar("T")
@@ -164,7 +165,7 @@ class Destinations:
 
 
 def _has(name: str) -> Callable[[str, Repository], bool]:
-    return lambda _, found: found.store.stat(found.key(name), UPLOAD) is not None
+    return lambda _, found: is_taken(found.store, found.key(name))
 
 
 def _asked(question: Callable[[str, Repository], T], name: str, repository: Repository) -> Future[T]:

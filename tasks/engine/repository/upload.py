@@ -92,6 +92,11 @@ class Upload:
             part = self._buffer.take(next_part_size_bytes(self._provider, self._buffer.part_bytes, number))
         self.send(part.lend())
 
+    @property
+    def written_bytes(self) -> int:
+        """How much was written so far."""
+        return self._written + self._buffer.filled
+
     def complete(self) -> None:
         """Send what is left and make the object visible; never overwrite another run's object."""
         self.finish(self._buffer.rest().lend())
