@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from blocks.config.copy_settings import COPIES, DrilledPlace
 from blocks.config.copying import MOST_COPIES
 from blocks.config.databases import MOST_AT_ONCE, Drilled
+from blocks.config.encryption import check_recipients
 from blocks.config.load import variable_of
 from blocks.config.plan import PLAN_FIELDS, DrillTarget, Plan, plan_fields, storage_fields
 from blocks.config.schedule import check_cron, check_timezone
@@ -80,6 +81,11 @@ class BackupPlan(Block):
     include_tables: str | None = _patterns("Only these tables", "The only tables to dump.")
     pg_dump_options: str | None = Field(
         default=None, title="Options of pg_dump", description="Those that a drill understands, such as --no-comments."
+    )
+    age_recipients: str | None = Field(
+        default=None,
+        title="Recipients",
+        description="Public keys that backups are encrypted to: age1… or ssh-…, separated by commas, or the path of a file. Two or more.",
     )
     databases: str | None = Field(
         default=None,
@@ -179,6 +185,7 @@ class BackupPlan(Block):
 
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)
+    _check_recipients = field_validator("age_recipients")(lambda given: given and check_recipients(given))
 
     def plan(self, name: str) -> Plan:
         """The plan this block describes, under the name that it was saved as."""

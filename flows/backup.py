@@ -32,8 +32,9 @@ from tasks.destinations import destinations_of
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.destinations import Destinations
 from tasks.engine.repository.held import told_of_due
-from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.outline import Outline, outline_of
 from tasks.globals import read_beside, with_globals
+from tasks.keys import veiling
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
@@ -94,6 +95,11 @@ def backup_member(plan: PlanName) -> Outcome[BackupResult]:
 
 
 def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
+    with veiling(chosen_plan):
+        return _backed_up(chosen_plan)
+
+
+def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     plan, there = chosen_plan.name, destinations_of(chosen_plan)
     source = inspect_source(chosen_plan)
     wanted = name_backup(there)
@@ -107,7 +113,7 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     manifest = look_for_anomalies(chosen_plan, before.repository or there.first, manifest, before.history)
     manifest, companion = with_globals(chosen_plan, source, manifest, beside)
     made = commit_backup(there, manifest, companion)
-    first = next(iter(made))
+    told, first = outline_of(manifest), next(iter(made))
     publish_backup(plan, there.repositories[first], manifest, before.manifest, seconds)
     where = f" in {' and '.join(made)}" if there.several else ""
     unseen = tuple({*there.away, *before.blind})
@@ -116,8 +122,8 @@ def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     return Outcome(
         "backup",
         plan,
-        f"{manifest.name}{where}: {backup_sentence(manifest)}; {caught_up}{_prune_after(plan, there, after)}",
-        BackupResult(**_result(manifest, made[first].key, seconds), destinations=list(made) if there.several else []),
+        f"{manifest.name}{where}: {backup_sentence(told)}; {caught_up}{_prune_after(plan, there, after)}",
+        BackupResult(**_result(told, made[first].key, seconds), destinations=list(made) if there.several else []),
     )
 
 
@@ -148,12 +154,12 @@ def _prune_after(plan: str, there: Destinations, before: Before) -> str:
         return f"old ones could not be removed: {error.sentence}"
 
 
-def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
-    shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
-    shown |= {
-        "without": manifest.without,
-        "has_globals": manifest.globals is not None,
-        "warnings": list(manifest.warnings),
-        "anomalies": [a.sentence for a in manifest.anomalies],
+def _result(told: Outline, key: str, seconds: float) -> dict[str, Any]:
+    shown = ("name", "object_bytes", "raw_bytes", "rows", "tables", "sha256", "without", "has_globals")
+    return {
+        **{name: getattr(told, name) for name in shown},
+        "warnings": list(told.warnings),
+        "anomalies": [a.sentence for a in told.anomalies],
+        "key": key,
+        "seconds": round(seconds, 3),
     }
-    return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

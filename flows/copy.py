@@ -13,7 +13,7 @@ from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
 from tasks.copies import IN_A_BACKUP, Copied, Places, catch_up, copy_sets, look_at_places, require_copies
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.names import without_ending
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.sets import members_anywhere
@@ -88,7 +88,7 @@ def catch_up_after(plan: Plan, away: tuple[str, ...]) -> str:
 
 
 def _has(places: Places, backup: str) -> bool:
-    name = backup.removesuffix(OBJECT)
+    name = without_ending(backup)
     return any(b.name == name for folder in places.folders.values() for b in folder.backups)
 
 

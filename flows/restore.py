@@ -20,7 +20,7 @@ from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
 from tasks.globals_restore import create_around, plan_around
-from tasks.keys import repository_of
+from tasks.keys import repository_of, veiling
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.restore import choose_named, is_there, look_at_target, restore_and_swap, restore_in_place
@@ -82,6 +82,11 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
 
 
 def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
+    with veiling(chosen_plan):
+        return _restored(chosen_plan, backup, target, wanted, in_set=in_set)
+
+
+def _restored(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool) -> Outcome[int]:
     plan, repository, started_at = chosen_plan.name, repository_of(chosen_plan), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
     # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.

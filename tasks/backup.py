@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from blocks.config.encryption import ALONE
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem, StorageDenied
 from blocks.sql.connection import Connection
@@ -27,9 +28,11 @@ from tasks.engine.repository.destinations import Destinations
 from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.mixed import told_of_mixed
 from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, told_of_future
 from tasks.engine.repository.omissions import Omissions
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.programs import Client, match_client
@@ -55,11 +58,12 @@ _CHANGED = "the newest PROVEN backup from before is kept until one from now on i
 class Previous:
     """What existed before a backup, as far as it could be read.
 
-    That is the newest manifest, what each place listed, and what to compare the new one with: backups of the same database
-    and selection in `repository`, the first place that could be read. Into the `blind` ones the keys may not look.
+    That is what the newest manifest says in the open, what each place listed, and what to compare the new one with: backups
+    of the same database and selection in `repository`, the first place that could be read. Into the
+    `blind` ones the keys may not look.
     """
 
-    manifest: Manifest | None = None
+    manifest: Outline | None = None
     listings: Mapping[str, Listing] = field(default_factory=dict)
     history: tuple[Backup, ...] = ()
     repository: Repository | None = None
@@ -164,11 +168,12 @@ def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Li
         listing = repository.listing(now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
+        _tell_of_encryption(plan, folder, now)
         _tell_of_selection(plan, newest_whole(folder.own, now))
-        like = of_selection(folder.own, plan.dump.selection.fingerprint)
+        like = of_selection(folder.own, plan.selection_mark)
         last = newest_whole(like, now)
         history = history_of(like, now)
-        made = Previous(_manifest_of(repository, last), history=tuple(history), repository=repository)
+        made = Previous(_outline_of(repository, last), history=tuple(history), repository=repository)
     except ConfigurationError:
         raise
     except StorageDenied as error:
@@ -182,18 +187,27 @@ def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Li
     return listing, made
 
 
-def _manifest_of(repository: Repository, last: Backup | None) -> Manifest | None:
+def _outline_of(repository: Repository, last: Backup | None) -> Outline | None:
     """Return None if it cannot be read: older ones can be compared with all the same."""
     try:
-        return repository.manifest(last) if last else None
+        return repository.outline(last) if last else None
     except PgRoundtripError as error:
         get_run_logger().warning("Could not read the manifest of the backup before: %s", error.sentence)
         return None
 
 
+def _tell_of_encryption(plan: Plan, folder: Folder, now: datetime) -> None:
+    """Warn of plain backups beside encrypted ones; and once, with the first encrypted one, of a single recipient."""
+    if mixed := told_of_mixed(folder.own, encrypts=bool(plan.encryption)):
+        get_run_logger().warning("%s\nHINT: %s", *mixed)
+    last = newest_whole(folder.own, now)
+    if plan.encryption.alone and not (last and last.encrypted):
+        get_run_logger().warning("Backups are encrypted to one key only\nHINT: %s", ALONE)
+
+
 def _tell_of_selection(plan: Plan, last: Backup | None) -> None:
     """Warn of the first backup with another selection: neither stands in for the other."""
-    if last and last.origin and last.origin.selection != plan.dump.selection.fingerprint:
+    if last and last.origin and last.origin.selection != plan.selection_mark:
         text = "What is backed up has changed: this backup and %s don't leave out the same\nHINT: %s"
         get_run_logger().warning(text, last.name, _CHANGED)
 
@@ -220,7 +234,7 @@ def dump_tags(server: Server) -> list[str]:
 
 @task("dump to storage", LONG, run_name="dump {name}", tags={DUMP_TAG})
 def dump_to_storage(
-    plan: Plan, there: Destinations, source: Source, name: str, before: Manifest | None = None
+    plan: Plan, there: Destinations, source: Source, name: str, before: Outline | None = None
 ) -> Manifest:
     """Stream one dump into one object, in each place. A retry starts over; a failure leaves nothing behind.
 
@@ -234,12 +248,13 @@ def dump_to_storage(
     expected_bytes = before.raw_bytes if before else size_bytes
     options = arguments(source.chosen, plan.dump.selection.options)
     moment, at_most_bytes = taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE)
+    encrypt = there.first.keys.stage()  # each object has a key of its own, a second attempt, too
     with (
         running_dump(plan.source, source.client, options=options) as dump,
         there.begun(moment, at_most_bytes, left_out()) as (claimed, sink),
         DumpProgress(claimed, expected_bytes, logger.info) as progress,
     ):
-        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
+        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell, encrypt)
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:

@@ -12,7 +12,7 @@ from tasks.clock import utc_now
 from tasks.destinations import plans_at
 from tasks.engine.repository.catch_up import Missing, behind_since, copy_from_any, missing_in
 from tasks.engine.repository.folder import Folder
-from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.names import without_ending
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.sets import Sets
@@ -86,7 +86,7 @@ def catch_up(plan: Plan, places: Places, only: str = "", most: int | None = None
     """Copy what each place lacks, the newest first, or one backup; at most so many to each. A failure stops only its place."""
     made = Copied()
     for name, missing in places.missing.items():
-        wanted = [one for one in missing if not only or one.backup.name == only.removesuffix(OBJECT)]
+        wanted = [one for one in missing if not only or one.backup.name == without_ending(only)]
         if not wanted or not _is_ours(plan, name, places, made):
             continue
         target = repository_of(plans_at(plan)[name])

@@ -16,11 +16,12 @@ from blocks.errors import UPLOAD, BackupDamaged, StorageError
 from tasks.engine.repository import checks
 from tasks.engine.repository.catalog import Backup, in_order
 from tasks.engine.repository.folder import Folder
-from tasks.engine.repository.manifest import Manifest, read_manifest
-from tasks.engine.repository.names import ACKNOWLEDGED, GLOBALS, MANIFEST
+from tasks.engine.repository.names import ACKNOWLEDGED, MANIFEST, companion_file, object_file
 from tasks.engine.repository.newest import is_future
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.own_retention import decide_for
 from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.sealed_manifest import outline_in
 from tasks.engine.repository.upload import Upload
 
 _TAKEN = "find out what it is, and remove it there, or the backup is never copied"
@@ -78,14 +79,14 @@ def copy_backup(source: Repository, target: Repository, backup: Backup) -> bool:
     Raises BackupDamaged if the source's bytes are not those of its manifest.
     """
     data = source.store.get(source.store.key(backup.name + MANIFEST))
-    manifest = read_manifest(data, backup.name)
+    manifest = outline_in(data, backup.name)  # which needs no key
     file = backup.key.rpartition("/")[2]
     here, key = replace(backup, key=source.store.key(file)), target.store.key(file)
     if target.store.stat(target.store.key(backup.name + MANIFEST), UPLOAD):
         return False
     if not _object_arrives(source, here, target, key, manifest):
         return False
-    _copy_companion(source, target, manifest)
+    _copy_companion(source, target, backup, manifest)
     if backup.acknowledged:
         _put(target, backup.name + ACKNOWLEDGED, source.store.get(source.store.key(backup.name + ACKNOWLEDGED)))
     found = target.store.stat(key, UPLOAD)
@@ -95,13 +96,14 @@ def copy_backup(source: Repository, target: Repository, backup: Backup) -> bool:
     return True
 
 
-def _object_arrives(source: Repository, backup: Backup, target: Repository, key: str, manifest: Manifest) -> bool:
+def _object_arrives(source: Repository, backup: Backup, target: Repository, key: str, manifest: Outline) -> bool:
     """Copy the object, unless the place has all of it from a copy or a backup that was interrupted."""
     if found := target.store.stat(key, UPLOAD):
         if found.size_bytes != manifest.object_bytes or _sha256(target.store.open_range(key)) != manifest.sha256:
             raise StorageError(f"{key}: another object has this name", during=UPLOAD, hint=_TAKEN)
         return True
-    upload = Upload(target.store, key, manifest.object_bytes)
+    other = target.store.key(object_file(backup.name, encrypted=not backup.encrypted))
+    upload = Upload(target.store, key, manifest.object_bytes, beside=other)
     if not upload.claim():
         return False
     try:
@@ -117,7 +119,7 @@ def _object_arrives(source: Repository, backup: Backup, target: Repository, key:
     return True
 
 
-def _insist(size_bytes: int, sha256: str, manifest: Manifest) -> None:
+def _insist(size_bytes: int, sha256: str, manifest: Outline) -> None:
     if size_bytes != manifest.object_bytes:
         said = f"it has {size_bytes} bytes, the manifest says {manifest.object_bytes}"
         raise BackupDamaged(said, check=checks.SIZE)
@@ -125,14 +127,14 @@ def _insist(size_bytes: int, sha256: str, manifest: Manifest) -> None:
         raise BackupDamaged("its SHA-256 is not the one in the manifest", check=checks.SIZE)
 
 
-def _copy_companion(source: Repository, target: Repository, manifest: Manifest) -> None:
-    record = manifest.globals
+def _copy_companion(source: Repository, target: Repository, backup: Backup, manifest: Outline) -> None:
+    record, file = manifest.companion, companion_file(backup.name, encrypted=backup.encrypted)
     if record is None:
         return
-    data = source.companion(manifest.name)
+    data = source.companion(file)
     if len(data) != record.object_bytes or hashlib.sha256(data).hexdigest() != record.sha256:
-        raise BackupDamaged(f"{manifest.name}{GLOBALS} is not what was stored", check=checks.GLOBALS)
-    _put(target, manifest.name + GLOBALS, data, "application/gzip")
+        raise BackupDamaged(f"{file} is not what was stored", check=checks.GLOBALS)
+    _put(target, file, data, "application/gzip")
 
 
 def _put(target: Repository, file: str, data: bytes, content_type: str = "application/json") -> None:

@@ -17,7 +17,6 @@ from tasks.engine.repository.fan_out import FanOut, Note, lane_upload
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.repository import Repository
-from tasks.engine.repository.unseen import is_taken
 from tasks.engine.repository.upload import Upload, settle
 
 T = TypeVar("T")
@@ -126,7 +125,9 @@ class Destinations:
 
     def _claim(self, name: str) -> dict[str, Upload] | None:
         """Claim a name everywhere; None, and nothing is left, if another run has it in one of them."""
-        uploads = {d: lane_upload(found.store, found.key(name)) for d, found in self.there.items()}
+        uploads = {
+            d: lane_upload(found.store, found.key(name), found.other_key(name)) for d, found in self.there.items()
+        }
         try:
             claims = self.ask(lambda d, _: uploads[d].claim(), self.there)
         except BaseException:
@@ -165,7 +166,7 @@ class Destinations:
 
 
 def _has(name: str) -> Callable[[str, Repository], bool]:
-    return lambda _, found: is_taken(found.store, found.key(name))
+    return lambda _, found: found.has(name)
 
 
 def _asked(question: Callable[[str, Repository], T], name: str, repository: Repository) -> Future[T]:

@@ -14,7 +14,7 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.choice import last_drill
 from tasks.engine.repository.drill_turns import whose_turn
 from tasks.engine.repository.facts import origins
-from tasks.engine.repository.names import LATEST, OBJECT, set_taken_at
+from tasks.engine.repository.names import LATEST, set_taken_at, without_ending
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
 from tasks.engine.repository.of_plan import from_each, repository_of
 from tasks.engine.repository.sets import BackupSet, Contents, Sets
@@ -169,7 +169,7 @@ def to_drill(members: Sequence[Member], which: Drilled, due: Schedule, now: date
 
 def member_with(members: Sequence[Member], backup: str) -> Member:
     """Return the only database that has a backup of this name; raises ObjectMissing, or SeveralDatabases."""
-    name = backup.removesuffix(OBJECT)
+    name = without_ending(backup)
     having = [member for member in members if backup == LATEST or any(b.name == name for b in member.backups)]
     if not members:
         raise NoBackups

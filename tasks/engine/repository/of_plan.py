@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
+from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.repository import Repository
 
 T = TypeVar("T")
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 def repository_of(plan: Plan) -> Repository:
     """Return the repository that a plan's backups are in; nothing is asked of the storage yet."""
-    return Repository(plan.storage)
+    return Repository(plan.storage, Keys(plan.encryption))
 
 
 def from_nearest(plan: Plan, read: Callable[[Plan], T]) -> T:

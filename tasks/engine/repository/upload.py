@@ -28,9 +28,11 @@ class Upload:
     request; a larger one in parts, at most `_PARALLEL_PARTS` at a time, so memory stays bounded. Claim the name first.
     """
 
-    def __init__(self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
+    def __init__(
+        self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None, beside: str = ""
+    ) -> None:
         self._storage = storage
-        self._key = key
+        self._key, self._beside = key, beside
         self._provider = storage.provider
         self._buffer = PartBuffer(part_bytes or part_size_bytes(self._provider, expected_bytes))
         self._written = 0
@@ -49,7 +51,8 @@ class Upload:
         """
         try:
             self._begin()
-            taken = bool(self._others()) or is_taken(self._storage, self._key)
+            keys = [self._key, self._beside] if self._beside else [self._key]
+            taken = any(self._others(key) or is_taken(self._storage, key) for key in keys)
         except BaseException:
             self.abort()
             raise
@@ -66,10 +69,10 @@ class Upload:
         ).start()
         self._upload_id = begun.result()
 
-    def _others(self) -> set[str]:
-        """Return other uploads under this name; none if the storage does not list any, or not for these keys."""
+    def _others(self, key: str) -> set[str]:
+        """Return other uploads under a name; none if the storage does not list any, or not for these keys."""
         try:
-            return self._storage.uploads_of(self._key) - {self._upload_id}
+            return self._storage.uploads_of(key) - {self._upload_id}
         except StorageError as error:
             if error.transient:
                 raise
