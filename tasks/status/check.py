@@ -137,7 +137,7 @@ def check_encryption(plan: Plan) -> list[Finding]:
     """Check whether backups can be encrypted, and whether one lost key would lose them; contacts no server."""
     findings: list[Finding] = []
     if plan.encryption:
-        many = _try(findings, "encryption", lambda: len(plan.encryption.recipients))
+        many = attempt(findings, "encryption", lambda: len(plan.encryption.recipients))
         said = f"to {counted(many or 0, 'key')}"
         found = Finding("encryption", "warning", said, ALONE) if many == 1 else Finding("encryption", "ok", said)
         findings = [found] if many else findings

@@ -30,4 +30,4 @@ def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
     """Delete the companion of a backup that is gone; return False if it has to stay."""
     if not is_orphan(repository, name, now):
         return False
-    return all([repository.store.remove(repository.store.key(name + end)) for end in COMPANIONS])
+    return all(repository.store.remove(repository.store.key(name + end)) for end in COMPANIONS)
