@@ -9,7 +9,9 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
 from blocks.config.copy_settings import COPIES, DrilledPlace
+from blocks.config.copying import MOST_COPIES
 from blocks.config.databases import MOST_AT_ONCE, Drilled
+from blocks.config.encryption import check_recipients
 from blocks.config.load import variable_of
 from blocks.config.plan import PLAN_FIELDS, DrillTarget, Plan, plan_fields, storage_fields
 from blocks.config.schedule import check_cron, check_timezone
@@ -80,6 +82,11 @@ class BackupPlan(Block):
     pg_dump_options: str | None = Field(
         default=None, title="Options of pg_dump", description="Those that a drill understands, such as --no-comments."
     )
+    age_recipients: str | None = Field(
+        default=None,
+        title="Recipients",
+        description="Public keys that backups are encrypted to: age1… or ssh-…, separated by commas, or the path of a file. Two or more.",
+    )
     databases: str | None = Field(
         default=None,
         title="Databases",
@@ -105,6 +112,24 @@ class BackupPlan(Block):
     keep_weekly: int | None = _rule("Keep weekly", "Keep one backup per week for this many weeks.")
     keep_monthly: int | None = _rule("Keep monthly", "Keep one backup per month for this many months.")
     keep_yearly: int | None = _rule("Keep yearly", "Keep one backup per year for this many years.")
+    copies_required: int = Field(
+        default=1, ge=1, le=MOST_COPIES, title="Places required", description="In how many places a backup must be."
+    )
+    copy_wait_s: int = Field(
+        default=600,
+        ge=60,
+        title="Wait for slow places (seconds)",
+        description="How long a backup waits for one in all.",
+    )
+    copy_interval_s: int = Field(
+        default=21600, ge=60, title="Copy interval (seconds)", description="How often what a place lacks is copied."
+    )
+    copy_behind_after_s: int = Field(
+        default=93600,
+        ge=60,
+        title="Behind after (seconds)",
+        description="When you are told of a place that lacks a backup.",
+    )
     interval_s: int = Field(default=3600, ge=60, title="Backup interval (seconds)", description="At least 60.")
     schedule: str | None = Field(
         default=None,
@@ -160,6 +185,7 @@ class BackupPlan(Block):
 
     _check_cron = field_validator("schedule", "verify_schedule")(lambda given: given and check_cron(given))
     _check_timezone = field_validator("timezone")(check_timezone)
+    _check_recipients = field_validator("age_recipients")(lambda given: given and check_recipients(given))
 
     def plan(self, name: str) -> Plan:
         """The plan this block describes, under the name that it was saved as."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from blocks.config import DEFAULT
 from blocks.config.load import Need
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
 from blocks.errors import PgRoundtripError
-from flows.prune import continuing, prune
+from flows.copy import catch_up_after
+from flows.prune import Before, continuing, prune
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
@@ -28,16 +28,16 @@ from tasks.backup import (
     name_backup,
     read_previous,
 )
-from tasks.engine.repository.catalog import Listing
+from tasks.destinations import destinations_of
 from tasks.engine.repository.checks import counted
-from tasks.engine.repository.manifest import Manifest
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.destinations import Destinations
+from tasks.engine.repository.outline import Outline, outline_of
 from tasks.globals import read_beside, with_globals
-from tasks.keys import repository_of
+from tasks.keys import veiling
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import backup_sentence, publish_backup, publish_catalog
-from tasks.sweep import sweep_stale_uploads
+from tasks.sweep import sweep_everywhere
 
 log_plainly()
 _NEEDS: frozenset[Need] = frozenset({"database", "storage"})
@@ -57,7 +57,14 @@ class BackupResult(BaseModel):
     warnings: list[str] = []
     anomalies: list[str] = []
     without: str = ""
+    destinations: list[str] = []
     has_globals: bool = Field(default=False, exclude=True)
+
+    @model_serializer(mode="wrap")
+    def _of_several_places(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Name places only where there are several."""
+        made: dict[str, Any] = dump(self)
+        return made if self.destinations else {name: value for name, value in made.items() if name != "destinations"}
 
 
 @flow(name="backup", flow_run_name=named("backup"), validate_parameters=False)
@@ -87,47 +94,69 @@ def backup_member(plan: PlanName) -> Outcome[BackupResult]:
 
 
 def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
-    plan, repository = chosen_plan.name, repository_of(chosen_plan)
+    with veiling(chosen_plan):
+        return _backed_up(chosen_plan)
+
+
+def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
+    plan, there = chosen_plan.name, destinations_of(chosen_plan)
     source = inspect_source(chosen_plan)
-    wanted = name_backup(repository)
-    swept = sweep_stale_uploads(repository)
-    before = read_previous(chosen_plan, repository, source)
+    wanted = name_backup(there)
+    swept = sweep_everywhere(there)
+    before = read_previous(chosen_plan, there, source)
     beside = read_beside(chosen_plan, source, before.manifest)
     begun = time.monotonic()
     dump = dump_to_storage.with_options(tags=dump_tags(chosen_plan.source))
-    manifest = dump(chosen_plan, repository, source, wanted, before.manifest)
+    manifest = dump(chosen_plan, there, source, wanted, before.manifest)
     seconds = time.monotonic() - begun
-    manifest = look_for_anomalies(chosen_plan, repository, manifest, before.history)
+    manifest = look_for_anomalies(chosen_plan, before.repository or there.first, manifest, before.history)
     manifest, companion = with_globals(chosen_plan, source, manifest, beside)
-    made = commit_backup(repository, manifest, companion)
-    publish_backup(plan, repository, manifest, before.manifest, seconds)
-    pruned = _prune_after(plan, repository, before.listing.adding(made) if before.listing else None, swept)
+    made = commit_backup(there, manifest, companion)
+    told, first = outline_of(manifest), next(iter(made))
+    publish_backup(plan, there.repositories[first], manifest, before.manifest, seconds)
+    where = f" in {' and '.join(made)}" if there.several else ""
+    caught_up = _catch_up(chosen_plan, there)
+    after = Before(
+        {n: found.adding(made[n]) for n, found in before.listings.items() if n in made}, swept, tuple(there.away)
+    )
     return Outcome(
         "backup",
         plan,
-        f"{manifest.name}: {backup_sentence(manifest)}; {pruned}",
-        BackupResult(**_result(manifest, made.key, seconds)),
+        f"{manifest.name}{where}: {backup_sentence(told)}; {caught_up}{_prune_after(plan, there, after)}",
+        BackupResult(**_result(told, made[first].key, seconds), destinations=list(made) if there.several else []),
     )
 
 
-def _prune_after(plan: str, repository: Repository, listing: Listing | None, swept: Collection[str]) -> str:
+def _catch_up(plan: Plan, there: Destinations) -> str:
+    """Copy to each place what it lacks from before; a failure is only a warning, because the next run tries again."""
+    if not there.several:
+        return ""
+    try:
+        said = catch_up_after(plan, tuple(there.away))
+    except PgRoundtripError as error:
+        get_run_logger().warning("What other places lack could not be copied: %s", error.sentence)
+        return ""
+    return f"{said}; " if said else ""
+
+
+def _prune_after(plan: str, there: Destinations, before: Before) -> str:
     """Apply the retention policy; a failure is only a warning, because the next backup will try again."""
     try:
-        with continuing(listing, swept):
+        with continuing(before):
             pruned = run(prune, plan)
         return f"{counted(len(pruned.removals), 'old one')} removed"
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
-        publish_catalog(plan, repository)
+        publish_catalog(plan, there.first)
         return f"old ones could not be removed: {error.sentence}"
 
 
-def _result(manifest: Manifest, key: str, seconds: float) -> dict[str, Any]:
-    shown = manifest.model_dump(include={"name", "object_bytes", "raw_bytes", "rows", "sha256"})
-    shown |= {
-        "without": manifest.without,
-        "has_globals": manifest.globals is not None,
-        "warnings": list(manifest.warnings),
-        "anomalies": [a.sentence for a in manifest.anomalies],
+def _result(told: Outline, key: str, seconds: float) -> dict[str, Any]:
+    shown = ("name", "object_bytes", "raw_bytes", "rows", "tables", "sha256", "without", "has_globals")
+    return {
+        **{name: getattr(told, name) for name in shown},
+        "warnings": list(told.warnings),
+        "anomalies": [a.sentence for a in told.anomalies],
+        "key": key,
+        "seconds": round(seconds, 3),
     }
-    return {**shown, "rows": manifest.rows, "tables": len(manifest.tables), "key": key, "seconds": round(seconds, 3)}

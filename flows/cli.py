@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from blocks.config import DEFAULT
-from blocks.errors import ConfigurationError, PgRoundtripError, SetIncomplete
+from blocks.errors import ConfigurationError, CopiesMissing, PgRoundtripError, SetIncomplete
 from flows import evidence, init, keys, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
@@ -104,6 +104,22 @@ def backup(plan: PlanName = DEFAULT, as_json: AsJson = False, record: Record = N
     from flows.backup import backup as flow
 
     _run_and_show(flow, partial(terminal.show_backup, as_json=as_json), plan=plan)
+
+
+@app.command()
+def copy(
+    backup: Annotated[str | None, typer.Argument(help="The backup's name; all that is missing when left out.")] = None,
+    plan: PlanName = DEFAULT,
+    as_json: AsJson = False,
+    record: Record = None,
+) -> None:
+    """Copy to each place the backups that it lacks."""
+    _require(plan, "storage")
+    _choose(record)
+    from flows import terminal
+    from flows.copy import copy as flow
+
+    _run_and_show(flow, partial(terminal.show_copies, as_json=as_json), plan=plan, backup=backup or "")
 
 
 @app.command("list")
@@ -311,7 +327,7 @@ def _run_and_show(flow: Any, show: Callable[[Any], Any], **parameters: Any) -> A
     """Run a flow and show its result: also what was done for some databases where others failed."""
     try:
         done = _run(flow, **parameters)
-    except SetIncomplete as error:
+    except (SetIncomplete, CopiesMissing) as error:
         if error.facts is not None:
             show(error.facts)
         raise

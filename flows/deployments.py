@@ -18,6 +18,7 @@ from blocks.config.schedule import Schedule
 from blocks.config.values import FLOWS
 from blocks.errors import PlainFlows
 from flows.backup import backup
+from flows.copy import copy
 from flows.prune import prune
 from flows.restore import restore
 from flows.restore_drill import restore_drill
@@ -28,12 +29,13 @@ from tasks.orchestration import RECORDED
 TAG = "pg-roundtrip"
 if not RECORDED:
     raise PlainFlows
-_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore, watch)}
+_FLOWS: dict[str, Flow[..., Any]] = {flow.name: flow for flow in (backup, prune, restore_drill, restore, copy, watch)}
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
     "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",
     "restore-drill": "Restore the newest backup, dump it again and compare: PROVEN, FAILED or INCONCLUSIVE.",
     "restore": "Restore a backup to RESTORE_DATABASE_URL, or to the server of a saved block.",
+    "copy": "Copy to each place of the plan what it lacks. Every backup does so too, with the newest of it.",
     "watch": "Look whether backups and drills are made as planned, and tell what changed.",
 }
 # Where no service looks after a plan. `serve` looks by itself.
@@ -54,9 +56,10 @@ async def deployments_of(
     """Create a plan's deployments: `backup/<name>`, `prune/<name>`, `restore-drill/<name>` and `restore/<name>`.
 
     `anchors` are the moments from which the intervals of each flow are counted; `pool` is the work pool whose workers
-    run them, or None if this process does.
+    run them, or None if this process does. With copies, whoever makes backups also has `copy/<name>`.
     """
-    due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills, "watch": _WATCH}
+    copies = Schedule(plan.copying.interval_s)
+    due = {"backup": plan.schedules.backups, "restore-drill": plan.schedules.drills, "copy": copies, "watch": _WATCH}
     return [
         await _FLOWS[flow].ato_deployment(
             name,
@@ -70,8 +73,14 @@ async def deployments_of(
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for flow in flows
+        for flow in with_copies(plan, flows)
     ]
+
+
+def with_copies(plan: Plan, flows: Iterable[str]) -> tuple[str, ...]:
+    """Return the flows of a plan: with copies, whoever makes backups also copies what a place lacks."""
+    named = tuple(flows)
+    return (*named, "copy") if plan.copies and "backup" in named else named
 
 
 async def watch_of(pool: str, plans: Sequence[str], anchor: datetime) -> RunnerDeployment:

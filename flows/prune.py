@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from blocks.config import DEFAULT
+from blocks.config.destinations import PRIMARY
 from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan
+from blocks.errors import PgRoundtripError
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, run, with_final_state
-from flows.whole_server import prune_databases
+from flows.whole_server import prune_databases, together
+from tasks.destinations import plans_at
 from tasks.engine.repository.catalog import Listing
 from tasks.engine.repository.retention import PrunePlan
 from tasks.keys import repository_of
-from tasks.orchestration import flow
+from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.prune import plan_retention, remove_all, remove_orphans, tell_orphans
 from tasks.reports import publish_catalog, publish_retention, retention_sentence
@@ -28,21 +31,25 @@ log_plainly()
 
 
 @dataclass(frozen=True)
-class _Backup:
-    """The backup that this prune concludes: it has already swept uploads, of these keys, and listed the bucket."""
+class Before:
+    """What the backup that this prune concludes has done, by place: listed it, and swept uploads of these keys.
 
-    listing: Listing | None
-    swept: Collection[str]
+    It does without the places that were `away`.
+    """
+
+    listings: Mapping[str, Listing]
+    swept: Mapping[str, Collection[str]]
+    away: Collection[str] = ()
 
 
 # Not a parameter of the flow: that would be a field in its form.
-_backup: ContextVar[_Backup | None] = ContextVar("backup", default=None)
+_backup: ContextVar[Before | None] = ContextVar("backup", default=None)
 
 
 @contextmanager
-def continuing(listing: Listing | None, swept: Collection[str]) -> Iterator[None]:
+def continuing(before: Before) -> Iterator[None]:
     """Let a prune build on the backup before it: it need not sweep, nor list the bucket again."""
-    token = _backup.set(_Backup(listing, swept))
+    token = _backup.set(before)
     try:
         yield
     finally:
@@ -81,11 +88,25 @@ def prune_member(plan: PlanName, dry_run: bool = False, even_if_stale: bool = Fa
 
 
 def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[PrunePlan]:
-    plan, repository, backup = chosen_plan.name, repository_of(chosen_plan), _backup.get()
-    decided = plan_retention(chosen_plan, repository, backup.listing if backup else None, even_if_stale=even_if_stale)
+    backup = _backup.get()
+    away = backup.away if backup else ()
+
+    def prune_place(plan: Plan) -> PrunePlan:
+        return _prune_place(plan, backup, dry_run=dry_run, even_if_stale=even_if_stale)
+
+    decided = in_each_place(chosen_plan, prune_place, away) if chosen_plan.copies else prune_place(chosen_plan)
+    return Outcome("prune", chosen_plan.name, retention_sentence(decided, dry_run=dry_run), decided)
+
+
+def _prune_place(chosen_plan: Plan, backup: Before | None, *, dry_run: bool, even_if_stale: bool) -> PrunePlan:
+    """Apply the policy of one place to what is in it, by its own evidence."""
+    repository, place = repository_of(chosen_plan), chosen_plan.place
+    plan = chosen_plan.name if place == PRIMARY else f"{chosen_plan.name} ({place})"
+    listing = backup.listings.get(place) if backup else None
+    decided = plan_retention(chosen_plan, repository, listing, even_if_stale=even_if_stale)
     swept: Collection[str] = ()
     if not dry_run:
-        swept = backup.swept if backup else sweep_stale_uploads(repository)
+        swept = backup.swept.get(place, ()) if backup else sweep_stale_uploads(repository)
         decided = remove_all(repository, decided)
     if decided.orphans and dry_run:
         tell_orphans(repository, decided.orphans)
@@ -93,4 +114,20 @@ def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[
         remove_orphans(repository, decided.orphans, swept)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
-    return Outcome("prune", plan, retention_sentence(decided, dry_run=dry_run), decided)
+    return decided
+
+
+def in_each_place(plan: Plan, prune_place: Callable[[Plan], PrunePlan], away: Collection[str]) -> PrunePlan:
+    """Apply the policy of each place by itself; raises the first error once all others are done."""
+    done, errors = dict[str, PrunePlan](), dict[str, PgRoundtripError]()
+    for name, there in plans_at(plan).items():
+        if name in away:
+            continue
+        try:
+            done[name] = prune_place(there)
+        except PgRoundtripError as error:
+            get_run_logger().warning("%s could not be pruned: %s\nHINT: %s", name, error.sentence, error.hint)
+            errors[name] = error
+    if errors:
+        raise next(iter(errors.values()))
+    return together(done)

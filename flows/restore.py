@@ -19,6 +19,7 @@ from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
 from tasks.globals_restore import create_around, plan_around
+from tasks.keys import veiling
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.places import Source, from_any
@@ -84,6 +85,11 @@ def _restore_member(source: Source, target: str, how: How) -> Outcome[int]:
 
 
 def _restore(source: Source, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
+    with veiling(source.plan):
+        return _restored(source, target, wanted, in_set=in_set)
+
+
+def _restored(source: Source, target: str, wanted: How, *, in_set: bool) -> Outcome[int]:
     chosen_plan, repository = source.plan, source.repository
     plan, started_at = chosen_plan.name, utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, source.backup)

@@ -29,6 +29,7 @@ from tasks.engine.drill.place import for_two_servers
 from tasks.engine.drill.query_file import Query
 from tasks.engine.drill.rehearsal import Rehearsal
 from tasks.engine.drill.report import error_of, report_on
+from tasks.engine.drill.veiled import veiled
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import not_possible
@@ -37,7 +38,7 @@ from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
 from tasks.evidence import certify_drill
 from tasks.globals_proof import prove_globals
-from tasks.keys import repository_of
+from tasks.keys import find_key, repository_of
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
@@ -93,6 +94,8 @@ def _drill(chosen_plan: Plan, backup: str) -> Outcome[DrillReport]:
     limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
     _log(report, seen)
+    if chosen.encrypted:
+        report = veiled(report, seen.manifest, repository.keys)
     stored = _keep(plan, repository, report)
     certify_drill(chosen_plan, chosen, seen, report, stored)
     return _outcome(plan, report)
@@ -113,6 +116,7 @@ def _rehearse(plan: Plan, repository: Repository, chosen: Backup, queries: list[
     """Rehearse the restore; an error that prevents it becomes part of the result, unless it is in the configuration."""
     place = None
     try:
+        find_key(repository, chosen)
         place = choose_drill_place(plan, repository, chosen)
         sweep_place(place)
         with for_two_servers(place, chosen) as place:

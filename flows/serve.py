@@ -139,7 +139,7 @@ async def _register(settings: Settings, plan: Plan, runner: ServiceRunner) -> di
         "restore-drill": _anchor(drill, plan.schedules.drills.interval_s, now),
     }
     made = await deployments_of(DEFAULT, plan, settings.enabled_flows, anchors=anchors)
-    return {flow: await runner.aadd_deployment(d) for flow, d in zip(settings.enabled_flows, made, strict=True)}
+    return {d.flow_name or "": await runner.aadd_deployment(d) for d in made}
 
 
 def _anchor(last: datetime | None, interval_s: int, now: datetime) -> datetime:

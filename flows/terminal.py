@@ -27,6 +27,7 @@ from tasks.status.summary import Status
 
 if TYPE_CHECKING:
     from flows.backup import BackupResult
+    from flows.copy import CopyResult
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]WARNING[/]", "error": "[red]ERROR[/]"}
 _RESULTS = {
@@ -96,6 +97,22 @@ def _say_warnings(warnings: Sequence[str]) -> None:
     """Print what a backup lacks, or what is odd about it; the log, on standard error, has it with hints."""
     for warning in warnings:
         print_line(f"WARNING: {warning}")
+
+
+def show_copies(made: CopyResult, *, as_json: bool = False) -> None:
+    """Print what was copied, and what could not be."""
+    if as_json:
+        show_json(made.model_dump())
+        return
+    table = _table("backup", "plan", "to", "size", "")
+    for done in made.copied:
+        table.row(done.backup, done.plan, done.to, human_bytes(done.object_bytes), "copied")
+    for failed in made.failed:
+        table.row(failed.backup, failed.plan, failed.to, "", failed.reason)
+    if made.copied or made.failed:
+        _console().print(table)
+    else:
+        print_line("Every place has all backups")
 
 
 def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:

@@ -26,7 +26,7 @@ from tasks.engine.repository.set_results import (
     SetRestored,
     failures_of,
 )
-from tasks.engine.repository.sets import BackupSet, SetMember, Sets
+from tasks.engine.repository.sets import BackupSet, SetMember
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
@@ -39,10 +39,9 @@ from tasks.sets import (
     list_databases,
     members_to_prune,
     newest_whole,
-    remove_forgotten,
     store_set,
+    tidy_sets,
 )
-from tasks.sweep import sweep_stale_uploads
 
 if TYPE_CHECKING:
     from flows.backup import BackupResult
@@ -74,8 +73,7 @@ def back_up_databases(plan: Plan, back_up: Callable[[str], BackupResult]) -> Out
     members = [_member(database, end) for database, end in zip(found.members, ends, strict=True)]
     members += [_missing(name, reason) for name, reason in found.missing]
     made = store_set(plan, started_at, found, members)
-    sweep_stale_uploads(Sets(plan.storage))
-    remove_forgotten(plan)
+    tidy_sets(plan)
     publish_set(plan.name, made)
     say_when_next("backup")
     facts = SetBackedUp.of(made)
@@ -157,22 +155,23 @@ def prune_databases(plan: Plan, prune: Callable[[str], PrunePlan], *, dry_run: b
     """Apply the policy to each database by itself, also to those that the server has no more."""
     names = [member.plan.name for member in members_to_prune(plan)]
     ends = each(names, _announced(prune))
-    decided = together({name: end.result for name, end in zip(names, ends, strict=True) if end.result})
+    decided = together({
+        name.partition("/")[2]: end.result for name, end in zip(names, ends, strict=True) if end.result
+    })  # fmt: skip
     if failed := {name: end.error for name, end in zip(names, ends, strict=True) if end.error}:
         raise SetIncomplete(
             "; ".join(f"{name}: {error.sentence}" for name, error in failed.items()),
             message=f"{len(names) - len(failed)} of {len(names)} databases are pruned",
         )
     if not dry_run:
-        sweep_stale_uploads(Sets(plan.storage))
-        remove_forgotten(plan)
+        tidy_sets(plan)
     return Outcome("prune", plan.name, retention_sentence(decided, dry_run=dry_run), decided)
 
 
 def together(plans: Mapping[str, PrunePlan]) -> PrunePlan:
-    """Put what was decided for each database into one plan; a backup's name begins with its database's folder."""
+    """Put what was decided for each database, or place, into one plan; a backup's name begins with that one's."""
     decisions = [
-        replace(d, backup=replace(d.backup, name=f"{name.partition('/')[2]}/{d.backup.name}"))
+        replace(d, backup=replace(d.backup, name=f"{name}/{d.backup.name}"))
         for name, decided in plans.items()
         for d in decided.decisions
     ]

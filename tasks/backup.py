@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from blocks.config.encryption import ALONE
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
+from tasks.destinations import left_out
 from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import LeftOut, what_is_left_out
 from tasks.engine.dump.partitions import read_partitions
@@ -21,12 +24,15 @@ from tasks.engine.dump.source_settings import read_settings
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.anomaly_history import history_of
 from tasks.engine.repository.catalog import Backup, Listing
+from tasks.engine.repository.destinations import Destinations
 from tasks.engine.repository.folder import Folder
 from tasks.engine.repository.identity import read_identity
 from tasks.engine.repository.manifest import Manifest
+from tasks.engine.repository.mixed import told_of_mixed
 from tasks.engine.repository.names import taken_at
 from tasks.engine.repository.newest import WHEN_FUTURE, newest_whole, of_selection, told_of_future
 from tasks.engine.repository.omissions import Omissions
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of, refusal, sharing
 from tasks.engine.servers.programs import Client, match_client
@@ -48,12 +54,14 @@ _CHANGED = "the newest PROVEN backup from before is kept until one from now on i
 class Previous:
     """What existed before a backup, as far as it could be read.
 
-    That is the newest manifest, all backups, and those to compare the new one with: of the same database and selection.
+    That is what the newest manifest says in the open, what each place listed, and what to compare the new one with: backups
+    of the same database and selection in `repository`, the first place that could be read.
     """
 
-    manifest: Manifest | None = None
-    listing: Listing | None = None
+    manifest: Outline | None = None
+    listings: Mapping[str, Listing] = field(default_factory=dict)
     history: tuple[Backup, ...] = ()
+    repository: Repository | None = None
 
 
 @task("look at the source", QUICK)
@@ -122,49 +130,72 @@ def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
 
 
 @task("name the backup", QUICK)
-def name_backup(repository: Repository) -> str:
-    """Choose the name for a backup that starts now; if it is taken, use the next second."""
+def name_backup(there: Destinations) -> str:
+    """Choose the name for a backup that starts now; if it is taken anywhere, use the next second."""
     moment = utc_now()
-    name = repository.free_name(moment)
+    name = there.free_name(moment)
     get_run_logger().info("Starting backup at %s", iso(moment))
     return name
 
 
 @task("look at the backup before", ONCE)
-def read_previous(plan: Plan, repository: Repository, source: Source) -> Previous:
+def read_previous(plan: Plan, there: Destinations, source: Source) -> Previous:
     """Fetch the newest manifest for comparison; if it cannot be read, make the backup anyway.
 
     Raises ConfigurationError for a database's first backup in a folder where another database keeps its own.
     """
+    found = Previous()
+    for place in plan.destinations:
+        if place.name not in there.there:
+            continue
+        listed, one = _previous_in(plan.at(place), there.repositories[place.name], source)
+        listings = {**found.listings, **({place.name: listed} if listed else {})}
+        found = replace(one if found.repository is None else found, listings=listings)
+    return found
+
+
+def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Listing | None, Previous]:
+    """Look at one place; a second one may have what the first one can't be asked for."""
     now, listing = utc_now(), None
     try:
         listing = repository.listing(now)
         folder = folder_of(plan, source.database, backups=listing.backups)
         _tell_of_folder(plan, folder, now)
+        _tell_of_encryption(plan, folder, now)
         _tell_of_selection(plan, newest_whole(folder.own, now))
-        like = of_selection(folder.own, plan.dump.selection.fingerprint)
+        like = of_selection(folder.own, plan.selection_mark)
         last = newest_whole(like, now)
         history = history_of(like, now)
-        return Previous(_manifest_of(repository, last), listing, tuple(history))
+        made = Previous(_outline_of(repository, last), history=tuple(history), repository=repository)
     except ConfigurationError:
         raise
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
-        return Previous(None, listing)
+        made = Previous()
+    return listing, made
 
 
-def _manifest_of(repository: Repository, last: Backup | None) -> Manifest | None:
+def _outline_of(repository: Repository, last: Backup | None) -> Outline | None:
     """Return None if it cannot be read: older ones can be compared with all the same."""
     try:
-        return repository.manifest(last) if last else None
+        return repository.outline(last) if last else None
     except PgRoundtripError as error:
         get_run_logger().warning("Could not read the manifest of the backup before: %s", error.sentence)
         return None
 
 
+def _tell_of_encryption(plan: Plan, folder: Folder, now: datetime) -> None:
+    """Warn of plain backups beside encrypted ones; and once, with the first encrypted one, of a single recipient."""
+    if mixed := told_of_mixed(folder.own, encrypts=bool(plan.encryption)):
+        get_run_logger().warning("%s\nHINT: %s", *mixed)
+    last = newest_whole(folder.own, now)
+    if plan.encryption.alone and not (last and last.encrypted):
+        get_run_logger().warning("Backups are encrypted to one key only\nHINT: %s", ALONE)
+
+
 def _tell_of_selection(plan: Plan, last: Backup | None) -> None:
     """Warn of the first backup with another selection: neither stands in for the other."""
-    if last and last.origin and last.origin.selection != plan.dump.selection.fingerprint:
+    if last and last.origin and last.origin.selection != plan.selection_mark:
         text = "What is backed up has changed: this backup and %s don't leave out the same\nHINT: %s"
         get_run_logger().warning(text, last.name, _CHANGED)
 
@@ -191,9 +222,9 @@ def dump_tags(server: Server) -> list[str]:
 
 @task("dump to storage", LONG, run_name="dump {name}", tags={DUMP_TAG})
 def dump_to_storage(
-    plan: Plan, repository: Repository, source: Source, name: str, before: Manifest | None = None
+    plan: Plan, there: Destinations, source: Source, name: str, before: Outline | None = None
 ) -> Manifest:
-    """Stream one dump into one object. A retry starts over; a failure leaves nothing behind.
+    """Stream one dump into one object, in each place. A retry starts over; a failure leaves nothing behind.
 
     The manifest has the final name: another run may take this `name` first, or an attempt whose last response was lost
     may have left an object of it. Progress is measured against the size of the
@@ -205,12 +236,13 @@ def dump_to_storage(
     expected_bytes = before.raw_bytes if before else size_bytes
     options = arguments(source.chosen, plan.dump.selection.options)
     moment, at_most_bytes = taken_at(name) or started, int(size_bytes * _OBJECT_PER_DATABASE_BYTE)
+    encrypt = there.first.keys.stage()  # each object has a key of its own, a second attempt, too
     with (
         running_dump(plan.source, source.client, options=options) as dump,
-        repository.begun(moment, at_most_bytes) as (claimed, sink),
+        there.begun(moment, at_most_bytes, left_out()) as (claimed, sink),
         DumpProgress(claimed, expected_bytes, logger.info) as progress,
     ):
-        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell)
+        result = stream_dump(dump, sink, plan.dump.compression_level, progress.tell, encrypt)
         progress.done(result.summary.raw_bytes, result.object_bytes)
     logger.info("Backup file created: %s", human_bytes(result.object_bytes))
     for warning in dump.warnings:
@@ -236,8 +268,13 @@ def _warnings(source: Source, said: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @task("commit the backup", QUICK)
-def commit_backup(repository: Repository, manifest: Manifest, companion: bytes = b"") -> Backup:
-    """Write the manifest of a completely uploaded object, after its companion: this makes it a backup."""
-    made = repository.commit(manifest, companion)
-    get_run_logger().info("Backup completed successfully: %s", made.key)
+def commit_backup(there: Destinations, manifest: Manifest, companion: bytes = b"") -> dict[str, Backup]:
+    """Write the manifest of a completely uploaded object, after its companion: this makes it a backup.
+
+    Returns it by the names of the places that have it.
+    """
+    made = there.commit(manifest, companion, left_out())
+    for name, backup in made.items():
+        where = f" in {name}" if there.several else ""
+        get_run_logger().info("Backup completed successfully%s: %s", where, backup.key)
     return made

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from blocks.config.plan import Plan
 from blocks.errors import PgRoundtripError
-from tasks.engine.dump.globals import Globals, missing_roles, packed, read_globals
+from tasks.engine.dump.globals import Globals, missing_roles, packed, read_globals, sealed_companion
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.checks import counted
+from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.manifest import Manifest
-from tasks.engine.repository.names import GLOBALS
+from tasks.engine.repository.names import companion_file
+from tasks.engine.repository.outline import Outline
 from tasks.engine.stream.record import Source
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger, task
@@ -28,7 +30,7 @@ class Beside:
 
 
 @task("read roles and settings", QUICK)
-def read_beside(plan: Plan, source: Source, before: Manifest | None) -> Beside:
+def read_beside(plan: Plan, source: Source, before: Outline | None) -> Beside:
     """Read them before the dump, so that a plan that requires them fails early.
 
     Warn once if they can't be read: as long as the backup before says the same, only inform.
@@ -41,7 +43,10 @@ def read_beside(plan: Plan, source: Source, before: Manifest | None) -> Beside:
         if error.transient or plan.dump.globals:
             raise
         reason = bounded([error.sentence])[0]
-        known = before is not None and before.globals_left_out == reason
+        # Why the one before has none is sealed, if it is encrypted.
+        known = before is not None and (
+            not before.has_globals if before.encrypted else before.globals_left_out == reason
+        )
         say = get_run_logger().info if known else get_run_logger().warning
         say("%s\nHINT: the backup is made without them; %s", reason, error.hint)
         return Beside(left_out=reason)
@@ -67,7 +72,9 @@ def with_globals(plan: Plan, source: Source, manifest: Manifest, beside: Beside)
             get_run_logger().warning(
                 "Could not read roles that were created during the dump: %s [%s]", names, error.sentence
             )
-    made = packed(found, manifest.name + GLOBALS, manifest.database)
+    made = packed(found, companion_file(manifest.name, encrypted=bool(plan.encryption)), manifest.database)
+    if plan.encryption:
+        made = sealed_companion(made, Keys(plan.encryption))
     get_run_logger().info(
         "With %s, %s", counted(made.record.roles, "role"), counted(made.record.settings, "setting of a role or the database", "settings of roles and the database")
     )  # fmt: skip

@@ -19,7 +19,8 @@ from blocks.config.secrets import mask_of
 from blocks.errors import HookFailed
 from tasks.engine.hook import Hook, HookEnd, carry_out
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.names import OBJECT
+from tasks.engine.repository.manifest import DrillReport
+from tasks.engine.repository.names import is_encrypted, object_file
 from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger, task
 from tasks.outcome import Outcome
@@ -56,16 +57,22 @@ def at_end(outcome: Outcome[Any], plan: Plan | None, status: Status | None = Non
         "PG_ROUNDTRIP_CODE": outcome.code,
         "PG_ROUNDTRIP_HINT": visible(error.hint if error else report.hint if report else "")[:_SAID],
         "PG_ROUNDTRIP_VERDICT": outcome.verdict.value if outcome.verdict else "",
-        **of_backup(plan, report.backup if report else getattr(facts, "name", "")),
+        **of_backup(
+            plan, report.backup if report else getattr(facts, "name", ""), encrypted=_is_encrypted(facts, report)
+        ),
     }
     return Occasion(values, facts.model_dump_json(indent=1) if isinstance(facts, BaseModel) else "")
 
 
-def of_backup(plan: Plan | None, name: str) -> dict[str, str]:
+def _is_encrypted(facts: object, report: DrillReport | None) -> bool:
+    return report.encrypted if report else is_encrypted(getattr(facts, "key", ""))
+
+
+def of_backup(plan: Plan | None, name: str, *, encrypted: bool) -> dict[str, str]:
     """Return the variables that name a backup."""
     if plan is None or not name or plan.databases:  # of which of a whole server's databases, the name doesn't say
         return {}
-    return {"PG_ROUNDTRIP_BACKUP": name, "PG_ROUNDTRIP_KEY": plan.storage.key(name + OBJECT)}
+    return {"PG_ROUNDTRIP_BACKUP": name, "PG_ROUNDTRIP_KEY": plan.storage.key(object_file(name, encrypted=encrypted))}
 
 
 @task("run a hook", ONCE, run_name="run {name}")
@@ -104,7 +111,12 @@ def restore_check(plan: Plan, backup: Backup) -> Hook | None:
     if hooks.post_restore_check is None:
         return None
     run = at_start("restore-drill", plan.name).values
-    values = {"PG_ROUNDTRIP_EVENT": "post-restore", **_of_plan(plan), **run, **of_backup(plan, backup.name)}
+    values = {
+        "PG_ROUNDTRIP_EVENT": "post-restore",
+        **_of_plan(plan),
+        **run,
+        **of_backup(plan, backup.name, encrypted=backup.encrypted),
+    }
     return _hook("post_restore_check", hooks.post_restore_check, hooks, plan, values)
 
 

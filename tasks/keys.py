@@ -1,7 +1,39 @@
-"""Open a plan's repository with its keys; the engine, which knows nothing of tasks, has the function itself."""
+"""Open a plan's repository with its keys, find the key of a backup, and keep names out of what a run leaves behind."""
 
 from __future__ import annotations
 
-from tasks.engine.repository.of_plan import repository_of
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["repository_of"]
+from blocks.config.plan import Plan
+from blocks.errors import ConfigurationError, PgRoundtripError, SetIncomplete, StorageError
+from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.key_at_hand import require_key
+from tasks.engine.repository.of_plan import repository_of
+from tasks.engine.repository.repository import Repository
+from tasks.orchestration import get_run_logger, task
+from tasks.retries import QUICK
+
+__all__ = ["find_key", "repository_of", "veiling"]
+# Their words are about the configuration, the storage and keys, and never quote a database.
+_OPEN = (ConfigurationError, StorageError, SetIncomplete)
+
+
+@task("find the key", QUICK)
+def find_key(repository: Repository, backup: Backup) -> None:
+    """Raise KeyMissing unless a private key at hand opens a backup."""
+    require_key(repository, backup)
+
+
+@contextmanager
+def veiling(plan: Plan) -> Iterator[None]:
+    """Log an error of an encrypted plan in full, and let what others store and send of it name nothing in the database."""
+    try:
+        yield
+    except PgRoundtripError as error:
+        if plan.encryption and not isinstance(error, _OPEN):
+            if not error.logged:
+                get_run_logger().error("%s", error)
+                error.logged = True
+            error.veil()
+        raise

@@ -20,6 +20,7 @@ from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
 from tasks.engine.repository.choice import choose
+from tasks.engine.repository.key_at_hand import require_key
 from tasks.engine.repository.manifest import Manifest, Verdict
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.repository import Repository
@@ -45,6 +46,7 @@ def choose_named(plan: Plan, repository: Repository, name: str) -> tuple[Backup,
     wanted = None if name == LATEST else name
     backup = choose(plan, repository, wanted, utc_now(), get_run_logger().warning)
     _warn_of_failure(repository, backup)
+    require_key(repository, backup)
     manifest = repository.manifest_even_unlisted(backup)
     if manifest and manifest.without:
         get_run_logger().warning(

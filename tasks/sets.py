@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from blocks.config.databases import Drilled
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, PgRoundtripError, Problem
 from tasks.clock import utc_now
+from tasks.destinations import plans_at
 from tasks.engine.dump.databases import Listed
 from tasks.engine.dump.databases import list_databases as listed_by
 from tasks.engine.dump.warnings import bounded
@@ -29,6 +31,7 @@ from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, 
 from tasks.engine.wording import tool_version, visible
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import QUICK
+from tasks.sweep import sweep_stale_uploads
 
 _UNMATCHED = "correct BACKUP_DATABASES, unless such databases only come later"
 _NONE = "check BACKUP_DATABASES, and that DATABASE_URL leads to the server that you mean"
@@ -55,17 +58,35 @@ def list_databases(plan: Plan) -> Listed:
 
 @task("store the set", QUICK)
 def store_set(plan: Plan, started_at: datetime, found: Listed, members: Sequence[SetMember]) -> BackupSet:
-    """Write what was taken and what was not, after everything else."""
-    sets = Sets(plan.storage)
+    """Write what was taken and what was not, after everything else, in each place; raises if that works in none."""
     made = BackupSet(
         tool_version=tool_version(), plan=plan.name, name=set_name_at(started_at), started_at=started_at, ended_at=utc_now(),
         system_identifier=found.system_identifier, members=tuple(members), patterns=patterns_of(plan),
         left_alone=tuple(LeftAlone(database=name, reason=reason) for name, reason in found.left_alone),
         globals_of=next((member.folder for member in members if member.has_globals), ""),
     )  # fmt: skip
-    made = sets.write(made)
+    made = _write_everywhere(plan, made)
     get_run_logger().info("Stored the set %s: %s databases", made.name, made.counted)
     return made
+
+
+def _write_everywhere(plan: Plan, made: BackupSet) -> BackupSet:
+    """Write a set under the same name in each place; the copies of a place that fails now are caught up with later."""
+    written, fault = None, None
+    for name, place in plans_at(plan).items():
+        try:
+            if written is None:
+                written = Sets(place.storage).write(made)
+            else:
+                Sets(place.storage).add(written)
+        except PgRoundtripError as error:
+            fault = fault or error
+            if plan.copies:
+                get_run_logger().warning("The set is not in %s: %s", name, error.sentence)
+    if written is None:
+        assert fault
+        raise fault
+    return written
 
 
 @task("choose the databases to drill", QUICK)
@@ -92,8 +113,29 @@ def _named(plan: Plan, backup: str) -> str:
 
 @task("look for databases", QUICK)
 def members_to_prune(plan: Plan) -> list[Member]:
-    """Return every database that has a backup of this plan; other folders are others', and left alone."""
-    return own_members(plan)
+    """Return every database that has a backup of this plan in any place; other folders are others', and left alone."""
+    return _anywhere(plan, own_members)
+
+
+def members_anywhere(plan: Plan) -> list[Member]:
+    """Return every database that has a backup of this plan in any place, each with the plan of all its places."""
+    return [replace(member, plan=plan.member(member.database)) for member in members_to_prune(plan)]
+
+
+def _anywhere(plan: Plan, members: Callable[[Plan], list[Member]]) -> list[Member]:
+    """Put together what is in each place; raises the error of one if none answers."""
+    if not plan.copies:
+        return members(plan)
+    found, faults = dict[str, Member](), list[PgRoundtripError]()
+    for name, place in plans_at(plan).items():
+        try:
+            found = {member.plan.name: member for member in members(place)} | found
+        except PgRoundtripError as error:
+            get_run_logger().warning("%s could not be looked at: %s", name, error.sentence)
+            faults.append(error)
+    if len(faults) == len(plan.destinations):
+        raise faults[0]
+    return [found[name] for name in sorted(found)]
 
 
 @task("choose the database", QUICK)
@@ -143,6 +185,13 @@ def newest_whole(plan: Plan, *, other_than: BackupSet) -> str:
         return next((one.name for one in read if one and one.members and not one.failed), "")
     except PgRoundtripError:  # the hint of an error must not take the error's place
         return ""
+
+
+def tidy_sets(plan: Plan) -> None:
+    """Sweep the claims of sets, and remove the documents of forgotten ones, in each place."""
+    for place in plans_at(plan).values():
+        sweep_stale_uploads(Sets(place.storage))
+        remove_forgotten(place)
 
 
 def remove_forgotten(plan: Plan) -> int:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from blocks.errors import StorageError
 from tasks.clock import utc_now
+from tasks.engine.repository.destinations import Destinations
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sets import Sets
 from tasks.orchestration import get_run_logger, task
 from tasks.retries import ONCE
+
+
+def sweep_everywhere(there: Destinations) -> dict[str, list[str]]:
+    """Abort stale uploads in each place that is not known to be away; returns their keys by the place's name."""
+    return {name: sweep_stale_uploads(repository) for name, repository in there.there.items()}
 
 
 @task("sweep stale uploads", ONCE)

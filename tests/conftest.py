@@ -57,7 +57,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in list(os.environ):
         if re.match(
-            r"(PG|POSTGRES_|S3_|COPY|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|STATUS_|UI_|METRICS_|ANOMALY_|EVIDENCE_|RPO_|RTO_|WEBHOOK_|NOTIFY_|PING_|PG_DUMP_|PRE_|POST_|ON_FAILURE_|HOOK_|PORT$|TZ$)",
+            r"(PG|POSTGRES_|S3_|COPY|AWS_|BACKUP_|VERIFY_|RESTORE_|DATABASE_URL|BUCKET_NAME|COMPRESSION_|SERVE_|STATUS_|UI_|METRICS_|ANOMALY_|EVIDENCE_|RPO_|RTO_|WEBHOOK_|NOTIFY_|PING_|PG_DUMP_|PRE_|POST_|ON_FAILURE_|HOOK_|AGE_|PORT$|TZ$)",
             name,
         ):
             monkeypatch.delenv(name)

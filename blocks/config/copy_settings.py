@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, SecretStr
 
+from blocks.config.copying import CopyingSettings
 from blocks.config.says import Rule, Says
 from blocks.config.values import BucketName, Count, Folder, FolderPath, RetentionDays, StorageAddress
 from blocks.errors import Problem
@@ -112,7 +113,7 @@ class _Copy3(BaseModel):
     copy3_keep_yearly: Yearly = None
 
 
-class CopySettings(_Copy3, _Copy2, _Copy):
+class CopySettings(CopyingSettings, _Copy3, _Copy2, _Copy):
     """One more place that gets every backup; COPY2_… and COPY3_… name two others in the same way."""
 
 

@@ -19,8 +19,8 @@ from blocks.errors import ConfigurationError, Problem
 
 # Optional variables: when one is missing or misspelled, its default applies silently.
 _OPTIONAL = (
-    "BACKUP_", "COPY_", "COPY2_", "COPY3_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
-    "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_",
+    "BACKUP_", "COPY_", "COPY2_", "COPY3_", "COPIES_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
+    "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_", "AGE_",
 )  # fmt: skip
 Need = Literal["database", "storage", "drill", "target"]
 # A drill-only container does not need to know the production database.

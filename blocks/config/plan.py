@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from blocks.config import DEFAULT
+from blocks.config import DEFAULT, copying
 from blocks.config.copy_settings import DrilledPlace
+from blocks.config.copying import Copying, copying_of
 from blocks.config.databases import Databases, databases_of, folder_for
 from blocks.config.destinations import (
     KEEP_RULES,
@@ -20,6 +21,7 @@ from blocks.config.destinations import (
     require_apart,
     retention_of,
 )
+from blocks.config.encryption import Encryption
 from blocks.config.former import check_former, of_member
 from blocks.config.schedule import Schedule
 from blocks.config.selection import PATTERNS, Selection, selection_of
@@ -99,8 +101,10 @@ class Plan:
     restore_verify: bool = True
     ignored_tables: tuple[str, ...] = ()
     databases: Databases | None = None
+    encryption: Encryption = field(default_factory=Encryption)
     copies: tuple[Destination, ...] = ()
     place: str = PRIMARY
+    copying: Copying = field(default_factory=Copying)
 
     @property
     def destinations(self) -> tuple[Destination, ...]:
@@ -127,6 +131,11 @@ class Plan:
             copies=tuple(copy.within(folder) for copy in self.copies),
             backups_of=of_member(self.backups_of, database) if server else None,
         )  # fmt: skip
+
+    @property
+    def selection_mark(self) -> str:
+        """What tells backups with the plan's selection from others, in documents that anyone may read; empty: whole."""
+        return self.encryption.marked(self.dump.selection.fingerprint)
 
     @property
     def is_member(self) -> bool:
@@ -171,6 +180,8 @@ class Plan:
             backups_of=fields.get("backups_of"),
             restore_verify=fields.get("restore_verify", True),
             databases=databases,
+            copying=copying_of(fields),
+            encryption=Encryption(fields.get("age_recipients") or ""),
             ignored_tables=tuple(filter(None, map(str.strip, (fields.get("anomaly_ignore_tables") or "").split(",")))),
         )  # fmt: skip
 
@@ -207,6 +218,7 @@ PLAN_FIELDS = {
     "backups_of": "backups_of",
     "compression_level": "compression_level",
     **{kind: f"backup_{kind}" for kind in PATTERNS},
+    "age_recipients": "backup_age_recipients",
     "databases": "backup_databases",
     "parallel_databases": "backup_parallel_databases",
     "retention_days": "backup_retention_days",
@@ -217,7 +229,7 @@ PLAN_FIELDS = {
     "verify_schedule": "verify_schedule",
     "timezone": "tz",
     "verify_backup_file": "verify_backup_file",
-    **{name: name for name in sorted(_SAME_NAME_FIELDS)},
+    **{name: name for name in sorted({*_SAME_NAME_FIELDS, *copying.FIELDS})},
 }
 
 

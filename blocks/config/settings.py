@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blocks.config.copy_settings import CopySettings, DrilledPlace
 from blocks.config.databases import DatabasesSettings
+from blocks.config.encryption_settings import EncryptionSettings, IdentitySettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
 from blocks.config.roles import GlobalsSettings
@@ -288,9 +289,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
     "Whole servers": DatabasesSettings,
+    "Encryption": EncryptionSettings,
     "Retention": RetentionSettings,
     "Drills": DrillSettings,
     "Restores": RestoreSettings,
+    "Private keys": IdentitySettings,
     "Hooks": HookSettings,
     "Notifications": NotificationSettings,
     "Evidence": EvidenceSettings,
@@ -298,7 +301,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Copies", "Backups", "What is in a backup", "Whole servers", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Copies", "Backups", "What is in a backup", "Whole servers", "Encryption", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -314,8 +317,8 @@ class FromEnvironment(BaseSettings):
 
 
 class Settings(
-    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, RestoreSettings, DrillSettings, RetentionSettings,
-    DatabasesSettings, SelectionSettings, BackupSettings, CopySettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, IdentitySettings, RestoreSettings, DrillSettings, RetentionSettings,
+    EncryptionSettings, DatabasesSettings, SelectionSettings, BackupSettings, CopySettings, StorageSettings, DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

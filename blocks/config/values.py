@@ -70,7 +70,7 @@ def _bucket_name(value: str) -> str:
 
 
 def _backup_file(value: str) -> str:
-    if not re.fullmatch(r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?", value):
+    if not re.fullmatch(r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz(\.age)?)?", value):
         raise ValueError("not a backup's name")
     return value
 

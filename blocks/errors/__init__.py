@@ -6,6 +6,7 @@ The product specification words the messages; `docs/troubleshooting.md` explains
 from blocks.errors.backup import (
     BackupDamaged,
     BackupError,
+    CopiesMissing,
     DumpFailed,
     EmptyBackup,
     GlobalsUnreadable,
@@ -85,6 +86,7 @@ __all__ = [
     "BucketMissing",
     "ClientMissing",
     "ConfigurationError",
+    "CopiesMissing",
     "CreateDatabaseDenied",
     "DatabaseError",
     "DatabaseRefused",

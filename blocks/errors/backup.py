@@ -77,6 +77,22 @@ class SetIncomplete(BackupError):
         super().__init__(context, message=message, hint=hint)
 
 
+class CopiesMissing(BackupError):
+    """Some place lacks backups that another place has, and they could not be copied.
+
+    `facts` is what scripts get of those that were.
+    """
+
+    message = "Not all places have all backups"
+    code = "PGR-COPIES-MISSING"
+    cause = "copies_missing"
+    hint = "the log says of each place what is wrong; the next run goes on from there"
+
+    def __init__(self, context: str = "", *, message: str | None = None, facts: object = None) -> None:
+        self.facts = facts
+        super().__init__(context, message=message)
+
+
 class VerificationFailed(BackupError):
     """A drill found the backup intact, but something about it is wrong."""
 

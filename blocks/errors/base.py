@@ -48,6 +48,11 @@ class PgRoundtripError(Exception):
         context = " ".join(self.context.split())
         return f"{self.message} [{context}]" if context else self.message
 
+    def veil(self) -> None:
+        """Forget what narrows it down, which may quote a database whose backups are encrypted."""
+        self.context, self.hint = "", type(self).hint
+        self.args = (self.sentence,)
+
     def lines(self) -> list[str]:
         """The error as a user reads it: `ERROR: … (code)`, then `HINT: …` when there is one."""
         return [f"ERROR: {self.sentence} ({self.code})"] + ([f"HINT: {self.hint}"] if self.hint else [])

@@ -32,6 +32,11 @@ class RestoreFailed(RestoreError):
         self.place = " ".join(place.split())
         super().__init__(context, hint=hint)
 
+    def veil(self) -> None:
+        """Forget where in the dump it happened, too."""
+        self.place = ""
+        super().veil()
+
     @property
     def sentence(self) -> str:
         """The server's message and where it happened."""

@@ -13,7 +13,7 @@ from pydantic import Field
 from blocks.config.values import BLOCK_NAME
 from tasks.engine.repository.names import LATEST, LATEST_SET
 
-_NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz)?"
+_NAME = r"backup_[0-9]{8}_[0-9]{6}(\.sql\.gz(\.age)?)?"
 
 # A name, and perhaps the folder of one of a server's databases.
 _PLAN = BLOCK_NAME.removesuffix("$") + r"(/[a-z0-9._-]+)?$"

@@ -98,7 +98,7 @@ class Standby:
                 lost = [run for run in lost if not self._is_settled(run)]
                 await self._judge(self._client, lost, begun=begun)
                 if not self.history.fails:
-                    return {self._flow_of[run.id] for run in lost}
+                    return {self._flow_of[run.id] for run in lost} & self._flows
         return self._flows - self._busy() if self.history.fails else set()
 
     async def _judge(self, client: PrefectClient, lost: list[FlowRun], *, begun: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from blocks.config.databases import Databases
+from blocks.config.encryption import ALONE
 from blocks.config.environment import ignored_tmpdir
 from blocks.config.evidence import signing_key
 from blocks.config.load import misspelled
@@ -35,6 +36,8 @@ from tasks.engine.dump.dependents import what_needs_it
 from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.selection import read_selection
 from tasks.engine.dump.warnings import bounded
+from tasks.engine.repository.checks import counted
+from tasks.engine.repository.mixed import told_of_mixed
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.omissions import Omissions, in_words
 from tasks.engine.repository.whose import folder_of, refusal, sharing
@@ -72,7 +75,7 @@ def check_plan(plan: Plan) -> list[Finding]:
         return _check_databases(plan, plan.databases)
     findings, facts = _check_source(plan)
     _look_at_drills(findings, plan, facts)
-    return [*findings, *check_places(plan, _check_place)]
+    return [*findings, *check_encryption(plan), *check_places(plan, _check_place)]
 
 
 def _check_place(plan: Plan) -> list[Finding]:
@@ -115,7 +118,7 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
             seen, facts = _check_source(plan.member(database))
             findings += [replace(f, name=f"{database}: {f.name}") for f in seen]
     _look_at_drills(findings, plan, facts)
-    return [*findings, *check_places(plan, _check_place)]
+    return [*findings, *check_encryption(plan), *check_places(plan, _check_place)]
 
 
 def check_folder(plan: Plan) -> list[Finding]:
@@ -133,6 +136,19 @@ def check_folder(plan: Plan) -> list[Finding]:
     findings = [found]
     if odd := told_of_future(folder.backups, utc_now()):
         findings.append(Finding("clock", "warning", odd, WHEN_FUTURE))
+    if mixed := told_of_mixed(folder.own, encrypts=bool(plan.encryption)):
+        findings.append(Finding("encryption", "warning", *mixed))
+    return findings
+
+
+def check_encryption(plan: Plan) -> list[Finding]:
+    """Check whether backups can be encrypted, and whether one lost key would lose them; contacts no server."""
+    findings: list[Finding] = []
+    if plan.encryption:
+        many = _try(findings, "encryption", lambda: len(plan.encryption.recipients))
+        said = f"to {counted(many or 0, 'key')}"
+        found = Finding("encryption", "warning", said, ALONE) if many == 1 else Finding("encryption", "ok", said)
+        findings = [found] if many else findings
     return findings
 
 

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import cache_of, manifest_facts
-from tasks.engine.repository.manifest import DrillReport, Manifest, Verdict
+from tasks.engine.repository.manifest import DrillReport, Verdict
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import Repository
 
 
@@ -27,10 +28,10 @@ class BackupFigures:
     warnings: int
 
     @classmethod
-    def of(cls, made: Manifest) -> BackupFigures:
+    def of(cls, made: Outline) -> BackupFigures:
         """Count what a manifest names."""
         return cls(
-            made.started_at, made.ended_at, made.object_bytes, made.raw_bytes, made.rows, len(made.tables), len(made.warnings)
+            made.started_at, made.ended_at, made.object_bytes, made.raw_bytes, made.rows, made.tables, made.warning_count
         )  # fmt: skip
 
 

@@ -16,9 +16,10 @@ from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import Drilled, cache_of, drills, manifest_facts
 from tasks.engine.repository.identity import Database
-from tasks.engine.repository.manifest import Anomaly, Manifest
+from tasks.engine.repository.manifest import Anomaly
 from tasks.engine.repository.members import Member, all_members
 from tasks.engine.repository.newest import is_future
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_results import failures_of
 from tasks.engine.repository.sets import BackupSet, Sets
@@ -97,7 +98,7 @@ def read_contents(repository: Repository, backups: Sequence[Backup], at_once: in
     return cache_of(repository).facts(_CONTENTS, ours, lambda b: manifest_facts(repository, b, _contents_in), at_once)
 
 
-def _contents_in(made: Manifest) -> Contents:
+def _contents_in(made: Outline) -> Contents:
     took_s = max(0.0, (made.ended_at - made.started_at).total_seconds())
     return Contents(
         made.database, made.system_identifier, made.rows, bounded(made.warnings), made.raw_bytes, took_s, readable(made.anomalies),
@@ -115,6 +116,7 @@ def _entry(backup: Backup, contents: Contents | None, drilled: Drilled | None) -
         "object_bytes": backup.object_bytes,
         "globals_bytes": backup.globals_bytes,
         "foreign": backup.foreign,
+        "encrypted": backup.encrypted,
         "rows": contents.rows if contents else None,
         "warnings": list(contents.warnings) if contents else [],
         "verdict": drilled.verdict.value if drilled else None,

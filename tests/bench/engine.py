@@ -21,6 +21,7 @@ from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from tasks.backup import commit_backup, dump_to_storage, inspect_source, name_backup
 from tasks.clock import utc_now
+from tasks.destinations import destinations_of
 from tasks.drill import choose_drill_place, rehearse_restore
 from tasks.engine.drill.report import report_on
 from tasks.engine.repository.repository import Repository
@@ -32,12 +33,12 @@ Figures = dict[str, object]
 
 def backup(plan: Plan) -> Figures:
     """Dump to the storage, digests included; the time is that of the dump step, as in `backup --json`."""
-    repository = Repository(plan.storage)
-    source, name = inspect_source.fn(plan), name_backup.fn(repository)
+    there = destinations_of(plan)
+    source, name = inspect_source.fn(plan), name_backup.fn(there)
     begun = time.monotonic()
-    manifest = dump_to_storage.fn(plan, repository, source, name)
+    manifest = dump_to_storage.fn(plan, there, source, name)
     seconds = time.monotonic() - begun
-    commit_backup.fn(repository, manifest)
+    commit_backup.fn(there, manifest)
     return {"seconds": seconds, "rows": manifest.rows, "raw_bytes": manifest.raw_bytes}
 
 

@@ -172,13 +172,13 @@ def test_the_manifest_is_written_last(
     new_database: NewDatabase, flow_run: FlowRun, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The manifest is written only once the complete object is stored, with what lies beside it."""
-    put, order = ObjectStore.put, []
+    put_new, order = ObjectStore.put_new, []
 
-    def watched(self: ObjectStore, key: str, *rest: Any) -> None:
+    def watched(self: ObjectStore, key: str, *rest: Any) -> bool:
         order.append((key.rpartition("/")[2].partition(".")[2], [n.partition(".")[2] for n in names(self)]))
-        put(self, key, *rest)
+        return put_new(self, key, *rest)
 
-    monkeypatch.setattr(ObjectStore, "put", watched)
+    monkeypatch.setattr(ObjectStore, "put_new", watched)
     assert flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a")).error is None
     assert order == [
         ("sql.gz", []), ("globals.sql.gz", ["sql.gz"]), ("manifest.json", ["globals.sql.gz", "sql.gz"])

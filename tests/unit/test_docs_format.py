@@ -21,6 +21,8 @@ from tasks.engine.repository.manifest import (
     SequenceRecord,
     TableRecord,
 )
+from tasks.engine.repository.outline import StoredFile
+from tasks.engine.repository.sealed_manifest import SealedManifest
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember
 from tasks.engine.stream.gzip_members import BLOCK_BYTES, compressor
 
@@ -34,9 +36,9 @@ PARTS_OF_A_MANIFEST = {
 }
 
 
-def rows(heading: str) -> dict[str, str]:
+def rows(heading: str, number: int = 1) -> dict[str, str]:
     """Return the table under a heading: the names in its first column, each with its meaning."""
-    table = DOCUMENT.partition(f"\n## {heading}, format 1\n")[2].partition("\n| field |")[2].partition("\n\n")[0]
+    table = DOCUMENT.partition(f"\n## {heading}, format {number}\n")[2].partition("\n| field |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?`) \| (.*) \|$", table, re.MULTILINE)
     return {name: meaning for names, meaning in cells for name in re.findall(r"`(.*?)`", names)}
 
@@ -57,6 +59,13 @@ def test_every_field_is_described(heading: str, document: type[BaseModel], parts
     assert set(described) == set(document.model_fields)
     for name, part in parts.items():
         assert {f"`{field}`" for field in part.model_fields} <= set(re.findall("`.*?`", described[name]))
+
+
+def test_the_open_part_is_described() -> None:
+    """Whoever has no key reads what is in the open part of a manifest."""
+    assert set(rows("The manifest of an encrypted backup", 2)) == set(SealedManifest.model_fields)
+    described = rows("The manifest of an encrypted backup", 2)["companion"]
+    assert {f"`{field}`" for field in StoredFile.model_fields} <= set(re.findall("`.*?`", described))
 
 
 def test_roles_and_settings_in_a_certificate_are_described() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.outline import outline_of
 from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import FIRST, manifest, report
@@ -34,7 +35,7 @@ def test_everything_that_is_known() -> None:
         readable=True,
         backups=(BACKUP, BACKUP),
         newest=BACKUP,
-        manifest=BackupFigures.of(made),
+        manifest=BackupFigures.of(outline_of(made)),
         report=DrillFigures.of(drilled),
         proven=BACKUP,
     )
@@ -75,7 +76,7 @@ def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
 def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the existing metrics."""
     stock = Stock(
-        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(manifest()), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
+        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
         proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)},
     )  # fmt: skip
     page = exposition(

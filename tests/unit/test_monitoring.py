@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.engine.repository.outline import outline_of
 from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.metrics import Stock, exposition
 from tests.markdown import ROOT
@@ -24,7 +25,7 @@ CASES = ROOT / "tests" / "data" / "alerts_test.yml"
 def page() -> bytes:
     """A page of metrics with every metric there is."""
     stock = Stock(
-        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(manifest()), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
+        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
         proven_at=NOW, intervals_s={"backup": 3600.0},
     )  # fmt: skip
     return exposition(

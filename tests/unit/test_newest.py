@@ -14,6 +14,7 @@ from blocks.config.schedule import Schedule
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.names import name_at
 from tasks.engine.repository.newest import CLOCKS_DIFFER, from_future, in_reach, newest, newest_whole, told_of_future
+from tasks.engine.repository.outline import outline_of
 from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.health import Health, overdue
 from tasks.status.metrics import Stock, exposition
@@ -82,7 +83,11 @@ def test_no_age_is_negative(started: timedelta) -> None:
     made = manifest(one.name, started_at=NOW - started, ended_at=NOW - started)
     found = values(
         exposition(
-            "shop", Stock(readable=True, backups=(one,), newest=one, manifest=BackupFigures.of(made)), {}, {}, NOW
+            "shop",
+            Stock(readable=True, backups=(one,), newest=one, manifest=BackupFigures.of(outline_of(made))),
+            {},
+            {},
+            NOW,
         )
     )
     assert found["backup_age_seconds"] == (0 if not started else 3 * 3600)
@@ -91,7 +96,11 @@ def test_no_age_is_negative(started: timedelta) -> None:
     made = manifest(one.name, started_at=near.taken_at, ended_at=near.taken_at - SECOND)
     found = values(
         exposition(
-            "shop", Stock(readable=True, backups=(near,), newest=near, manifest=BackupFigures.of(made)), {}, {}, NOW
+            "shop",
+            Stock(readable=True, backups=(near,), newest=near, manifest=BackupFigures.of(outline_of(made))),
+            {},
+            {},
+            NOW,
         )
     )
     assert (found["backup_age_seconds"], found["backup_duration_seconds"]) == (0, 0)

@@ -19,6 +19,7 @@ from flows.terminal import show_catalog
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import Manifest, TableRecord
 from tasks.engine.repository.names import name_at
+from tasks.engine.repository.outline import outline_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import change, human_seconds
 from tasks.reports import progress
@@ -59,12 +60,12 @@ def backups(count: int) -> list[Backup]:
 def test_a_backup_is_compared_with_the_one_before() -> None:
     """Size, rows and tables are shown with their change; the first backup says that it has no predecessor."""
     before = manifest(rows=800, object_bytes=5 << 20, name="backup_20261120_030000")
-    text = backup_markdown("default", REPOSITORY, manifest(), before, 2.0)
+    text = backup_markdown("default", REPOSITORY, manifest(), outline_of(before), 2.0)
     assert "| object | 4.0M | 5.0M | ↘ -20.0 % |" in text
     assert "| rows | 1,000 | 800 | ↗ +25.0 % |" in text
     assert "| tables | 2 | 2 | → same |" in text
     assert "There is no backup before" in backup_markdown("default", REPOSITORY, manifest(), None, 2.0)
-    assert backup_sentence(manifest(1)) == "1,000 rows of 1 table, 4.0M"
+    assert backup_sentence(outline_of(manifest(1))) == "1,000 rows of 1 table, 4.0M"
 
 
 def test_how_to_restore_by_hand() -> None:

@@ -82,7 +82,7 @@ def version_of(repository: Repository, backup: Backup) -> int:
     0 if the backup does not say; if it is damaged, reading it will report that later.
     """
     try:
-        manifest = repository.manifest(backup)
+        manifest = repository.outline(backup)
         if manifest:
             majors = [major_of(v) for v in (manifest.server_version, manifest.client_version)]
             return max(majors) if all(majors) else 0

@@ -26,6 +26,7 @@ from tasks.engine.dump.global_statements import (
 from tasks.engine.dump.pg_dump import DumpSource
 from tasks.engine.dump.roles import left_over_roles
 from tasks.engine.process import Child
+from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.manifest import GlobalsRecord, Manifest
 from tasks.engine.servers.programs import Client
 from tasks.engine.wording import tool_version
@@ -112,6 +113,13 @@ def packed(found: Globals, file: str, database: str) -> Companion:
         client_version=found.client_version, superuser=found.superuser, statements=len(found.statements), **counts,
     )  # fmt: skip
     return Companion(data, record)
+
+
+def sealed_companion(made: Companion, keys: Keys) -> Companion:
+    """Return it encrypted: its size and SHA-256 are those of what is stored."""
+    data = keys.sealed(made.data)
+    stored = {"object_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return Companion(data, made.record.model_copy(update=stored))
 
 
 _COUNTED = {"roles": "role", "memberships": "membership", "tablespaces": "tablespace", "settings": "setting"}

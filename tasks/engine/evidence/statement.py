@@ -21,6 +21,7 @@ from tasks.engine.evidence.certificate import (
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.manifest import DrillReport, Manifest
+from tasks.engine.repository.outline import outline_of
 from tasks.engine.restore.reader import ReadResult
 from tasks.engine.wording import tool_version
 
@@ -57,11 +58,11 @@ def of_restore(
 
 def _backup(backup: Backup, manifest: Manifest | None, read: DumpSummary | None, sha256: str) -> BackupSeen:
     tables: Iterable[TableSeen] = ()
-    if read:
+    if read and not backup.encrypted:  # anyone may read a certificate
         tables = (TableSeen(name=t.name, rows=t.rows, digest=t.digest) for t in read.tables.values())
     return BackupSeen(
         name=backup.name, object_bytes=backup.object_bytes, object_sha256=sha256, rows=read.rows if read else 0,
-        tables=tuple(tables), without=(_short(manifest.without) or None) if manifest else None, warnings=bounded(manifest.warnings) if manifest else (),
+        tables=tuple(tables), without=(_short(manifest.without) or None) if manifest else None, warnings=bounded(outline_of(manifest).warnings) if manifest else (),
         database=manifest.database if manifest else "",
         system_identifier=manifest.system_identifier if manifest else "",
         server_version=manifest.server_version if manifest else "",

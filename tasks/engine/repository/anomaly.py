@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import dropwhile, pairwise
 
 from tasks.engine.repository.anomaly_comparison import Comparable, Comparison, Group, compare
-from tasks.engine.repository.anomaly_facts import LARGE_OBJECTS, BackupFacts
+from tasks.engine.repository.anomaly_facts import ALL, LARGE_OBJECTS, BackupFacts
 from tasks.engine.repository.anomaly_figures import ENOUGH, FEWER_ROWS, SLOWER, SMALLER, fell, of_totals
 from tasks.engine.repository.anomaly_told import LONGEST, MOST, shown, was_told
 from tasks.engine.repository.checks import counted
@@ -38,7 +38,7 @@ def find_anomalies(now: BackupFacts, before: Sequence[BackupFacts], ignored: Seq
     if len(known) < FEWEST:
         return ()
     compared = compare(now, known, lambda table: is_ignored(table, ignored))
-    found = [a for name in compared.last.groups for a in _of_table(name, compared)]
+    found = [a for name in compared.last.groups if name != ALL for a in _of_table(name, compared)]
     found += of_totals(compared)
     return _bounded(sorted(found, key=lambda a: (_WORST_FIRST.index(a.kind), a.now - a.before, a.table)))
 

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import taken_at
+from tasks.engine.repository.outline import Outline
 
+ALL = ""  # of which only totals are known: all tables together
 LARGE_OBJECTS = "large objects"  # judged as a table; a real one has a schema in its name
 
 
@@ -51,3 +53,10 @@ def facts_of(made: Manifest, *, acknowledged: bool = False) -> BackupFacts:
         made.partitions, f"{major} {made.encoding} {made.lc_monetary} {settings}",
         frozenset() if acknowledged else frozenset(a.table for a in made.anomalies if a.table),
     )  # fmt: skip
+
+
+def totals_of(made: Outline) -> BackupFacts:
+    """Return the facts of what a manifest says in the open, as if all rows were in one table."""
+    seconds = max(0.0, (made.ended_at - made.started_at).total_seconds())
+    taken = taken_at(made.name) or made.started_at
+    return BackupFacts(made.name, taken, seconds, made.raw_bytes, {ALL: TableFacts(made.rows)})

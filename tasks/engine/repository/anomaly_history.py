@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from tasks.engine.repository.anomaly_facts import BackupFacts, facts_of
+from tasks.engine.repository.anomaly_facts import BackupFacts, facts_of, totals_of
 from tasks.engine.repository.catalog import Backup
-from tasks.engine.repository.facts import manifest_facts
+from tasks.engine.repository.facts import manifest_facts, whole_facts
 from tasks.engine.repository.newest import of_the_past
 from tasks.engine.repository.repository import Repository
 
@@ -45,10 +45,20 @@ def history_of(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
 
 
 def read_facts(repository: Repository, backups: Sequence[Backup]) -> list[BackupFacts]:
-    """Read the manifests of some backups; those that are unreadable, or gone by now, are left out."""
+    """Read the manifests of some backups; those that are unreadable, or gone by now, are left out.
 
-    def read(backup: Backup) -> BackupFacts | None:
-        return manifest_facts(repository, backup, lambda made: facts_of(made, acknowledged=backup.acknowledged))
+    Raises KeyMissing if one is sealed for others.
+    """
+    return _read(
+        backups, lambda b: whole_facts(repository, b, lambda made: facts_of(made, acknowledged=b.acknowledged))
+    )
 
+
+def read_totals(repository: Repository, backups: Sequence[Backup]) -> list[BackupFacts]:
+    """Read what these manifests say in the open: totals, for whoever has no key."""
+    return _read(backups, lambda b: manifest_facts(repository, b, totals_of))
+
+
+def _read(backups: Sequence[Backup], read: Callable[[Backup], BackupFacts | None]) -> list[BackupFacts]:
     with ThreadPoolExecutor(_AT_ONCE, "history") as pool:
         return [facts for facts in pool.map(read, backups) if facts]

@@ -16,12 +16,16 @@ from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import (
     ACKNOWLEDGED,
-    GLOBALS,
+    COMPANIONS,
     MANIFEST,
-    OBJECT,
+    OBJECTS,
     backup_of_report,
+    companion_file,
+    is_encrypted,
     is_of_a_backup,
+    object_file,
     taken_at,
+    without_ending,
 )
 from tasks.engine.repository.report_files import ReportFile, in_turn
 
@@ -56,6 +60,11 @@ class Backup:
     manifest_bytes: int = 0
     acknowledged: bool = False
     globals_bytes: int = 0
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a private key is needed to read it."""
+        return is_encrypted(self.key)
 
     @property
     def proven(self) -> bool:
@@ -122,8 +131,9 @@ def backups_in(folder: str, objects: Iterable[StoredObject]) -> tuple[Backup, ..
 def listing_in(folder: str, objects: Iterable[StoredObject], read_at: datetime) -> Listing:
     """Return what was listed of a folder at a moment."""
     files, reports = _files(folder, objects)
-    alone = (file.removesuffix(GLOBALS) for file in files if file.endswith(GLOBALS))
-    orphans = (name for name in alone if taken_at(name) and files.keys().isdisjoint({name + OBJECT, name + MANIFEST}))
+    alone = {file.removesuffix(end) for end in COMPANIONS for file in files if file.endswith(end)}
+    others = (*OBJECTS, MANIFEST)
+    orphans = (name for name in alone if taken_at(name) and files.keys().isdisjoint({name + end for end in others}))
     return Listing(_backups(files, reports), read_at, tuple(sorted(orphans)))
 
 
@@ -144,12 +154,13 @@ def _backups(files: dict[str, StoredObject], reports: dict[str, list[ReportFile]
 
 
 def _backup(file: str, files: dict[str, StoredObject], reports: dict[str, list[ReportFile]]) -> Backup | None:
-    found, name = files[file], file.removesuffix(OBJECT)
-    moment = taken_at(name) if file.endswith(OBJECT) else None
-    if moment is None:
+    found, name = files[file], without_ending(file)
+    moment, encrypted = taken_at(name) if name != file else None, is_encrypted(file)
+    # Nothing of ours writes both; whoever did, only one of them can be what the manifest is about.
+    if moment is None or (not encrypted and object_file(name, encrypted=True) in files):
         return None
     manifest, beside = files.get(name + MANIFEST), in_turn(reports.get(name, ()))
-    companion = files.get(name + GLOBALS)
+    companion = files.get(companion_file(name, encrypted=encrypted))
     return Backup(
         name, moment, found.key, found.size_bytes, has_manifest=manifest is not None, has_report=bool(beside),
         stored_at=found.modified_at, object_version=found.version,
@@ -165,10 +176,10 @@ def in_order(backups: Iterable[Backup]) -> tuple[Backup, ...]:
 
 
 def named(backups: Sequence[Backup], name: str) -> Backup:
-    """Pick a backup by name, with or without `.sql.gz`; raises NoBackups or ObjectMissing."""
+    """Pick a backup by name, with or without its ending; raises NoBackups or ObjectMissing."""
     if not backups:
         raise NoBackups
-    wanted = name.removesuffix(OBJECT)
+    wanted = without_ending(name)
     found = next((b for b in backups if b.name == wanted), None)
     if found is None:
         raise ObjectMissing(name)

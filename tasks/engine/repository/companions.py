@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, taken_at
+from tasks.engine.repository.names import COMPANIONS, MANIFEST, OBJECTS, taken_at
 from tasks.engine.repository.repository import STALE_UPLOAD, Repository
 
 
@@ -15,18 +15,20 @@ def is_orphan(repository: Repository, name: str, now: datetime) -> bool:
     a run may be writing it: a companion has to be a day old, by its name and by the storage, and made by us.
     """
     store, taken = repository.store, taken_at(name)
-    found = store.stat(store.key(name + GLOBALS))
-    if taken is None or found is None or not found.ours or now - max(taken, found.modified_at) < STALE_UPLOAD:
+    found = [one for one in (store.stat(store.key(name + end)) for end in COMPANIONS) if one]
+    if taken is None or not found or not all(one.ours for one in found):
+        return False
+    if now - max(taken, *(one.modified_at for one in found)) < STALE_UPLOAD:
         return False
     # First what may still become an object: it could become one between the two questions.
-    return not store.uploads_of(repository.key(name)) and not any(
-        store.stat(store.key(name + end)) for end in (OBJECT, MANIFEST)
+    return not any(store.uploads_of(store.key(name + end)) for end in OBJECTS) and not any(
+        store.stat(store.key(name + end)) for end in (*OBJECTS, MANIFEST)
     )
 
 
 def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
     """Delete the companion of a backup that is gone; return False if it has to stay."""
     gone = is_orphan(repository, name, now)
-    if gone:
-        repository.store.remove(repository.store.key(name + GLOBALS))
+    for end in COMPANIONS if gone else ():
+        repository.store.remove(repository.store.key(name + end))
     return gone

@@ -125,7 +125,9 @@ class Destinations:
 
     def _claim(self, name: str) -> dict[str, Upload] | None:
         """Claim a name everywhere; None, and nothing is left, if another run has it in one of them."""
-        uploads = {d: lane_upload(found.store, found.key(name)) for d, found in self.there.items()}
+        uploads = {
+            d: lane_upload(found.store, found.key(name), found.other_key(name)) for d, found in self.there.items()
+        }
         try:
             claims = self.ask(lambda d, _: uploads[d].claim(), self.there)
         except BaseException:
@@ -164,7 +166,7 @@ class Destinations:
 
 
 def _has(name: str) -> Callable[[str, Repository], bool]:
-    return lambda _, found: found.store.stat(found.key(name), UPLOAD) is not None
+    return lambda _, found: found.has(name)
 
 
 def _asked(question: Callable[[str, Repository], T], name: str, repository: Repository) -> Future[T]:

@@ -17,9 +17,11 @@ from tasks.engine.repository.cache_file import cache_file_of
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.identity import Database, Origin
 from tasks.engine.repository.manifest import Manifest, Verdict
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import HEAD_BYTES, Repository
 
 T = TypeVar("T")
+M = TypeVar("M")
 
 # Reading a manifest of 64 MiB takes several times that in memory, and a thread keeps memory that it once used.
 _LARGE_BYTES = 1 << 20
@@ -64,12 +66,20 @@ def cache_of(repository: Repository) -> FactCache:
     return _caches[place]
 
 
-def manifest_facts(repository: Repository, backup: Backup, derive: Callable[[Manifest], T]) -> T | None:
-    """Derive facts from a whole manifest, one after the other from large ones; None if it is missing or unreadable."""
+def manifest_facts(repository: Repository, backup: Backup, derive: Callable[[Outline], T]) -> T | None:
+    """Derive facts from what a manifest says in the open, one after the other from large ones; None if it is missing or unreadable."""
+    return _derived(backup, repository.outline, derive)
 
+
+def whole_facts(repository: Repository, backup: Backup, derive: Callable[[Manifest], T]) -> T | None:
+    """Derive facts from a whole manifest in the same way; raises KeyMissing if it is sealed for others."""
+    return _derived(backup, repository.manifest, derive)
+
+
+def _derived(backup: Backup, fetch: Callable[[Backup], M | None], derive: Callable[[M], T]) -> T | None:
     def read() -> T | None:
         try:
-            made = repository.manifest(backup)
+            made = fetch(backup)
         except (BackupDamaged, ObjectMissing):
             return None
         return derive(made) if made else None
@@ -147,7 +157,7 @@ def _read_origin(repository: Repository, backup: Backup) -> Origin | None:
         return manifest_facts(repository, backup, lambda m: _origin_in(m, backup)) if len(head) >= HEAD_BYTES else None
 
 
-def _origin_in(found: _Head | Manifest, backup: Backup) -> Origin | None:
+def _origin_in(found: _Head | Outline, backup: Backup) -> Origin | None:
     if found.name != backup.name:
         return None
     database = Database(found.database, found.system_identifier, found.database_oid)

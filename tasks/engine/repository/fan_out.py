@@ -181,9 +181,9 @@ def common(providers: Collection[Provider]) -> Provider:
     )
 
 
-def lane_upload(store: Store, key: str) -> Upload:
+def lane_upload(store: Store, key: str, beside: str = "") -> Upload:
     """Return the upload of a storage that gets its parts from elsewhere: it needs no large buffer of its own."""
-    return Upload(store, key, 0, part_bytes=MIB)
+    return Upload(store, key, 0, part_bytes=MIB, beside=beside)
 
 
 def _in_thread(upload: Upload, last: Part) -> Future[None]:

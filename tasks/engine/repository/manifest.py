@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from blocks.config.age_keys import recipient_in
 from blocks.errors import BackupDamaged
 from tasks.engine.repository.omissions import Name, Omissions, in_words, without_in_brackets
 
@@ -32,11 +34,19 @@ def _is_empty(value: object) -> bool:
     return not value
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+M = TypeVar("M", bound=_Named)
 # A moment without a zone could not be compared with any other.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A document in the bucket."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     # Fields that are not written while they are empty, so that a document without them looks as it always did.
@@ -48,7 +58,7 @@ class _Document(BaseModel):
         return self.model_dump_json(indent=1, exclude=empty).encode() + b"\n"
 
 
-class TableRecord(_Document):
+class TableRecord(Document):
     """What the stream holds of one table, and where its COPY statement begins in the object."""
 
     name: str
@@ -60,7 +70,7 @@ class TableRecord(_Document):
     skip_bytes: Count = Field(description="The number of uncompressed bytes in that member before the table.")
 
 
-class SequenceRecord(_Document):
+class SequenceRecord(Document):
     """The value of a sequence."""
 
     name: str
@@ -68,14 +78,14 @@ class SequenceRecord(_Document):
     called: bool
 
 
-class PartRecord(_Document):
+class PartRecord(Document):
     """The number of statements in a part of the schema, and the sum of their hashes."""
 
     statements: Count
     digest: Digest
 
 
-class MembershipRecord(_Document):
+class MembershipRecord(Document):
     """A membership in another role."""
 
     role: str
@@ -84,7 +94,7 @@ class MembershipRecord(_Document):
     set_role: bool = True
 
 
-class RoleRecord(_Document):
+class RoleRecord(Document):
     """The attributes and memberships of a role on the source. Passwords are never read."""
 
     name: str
@@ -96,7 +106,7 @@ class RoleRecord(_Document):
     member_of: tuple[MembershipRecord, ...] = ()
 
 
-class GlobalsRecord(_Document):
+class GlobalsRecord(Document):
     """The companion of a backup, which holds roles, tablespaces and the database's own settings."""
 
     file: str
@@ -112,7 +122,7 @@ class GlobalsRecord(_Document):
     settings: Count = 0
 
 
-class Anomaly(_Document):
+class Anomaly(Document):
     """What is odd about a backup's contents, in a sentence and in the two numbers that it is about."""
 
     kind: str
@@ -122,10 +132,10 @@ class Anomaly(_Document):
     now: Annotated[int, Field(ge=0)]
 
 
-class Manifest(_Document):
+class Manifest(Document):
     """The contents of a backup; written last, so that its presence means that the backup is complete."""
 
-    _seldom: ClassVar[frozenset[str]] = frozenset({"selection", "dump_options", "left_out"})
+    _seldom: ClassVar[frozenset[str]] = frozenset({"selection", "dump_options", "left_out", "recipients"})
 
     format: Literal[1] = FORMAT
     tool: str = "pg-roundtrip"
@@ -179,11 +189,21 @@ class Manifest(_Document):
     )
     dump_options: tuple[Name, ...] = Field(default=(), description="The options of pg_dump that the plan added.")
     left_out: Omissions | None = Field(default=None, description="What the plan's selection left out.")
+    recipients: tuple[str, ...] = Field(default=(), description="The public keys that it is encrypted to.")
 
     @property
     def without(self) -> str:
         """What the selection left out, in words; empty for a whole backup."""
         return in_words(self.left_out, self.dump_options)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of the keys that it is encrypted to; those that can't be read are left out."""
+        found = []
+        for text in self.recipients:
+            with suppress(ValueError):
+                found.append(recipient_in(text).fingerprint)
+        return tuple(found)
 
     @property
     def rows(self) -> int:
@@ -204,7 +224,7 @@ def shown_verdict(verdict: Verdict, without: str) -> str:
     return f"{verdict.value}{without_in_brackets(without) if verdict is Verdict.PROVEN else ''}"
 
 
-class Check(_Document):
+class Check(Document):
     """One check of a drill. A warning is worth knowing but is not a problem with the backup."""
 
     name: str
@@ -213,10 +233,10 @@ class Check(_Document):
     seconds: float = Field(default=0.0, description="The duration of its pass; several checks can share one.")
 
 
-class DrillReport(_Document):
+class DrillReport(Document):
     """The findings of a drill, kept beside its backup."""
 
-    _seldom: ClassVar[frozenset[str]] = frozenset({"without"})
+    _seldom: ClassVar[frozenset[str]] = frozenset({"without", "encrypted", "sealed"})
 
     format: Literal[1] = FORMAT
     tool_version: str
@@ -238,6 +258,8 @@ class DrillReport(_Document):
     seconds: float
     warnings: tuple[str, ...] = Field(default=(), description="What the backup's manifest warns of.")
     without: str = Field(default="", max_length=1000, description="What the backup's selection left out, in words.")
+    encrypted: bool = Field(default=False, description="Whether the backup is: then names are only in the sealed part.")
+    sealed: str = Field(default="", description="This report with all that it says, encrypted with age, in base64.")
 
     @property
     def contents_hold(self) -> bool:
@@ -267,7 +289,7 @@ def contents_hold(verdict: Verdict, failed: set[str]) -> bool:
     return verdict is Verdict.PROVEN or (verdict is Verdict.FAILED and failed == {"backup age"})
 
 
-class Acknowledgement(_Document):
+class Acknowledgement(Document):
     """That somebody knows of a backup's anomalies; written once, beside it."""
 
     format: Literal[1] = FORMAT
@@ -281,11 +303,20 @@ def read_manifest(data: bytes, name: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        faults = ", ".join(_shown(name) for name in sorted({_place(e["loc"]) or e["type"] for e in error.errors()})[:3])
-        raise BackupDamaged(f"the manifest of {name} cannot be read: {faults}", check="manifest") from None
+        raise BackupDamaged(f"the manifest of {name} cannot be read: {faults_in(error)}", check="manifest") from None
+    return named(manifest, name)
+
+
+def named(manifest: M, name: str) -> M:
+    """Return a manifest if it is that of the backup `name`; raises BackupDamaged."""
     if manifest.name != name:
         raise BackupDamaged(f"the manifest beside {name} belongs to {_shown(manifest.name)}", check="manifest")
     return manifest
+
+
+def faults_in(error: ValidationError) -> str:
+    """Name the first fields that can't be read."""
+    return ", ".join(_shown(name) for name in sorted({_place(e["loc"]) or e["type"] for e in error.errors()})[:3])
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -14,9 +14,9 @@ from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.choice import last_drill
 from tasks.engine.repository.drill_turns import whose_turn
 from tasks.engine.repository.facts import origins
-from tasks.engine.repository.names import LATEST, OBJECT, set_taken_at
+from tasks.engine.repository.names import LATEST, set_taken_at, without_ending
 from tasks.engine.repository.newest import is_future, newest_whole, of_the_past
-from tasks.engine.repository.of_plan import repository_of
+from tasks.engine.repository.of_plan import from_each, repository_of
 from tasks.engine.repository.sets import BackupSet, Contents, Sets
 from tasks.engine.repository.whose import folder_of
 
@@ -100,20 +100,33 @@ def parts_of(plan: Plan, now: datetime) -> list[Member]:
 
 
 def judged_backups(plan: Plan, now: datetime) -> list[Backup]:
-    """Return the backups by which a plan is judged: its own, or those of the weakest of a server's databases."""
+    """Return the backups by which a plan is judged: its own, or those of the weakest of a server's databases.
+
+    With copies, they are those of the place that has the newest.
+    """
+    found = from_each(plan, lambda place: _judged_in(place, now))
+    return max(found.values(), key=lambda backups: _newest_of(backups, now))
+
+
+def _judged_in(plan: Plan, now: datetime) -> list[Backup]:
     parts = parts_of(plan, now)
     return list(weakest(parts, now).backups) if parts else []
 
 
 def has_backups(plan: Plan, now: datetime) -> bool:
-    """Whether there is a backup of any of its databases."""
-    return any(part.backups for part in parts_of(plan, now))
+    """Whether there is a backup of any of its databases in any place."""
+    return any(from_each(plan, lambda place: any(part.backups for part in parts_of(place, now))).values())
 
 
 def last_backup_of(plan: Plan, now: datetime) -> datetime | None:
-    """Return when a plan's last backup began; for a whole server, that of its newest set which has any."""
+    """Return when a plan's last backup began, in whichever place; for a whole server, that of its newest set which has any."""
+    found = from_each(plan, lambda place: _last_backup_in(place, now))
+    return max(filter(None, found.values()), default=None)
+
+
+def _last_backup_in(plan: Plan, now: datetime) -> datetime | None:
     if not plan.databases:
-        found = newest_whole(judged_backups(plan, now), now)
+        found = newest_whole(_judged_in(plan, now), now)
         return found.taken_at if found else None
     sets, patterns = Sets(plan.storage), patterns_of(plan)
     made = sets.newest(sets.names(), patterns, now)
@@ -122,13 +135,22 @@ def last_backup_of(plan: Plan, now: datetime) -> datetime | None:
 
 
 def last_drill_of(plan: Plan, now: datetime) -> datetime | None:
-    """Return when a plan's last drill started, of whichever database; None for never."""
+    """Return when a plan's last drill started, of whichever database and in whichever place; None for never."""
+    found = from_each(plan, lambda place: _last_drill_in(place, now))
+    return max(filter(None, found.values()), default=None)
+
+
+def _last_drill_in(plan: Plan, now: datetime) -> datetime | None:
     drills = (last_drill(repository_of(p.plan), of_the_past(p.backups, now), now) for p in parts_of(plan, now))
     return max(filter(None, drills), default=None)
 
 
 def _newest_at(member: Member, now: datetime) -> datetime:
-    newest = newest_whole(member.backups, now)
+    return _newest_of(member.backups, now)
+
+
+def _newest_of(backups: Sequence[Backup], now: datetime) -> datetime:
+    newest = newest_whole(backups, now)
     return newest.taken_at if newest else _NEVER
 
 
@@ -147,7 +169,7 @@ def to_drill(members: Sequence[Member], which: Drilled, due: Schedule, now: date
 
 def member_with(members: Sequence[Member], backup: str) -> Member:
     """Return the only database that has a backup of this name; raises ObjectMissing, or SeveralDatabases."""
-    name = backup.removesuffix(OBJECT)
+    name = without_ending(backup)
     having = [member for member in members if backup == LATEST or any(b.name == name for b in member.backups)]
     if not members:
         raise NoBackups

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 OBJECT = ".sql.gz"
 GLOBALS = ".globals.sql.gz"  # roles and settings
+ENCRYPTED = ".age"  # after the name of an object or a companion
+OBJECTS, COMPANIONS = (OBJECT, OBJECT + ENCRYPTED), (GLOBALS, GLOBALS + ENCRYPTED)
 MANIFEST = ".manifest.json"
 REPORT = ".drill.json"  # of version 1.0, where each drill's report replaced the one before
 DRILL = ".drill"
@@ -17,7 +19,7 @@ NOTICES = "notices/"  # what was told to people
 SETS = "sets/"
 SIGNATURE = ".sig"
 _INCONCLUSIVE = ".inconclusive"
-_KINDS = (OBJECT, GLOBALS, MANIFEST, ACKNOWLEDGED)
+_KINDS = (*OBJECTS, *COMPANIONS, MANIFEST, ACKNOWLEDGED)
 LATEST = "latest"  # accepted in place of a name: the newest backup
 LATEST_SET = "set_latest"
 _NAME = re.compile(r"backup_([0-9]{8}_[0-9]{6})\Z")
@@ -36,6 +38,26 @@ def taken_at(name: str) -> datetime | None:
     """Return the moment in a backup's name; None if it is not a backup's name."""
     found = _NAME.match(name)
     return _moment(found[1]) if found else None
+
+
+def object_file(name: str, *, encrypted: bool) -> str:
+    """Return the name of a backup's object."""
+    return name + OBJECTS[encrypted]
+
+
+def companion_file(name: str, *, encrypted: bool) -> str:
+    """Return the name of a backup's companion with roles and settings."""
+    return name + COMPANIONS[encrypted]
+
+
+def without_ending(file: str) -> str:
+    """Return the name of a backup without the ending of its object, if it has one."""
+    return file.removesuffix(ENCRYPTED).removesuffix(OBJECT) if file.endswith(OBJECTS) else file
+
+
+def is_encrypted(file: str) -> bool:
+    """Whether an object or a companion of this name is encrypted."""
+    return file.endswith(ENCRYPTED)
 
 
 def report_file(backup: str, started_at: datetime, *, conclusive: bool) -> str:

@@ -58,7 +58,7 @@ def nearest(plan: Plan, name: str | None, now: datetime, warn: Warn) -> Near:
 def _same(plan: Plan, one: Destination, other: Destination, found: dict[str, Backup]) -> bool:
     """Whether two places have the same bytes of a backup, by its manifests; a foreign backup has none to tell."""
     try:
-        first, second = (repository_of(plan.at(place)).manifest(found[place.name]) for place in (one, other))
+        first, second = (repository_of(plan.at(place)).outline(found[place.name]) for place in (one, other))
     except PgRoundtripError:
         return False
     return bool(first and second) and _digest(first) == _digest(second)

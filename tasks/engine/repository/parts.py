@@ -83,8 +83,8 @@ class _Reader(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
-    def seek(self, offset: int, start_at: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size_bytes}[start_at]
+    def seek(self, offset: int, origin: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size_bytes}[origin]
         return self._at
 
     def tell(self) -> int:

@@ -11,24 +11,28 @@ import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, NameTaken, ObjectMissing, Operation, StorageError
 from tasks.engine.repository.catalog import Backup, Listing, backups_in, listing_in
-from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_manifest, read_report
+from tasks.engine.repository.keys import Keys
+from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_report
 from tasks.engine.repository.names import (
     ACKNOWLEDGED,
     DRILL,
-    GLOBALS,
     MANIFEST,
-    OBJECT,
     backup_of_report,
+    companion_file,
     name_at,
+    object_file,
     report_file,
     taken_at,
+    without_ending,
 )
+from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.report_files import ReportFile, in_turn
+from tasks.engine.repository.sealed_manifest import encoded, opened, outline_in
 from tasks.engine.repository.store import Store
 from tasks.engine.repository.upload import Upload
 
@@ -45,9 +49,10 @@ _CROWDED = "many backups of one folder begin in the same second; give each datab
 
 @dataclass(frozen=True)
 class Repository:
-    """A place that keeps backups. Any method can raise StorageError."""
+    """A place that keeps backups, and the keys for what is in it. Any method can raise StorageError."""
 
     store: Store
+    keys: Keys = field(default_factory=Keys)
 
     @property
     def address(self) -> str:
@@ -55,8 +60,16 @@ class Repository:
         return self.store.address
 
     def key(self, name: str) -> str:
-        """Return the key of a backup's object."""
-        return self.store.key(name + OBJECT)
+        """Return the key of the object of a backup that is taken now."""
+        return self.store.key(object_file(name, encrypted=self.keys.encrypts))
+
+    def other_key(self, name: str) -> str:
+        """Return the key that the object of such a backup would have with encryption, or without: it must be free, too."""
+        return self.store.key(object_file(name, encrypted=not self.keys.encrypts))
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of this name, encrypted or not."""
+        return any(self.store.stat(key, UPLOAD) for key in (self.key(name), self.other_key(name)))
 
     # Reading
 
@@ -69,10 +82,16 @@ class Repository:
         return listing_in(self.store.key(""), self.store.list_objects(REQUEST), now)
 
     def manifest(self, backup: Backup) -> Manifest | None:
-        """Fetch a backup's manifest; None for a foreign backup. Raises BackupDamaged if it cannot be read."""
+        """Fetch a backup's whole manifest; None for a foreign backup. Raises BackupDamaged or KeyMissing."""
         if backup.foreign:
             return None
-        return read_manifest(self.store.get(self.store.key(backup.name + MANIFEST)), backup.name)
+        return opened(self.store.get(self.store.key(backup.name + MANIFEST)), backup.name, self.keys)
+
+    def outline(self, backup: Backup) -> Outline | None:
+        """Fetch what a backup's manifest says in the open; None for a foreign backup. Raises BackupDamaged."""
+        if backup.foreign:
+            return None
+        return outline_in(self.store.get(self.store.key(backup.name + MANIFEST)), backup.name)
 
     def manifest_even_unlisted(self, backup: Backup) -> Manifest | None:
         """Fetch a manifest even if the listing lacks it: a listing can lag and show an object without its manifest."""
@@ -133,9 +152,17 @@ class Repository:
         """Stream a backup's object, or a part of it."""
         return self.store.open_range(backup.key, start, length)
 
-    def companion(self, name: str) -> bytes:
-        """Fetch the roles and settings beside a backup; raises ObjectMissing, or BackupDamaged if they are too large."""
-        return self.store.get(self.store.key(name + GLOBALS), GLOBALS_BYTES)
+    def read_sql(self, backup: Backup) -> Iterator[bytes]:
+        """Stream a backup's object decrypted: what was compressed. Raises KeyMissing or EncryptionDamaged."""
+        return self.plain(backup, self.read(backup))
+
+    def plain(self, backup: Backup, stored: Iterator[bytes]) -> Iterator[bytes]:
+        """Decrypt what was read of a backup, if it is encrypted."""
+        return self.keys.decrypted(stored) if backup.encrypted else stored
+
+    def companion(self, file: str) -> bytes:
+        """Fetch roles and settings as stored; raises ObjectMissing, or BackupDamaged if they are too large."""
+        return self.store.get(self.store.key(file), GLOBALS_BYTES)
 
     def looked_into(self, backups: Sequence[Backup]) -> list[Backup]:
         """Add what takes a request per backup to find out: verdicts, and which of our objects are unfinished.
@@ -164,7 +191,7 @@ class Repository:
 
     def free_name(self, moment: datetime) -> str:
         """Return the name for a backup that begins at a moment; move on by a second while the name is taken."""
-        while self.store.stat(self.key(name_at(moment)), UPLOAD):
+        while self.has(name_at(moment)):
             moment += timedelta(seconds=1)
         return name_at(moment)
 
@@ -175,7 +202,7 @@ class Repository:
         """
         for _ in range(_MOST_CLAIMS):
             name = self.free_name(moment)
-            upload = Upload(self.store, self.key(name), expected_bytes)
+            upload = Upload(self.store, self.key(name), expected_bytes, beside=self.other_key(name))
             if upload.claim():
                 return name, upload
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
@@ -210,8 +237,9 @@ class Repository:
                 hint="the storage lost part of the upload; the next backup tries again",
             )
         if companion:
-            self._put_new(manifest.name + GLOBALS, companion, "application/gzip")
-        self._put_new(manifest.name + MANIFEST, manifest.encode())
+            beside = companion_file(manifest.name, encrypted=self.keys.encrypts)
+            self._put_new(beside, companion, "application/gzip")
+        self._put_new(manifest.name + MANIFEST, encoded(manifest, self.keys))
         taken = taken_at(manifest.name) or manifest.started_at
         return Backup(
             manifest.name,
@@ -257,10 +285,18 @@ class Repository:
         manifest: without it the backup would pass for a good one. That its anomalies are acknowledged holds as long as
         there is anything left.
         """
-        reports, manifest, item = backup.reports[::-1], backup.name + MANIFEST, backup.name + OBJECT
+        reports, manifest, item = (
+            backup.reports[::-1],
+            backup.name + MANIFEST,
+            object_file(backup.name, encrypted=backup.encrypted),
+        )
         known = (backup.name + ACKNOWLEDGED,) if backup.acknowledged else ()
         # Ask for that of a backup with a manifest even if it is not listed: a listing can lag.
-        beside = (backup.name + GLOBALS,) if backup.globals_bytes or backup.has_manifest else ()
+        beside = (
+            (companion_file(backup.name, encrypted=backup.encrypted),)
+            if backup.globals_bytes or backup.has_manifest
+            else ()
+        )
         first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
         for file in (*first, *beside, *known, item):
             self.store.remove(self.store.key(file))
@@ -269,6 +305,6 @@ class Repository:
         """Abort uploads that a killed run left unfinished at least a day ago; yield the key of each."""
         folder = self.store.key("")
         for key, upload_id in self.store.list_uploads(STALE_UPLOAD, now):
-            if taken_at(key.removeprefix(folder).removesuffix(OBJECT)):
+            if taken_at(without_ending(key.removeprefix(folder))):
                 self.store.abort_upload(key, upload_id)
                 yield key

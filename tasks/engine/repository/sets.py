@@ -217,6 +217,10 @@ class Sets:
             moment += timedelta(seconds=random.randint(1, _APART_S))  # noqa: S311
         raise StorageError(f"{key}: others take every name", during=UPLOAD, transient=True)
 
+    def add(self, made: BackupSet) -> bool:
+        """Store a set that has its name from another place; return False if there is one of this name already."""
+        return self.store.put_new(self.store.key(set_file(made.name)), made.encode())
+
     def sweep(self, now: datetime) -> Iterator[str]:
         """Abort claims of names that a killed run left at least a day ago; yield the key of each."""
         root = self.store.key("")

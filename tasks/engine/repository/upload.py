@@ -27,9 +27,11 @@ class Upload:
     request; a larger one in parts, at most `_PARALLEL_PARTS` at a time, so memory stays bounded. Claim the name first.
     """
 
-    def __init__(self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None) -> None:
+    def __init__(
+        self, storage: Store, key: str, expected_bytes: int, part_bytes: int | None = None, beside: str = ""
+    ) -> None:
         self._storage = storage
-        self._key = key
+        self._key, self._beside = key, beside
         self._provider = storage.provider
         self._buffer = PartBuffer(part_bytes or part_size_bytes(self._provider, expected_bytes))
         self._written = 0
@@ -48,7 +50,8 @@ class Upload:
         """
         try:
             self._begin()
-            taken = bool(self._others()) or self._storage.stat(self._key, UPLOAD) is not None
+            keys = [self._key, self._beside] if self._beside else [self._key]
+            taken = any(self._others(key) or self._storage.stat(key, UPLOAD) is not None for key in keys)
         except BaseException:
             self.abort()
             raise
@@ -65,10 +68,10 @@ class Upload:
         ).start()
         self._upload_id = begun.result()
 
-    def _others(self) -> set[str]:
-        """Return other uploads under this name; none if the storage does not list any, or not for these keys."""
+    def _others(self, key: str) -> set[str]:
+        """Return other uploads under a name; none if the storage does not list any, or not for these keys."""
         try:
-            return self._storage.uploads_of(self._key) - {self._upload_id}
+            return self._storage.uploads_of(key) - {self._upload_id}
         except StorageError as error:
             if error.transient:
                 raise
@@ -90,6 +93,11 @@ class Upload:
             self._insist_on_going_on()
             part = self._buffer.take(next_part_size_bytes(self._provider, self._buffer.part_bytes, number))
         self.send(part.lend())
+
+    @property
+    def written_bytes(self) -> int:
+        """How much was written so far."""
+        return self._written + self._buffer.filled
 
     def complete(self) -> None:
         """Send what is left and make the object visible; never overwrite another run's object."""

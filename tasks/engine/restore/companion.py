@@ -10,8 +10,8 @@ from tasks.engine.dump.global_statements import NotAllowed, read_statements
 from tasks.engine.dump.globals import MOST_BYTES, Globals
 from tasks.engine.repository import checks as checklist
 from tasks.engine.repository.manifest import GlobalsRecord, Manifest
-from tasks.engine.repository.names import GLOBALS
-from tasks.engine.repository.repository import Repository
+from tasks.engine.repository.names import companion_file
+from tasks.engine.repository.repository import GLOBALS_BYTES, Repository
 
 _GZIP = 31  # zlib's number for gzip with its header and checksum
 
@@ -24,16 +24,20 @@ def unpacked(repository: Repository, manifest: Manifest) -> Globals:
     record = manifest.globals
     assert record
     try:
-        statements = read_statements(_text(repository, manifest.name, record), manifest.database)
+        statements = read_statements(_text(repository, manifest, record), manifest.database)
     except NotAllowed as error:
-        raise StatementRefused(f"{manifest.name}{GLOBALS}: {error}") from None
+        raise StatementRefused(f"{_file_of(manifest)}: {error}") from None
     return Globals(tuple(statements), record.superuser, record.client_version)
 
 
-def _text(repository: Repository, name: str, record: GlobalsRecord) -> bytes:
-    file = name + GLOBALS
+def _file_of(manifest: Manifest) -> str:
+    return companion_file(manifest.name, encrypted=bool(manifest.recipients))
+
+
+def _text(repository: Repository, manifest: Manifest, record: GlobalsRecord) -> bytes:
+    file = _file_of(manifest)
     try:
-        data = repository.companion(name)
+        data = repository.companion(file)
     except ObjectMissing:
         raise BackupDamaged(f"{file} is not there", check=checklist.GLOBALS) from None
     if len(data) != record.object_bytes or hashlib.sha256(data).hexdigest() != record.sha256:
@@ -41,6 +45,8 @@ def _text(repository: Repository, name: str, record: GlobalsRecord) -> bytes:
         raise BackupDamaged(f"{file} is not what was stored: {sizes}", check=checklist.GLOBALS)
     if record.raw_bytes > MOST_BYTES:
         raise BackupDamaged(f"{file} is too large: {record.raw_bytes} bytes", check=checklist.GLOBALS)
+    if manifest.recipients:
+        data = repository.keys.opened(data, GLOBALS_BYTES)
     try:
         member = zlib.decompressobj(wbits=_GZIP)
         text = member.decompress(data, record.raw_bytes + 1)

@@ -11,6 +11,8 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.stream.gzip_members import decompress
 
 _HEADER_BYTES = 1 << 16
+# What is encrypted comes in chunks of that size, after a header as long as that at most; the last one is held back.
+_SEALED_BYTES = 4 * _HEADER_BYTES
 _VERSIONS = re.compile(rb"^-- Dumped (?:from database|by pg_dump) version (\d{1,3})(?!\d)", re.MULTILINE)
 # Encodings that a dump can be written in, but a database cannot have.
 _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
@@ -18,7 +20,8 @@ _CLIENTS_ONLY = {"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "U
 
 def read_header(repository: Repository, backup: Backup) -> bytes:
     """Return the beginning of a backup's SQL; raises BackupDamaged or EmptyBackup if it cannot be read."""
-    start = next(iter(repository.read(backup, 0, _HEADER_BYTES)), b"")
+    read = repository.read(backup, 0, _SEALED_BYTES if backup.encrypted else _HEADER_BYTES)
+    start = next(repository.plain(backup, read), b"")
     return b"".join(islice(decompress([start]), 1))
 
 

@@ -88,7 +88,7 @@ class BackupReader:
 
     def batches(self) -> Iterator[list[Step]]:
         """Yield what to carry out, scanned; raises BackupDamaged or StatementRefused before anything wrong is yielded."""
-        for block in _ahead(decompress(self._object())):
+        for block in _ahead(decompress(self._repository.plain(self._backup, self._object()))):
             self._scanner.feed(block)
             yield self._scanned()
         self._scanner.finish()

@@ -76,18 +76,19 @@ class StreamResult:
 
 
 def stream_dump(
-    source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None
-) -> StreamResult:
+    source: Source, sink: Sink, level: int, progress: Callable[[int, int], None] | None = None, encrypt: Stage | None = None
+) -> StreamResult:  # fmt: skip
     """Stream a dump from `source` to `sink`; return what was stored.
 
     `progress` is called every few seconds with the raw and the compressed bytes so far. On any error the sink is
     aborted and the error raised: no object becomes visible. The source's end is checked before the sink completes:
-    a crashed dump closes its pipe just as cleanly as a finished one, and only the exit code tells them apart.
+    a crashed dump closes its pipe just as cleanly as a finished one, and only the exit code tells them apart. With a
+    stage to `encrypt`, tables are located in what was compressed, and size and SHA-256 are those of what is stored.
     """
     scanner = DumpScanner()
     workers = compressors()
     with ThreadPoolExecutor(workers, "compress") as pool:
-        writer = _Writer(sink, limit=2 * workers + 2)
+        writer = _Writer(sink, 2 * workers + 2, encrypt)
         try:
             _read_blocks(source, scanner, pool, compressor(level), writer, progress)
             source.check_end()
@@ -165,9 +166,10 @@ def _read_soon(descriptor: int, limit: int) -> bytes:
 class _Writer:
     """A thread that sends members through the stages into the sink, in order, whichever is compressed first."""
 
-    def __init__(self, sink: Sink, limit: int) -> None:
+    def __init__(self, sink: Sink, limit: int, encrypt: Stage | None) -> None:
         self.count, self.sha256, self.index = Count(), Sha256(), MemberIndex()
-        self._stages: list[Stage] = [self.count, self.sha256]
+        self._compressed = Count()
+        self._stages: list[Stage] = [self._compressed, *([encrypt] if encrypt else []), self.count, self.sha256]
         self._sink = sink
         self._error: BaseException | None = None
         self._given_up = False
@@ -210,5 +212,5 @@ class _Writer:
                     self._error = error
 
     def _write(self, member: Future[bytes], number: int, starts: list[int]) -> None:
-        self.index.begin(number, self.count.size_bytes, starts)
+        self.index.begin(number, self._compressed.size_bytes, starts)
         self._sink.write(through(self._stages, member.result()))

@@ -53,7 +53,8 @@ def manifest_of_dump(
         extensions={n: source.extensions.get(n, "") for n in sorted(summary.extensions)}, roles=tuple(sorted(summary.roles)),
         role_attributes=source.roles, lc_monetary=MONETARY, source_lc_monetary=facts.lc_monetary, source_settings=dict(source.settings.values),
         settings_left_out=source.settings.left_out, partitions=source.partitions,
-        selection=plan.dump.selection.fingerprint, dump_options=plan.dump.selection.options, left_out=source.chosen,
+        selection=plan.selection_mark, dump_options=plan.dump.selection.options, left_out=source.chosen,
+        recipients=tuple(recipient.text for recipient in plan.encryption.recipients),
     )  # fmt: skip
 
 

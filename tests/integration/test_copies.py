@@ -1,0 +1,181 @@
+"""A backup goes to all places at once, and whatever one of them lacks is copied there later. On real servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from blocks.disk.folder_store import FolderStore
+from blocks.s3.client import ObjectStore
+from blocks.sql.server import Server
+from flows.backup import backup
+from flows.copy import copy
+from flows.demo.services import Storage
+from flows.prune import prune
+from tasks.engine.repository.names import MANIFEST, OBJECT
+from tasks.engine.repository.repository import Repository
+from tests.conftest import Ended, FlowRun, NewDatabase, Ran
+from tests.faults.http_proxy import S3Proxy, error, s3_proxy
+from tests.integration.objects import LIBRARY
+
+OBJECTS = r"\.sql\.gz(\?x-id=\w+)?$"
+DENIED = error(403, "AccessDenied")
+
+
+@dataclass
+class Places:
+    """Two buckets, of which each is reached through a network of its own, and what runs with both as places."""
+
+    flow_run: FlowRun
+    server: Server
+    primary: ObjectStore
+    copy: ObjectStore
+    network: dict[str, S3Proxy]
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def run(self, flow: object, server: Server | None = None, **more: str) -> Ran:
+        parameters = {name: value for name, value in more.items() if name.islower()}
+        given = {**self.environ, **{name: value for name, value in more.items() if name.isupper()}}
+        return self.flow_run(flow, server, environ=given, **parameters)
+
+    def backup(self, **more: str) -> Ran:
+        return self.run(backup, self.server, **more)
+
+    def store(self, name: str) -> ObjectStore:
+        return self.primary if name == "primary" else self.copy
+
+
+def files(store: ObjectStore | FolderStore) -> dict[str, bytes]:
+    """Return the contents of every file in a place, by its name."""
+    return {o.key.removeprefix(store.key("")): store.get(o.key) for o in store.list_objects()}
+
+
+def names(store: ObjectStore | FolderStore) -> list[str]:
+    """Return the whole backups in a place."""
+    return [b.name for b in Repository(store).backups() if b.has_manifest]
+
+
+@pytest.fixture
+def places(
+    flow_run: FlowRun, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Places]:  # fmt: skip
+    """Two places behind two networks."""
+    monkeypatch.setattr("tasks.plain.time.sleep", lambda _: None)
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    port = urlsplit(storage_server.endpoint).port or 0
+    with s3_proxy(port) as one, s3_proxy(port) as two:
+        environ = {
+            "S3_ENDPOINT": one.url, "COPY_S3_ENDPOINT": two.url, "COPY_S3_BUCKET": storage.bucket,
+            "COPY_S3_ACCESS_KEY_ID": storage_server.environment()["S3_ACCESS_KEY_ID"],
+            "COPY_S3_SECRET_ACCESS_KEY": storage_server.environment()["S3_SECRET_ACCESS_KEY"],
+            "COPY_PREFIX": f"{storage.folder}-copy", "COMPRESSION_LEVEL": "1",
+        }  # fmt: skip
+        copied = storage_server.store(f"{storage.folder}-copy")
+        server = new_database(16, LIBRARY)
+        yield Places(flow_run, server, storage, copied, {"primary": one, "copy": two}, environ)
+
+
+def test_one_dump_goes_to_both(places: Places) -> None:
+    """Object, companion and manifest are the same in both places, of a single dump."""
+    ran = places.backup()
+    assert ran.error is None, ran.error
+    assert ran.result.destinations == ["primary", "copy"]
+    assert files(places.primary) == files(places.copy)
+    assert {name.partition(".")[2] for name in files(places.copy)} == {"sql.gz", "globals.sql.gz", "manifest.json"}
+
+
+@pytest.mark.parametrize("away", ["primary", "copy"])
+def test_a_place_that_is_down_costs_the_other_nothing(away: str, places: Places) -> None:
+    """The backup is made where that is possible; the next run also copies what the other place lacks."""
+    other = "copy" if away == "primary" else "primary"
+    places.network[away].refuse()
+    ran = places.backup()
+    assert ran.error is None, ran.error
+    assert (ran.result.destinations, files(places.store(away))) == ([other], {})
+    places.network[away].listen()
+    again = places.backup()
+    assert again.error is None, again.error
+    assert again.result.destinations == ["primary", "copy"]
+    assert files(places.primary) == files(places.copy)
+    assert len(names(places.copy)) == 2
+
+
+@pytest.mark.parametrize("away", ["primary", "copy"])
+@pytest.mark.parametrize("what", [OBJECTS, MANIFEST], ids=["object", "manifest"])
+def test_a_place_that_fails_in_the_middle(away: str, what: str, places: Places) -> None:
+    """Whatever one place refuses, the other has the backup, and `copy` completes the first."""
+    other = "copy" if away == "primary" else "primary"
+    refused = places.network[away].on("PUT", what, DENIED)
+    ran = places.backup()
+    assert ran.error is None, ran.error
+    assert (ran.result.destinations, names(places.store(away)), refused.done > 0) == ([other], [], True)
+    places.network[away].heal()
+    copied = places.run(copy)
+    assert copied.error is None, copied.error
+    assert [(one.backup, one.to) for one in copied.result.copied] == [(ran.result.name, away)]
+    assert files(places.primary) == files(places.copy)
+    assert places.run(copy).result.copied == []
+
+
+def test_both_down_is_an_error(places: Places) -> None:
+    """With no place left, the run fails with the storage's error, and nothing is left in either."""
+    for network in places.network.values():
+        network.on("PUT", OBJECTS, DENIED)
+    ran = places.backup()
+    assert ran.error
+    assert "Access Denied" in ran.error.sentence
+    assert (files(places.primary), files(places.copy)) == ({}, {})
+
+
+def test_as_many_as_are_required(places: Places) -> None:
+    """With COPIES_REQUIRED=2 a backup that only one place took is none: the run fails, and leaves nothing."""
+    places.network["copy"].on("PUT", OBJECTS, DENIED)
+    ran = places.backup(COPIES_REQUIRED="2")
+    assert ran.error
+    assert (files(places.primary), files(places.copy)) == ({}, {})
+
+
+def test_a_copy_that_fails_names_the_place(places: Places) -> None:
+    """`copy` ends with an error that names the place; the backups of the other stay what they are."""
+    places.network["copy"].refuse()
+    made = places.backup().result
+    ran = places.run(copy)
+    assert ran.error
+    assert (ran.error.code, "copy:" in ran.error.sentence) == ("PGR-COPIES-MISSING", True)
+    assert names(places.primary) == [made.name]
+
+
+def test_each_place_is_pruned_by_itself(places: Places) -> None:
+    """A place that can't be pruned keeps the others from nothing; each follows its own rules."""
+    made = places.backup().result
+    for store in (places.primary, places.copy):
+        for old in ("backup_20240207_143022", "backup_20240208_143022"):
+            for end in (OBJECT, MANIFEST):
+                data = store.get(store.key(made.name + end)).replace(made.name.encode(), old.encode())
+                store.put(store.key(old + end), data)
+    places.network["primary"].refuse()
+    ran = places.run(prune, COPY_KEEP_YEARLY="5")
+    assert ran.error
+    assert names(places.copy) == ["backup_20240208_143022", made.name]
+    assert len(names(places.primary)) == 3
+    places.network["primary"].listen()
+    decided = places.run(prune, COPY_KEEP_YEARLY="5").result
+    assert [b.name for b in decided.removals] == ["primary/backup_20240207_143022", "primary/backup_20240208_143022"]
+
+
+def test_the_command(command_line: Callable[..., Ended], new_database: NewDatabase, tmp_path: Path) -> None:
+    """`backup` and `copy` on the command line: a folder as the second place, and JSON for scripts."""
+    (tmp_path / "copy").mkdir()
+    server, there = new_database(16, LIBRARY), {"COPY_PATH": str(tmp_path / "copy")}
+    made = command_line("backup", "--json", server=server)
+    assert made.status == 0, made.err
+    copied = command_line("copy", "--json", **there)
+    assert copied.status == 0, copied.err
+    assert [one["backup"] for one in json.loads(copied.out)["copied"]] == [json.loads(made.out)["name"]]
+    alone = command_line("copy")
+    assert (alone.status, "no copies" in alone.err) == (2, True)
