@@ -117,6 +117,11 @@ class Plan:
             self, storage=destination.storage, retention=destination.retention, place=destination.name, copies=()
         )  # fmt: skip
 
+    def leading(self, destination: Destination) -> Plan:
+        """Return the same plan with one of its places in front, and all others as its copies."""
+        others = tuple(place for place in self.destinations if place.name != destination.name)
+        return replace(self.at(destination), copies=others)
+
     def member(self, database: str) -> Plan:
         """Return the plan of one of its databases, which has a folder, and so backups, of its own."""
         folder = folder_for(database)
