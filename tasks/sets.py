@@ -210,12 +210,11 @@ def remove_forgotten(plan: Plan) -> int:
         in_doubt = perhaps_forgotten(contents.sets, contents.backups)
         kept = _newest_names(plan, sets, contents.sets) if in_doubt else ()
         old = forgotten(sets.read_all([name for name in in_doubt if name not in kept]), contents.backups)
-        for one in old:
-            sets.remove(one.name)
+        removed = [sets.remove(one.name) for one in old]
     except PgRoundtripError as error:
         get_run_logger().warning("Documents of old sets could not be removed: %s", error.sentence)
         return 0
-    return len(old)
+    return sum(removed)
 
 
 def _newest_names(plan: Plan, sets: Sets, names: Sequence[str]) -> tuple[str, ...]:

@@ -209,6 +209,8 @@ def storage_fields(settings: Settings) -> dict[str, Any]:
         "provider": settings.s3_provider,
         "key_id": settings.s3_access_key_id or "",
         "secret": settings.s3_secret_access_key or SecretStr(""),
+        "credentials": settings.s3_credentials,
+        "terms": settings.terms,
     }
 
 
