@@ -138,7 +138,7 @@ def test_a_drill_of_one_place(
     """The report of a drill is in the place that was drilled, and says which; the other place has none."""
     monkeypatch.setenv("VERIFY_DESTINATION", "copy")
     done = flow_run(restore_drill, server=source)
-    assert (done.state, done.result.verdict) == ("Completed", Verdict.PROVEN)
+    assert done.result.verdict is Verdict.PROVEN
     assert done.result.destination == done.result.summary()["destination"] == "copy"
     (backup,) = Repository(disk).backups()
     kept = Repository(disk).report(backup)
