@@ -213,4 +213,6 @@ def test_moving_to_another_provider(places: Places, new_database: NewDatabase) -
     second = places.run(backup, places.server, **alone).result
     assert names(places.copy) == [first.name, second.name]
     target = new_database(16)
-    assert places.flow_run(restore, to=target, environ={**places.environ, **alone}, backup=first.name).result == first.rows
+    assert (
+        places.flow_run(restore, to=target, environ={**places.environ, **alone}, backup=first.name).result == first.rows
+    )
