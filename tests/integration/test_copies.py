@@ -191,7 +191,7 @@ def test_a_whole_server_in_two_places(places: Places, new_database: NewDatabase,
     assert files(places.primary) == files(places.copy)
     assert len(files(places.copy)) == 2 * 3 + 1
     (tmp_path / "disk").mkdir()
-    copied = places.run(copy, **whole, COPY2_PATH=str(tmp_path / "disk"))
+    copied = places.run(copy, None, **whole, COPY2_PATH=str(tmp_path / "disk"))
     assert copied.error is None, copied.error
     assert {one.to for one in copied.result.copied} == {"copy2"}
     third = FolderStore.at(str(tmp_path / "disk"), str(places.primary.folder))
