@@ -23,7 +23,14 @@ PROMISED = {
     "permission denied to create database": {"CreateDatabaseDenied"},
     "Restore failed": {"RestoreError", "RestoreFailed", "StatementRefused", "BackupDamaged"},
 }
-TRANSIENT = {"DatabaseUnreachable", "DatabaseTimeout", "FolderFailed", "NameTaken", "StorageUnreachable", "StorageTimeout"}
+TRANSIENT = {
+    "DatabaseUnreachable",
+    "DatabaseTimeout",
+    "FolderFailed",
+    "NameTaken",
+    "StorageUnreachable",
+    "StorageTimeout",
+}
 
 
 @pytest.mark.parametrize("cls", ERRORS)
