@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from blocks.config import DEFAULT
@@ -15,7 +16,9 @@ from flows.runs.wrapping import named, run, with_final_state
 from flows.whole_server import How, restore_set
 from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
@@ -82,13 +85,16 @@ def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: 
 
 
 def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
-    with veiling(chosen_plan):
-        return _restored(chosen_plan, backup, target, wanted, in_set=in_set)
-
-
-def _restored(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool) -> Outcome[int]:
-    plan, repository, started_at = chosen_plan.name, repository_of(chosen_plan), utc_now()
+    repository, started_at = repository_of(chosen_plan), utc_now()
     chosen, manifest = choose_named(chosen_plan, repository, backup)
+    with veiling(encrypted=chosen.encrypted):
+        return _restored(chosen_plan, (chosen, manifest), target, wanted, started_at, in_set=in_set)
+
+
+def _restored(
+    chosen_plan: Plan, found: tuple[Backup, Manifest | None], target: str, wanted: How, started_at: datetime, *, in_set: bool
+) -> Outcome[int]:  # fmt: skip
+    plan, repository, (chosen, manifest) = chosen_plan.name, repository_of(chosen_plan), found
     # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.
     as_new, again = in_set and wanted.globals_mode == "too", in_set and not wanted.globals_mode.startswith("only")
     around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode, as_new=as_new, again=again)
