@@ -12,6 +12,8 @@ from blocks.s3.client import ObjectStore
 from blocks.s3.folders import MOST_FOLDERS
 from blocks.s3.folders import folders_beside as _in_the_bucket
 from blocks.s3.providers import ProviderKey
+from blocks.s3.rules import Rules, ask_rules
+from blocks.s3.terms import Credentials, Terms
 
 Storage = ObjectStore | FolderStore
 FILE = "file:"
@@ -25,14 +27,25 @@ def is_folder(address: str) -> bool:
 def storage_at(  # noqa: PLR0913  (by name only)
     *, endpoint: str, prefix: str, bucket: str = "", key_id: str = "", secret: SecretStr | None = None,
     token: SecretStr | None = None, region: str | None = None, provider: ProviderKey | None = None,
+    credentials: Credentials = "keys", terms: Terms | None = None,
 ) -> Storage:  # fmt: skip
     """Return the storage at an address: `file:///mnt/backups` is a folder, which needs no bucket and no keys."""
     if is_folder(endpoint):
         return FolderStore.at(endpoint, prefix)
     return ObjectStore.at(
         endpoint=endpoint, bucket=bucket, prefix=prefix, key_id=key_id, secret=secret or SecretStr(""), token=token,
-        region=region, provider=provider,
+        region=region, provider=provider, credentials=credentials, terms=terms,
     )  # fmt: skip
+
+
+def removes(storage: Storage) -> bool:
+    """Whether old backups are removed by us, and not by a lifecycle rule."""
+    return storage.terms.removes if isinstance(storage, ObjectStore) else True
+
+
+def rules_of(storage: Storage) -> Rules | None:
+    """Ask a bucket for its own rules about what is in it; None if it is no bucket."""
+    return ask_rules(storage) if isinstance(storage, ObjectStore) else None
 
 
 def whereabouts(storage: Storage) -> str:

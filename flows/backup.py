@@ -31,6 +31,7 @@ from tasks.backup import (
 from tasks.destinations import destinations_of
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.destinations import Destinations
+from tasks.engine.repository.held import told_of_due
 from tasks.engine.repository.outline import Outline, outline_of
 from tasks.globals import read_beside, with_globals
 from tasks.keys import veiling
@@ -102,8 +103,8 @@ def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     plan, there = chosen_plan.name, destinations_of(chosen_plan)
     source = inspect_source(chosen_plan)
     wanted = name_backup(there)
-    swept = sweep_everywhere(there)
     before = read_previous(chosen_plan, there, source)
+    swept = sweep_everywhere(there, before.blind)
     beside = read_beside(chosen_plan, source, before.manifest)
     begun = time.monotonic()
     dump = dump_to_storage.with_options(tags=dump_tags(chosen_plan.source))
@@ -115,10 +116,9 @@ def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     told, first = outline_of(manifest), next(iter(made))
     publish_backup(plan, there.repositories[first], manifest, before.manifest, seconds)
     where = f" in {' and '.join(made)}" if there.several else ""
-    caught_up = _catch_up(chosen_plan, there)
-    after = Before(
-        {n: found.adding(made[n]) for n, found in before.listings.items() if n in made}, swept, tuple(there.away)
-    )
+    unseen = tuple({*there.away, *before.blind})
+    caught_up = _catch_up(chosen_plan, there, unseen)
+    after = Before({n: found.adding(made[n]) for n, found in before.listings.items() if n in made}, swept, unseen)
     return Outcome(
         "backup",
         plan,
@@ -127,12 +127,12 @@ def _backed_up(chosen_plan: Plan) -> Outcome[BackupResult]:
     )
 
 
-def _catch_up(plan: Plan, there: Destinations) -> str:
+def _catch_up(plan: Plan, there: Destinations, unseen: tuple[str, ...]) -> str:
     """Copy to each place what it lacks from before; a failure is only a warning, because the next run tries again."""
     if not there.several:
         return ""
     try:
-        said = catch_up_after(plan, tuple(there.away))
+        said = catch_up_after(plan, unseen)
     except PgRoundtripError as error:
         get_run_logger().warning("What other places lack could not be copied: %s", error.sentence)
         return ""
@@ -141,10 +141,13 @@ def _catch_up(plan: Plan, there: Destinations) -> str:
 
 def _prune_after(plan: str, there: Destinations, before: Before) -> str:
     """Apply the retention policy; a failure is only a warning, because the next backup will try again."""
+    if there.repositories.keys() <= set(before.away):
+        return "others weren't looked at"
     try:
         with continuing(before):
             pruned = run(prune, plan)
-        return f"{counted(len(pruned.removals), 'old one')} removed"
+        removed = f"{counted(len(pruned.removals), 'old one')} removed"
+        return "; ".join(filter(None, (removed, told_of_due(pruned))))
     except PgRoundtripError as error:
         get_run_logger().warning("The backup is done, but old ones could not be pruned: %s", error.sentence)
         publish_catalog(plan, there.first)

@@ -134,8 +134,11 @@ def list_backups(
     from flows import terminal
     from tasks.status import listing
 
-    of, show = (listing.list_sets, terminal.show_sets) if sets else (listing.list_catalog, terminal.show_catalog)
-    found = of(resolve_plan(plan, frozenset({"storage"})))
+    chosen = resolve_plan(plan, frozenset({"storage"}))
+    found, unread = (listing.list_sets(chosen), "") if sets else listing.list_everywhere(chosen)
+    if unread:
+        print_error([unread], "WARNING")
+    show = terminal.show_sets if sets else terminal.show_catalog
     terminal.show_json(found) if as_json else show(found)
 
 

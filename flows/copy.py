@@ -11,9 +11,10 @@ from blocks.errors import CopiesMissing, ObjectMissing
 from flows.runs.logs import log_plainly
 from flows.runs.parameters import PlanName
 from flows.runs.wrapping import named, newest_slot_only, with_final_state
-from tasks.copies import IN_A_BACKUP, Copied, Places, catch_up, copy_sets, look_at_places, require_copies
+from tasks.copies import IN_A_BACKUP, Copied, catch_up, copy_sets, look_at_places, require_copies
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.names import without_ending
+from tasks.engine.repository.places import Places
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
 from tasks.sets import members_anywhere

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from blocks.config import DEFAULT
 from blocks.config.load import Need
-from blocks.config.plan import Plan
 from blocks.config.resolve import resolve_plan, resolve_target
 from flows.runs.hooks import with_hooks
 from flows.runs.logs import log_plainly
@@ -23,9 +21,10 @@ from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
 from tasks.globals_restore import create_around, plan_around
-from tasks.keys import repository_of, veiling
+from tasks.keys import veiling
 from tasks.orchestration import flow
 from tasks.outcome import Outcome
+from tasks.places import Source, from_any
 from tasks.restore import choose_named, is_there, look_at_target, restore_and_swap, restore_in_place
 from tasks.sets import choose_member
 
@@ -65,36 +64,39 @@ def restore(
         return several  # its result is another: SetRestored
     if chosen_plan.databases:
         chosen_plan = choose_member(chosen_plan, backup)
-    return _restore(chosen_plan, backup, target, how)
+    return from_any(chosen_plan, backup, lambda source: _restore(source, target, how))
 
 
 @flow(name="restore-member", flow_run_name=named("restore"), validate_parameters=False)
 @with_final_state
 def restore_member(backup: BackupName, plan: PlanName, target: ServerName, how: How) -> Outcome[int]:
     """Restore one of the databases of a server, as a part of a restore of all; skip one that is there already."""
-    chosen_plan = resolve_plan(plan, _NEEDS)
-    rows = is_there(chosen_plan, backup, resolve_target(target)) if how.globals_mode in ("none", "too") else None
+    return from_any(resolve_plan(plan, _NEEDS), backup, lambda source: _restore_member(source, target, how))
+
+
+def _restore_member(source: Source, target: str, how: How) -> Outcome[int]:
+    asks, to = how.globals_mode in ("none", "too"), resolve_target(target)
+    rows = is_there(source.plan, source.repository, source.backup, to) if asks else None
     if rows is None:
-        return _restore(chosen_plan, backup, target, how, in_set=True)
+        return _restore(source, target, how, in_set=True)
     # An earlier run may have ended between the last row and these.
-    repository = repository_of(chosen_plan)
-    manifest = choose_named(chosen_plan, repository, backup)[1]
-    around = plan_around(repository, manifest, resolve_target(target), how.globals_mode, again=True)
+    manifest = choose_named(source.plan, source.repository, source.backup)[1]
+    around = plan_around(source.repository, manifest, to, how.globals_mode, again=True)
     create_around(around, around.own)
-    return Outcome("restore", plan, f"{backup} is there already", rows)
+    return Outcome("restore", source.plan.name, f"{source.backup} is there already", rows)
 
 
-def _restore(chosen_plan: Plan, backup: str, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
-    repository, started_at = repository_of(chosen_plan), utc_now()
-    chosen, manifest = choose_named(chosen_plan, repository, backup)
-    with veiling(encrypted=chosen.encrypted):
-        return _restored(chosen_plan, (chosen, manifest), target, wanted, started_at, in_set=in_set)
+def _restore(source: Source, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
+    found = choose_named(source.plan, source.repository, source.backup)
+    with veiling(encrypted=found[0].encrypted):
+        return _restored(source, found, target, wanted, in_set=in_set)
 
 
 def _restored(
-    chosen_plan: Plan, found: tuple[Backup, Manifest | None], target: str, wanted: How, started_at: datetime, *, in_set: bool
-) -> Outcome[int]:  # fmt: skip
-    plan, repository, (chosen, manifest) = chosen_plan.name, repository_of(chosen_plan), found
+    source: Source, found: tuple[Backup, Manifest | None], target: str, wanted: How, *, in_set: bool
+) -> Outcome[int]:
+    chosen_plan, repository, (chosen, manifest) = source.plan, source.repository, found
+    plan, started_at = chosen_plan.name, utc_now()
     # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.
     as_new, again = in_set and wanted.globals_mode == "too", in_set and not wanted.globals_mode.startswith("only")
     around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode, as_new=as_new, again=again)

@@ -120,13 +120,20 @@ def show_catalog(entries: Sequence[Mapping[str, Any]]) -> None:
     if not entries:
         print_line("No backups found in S3")
         return
-    whole = any("plan" in e for e in entries)
-    table = _table("backup", "plan" if whole else "database", "taken at", "size", "rows", "verdict")
+    whole, several = any("plan" in e for e in entries), any("places" in e for e in entries)
+    columns = ("backup", "plan" if whole else "database", "taken at", "size", "rows", "verdict")
+    table = _table(*columns, *(["in"] if several else []))
     for e, made in reversed(list(zip(entries, databases_shown(entries), strict=True))):
         rows = "foreign" if e["foreign"] else "unreadable" if e["rows"] is None else f"{e['rows']:,}"
         taken = e["taken_at"] + (" (future)" if e.get("from_future") else "")
-        table.row(e["name"], e.get("plan", made), taken, human_bytes(e["object_bytes"]), rows, _verdict(e))
+        where = [_places(e["places"])] if several else []
+        table.row(e["name"], e.get("plan", made), taken, human_bytes(e["object_bytes"]), rows, _verdict(e), *where)
     _console().print(table)
+
+
+def _places(places: Mapping[str, str | None]) -> str:
+    """Name the places that have a backup, with the verdict in each where it was drilled: `primary (PROVEN), copy`."""
+    return ", ".join(f"{name} ({verdict})" if verdict else name for name, verdict in places.items())
 
 
 def show_sets(sets: Sequence[Mapping[str, Any]]) -> None:

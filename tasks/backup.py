@@ -9,7 +9,7 @@ from datetime import datetime
 
 from blocks.config.encryption import ALONE
 from blocks.config.plan import Plan
-from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem
+from blocks.errors import ConfigurationError, DatabaseError, PgRoundtripError, Problem, StorageDenied
 from blocks.sql.connection import Connection
 from blocks.sql.server import Server
 from tasks.clock import utc_now
@@ -47,6 +47,10 @@ from tasks.retries import LONG, ONCE, QUICK
 DUMP_TAG = "pg-roundtrip-dump"
 # Text and hexadecimal grow in a dump and shrink in gzip; the net ratio stays well below this.
 _OBJECT_PER_DATABASE_BYTE = 1.5
+_BLIND = (
+    "this backup is made all the same, but isn't compared with those before it, and nothing old or unfinished is removed;"
+    " run drills, prune and list with other keys (docs/locks.md)"
+)
 _CHANGED = "the newest PROVEN backup from before is kept until one from now on is PROVEN; drill soon"
 
 
@@ -55,13 +59,15 @@ class Previous:
     """What existed before a backup, as far as it could be read.
 
     That is what the newest manifest says in the open, what each place listed, and what to compare the new one with: backups
-    of the same database and selection in `repository`, the first place that could be read.
+    of the same database and selection in `repository`, the first place that could be read. Into the
+    `blind` ones the keys may not look.
     """
 
     manifest: Outline | None = None
     listings: Mapping[str, Listing] = field(default_factory=dict)
     history: tuple[Backup, ...] = ()
     repository: Repository | None = None
+    blind: tuple[str, ...] = ()
 
 
 @task("look at the source", QUICK)
@@ -150,7 +156,8 @@ def read_previous(plan: Plan, there: Destinations, source: Source) -> Previous:
             continue
         listed, one = _previous_in(plan.at(place), there.repositories[place.name], source)
         listings = {**found.listings, **({place.name: listed} if listed else {})}
-        found = replace(one if found.repository is None else found, listings=listings)
+        blind = found.blind if one.repository or not one.blind else (*found.blind, place.name)
+        found = replace(one if found.repository is None else found, listings=listings, blind=blind)
     return found
 
 
@@ -169,6 +176,11 @@ def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Li
         made = Previous(_outline_of(repository, last), history=tuple(history), repository=repository)
     except ConfigurationError:
         raise
+    except StorageDenied as error:
+        get_run_logger().warning(
+            "The keys may not look into %s: %s\nHINT: %s", repository.address, error.sentence, _BLIND
+        )
+        made = Previous(blind=(plan.place,))
     except PgRoundtripError as error:
         get_run_logger().warning("Could not look at the backup before: %s", error.sentence)
         made = Previous()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, PgRoundtripError, Problem
 from tasks.clock import utc_now
 from tasks.destinations import plans_at
-from tasks.engine.repository.catch_up import Missing, behind_since, copy_from_any, missing_in
-from tasks.engine.repository.folder import Folder
+from tasks.engine.repository.catch_up import Missing, copy_from_any
 from tasks.engine.repository.names import without_ending
+from tasks.engine.repository.places import Places, read_places
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.sets import Sets
-from tasks.engine.repository.whose import folder_of, refusal
+from tasks.engine.repository.whose import refusal
 from tasks.engine.wording import human_bytes
 from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
@@ -28,40 +27,10 @@ _NO_COPIES = "set COPY_S3_BUCKET and the variables beside it, or COPY_PATH (docs
 _MOST_SETS = 50
 
 
-@dataclass(frozen=True)
-class Places:
-    """What is in each place of a plan that answers, why others don't, and what each lacks, the newest first."""
-
-    folders: Mapping[str, Folder] = field(default_factory=dict)
-    away: Mapping[str, PgRoundtripError] = field(default_factory=dict)
-    missing: Mapping[str, list[Missing]] = field(default_factory=dict)
-
-    def behind_since(self, place: str) -> datetime | None:
-        """Return when the oldest backup was taken that a place should have by now; None if it has all."""
-        return behind_since(self.folders[place].backups, self.missing[place])
-
-
-def read_places(plan: Plan, but: Collection[str] = ()) -> Places:
-    """List each place by itself; raises the error of one if none answers."""
-    folders, away = dict[str, Folder](), dict[str, PgRoundtripError]()
-    plans = plans_at(plan)
-    for name, place in plans.items():
-        if name in but:
-            continue
-        try:
-            folders[name] = folder_of(place)
-        except PgRoundtripError as error:
-            away[name] = error
-    if away and not folders:
-        raise next(iter(away.values()))
-    now = utc_now()
-    return Places(folders, away, {name: missing_in(plans[name], name, folders, now) for name in folders})
-
-
 @task("look at each place", QUICK)
 def look_at_places(plan: Plan, but: Collection[str] = ()) -> Places:
     """Find out what each place lacks; warn of one that doesn't answer."""
-    found = read_places(plan, but)
+    found = read_places(plan, utc_now(), but)
     for name, error in found.away.items():
         get_run_logger().warning("%s could not be looked at: %s\nHINT: %s", name, error.sentence, error.hint)
     return found

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from blocks.config.plan import Plan
 from blocks.errors import StorageError
+from blocks.stores import removes, rules_of
 from tasks.clock import utc_now
 from tasks.engine.repository import retention
 from tasks.engine.repository.catalog import Backup, Listing
 from tasks.engine.repository.checks import counted
 from tasks.engine.repository.companions import is_orphan, remove_orphan
+from tasks.engine.repository.held import left_to_others, staying, told_of_due, what_rules_break
 from tasks.engine.repository.own_retention import decide_closely, policy_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import HINT_SHARED, whose
@@ -21,7 +23,10 @@ from tasks.retries import QUICK
 Failures = dict[str, list[StorageError]]
 _COMPANIONS = ("file of roles and settings without a backup", "files of roles and settings without a backup")
 _NAMED = 10
-_REFUSED = "give the keys the right to delete; what a lock on the bucket or the object protects is removed when it ends"
+_REFUSED = "give the keys the right to delete, or set PRUNE=elsewhere and let a lifecycle rule of the bucket do it"
+_HELD = StorageError("a lock holds it")
+_NO_RULE = "add a lifecycle rule for the folder, or remove PRUNE=elsewhere (docs/locks.md)"
+_LONGER = "let the rule keep everything for longer than drills and backups can stand still (docs/locks.md)"
 
 
 @task("plan the retention", QUICK)
@@ -40,13 +45,27 @@ def plan_retention(
         text = "%s of another plan or database in %s stay\nHINT: %s"
         get_run_logger().warning(text, spared, folder.address, HINT_SHARED)
     stopped = retention.have_stopped(folder.own, policy_of(plan, utc_now(), even_if_stale=even_if_stale), utc_now())
-    return replace(decided, orphans=() if stopped else seen.orphans)
+    decided = replace(decided, orphans=() if stopped else seen.orphans)
+    return decided if removes(plan.storage) else _leave_to_others(plan, decided)
+
+
+def _leave_to_others(plan: Plan, decided: retention.PrunePlan) -> retention.PrunePlan:
+    """Remove nothing, and warn of what a rule of the bucket removes although retention keeps it: it knows no verdicts."""
+    found, left = rules_of(plan.storage), left_to_others(decided)
+    days = found.expires_days if found else None
+    if days == 0 and left.due:
+        get_run_logger().warning("No rule of the bucket removes what is due\nHINT: %s", _NO_RULE)
+    elif days != 0 and (
+        broken := what_rules_break(left, utc_now(), days or plan.retention.days, known=days is not None)
+    ):
+        get_run_logger().warning("%s\nHINT: %s", broken, _LONGER)
+    return left
 
 
 @task("remove a backup", QUICK, run_name="remove {backup.name}")
-def remove_backup(repository: Repository, backup: Backup) -> None:
-    """Delete one backup."""
-    repository.remove(backup)
+def remove_backup(repository: Repository, backup: Backup) -> bool:
+    """Delete one backup; returns False if something holds it."""
+    return repository.remove(backup)
 
 
 @task("look at what backups left behind", QUICK)
@@ -103,7 +122,9 @@ def remove_all(repository: Repository, decided: retention.PrunePlan) -> retentio
     away: StorageError | None = None
     for decision in decided.decisions:
         problem = None if decision.keep else away or _problem_with(repository, decision.backup)
-        if problem:
+        if problem is _HELD:
+            done.append(staying(decision, "due, but a lock holds it"))
+        elif problem:
             failures.setdefault(problem.message, []).append(problem)
             # If the storage is unreachable, don't retry it for each of the others too.
             away = problem if problem.transient else None
@@ -118,10 +139,9 @@ def remove_all(repository: Repository, decided: retention.PrunePlan) -> retentio
 def _problem_with(repository: Repository, backup: Backup) -> StorageError | None:
     """Remove one backup, or return the error: a failure keeps data, so it must not fail the run that made a backup."""
     try:
-        remove_backup(repository, backup)
+        return None if remove_backup(repository, backup) else _HELD
     except StorageError as error:
         return error
-    return None
 
 
 def _tell(carried_out: retention.PrunePlan, failures: Failures) -> None:
@@ -130,6 +150,8 @@ def _tell(carried_out: retention.PrunePlan, failures: Failures) -> None:
     of_them = f" of {removed + failed}" if failed else ""
     kept = len(carried_out.decisions) - removed
     get_run_logger().info("Deleted %d%s old backups, kept %d", removed, of_them, kept)
+    if due := told_of_due(carried_out):
+        get_run_logger().info("Of these, %s", due)
 
 
 def _warn(failures: Failures, what: Sequence[str]) -> None:

@@ -35,7 +35,6 @@ from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.servers.scratch import scratch_database
 from tasks.engine.wording import human_bytes
 from tasks.globals_restore import tell_of
-from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
 from tasks.reports.progress import RestoreProgress
 from tasks.retries import QUICK, READING
@@ -79,12 +78,12 @@ def look_at_target(
 
 
 @task("see whether it is there already", QUICK)
-def is_there(plan: Plan, name: str, target: Server) -> int | None:
+def is_there(plan: Plan, repository: Repository, name: str, target: Server) -> int | None:
     """Return the rows of a backup that its target already holds, with the same schema; None if it doesn't.
 
     A database appears only when it is whole, so one that was restored before needs no second restore.
     """
-    repository, logger = repository_of(plan), get_run_logger()
+    logger = get_run_logger()
     try:
         server = maintenance_of(target)
         backup = choose(plan, repository, name, utc_now(), logger.warning)

@@ -24,6 +24,7 @@ from tasks.engine.repository.members import (
     to_drill,
 )
 from tasks.engine.repository.names import LATEST, LATEST_SET, set_name_at
+from tasks.engine.repository.nearest import answers
 from tasks.engine.repository.set_choice import newest_first, perhaps_forgotten, told_of_future_sets
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
@@ -140,20 +141,26 @@ def _anywhere(plan: Plan, members: Callable[[Plan], list[Member]]) -> list[Membe
 @task("choose the database", QUICK)
 def choose_member(plan: Plan, backup: str) -> Plan:
     """Return the plan of the only database that has a backup of this name."""
-    return member_with(all_members(plan), backup).plan
+    return next(answers(plan, lambda at: member_with(all_members(at), backup).plan, get_run_logger().warning))[1]
 
 
 @task("read the set", QUICK)
 def choose_set(plan: Plan, name: str) -> BackupSet:
     """Fetch a set, and warn of what isn't in it."""
+    found = answers(plan, lambda at: _set_named(at, name), get_run_logger().warning)
+    plan, made = max(found, key=lambda answer: answer[1].name) if name == LATEST_SET else next(found)
     sets = Sets(plan.storage)
-    _warn_of_future(sets.names())
-    made = sets.latest(patterns_of(plan), utc_now()) if name == LATEST_SET else sets.read(name)
     if name == LATEST_SET and not patterns_of(plan):
         _warn_of_other_patterns(sets, made)
     for member in made.failed:
         get_run_logger().warning("Not in %s: %s", made.name, bounded([f"{member.database}: {member.error}"])[0])
     return made
+
+
+def _set_named(plan: Plan, name: str) -> BackupSet:
+    sets = Sets(plan.storage)
+    _warn_of_future(sets.names())
+    return sets.latest(patterns_of(plan), utc_now()) if name == LATEST_SET else sets.read(name)
 
 
 def _warn_of_other_patterns(sets: Sets, made: BackupSet) -> None:
@@ -196,12 +203,11 @@ def remove_forgotten(plan: Plan) -> int:
         in_doubt = perhaps_forgotten(contents.sets, contents.backups)
         kept = _newest_names(plan, sets, contents.sets) if in_doubt else ()
         old = forgotten(sets.read_all([name for name in in_doubt if name not in kept]), contents.backups)
-        for one in old:
-            sets.remove(one.name)
+        removed = [sets.remove(one.name) for one in old]
     except PgRoundtripError as error:
         get_run_logger().warning("Documents of old sets could not be removed: %s", error.sentence)
         return 0
-    return len(old)
+    return sum(removed)
 
 
 def _newest_names(plan: Plan, sets: Sets, names: Sequence[str]) -> tuple[str, ...]:

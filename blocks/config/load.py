@@ -21,6 +21,7 @@ from blocks.errors import ConfigurationError, Problem
 _OPTIONAL = (
     "BACKUP_", "COPY_", "COPY2_", "COPY3_", "COPIES_", "VERIFY_", "COMPRESSION_", "SERVE_", "STATUS_", "METRICS_", "ANOMALY_", "EVIDENCE_", "RPO_", "RTO_",
     "WEBHOOK_", "NOTIFY_", "PING_", "PG_DUMP_", "PRE_BACKUP_", "POST_BACKUP_", "POST_DRILL_", "POST_RESTORE_", "ON_FAILURE_", "HOOK_", "AGE_",
+    "S3_OBJECT_LOCK_", "S3_SSE", "S3_CREDENTIALS",
 )  # fmt: skip
 Need = Literal["database", "storage", "drill", "target"]
 # A drill-only container does not need to know the production database.
@@ -121,7 +122,8 @@ def _missing(settings: Settings, needs: frozenset[Need]) -> Iterator[str]:
     if "target" in needs and not settings.restore_database_url:
         yield "RESTORE_DATABASE_URL"
     if "storage" in needs:
-        needed = ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key")
+        keyless = settings.s3_credentials == "sdk" and not settings.s3_access_key_id
+        needed = ("s3_endpoint", "s3_bucket", *(() if keyless else ("s3_access_key_id", "s3_secret_access_key")))
         if not str(settings.s3_endpoint or "").startswith("file:"):  # a folder needs no more
             yield from (field.upper() for field in needed if not getattr(settings, field))
         yield from missing_of_copies(settings)

@@ -117,6 +117,11 @@ class Plan:
             self, storage=destination.storage, retention=destination.retention, place=destination.name, copies=()
         )  # fmt: skip
 
+    def leading(self, destination: Destination) -> Plan:
+        """Return the same plan with one of its places in front, and all others as its copies."""
+        others = tuple(place for place in self.destinations if place.name != destination.name)
+        return replace(self.at(destination), copies=others)
+
     def member(self, database: str) -> Plan:
         """Return the plan of one of its databases, which has a folder, and so backups, of its own."""
         folder = folder_for(database)
@@ -204,6 +209,8 @@ def storage_fields(settings: Settings) -> dict[str, Any]:
         "provider": settings.s3_provider,
         "key_id": settings.s3_access_key_id or "",
         "secret": settings.s3_secret_access_key or SecretStr(""),
+        "credentials": settings.s3_credentials,
+        "terms": settings.terms,
     }
 
 

@@ -16,12 +16,14 @@ from blocks.config.load import variable_of
 from blocks.config.plan import Plan
 from blocks.config.secret_parts import parts_of
 from blocks.config.settings import Settings
+from blocks.s3.session import found_secrets
 
 MASKED = "***"
 _SHORTEST = 4  # a shorter word would be masked inside of others
 _KEY = 40  # what is as long is found across lines, too
 _LOGIN = "PREFECT_API_AUTH_STRING"  # user:password
-_PREFECTS = ("PREFECT_API_KEY", _LOGIN)
+# Those that other software reads, in our process: Prefect, and the AWS SDK where it is to look for keys.
+_OTHERS = ("PREFECT_API_KEY", _LOGIN, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
 _NO_SECRETS = {*HookSettings.model_fields, "webhook_template"}
 _WAYS = (
     str, quote, quote_plus, lambda text: quote(text, safe=""), unquote, unquote_plus,
@@ -72,14 +74,15 @@ def _in_environment() -> Iterator[str]:
     """Yield the values of variables whether they are valid or not."""
     secret = (name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
     names = [variable_of(name) for name in secret if name not in _NO_SECRETS]
-    values = [variable(name).strip() for name in (*names, *_PREFECTS)]
+    values = [variable(name).strip() for name in (*names, *_OTHERS)]
     return filter(None, (*values, variable(_LOGIN).strip().partition(":")[2]))
 
 
 def _of_plan(plan: Plan) -> Iterator[str]:
     secrets = [server.url for server in (plan.server, plan.drill.server) if server]
     keys = (place.storage.secret for place in plan.destinations)
-    return (secret.get_secret_value() for secret in (*secrets, *keys) if secret)
+    yield from (secret.get_secret_value() for secret in (*secrets, *keys) if secret)
+    yield from found_secrets()
 
 
 def _escaped_or_not(form: str) -> str:

@@ -25,18 +25,18 @@ from blocks.config.databases import DatabasesSettings
 from blocks.config.encryption_settings import EncryptionSettings, IdentitySettings
 from blocks.config.evidence_settings import EvidenceSettings
 from blocks.config.hook_settings import HookSettings
+from blocks.config.lock_settings import LockSettings
 from blocks.config.roles import GlobalsSettings
 from blocks.config.says import Rule, Says
 from blocks.config.selection import SelectionSettings
+from blocks.config.service_settings import ServiceSettings
 from blocks.config.values import (
-    FLOWS,
     BackupFile,
     BucketName,
     Count,
     Cron,
     DatabaseUrl,
     EncryptionKey,
-    FlowNames,
     Folder,
     HostName,
     Level,
@@ -47,7 +47,6 @@ from blocks.config.values import (
     StorageAddress,
     TimeZone,
     UnprovenAfter,
-    UserName,
     WebAddress,
     WebhookTemplate,
     host_in_url,
@@ -259,32 +258,11 @@ class NotificationSettings(BaseModel):
     )] = None  # fmt: skip
 
 
-class ServiceSettings(BaseModel):
-    """For `pg-roundtrip serve`, the container's command."""
-
-    serve_flows: Annotated[FlowNames, Says(
-        "The flows to serve. Separate containers for backups and for drills don't need each other's credentials.", "restore-drill"
-    )] = ",".join(FLOWS)  # fmt: skip
-    port: Annotated[Port, Says(
-        "The port of the status page and the Prefect UI and API (with a login) and of `/health` (without one). The compose file publishes it on this machine.", "3000"
-    )] = 8080  # fmt: skip
-    ui_username: Annotated[UserName, Says("The user name for the login, without a colon.", "ops")] = "admin"
-    ui_password: Annotated[SecretStr | None, Says(
-        "The password for the login. If unset, one is generated at each start and logged once.", "correct-horse"
-    )] = None  # fmt: skip
-    status_public: Annotated[bool, Says(
-        "Whether the [status page](status.md), `/status`, needs no login. It shows names of databases and folders, sizes and verdicts.", "true"
-    )] = False  # fmt: skip
-    metrics_enabled: Annotated[bool, Says(
-        "Whether to serve `/metrics` for Prometheus, without a login, on `PORT`, and on `METRICS_PORT`, which serves nothing else.", "true"
-    )] = False  # fmt: skip
-    metrics_port: Annotated[Port, Says("The separate port for metrics.", "9091")] = 9090
-
-
 # In the order of the documentation, in which errors are reported too; pydantic takes the last base first.
 SECTIONS: dict[str, type[BaseModel]] = {
     "The database": DatabaseSettings,
     "The storage": StorageSettings,
+    "Locks and keys": LockSettings,
     "Copies": CopySettings,
     "Backups": BackupSettings,
     "What is in a backup": SelectionSettings,
@@ -301,7 +279,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 # What a plan consists of; the others are settings of whoever runs it.
 OF_A_PLAN = (
-    "The database", "The storage", "Copies", "Backups", "What is in a backup", "Whole servers", "Encryption", "Retention", "Drills", "Restores",
+    "The database", "The storage", "Locks and keys", "Copies", "Backups", "What is in a backup", "Whole servers", "Encryption", "Retention", "Drills", "Restores",
 )  # fmt: skip
 
 
@@ -318,7 +296,8 @@ class FromEnvironment(BaseSettings):
 
 class Settings(
     ServiceSettings, EvidenceSettings, NotificationSettings, HookSettings, IdentitySettings, RestoreSettings, DrillSettings, RetentionSettings,
-    EncryptionSettings, DatabasesSettings, SelectionSettings, BackupSettings, CopySettings, StorageSettings, DatabaseSettings, FromEnvironment,
+    EncryptionSettings, DatabasesSettings, SelectionSettings, BackupSettings, CopySettings, LockSettings, StorageSettings,
+    DatabaseSettings, FromEnvironment,
 ):  # fmt: skip
     """All settings of the plan `default` and of the service; the specification names the variables.
 

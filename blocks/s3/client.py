@@ -31,8 +31,8 @@ from blocks.s3.errors import AlreadyThere, EmptyRange, translated
 from blocks.s3.marks import is_ours, marked
 from blocks.s3.providers import Provider, ProviderKey, provider_of, region_in
 from blocks.s3.retry_after import heed_retry_after
-from blocks.s3.session import client_of
-from blocks.s3.terms import Hold, Terms, hold_in
+from blocks.s3.session import client_of, client_of_sdk
+from blocks.s3.terms import Credentials, Hold, Terms, hold_in
 from blocks.s3.uploads import Uploads
 
 AWS = "https://s3.amazonaws.com"
@@ -85,11 +85,14 @@ class ObjectStore(Uploads):
     @classmethod
     def at(  # noqa: PLR0913  (by name only)
         cls, *, endpoint: str, bucket: str, prefix: str, key_id: str, secret: SecretStr, token: SecretStr | None = None,
-        region: str | None = None, provider: ProviderKey | None = None, terms: Terms | None = None,
+        region: str | None = None, provider: ProviderKey | None = None, credentials: Credentials = "keys",
+        terms: Terms | None = None,
     ) -> ObjectStore:  # fmt: skip
-        """Create a store from the specification's settings."""
+        """Create a store from the specification's settings; keys that are given come before those that the SDK finds."""
 
         def connect(config: dict[str, Any], signed_for: str) -> Any:
+            if credentials == "sdk" and not key_id:
+                return client_of_sdk(signed_for, config, endpoint_url=endpoint)
             return client_of(key_id, secret, token, signed_for, config, endpoint_url=endpoint)
 
         return cls.by(

@@ -24,6 +24,11 @@ _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "S
 # The provider does not implement the request, so a retry cannot help.
 _NOT_IMPLEMENTED = 501
 _PRECONDITION_FAILED = 412
+_NO_KEYS = (
+    boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.ProfileNotFound,
+    boto.SSOError, boto.TokenRetrievalError, boto.ConfigNotFound, boto.ConfigParseError,
+)  # fmt: skip
+_LOOK_FOR_KEYS = "the AWS SDK finds no keys that it can use: check AWS_PROFILE, its files, or the role of this machine"
 # Hints for requests that were denied for other reasons than wrong keys.
 _OTHER_REASONS = {
     "AuthorizationHeaderMalformed": "set S3_REGION to the region of the bucket",
@@ -56,6 +61,8 @@ def translated(during: Operation, context: str) -> Iterator[None]:
         raise _translate_tls(str(error), during, context) from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, OSError) as error:
         raise StorageUnreachable(f"{context}: {type(error).__name__}", during=during) from None
+    except _NO_KEYS as error:
+        raise StorageDenied(f"{during.message}: {context}: {type(error).__name__}", hint=_LOOK_FOR_KEYS) from None
     except boto.BotoCoreError as error:
         raise StorageError(f"{context}: {type(error).__name__}", during=during) from None
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+# Where keys come from: they are given, or the SDK looks for them on this machine.
+Credentials = Literal["keys", "sdk"]
 LockMode = Literal["governance", "compliance"]
+# Who removes old backups: a prune, or a lifecycle rule of the bucket.
+Pruner = Literal["here", "elsewhere"]
 ServerSideEncryption = Literal["AES256", "aws:kms"]
 
 

@@ -55,10 +55,18 @@ class Storage:
         """The same storage with a key that can only list and read."""
         return replace(self, key_id="reader", secret=self.reader_secret)
 
+    def as_writer(self) -> Storage:
+        """The same storage with a key that can only write."""
+        return replace(self, key_id="writer", secret=self.reader_secret)
+
     def identities(self) -> dict[str, Any]:
         """The keys as SeaweedFS configures them (https://github.com/seaweedfs/seaweedfs/wiki/Amazon-S3-API)."""
-        allowed = {self.key_id: ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
-        secret_of = {self.key_id: self.secret, "reader": self.reader_secret}
+        allowed = {
+            self.key_id: ["Admin", "Read", "Write", "List", "Tagging"],
+            "reader": ["Read", "List"],
+            "writer": ["Write"],
+        }
+        secret_of = {self.key_id: self.secret, "reader": self.reader_secret, "writer": self.reader_secret}
         return {
             "identities": [
                 {"name": name, "credentials": [{"accessKey": name, "secretKey": secret_of[name]}], "actions": actions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.engine.repository import retention
+from tasks.engine.repository.held import told_of_due
 from tasks.reports.publish import artifact_key, published
 
 _SHOWN = 500
@@ -34,4 +35,4 @@ def retention_sentence(decided: retention.PrunePlan, *, dry_run: bool = False) -
     removed, all_of_them = len(decided.removals), len(decided.decisions)
     done = f"{'Would remove' if dry_run else 'Removed'} {removed} of {all_of_them} backups"
     failed = f"{decided.failed} could not be deleted" if decided.failed else ""
-    return "; ".join(filter(None, (done, failed, decided.warning)))
+    return "; ".join(filter(None, (done, told_of_due(decided), failed, decided.warning)))

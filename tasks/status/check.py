@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 from blocks.config.age_identity import has_identity
 from blocks.config.databases import Databases
@@ -15,19 +13,12 @@ from blocks.config.environment import ignored_tmpdir
 from blocks.config.evidence import signing_key
 from blocks.config.load import misspelled
 from blocks.config.plan import Plan
-from blocks.disk.folder_store import FolderStore
 from blocks.errors import (
     ConfigurationError,
     DatabaseError,
     DumpFailed,
-    ObjectMissing,
-    PgRoundtripError,
-    StorageDenied,
-    StorageError,
 )
-from blocks.s3.providers import OTHER, provider_of, region_in
 from blocks.sql.server import Server, ServerFacts
-from blocks.stores import Storage, whereabouts
 from tasks.clock import utc_now
 from tasks.engine.confinement import holds
 from tasks.engine.drill.place import choose_place
@@ -47,11 +38,9 @@ from tasks.engine.servers.nameless import HINT, WITHOUT_NAME, can_have_name
 from tasks.engine.servers.programs import Client, match_client
 from tasks.engine.wording import human_bytes
 from tasks.keys import repository_of
-from tasks.status.check_places import WRITTEN, check_disk, check_places
-from tasks.status.findings import Finding
-
-T = TypeVar("T")
-
+from tasks.status.check_bucket import check_provider, check_storage
+from tasks.status.check_places import check_places
+from tasks.status.findings import Finding, attempt
 
 # What pg_dump must read but this role cannot. Views of all kinds are not listed: only their definition is dumped.
 _CLOSED = """
@@ -70,6 +59,8 @@ SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 
 _KEY_HERE = "a private key is where backups are made: whoever has this machine can read them all"
 _KEY_ELSEWHERE = "give drills a container of their own, and the private key to that one only (docs/encryption.md)"
+__all__ = ["Finding", "check_folder", "check_plan", "check_provider", "check_storage", "check_variables"]
+
 _NO_SUCH = "correct BACKUP_DATABASES"
 
 
@@ -85,7 +76,8 @@ def check_plan(plan: Plan) -> list[Finding]:
 def _check_place(plan: Plan) -> list[Finding]:
     """Check one place, and whose backups are in it."""
     stored = check_storage(plan)
-    if not plan.databases and not any(f.result == "error" for f in stored):
+    seen = [f.result for f in stored if f.name in ("bucket write", "bucket read", "bucket list")]
+    if not plan.databases and all(result == "ok" for result in seen):
         stored += check_folder(plan)
     return [*check_provider(plan.storage), *stored]
 
@@ -93,11 +85,11 @@ def _check_place(plan: Plan) -> list[Finding]:
 def _check_source(plan: Plan) -> tuple[list[Finding], _Server | None]:
     """Check what the dump of one database needs."""
     findings: list[Finding] = []
-    facts = _try(findings, "database", lambda: _server(plan.source))
+    facts = attempt(findings, "database", lambda: _server(plan.source))
     if facts:
-        client = _try(findings, "client", lambda: match_client(facts.facts.major))
+        client = attempt(findings, "client", lambda: match_client(facts.facts.major))
         left_out = _look_at_selection(findings, plan, client) if client else None
-        _try(findings, "read every table", lambda: _may_read(plan.source, left_out))
+        attempt(findings, "read every table", lambda: _may_read(plan.source, left_out))
         _look_at_left_out(findings, plan.source)
     return findings, facts
 
@@ -111,7 +103,7 @@ def _check_databases(plan: Plan, wanted: Databases) -> list[Finding]:
             found.append(list_databases(connection, wanted))
         return ", ".join(found[0].members) or "none"
 
-    _try(findings, "databases", listed)
+    attempt(findings, "databases", listed)
     facts: _Server | None = None
     for one in found:
         closed = [(name, why) for name, why in one.left_alone if why != TEMPLATE]
@@ -129,7 +121,7 @@ def check_folder(plan: Plan) -> list[Finding]:
     """Check whether another database keeps its backups in the folder, and whether a clock was wrong."""
     findings: list[Finding] = []
     repository = repository_of(plan)
-    folder = _try(findings, "folder", lambda: folder_of(plan, backups=repository.backups()))
+    folder = attempt(findings, "folder", lambda: folder_of(plan, backups=repository.backups()))
     if folder is None:
         return findings
     found = Finding("folder", "ok", "no other database's backups are in it")
@@ -149,7 +141,7 @@ def check_encryption(plan: Plan) -> list[Finding]:
     """Check whether backups can be encrypted, and whether one lost key would lose them; contacts no server."""
     findings: list[Finding] = []
     if plan.encryption:
-        many = _try(findings, "encryption", lambda: len(plan.encryption.recipients))
+        many = attempt(findings, "encryption", lambda: len(plan.encryption.recipients))
         said = f"to {counted(many or 0, 'key')}"
         found = Finding("encryption", "warning", said, ALONE) if many == 1 else Finding("encryption", "ok", said)
         findings = [found] if many else findings
@@ -167,7 +159,7 @@ def _look_at_selection(findings: list[Finding], plan: Plan, client: Client) -> O
             found.append(read_selection(connection, selection, client.major))
         return f"without {in_words(found[0], selection.options)}" if selection.partial else "whole"
 
-    if _try(findings, name, look) and found[0]:
+    if attempt(findings, name, look) and found[0]:
         try:
             with plan.source.connect() as connection:
                 needing = what_needs_it(connection, found[0], client.major, selection.options)
@@ -193,17 +185,17 @@ def _look_at_left_out(findings: list[Finding], source: Server) -> None:
 
 def _look_at_drills(findings: list[Finding], plan: Plan, source: _Server | None) -> None:
     """Check where drills would run now, whether they are allowed to, and whether the user's queries can be read."""
-    place = _try(findings, "drills run in", lambda: choose_place(plan, source.facts.major if source else 0))
+    place = attempt(findings, "drills run in", lambda: choose_place(plan, source.facts.major if source else 0))
     if place and place.server:
         there = place.server
-        drill = _try(findings, "drill server", lambda: _server(there)) if plan.drill.server else source
+        drill = attempt(findings, "drill server", lambda: _server(there)) if plan.drill.server else source
         if drill:
             findings.append(_may_create(drill.facts))
     elif place:
         findings.append(_confined())
         if not can_have_name():
             findings.append(Finding("sandbox user", "error", f"this user id {WITHOUT_NAME}", HINT))
-    _try(findings, "drill queries", lambda: f"{len(load_queries(plan.drill.queries_file))} of your own")
+    attempt(findings, "drill queries", lambda: f"{len(load_queries(plan.drill.queries_file))} of your own")
 
 
 def _confined() -> Finding:
@@ -231,87 +223,6 @@ def check_variables() -> Iterator[Finding]:
             yield Finding("private keys", "ok", ", ".join(one.fingerprint for one in Keys().identities()))
     except ConfigurationError as error:
         yield from (Finding("private keys", "error", found.message, found.hint) for found in error.problems)
-
-
-def check_provider(storage: Storage) -> Iterator[Finding]:
-    """Report the provider that is assumed, and settings that do not fit it; contacts no server."""
-    if isinstance(storage, FolderStore):
-        yield from check_disk(storage)
-        return
-    provider, recognised = storage.provider, provider_of(storage.endpoint)
-    yield Finding("provider", "ok", f"{provider.name}, region {storage.region}")
-    if recognised not in (OTHER, provider):
-        hint = "leave S3_PROVIDER unset: the endpoint is recognised"
-        yield Finding(
-            "provider", "warning", f"S3_PROVIDER is {provider.key}, but the endpoint is {recognised.name}", hint
-        )
-    named = region_in(recognised, storage.endpoint)
-    if named and named != storage.region:
-        text = f"S3_REGION is {storage.region}, but the endpoint is that of {named}"
-        yield Finding("region", "warning", text, "leave S3_REGION unset: the endpoint determines it")
-    host, bucket = urlsplit(storage.endpoint), storage.bucket
-    if (host.hostname or "").startswith(f"{bucket}.".lower()):
-        hint = "give S3_ENDPOINT without the bucket's name; it is added where the provider wants it"
-        yield Finding(
-            "endpoint", "warning", f"S3_ENDPOINT names the bucket {bucket}, which would then be named twice", hint
-        )
-    if provider.keeps_versions:
-        hint = "give the bucket a lifecycle rule that keeps only the last version, if it has none (docs/providers.md)"
-        text = f"{provider.name} keeps deleted backups as old versions, which take space until a lifecycle rule removes them"
-        yield Finding("old versions", "warning", text, hint)
-
-
-_NO_DELETE = (
-    "retention needs the right to delete objects; without it, expire old backups with a lifecycle rule of the bucket"
-)
-
-
-def check_storage(plan: Plan) -> list[Finding]:
-    """Write, read, list and delete a small object, one after the other."""
-    storage, findings = plan.storage, list[Finding]()
-    key, content = storage.key(WRITTEN), b"written by pg-roundtrip check\n"
-
-    def read() -> str:
-        if storage.get(key) != content:
-            raise StorageError(key, hint="the storage returned other bytes than it was given")
-        return "an object reads back as it was written"
-
-    def listed() -> str:
-        if not any(found.key == key for found in storage.list_objects()):
-            raise ObjectMissing(key, hint="the storage does not list what was just written; backups would not be found")
-        return "the object is listed"
-
-    def write() -> str:
-        storage.put(key, content, "text/plain")
-        return whereabouts(storage)
-
-    def remove() -> str:
-        storage.remove(key)
-        return "the object is gone again"
-
-    if _try(findings, "bucket write", write):
-        _try(findings, "bucket read", read)
-        _try(findings, "bucket list", listed)
-        try:
-            findings.append(Finding("bucket delete", "ok", remove()))
-        except StorageDenied as error:
-            findings.append(
-                Finding("bucket delete", "warning", f"the keys may not delete: {error.sentence}", _NO_DELETE)
-            )
-        except PgRoundtripError as error:
-            findings.append(Finding("bucket delete", "error", error.sentence, error.hint))
-    return findings
-
-
-def _try(findings: list[Finding], name: str, look: Callable[[], T]) -> T | None:
-    """Run one check; an error becomes a finding, so that the others still run."""
-    try:
-        seen = look()
-    except PgRoundtripError as error:
-        findings.append(Finding(name, "error", error.sentence, error.hint))
-        return None
-    findings.append(Finding(name, "ok", str(seen)))
-    return seen
 
 
 @dataclass(frozen=True)

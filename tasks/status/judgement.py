@@ -68,7 +68,8 @@ class Facts:
     """What is known of the backups of one database: `backups` is oldest first, `drilled` by the backup's name.
 
     A schedule is None if it is another service's: then the backups are judged by their own rhythm. A container for
-    drills knows only that of its drills; of another plan, neither is known.
+    drills knows only that of its drills; of another plan, neither is known. Of several places, one that is `copied` to
+    from another is judged by what it lacks, for which there are `reasons`, and some are only `drilled_elsewhere`.
     """
 
     backups: Sequence[Backup]
@@ -77,6 +78,9 @@ class Facts:
     drills_due: Schedule | None = None
     shared: tuple[str, str] | None = None
     anomalies: Sequence[OpenAnomalies] = ()
+    reasons: Sequence[Reason] = ()
+    copied: bool = False
+    drilled_elsewhere: bool = False
 
     def drill_of(self, backup: Backup) -> Drilled | None:
         """Return what the newest drill of a backup found."""
@@ -107,7 +111,7 @@ class Judgement:
 def judge(facts: Facts, now: datetime) -> Judgement:
     """Judge the backups of one database."""
     newest = newest_whole(facts.backups, now)
-    if facts.drills_due is None and newest and _is_retired(facts, newest, now):
+    if facts.drills_due is None and not facts.copied and newest and _is_retired(facts, newest, now):
         return Judgement(Colour.FINE, f"Retired: last backup {ago(newest.taken_at, now)}", retired=True)
     reasons = sorted(_reasons(facts, newest, now), key=lambda r: _WORST.index(r.colour))
     colour = worst([r.colour for r in reasons])
@@ -130,8 +134,10 @@ def _known(facts: Facts, newest: Backup | None, now: datetime) -> list[str]:
 
 def _reasons(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[Reason]:
     """Yield why backups are not fine."""
+    yield from (Reason(r.colour, bounded(r.text), bounded(r.hint)) for r in facts.reasons)
     if not facts.backups:
-        yield Reason(Colour.BAD, "there is no backup", "pg-roundtrip backup")
+        hint = "pg-roundtrip copy" if facts.copied else "pg-roundtrip backup"
+        yield Reason(Colour.ATTENTION if facts.copied else Colour.BAD, "there is no backup", hint)
         return
     yield from _when_late(facts, newest, now)
     yield from _when_drilled(facts, now)
@@ -149,7 +155,7 @@ def _when_late(facts: Facts, newest: Backup | None, now: datetime) -> Iterator[R
     elif facts.backups_due:
         if late := overdue(newest.taken_at, facts.backups_due, _LONG_AGO, now):
             yield Reason(Colour.BAD, late, "pg-roundtrip check")
-    elif gap := late_by_rhythm([b.taken_at for b in of_the_past(facts.backups, now)], now):
+    elif not facts.copied and (gap := late_by_rhythm([b.taken_at for b in of_the_past(facts.backups, now)], now)):
         age = human_age(now - newest.taken_at)
         text = f"the newest backup is {age} old, and one came at least every {human_age(gap)}"
         yield Reason(Colour.ATTENTION, text, "find out whether the service that makes them still runs")
@@ -177,6 +183,8 @@ def _when_drilled(facts: Facts, now: datetime) -> Iterator[Reason]:
 def _when_unproven(facts: Facts, now: datetime) -> Iterator[Reason]:
     """Judge the newest proof: it must be younger than two intervals between drills."""
     proof = facts.proof(now)
+    if proof is None and facts.drilled_elsewhere:
+        return
     if proof is None:
         # What other tools made and nobody drills here is none of our business.
         if facts.backups_due or facts.drilled or any(not b.foreign for b in facts.backups):

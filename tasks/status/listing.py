@@ -19,6 +19,7 @@ from tasks.engine.repository.identity import Database
 from tasks.engine.repository.manifest import Anomaly
 from tasks.engine.repository.members import Member, all_members
 from tasks.engine.repository.newest import is_future
+from tasks.engine.repository.of_plan import from_each, from_nearest
 from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.set_results import failures_of
@@ -27,6 +28,8 @@ from tasks.engine.wording import iso
 from tasks.keys import repository_of
 
 _AT_ONCE = 16
+# Which verdict is shown of several places: bad news first.
+_TELLING = ("FAILED", "PROVEN", "INCONCLUSIVE")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,27 @@ class Contents:
 
 
 _CONTENTS = Kind("contents", TypeAdapter(Contents), lambda b: b.manifest_version)
+
+
+def list_everywhere(plan: Plan) -> tuple[list[dict[str, Any]], str]:
+    """List every backup as `list_catalog` does, with copies those of all places; also which place can't be read, if any.
+
+    With copies, each has `places`, the verdict in each place that has it; `verdict` is then the worst of these that says
+    anything. Raises StorageError if no place answers.
+    """
+    if not plan.copies:
+        return list_catalog(plan), ""
+    found = from_each(plan, list_catalog)
+    away = [place.name for place in plan.destinations if place.name not in found]
+    entries = dict[tuple[str, str], dict[str, Any]]()
+    for place, listed in found.items():
+        for entry in listed:
+            known = entries.setdefault((entry.get("plan", ""), entry["name"]), {**entry, "places": {}})
+            known["places"][place] = entry["verdict"]
+    for entry in entries.values():
+        entry["verdict"] = next((v for v in _TELLING if v in entry["places"].values()), None)
+    said = f"{' and '.join(away)} can't be read, so what is there is not listed" if away else ""
+    return sorted(entries.values(), key=lambda entry: str(entry["taken_at"])), said
 
 
 def list_catalog(plan: Plan) -> list[dict[str, Any]]:
@@ -72,7 +96,14 @@ def _named(member: Member, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_sets(plan: Plan) -> list[dict[str, Any]]:
-    """List every set that can be read, oldest first, as its document says it; `removed` are backups that are gone since."""
+    """List every set that can be read, oldest first, as its document says it; `removed` are backups that are gone since.
+
+    With copies, they are those of the first place that answers.
+    """
+    return from_nearest(plan, _sets_in)
+
+
+def _sets_in(plan: Plan) -> list[dict[str, Any]]:
     sets = Sets(plan.storage)
     contents = sets.contents()
     there = {(folder, backup.name) for folder, backups in contents.backups.items() for backup in backups}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -24,7 +24,9 @@ from tasks.engine.repository.facts import drills, newest_proven
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.members import newest_members
 from tasks.engine.repository.newest import from_future, is_future, last_drilled, newest_whole, of_the_past
+from tasks.engine.repository.of_plan import from_nearest
 from tasks.engine.repository.open_anomalies import open_anomalies
+from tasks.engine.repository.places import Lag, Places, read_members, read_places
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import tool_version
 from tasks.keys import repository_of
@@ -33,6 +35,7 @@ from tasks.status.figures import BackupFigures, DrillFigures, backup_figures, dr
 # Each drilled backup costs a request, the first time it is looked at.
 _LOOKED_AT = 100
 _AT_ONCE = 16
+_NEVER = datetime.min.replace(tzinfo=UTC)
 Failures = Mapping[tuple[str, str], int]  # (flow, cause) → how many runs
 
 
@@ -54,25 +57,56 @@ class Stock:
     anomalies: int = 0
     members: Mapping[str, Stock] = field(default_factory=dict)
     failed: int = 0
+    lags: Mapping[str, Lag] = field(default_factory=dict)
 
 
 def read_stock(plan: Plan) -> Stock:
-    """Read the bucket; one that does not answer is reported as unreadable, not as empty."""
+    """Read the bucket; one that does not answer is reported as unreadable, not as empty. With copies, one is enough."""
     if plan.databases:
         return _read_server(plan)
+    if plan.copies:
+        try:
+            return _read_places(plan, read_places(plan, utc_now()))
+        except PgRoundtripError:
+            return Stock(readable=False)
     repository = repository_of(plan)
     return _read(plan, lambda: folder_of(plan, backups=repository.backups()).own)
+
+
+def _read_places(plan: Plan, places: Places) -> Stock:
+    """Put together what the places show: drills take them in turn, so none shows them all."""
+    plans = {place.name: plan.at(place) for place in plan.destinations}
+    found = [_read(plans[name], partial(list, folder.own)) for name, folder in places.folders.items()]
+    read = [stock for stock in found if stock.readable]
+    if not read:
+        return Stock(readable=False, lags=places.lags(plan, utc_now()))
+    reports = [stock.report for stock in read if stock.report]
+    proven = max((s for s in read if s.proven), key=lambda s: _taken_at(s.proven), default=Stock(readable=True))
+    return replace(
+        max(read, key=lambda stock: _taken_at(stock.newest)),
+        report=max(reports, key=lambda report: report.started_at, default=None),
+        proven=proven.proven, proven_at=proven.proven_at, lags=places.lags(plan, utc_now()),
+    )  # fmt: skip
+
+
+def _taken_at(backup: Backup | None) -> datetime:
+    return backup.taken_at if backup else _NEVER
 
 
 def _read_server(plan: Plan) -> Stock:
     """Read the bucket of a whole server, each of whose databases has metrics like a plan's."""
     try:
-        members, newest = newest_members(plan, utc_now())
+        members, newest = from_nearest(plan, lambda place: newest_members(place, utc_now()))
+        places = read_members(plan, utc_now()) if plan.copies else []
     except PgRoundtripError:
         return Stock(readable=False)
     with ThreadPoolExecutor(_AT_ONCE, "stock") as pool:
-        stocks = pool.map(lambda member: _read(member.plan, partial(list, member.backups)), members)
-    read = {member.plan.name: stock for member, stock in zip(members, stocks, strict=True)}
+        if plan.copies:
+            stocks = list(pool.map(lambda one: _read_places(*one), places))
+            read = {own.name: stock for (own, _), stock in zip(places, stocks, strict=True)}
+        else:
+            stocks = list(pool.map(lambda member: _read(member.plan, partial(list, member.backups)), members))
+            read = {member.plan.name: stock for member, stock in zip(members, stocks, strict=True)}
     return Stock(
         readable=True, backups=tuple(b for m in members for b in m.backups), intervals_s=_intervals_s(plan, utc_now()),
         members=read, failed=len(newest.failed) if newest else 0,
@@ -130,6 +164,7 @@ def exposition(
         page.put("schedule_interval_seconds", what, interval_s, flow=flow)
     if stock.report:
         _about_drills(page, stock.report, stock, now)
+    _about_places(page, stock, now)
     if stock.members:
         page.put("databases", "Databases in the newest set.", len(stock.members))
         page.put("databases_failed", "Databases that the newest set has no backup of.", stock.failed)
@@ -146,8 +181,21 @@ def exposition(
     return page.text()
 
 
+def _about_places(page: _Page, stock: Stock, now: datetime) -> None:
+    """Write which places answer and how far each is behind; nothing without copies."""
+    for place, lag in stock.lags.items():
+        page.put("place_readable", "Whether a place could be listed.", float(not lag.fault), place=place)
+        if lag.fault:
+            continue
+        page.put("place_missing_backups", "Backups that a place lacks and another has.", lag.count, place=place)
+        behind_s = max(0.0, (now - lag.since).total_seconds()) if lag.since else 0.0
+        what = "How long ago the oldest backup was taken that a place should have by now and lacks; 0 if it has all."
+        page.put("place_behind_seconds", what, behind_s, place=place)
+
+
 def _about_member(page: _Page, stock: Stock, now: datetime) -> None:
     """Write what is known of one of a server's databases, under the name of its plan."""
+    _about_places(page, stock, now)
     page.put("catalog_readable", "Whether the bucket could be listed.", float(stock.readable))
     if stock.readable:
         _about_backups(page, stock, now)

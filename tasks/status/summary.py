@@ -19,6 +19,7 @@ from tasks.engine.repository.newest import newest, newest_whole
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.wording import iso, visible
 from tasks.status.judgement import Colour, Judgement, Reason, bounded, judge, worst
+from tasks.status.places import survey_places
 from tasks.status.series import Day, Point, calendar, points
 from tasks.status.survey import Surveyed, survey
 
@@ -42,21 +43,23 @@ class PlanStatus:
     removals: tuple[Backup, ...]
     stopped: str
     commands: tuple[tuple[str, str], ...]
+    place: str = ""
 
     @property
     def title(self) -> str:
-        """What it is called: its database, or else its folder."""
-        return self.database or self.folder or "the bucket"
+        """What it is called: its database, or else its folder; with its place, if it has several."""
+        named = self.database or self.folder or "the bucket"
+        return f"{named} ({self.place})" if self.place else named
 
     @property
     def anchor(self) -> str:
         """Its place on the page."""
-        return f"of-{hashlib.sha256(f'{self.folder}/{self.database}'.encode()).hexdigest()[:12]}"
+        return f"of-{hashlib.sha256(f'{self.place}{self.folder}/{self.database}'.encode()).hexdigest()[:12]}"
 
     def document(self) -> dict[str, Any]:
         """The same as a JSON document."""
         return {
-            "plan": self.plan or None, "folder": self.folder, "database": self.database or None,
+            "plan": self.plan or None, **({"place": self.place} if self.place else {}), "folder": self.folder, "database": self.database or None,
             **_judged(self.judgement), "backups": self.backups, "stored_bytes": self.stored_bytes,
             "newest_proven": self.proven or None,
             "days": [{"date": str(day.date), "state": day.state.value, "backups": day.backups} for day in self.days],
@@ -93,7 +96,7 @@ class Status:
 def read_status(plan: Plan, now: datetime) -> Status:
     """Read the bucket and judge; one that cannot be read is bad: nothing could be restored from it now."""
     try:
-        seen = survey(plan, now)
+        seen = survey_places(plan, now) if plan.copies else survey(plan, now)
     except PgRoundtripError as error:
         return unreadable(error.sentence, error.hint, now)
     return replace(summarize(seen.found, now, seen.note), failed=seen.failed)
@@ -122,7 +125,8 @@ def _together(plans: Sequence[PlanStatus]) -> Judgement:
     first = next(plan for plan in active if plan.judgement.colour is colour)
     fine = sum(plan.judgement.colour is Colour.FINE for plan in active if plan is not first)
     word, _, why = first.judgement.sentence.partition(": ")
-    rest = f"{fine} of {counted(len(active) - 1, 'other database')} fine"
+    what = "other place" if any(plan.place for plan in active) else "other database"
+    rest = f"{fine} of {counted(len(active) - 1, what)} fine"
     return Judgement(colour, f"{word}: {first.title}: {why}; {rest}", first.judgement.reasons)
 
 
@@ -134,6 +138,7 @@ def _plan_status(found: Surveyed, now: datetime) -> PlanStatus:
         found.plan, folder, database, _DROPPED if found.dropped else judge(facts, now), len(facts.backups), sum(b.object_bytes for b in facts.backups),
         whole, calendar(facts, now, found.kept_days), points(facts, found.chosen, found.contents), proven,
         tuple(found.removals), found.stopped, _commands(found, whole or newest(facts.backups, now), proven),
+        found.place,
     )  # fmt: skip
 
 

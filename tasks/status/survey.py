@@ -38,7 +38,10 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Surveyed:
-    """The backups of one database in one folder, with what was read of them; `chosen` are those to draw over time."""
+    """The backups of one database in one folder, with what was read of them; `chosen` are those to draw over time.
+
+    `place` is which of the plan's places that is, if it has several.
+    """
 
     folder: str
     database: str
@@ -50,6 +53,7 @@ class Surveyed:
     removals: Sequence[Backup] = field(default=())
     stopped: str = ""
     dropped: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from blocks.sql.restore_session import RestoreSession
 from tasks import recording
 from tasks.engine.process import Child
 
-REQUESTS = ("put", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
+REQUESTS = ("put", "put_new", "remove", "begin_upload", "put_part", "complete_upload", "abort_upload")
 
 
 class Journal:

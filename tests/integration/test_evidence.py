@@ -157,14 +157,14 @@ def test_what_cannot_be_signed_costs_no_drill(
     if fault == "no key":
         key.write_text("not a key")
     if fault == "no right":
-        put = ObjectStore.put
+        put_new = ObjectStore.put_new
 
-        def refused(store: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
+        def refused(store: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> bool:
             if EVIDENCE in key:
                 raise RuntimeError(data.decode("latin-1"))
-            put(store, key, data, content_type)
+            return put_new(store, key, data, content_type)
 
-        monkeypatch.setattr(ObjectStore, "put", refused)
+        monkeypatch.setattr(ObjectStore, "put_new", refused)
     assert flow_run(restore_drill, library, environ={"EVIDENCE_KEY_FILE": str(file)}).state == "PROVEN"
     assert [b.verdict for b in Repository(storage).looked_into(Repository(storage).backups())] == ["PROVEN"]
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

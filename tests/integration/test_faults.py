@@ -259,12 +259,12 @@ def test_an_object_that_lost_bytes_is_not_committed(
     new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage that acknowledges more than it keeps gets no manifest, so nothing claims to be a backup."""
-    put = ObjectStore.put
+    put_new = ObjectStore.put_new
 
-    def lossy(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
-        put(self, key, data[:-1], content_type)
+    def lossy(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> bool:
+        return put_new(self, key, data[:-1], content_type)
 
-    monkeypatch.setattr(ObjectStore, "put", lossy)
+    monkeypatch.setattr(ObjectStore, "put_new", lossy)
     ran = flow_run(backup_flow, new_database(16, "CREATE TABLE t AS SELECT 1 AS a"))
     assert isinstance(ran.error, StorageError)
     assert "S3 upload failed" in ran.error.sentence
@@ -279,14 +279,14 @@ def test_a_manifest_that_cannot_be_written_fails_the_backup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A dump without its manifest is not a finished backup of ours, and the run reports failure."""
-    put = ObjectStore.put
+    put_new = ObjectStore.put_new
 
-    def refusing(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> None:
+    def refusing(self: ObjectStore, key: str, data: bytes, content_type: str = "application/json") -> bool:
         if key.endswith(".manifest.json"):
             raise StorageError(key, during=UPLOAD)
-        put(self, key, data, content_type)
+        return put_new(self, key, data, content_type)
 
-    monkeypatch.setattr(ObjectStore, "put", refusing)
+    monkeypatch.setattr(ObjectStore, "put_new", refusing)
     ran = flow_run(backup_flow, new_database(16))
     assert isinstance(ran.error, StorageError)
     assert not any(b.has_manifest for b in Repository(storage).backups())

@@ -175,9 +175,9 @@ def test_what_is_listed_as_ours_is_whole_at_every_moment(
     removed: list[str] = []
     remove = ObjectStore.remove
 
-    def watched(block: ObjectStore, key: str) -> None:
+    def watched(block: ObjectStore, key: str) -> bool:
         removed.append(key.removeprefix(storage.key(old)))
-        remove(block, key)
+        return remove(block, key)
 
     monkeypatch.setattr(ObjectStore, "remove", watched)
     flow_run(prune)
@@ -200,10 +200,10 @@ def test_a_prune_that_dies_loses_nothing(
     rule = {"BACKUP_KEEP_LAST": "1", "BACKUP_INTERVAL": "604800"}
     remove, requests = ObjectStore.remove, itertools.count(1)
 
-    def dying(block: ObjectStore, key: str) -> None:
+    def dying(block: ObjectStore, key: str) -> bool:
         if next(requests) >= step:
             raise KeyboardInterrupt
-        remove(block, key)
+        return remove(block, key)
 
     with monkeypatch.context() as patched:
         patched.setattr(ObjectStore, "remove", dying)
@@ -298,20 +298,22 @@ def test_what_could_not_be_deleted_is_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A locked object stays, the others are removed, and the log and the history say how many of how many."""
+    """What the storage refuses to delete stays, the others are removed, and the log and the history say how many of how many."""
     _, locked, free = taken(ago(minutes=5), ago(days=31), ago(days=30))
     remove = ObjectStore.remove
 
-    def partly(block: ObjectStore, key: str) -> None:
+    def partly(block: ObjectStore, key: str) -> bool:
         if locked in key:
             raise StorageDenied(key)
-        remove(block, key)
+        return remove(block, key)
 
     monkeypatch.setattr(ObjectStore, "remove", partly)
     ran = flow_run(prune)
     assert (ran.state, ran.result.failed, [b.name for b in ran.result.removals]) == ("Completed", 1, [free])
     (warning,) = (said for said in caplog.messages if said.startswith("Could not delete"))
-    assert re.fullmatch(rf"Could not delete 1 old backup: Access Denied \[.*{locked}.*\]\nHINT: .*lock.*", warning)
+    assert re.fullmatch(
+        rf"Could not delete 1 old backup: Access Denied \[.*{locked}.*\]\nHINT: .*PRUNE=elsewhere.*", warning
+    )
     assert "Deleted 1 of 2 old backups, kept 2" in caplog.messages
 
 
@@ -326,7 +328,7 @@ def test_a_key_that_may_not_delete_is_warned_about(
     """A storage that refuses deletion costs space but no backup: the run succeeds, and what stayed is named."""
     old, _ = taken(ago(days=30), ago(minutes=5))
 
-    def denied(_: ObjectStore, key: str) -> None:
+    def denied(_: ObjectStore, key: str) -> bool:
         raise StorageDenied(key)
 
     monkeypatch.setattr(ObjectStore, "remove", denied)

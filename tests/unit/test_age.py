@@ -258,6 +258,7 @@ MAC_AT = GOOD.index(b"--- ")
         b"age-encryption.org/v1\n-> a\n" + (b"A" * 64 + b"\n") * 2000,
         b"-----BEGIN AGE ENCRYPTED FILE-----\n" + base64.b64encode(GOOD),
     ],
+    ids=lambda _: "header",  # the keys are new in each process
 )
 def test_malformed_headers_are_refused(data: bytes) -> None:
     """Exactly what age writes is read, and a bounded amount of it."""

@@ -17,15 +17,22 @@ from blocks.config.plan import Plan
 from blocks.disk.folder_store import FolderStore
 from blocks.errors import BackupDamaged, PgRoundtripError, StorageError, StorageUnreachable
 from tasks import copies
-from tasks.copies import catch_up, read_places
+from tasks.copies import catch_up
 from tasks.engine.repository.catch_up import behind_since, copy_backup, copy_from_any, is_late
 from tasks.engine.repository.manifest import GlobalsRecord, Manifest
 from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, name_at
+from tasks.engine.repository.places import Places
+from tasks.engine.repository.places import read_places as read_places_at
 from tasks.engine.repository.repository import Repository
 from tests.memory_store import MemoryStore
 from tests.plans import plan_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def read_places(plan: Plan) -> Places:
+    """Look into each place now."""
+    return read_places_at(plan, NOW)
 
 
 def ago(hours: float) -> str:

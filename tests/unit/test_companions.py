@@ -75,10 +75,10 @@ def three(monkeypatch: pytest.MonkeyPatch, error: StorageError) -> tuple[MemoryS
         store.objects[store.key(name + GLOBALS)] = b"x"
     remove = MemoryStore.remove
 
-    def refuse(self: MemoryStore, key: str) -> None:
+    def refuse(self: MemoryStore, key: str) -> bool:
         if names[0] in key:
             raise error
-        remove(self, key)
+        return remove(self, key)
 
     monkeypatch.setattr(MemoryStore, "remove", refuse)
     monkeypatch.setattr("tasks.prune.utc_now", lambda: NOW)

@@ -86,7 +86,8 @@ def test_public_keys_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [SECRET, f"{OWN.recipient.text} {SECRET}", "age1abc", "ssh-ed25519", "ssh-ed25519 short", "-----BEGIN OPENSSH PRIVATE KEY-----", "me@laptop", ","]
+    "wrong", [SECRET, f"{OWN.recipient.text} {SECRET}", "age1abc", "ssh-ed25519", "ssh-ed25519 short", "-----BEGIN OPENSSH PRIVATE KEY-----", "me@laptop", ","],
+    ids=lambda _: "key",  # the keys are new in each process
 )  # fmt: skip
 def test_unusable_keys(wrong: str) -> None:
     """Anything else is refused, a private key without being shown."""

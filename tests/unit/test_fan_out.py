@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from blocks.errors import UPLOAD, PgRoundtripError, StorageDenied, StorageError, StorageUnreachable
+from blocks.errors import UPLOAD, PgRoundtripError, StorageError, StorageUnreachable
 from blocks.s3.providers import MIB, OTHER, PROVIDERS, Provider
 from tasks.engine.repository.destinations import Destinations
 from tasks.engine.repository.fan_out import FanOut, common
@@ -134,7 +134,7 @@ def test_one_that_fails_costs_the_other_nothing(
 ) -> None:
     """Whatever fails, and whenever, in one destination: the other one has the whole object, and the first nothing."""
     bad, good = two[at_fault], two[1 - at_fault]
-    bad.faults = {fault: StorageDenied(fault, during=UPLOAD)}
+    bad.faults = {fault: StorageError(fault, during=UPLOAD)}
 
     def during(number: int) -> None:
         bad.alive = fault != "dies" or number < 3
@@ -157,8 +157,8 @@ def test_too_few_is_an_error_that_leaves_nothing(
 ) -> None:
     """With fewer than COPIES_REQUIRED the run fails with the storage's error, and nothing half-done remains anywhere."""
     for store in two[: 2 if required == 1 else 1]:
-        store.faults = {fault: StorageDenied(fault, during=UPLOAD)}
-    with pytest.raises(StorageDenied, match=fault):
+        store.faults = {fault: StorageError(fault, during=UPLOAD)}
+    with pytest.raises(StorageError, match=fault):
         sent(destinations(two, required=required), said, 5 * MIB)
     assert [store.objects for store in two] == [{}, {}]
     assert [store.uploads for store in two] == [{}, {}]

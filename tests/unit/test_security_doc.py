@@ -62,6 +62,14 @@ def test_the_providers_page_says_the_same() -> None:
     assert actions(there) == actions(policies(DOCUMENT)[0])
 
 
+def test_no_policy_can_destroy_what_is_locked() -> None:
+    """None of ours deletes versions, or ends locks: whoever steals its keys can't either."""
+    locks = policies((ROOT / "docs" / "locks.md").read_text().replace('{"Rules"', '{"Statement": [], "Rules"'))
+    assert sum(bool(policy["Statement"]) for policy in locks) == 2
+    for policy in (*policies(DOCUMENT), *locks):
+        assert not {"s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:*", "*"} & actions(policy)
+
+
 def test_what_is_said_to_show_a_promise_is_there() -> None:
     """Every test that the document names exists."""
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))

@@ -116,6 +116,6 @@ def test_decisions_say_of_which_database() -> None:
     """Backups of one second in two folders are told apart."""
     one = PrunePlan((Decision(backup_at(1), keep=True, reasons=("new",)),), warning="stopped", failed=1)
     other = PrunePlan((Decision(backup_at(1), keep=False, reasons=("old",)),))
-    both = together({"default/a": one, "default/.-a": other})
+    both = together({"a": one, ".-a": other})
     assert [d.backup.name for d in both.decisions] == [f"a/{backup_at(1).name}", f".-a/{backup_at(1).name}"]
-    assert (both.warning, both.failed, len(both.removals)) == ("default/a: stopped", 1, 1)
+    assert (both.warning, both.failed, len(both.removals)) == ("a: stopped", 1, 1)

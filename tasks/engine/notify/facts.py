@@ -13,12 +13,14 @@ from tasks.engine.notify.incidents import Incident, Observation, Subject
 from tasks.engine.notify.several import GRACE, MOST_MARKS, combined, mark
 from tasks.engine.repository.cache import Kind
 from tasks.engine.repository.catalog import Backup
+from tasks.engine.repository.checks import counted
 from tasks.engine.repository.facts import cache_of
 from tasks.engine.repository.manifest import DrillReport, Verdict
 from tasks.engine.repository.members import current_members
 from tasks.engine.repository.newest import is_future, last_drilled, newest_whole, of_the_past
 from tasks.engine.repository.of_plan import repository_of
 from tasks.engine.repository.open_anomalies import OpenAnomalies, open_anomalies
+from tasks.engine.repository.places import Lag, Places, read_members, read_places
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.whose import folder_of
 from tasks.engine.wording import human_age
@@ -60,6 +62,8 @@ class Facts:
     odd: frozenset[str] = frozenset()
     parts: Mapping[str, Facts] = field(default_factory=dict)
     proves_each: bool = False
+    lags: Mapping[str, Lag] = field(default_factory=dict)
+    behind_after_s: int = 0
 
     def observed(self, see: Callable[[Facts], Observation]) -> Observation:
         """Return what is seen of it; of a whole server, of each of its databases."""
@@ -71,14 +75,36 @@ _NEWEST = Kind("newest drill", TypeAdapter(Drill), lambda b: b.newest_report.ver
 
 
 def read_facts(plan: Plan, now: datetime) -> Facts:
-    """Read the bucket; raises StorageError."""
+    """Read the bucket, with copies each place that answers; raises StorageError."""
     if plan.databases:
-        parts = {
-            m.plan.name: _facts_in(repository_of(m.plan), list(m.backups), now) for m in current_members(plan, now)
-        }
-        return together(parts, proves_each=plan.databases.drilled != "newest")
+        return together(_parts(plan, now), proves_each=plan.databases.drilled != "newest")
+    if plan.copies:
+        return _facts_at(plan, read_places(plan, now), now)
     repository = repository_of(plan)
     return _facts_in(repository, folder_of(plan, backups=repository.backups()).own, now)
+
+
+def _parts(plan: Plan, now: datetime) -> dict[str, Facts]:
+    if plan.copies:
+        return {own.name: _facts_at(own, places, now) for own, places in read_members(plan, now)}
+    return {m.plan.name: _facts_in(repository_of(m.plan), list(m.backups), now) for m in current_members(plan, now)}
+
+
+def _facts_at(plan: Plan, places: Places, now: datetime) -> Facts:
+    """Put together what the places show: drills take them in turn, so none shows them all."""
+    plans = {place.name: plan.at(place) for place in plan.destinations}
+    found = [_facts_in(repository_of(plans[name]), list(folder.own), now) for name, folder in places.folders.items()]
+    first = next((facts for facts in found if facts.newest), found[0])
+    return replace(
+        first,
+        newest=max((f.newest for f in found if f.newest), key=lambda b: b.taken_at, default=None),
+        drill=max((f.drill for f in found if f.drill), key=lambda d: d.started_at, default=None),
+        failed=max((f.failed for f in found if f.failed), key=lambda d: d.started_at, default=None),
+        proven=max((f.proven for f in found if f.proven), key=lambda b: b.taken_at, default=None),
+        proved_at=max((f.proved_at for f in found if f.proved_at), default=None),
+        lags=places.lags(plan, now),
+        behind_after_s=plan.copying.behind_after_s,
+    )
 
 
 def together(parts: Mapping[str, Facts], *, proves_each: bool) -> Facts:
@@ -159,6 +185,8 @@ def observations(
             yield Observation(Subject.BACKUP, facts.newest.taken_at, bad=False)
         yield facts.observed(lambda part: _overdue(part.newest, schedules, now))
         yield of_anomalies(facts, now)
+        if facts.lags or any(part.lags for part in facts.parts.values()):
+            yield facts.observed(lambda part: of_copies(part, now))
     if "restore-drill" in flows:
         yield from of_drills(facts)
         if unproven_after:
@@ -187,6 +215,25 @@ def _anomalies(facts: Facts, now: datetime) -> Observation:
         Subject.ANOMALY, now, bool(facts.anomalies), "; ".join(facts.anomalies), severity="warning", lasting=True,
         parts=facts.odd, hint="if this is as it should be: pg-roundtrip acknowledge BACKUP",
     )  # fmt: skip
+
+
+def of_copies(facts: Facts, now: datetime) -> Observation:
+    """Return which places lack backups for too long; one that doesn't answer, or is new, has as long from now on."""
+    late = {name: lag for name, lag in facts.lags.items() if lag.late and not lag.new}
+    doubtful = {name: lag for name, lag in facts.lags.items() if lag.fault or (lag.late and lag.new)}
+    bad = late or doubtful
+    return Observation(
+        Subject.COPIES, now, bool(bad), "; ".join(_said_of(name, lag, now) for name, lag in bad.items()),
+        severity="warning", lasting=True, grace=GRACE if late else timedelta(seconds=facts.behind_after_s),
+        parts=frozenset(late), hint="pg-roundtrip copy says what is wrong, and copies what it can",
+    )  # fmt: skip
+
+
+def _said_of(name: str, lag: Lag, now: datetime) -> str:
+    if lag.fault:
+        return f"{name} can't be read: {lag.fault}"
+    oldest = f", the oldest of {human_age(now - lag.since)} ago" if lag.since else ""
+    return f"{name} lacks {counted(lag.count, 'backup')}{oldest}"
 
 
 def of_drill(drill: Drill | DrillReport) -> Observation:

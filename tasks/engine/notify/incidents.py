@@ -27,6 +27,7 @@ class Subject(StrEnum):
     OVERDUE = "overdue"
     UNPROVEN = "unproven"
     ANOMALY = "anomaly"
+    COPIES = "copies"
     KEYS = "key-check"
 
 

@@ -29,6 +29,7 @@ _WORDS = {
     Subject.OVERDUE: _Words("Backups are overdue", "Backups are on time again", "backup"),
     Subject.UNPROVEN: _Words("No backup was proven for too long", "Backups are proven again", "drill"),
     Subject.ANOMALY: _Words("A backup looks odd", "Backups look as usual again", "list"),
+    Subject.COPIES: _Words("A place lacks backups", "All places have all backups again", "copy"),
     Subject.KEYS: _Words("Backups can't be opened", "The keys open all backups again", "key check"),
 }
 _INCONCLUSIVE = "Drill INCONCLUSIVE"

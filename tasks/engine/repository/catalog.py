@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from blocks.errors import NoBackups, ObjectMissing
 from blocks.s3.client import StoredObject
+from blocks.s3.terms import Hold
 from tasks.engine.repository.identity import Origin
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import (
@@ -41,7 +42,7 @@ class Backup:
     newest drill's verdict on the contents, and whether it is an object of ours whose manifest was never written.
     The versions are those of its files as listed, empty for a file that was not listed; `acknowledged` is whether its
     anomalies are. `report_files` are its drills' reports, the one that counts first; `globals_bytes` is the size of its
-    companion with roles and settings, 0 if it has none.
+    companion with roles and settings, 0 if it has none. `hold` is a lock on its object, if somebody looked and may see it.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Backup:
     manifest_bytes: int = 0
     acknowledged: bool = False
     globals_bytes: int = 0
+    hold: Hold | None = None
 
     @property
     def encrypted(self) -> bool:

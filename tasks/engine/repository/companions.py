@@ -28,7 +28,6 @@ def is_orphan(repository: Repository, name: str, now: datetime) -> bool:
 
 def remove_orphan(repository: Repository, name: str, now: datetime) -> bool:
     """Delete the companion of a backup that is gone; return False if it has to stay."""
-    gone = is_orphan(repository, name, now)
-    for end in COMPANIONS if gone else ():
-        repository.store.remove(repository.store.key(name + end))
-    return gone
+    if not is_orphan(repository, name, now):
+        return False
+    return all(repository.store.remove(repository.store.key(name + end)) for end in COMPANIONS)

@@ -134,6 +134,8 @@ class Destinations:
             for upload in uploads.values():
                 upload.abort()
             raise
+        for d in uploads.keys() - claims.keys():  # it may yet answer, and would keep what it began
+            threading.Thread(target=uploads[d].abort, name="destination", daemon=True).start()
         if all(claims.values()) and len(claims) >= self.required:
             return {d: uploads[d] for d in claims}
         for d, done in claims.items():

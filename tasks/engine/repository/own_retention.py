@@ -10,6 +10,7 @@ from blocks.config.plan import Plan
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.facts import surveyed
 from tasks.engine.repository.folder import Folder, apart, databases_in, look_into
+from tasks.engine.repository.held import keeping_held
 from tasks.engine.repository.identity import Whose
 from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.retention import Decision, Policy, PrunePlan, decide_apart
@@ -30,7 +31,7 @@ def decide_closely(
         decided = decide_for(plan, folder, now, even_if_stale=even_if_stale)
         unseen = {b.name for b in decided.grounds} - looked_at
         if not unseen:
-            return folder, decided
+            return folder, keeping_held(decided, now)
         looked_at |= unseen
         found = {b.name: b for b in repository.looked_into([as_listed[name] for name in sorted(unseen)])}
         known = {name: found.get(name, b) for name, b in known.items() if name in found or name not in unseen}

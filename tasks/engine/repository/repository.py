@@ -14,7 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from blocks.errors import REQUEST, UPLOAD, BackupDamaged, EmptyBackup, NameTaken, ObjectMissing, Operation, StorageError
+from blocks.errors import (
+    REQUEST,
+    UPLOAD,
+    BackupDamaged,
+    EmptyBackup,
+    NameTaken,
+    ObjectMissing,
+    Operation,
+    StorageDenied,
+    StorageError,
+)
 from tasks.engine.repository.catalog import Backup, Listing, backups_in, listing_in
 from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.manifest import Acknowledgement, DrillReport, Manifest, Verdict, read_report
@@ -34,6 +44,7 @@ from tasks.engine.repository.outline import Outline
 from tasks.engine.repository.report_files import ReportFile, in_turn
 from tasks.engine.repository.sealed_manifest import encoded, opened, outline_in
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.unseen import is_taken
 from tasks.engine.repository.upload import Upload
 
 REPORT_BYTES = 4 << 20
@@ -69,7 +80,7 @@ class Repository:
 
     def has(self, name: str) -> bool:
         """Whether there is an object of this name, encrypted or not."""
-        return any(self.store.stat(key, UPLOAD) for key in (self.key(name), self.other_key(name)))
+        return any(is_taken(self.store, key) for key in (self.key(name), self.other_key(name)))
 
     # Reading
 
@@ -180,6 +191,7 @@ class Repository:
         if report:
             backup = replace(backup, verdict=Verdict.PROVEN if report.contents_hold else report.verdict)
         found = self.store.stat(backup.key)
+        backup = replace(backup, hold=found.hold if found else None)
         if found and backup.has_manifest and (backup.verdict or not backup.has_report):
             return backup
         whole = self.store.stat(self.store.key(backup.name + MANIFEST)) is not None
@@ -224,18 +236,7 @@ class Repository:
         From then on it is a backup.
         """
         key = self.key(manifest.name)
-        found = self.store.stat(key, UPLOAD)
-        if found is None:
-            # Tell a missing bucket from an empty object: a HEAD request cannot.
-            next(self.store.list_objects(UPLOAD), None)
-        if found is None or found.size_bytes == 0:
-            raise EmptyBackup(key)
-        if found.size_bytes != manifest.object_bytes:
-            raise StorageError(
-                f"{key}: {manifest.object_bytes} bytes were sent, {found.size_bytes} were stored",
-                during=UPLOAD,
-                hint="the storage lost part of the upload; the next backup tries again",
-            )
+        stored_at = self._whole(key, manifest.object_bytes)
         if companion:
             beside = companion_file(manifest.name, encrypted=self.keys.encrypts)
             self._put_new(beside, companion, "application/gzip")
@@ -245,12 +246,31 @@ class Repository:
             manifest.name,
             taken,
             key,
-            found.size_bytes,
+            manifest.object_bytes,
             has_manifest=True,
             has_report=False,
-            stored_at=found.modified_at,
+            stored_at=stored_at,
             globals_bytes=len(companion),
         )
+
+    def _whole(self, key: str, sent_bytes: int) -> datetime | None:
+        """Return when an object was stored; raises if it lacks bytes. None for keys that may not look: they only heard it."""
+        try:
+            found = self.store.stat(key, UPLOAD)
+        except StorageDenied:
+            return None
+        if found is None:
+            # Tell a missing bucket from an empty object: a HEAD request cannot.
+            next(self.store.list_objects(UPLOAD), None)
+        if found is None or found.size_bytes == 0:
+            raise EmptyBackup(key)
+        if found.size_bytes != sent_bytes:
+            raise StorageError(
+                f"{key}: {sent_bytes} bytes were sent, {found.size_bytes} were stored",
+                during=UPLOAD,
+                hint="the storage lost part of the upload; the next backup tries again",
+            )
+        return found.modified_at
 
     def _put_new(self, file: str, data: bytes, content_type: str = "application/json") -> None:
         key = self.store.key(file)
@@ -277,8 +297,8 @@ class Repository:
 
     # Removing
 
-    def remove(self, backup: Backup) -> None:
-        """Delete one backup: its manifest before its object.
+    def remove(self, backup: Backup) -> bool:
+        """Delete one backup: its manifest before its object; return False if a lock holds it, or others remove it.
 
         The reports, which were written last, go first, and of them the one that counts last: if the removal is
         interrupted, retention then decides about the rest as it did before. If that one says FAILED, they go after the
@@ -298,8 +318,7 @@ class Repository:
             else ()
         )
         first = (manifest, *reports) if backup.verdict is Verdict.FAILED else (*reports, manifest)
-        for file in (*first, *beside, *known, item):
-            self.store.remove(self.store.key(file))
+        return all(self.store.remove(self.store.key(file)) for file in (*first, *beside, *known, item))
 
     def sweep(self, now: datetime) -> Iterator[str]:
         """Abort uploads that a killed run left unfinished at least a day ago; yield the key of each."""

@@ -67,12 +67,14 @@ class Decision:
     """Whether one backup is kept or removed, and why, in words for people.
 
     `matters` is whether the decision on another one could rest on it: one that is only kept for its age displaces none.
+    `due` is one that retention no longer keeps, but that stays for now.
     """
 
     backup: Backup
     keep: bool
     reasons: tuple[str, ...]
     matters: bool = False
+    due: bool = False
 
     @property
     def reason(self) -> str:
@@ -98,6 +100,11 @@ class PrunePlan:
     def removals(self) -> list[Backup]:
         """The backups to remove, oldest first."""
         return [d.backup for d in self.decisions if not d.keep]
+
+    @property
+    def due(self) -> list[Backup]:
+        """The backups that are no longer kept, but can't be removed now, oldest first."""
+        return [d.backup for d in self.decisions if d.due]
 
     @property
     def grounds(self) -> list[Backup]:

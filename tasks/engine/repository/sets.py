@@ -24,6 +24,7 @@ from tasks.engine.repository.names import SETS, set_file, set_in, set_name_at, s
 from tasks.engine.repository.repository import STALE_UPLOAD
 from tasks.engine.repository.set_choice import newest_first
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.unseen import is_taken
 from tasks.engine.repository.upload import Upload
 
 SET_BYTES = 16 << 20
@@ -194,7 +195,7 @@ class Sets:
 
     def free_name(self, moment: datetime) -> str:
         """Return the name of a set that begins at a moment; move on by a second while the name is taken."""
-        while self.store.stat(self.store.key(set_file(set_name_at(moment))), UPLOAD):
+        while is_taken(self.store, self.store.key(set_file(set_name_at(moment)))):
             moment += timedelta(seconds=1)
         return set_name_at(moment)
 
@@ -229,9 +230,9 @@ class Sets:
                 self.store.abort_upload(key, upload_id)
                 yield key
 
-    def remove(self, name: str) -> None:
-        """Delete the document of a set; its backups, if there are any, stay."""
-        self.store.remove(self.store.key(set_file(name)))
+    def remove(self, name: str) -> bool:
+        """Delete the document of a set; its backups, if there are any, stay. Return False if the document has to stay."""
+        return self.store.remove(self.store.key(set_file(name)))
 
 
 def read_set(data: bytes, name: str) -> BackupSet:

@@ -13,6 +13,7 @@ from blocks.s3.providers import next_part_size_bytes, part_size_bytes
 from tasks.engine.deadline import within
 from tasks.engine.repository.parts import Part, PartBuffer
 from tasks.engine.repository.store import Store
+from tasks.engine.repository.unseen import is_taken
 
 T = TypeVar("T")
 _PARALLEL_PARTS = 2
@@ -51,7 +52,7 @@ class Upload:
         try:
             self._begin()
             keys = [self._key, self._beside] if self._beside else [self._key]
-            taken = any(self._others(key) or self._storage.stat(key, UPLOAD) is not None for key in keys)
+            taken = any(self._others(key) or is_taken(self._storage, key) for key in keys)
         except BaseException:
             self.abort()
             raise
@@ -137,7 +138,7 @@ class Upload:
     def finish(self, last: Part) -> None:
         """Send the last part, which was lent to us and can be empty, and make the object visible; never overwrite another."""
         try:
-            if self._storage.stat(self._key, UPLOAD):
+            if is_taken(self._storage, self._key):
                 raise NameTaken(self._key)
             if self._sent and last.size_bytes:
                 self.make_room()
