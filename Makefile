@@ -29,6 +29,7 @@ setup-dev: setup-tools ## Create .venv and install what tests and benchmarks nee
 	@.ci/install-pgbouncer
 	@.ci/install-age
 	@.ci/install-chromium
+	@.ci/install-prometheus
 
 demo: setup ## Back up, drill and prune a sample database, on its own servers (KEEP=1 leaves the UI up)
 	@$(BIN)/pg-roundtrip demo $(if $(KEEP),--keep)

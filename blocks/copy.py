@@ -15,6 +15,7 @@ from blocks.config.destinations import kept_in
 from blocks.config.settings import Settings
 from blocks.config.values import folder_path
 from blocks.s3.providers import ProviderKey
+from blocks.s3.terms import LockMode, Pruner, ServerSideEncryption
 from blocks.stores import Storage
 
 
@@ -45,6 +46,21 @@ class BackupCopy(Block):
     s3_region: str | None = Field(default=None, title="Region", description="If the endpoint doesn't reveal it.")
     s3_provider: ProviderKey | None = Field(
         default=None, title="Provider", description="If the endpoint doesn't reveal it."
+    )
+    s3_object_lock_days: int | None = Field(
+        default=None, ge=1, le=36500, title="Lock (days)", description="Lock each object for this many days."
+    )
+    s3_object_lock_mode: LockMode | None = Field(
+        default=None,
+        title="Lock mode",
+        description="Nobody can end a lock in the mode compliance; governance when empty.",
+    )
+    s3_sse: ServerSideEncryption | None = Field(
+        default=None, title="Encryption by the storage", description="As the bucket is set up, when empty."
+    )
+    s3_sse_kms_key_id: str | None = Field(default=None, title="KMS key", description="The key for aws:kms.")
+    prune: Pruner | None = Field(
+        default=None, title="Removes old backups", description="With elsewhere, only lifecycle rules of the bucket do."
     )
     prefix: str = Field(default="", title="Folder", description="The backup prefix in the bucket, or in the folder.")
     retention_days: int | None = _rule("Retention (days)", 36500)

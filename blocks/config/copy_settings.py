@@ -12,13 +12,15 @@ from blocks.config.says import Rule, Says
 from blocks.config.values import BucketName, Count, Folder, FolderPath, RetentionDays, StorageAddress
 from blocks.errors import Problem
 from blocks.s3.providers import KEYS, ProviderKey
+from blocks.s3.terms import LockMode, Pruner, ServerSideEncryption
 
 DrilledPlace = Literal["turn", "primary", "copy", "copy2", "copy3"]
 COPIES = ("copy", "copy2", "copy3")
 # The fields of each copy, without its name in front. Those of its retention are the primary's with another beginning.
 _BUCKET = ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key")
 RETENTION = ("retention_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
-_OF_A_BUCKET = (*_BUCKET, "s3_session_token", "s3_region", "s3_provider")
+_TERMS = ("s3_object_lock_days", "s3_object_lock_mode", "s3_sse", "s3_sse_kms_key_id", "prune")
+_OF_A_BUCKET = (*_BUCKET, "s3_session_token", "s3_region", "s3_provider", *_TERMS)
 FIELDS = ("path", *_OF_A_BUCKET, "prefix", *RETENTION)
 _OR_A_FOLDER = "set it, or only the variable that ends in _PATH to keep that copy in a folder"
 _ONE_OF_BOTH = "a copy is in a folder or in a bucket; for both, name one of them COPY2_…"
@@ -42,6 +44,11 @@ Region = Annotated[str | None, Says("The region, if the endpoint doesn't reveal 
 ProviderName = Annotated[ProviderKey | None, Rule(f"it must be one of {', '.join(KEYS)}"), Says(
     "The provider, if the endpoint doesn't reveal it.", "backblaze"
 )]  # fmt: skip
+LockDays = Annotated[RetentionDays | None, Says("Its `S3_OBJECT_LOCK_DAYS`.", "30")]
+Mode = Annotated[LockMode | None, Rule("it must be governance or compliance"), Says("Its `S3_OBJECT_LOCK_MODE`.", "compliance")]  # fmt: skip
+Sse = Annotated[ServerSideEncryption | None, Rule("it must be AES256 or aws:kms"), Says("Its `S3_SSE`.", "AES256")]
+KmsKey = Annotated[str | None, Says("Its `S3_SSE_KMS_KEY_ID`.", "arn:aws:kms:eu-west-1:444455556666:key/5678efab")]
+Prunes = Annotated[Pruner | None, Rule("it must be here or elsewhere"), Says("Its `PRUNE`.", "elsewhere")]
 Prefix = Annotated[
     Folder | None, Says("The folder in the bucket, or in that folder. If unset, `BACKUP_PREFIX`.", "copies/shop")
 ]
@@ -64,6 +71,11 @@ class _Copy(BaseModel):
     copy_s3_session_token: Token = None
     copy_s3_region: Region = None
     copy_s3_provider: ProviderName = None
+    copy_s3_object_lock_days: LockDays = None
+    copy_s3_object_lock_mode: Mode = None
+    copy_s3_sse: Sse = None
+    copy_s3_sse_kms_key_id: KmsKey = None
+    copy_prune: Prunes = None
     copy_prefix: Prefix = None
     copy_retention_days: Days = None
     copy_keep_last: Last = None
@@ -84,6 +96,11 @@ class _Copy2(BaseModel):
     copy2_s3_session_token: Token = None
     copy2_s3_region: Region = None
     copy2_s3_provider: ProviderName = None
+    copy2_s3_object_lock_days: LockDays = None
+    copy2_s3_object_lock_mode: Mode = None
+    copy2_s3_sse: Sse = None
+    copy2_s3_sse_kms_key_id: KmsKey = None
+    copy2_prune: Prunes = None
     copy2_prefix: Prefix = None
     copy2_retention_days: Days = None
     copy2_keep_last: Last = None
@@ -104,6 +121,11 @@ class _Copy3(BaseModel):
     copy3_s3_session_token: Token = None
     copy3_s3_region: Region = None
     copy3_s3_provider: ProviderName = None
+    copy3_s3_object_lock_days: LockDays = None
+    copy3_s3_object_lock_mode: Mode = None
+    copy3_s3_sse: Sse = None
+    copy3_s3_sse_kms_key_id: KmsKey = None
+    copy3_prune: Prunes = None
     copy3_prefix: Prefix = None
     copy3_retention_days: Days = None
     copy3_keep_last: Last = None

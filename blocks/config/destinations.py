@@ -9,6 +9,7 @@ from typing import Any
 from blocks.config.copy_settings import COPIES, RETENTION, values_of
 from blocks.disk.folder_store import FolderStore
 from blocks.errors import ConfigurationError, Problem
+from blocks.s3.terms import Terms
 from blocks.stores import Storage, overlap, storage_at
 
 KEEP_RULES = ("last", "daily", "weekly", "monthly", "yearly")
@@ -63,6 +64,14 @@ def kept_in(given: Mapping[str, Any], prefix: str) -> Storage:
         endpoint=given.get("s3_endpoint", ""), bucket=given.get("s3_bucket", ""), prefix=folder,
         key_id=given.get("s3_access_key_id", ""), secret=given.get("s3_secret_access_key"),
         token=given.get("s3_session_token"), region=given.get("s3_region"), provider=given.get("s3_provider"),
+        terms=_terms_in(given),
+    )  # fmt: skip
+
+
+def _terms_in(given: Mapping[str, Any]) -> Terms:
+    return Terms(
+        given.get("s3_object_lock_days"), given.get("s3_object_lock_mode", "governance"), given.get("s3_sse"),
+        given.get("s3_sse_kms_key_id"), removes=given.get("prune") != "elsewhere",
     )  # fmt: skip
 
 

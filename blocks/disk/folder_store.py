@@ -237,7 +237,7 @@ class FolderStore:
             flush(file.path)
             self._mark(key, sum(file.sizes))
             if not published(file.path, path):
-                raise NameTaken(str(path))
+                raise NameTaken.at(str(path))
         self.growing.pop(upload_id, None)
 
     def abort_upload(self, key: str, upload_id: str) -> None:

@@ -88,9 +88,11 @@ class CopiesMissing(BackupError):
     cause = "copies_missing"
     hint = "the log says of each place what is wrong; the next run goes on from there"
 
-    def __init__(self, context: str = "", *, message: str | None = None, facts: object = None) -> None:
+    def __init__(
+        self, context: str = "", *, message: str | None = None, hint: str | None = None, facts: object = None
+    ) -> None:
         self.facts = facts
-        super().__init__(context, message=message)
+        super().__init__(context, message=message, hint=hint)
 
 
 class VerificationFailed(BackupError):

@@ -92,8 +92,10 @@ class NameTaken(StorageError):
     hint = "two backups started in the same second; give each database its own BACKUP_PREFIX"
     transient = True
 
-    def __init__(self, place: str) -> None:
-        super().__init__(f"{place}: another backup took this name")
+    @classmethod
+    def at(cls, key: str) -> NameTaken:
+        """Return the error about a key."""
+        return cls(f"{key}: another backup took this name")
 
 
 class FolderMissing(StorageError):

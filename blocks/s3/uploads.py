@@ -70,7 +70,7 @@ class Uploads:
         except AlreadyThere as refused:
             # The first attempt may have succeeded, and its response been lost.
             if not (refused.attempts and self._is_from_here(key)):
-                raise NameTaken(f"{self.bucket}/{key}") from None
+                raise NameTaken.at(f"{self.bucket}/{key}") from None
 
     def _is_from_here(self, key: str) -> bool:
         """Whether an object was written by this process."""

@@ -60,7 +60,6 @@ class Child:
         self._head: list[str] = []
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         self._lines = 0
-        privileges: dict[str, Any] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
         self._before = take_in_strays() if confinement else None
         self._listener = threading.Thread(target=self._listen, name=f"{self.name}-stderr", daemon=True)
         with prepared(confinement) as confine, signals_held_back() as held:
@@ -74,14 +73,13 @@ class Child:
                 bufsize=0,
                 start_new_session=True,
                 preexec_fn=lambda: _begin(before, confine),
-                **privileges,
+                **_privileges(user),
             )
             self._live.add(self.pid)
             self._listener.start()
+            _widen(self._popen.stdout)
             if held:  # a signal that ends us: nobody else will know of this program
                 self.__exit__(None, None, None)
-        if self._popen.stdout is not None:
-            _widen(self._popen.stdout)
 
     def __enter__(self) -> Self:
         return self
@@ -275,10 +273,15 @@ def _die_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _widen(pipe: IO[bytes]) -> None:
+def _privileges(user: User | None) -> dict[str, Any]:
+    return {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
     """Grow a pipe's buffer to 1 MiB: with 64 KiB the two ends constantly wait for each other."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)
+        if pipe is not None:
+            fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def kill_children() -> None:

@@ -45,7 +45,7 @@ def test_every_example_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     needs: frozenset[Need] = frozenset({"database", "storage", "drill", "target"})
     monkeypatch.delenv("COPY_PATH")
     load_settings(needs)
-    for name in [name for name in os.environ if name.startswith("COPY_S3_")]:
+    for name in [name for name in os.environ if name.startswith(("COPY_S3_", "COPY_PRUNE"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COPY_PATH", "/mnt/backups/copy")
     load_settings(needs)

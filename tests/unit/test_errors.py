@@ -23,7 +23,14 @@ PROMISED = {
     "permission denied to create database": {"CreateDatabaseDenied"},
     "Restore failed": {"RestoreError", "RestoreFailed", "StatementRefused", "BackupDamaged"},
 }
-TRANSIENT = {"DatabaseUnreachable", "DatabaseTimeout", "StorageUnreachable", "StorageTimeout", "FolderFailed"}
+TRANSIENT = {
+    "DatabaseUnreachable",
+    "DatabaseTimeout",
+    "FolderFailed",
+    "NameTaken",
+    "StorageUnreachable",
+    "StorageTimeout",
+}
 
 
 @pytest.mark.parametrize("cls", ERRORS)
@@ -73,7 +80,9 @@ def test_codes_are_stable_names() -> None:
     of_operations = {errors.UPLOAD.code, errors.DOWNLOAD.code, errors.REQUEST.code}
     codes = [cls.code for cls in family() if cls.code not in of_operations]
     assert len(codes) == len(set(codes))
-    assert {cls for cls in family() if cls.code in of_operations} == {errors.StorageError, errors.StorageUnreachable}
+    assert {cls for cls in family() if cls.code in of_operations} == {
+        errors.StorageError, errors.StorageUnreachable, errors.NameTaken,
+    }  # fmt: skip
     assert all(re.fullmatch(r"PGR(-[A-Z0-9]+)+", code) for code in codes)
     assert all(re.fullmatch(r"[a-z0-9_]+", cls.cause) for cls in family())
 

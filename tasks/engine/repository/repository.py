@@ -275,7 +275,7 @@ class Repository:
     def _put_new(self, file: str, data: bytes, content_type: str = "application/json") -> None:
         key = self.store.key(file)
         if not self.store.put_new(key, data, content_type):
-            raise NameTaken(key)
+            raise NameTaken.at(key)
 
     def store_report(self, report: DrillReport) -> str:
         """Store a drill's report beside its backup, under a name that no other has; return the file's name.

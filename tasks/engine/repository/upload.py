@@ -139,7 +139,7 @@ class Upload:
         """Send the last part, which was lent to us and can be empty, and make the object visible; never overwrite another."""
         try:
             if is_taken(self._storage, self._key):
-                raise NameTaken(self._key)
+                raise NameTaken.at(self._key)
             if self._sent and last.size_bytes:
                 self.make_room()
                 self.send(last.lend())
@@ -166,7 +166,7 @@ class Upload:
         if tags:
             self._storage.complete_upload(self._key, self._upload_id, tags)
         elif not self._storage.put_new(self._key, only.read(), "application/gzip"):
-            raise NameTaken(self._key)
+            raise NameTaken.at(self._key)
 
     def _is_there(self) -> bool:
         """Whether the object exists though the response was lost: on retry, the storage no longer knows the upload."""
