@@ -14,6 +14,7 @@ from tasks.engine.repository.anomaly_facts import BackupFacts, facts_of, totals_
 from tasks.engine.repository.anomaly_history import read_facts, read_totals
 from tasks.engine.repository.catalog import Backup, named
 from tasks.engine.repository.manifest import Acknowledgement, Manifest
+from tasks.engine.repository.of_plan import from_each
 from tasks.engine.repository.outline import outline_of
 from tasks.engine.repository.repository import Repository
 from tasks.engine.wording import tool_version
@@ -61,7 +62,11 @@ def when_anomalous(plan: str, name: str) -> str:
 
 
 def acknowledge(plan: Plan, name: str) -> str:
-    """Record that the anomalies of a backup are known; return in a sentence what that changed."""
+    """Record, in each place that has it, that the anomalies of a backup are known; return in a sentence what that changed."""
+    return next(iter(from_each(plan, lambda place: _acknowledge(place, name)).values()))
+
+
+def _acknowledge(plan: Plan, name: str) -> str:
     repository = repository_of(plan)
     backup = named(repository.backups(), name)
     manifest = repository.outline(backup)

@@ -17,6 +17,7 @@ from flows.backup import backup
 from flows.copy import copy
 from flows.demo.services import Storage
 from flows.prune import prune
+from flows.restore import restore
 from tasks.engine.repository.names import MANIFEST, OBJECT
 from tasks.engine.repository.repository import Repository
 from tests.conftest import Ended, FlowRun, NewDatabase, Ran
@@ -179,3 +180,39 @@ def test_the_command(command_line: Callable[..., Ended], new_database: NewDataba
     assert [one["backup"] for one in json.loads(copied.out)["copied"]] == [json.loads(made.out)["name"]]
     alone = command_line("copy")
     assert (alone.status, "no copies" in alone.err) == (2, True)
+
+
+def test_a_whole_server_in_two_places(places: Places, new_database: NewDatabase, tmp_path: Path) -> None:
+    """Each database of a server goes to both places, and so does the set; what a new place lacks is copied there."""
+    other = new_database(16, LIBRARY)
+    whole = {"BACKUP_DATABASES": f"{places.server.database}, {other.database}"}
+    ran = places.backup(**whole)
+    assert ran.error is None, ran.error
+    assert files(places.primary) == files(places.copy)
+    assert len(files(places.copy)) == 2 * 3 + 1
+    (tmp_path / "disk").mkdir()
+    copied = places.run(copy, None, **whole, COPY2_PATH=str(tmp_path / "disk"))
+    assert copied.error is None, copied.error
+    assert {one.to for one in copied.result.copied} == {"copy2"}
+    third = FolderStore.at(str(tmp_path / "disk"), str(places.primary.folder))
+    assert files(third) == files(places.primary)
+
+
+def test_moving_to_another_provider(places: Places, new_database: NewDatabase) -> None:
+    """The runbook: the new place as a copy, `copy`, then the new place alone; nothing is lost on the way."""
+    old = {name: "" for name in places.environ if name.startswith("COPY_")}
+    first = places.run(backup, places.server, **old).result
+    assert names(places.copy) == []
+    moved = places.run(copy)
+    assert [(one.backup, one.to) for one in moved.result.copied] == [(first.name, "copy")]
+    assert files(places.copy) == files(places.primary)
+    alone = {
+        **old, "S3_ENDPOINT": places.environ["COPY_S3_ENDPOINT"], "BACKUP_PREFIX": places.environ["COPY_PREFIX"],
+    }  # fmt: skip
+    places.network["primary"].refuse()
+    second = places.run(backup, places.server, **alone).result
+    assert names(places.copy) == [first.name, second.name]
+    target = new_database(16)
+    assert (
+        places.flow_run(restore, to=target, environ={**places.environ, **alone}, backup=first.name).result == first.rows
+    )
