@@ -41,6 +41,7 @@ from tasks.globals_proof import prove_globals
 from tasks.keys import find_key, repository_of
 from tasks.orchestration import flow, get_run_logger
 from tasks.outcome import Outcome
+from tasks.places import choose_drilled
 from tasks.reports import drill_sentence, publish_catalog, publish_drill, verdict_line
 
 log_plainly()
@@ -75,7 +76,8 @@ def drill_member(plan: PlanName, backup: BackupOrEmpty = "") -> Outcome[DrillRep
     return _drill(resolve_plan(plan, _NEEDS), backup)
 
 
-def _drill(chosen_plan: Plan, backup: str) -> Outcome[DrillReport]:
+def _drill(whole_plan: Plan, backup: str) -> Outcome[DrillReport]:
+    chosen_plan, destination = choose_drilled(whole_plan, backup)
     plan, repository = chosen_plan.name, repository_of(chosen_plan)
     queries = read_own_queries(chosen_plan)
     try:
@@ -93,6 +95,7 @@ def _drill(chosen_plan: Plan, backup: str) -> Outcome[DrillReport]:
     by_name = backup != LATEST and (backup or chosen_plan.drill.backup_file)
     limit = None if by_name else chosen_plan.drill.max_age_s
     report = report_on(chosen, seen, started, time.monotonic() - begun, limit)
+    report = report.model_copy(update={"destination": destination})
     _log(report, seen)
     if chosen.encrypted:
         report = veiled(report, seen.manifest, repository.keys)

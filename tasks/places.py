@@ -1,4 +1,4 @@
-"""Choose the place that a restore reads from, and say which it is."""
+"""Choose the place that a restore or a drill reads from, and say which it is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tasks.clock import utc_now
 from tasks.engine.repository.continued import continued
 from tasks.engine.repository.names import LATEST
 from tasks.engine.repository.nearest import Warn, nearest
+from tasks.engine.repository.place_turns import place_to_drill
 from tasks.engine.repository.repository import Repository
 from tasks.keys import repository_of
 from tasks.orchestration import get_run_logger, task
@@ -45,6 +46,18 @@ def choose_source(plan: Plan, backup: str) -> Source:
     rest = replace(plan.at(near.others[0]), copies=near.others[1:]) if near.others else None
     reading = replace(repository_of(there), store=continued(stores, partial(_tell, logger.warning)))
     return Source(there, reading, near.backup, rest)
+
+
+@task("choose the place to drill", QUICK)
+def choose_drilled(plan: Plan, backup: str) -> tuple[Plan, str]:
+    """Return the plan at the place whose turn it is, and that place's name; a plan without copies has only one."""
+    if not plan.copies:
+        return plan, ""
+    logger = get_run_logger()
+    name = None if backup == LATEST else backup or plan.drill.backup_file
+    place = place_to_drill(plan, name, utc_now(), logger.warning)
+    logger.info("Drilling what is in %s: %s", place.name, place.storage.address)
+    return plan.at(place), place.name
 
 
 def from_any(plan: Plan, backup: str, work: Callable[[Source], T]) -> T:

@@ -25,6 +25,7 @@ from tasks.engine.repository.members import (
 )
 from tasks.engine.repository.names import LATEST, LATEST_SET, set_name_at
 from tasks.engine.repository.nearest import answers
+from tasks.engine.repository.place_turns import named_place
 from tasks.engine.repository.set_choice import newest_first, perhaps_forgotten, told_of_future_sets
 from tasks.engine.repository.set_results import Failure
 from tasks.engine.repository.sets import BackupSet, LeftAlone, SetMember, Sets, forgotten
@@ -92,6 +93,12 @@ def _write_everywhere(plan: Plan, made: BackupSet) -> BackupSet:
 @task("choose the databases to drill", QUICK)
 def choose_to_drill(plan: Plan, backup: str) -> list[Member]:
     """Choose those that are due, or the one that has a named backup."""
+    if plan.drill.destination != "turn":
+        return _to_drill(plan.leading(named_place(plan)), backup)
+    return next(answers(plan, lambda at: _to_drill(at, backup), get_run_logger().warning))[1]
+
+
+def _to_drill(plan: Plan, backup: str) -> list[Member]:
     assert plan.databases
     named = _named(plan, backup)
     if named:

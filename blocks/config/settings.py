@@ -247,7 +247,7 @@ class NotificationSettings(BaseModel):
     )] = None  # fmt: skip
     notify_unproven_after_s: Annotated[UnprovenAfter | None, Says(
         "Seconds after which you are told that no drill was `PROVEN`; with `BACKUP_DATABASES`, that none was of one of the databases. "
-        "If unset, two intervals of drills, times the number of databases if they take turns. `0`: never.", "172800"
+        "If unset, two intervals of drills, times the number of databases and of places if they take turns. `0`: never.", "172800"
     )] = Field(default=None, validation_alias="NOTIFY_UNPROVEN_AFTER")  # fmt: skip
     ping_url: Annotated[WebAddress | None, Says(
         "A check of healthchecks.io, or of anything that speaks its protocol, which hears when a backup starts, succeeds and fails, and tells you when it hears nothing.",

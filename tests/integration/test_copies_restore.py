@@ -1,4 +1,4 @@
-"""A restore with copies: either place may fail, at the start or in the middle, and the database comes back all the same."""
+"""With copies, either place may fail in a restore, at the start or in the middle, and each is drilled by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from blocks.errors import BackupDamaged, FolderFailed, StorageUnreachable
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.restore import restore
+from flows.restore_drill import restore_drill
+from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.names import MANIFEST, OBJECT
+from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
 from tests.conftest import FlowRun, NewDatabase, databases_of
 from tests.integration.objects import NAME, contents, take_backup
@@ -127,3 +130,18 @@ def test_a_backup_that_only_a_copy_has(
     for kind in (MANIFEST, OBJECT):
         storage.remove(storage.key(NAME + kind))
     restored(flow_run, source, clients[16])
+
+
+def test_a_drill_of_one_place(
+    source: Server, disk: FolderStore, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report of a drill is in the place that was drilled, and says which; the other place has none."""
+    monkeypatch.setenv("VERIFY_DESTINATION", "copy")
+    done = flow_run(restore_drill, server=source)
+    assert done.result.verdict is Verdict.PROVEN
+    assert done.result.destination == done.result.summary()["destination"] == "copy"
+    (backup,) = Repository(disk).backups()
+    kept = Repository(disk).report(backup)
+    assert kept
+    assert kept.destination == "copy"
+    assert [b.has_report for b in Repository(storage).backups()] == [False]

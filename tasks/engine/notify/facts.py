@@ -197,6 +197,8 @@ def unproven_limit(plan: Plan, facts: Facts, given_s: int | None, now: datetime)
     """Return how long nothing may be proven, or of a whole server no database; zero for as long as you like."""
     in_turn = plan.databases is not None and plan.databases.drilled == "turn"
     turns = max(1, len(facts.parts)) if in_turn else 1
+    if plan.drill.destination == "turn":
+        turns *= len(plan.destinations)
     return 2 * turns * plan.schedules.drills.gap(now) if given_s is None else timedelta(seconds=given_s)
 
 

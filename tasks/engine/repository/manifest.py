@@ -236,7 +236,7 @@ class Check(Document):
 class DrillReport(Document):
     """The findings of a drill, kept beside its backup."""
 
-    _seldom: ClassVar[frozenset[str]] = frozenset({"without", "encrypted", "sealed"})
+    _seldom: ClassVar[frozenset[str]] = frozenset({"without", "encrypted", "sealed", "destination"})
 
     format: Literal[1] = FORMAT
     tool_version: str
@@ -247,6 +247,7 @@ class DrillReport(Document):
     hint: str = Field(default="", description="What to do about that cause; reports of 1.0 have none.")
     checks: tuple[Check, ...]
     place: str = Field(default="", description="Where it was restored: sandbox or database.")
+    destination: str = Field(default="", max_length=40, description="Of several places, the one that was drilled.")
     target_version: str = ""
     started_at: Moment
     age_seconds: float = Field(default=0.0, description="The backup's age: how much data a loss would have cost.")
@@ -280,6 +281,7 @@ class DrillReport(Document):
                 "restore_seconds",
                 "seconds",
                 "warnings",
+                *(("destination",) if self.destination else ()),
             },
         )
 
