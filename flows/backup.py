@@ -95,7 +95,7 @@ def backup_member(plan: PlanName) -> Outcome[BackupResult]:
 
 
 def _back_up(chosen_plan: Plan) -> Outcome[BackupResult]:
-    with veiling(chosen_plan):
+    with veiling(encrypted=bool(chosen_plan.encryption)):
         return _backed_up(chosen_plan)
 
 

@@ -14,7 +14,9 @@ from flows.runs.wrapping import named, run, with_final_state
 from flows.whole_server import How, restore_set
 from tasks.clock import utc_now
 from tasks.drill import sweep_scratch
+from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.checks import rows_of_tables
+from tasks.engine.repository.manifest import Manifest
 from tasks.engine.repository.names import is_set
 from tasks.engine.wording import human_seconds
 from tasks.evidence import certify_restore
@@ -85,14 +87,16 @@ def _restore_member(source: Source, target: str, how: How) -> Outcome[int]:
 
 
 def _restore(source: Source, target: str, wanted: How, *, in_set: bool = False) -> Outcome[int]:
-    with veiling(source.plan):
-        return _restored(source, target, wanted, in_set=in_set)
+    found = choose_named(source.plan, source.repository, source.backup)
+    with veiling(encrypted=found[0].encrypted):
+        return _restored(source, found, target, wanted, in_set=in_set)
 
 
-def _restored(source: Source, target: str, wanted: How, *, in_set: bool) -> Outcome[int]:
-    chosen_plan, repository = source.plan, source.repository
+def _restored(
+    source: Source, found: tuple[Backup, Manifest | None], target: str, wanted: How, *, in_set: bool
+) -> Outcome[int]:
+    chosen_plan, repository, (chosen, manifest) = source.plan, source.repository, found
     plan, started_at = chosen_plan.name, utc_now()
-    chosen, manifest = choose_named(chosen_plan, repository, source.backup)
     # A whole server comes back with owners and rights, also where a database of the name, `postgres` at least, waits empty.
     as_new, again = in_set and wanted.globals_mode == "too", in_set and not wanted.globals_mode.startswith("only")
     around = plan_around(repository, manifest, resolve_target(target), wanted.globals_mode, as_new=as_new, again=again)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, PgRoundtripError, SetIncomplete, StorageError
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.key_at_hand import require_key
@@ -26,12 +25,12 @@ def find_key(repository: Repository, backup: Backup) -> None:
 
 
 @contextmanager
-def veiling(plan: Plan) -> Iterator[None]:
-    """Log an error of an encrypted plan in full, and let what others store and send of it name nothing in the database."""
+def veiling(*, encrypted: bool) -> Iterator[None]:
+    """Log an error about an encrypted backup in full, and let what others store and send of it name nothing in the database."""
     try:
         yield
     except PgRoundtripError as error:
-        if plan.encryption and not isinstance(error, _OPEN):
+        if encrypted and not isinstance(error, _OPEN):
             if not error.logged:
                 get_run_logger().error("%s", error)
                 error.logged = True

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from blocks.config.age_identity import has_identity
 from blocks.config.databases import Databases
 from blocks.config.encryption import ALONE
 from blocks.config.environment import ignored_tmpdir
@@ -28,6 +29,7 @@ from tasks.engine.dump.left_out import what_is_left_out
 from tasks.engine.dump.selection import read_selection
 from tasks.engine.dump.warnings import bounded
 from tasks.engine.repository.checks import counted
+from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.mixed import told_of_mixed
 from tasks.engine.repository.newest import WHEN_FUTURE, told_of_future
 from tasks.engine.repository.omissions import Omissions, in_words
@@ -55,6 +57,8 @@ AND CASE a.grantee WHEN 0 THEN true ELSE pg_has_role(a.grantee, 'USAGE') END))
 SELECT name, count(*) OVER () FROM closed ORDER BY name LIMIT 5"""
 
 
+_KEY_HERE = "a private key is where backups are made: whoever has this machine can read them all"
+_KEY_ELSEWHERE = "give drills a container of their own, and the private key to that one only (docs/encryption.md)"
 __all__ = ["Finding", "check_folder", "check_plan", "check_provider", "check_storage", "check_variables"]
 
 _NO_SUCH = "correct BACKUP_DATABASES"
@@ -141,6 +145,8 @@ def check_encryption(plan: Plan) -> list[Finding]:
         said = f"to {counted(many or 0, 'key')}"
         found = Finding("encryption", "warning", said, ALONE) if many == 1 else Finding("encryption", "ok", said)
         findings = [found] if many else findings
+        if has_identity() and plan.server:
+            findings.append(Finding("private keys", "warning", _KEY_HERE, _KEY_ELSEWHERE))
     return findings
 
 
@@ -212,6 +218,11 @@ def check_variables() -> Iterator[Finding]:
         signing_key()
     except ConfigurationError as error:
         yield from (Finding("evidence", "error", found.message, found.hint) for found in error.problems)
+    try:
+        if Keys().at_hand:
+            yield Finding("private keys", "ok", ", ".join(one.fingerprint for one in Keys().identities()))
+    except ConfigurationError as error:
+        yield from (Finding("private keys", "error", found.message, found.hint) for found in error.problems)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ USUAL_RESTORE = "aws s3 cp - | gunzip | psql"
 OUR_RESTORE = "ours: restore"
 OUR_DRILL = "ours: drill in a sandbox"
 OUR_DRILL_THERE = "ours: drill on the same server"
+OUR_ENCRYPTED = "ours: backup, level 6, encrypted"
+_RECIPIENTS = (
+    "age19ljhmg68e43yx9fgm2k9lwefquc0la5y4lzvlshdjzv47kxt8d6qr9vf4p,"
+    "age15nsf9y4k28p83wth93tf7hafhvfajp45d2mge80ems45gz0c5gys3me64l"
+)
 LEVELS = (1, 6, 9)
 _DEFAULT_LEVEL = 6
 
@@ -63,6 +68,10 @@ def contenders(stage: Stage) -> list[Contender]:
                 AWS, stores_in=f"level-{level}", ours=True,
             )
             for level in LEVELS
+        ),
+        Contender(
+            OUR_ENCRYPTED, _runner("backup"), {**_our_environment(stage, "encrypted"), "BACKUP_AGE_RECIPIENTS": _RECIPIENTS},
+            AWS, stores_in="encrypted", ours=True,
         ),
         Contender(
             USUAL_RESTORE, _shell(USUAL_RESTORE),

@@ -26,11 +26,13 @@ from tasks.engine.repository.keys import Keys
 from tasks.engine.repository.manifest import Verdict
 from tasks.engine.repository.repository import Repository
 from tasks.engine.servers.programs import Client
+from tasks.engine.servers.sandbox import running_server
 from tasks.status.listing import list_catalog
 from tests.conftest import Ended, FlowRun, NewDatabase
 from tests.integration.objects import LIBRARY, asked, new_role, told
 from tests.plans import plan_of
 
+SIGNING_KEY = "MC4CAQAwBQYDK2VwBCIEIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 # Names of what is in the database, none of which may be read without a key.
 SECRETS = (b"authors", b"books", b"titles", b"numbers", b"col_of_ours")
 
@@ -127,6 +129,19 @@ def test_no_key_says_nothing_about_a_backup(library: Server, made: BackupResult,
         assert not refused.error.transient
 
 
+def test_a_foreign_one(
+    library: Server, made: BackupResult, storage: ObjectStore, flow_run: FlowRun, new_database: NewDatabase
+) -> None:
+    """Without its manifest, as another tool would write it with age, it is drilled and restored all the same."""
+    storage.remove(storage.key(f"{made.name}.manifest.json"))
+    storage.client.put_object(Bucket=storage.bucket, Key=made.key, Body=storage.get(made.key))
+    refused = flow_run(restore_flow, to=library, environ={"AGE_IDENTITY": OTHER.secret}, backup=made.name)
+    assert isinstance(refused.error, KeyMissing)
+    assert flow_run(restore_drill, library, environ=OPENED, backup=made.name).result.verdict is Verdict.PROVEN
+    target = new_database(16)
+    assert flow_run(restore_flow, to=target, environ=OPENED, backup=made.name).result == 320
+
+
 Damage = Callable[[bytes], bytes]
 DAMAGE: dict[str, Damage] = {
     "a bit": lambda data: data[:-40] + bytes([data[-40] ^ 4]) + data[-39:],
@@ -210,3 +225,30 @@ def test_plain_backups_need_no_cryptography(library: Server, command_line: Calla
     assert done.status == 0
     loaded = [line for line in done.err.splitlines() if line.startswith("import 'cryptography")]
     assert loaded == []
+
+
+SERVER = {**BOTH, "BACKUP_DATABASES": "sealed_*", "VERIFY_DATABASES": "all"}
+
+
+def test_a_whole_server(
+    new_database: NewDatabase, storage: ObjectStore, flow_run: FlowRun, clients: dict[int, Client]
+) -> None:
+    """All databases, with a selection, certificates and a failure, are sealed alike, drilled, and restored with roles."""
+    for number in (1, 2):
+        server = new_database(16, LIBRARY, name=f"sealed_{number}")
+    given = {
+        **SERVER,
+        "BACKUP_EXCLUDE_TABLE_DATA": "public.books",
+        "EVIDENCE_KEY": SIGNING_KEY,
+        "AGE_IDENTITY": OWN.secret,
+    }
+    assert flow_run(backup_flow, server, environ=given).result.done == 2
+    drilled = flow_run(restore_drill, server, environ=given)
+    assert (drilled.error, drilled.result.worst.report.verdict) == (None, Verdict.PROVEN)
+    with running_server(clients[16]) as elsewhere:
+        ran = flow_run(restore_flow, to=elsewhere, environ=given, backup="set_latest", globals_mode="too")
+        assert (ran.error, ran.result.counted, ran.result.rows) == (None, "2 of 2", 40)
+    assert flow_run(backup_flow, new_role(server), environ=SERVER).error
+    plain = in_the_open(storage)
+    assert b"certificate_" in plain
+    assert [word for word in SECRETS if word in plain] == []

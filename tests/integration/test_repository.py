@@ -214,7 +214,7 @@ def test_what_is_removed(repository: Repository, store: Store) -> None:
     repository.remove(first)
     repository.remove(first)
     assert files(store) == sorted([*second.reports, *(second.name + kind for kind in (MANIFEST, GLOBALS, OBJECT))])
-    assert repository.companion(second.name) == b"roles and settings"
+    assert repository.companion(second.name + GLOBALS) == b"roles and settings"
     assert len(second.reports) == 3
     with pytest.raises(ObjectMissing):
         repository.manifest(first)

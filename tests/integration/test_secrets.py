@@ -219,7 +219,7 @@ def test_the_dump_itself_holds_no_password(
     repository = Repository(storage)
     (backup,) = repository.backups()
     assert_holds_none(decompress(storage.get(backup.key)).decode(), [*secret_words, "SCRAM-SHA-256$"], "the dump")
-    beside = decompress(repository.companion(backup.name)).decode()
+    beside = decompress(repository.companion(f"{backup.name}.globals.sql.gz")).decode()
     assert f'CREATE ROLE "{ROLE}"' in beside
     assert_holds_none(beside, [*secret_words, "SCRAM-SHA-256$", "PASSWORD "], "the companion")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ from blocks.config.plan import Plan
 from blocks.errors import BackupDamaged, ConfigurationError, KeyMissing
 from blocks.plan import BackupPlan
 from blocks.s3.client import ObjectStore, StoredObject
+from tasks.engine.age.files import PREFIX_BYTES, open_header
 from tasks.engine.age.identities import new_identity
+from tasks.engine.age.payload import decrypted
 from tasks.engine.drill.veiled import veiled
 from tasks.engine.repository.anomaly_facts import totals_of
 from tasks.engine.repository.catalog import backups_in, named
@@ -198,3 +201,15 @@ def test_a_selection_s_mark_is_keyed() -> None:
     assert len(set(marks)) == 3
     assert marks[2] == marks[3]
     assert Plan.of("p", store, age_recipients=one).selection_mark == ""
+
+
+def test_one_table_of_an_encrypted_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offsets count in what was encrypted: from one, only the chunks behind it are read, and each decrypts by itself."""
+    monkeypatch.setenv("AGE_IDENTITY", SECRET)
+    members = [gzip.compress(b"%d " % number * 40_000, 0) for number in range(4)]
+    stored, offset = keys().sealed(b"".join(members)), len(members[0] + members[1])
+    key = open_header(stored[:PREFIX_BYTES], keys().identities())
+    start, _ = key.chunk_range(offset)
+    assert start == key.payload_offset + offset // 65536 * 65552
+    found = b"".join(decrypted(iter((stored[start:],)), key, plain_offset=offset))
+    assert gzip.decompress(found) == b"2 " * 40_000 + b"3 " * 40_000
