@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tasks.engine.repository.catalog import Backup
 from tasks.engine.repository.key_check import KeyCheck, Opened
 from tasks.engine.repository.outline import outline_of
+from tasks.engine.repository.places import Lag
 from tasks.status.figures import BackupFigures, DrillFigures
 from tasks.status.metrics import Stock, exposition
 from tests.unit.test_catalog import FIRST, SECOND, manifest, report
@@ -78,7 +79,7 @@ def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the existing metrics."""
     stock = Stock(
         readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
-        proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)},
+        proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)}, lags={"copy": Lag(1, NOW)},
         keys=KeyCheck((Opened(FIRST, "SHA256:x"), Opened(SECOND, problem="other keys")), 2, 0),
     )  # fmt: skip
     page = exposition(
