@@ -48,7 +48,18 @@ PLAN = Plan.of("shop", STORE, Server(SecretStr("postgresql://app:p%40ss%2Fword@d
 @pytest.mark.parametrize("flow", _FLOWS)
 def test_no_parameter_of_a_flow_is_a_command(flow: str) -> None:
     """Whoever can start a run, or fill in a form, can't choose what it executes."""
-    known = {"plan", "backup", "target", "dry_run", "even_if_stale", "replace", "verify", "globals_mode", "plans"}
+    known = {
+        "plan",
+        "backup",
+        "target",
+        "dry_run",
+        "even_if_stale",
+        "replace",
+        "verify",
+        "globals_mode",
+        "plans",
+        "every",
+    }
     assert set(_FLOWS[flow].parameters.properties) <= known
 
 
