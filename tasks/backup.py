@@ -154,14 +154,14 @@ def read_previous(plan: Plan, there: Destinations, source: Source) -> Previous:
     for place in plan.destinations:
         if place.name not in there.there:
             continue
-        listed, one = _previous_in(plan.at(place), there.repositories[place.name], source)
+        listed, one = _previous_in(plan.at(place), there.repositories[place.name], source, alone=not plan.copies)
         listings = {**found.listings, **({place.name: listed} if listed else {})}
         blind = found.blind if one.repository or not one.blind else (*found.blind, place.name)
         found = replace(one if found.repository is None else found, listings=listings, blind=blind)
     return found
 
 
-def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Listing | None, Previous]:
+def _previous_in(plan: Plan, repository: Repository, source: Source, *, alone: bool) -> tuple[Listing | None, Previous]:
     """Look at one place; a second one may have what the first one can't be asked for."""
     now, listing = utc_now(), None
     try:
@@ -177,6 +177,8 @@ def _previous_in(plan: Plan, repository: Repository, source: Source) -> tuple[Li
     except ConfigurationError:
         raise
     except StorageDenied as error:
+        if error.wrong_keys and alone:
+            raise
         get_run_logger().warning(
             "The keys may not look into %s: %s\nHINT: %s", repository.address, error.sentence, _BLIND
         )

@@ -130,9 +130,9 @@ class MemoryStore:
         """Abort an upload."""
         self.uploads.pop(upload_id, None)
 
-    def uploads_of(self, key: str) -> set[str]:
-        """Return the incomplete uploads of one object."""
-        return {i for i, (of, _, _) in self.uploads.items() if of == key}
+    def uploads_of(self, *keys: str) -> set[str]:
+        """Return the incomplete uploads of some objects."""
+        return {i for i, (of, _, _) in self.uploads.items() if of in keys}
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Return the incomplete uploads."""

@@ -250,11 +250,11 @@ class FolderStore:
                     with contextlib.suppress(FileNotFoundError):
                         (self._hidden_folder / name).unlink()
 
-    def uploads_of(self, key: str) -> set[str]:
-        """Return the ids of the incomplete uploads of one object."""
-        with translated(self.root, self._path(key), UPLOADING):
+    def uploads_of(self, *keys: str) -> set[str]:
+        """Return the ids of the incomplete uploads of one object, or of some."""
+        with translated(self.root, self._path(keys[0]), UPLOADING):
             require_root(self.root)
-            return {upload_id for file, upload_id in uploads_in(iter(self._hidden_files())) if self.key(file) == key}
+            return {upload_id for file, upload_id in uploads_in(iter(self._hidden_files())) if self.key(file) in keys}
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """List the uploads that have not grown for that long, as (key, upload id); remove what else is left of writes."""

@@ -61,6 +61,8 @@ class StorageTimeout(StorageError):
 class StorageDenied(StorageError):
     """The keys are wrong or lack the permission."""
 
+    # Whether the storage takes these keys for nothing at all, as far as it says so.
+    wrong_keys = False
     message = "Access Denied"
     code = "PGR-S3-DENIED"
     cause = "s3_access_denied"

@@ -19,6 +19,7 @@ from blocks.errors import (
 
 _DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden", "ExpiredToken",
            "InvalidToken", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"}  # fmt: skip
+_WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 _TRANSIENT = {"500", "502", "503", "504", "429", "InternalError", "SlowDown", "ServiceUnavailable",
               "RequestTimeout", "BadDigest", "ConditionalRequestConflict", "TooManyRequests", "Throttling"}  # fmt: skip
 # The provider does not implement the request, so a retry cannot help.
@@ -91,7 +92,9 @@ def _refused(code: str, status: int, during: Operation, context: str) -> Storage
     if code == "NoSuchBucket":
         return BucketMissing(f"{context}: the bucket does not exist", during=during)
     if code in _DENIED or status == 403:
-        return StorageDenied(f"{during.message}: {context}: {code}", hint=_OTHER_REASONS.get(code))
+        denied = StorageDenied(f"{during.message}: {context}: {code}", hint=_OTHER_REASONS.get(code))
+        denied.wrong_keys = code in _WRONG_KEYS
+        return denied
     if code in _TRANSIENT or status == 429 or (status >= 500 and status != _NOT_IMPLEMENTED):
         return StorageUnreachable(f"{context}: {code}", during=during)
     return StorageError(f"{context}: {code}", during=during, hint="the storage refused the request with this code")

@@ -6,6 +6,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from os.path import commonprefix
 from typing import Any
 
 from blocks.errors import REQUEST, UPLOAD, NameTaken, ObjectMissing, StorageError
@@ -109,14 +110,14 @@ class Uploads:
         except ObjectMissing:
             return
 
-    def uploads_of(self, key: str) -> set[str]:
-        """Return the ids of the incomplete uploads of one object."""
-        with translated(UPLOAD, f"{self.bucket}/{key}"):
+    def uploads_of(self, *keys: str) -> set[str]:
+        """Return the ids of the incomplete uploads of one object, or of some whose names begin alike."""
+        prefix = commonprefix(keys)  # noqa: RUF071  (of keys, not of paths)
+        with translated(UPLOAD, f"{self.bucket}/{prefix}"):
             pages = self.client.get_paginator("list_multipart_uploads")
-            found = [
-                upload for page in pages.paginate(Bucket=self.bucket, Prefix=key) for upload in page.get("Uploads", ())
-            ]
-        return {str(upload["UploadId"]) for upload in found if upload["Key"] == key}
+            listed = pages.paginate(Bucket=self.bucket, Prefix=prefix)
+            found = [upload for page in listed for upload in page.get("Uploads", ())]
+        return {str(upload["UploadId"]) for upload in found if upload["Key"] in keys}
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Find incomplete uploads in our folder that started long enough ago, as (key, upload id)."""

@@ -21,7 +21,7 @@ def is_orphan(repository: Repository, name: str, now: datetime) -> bool:
     if now - max(taken, *(one.modified_at for one in found)) < STALE_UPLOAD:
         return False
     # First what may still become an object: it could become one between the two questions.
-    return not any(store.uploads_of(store.key(name + end)) for end in OBJECTS) and not any(
+    return not store.uploads_of(*(store.key(name + end) for end in OBJECTS)) and not any(
         store.stat(store.key(name + end)) for end in (*OBJECTS, MANIFEST)
     )
 

@@ -82,8 +82,8 @@ class Store(Protocol):
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Abort an upload; it is not an error if it is already gone."""
 
-    def uploads_of(self, key: str) -> set[str]:
-        """Return the ids of the incomplete uploads of one object."""
+    def uploads_of(self, *keys: str) -> set[str]:
+        """Return the ids of the incomplete uploads of one object, or of some whose names begin alike."""
 
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """List the incomplete uploads that began long enough ago, as (key, upload id)."""

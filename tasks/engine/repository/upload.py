@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
@@ -52,7 +52,7 @@ class Upload:
         try:
             self._begin()
             keys = [self._key, self._beside] if self._beside else [self._key]
-            taken = any(self._others(key) or is_taken(self._storage, key) for key in keys)
+            taken = bool(self._others(keys)) or any(is_taken(self._storage, key) for key in keys)
         except BaseException:
             self.abort()
             raise
@@ -69,13 +69,14 @@ class Upload:
         ).start()
         self._upload_id = begun.result()
 
-    def _others(self, key: str) -> set[str]:
-        """Return other uploads under a name; none if the storage does not list any, or not for these keys."""
+    def _others(self, keys: Sequence[str]) -> set[str]:
+        """Return other uploads under these names; none if the storage does not list any now, or not for our keys.
+
+        A storage that does not answer at all will not answer the next request either, which fails then.
+        """
         try:
-            return self._storage.uploads_of(key) - {self._upload_id}
-        except StorageError as error:
-            if error.transient:
-                raise
+            return self._storage.uploads_of(*keys) - {self._upload_id}
+        except StorageError:
             return set()
 
     def write(self, data: bytes) -> None:
