@@ -147,8 +147,8 @@ def test_what_we_did_not_make_stays() -> None:
 def test_without_an_answer_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A storage that can't say whether an upload is on its way leaves doubt."""
 
-    def denied(_self: MemoryStore, key: str) -> set[str]:
-        raise StorageError(key)
+    def denied(_self: MemoryStore, *keys: str) -> set[str]:
+        raise StorageError(keys[0])
 
     monkeypatch.setattr(MemoryStore, "uploads_of", denied)
     store = bucket()
