@@ -68,7 +68,8 @@ class Stage:
 
     def object_bytes(self, folder: str) -> int:
         """Return the size of the dump stored in a folder."""
-        return sum(o.size_bytes for o in self.storage.store(folder).list_objects() if o.key.endswith(".sql.gz"))
+        found = self.storage.store(folder).list_objects()
+        return sum(o.size_bytes for o in found if o.key.endswith((".sql.gz", ".sql.gz.age")))
 
     def check_restored(self, name: str) -> None:
         """Raise BenchFailed unless all rows came back: a fast restore of half a database is not a result."""

@@ -52,7 +52,9 @@ def test_what_1_0_left(
         assert "drill-default" in {report["key"] for report in asked(service, "artifacts")}
         plans = [block for block in asked(service, "block_documents") if block["name"] == "default"]
         assert [plan["block_type"]["slug"] for plan in plans] == ["pg-roundtrip-plan"]
-        assert not [line for line in service.lines() if "Z ERROR: " in line or "Z WARNING: " in line]
+        # On a slow disk its database can be locked for a while, which is said.
+        said = [line for line in service.lines() if "Z ERROR: " in line or "Z WARNING: " in line]
+        assert [line for line in said if "database is locked" not in line] == []
     assert revision(left) != before
 
 
