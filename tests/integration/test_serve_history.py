@@ -143,6 +143,7 @@ def test_a_database_that_is_locked(environ: dict[str, str], tmp_path: Path) -> N
         goes_on_unrecorded(service, connection.close)
 
 
+@pytest.mark.long
 def test_a_prefect_server_that_goes_away(
     environ: dict[str, str], prefect_api: str, storage: ObjectStore, tmp_path: Path
 ) -> None:
