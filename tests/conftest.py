@@ -29,6 +29,7 @@ from flows.demo.services import Storage, free_ports, running_prefect, running_st
 from flows.runs.final_state import result_of
 from tasks.engine.servers.programs import Client, installed_clients
 from tasks.engine.servers.sandbox import running_server
+from tests.integration.services import give_history
 from tests.plainly import run_plainly
 from tests.plans import plan_of
 
@@ -171,7 +172,9 @@ def plan_for(storage: ObjectStore) -> Callable[..., Plan]:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Prefect server; the runs of a test that asks for it are recorded there, others run plainly."""
-    with running_prefect(tmp_path_factory.mktemp("prefect")) as url:
+    home = tmp_path_factory.mktemp("history") / "prefect"
+    give_history(home)
+    with running_prefect(home) as url:
         yield url
 
 

@@ -22,6 +22,7 @@ from tasks.engine.servers.programs import Client
 from tests.conftest import Ended, FlowRun, NewDatabase, StartedCommand, command_environment
 from tests.integration.objects import LIBRARY, asked, until
 from tests.integration.sandboxes import rehearsed
+from tests.integration.services import give_history
 
 PROGRAM = str(Path(sys.prefix) / "bin" / "pg-roundtrip")
 
@@ -90,7 +91,7 @@ def test_a_prefect_server_that_restarts(
 ) -> None:  # fmt: skip
     """A recorded backup goes on while its server is away, and ends well."""
     port, history, log = free_ports(1)[0], tmp_path / "history", tmp_path / "log"
-    history.mkdir()
+    give_history(history)
     with log.open("wb") as console, library.connect(own_names=True) as connection:
         with running_prefect(history, port=port) as api:
             environ = {

@@ -35,6 +35,7 @@ def left(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_what_1_0_left(
     left: Path, new_database: NewDatabase, storage: ObjectStore, storage_server: Storage, tmp_path: Path
 ) -> None:

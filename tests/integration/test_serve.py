@@ -59,7 +59,7 @@ def service(
     url = database.url.get_secret_value()
     with running_service(
         environ, home, DATABASE_URL=f"{url}{'&' if '?' in url else '?'}pgbouncer=true", BACKUP_INTERVAL="60",
-        VERIFY_SCHEDULE=schedule, UI_PASSWORD="", TZ="Asia/Tokyo",
+        PREFECT_HOME=str(home / "new"), VERIFY_SCHEDULE=schedule, UI_PASSWORD="", TZ="Asia/Tokyo",
     ) as running:  # fmt: skip
         line = running.await_line("Password, generated for this start because UI_PASSWORD is not set: ")
         running.password = line.rpartition(" ")[2]

@@ -84,7 +84,7 @@ def history_of(service: Service) -> str:
     [
         (full, "No space left on device"),
         pytest.param(read_only, "Read-only file system", marks=pytest.mark.long),
-        (damaged, "file is not a database"),
+        pytest.param(damaged, "file is not a database", marks=pytest.mark.long),
         pytest.param(in_the_way, "unable to open database file", marks=pytest.mark.long),
         pytest.param(locked, "database is locked", marks=pytest.mark.long),
     ],
@@ -124,6 +124,7 @@ def goes_on_unrecorded(service: Service, mend: Callable[[], object]) -> None:
     assert not service.said("Traceback")
 
 
+@pytest.mark.long
 def test_a_disk_that_fills(small: Path, environ: dict[str, str], tmp_path: Path) -> None:
     """Runs go on without being recorded; once there is space again, they are recorded again."""
     with running_service(environ, tmp_path, PREFECT_HOME=str(small)) as service:
@@ -167,7 +168,8 @@ def test_a_prefect_server_that_goes_away(
             assert [line for line in service.lines() if "Traceback" in line or "will fail" in line] == []
 
 
-def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("slots", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_no_place_for_a_history(slots: int, environ: dict[str, str], storage: ObjectStore, tmp_path: Path) -> None:
     """With nothing to write to, there is no Prefect server: backups are made all the same, one per slot, and shown."""
     with running_service(
         environ, tmp_path, PREFECT_HOME="/proc/nowhere", PG_ROUNDTRIP_HISTORY_MOVED="no space"
@@ -175,8 +177,8 @@ def test_no_place_for_a_history(environ: dict[str, str], storage: ObjectStore, t
         service.await_line("/proc/nowhere cannot be used: ")
         assert "runs are not recorded until the next start" in service.await_line("not recorded")
         service.await_line(MADE)
-        service.wait(lambda: len(Repository(storage).backups()) == 2, "the next backup")
         assert history_of(service).startswith("not recorded until the next start: ")
         assert service.get("/dashboard", auth=service.login).status_code == 404
         assert "from the bucket alone" in service.get("/status", auth=service.login).text
+        service.wait(lambda: len(Repository(storage).backups()) == slots, "its backups")
         assert [line for line in service.lines() if "Traceback" in line or "Z ERROR" in line] == []
