@@ -14,6 +14,7 @@ import typer
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.context import AsyncClientContext
 from prefect.deployments.runner import RunnerDeployment
 
 from blocks.config.fleet import fleet_text
@@ -135,8 +136,10 @@ def _essence(deployment: RunnerDeployment | DeploymentResponse) -> _Essence:
 
 
 async def _apply(deployments: Iterable[RunnerDeployment]) -> None:
-    for deployment in deployments:
-        await deployment.aapply()
+    with translated():
+        async with AsyncClientContext.get_or_create():
+            for deployment in deployments:
+                await deployment.aapply()
 
 
 def export_fleet(names: Sequence[str]) -> str:

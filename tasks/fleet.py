@@ -19,7 +19,7 @@ from blocks.config.load import Need, load_settings
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, Problem
 from blocks.plan import BackupPlan
-from blocks.saved import load_saved
+from blocks.saved import load_saved, saving, translated
 from blocks.sql.server import Server
 from tasks.engine.repository.whose import refused_folder
 from tasks.plans import names_of_plans, save_plan
@@ -184,10 +184,11 @@ def _shown(value: str | SecretStr | None) -> str:
 
 def save_plans(steps: Sequence[Step]) -> Iterator[Step]:
     """Save what differs, and yield each step once that is done."""
-    for step in steps:
-        if step.kind != "unchanged":
-            save_plan(step.wanted.name, step.wanted.block)
-            yield step
+    with translated(), saving():
+        for step in steps:
+            if step.kind != "unchanged":
+                save_plan(step.wanted.name, step.wanted.block)
+                yield step
 
 
 def saved_plans(names: Collection[str]) -> dict[str, Mapping[str, str | SecretStr]]:

@@ -11,7 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
-from blocks.saved import load_saved, schemas_once, translated
+from blocks.saved import load_saved, saving, translated
 from blocks.stores import whereabouts
 
 _KINDS = {"verify_server": "drills", "first_copy": "copy", "second_copy": "copy2", "third_copy": "copy3"}
@@ -23,7 +23,7 @@ def save_plan(name: str, plan: BackupPlan) -> None:
     Its server, storage, bucket and credentials become separate blocks, named `plan-<name>` (`drills-<name>` is the
     server for drills, `copy-<name>`, `copy2-<name>`, … belong to its copies): a form in the Prefect UI edits one block at a time, and a new key is entered only once.
     """
-    with translated(), schemas_once():
+    with translated(), saving():
         _save(plan, name, name)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from blocks.s3.client import ObjectStore
-from blocks.saved import schemas_once
 from blocks.sql.server import Server
 from flows import restore_drill
 from flows.demo.services import Storage
@@ -72,10 +71,3 @@ def children(storage_server: Storage, storage: ObjectStore, prefect_api: str, tm
     made = Children(prefect_api, command_environment(storage_server, storage, prefect_api, tmp_path), tmp_path)
     yield made
     made.end()
-
-
-@pytest.fixture
-def quick_saves() -> Iterator[None]:
-    """Save blocks as quickly as plans are saved."""
-    with schemas_once():
-        yield

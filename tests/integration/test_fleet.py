@@ -19,6 +19,7 @@ from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
 from blocks.s3.client import ObjectStore
+from blocks.saved import saving
 from flows.demo.services import Storage
 from flows.fleet import export_fleet, import_fleet
 from tasks.engine.servers.programs import Client
@@ -31,8 +32,8 @@ KEY = "k3y-of-all"
 
 
 @pytest.fixture(autouse=True)
-def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}):
+def _on_the_server(prefect_api: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: prefect_api}), saving():
         yield
 
 

@@ -164,7 +164,6 @@ def locked(*servers: Server) -> Iterator[None]:
 @pytest.mark.parametrize("tag", [DUMP_TAG, f"{DUMP_TAG}-127.0.0.1"], ids=["anywhere", "of one server"])
 def test_twenty_plans_on_two_workers(
     tag: str,
-    quick_saves: None,
     workplace: Workplace,
     new_database: NewDatabase,
     storage: ObjectStore,

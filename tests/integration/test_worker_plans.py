@@ -23,6 +23,7 @@ from blocks.errors import ConfigurationError
 from blocks.plan import BackupPlan
 from blocks.postgres import PostgresServer
 from blocks.s3.client import ObjectStore
+from blocks.saved import saving
 from blocks.storage import BackupStorage
 from flows.demo.services import Storage
 from tasks.plans import list_plans, save_plan
@@ -34,8 +35,8 @@ OTHER = "0ther-passw0rd"
 
 
 @pytest.fixture(autouse=True)
-def _on_the_server(prefect_api: str, quick_saves: None) -> Iterator[None]:
-    with temporary_settings({PREFECT_API_URL: prefect_api}):
+def _on_the_server(prefect_api: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: prefect_api}), saving():
         yield
 
 
