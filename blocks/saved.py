@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,7 +70,7 @@ def _prepared_once() -> Iterator[None]:
         key = cls, args, tuple(options.items())
         if key not in _schemas:
             _schemas[key] = compute(cls, *args, **options)
-        return copy.deepcopy(_schemas[key])
+        return dict(_schemas[key])  # nothing in it is ever changed, and deep copies would take most of the time
 
     def register_once(cls: type[Block], *args: Any, **options: Any) -> Any:
         if cls not in registered:

@@ -16,6 +16,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from blocks import saved
 from blocks.config.resolve import resolve_plan, resolve_target
 from blocks.config.values import FLOWS
 from blocks.copy import BackupCopy
@@ -78,6 +79,16 @@ def test_a_plan_comes_back_as_it_was_saved(kept: BackupStorage) -> None:
     assert isinstance(again, BackupPlan)
     assert values(again) == values(plan)
     assert [place.storage.address for place in again.plan("comes-back").copies] == ["/mnt/backups", "/mnt/other/b"]
+
+
+def test_saving_changes_no_schema(kept: BackupStorage) -> None:
+    """Blocks share the schemas of their types while plans are saved: what Prefect does with one must not reach the next."""
+    save_plan("shared", BackupPlan(server=server("a"), storage=kept, first_copy=BackupCopy(path="/mnt/backups")))
+    shared = dict(saved._schemas)
+    assert {cls for cls, *_ in shared} >= {BackupPlan, PostgresServer, BackupStorage, BackupCopy}
+    saved._schemas.clear()
+    for (cls, arguments, options), schema in shared.items():
+        assert cls.model_json_schema(*arguments, **dict(options)) == schema
 
 
 def test_each_part_of_a_plan_is_a_block_of_its_own(kept: BackupStorage, storage_server: Storage) -> None:
