@@ -45,6 +45,8 @@ _DESCRIPTIONS = {
 # Where no service looks after a plan. `serve` looks by itself.
 WATCHED = (*FLOWS, "watch")
 _WATCH = Schedule(600)
+# Otherwise Prefect starts git for each deployment, to learn the commit of whatever folder the command is started in.
+_OURS: Any = "prefect:simple"
 # Two backups at once would only slow each other down: the second one waits, and is skipped if it is late by then.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
@@ -77,6 +79,7 @@ async def deployments_of(
             # All of a plan's deployments have its name: in a list, the flow's tag tells them apart.
             tags=list(dict.fromkeys((TAG, name, flow))),
             version=tool_version(),
+            version_type=_OURS,
             work_pool_name=pool,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
@@ -100,6 +103,7 @@ async def watch_of(pool: str, plans: Sequence[str], anchor: datetime) -> RunnerD
         description=_DESCRIPTIONS["watch"],
         tags=[TAG, "watch"],
         version=tool_version(),
+        version_type=_OURS,
         work_pool_name=pool,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
