@@ -33,6 +33,7 @@ if not RECORDED:
 _FLOWS: dict[str, Flow[..., Any]] = {
     flow.name: flow for flow in (backup, prune, restore_drill, restore, copy, watch, key_check)
 }
+DEPLOYED = tuple(_FLOWS)
 _DESCRIPTIONS = {
     "backup": "Dump the database to the storage, then apply the retention policy.",
     "prune": "Apply the retention policy. Every backup does so too; run this flow by hand, or as a dry run.",

@@ -12,17 +12,18 @@ from zlib import crc32
 
 import typer
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.sorting import DeploymentSort
 from prefect.context import AsyncClientContext
 from prefect.deployments.runner import RunnerDeployment
 
 from blocks.config.fleet import fleet_text
 from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, Problem
-from blocks.saved import translated
+from blocks.saved import saving, translated
 from flows import terminal
-from flows.deployments import TAG, deployments_of, watch_of
+from flows.deployments import DEPLOYED, TAG, deployments_of, watch_of
 from flows.lines import print_line
 from flows.new_plan import pool_exists
 from tasks.engine.repository.checks import counted
@@ -37,6 +38,11 @@ _Essence = tuple[str | None, dict[str, Any], list[dict[str, str]]]
 def import_fleet(path: Path, *, dry_run: bool, yes: bool) -> None:
     """Save the plans of a file and create their deployments; raises ConfigurationError before anything is changed."""
     wanted = read_plans(path)
+    with translated(), saving():
+        _import(wanted, dry_run=dry_run, yes=yes)
+
+
+def _import(wanted: Sequence[Wanted], *, dry_run: bool, yes: bool) -> None:
     _require_pools(wanted)
     steps = steps_of(wanted)
     if refused := refused_folders(steps):
@@ -113,14 +119,20 @@ def _spread(name: str, plan: Plan) -> dict[str, datetime]:
 
 
 async def _deployments(client: PrefectClient) -> dict[str, _Essence]:
-    found = dict[str, _Essence]()
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-    flows = dict[object, str]()
-    while page := await client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=len(found)):
-        for one in page:
-            if one.flow_id not in flows:
-                flows[one.flow_id] = (await client.read_flow(one.flow_id)).name
-            found[f"{flows[one.flow_id]}/{one.name}"] = _essence(one)
+    return {f"{flow}/{one.name}": _essence(one) for flow in DEPLOYED for one in await _deployments_of(client, flow)}
+
+
+async def _deployments_of(client: PrefectClient, flow: str) -> list[DeploymentResponse]:
+    """Read page by page, in the order of names, which are unique within a flow: without that, pages overlap and miss some."""
+    found = list[DeploymentResponse]()
+    ours, of_flow = (
+        DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
+        FlowFilter(name=FlowFilterName(any_=[flow])),
+    )
+    while page := await client.read_deployments(
+        deployment_filter=ours, flow_filter=of_flow, sort=DeploymentSort.NAME_ASC, limit=_PAGE, offset=len(found)
+    ):
+        found += page
     return found
 
 

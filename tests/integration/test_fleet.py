@@ -100,8 +100,11 @@ async def make_pool(name: str) -> None:
         await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
-def test_a_fleet(written: Callable[..., Path], imported: Import, tmp_path: Path) -> None:
+def test_a_fleet(
+    written: Callable[..., Path], imported: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file is imported once; a second import changes nothing, and a changed file only what changed."""
+    monkeypatch.setattr("flows.fleet._PAGE", 2)  # as if there were hundreds
     asyncio.run(make_pool("fleet"))
     (tmp_path / "url").write_text(f"{URL}\n")
     Secret(value=SecretStr(URL)).save("fleet-url")
