@@ -9,7 +9,8 @@ from blocks.config.plan import Plan
 from blocks.errors import ConfigurationError, PgRoundtripError, Problem
 from tasks.clock import utc_now
 from tasks.destinations import plans_at
-from tasks.engine.repository.catch_up import Missing, copy_from_any
+from tasks.engine.repository.catch_up import Missing, clear_the_way, copy_from_any
+from tasks.engine.repository.checks import counted
 from tasks.engine.repository.names import without_ending
 from tasks.engine.repository.places import Places, read_places
 from tasks.engine.repository.repository import Repository
@@ -62,13 +63,13 @@ def catch_up(plan: Plan, places: Places, only: str = "", most: int | None = None
         for number, one in enumerate(wanted):
             if number == most:
                 break
-            error = _copy(plan, one, name, target)
-            if error is None:
+            copied = _copy(plan, one, name, target)
+            if copied is True:
                 made.done.append((name, one))
-                continue
-            made.failed.append((name, one.backup.name, error))
-            if error.transient:
-                break
+            elif copied:
+                made.failed.append((name, one.backup.name, copied))
+                if copied.transient:
+                    break
         made.left += len(wanted) - sum(place == name for place, _ in made.done)
     return made
 
@@ -83,25 +84,29 @@ def _is_ours(plan: Plan, name: str, places: Places, made: Copied) -> bool:
     return not refused
 
 
-def _copy(plan: Plan, one: Missing, name: str, target: Repository) -> PgRoundtripError | None:
+def _copy(plan: Plan, one: Missing, name: str, target: Repository) -> PgRoundtripError | bool:
+    """Copy one backup; return False if that is left to another run, or the error."""
     plans = plans_at(plan)
     try:
-        copy_one([repository_of(plans[source]) for source in one.sources], target, one, name)
+        return copy_one([repository_of(plans[source]) for source in one.sources], target, one, name)
     except PgRoundtripError as error:
         text = "%s could not be copied to %s: %s\nHINT: %s"
         get_run_logger().warning(text, one.backup.name, name, error.sentence, error.hint)
         return error
-    return None
 
 
 @task("copy a backup", QUICK, run_name="copy {one.backup.name} to {name}")
 def copy_one(sources: list[Repository], target: Repository, one: Missing, name: str) -> bool:
     """Copy one backup; a retry starts over, and a failure leaves nothing visible behind."""
+    if left := clear_the_way(target, one.backup, utc_now()):
+        text = "Aborted %s of %s in %s, which other runs have left"
+        get_run_logger().info(text, counted(left, "upload"), one.backup.name, name)
     copied = copy_from_any(sources, target, one.backup)
     if copied:
         get_run_logger().info("Copied %s to %s: %s", one.backup.name, name, human_bytes(one.backup.object_bytes))
     else:
-        get_run_logger().info("%s is copied to %s by another run", one.backup.name, name)
+        text = "%s is copied to %s by another run, or was until one was interrupted within the last hour"
+        get_run_logger().info(text, one.backup.name, name)
     return copied
 
 

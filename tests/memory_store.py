@@ -134,6 +134,10 @@ class MemoryStore:
         """Return the incomplete uploads of some objects."""
         return {i for i, (of, _, _) in self.uploads.items() if of in keys}
 
+    def idle_uploads(self, key: str, older_than: timedelta, now: datetime) -> list[str]:
+        """Return the incomplete uploads of an object, by when they began."""
+        return [i for i, (of, begun, _) in self.uploads.items() if of == key and begun < now - older_than]
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Return the incomplete uploads."""
         return [(key, i) for i, (key, begun, _) in self.uploads.items() if begun < now - older_than]

@@ -256,6 +256,13 @@ class FolderStore:
             require_root(self.root)
             return {upload_id for file, upload_id in uploads_in(iter(self._hidden_files())) if self.key(file) in keys}
 
+    def idle_uploads(self, key: str, older_than: timedelta, now: datetime) -> list[str]:
+        """Return the ids of the incomplete uploads of one object that have not grown for so long."""
+        with translated(self.root, self._path(key), REQUEST):
+            require_root(self.root)
+            idle = [name for name, at in self._hidden_files().items() if at < (now - older_than).timestamp()]
+            return [upload_id for file, upload_id in uploads_in(iter(idle)) if self.key(file) == key]
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """List the uploads that have not grown for that long, as (key, upload id); remove what else is left of writes."""
         with translated(self.root, self.root / self.folder, REQUEST):

@@ -119,6 +119,19 @@ class Uploads:
             found = [upload for page in listed for upload in page.get("Uploads", ())]
         return {str(upload["UploadId"]) for upload in found if upload["Key"] in keys}
 
+    def idle_uploads(self, key: str, older_than: timedelta, now: datetime) -> list[str]:
+        """Return the ids of the incomplete uploads of one object that nothing was added to for so long."""
+        since = now - older_than
+        with translated(REQUEST, f"{self.bucket}/{key}"):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=key)
+            found = [upload for page in pages for upload in page.get("Uploads", ()) if upload["Key"] == key]
+            begun = [str(upload["UploadId"]) for upload in found if upload["Initiated"] < since]
+            return [upload_id for upload_id in begun if not self._grew(key, upload_id, since)]
+
+    def _grew(self, key: str, upload_id: str, since: datetime) -> bool:
+        pages = self.client.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
+        return any(part["LastModified"] >= since for page in pages for part in page.get("Parts", ()))
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """Find incomplete uploads in our folder that started long enough ago, as (key, upload id)."""
         found = []

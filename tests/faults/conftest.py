@@ -12,9 +12,9 @@ from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from tasks import backup, drill, prune, restore, sweep
 from tests.faults.aftermath import Aftermath
-from tests.integration.conftest import disk, home
+from tests.integration.conftest import disk, home, places
 
-__all__ = ["disk", "home"]
+__all__ = ["disk", "home", "places"]
 
 Look = Callable[..., Aftermath]
 

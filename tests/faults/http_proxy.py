@@ -123,11 +123,13 @@ class S3Proxy:
 
         self._listener = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._listener.daemon_threads = True
+        self.listening = True
         self.port = int(self._listener.server_address[1])
         threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True).start()
 
     def refuse(self) -> None:
         """Stop accepting connections, and reset the open ones."""
+        self.listening = False
         self._listener.shutdown()
         self._listener.server_close()
         for each in self._open:

@@ -23,6 +23,7 @@ import pytest
 from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server
 from flows.backup import backup as backup_flow
+from flows.copy import copy as copy_flow
 from flows.demo.services import Storage
 from flows.prune import prune as prune_flow
 from flows.restore import restore as restore_flow
@@ -37,6 +38,7 @@ from tests.faults.aftermath import assert_restorable, await_that, pending
 from tests.faults.conftest import Look
 from tests.faults.signalled import children_file, took_file
 from tests.integration.objects import asked, copied, new_role, role_of, take_backup, told
+from tests.integration.two_places import names
 from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,7 @@ class Stage:
     given: Mapping[str, str]
     kept: set[str]
     login: Server  # the role that restores
+    second: ObjectStore  # another place, for flows with two
     numbers: Any = field(default_factory=itertools.count)
     took_s: float = 0.0  # from the first step of the last run that ended by itself to its end
 
@@ -86,11 +89,12 @@ class Stage:
 
     def clear(self) -> None:
         """Remove what the last run made, so that every step starts from the same state."""
-        for found in list(self.storage.list_objects()):
-            if found.key not in self.kept:
-                self.storage.remove(found.key)
-        for key, upload in pending(self.storage):
-            self.storage.abort_upload(key, upload)
+        for store in (self.storage, self.second):
+            for found in list(store.list_objects()):
+                if found.key not in self.kept:
+                    store.remove(found.key)
+            for key, upload in pending(store):
+                store.abort_upload(key, upload)
 
 
 BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' AND pid <> pg_backend_pid()"
@@ -100,7 +104,10 @@ BUSY = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'pg-roundtrip' A
 def stage(  # noqa: PLR0917  (pytest gives each by its name)
     request: pytest.FixtureRequest, storage_server: Storage, storage: ObjectStore, prefect_api: str, tmp_path: Path, new_database: NewDatabase,
     server_of: Callable[[int], Server], clients: dict[int, Client], flow_run: FlowRun, look: Look, home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Stage:  # fmt: skip
+    # What a killed run left of an upload counts as left at once, not after an hour.
+    monkeypatch.setattr("tasks.engine.repository.catch_up.IDLE", -timedelta(minutes=1))
     source = new_database(16)
     login = new_role(source, "CREATEDB")
     name = role_of(login)
@@ -112,7 +119,8 @@ def stage(  # noqa: PLR0917  (pytest gives each by its name)
         "DATABASE_URL": source.url.get_secret_value(), "COMPRESSION_LEVEL": "1", "TMPDIR": str(home),
     }  # fmt: skip
     kept = {found.key for found in storage.list_objects()}
-    return Stage(storage, source, server_of(16), flow_run, look, home, tmp_path, given, kept, login)
+    second = storage_server.store(f"{storage.folder}-copy")
+    return Stage(storage, source, server_of(16), flow_run, look, home, tmp_path, given, kept, login, second)
 
 
 class Act:
@@ -150,6 +158,47 @@ class Backup(Act):
         ran = self.stage.flow_run(backup_flow, self.stage.source, environ={"COMPRESSION_LEVEL": "1"})
         assert ran.result.rows == ROWS, ran.error
         assert_restorable(self.stage.storage, ran.result.name)
+
+
+class BackupToTwoPlaces(Backup):
+    """Back up to two places; afterwards `copy` brings to each what it lacks."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        stage.given = {**stage.given, **self.places}
+
+    @property
+    def places(self) -> dict[str, str]:
+        keys = {f"COPY_{name}": self.stage.given[name] for name in self.stage.given if name.startswith("S3_")}
+        return {**keys, "COPY_PREFIX": str(self.stage.second.folder)}
+
+    def check(self) -> None:
+        for backup in Repository(self.stage.second).backups():
+            if backup.has_manifest:
+                assert_restorable(self.stage.second, backup.name)
+
+    def again(self) -> None:
+        ran = self.stage.flow_run(backup_flow, self.stage.source, environ={"COMPRESSION_LEVEL": "1", **self.places})
+        assert ran.result.destinations == ["primary", "copy"], ran.error
+        self.complete()
+
+    def complete(self) -> None:
+        """Copy what is missing: both places have the same backups then, and each can be restored."""
+        ran = self.stage.flow_run(copy_flow, environ=self.places)
+        assert ran.error is None, ran.error
+        there = [names(store) for store in (self.stage.storage, self.stage.second)]
+        assert there[0] == there[1] != []
+        for name in there[1]:
+            assert_restorable(self.stage.second, name)
+
+
+class Copy(BackupToTwoPlaces):
+    """Copy a backup to a new place; one that was interrupted starts over."""
+
+    arguments, sample = ("copy",), "before request complete_upload"
+
+    def again(self) -> None:
+        self.complete()
 
 
 class Prune(Act):
@@ -234,7 +283,7 @@ class RestoreInPlace(Restore):
         told(self.stage.superuser, f"ALTER ROLE {role_of(self.target)} NOCREATEDB")
 
 
-ACTS = [Backup, Prune, DrillInSandbox, DrillOnServer, Restore, RestoreInPlace]
+ACTS = [Backup, BackupToTwoPlaces, Copy, Prune, DrillInSandbox, DrillOnServer, Restore, RestoreInPlace]
 
 
 def strike(act: Act, moment: str, by: signal.Signals) -> None:
@@ -253,7 +302,9 @@ def strike(act: Act, moment: str, by: signal.Signals) -> None:
         if backup.has_manifest:
             assert_restorable(stage.storage, backup.name)
     left = pending(stage.storage)
-    assert stage.storage.list_uploads(UNFINISHED, utc_now() + 2 * UNFINISHED) == left, "a later sweep must find them"
+    for store in (stage.storage, stage.second):
+        found = store.list_uploads(UNFINISHED, utc_now() + 2 * UNFINISHED)
+        assert found == pending(store), "a later sweep must find them"
     act.again()
     after.assert_nothing_lost(removed=act.may_go(), uploads_may_stay=bool(left))
 

@@ -17,6 +17,9 @@ from flows.demo.services import Storage
 from tasks.drill import rehearse_restore
 from tests.conftest import MAJORS, command_environment
 from tests.integration.children import Children
+from tests.integration.two_places import places
+
+__all__ = ["places"]
 
 
 @pytest.fixture

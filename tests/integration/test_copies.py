@@ -3,82 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from blocks.disk.folder_store import FolderStore
-from blocks.s3.client import ObjectStore
-from blocks.sql.server import Server
 from flows.backup import backup
 from flows.copy import copy
-from flows.demo.services import Storage
 from flows.prune import prune
 from flows.restore import restore
 from tasks.engine.repository.names import MANIFEST, OBJECT
-from tasks.engine.repository.repository import Repository
-from tests.conftest import Ended, FlowRun, NewDatabase, Ran
-from tests.faults.http_proxy import S3Proxy, error, s3_proxy
+from tests.conftest import Ended, NewDatabase
+from tests.faults.http_proxy import error
 from tests.integration.objects import LIBRARY
+from tests.integration.two_places import Places, files, names
 
 OBJECTS = r"\.sql\.gz(\?x-id=\w+)?$"
 DENIED = error(403, "AccessDenied")
-
-
-@dataclass
-class Places:
-    """Two buckets, of which each is reached through a network of its own, and what runs with both as places."""
-
-    flow_run: FlowRun
-    server: Server
-    primary: ObjectStore
-    copy: ObjectStore
-    network: dict[str, S3Proxy]
-    environ: dict[str, str] = field(default_factory=dict)
-
-    def run(self, flow: object, server: Server | None = None, **more: str) -> Ran:
-        parameters = {name: value for name, value in more.items() if name.islower()}
-        given = {**self.environ, **{name: value for name, value in more.items() if name.isupper()}}
-        return self.flow_run(flow, server, environ=given, **parameters)
-
-    def backup(self, **more: str) -> Ran:
-        return self.run(backup, self.server, **more)
-
-    def store(self, name: str) -> ObjectStore:
-        return self.primary if name == "primary" else self.copy
-
-
-def files(store: ObjectStore | FolderStore) -> dict[str, bytes]:
-    """Return the contents of every file in a place, by its name."""
-    return {o.key.removeprefix(store.key("")): store.get(o.key) for o in store.list_objects()}
-
-
-def names(store: ObjectStore | FolderStore) -> list[str]:
-    """Return the whole backups in a place."""
-    return [b.name for b in Repository(store).backups() if b.has_manifest]
-
-
-@pytest.fixture
-def places(
-    flow_run: FlowRun, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Places]:  # fmt: skip
-    """Two places behind two networks."""
-    monkeypatch.setattr("tasks.plain.time.sleep", lambda _: None)
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    port = urlsplit(storage_server.endpoint).port or 0
-    with s3_proxy(port) as one, s3_proxy(port) as two:
-        environ = {
-            "S3_ENDPOINT": one.url, "COPY_S3_ENDPOINT": two.url, "COPY_S3_BUCKET": storage.bucket,
-            "COPY_S3_ACCESS_KEY_ID": storage_server.environment()["S3_ACCESS_KEY_ID"],
-            "COPY_S3_SECRET_ACCESS_KEY": storage_server.environment()["S3_SECRET_ACCESS_KEY"],
-            "COPY_PREFIX": f"{storage.folder}-copy", "COMPRESSION_LEVEL": "1",
-        }  # fmt: skip
-        copied = storage_server.store(f"{storage.folder}-copy")
-        server = new_database(16, LIBRARY)
-        yield Places(flow_run, server, storage, copied, {"primary": one, "copy": two}, environ)
 
 
 def test_one_dump_goes_to_both(places: Places) -> None:
@@ -191,7 +133,7 @@ def test_a_whole_server_in_two_places(places: Places, new_database: NewDatabase,
     assert files(places.primary) == files(places.copy)
     assert len(files(places.copy)) == 2 * 3 + 1
     (tmp_path / "disk").mkdir()
-    copied = places.run(copy, None, **whole, COPY2_PATH=str(tmp_path / "disk"))
+    copied = places.run(copy, **whole, COPY2_PATH=str(tmp_path / "disk"))
     assert copied.error is None, copied.error
     assert {one.to for one in copied.result.copied} == {"copy2"}
     third = FolderStore.at(str(tmp_path / "disk"), str(places.primary.folder))

@@ -18,7 +18,7 @@ from blocks.disk.folder_store import FolderStore
 from blocks.errors import BackupDamaged, PgRoundtripError, StorageError, StorageUnreachable
 from tasks import copies
 from tasks.copies import catch_up
-from tasks.engine.repository.catch_up import behind_since, copy_backup, copy_from_any, is_late
+from tasks.engine.repository.catch_up import IDLE, behind_since, clear_the_way, copy_backup, copy_from_any, is_late
 from tasks.engine.repository.manifest import GlobalsRecord, Manifest
 from tasks.engine.repository.names import GLOBALS, MANIFEST, OBJECT, name_at
 from tasks.engine.repository.places import Places
@@ -188,6 +188,21 @@ def test_two_runs_do_not_copy_the_same() -> None:
     target.begin_upload(target.key(ago(1) + OBJECT))
     assert not copy_backup(Repository(source), Repository(target), backup)
     assert (target.objects, len(target.uploads)) == ({}, 1)
+
+
+def test_what_a_killed_run_left_is_aborted(two: Two) -> None:
+    """An upload that nothing was added to for an hour claims the name no longer; a younger one does."""
+    store_backup(two.primary, ago(1))
+    key = two.copy.key(ago(1) + OBJECT)
+    left = two.copy.begin_upload(key)
+    assert [one.backup for _, one in catch_up(two.plan, read_places(two.plan)).done] == []
+    assert two.copy.uploads_of(key) == {left}
+    backup = Repository(two.primary).backups()[0]
+    assert clear_the_way(Repository(two.copy), backup, NOW) == 0
+    assert clear_the_way(Repository(two.copy), backup, datetime.now(UTC) + 2 * IDLE) == 1
+    assert two.copy.uploads_of(key) == set()
+    catch_up(two.plan, read_places(two.plan))
+    assert ago(1) + MANIFEST in all_of(two.copy)
 
 
 def test_another_place_may_have_good_bytes() -> None:

@@ -22,6 +22,7 @@ NEEDS = {
     "abort_multipart_upload": "s3:AbortMultipartUpload",
     "list_objects_v2": "s3:ListBucket",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "list_parts": "s3:ListMultipartUploadParts",
 }
 READING = {"s3:ListBucket", "s3:GetObject"}
 

@@ -24,6 +24,8 @@ from tasks.engine.repository.repository import Repository
 from tasks.engine.repository.sealed_manifest import outline_in
 from tasks.engine.repository.upload import Upload
 
+# A run that copies adds a part every few minutes; nobody continues what one that was killed has left.
+IDLE = timedelta(hours=1)
 _TAKEN = "find out what it is, and remove it there, or the backup is never copied"
 
 
@@ -71,6 +73,21 @@ def behind_since(here: Sequence[Backup], missing: Sequence[Missing]) -> datetime
 def is_late(since: datetime | None, after: timedelta, now: datetime) -> bool:
     """Whether a place is behind for longer than it may be."""
     return since is not None and now - since > after
+
+
+def clear_the_way(target: Repository, backup: Backup, now: datetime) -> int:
+    """Abort uploads of a backup's object that runs have left, as their names stay claimed; return how many there were.
+
+    Once a backup is complete somewhere, nobody but a run that copies it sends it to this place.
+    """
+    key = target.store.key(backup.key.rpartition("/")[2])
+    try:
+        idle = target.store.idle_uploads(key, IDLE, now)
+        for upload_id in idle:
+            target.store.abort_upload(key, upload_id)
+    except StorageError:  # the sweep of stale uploads does it, a day after they began
+        return 0
+    return len(idle)
 
 
 def copy_backup(source: Repository, target: Repository, backup: Backup) -> bool:

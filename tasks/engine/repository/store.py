@@ -85,5 +85,8 @@ class Store(Protocol):
     def uploads_of(self, *keys: str) -> set[str]:
         """Return the ids of the incomplete uploads of one object, or of some whose names begin alike."""
 
+    def idle_uploads(self, key: str, older_than: timedelta, now: datetime) -> list[str]:
+        """Return the ids of the incomplete uploads of one object that nothing was added to for so long."""
+
     def list_uploads(self, older_than: timedelta, now: datetime) -> list[tuple[str, str]]:
         """List the incomplete uploads that began long enough ago, as (key, upload id)."""
