@@ -69,7 +69,7 @@ def _seen_in(outcome: Outcome[Any], teller: _Teller) -> Iterator[Observation]:
     several = teller.of_several
     if outcome.report and not outcome.error:
         report, now = outcome.report, teller.now
-        yield from of_drills_with(report, teller.facts(), now) if several else of_report(report, now)
+        yield from of_drills_with(report, teller.facts(), now) if teller.drills_apart else of_report(report, now)
     else:
         parts = failed_parts(outcome.plan, outcome.facts, teller.now) if several and outcome.error else frozenset()
         hint = outcome.error.hint if outcome.error else ""
@@ -126,6 +126,7 @@ class _Teller:
         self.place = whereabouts(plan.storage) if plan else ""
         self.facts: Callable[[], Facts | None] = cache(partial(_facts_of, plan if asks_bucket else None, self.now))
         self.of_several = bool(plan and plan.databases)
+        self.drills_apart = bool(plan and (plan.databases or plan.copies))
         self._sent_s = 0.0
 
     @property

@@ -46,7 +46,8 @@ class Stock:
     """What the bucket contains: every backup, the newest manifest and report, open anomalies; `readable` if it could be read.
 
     `intervals_s` is how far apart the slots of each flow are at most, as far as this service knows its schedule. `keys` is what
-    private keys at hand open, None if there are none.
+    private keys at hand open, None if there are none. With copies, `places` is what each of them contains, and `behind_limit_s`
+    how far behind it may be.
     """
 
     readable: bool
@@ -62,6 +63,8 @@ class Stock:
     failed: int = 0
     lags: Mapping[str, Lag] = field(default_factory=dict)
     keys: KeyCheck | None = None
+    places: Mapping[str, Stock] = field(default_factory=dict)
+    behind_limit_s: float = 0.0
 
 
 def read_stock(plan: Plan) -> Stock:
@@ -77,11 +80,18 @@ def read_stock(plan: Plan) -> Stock:
     return _read(plan, lambda: folder_of(plan, backups=repository.backups()).own)
 
 
-def _read_places(plan: Plan, places: Places) -> Stock:
-    """Put together what the places show: drills take them in turn, so none shows them all."""
+def _read_places(plan: Plan, places: Places, turns: int = 1) -> Stock:
+    """Put together what the places show: drills take them in turn, so none shows them all.
+
+    Of a whole server, each database has its drill in so many `turns`; none is sure to have one if there are 0.
+    """
     plans = {place.name: plan.at(place) for place in plan.destinations}
-    found = [_read(plans[name], partial(list, folder.own)) for name, folder in places.folders.items()]
-    read = [stock for stock in found if stock.readable]
+    every_s = _drills_apart_s(plan, turns, utc_now())
+    found = {
+        name: replace(_read(plans[name], partial(list, folder.own)), intervals_s=every_s.get(name, {}))
+        for name, folder in places.folders.items()
+    }
+    read = [stock for stock in found.values() if stock.readable]
     if not read:
         return Stock(readable=False, lags=places.lags(plan, utc_now()))
     reports = [stock.report for stock in read if stock.report]
@@ -89,8 +99,17 @@ def _read_places(plan: Plan, places: Places) -> Stock:
     return replace(
         max(read, key=lambda stock: _taken_at(stock.newest)),
         report=max(reports, key=lambda report: report.started_at, default=None),
-        proven=proven.proven, proven_at=proven.proven_at, lags=places.lags(plan, utc_now()),
+        proven=proven.proven, proven_at=proven.proven_at, intervals_s=_intervals_s(plan, utc_now()), lags=places.lags(plan, utc_now()),
+        places=found, behind_limit_s=plan.copying.behind_after_s,
     )  # fmt: skip
+
+
+def _drills_apart_s(plan: Plan, turns: int, now: datetime) -> dict[str, dict[str, float]]:
+    """Return how far apart the drills of each place are: it has its turn, or is the one to be drilled, or is never drilled."""
+    where, places = plan.drill.destination, [place.name for place in plan.destinations]
+    drilled = [name for name in places if where in ("turn", name) and turns]
+    every_s = plan.schedules.drills.gap(now).total_seconds() * turns * len(drilled)
+    return {name: {"restore-drill": every_s} for name in drilled}
 
 
 def _taken_at(backup: Backup | None) -> datetime:
@@ -106,7 +125,8 @@ def _read_server(plan: Plan) -> Stock:
         return Stock(readable=False)
     with ThreadPoolExecutor(_AT_ONCE, "stock") as pool:
         if plan.copies:
-            stocks = list(pool.map(lambda one: _read_places(*one), places))
+            turns = {"all": 1, "turn": len(places)}.get(plan.databases.drilled if plan.databases else "", 0)
+            stocks = list(pool.map(lambda one: _read_places(one[0], one[1], turns), places))
             read = {own.name: stock for (own, _), stock in zip(places, stocks, strict=True)}
         else:
             stocks = list(pool.map(lambda member: _read(member.plan, partial(list, member.backups)), members))
@@ -206,6 +226,24 @@ def _about_places(page: _Page, stock: Stock, now: datetime) -> None:
         behind_s = max(0.0, (now - lag.since).total_seconds()) if lag.since else 0.0
         what = "How long ago the oldest backup was taken that a place should have by now and lacks; 0 if it has all."
         page.put("place_behind_seconds", what, behind_s, place=place)
+        what = "How far behind a place may be before anybody is told."
+        page.put("place_behind_limit_seconds", what, stock.behind_limit_s, place=place)
+    for place, there in stock.places.items():
+        _about_drills_of(page, place, there, now)
+
+
+def _about_drills_of(page: _Page, place: str, there: Stock, now: datetime) -> None:
+    """Write what drills say of one place: what is proven in another says nothing of it."""
+    for verdict in Verdict if there.report else ():
+        what = "The verdict of the newest drill in a place: 1 for the actual one, 0 for the others."
+        is_it = float(there.report is not None and there.report.verdict is verdict)
+        page.put("place_drill_verdict", what, is_it, place=place, verdict=verdict.value)
+    for every_s in there.intervals_s.values():
+        what = "The longest time between two drills of a place, which may take turns with others."
+        page.put("place_drill_interval_seconds", what, every_s, place=place)
+        if there.proven_at and not is_future(there.proven_at, now):
+            what = "When the drill began that proved the newest backup that is PROVEN in a place."
+            page.put("place_newest_proof_timestamp_seconds", what, there.proven_at.timestamp(), place=place)
 
 
 def _about_member(page: _Page, stock: Stock, now: datetime) -> None:

@@ -20,6 +20,17 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BACKUP = Backup(FIRST, datetime(2026, 11, 21, 11, tzinfo=UTC), "k", 7, has_manifest=True, has_report=True)
 
 
+def full_stock() -> Stock:
+    """Return a stock that has something for every metric."""
+    drilled = DrillFigures.of(report(FIRST))
+    there = Stock(readable=True, report=drilled, proven_at=NOW, intervals_s={"restore-drill": 172800.0})
+    return Stock(
+        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=drilled, proven=BACKUP,
+        proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)}, lags={"copy": Lag(1, NOW)},
+        keys=KeyCheck((Opened(FIRST, "SHA256:x"), Opened(SECOND, problem="other keys")), 2, 0), places={"copy": there},
+    )  # fmt: skip
+
+
 def values(page: bytes) -> dict[str, float]:
     """Return every sample by name and labels, as a Prometheus server reads them; the plan is always the same."""
     found = {}
@@ -77,13 +88,8 @@ def test_a_bucket_that_does_not_answer_is_not_empty() -> None:
 
 def test_every_metric_is_explained() -> None:
     """The operations guide lists exactly the existing metrics."""
-    stock = Stock(
-        readable=True, backups=(BACKUP,), newest=BACKUP, manifest=BackupFigures.of(outline_of(manifest())), report=DrillFigures.of(report(FIRST)), proven=BACKUP,
-        proven_at=NOW, intervals_s={"backup": 3600.0}, members={"shop": Stock(readable=True)}, lags={"copy": Lag(1, NOW)},
-        keys=KeyCheck((Opened(FIRST, "SHA256:x"), Opened(SECOND, problem="other keys")), 2, 0),
-    )  # fmt: skip
     page = exposition(
-        "shop", stock, {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2, untold=["slack"]
+        "shop", full_stock(), {("backup", "timeout"): 1}, {"backup": NOW}, NOW, failed_logins=2, untold=["slack"]
     )
     guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text().partition("| metric, after")[2]
     rows = re.findall(r"^\| (`.*?`) \|", guide.partition("\n\nAlert rules")[0], re.MULTILINE)

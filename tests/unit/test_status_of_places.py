@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def plan(tmp_path: Path) -> Plan:
     )  # fmt: skip
 
 
-def drilled(place: Destination, name: str, verdict: Verdict = Verdict.PROVEN) -> None:
+def drilled(place: Destination, name: str, verdict: Verdict = Verdict.PROVEN, hours_ago: float = 0) -> None:
     """Store the report of a drill in one place."""
     Repository(place.storage).store_report(
         DrillReport(
@@ -47,7 +48,7 @@ def drilled(place: Destination, name: str, verdict: Verdict = Verdict.PROVEN) ->
             backup=name,
             verdict=verdict,
             cause="",
-            started_at=NOW,
+            started_at=NOW - timedelta(hours=hours_ago),
             restore_seconds=1,
             seconds=2,
             checks=(Check(name="row counts", result="passed", evidence=""),),

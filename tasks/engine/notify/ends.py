@@ -28,11 +28,11 @@ def of_report(report: DrillReport, now: datetime) -> Iterator[Observation]:
 
 
 def of_drills_with(report: DrillReport, known: Facts | None, now: datetime) -> Iterator[Observation]:
-    """Return what a drill of one of several databases shows beside the others' drills: it makes none of those good.
+    """Return what a drill of one of several databases or places shows beside the others' drills: it makes none of those good.
 
     If those are not known, because the bucket is slow, the next look sees whether all is good.
     """
-    drills = [part.drill for part in known.parts.values() if part.drill] if known else []
+    drills = [part.drill for part in known.drilled_apart.values() if part.drill] if known else []
     if known and any((drill.backup, drill.verdict) == (report.backup, report.verdict) for drill in drills):
         yield from of_drills(known)
     elif known or not report.contents_hold:

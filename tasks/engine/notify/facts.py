@@ -50,7 +50,8 @@ class Facts:
 
     `failed` is the drill of a backup that FAILED, if no later one is PROVEN. `odd` tells anomalies apart; one that is found again
     in the next backup is the same. Of a whole server, `parts` are those of its databases by their plans' names, each of which
-    is to be proven if `proves_each`; `newest` is that of the weakest database, and `proven` that of any.
+    is to be proven if `proves_each`; `newest` is that of the weakest database, and `proven` that of any. With copies, `places`
+    are those of each place that answers, each of which is to be proven if drills take them in turn: `proves_places`.
     """
 
     newest: Backup | None = None
@@ -64,6 +65,16 @@ class Facts:
     proves_each: bool = False
     lags: Mapping[str, Lag] = field(default_factory=dict)
     behind_after_s: int = 0
+    places: Mapping[str, Facts] = field(default_factory=dict)
+    proves_places: bool = False
+
+    @property
+    def drilled_apart(self) -> dict[str, Facts]:
+        """What has drills of its own, by name: a proof of one says nothing of another. Empty if there is only one."""
+        if not self.parts:
+            return dict(self.places)
+        each = {name: part.drilled_apart or {"": part} for name, part in self.parts.items()}
+        return {f"{n} in {place}" if place else n: facts for n, there in each.items() for place, facts in there.items()}
 
     def observed(self, see: Callable[[Facts], Observation]) -> Observation:
         """Return what is seen of it; of a whole server, of each of its databases."""
@@ -93,7 +104,10 @@ def _parts(plan: Plan, now: datetime) -> dict[str, Facts]:
 def _facts_at(plan: Plan, places: Places, now: datetime) -> Facts:
     """Put together what the places show: drills take them in turn, so none shows them all."""
     plans = {place.name: plan.at(place) for place in plan.destinations}
-    found = [_facts_in(repository_of(plans[name]), list(folder.own), now) for name, folder in places.folders.items()]
+    each = {
+        name: _facts_in(repository_of(plans[name]), list(folder.own), now) for name, folder in places.folders.items()
+    }
+    found = list(each.values())
     first = next((facts for facts in found if facts.newest), found[0])
     return replace(
         first,
@@ -104,6 +118,8 @@ def _facts_at(plan: Plan, places: Places, now: datetime) -> Facts:
         proved_at=max((f.proved_at for f in found if f.proved_at), default=None),
         lags=places.lags(plan, now),
         behind_after_s=plan.copying.behind_after_s,
+        places=each,
+        proves_places=plan.drill.destination == "turn",
     )
 
 
@@ -249,18 +265,32 @@ def of_drill(drill: Drill | DrillReport) -> Observation:
 
 
 def of_drills(facts: Facts) -> list[Observation]:
-    """Return what drills show; of a whole server, a database's stay what they are while others are drilled."""
-    if not facts.parts:
+    """Return what drills show; what those of a database or a place show stays while others are drilled.
+
+    While a place can't be read, nobody knows that all is good.
+    """
+    apart = facts.drilled_apart
+    if not apart:
         return [of_drill(facts.drill)] if facts.drill else []
-    seen = {n: replace(of_drill(p.failed or p.drill), at=p.drill.started_at) for n, p in facts.parts.items() if p.drill}
-    return [combined(seen)] if seen else []
+    seen = {n: replace(of_drill(p.failed or p.drill), at=p.drill.started_at) for n, p in apart.items() if p.drill}
+    found = [combined(seen)] if seen else []
+    away = any(lag.fault for part in (facts, *facts.parts.values()) for lag in part.lags.values())
+    return [one for one in found if one.bad or not away]
 
 
 def _unproven_in(facts: Facts, known: Incident | None, limit: timedelta, now: datetime) -> Observation:
-    """What was told of a proof doesn't say of which database: it counts only if the bucket has no reports."""
-    if facts.proves_each and any(part.drill for part in facts.parts.values()):
-        return facts.observed(lambda part: _unproven(part.proved_at, limit, now))
+    """What was told of a proof doesn't say of which database or place: it counts only if the bucket has no reports."""
+    apart = _proven_apart(facts)
+    if any(part.drill for part in apart.values()):
+        return combined({name: _unproven(part.proved_at, limit, now) for name, part in apart.items()})
     return _unproven(_proved_at(facts, known, now), limit, now)
+
+
+def _proven_apart(facts: Facts) -> dict[str, Facts]:
+    """Return what is to be proven by itself: places that take turns, and databases unless one of them is enough."""
+    if facts.proves_places or (facts.proves_each and any(part.proves_places for part in facts.parts.values())):
+        return facts.drilled_apart
+    return dict(facts.parts) if facts.proves_each else {}
 
 
 def _proved_at(facts: Facts, known: Incident | None, now: datetime) -> datetime | None:
