@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from prefect.server.schemas import schedules as of_the_server
 from pydantic import SecretStr
 
 from blocks.config import DEFAULT
+from blocks.config.destinations import Destination
 from blocks.config.schedule import Schedule
 from blocks.s3.client import ObjectStore
 from flows.deployments import WATCHED, deployments_of
@@ -28,7 +30,8 @@ def made(**fields: Any) -> dict[str, RunnerDeployment]:
     """Return a plan's deployments by flow name."""
     storage = ObjectStore.at(endpoint="http://127.0.0.1:1", bucket="backups", prefix="", region="us-east-1",
                                key_id="key", secret=SecretStr("secret"))  # fmt: skip
-    deployments = asyncio.run(deployments_of(DEFAULT, plan_of(storage, **fields), WATCHED, pool=POOL))
+    plan = replace(plan_of(storage, **fields), copies=(Destination("copy", storage),))
+    deployments = asyncio.run(deployments_of(DEFAULT, plan, WATCHED, pool=POOL))
     return {
         deployment.entrypoint.rpartition(".")[2].replace("_", "-"): deployment
         for deployment in deployments
@@ -51,10 +54,17 @@ def interval_of(deployment: RunnerDeployment) -> float:
 
 def test_every_flow_has_its_deployment() -> None:
     """All documented flows, and no others, have a deployment."""
-    assert set(made()) == set(written()) == set(WATCHED)
+    assert set(made()) == set(written()) == {*WATCHED, "copy"}
 
 
-@pytest.mark.parametrize("flow", WATCHED)
+def test_copies_are_scheduled_where_there_are_places() -> None:
+    """In the file, the schedule of `copy` is a comment: without further places, each of its runs would fail."""
+    text = (Path(__file__).parents[2] / "prefect.yaml").read_text()
+    assert f"# schedules:\n    #   - interval: {interval_of(made()['copy']):.0f}\n" in text
+    assert "schedules" not in written()["copy"]
+
+
+@pytest.mark.parametrize("flow", [*WATCHED, "copy"])
 def test_prefect_yaml_says_what_the_table_says(flow: str) -> None:
     """Name, entrypoint, parameters, tags, description, pool, limit and default schedule don't drift apart."""
     ours, entry = made()[flow], written()[flow]
@@ -68,7 +78,7 @@ def test_prefect_yaml_says_what_the_table_says(flow: str) -> None:
         "description": ours.description,
         "work_pool": {"name": ours.work_pool_name},
         "concurrency_limit": {"limit": ours.concurrency_limit, "collision_strategy": strategy},
-        **({"schedules": [{"interval": interval_of(ours)}]} if ours.schedules else {}),
+        **({"schedules": [{"interval": interval_of(ours)}]} if ours.schedules and flow != "copy" else {}),
     }
 
 
