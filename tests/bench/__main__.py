@@ -67,14 +67,20 @@ def _measure_all(stage: Stage, everyone: Sequence[Contender], rounds: int) -> di
 
 def _measure(stage: Stage, contender: Contender) -> Run:
     stage.reset(contender.stores_in)
+    before_s = stage.storage_seconds()
     measured = run_measured(contender.name, contender.argv, contender.environ, stage.home)
+    storage_s = stage.storage_seconds() - before_s
     figures = json.loads(measured.printed) if contender.ours else {}
     stored = stage.object_bytes(contender.stores_in) if contender.stores_in else 0
     if contender.stores_in and not stored:
         raise BenchFailed(f"{contender.name}: nothing was stored")
+    if contender.copies:
+        stage.check_copied(contender.name, contender.stores_in)
     if contender.restores:
         stage.check_restored(contender.name)
-    return Run(figures.get("seconds", measured.seconds), measured.seconds, measured.peak_bytes, stored, figures)
+    return Run(
+        figures.get("seconds", measured.seconds), measured.seconds, measured.peak_bytes, stored, storage_s, figures
+    )
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,8 @@ OUR_RESTORE = "ours: restore"
 OUR_DRILL = "ours: drill in a sandbox"
 OUR_DRILL_THERE = "ours: drill on the same server"
 OUR_ENCRYPTED = "ours: backup, level 6, encrypted"
+OUR_COPIED = "ours: backup, level 6, to two servers"
+OUR_COPIED_TO_DISK = "ours: backup, level 6, to a server and a folder"
 _RECIPIENTS = (
     "age19ljhmg68e43yx9fgm2k9lwefquc0la5y4lzvlshdjzv47kxt8d6qr9vf4p,"
     "age15nsf9y4k28p83wth93tf7hafhvfajp45d2mge80ems45gz0c5gys3me64l"
@@ -45,6 +47,7 @@ class Contender:
     reference: str  # the contender whose time this one is compared with
     stores_in: str = ""  # the bucket folder its object goes to
     restores: bool = False  # whether it fills the restore database
+    copies: bool = False  # whether its object is in a second place, too
     ours: bool = False
 
 
@@ -72,6 +75,15 @@ def contenders(stage: Stage) -> list[Contender]:
         Contender(
             OUR_ENCRYPTED, _runner("backup"), {**_our_environment(stage, "encrypted"), "BACKUP_AGE_RECIPIENTS": _RECIPIENTS},
             AWS, stores_in="encrypted", ours=True,
+        ),
+        *(
+            Contender(
+                name, _runner("backup"), {**_our_environment(stage, folder), "COPIES_REQUIRED": "2", **place},
+                AWS, stores_in=folder, ours=True, copies=True,
+            )
+            for name, folder, place in (
+                (OUR_COPIED, "copied", _second_server(stage)), (OUR_COPIED_TO_DISK, "to-disk", {"COPY_PATH": str(stage.disk)}),
+            )
         ),
         Contender(
             USUAL_RESTORE, _shell(USUAL_RESTORE),
@@ -123,6 +135,10 @@ def _shell_environment(stage: Stage, folder: str) -> dict[str, str]:
         "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID": storage.key_id,
         "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY": storage.secret,
     })  # fmt: skip
+
+
+def _second_server(stage: Stage) -> dict[str, str]:
+    return {f"COPY_{name}": value for name, value in stage.second.environment().items() if name.startswith("S3_")}
 
 
 def _our_environment(stage: Stage, folder: str) -> dict[str, str]:

@@ -14,14 +14,26 @@ from tests.bench.contenders import AWS, FLOOR, USUAL_RESTORE, Contender
 from tests.bench.stage import Stage
 
 _MB = 1_000_000
-_HEADINGS = ("what", "wall s", "min to max", "x floor", "speed-up", "object bytes", "size", "peak MB", "engine MB")
+_HEADINGS = (
+    "what",
+    "wall s",
+    "min to max",
+    "x floor",
+    "speed-up",
+    "object bytes",
+    "size",
+    "peak MB",
+    "engine MB",
+    "storage CPU s",
+)
 _NOTES = f"""\
 wall s     the median; for ours only the step, without starting Python and Prefect (with it: process_seconds in --json)
 x floor    the time as a multiple of `{FLOOR}`
 speed-up   how many times as fast as `{AWS}`; for restores, as the usual way
 size       the object's size relative to the one that `{AWS}` stores
 peak MB    the largest sum of proportional set sizes of all its processes, the interpreter and Prefect's modules included
-engine MB  our process's peak beyond what it held after its imports"""
+engine MB  our process's peak beyond what it held after its imports
+storage CPU s  what the storage servers computed meanwhile, on the same cores"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Run:
     process_seconds: float
     peak_bytes: int
     object_bytes: int
+    storage_seconds: float
     figures: Mapping[str, Any] = field(default_factory=dict)  # what our own engine reports
 
 
@@ -67,6 +80,7 @@ def results_of(contenders: Sequence[Contender], runs: Mapping[str, list[Run]]) -
             "object_bytes": size[c.name] or None,
             "size_ratio": round(size[c.name] / size[AWS], 3) if size[c.name] else None,
             "peak_bytes": max(run.peak_bytes for run in runs[c.name]),
+            "storage_seconds": round(median(run.storage_seconds for run in runs[c.name]), 2),
             "engine_bytes": max(run.figures["engine_bytes"] for run in runs[c.name]) if c.ours else None,
         }
         for c in contenders
@@ -108,6 +122,7 @@ def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
         f"{result['size_ratio']:.3f}" if stored else "",
         f"{result['peak_bytes'] / _MB:.0f}",
         "" if engine is None else f"{engine / _MB:.0f}",
+        f"{result['storage_seconds']:.1f}",
     )
 
 

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.disk.folder_store import FolderStore
+from blocks.s3.client import ObjectStore
 from blocks.sql.server import Server, ServerFacts
 from flows.demo.sample import load_sample
 from flows.demo.services import Storage, free_ports, running_storage
 from tasks.engine.servers.programs import Client, installed_clients, match_client
 from tasks.engine.servers.sandbox import running_server
 from tests.bench.measure import BenchFailed
+from tests.processes import children_of
 
 # The version that the recorded figures were measured with.
 USUAL_MAJOR = 15
@@ -47,6 +50,8 @@ class Stage:
     rows: int
     client: Client
     storage: Storage
+    second: Storage
+    disk: Path
     home: Path
 
     @property
@@ -56,10 +61,9 @@ class Stage:
 
     def reset(self, folder: str) -> None:
         """Give every measurement the same start: no old object, no old restore, nothing left to flush."""
-        if folder:
-            block = self.storage.store(folder)
-            for found in list(block.list_objects()):
-                block.remove(found.key)
+        for place in self._places(folder) if folder else ():
+            for found in list(place.list_objects()):
+                place.remove(found.key)
         with self.database.connect() as connection:
             connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
             connection.execute("CREATE DATABASE restored TEMPLATE template0")
@@ -68,14 +72,31 @@ class Stage:
 
     def object_bytes(self, folder: str) -> int:
         """Return the size of the dump stored in a folder."""
-        found = self.storage.store(folder).list_objects()
-        return sum(o.size_bytes for o in found if o.key.endswith((".sql.gz", ".sql.gz.age")))
+        return _dump_bytes(self.storage.store(folder))
+
+    def check_copied(self, name: str, folder: str) -> None:
+        """Raise BenchFailed unless a second place has all that the first one has."""
+        first, *others = (_dump_bytes(place) for place in self._places(folder))
+        if first not in others:
+            raise BenchFailed(f"{name}: no second place has the {first} bytes")
+
+    def _places(self, folder: str) -> list[ObjectStore | FolderStore]:
+        return [self.storage.store(folder), self.second.store(folder), FolderStore.at(str(self.disk), folder)]
+
+    def storage_seconds(self) -> float:
+        """Return how much CPU time the storage servers have used so far."""
+        times = [process.cpu_times() for process in children_of(None, "weed")]
+        return float(sum(spent.user + spent.system for spent in times))
 
     def check_restored(self, name: str) -> None:
         """Raise BenchFailed unless all rows came back: a fast restore of half a database is not a result."""
         rows = count_rows(self.restored)
         if rows != self.rows:
             raise BenchFailed(f"{name}: restored {rows} of {self.rows} rows")
+
+
+def _dump_bytes(place: ObjectStore | FolderStore) -> int:
+    return sum(o.size_bytes for o in place.list_objects() if o.key.endswith((".sql.gz", ".sql.gz.age")))
 
 
 @contextmanager
@@ -85,9 +106,12 @@ def running_stage(major: int | None, size_mb: int, say: Callable[[str], None]) -
     with (
         tempfile.TemporaryDirectory(prefix="pg-roundtrip-bench-") as home,
         running_storage() as storage,
+        running_storage() as second,
         running_server(client, port=free_ports(1)[0], settings=_AS_IN_PRODUCTION) as server,
     ):
-        say(f"PostgreSQL {client.version} and SeaweedFS run")
+        say(f"PostgreSQL {client.version} and two SeaweedFS run")
+        disk = Path(home) / "disk"
+        disk.mkdir()
         with server.connect() as connection:
             connection.execute("CREATE DATABASE sample")
         database = server.on("sample")
@@ -95,7 +119,7 @@ def running_stage(major: int | None, size_mb: int, say: Callable[[str], None]) -
         with database.connect() as connection:
             connection.execute("VACUUM")  # else the first dump would have to set the hint bits
         facts = database.inspect()
-        yield Stage(database, facts, count_rows(database), match_client(facts.major), storage, Path(home))
+        yield Stage(database, facts, count_rows(database), match_client(facts.major), storage, second, disk, Path(home))
 
 
 def choose_client(major: int | None) -> Client:

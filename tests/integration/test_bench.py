@@ -10,8 +10,10 @@ from pathlib import Path
 from tests.bench import contenders
 
 ROOT = Path(__file__).parents[2]
-STORING = [contenders.AWS, contenders.RCLONE, *map(contenders.our_backup, contenders.LEVELS), contenders.OUR_ENCRYPTED]
-OURS = [*map(contenders.our_backup, contenders.LEVELS), contenders.OUR_ENCRYPTED, contenders.OUR_RESTORE, contenders.OUR_DRILL,
+STORING = [contenders.AWS, contenders.RCLONE, *map(contenders.our_backup, contenders.LEVELS), contenders.OUR_ENCRYPTED,
+           contenders.OUR_COPIED, contenders.OUR_COPIED_TO_DISK]  # fmt: skip
+OURS = [*map(contenders.our_backup, contenders.LEVELS), contenders.OUR_ENCRYPTED, contenders.OUR_COPIED, contenders.OUR_COPIED_TO_DISK,
+        contenders.OUR_RESTORE, contenders.OUR_DRILL,
         contenders.OUR_DRILL_THERE]  # fmt: skip
 EVERYONE = {contenders.FLOOR, contenders.USUAL_RESTORE, *STORING, *OURS}
 
