@@ -92,26 +92,29 @@ def _prune(chosen_plan: Plan, *, dry_run: bool, even_if_stale: bool) -> Outcome[
     away = backup.away if backup else ()
 
     def prune_place(plan: Plan) -> PrunePlan:
-        return _prune_place(plan, backup, dry_run=dry_run, even_if_stale=even_if_stale)
+        said = plan.place if chosen_plan.copies else ""
+        return _prune_place(plan, backup, said, dry_run=dry_run, even_if_stale=even_if_stale)
 
     decided = in_each_place(chosen_plan, prune_place, away) if chosen_plan.copies else prune_place(chosen_plan)
     return Outcome("prune", chosen_plan.name, retention_sentence(decided, dry_run=dry_run), decided)
 
 
-def _prune_place(chosen_plan: Plan, backup: Before | None, *, dry_run: bool, even_if_stale: bool) -> PrunePlan:
-    """Apply the policy of one place to what is in it, by its own evidence."""
+def _prune_place(
+    chosen_plan: Plan, backup: Before | None, said: str, *, dry_run: bool, even_if_stale: bool
+) -> PrunePlan:
+    """Apply the policy of one place to what is in it, by its own evidence; of several, the log says which: `said`."""
     repository, place = repository_of(chosen_plan), chosen_plan.place
     plan = chosen_plan.name if place == PRIMARY else f"{chosen_plan.name} ({place})"
     listing = backup.listings.get(place) if backup else None
-    decided = plan_retention(chosen_plan, repository, listing, even_if_stale=even_if_stale)
+    decided = plan_retention(chosen_plan, repository, listing, said, even_if_stale=even_if_stale)
     swept: Collection[str] = ()
     if not dry_run:
         swept = backup.swept.get(place, ()) if backup else sweep_stale_uploads(repository)
-        decided = remove_all(repository, decided)
+        decided = remove_all(repository, decided, said)
     if decided.orphans and dry_run:
-        tell_orphans(repository, decided.orphans)
+        tell_orphans(repository, decided.orphans, said)
     elif decided.orphans:
-        remove_orphans(repository, decided.orphans, swept)
+        remove_orphans(repository, decided.orphans, swept, said)
     publish_retention(plan, decided, dry_run=dry_run)
     publish_catalog(plan, repository, decided.remaining(dry_run=dry_run))
     return decided

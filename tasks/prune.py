@@ -31,34 +31,37 @@ _LONGER = "let the rule keep everything for longer than drills and backups can s
 
 @task("plan the retention", QUICK)
 def plan_retention(
-    plan: Plan, repository: Repository, listing: Listing | None = None, *, even_if_stale: bool = False
+    plan: Plan, repository: Repository, listing: Listing | None = None, place: str = "", *, even_if_stale: bool = False
 ) -> retention.PrunePlan:
-    """Decide about every backup in the bucket, without removing any. Lists them unless given a fresh listing."""
+    """Decide about every backup in the bucket, without removing any. Lists them unless given a fresh listing.
+
+    Of several places, `place` is the name of this one, for the log.
+    """
     seen = listing if listing and listing.is_fresh(utc_now()) else repository.listing(utc_now())
     folder, decided = decide_closely(
         plan, repository, whose(plan), seen.backups, utc_now(), even_if_stale=even_if_stale
     )
     if decided.warning:
-        get_run_logger().warning(decided.warning)
+        get_run_logger().warning("%s%s", f"{place}: " if place else "", decided.warning)
     if decided.spared and not plan.shared:
         spared = counted(decided.spared, "backup")
         text = "%s of another plan or database in %s stay\nHINT: %s"
         get_run_logger().warning(text, spared, folder.address, HINT_SHARED)
     stopped = retention.have_stopped(folder.own, policy_of(plan, utc_now(), even_if_stale=even_if_stale), utc_now())
     decided = replace(decided, orphans=() if stopped else seen.orphans)
-    return decided if removes(plan.storage) else _leave_to_others(plan, decided)
+    return decided if removes(plan.storage) else _leave_to_others(plan, decided, place)
 
 
-def _leave_to_others(plan: Plan, decided: retention.PrunePlan) -> retention.PrunePlan:
+def _leave_to_others(plan: Plan, decided: retention.PrunePlan, place: str) -> retention.PrunePlan:
     """Remove nothing, and warn of what a rule of the bucket removes although retention keeps it: it knows no verdicts."""
     found, left = rules_of(plan.storage), left_to_others(decided)
     days = found.expires_days if found else None
     if days == 0 and left.due:
-        get_run_logger().warning("No rule of the bucket removes what is due\nHINT: %s", _NO_RULE)
+        get_run_logger().warning("No rule of the bucket%s removes what is due\nHINT: %s", _in(place), _NO_RULE)
     elif days != 0 and (
         broken := what_rules_break(left, utc_now(), days or plan.retention.days, known=days is not None)
     ):
-        get_run_logger().warning("%s\nHINT: %s", broken, _LONGER)
+        get_run_logger().warning("%s%s\nHINT: %s", f"{place}: " if place else "", broken, _LONGER)
     return left
 
 
@@ -69,28 +72,28 @@ def remove_backup(repository: Repository, backup: Backup) -> bool:
 
 
 @task("look at what backups left behind", QUICK)
-def tell_orphans(repository: Repository, names: Collection[str]) -> int:
+def tell_orphans(repository: Repository, names: Collection[str], place: str = "") -> int:
     """Say which roles and settings a prune would delete because their backup is gone; returns how many."""
     found, failures = _each(names, lambda name: is_orphan(repository, name, utc_now()))
     for problems in failures.values():
-        first, text = problems[0], "Could not look at %s: %s\nHINT: %s"
-        get_run_logger().warning(text, counted(len(problems), *_COMPANIONS), first.sentence, first.hint)
+        first, text = problems[0], "Could not look at %s%s: %s\nHINT: %s"
+        get_run_logger().warning(text, counted(len(problems), *_COMPANIONS), _in(place), first.sentence, first.hint)
     if found:
-        get_run_logger().info("Would delete %s: %s", counted(len(found), *_COMPANIONS), _few(found))
+        get_run_logger().info("Would delete %s%s: %s", counted(len(found), *_COMPANIONS), _in(place), _few(found))
     return len(found)
 
 
 @task("remove what backups left behind", QUICK)
-def remove_orphans(repository: Repository, names: Collection[str], swept: Collection[str]) -> int:
+def remove_orphans(repository: Repository, names: Collection[str], swept: Collection[str], place: str = "") -> int:
     """Delete the roles and settings whose backup is gone; returns how many. Those that fail are left for the next prune.
 
     So are those whose object was on its way until this run swept the upload, by its key: nothing else says so any more.
     """
     due = [name for name in names if repository.key(name) not in swept]
     removed, failures = _each(due, lambda name: remove_orphan(repository, name, utc_now()))
-    _warn(failures, _COMPANIONS)
+    _warn(failures, _COMPANIONS, place)
     if removed:
-        get_run_logger().info("Deleted %s: %s", counted(len(removed), *_COMPANIONS), _few(removed))
+        get_run_logger().info("Deleted %s%s: %s", counted(len(removed), *_COMPANIONS), _in(place), _few(removed))
     return len(removed)
 
 
@@ -111,11 +114,15 @@ def _each(names: Iterable[str], work: Callable[[str], bool]) -> tuple[list[str],
     return done, failures
 
 
+def _in(place: str) -> str:
+    return f" in {place}" if place else ""
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
-def remove_all(repository: Repository, decided: retention.PrunePlan) -> retention.PrunePlan:
+def remove_all(repository: Repository, decided: retention.PrunePlan, place: str = "") -> retention.PrunePlan:
     """Carry out a plan, oldest first; returns it with what could not be removed marked as kept, until next time."""
     done: list[retention.Decision] = []
     failures: Failures = {}
@@ -132,7 +139,7 @@ def remove_all(repository: Repository, decided: retention.PrunePlan) -> retentio
         else:
             done.append(decision)
     carried_out = replace(decided, decisions=tuple(done), failed=sum(map(len, failures.values())))
-    _tell(carried_out, failures)
+    _tell(carried_out, failures, place)
     return carried_out
 
 
@@ -144,19 +151,19 @@ def _problem_with(repository: Repository, backup: Backup) -> StorageError | None
         return error
 
 
-def _tell(carried_out: retention.PrunePlan, failures: Failures) -> None:
-    _warn(failures, ("old backup",))
+def _tell(carried_out: retention.PrunePlan, failures: Failures, place: str) -> None:
+    _warn(failures, ("old backup",), place)
     removed, failed = len(carried_out.removals), carried_out.failed
     of_them = f" of {removed + failed}" if failed else ""
     kept = len(carried_out.decisions) - removed
-    get_run_logger().info("Deleted %d%s old backups, kept %d", removed, of_them, kept)
+    get_run_logger().info("Deleted %d%s old backups%s, kept %d", removed, of_them, _in(place), kept)
     if due := told_of_due(carried_out):
         get_run_logger().info("Of these, %s", due)
 
 
-def _warn(failures: Failures, what: Sequence[str]) -> None:
+def _warn(failures: Failures, what: Sequence[str], place: str) -> None:
     for problems in failures.values():
         first = problems[0]
         hint = first.hint if first.transient else _REFUSED
         number = counted(len(problems), *what)
-        get_run_logger().warning("Could not delete %s: %s\nHINT: %s", number, first.sentence, hint)
+        get_run_logger().warning("Could not delete %s%s: %s\nHINT: %s", number, _in(place), first.sentence, hint)

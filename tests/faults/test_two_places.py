@@ -330,6 +330,10 @@ def test_a_prune_that_cannot_delete(
     assert ran.error is None, ran.error
     assert [old <= set(names(places.store(place))) for place in where] == [True] * len(where)
     assert [old & set(names(places.store(place))) for place in others(where)] == [set()] * len(others(where))
+    assert [f"Could not delete 2 old backups in {place}: " in caplog.text for place in where] == [True] * len(where)
+    assert [f"Deleted 2 old backups in {place}, kept 1" in caplog.text for place in EVERYWHERE] == [
+        place not in where for place in EVERYWHERE
+    ]
     places.heal()
     again = places.run(prune)
     assert {b.name for b in again.result.removals} == {f"{place}/{name}" for place in where for name in old}
