@@ -15,7 +15,7 @@ from blocks.config.destinations import kept_in
 from blocks.config.settings import Settings
 from blocks.config.values import folder_path
 from blocks.s3.providers import ProviderKey
-from blocks.s3.terms import LockMode, Pruner, ServerSideEncryption
+from blocks.s3.terms import Credentials, LockMode, Pruner, ServerSideEncryption
 from blocks.stores import Storage
 
 
@@ -42,6 +42,9 @@ class BackupCopy(Block):
     s3_access_key_id: str | None = Field(default=None, title="Access key", description="The access key.")
     s3_secret_access_key: SecretStr | None = Field(
         default=None, title="Secret key", description="The secret for that key."
+    )
+    s3_credentials: Credentials | None = Field(
+        default=None, title="Credentials", description="With sdk, and without keys here, those that the AWS SDK finds."
     )
     s3_region: str | None = Field(default=None, title="Region", description="If the endpoint doesn't reveal it.")
     s3_provider: ProviderKey | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, SecretStr
@@ -12,15 +12,16 @@ from blocks.config.says import Rule, Says
 from blocks.config.values import BucketName, Count, Folder, FolderPath, RetentionDays, StorageAddress
 from blocks.errors import Problem
 from blocks.s3.providers import KEYS, ProviderKey
-from blocks.s3.terms import LockMode, Pruner, ServerSideEncryption
+from blocks.s3.terms import Credentials, LockMode, Pruner, ServerSideEncryption
 
 DrilledPlace = Literal["turn", "primary", "copy", "copy2", "copy3"]
 COPIES = ("copy", "copy2", "copy3")
 # The fields of each copy, without its name in front. Those of its retention are the primary's with another beginning.
-_BUCKET = ("s3_endpoint", "s3_bucket", "s3_access_key_id", "s3_secret_access_key")
+_KEYS = ("s3_access_key_id", "s3_secret_access_key")
+_BUCKET = ("s3_endpoint", "s3_bucket", *_KEYS)
 RETENTION = ("retention_days", "keep_last", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
 _TERMS = ("s3_object_lock_days", "s3_object_lock_mode", "s3_sse", "s3_sse_kms_key_id", "prune")
-_OF_A_BUCKET = (*_BUCKET, "s3_session_token", "s3_region", "s3_provider", *_TERMS)
+_OF_A_BUCKET = (*_BUCKET, "s3_session_token", "s3_credentials", "s3_region", "s3_provider", *_TERMS)
 FIELDS = ("path", *_OF_A_BUCKET, "prefix", *RETENTION)
 _OR_A_FOLDER = "set it, or only the variable that ends in _PATH to keep that copy in a folder"
 _ONE_OF_BOTH = "a copy is in a folder or in a bucket; for both, name one of them COPY2_…"
@@ -40,6 +41,9 @@ KeyId = Annotated[str | None, Says(
 )]  # fmt: skip
 Secret = Annotated[SecretStr | None, Says("The secret for that key.", "K004kJ3sL0pQ9xYz", missing=_OR_A_FOLDER)]
 Token = Annotated[SecretStr | None, Says("The session token of temporary keys.", "IQoJb3JpZ2luX2VjE")]
+Keyless = Annotated[Credentials | None, Rule("it must be keys or sdk"), Says(
+    "Its `S3_CREDENTIALS`: with `sdk`, and without keys here, those that the AWS SDK finds.", "sdk"
+)]  # fmt: skip
 Region = Annotated[str | None, Says("The region, if the endpoint doesn't reveal it.", "us-west-004")]
 ProviderName = Annotated[ProviderKey | None, Rule(f"it must be one of {', '.join(KEYS)}"), Says(
     "The provider, if the endpoint doesn't reveal it.", "backblaze"
@@ -69,6 +73,7 @@ class _Copy(BaseModel):
     copy_s3_access_key_id: KeyId = None
     copy_s3_secret_access_key: Secret = None
     copy_s3_session_token: Token = None
+    copy_s3_credentials: Keyless = None
     copy_s3_region: Region = None
     copy_s3_provider: ProviderName = None
     copy_s3_object_lock_days: LockDays = None
@@ -94,6 +99,7 @@ class _Copy2(BaseModel):
     copy2_s3_access_key_id: KeyId = None
     copy2_s3_secret_access_key: Secret = None
     copy2_s3_session_token: Token = None
+    copy2_s3_credentials: Keyless = None
     copy2_s3_region: Region = None
     copy2_s3_provider: ProviderName = None
     copy2_s3_object_lock_days: LockDays = None
@@ -119,6 +125,7 @@ class _Copy3(BaseModel):
     copy3_s3_access_key_id: KeyId = None
     copy3_s3_secret_access_key: Secret = None
     copy3_s3_session_token: Token = None
+    copy3_s3_credentials: Keyless = None
     copy3_s3_region: Region = None
     copy3_s3_provider: ProviderName = None
     copy3_s3_object_lock_days: LockDays = None
@@ -150,7 +157,12 @@ def missing_of_copies(settings: Any) -> Iterator[str]:
     for place in COPIES:
         given = values_of(settings, place)
         if given and "path" not in given and not str(given.get("s3_endpoint", "")).startswith("file:"):
-            yield from (f"{place}_{field}".upper() for field in _BUCKET if field not in given)
+            needed = [f for f in _BUCKET if f not in _KEYS] if _is_keyless(given) else _BUCKET
+            yield from (f"{place}_{field}".upper() for field in needed if field not in given)
+
+
+def _is_keyless(given: Mapping[str, Any]) -> bool:
+    return given.get("s3_credentials") == "sdk" and not given.get("s3_access_key_id")
 
 
 def contradictions(settings: Any, malformed: list[str]) -> Iterator[Problem]:

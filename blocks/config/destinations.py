@@ -64,7 +64,7 @@ def kept_in(given: Mapping[str, Any], prefix: str) -> Storage:
         endpoint=given.get("s3_endpoint", ""), bucket=given.get("s3_bucket", ""), prefix=folder,
         key_id=given.get("s3_access_key_id", ""), secret=given.get("s3_secret_access_key"),
         token=given.get("s3_session_token"), region=given.get("s3_region"), provider=given.get("s3_provider"),
-        terms=_terms_in(given),
+        credentials=given.get("s3_credentials", "keys"), terms=_terms_in(given),
     )  # fmt: skip
 
 

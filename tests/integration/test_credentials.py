@@ -88,3 +88,20 @@ def test_the_storage_encrypts(storage_server: Storage, tmp_path: Path) -> None:
         found = storage.client.head_object(Bucket=storage.bucket, Key=storage.key(name))
         assert found["ServerSideEncryption"] == "AES256"
         assert storage.get(storage.key(name)) == name.encode()
+
+
+def test_a_copy_without_keys(keyless: dict[str, str], storage_server: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`COPY_S3_CREDENTIALS=sdk` is for that place alone, also in a saved plan; without it, its keys are required."""
+    monkeypatch.setenv("AWS_PROFILE", "backups")
+    copied = {f"COPY_{name}": value for name, value in keyless.items() if name.startswith("S3_")}
+    given = {**keyless, **copied, "COPY_PREFIX": "keyless-copy"}
+    keys = {"S3_ACCESS_KEY_ID": storage_server.key_id, "S3_SECRET_ACCESS_KEY": "wrong"}
+    with pytest.raises(ConfigurationError, match="COPY_S3_ACCESS_KEY_ID is not set"):
+        plan_in({**given, **keys})
+    settings = load_settings(NEEDS, {**given, **keys, "COPY_S3_CREDENTIALS": "sdk"})
+    for plan in (Plan.from_settings(settings), BackupPlan.from_settings(settings).plan("default")):
+        there: Any = plan.copies[0].storage
+        there.put(there.key("a"), b"a")
+        assert there.get(there.key("a")) == b"a"
+        with pytest.raises(StorageDenied):
+            list(plan.storage.list_objects())
