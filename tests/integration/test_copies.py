@@ -13,10 +13,12 @@ from flows.backup import backup
 from flows.copy import copy
 from flows.prune import prune
 from flows.restore import restore
+from flows.restore_drill import restore_drill
 from tasks.engine.repository.names import MANIFEST, OBJECT
 from tests.conftest import Ended, NewDatabase
 from tests.faults.http_proxy import error
 from tests.integration.objects import LIBRARY
+from tests.integration.s3_servers import running_rclone
 from tests.integration.two_places import Places, files, names
 
 OBJECTS = r"\.sql\.gz(\?x-id=\w+)?$"
@@ -63,6 +65,29 @@ def test_a_place_that_fails_in_the_middle(away: str, what: str, places: Places) 
     assert [(one.backup, one.to) for one in copied.result.copied] == [(ran.result.name, away)]
     assert files(places.primary) == files(places.copy)
     assert places.run(copy).result.copied == []
+
+
+def test_a_server_of_another_kind(places: Places, tmp_path: Path) -> None:
+    """`rclone serve s3` as the second place, with parts: it has the same bytes, is caught up with, drilled and pruned."""
+    with places.server.connect(own_names=True) as connection:
+        connection.execute(
+            "CREATE TABLE big AS SELECT n, md5('a' || n) || md5('b' || n) AS v FROM generate_series(1, 400000) n"
+        )
+    with running_rclone(tmp_path) as other:
+        there = {f"COPY_{name}": value for name, value in other.environment().items() if name.startswith("S3_")}
+        copied = other.store(places.environ["COPY_PREFIX"])
+        ran = places.backup(**there)
+        assert ran.error is None, ran.error
+        assert (ran.result.destinations, ran.result.object_bytes > 10_000_000) == (["primary", "copy"], True)
+        assert files(places.primary) == files(copied)
+        for found in list(copied.list_objects()):
+            copied.remove(found.key)
+        assert [one.to for one in places.run(copy, **there).result.copied] == ["copy"]
+        assert files(places.primary) == files(copied)
+        drilled = places.run(restore_drill, places.server, **there, VERIFY_DESTINATION="copy", VERIFY_TARGET="database")
+        assert (drilled.state, drilled.result.destination) == ("PROVEN", "copy")
+        assert places.run(prune, **there).error is None
+        assert names(copied) == [ran.result.name]
 
 
 def test_both_down_is_an_error(places: Places) -> None:
