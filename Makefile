@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: help setup setup-tools setup-dev demo test test-all test-unit test-compat coverage image image-test lint types links changelog \
-	bench bench-commands bench-memory bench-fleet docs screenshots lock release-notes clean
+	bench bench-copies bench-commands bench-memory bench-fleet docs screenshots lock release-notes clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -83,6 +83,9 @@ links: setup-tools ## Check every URL in the documents (needs internet access)
 
 bench: setup-dev ## Measure against the shell pipeline on a database of about 1 GB
 	@$(BIN)/python -m tests.bench
+
+bench-copies: setup-dev ## Measure what a second place and encryption add to a backup of such a database
+	@$(BIN)/python -m tests.bench --only "level 6" --runs 5
 
 bench-commands: setup-dev ## Measure what commands cost on a small database, next to the shell pipeline
 	@$(BIN)/python -m tests.bench.commands

@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m tests.bench [--size-mb N] [--runs N] [--major N] [--json FILE]`."""
+"""Run the benchmarks: `python -m tests.bench [--size-mb N] [--runs N] [--major N] [--only TEXT] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocks.errors import PgRoundtripError
-from tests.bench.contenders import Contender, contenders
+from tests.bench.contenders import FLOOR, Contender, contenders
 from tests.bench.measure import BenchFailed, run_measured
 from tests.bench.report import Run, facts_of, results_of, sql_bytes, table
 from tests.bench.stage import USUAL_MAJOR, Stage, running_stage
@@ -22,7 +22,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # run the cleanup on SIGTERM too
     try:
         with running_stage(options.major, options.size_mb, _say) as stage:
-            everyone = contenders(stage)
+            everyone = [c for c in contenders(stage) if options.only in c.name or c.name == FLOOR]
             runs = _measure_all(stage, everyone, options.runs)
             facts = {**facts_of(stage, options.size_mb, options.runs), "sql_bytes": sql_bytes(runs)}
     except (BenchFailed, PgRoundtripError) as error:
@@ -43,6 +43,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=_count, default=3, help="how often each is measured (default: 3)")
     parser.add_argument(
         "--major", type=int, help=f"PostgreSQL's major version (default: {USUAL_MAJOR}, else the newest)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="measure those whose name has this in it, and the floor"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
     return parser.parse_args()

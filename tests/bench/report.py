@@ -76,9 +76,9 @@ def results_of(contenders: Sequence[Contender], runs: Mapping[str, list[Run]]) -
             "process_seconds": round(median(run.process_seconds for run in runs[c.name]), 3),
             "times_floor": round(wall[c.name] / wall[FLOOR], 2) if c.reference != USUAL_RESTORE else None,
             "compared_with": c.reference,
-            "speed_up": round(wall[c.reference] / wall[c.name], 2),
+            "speed_up": round(wall[c.reference] / wall[c.name], 2) if c.reference in wall else None,
             "object_bytes": size[c.name] or None,
-            "size_ratio": round(size[c.name] / size[AWS], 3) if size[c.name] else None,
+            "size_ratio": round(size[c.name] / size[AWS], 3) if size[c.name] and size.get(AWS) else None,
             "peak_bytes": max(run.peak_bytes for run in runs[c.name]),
             "storage_seconds": round(median(run.storage_seconds for run in runs[c.name]), 2),
             "engine_bytes": max(run.figures["engine_bytes"] for run in runs[c.name]) if c.ours else None,
@@ -112,14 +112,15 @@ def _headline(facts: Mapping[str, Any]) -> str:
 
 def _cells(result: Mapping[str, Any]) -> tuple[str, ...]:
     stored, engine, floor = result["object_bytes"], result["engine_bytes"], result["times_floor"]
+    faster, size = result["speed_up"], result["size_ratio"]
     return (
         f"`{result['name']}`".replace("|", r"\|"),
         f"{result['seconds']:.2f}",
         f"{min(result['all_seconds']):.2f} to {max(result['all_seconds']):.2f}",
         "" if floor is None else f"{floor:.2f}",
-        f"{result['speed_up']:.2f}",
+        "" if faster is None else f"{faster:.2f}",
         f"{stored:,}" if stored else "",
-        f"{result['size_ratio']:.3f}" if stored else "",
+        "" if size is None else f"{size:.3f}",
         f"{result['peak_bytes'] / _MB:.0f}",
         "" if engine is None else f"{engine / _MB:.0f}",
         f"{result['storage_seconds']:.1f}",
