@@ -87,7 +87,7 @@ def _drill(whole_plan: Plan, backup: str) -> Outcome[DrillReport]:
             raise
         if not error.logged:
             get_run_logger().error("%s", error)
-        return _outcome(plan, _unknown(error))
+        return _outcome(plan, _unknown(error).model_copy(update={"destination": destination}))
     started, begun = utc_now(), time.monotonic()
     seen = _rehearse(chosen_plan, repository, chosen, queries, begun)
     seen.checks += compare_restore_time(chosen_plan, repository, seen)

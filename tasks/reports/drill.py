@@ -24,7 +24,7 @@ _LEGEND = (
 @published("The report of the drill")
 def publish_drill(plan: str, report: DrillReport) -> None:
     """Publish a drill's report."""
-    publish("drill", plan, f"{verdict_line(report)}: {report.backup}", drill_markdown(report))
+    publish("drill", plan, f"{verdict_line(report)}: {report.backup}{_where(report)}", drill_markdown(report))
 
 
 def drill_markdown(report: DrillReport) -> str:
@@ -35,10 +35,15 @@ def drill_markdown(report: DrillReport) -> str:
         for c in report.checks
     ]
     return "\n\n".join([
-        f"# {_VERDICTS[report.verdict]} {verdict_line(report)}: {report.backup or 'no backup could be looked at'}",
+        f"# {_VERDICTS[report.verdict]} {verdict_line(report)}: {report.backup or 'no backup could be looked at'}{_where(report)}",
         cell(coverage(report)), *_what_to_do(report), *warnings_shown(report.warnings), *_findings(report), "## Timings", table(dict.fromkeys(timed, "---"), [[*timed.values()]]),
         "## Every check", table({" ": "---", "check": "---", "took": "---:", "evidence": "---"}, checks), f"{_LEGEND}\n",
     ])  # fmt: skip
+
+
+def _where(report: DrillReport) -> str:
+    """Name the place that was drilled, if the plan has several: what it shows is true of that one."""
+    return f" in {report.destination}" if report.destination else ""
 
 
 def verdict_line(report: DrillReport) -> str:
@@ -54,10 +59,10 @@ def drill_sentence(report: DrillReport) -> str:
         warned = warnings_counted(report.warnings)
         beside = ", with its roles and settings" if globals_proven(report.checks) else ""
         without = without_in_brackets(report.without)
-        return f"{report.backup} was restored in {took}, dumped again, and is what was dumped: {rows}{beside}{without}{warned}"
+        return f"{report.backup}{_where(report)} was restored in {took}, dumped again, and is what was dumped: {rows}{beside}{without}{warned}"
     if report.verdict is Verdict.FAILED:
-        return f"{report.backup} is not what it should be: {report.cause}"
-    return f"{report.backup or 'The newest backup'} could not be drilled, which says nothing about it: {report.cause}"
+        return f"{report.backup}{_where(report)} is not what it should be: {report.cause}"
+    return f"{report.backup or 'The newest backup'}{_where(report)} could not be drilled, which says nothing about it: {report.cause}"
 
 
 def coverage(report: DrillReport) -> str:

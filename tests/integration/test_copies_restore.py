@@ -133,13 +133,15 @@ def test_a_backup_that_only_a_copy_has(
 
 
 def test_a_drill_of_one_place(
-    source: Server, disk: FolderStore, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    source: Server, disk: FolderStore, storage: ObjectStore, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     """The report of a drill is in the place that was drilled, and says which; the other place has none."""
     monkeypatch.setenv("VERIFY_DESTINATION", "copy")
     done = flow_run(restore_drill, server=source)
     assert done.result.verdict is Verdict.PROVEN
     assert done.result.destination == done.result.summary()["destination"] == "copy"
+    assert f"{NAME} in copy was restored in " in caplog.text
     (backup,) = Repository(disk).backups()
     kept = Repository(disk).report(backup)
     assert kept
