@@ -21,7 +21,7 @@ import typer
 
 from blocks.config import DEFAULT
 from blocks.errors import ConfigurationError, CopiesMissing, PgRoundtripError, SetIncomplete
-from flows import evidence, init, keys, plans, status
+from flows import evidence, init, keys, look, plans, status
 from flows.lines import print_error, print_line
 from flows.notify import notify
 from flows.runs.logs import log_plainly
@@ -42,8 +42,8 @@ app.command("notify")(notify)
 app.add_typer(plans.app, name="plan", help="Manage the plans of more databases, and let workers run them.")
 app.add_typer(evidence.app, name="evidence", help="Sign what drills prove, check it, and report on a month.")
 app.add_typer(keys.app, name="key", help="Make, check and change the keys of encrypted backups.")
-app.command("status")(status.show)
-app.command("init")(init.init)
+for _name, _verb in (("status", status.show), ("init", init.init), ("show", look.show), ("diff", look.diff)):
+    app.command(_name)(_verb)
 
 PlanName = Annotated[str, typer.Option("--plan", help="The plan: 'default' is what the environment describes.")]
 AsJson = Annotated[

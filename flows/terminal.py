@@ -230,6 +230,20 @@ def show_restore(done: int | SetRestored, *, as_json: bool = False, of_rows: boo
         print_line(f"Restored {rows:,} rows")
 
 
+def show_sql(statements: Sequence[str]) -> None:
+    """Print statements, with their line breaks and tabs."""
+    text = "\n\n".join(statements)
+    sys.stdout.write("\t".join(visible(part, lines=True) for part in text.split("\t")) + "\n")
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of names and other text."""
+    table = _table(*columns)
+    for row in rows:
+        table.row(*row)
+    _console().print(table)
+
+
 def show_facts(facts: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
     table = Table(show_header=False, box=None, pad_edge=False)

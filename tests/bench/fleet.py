@@ -178,13 +178,24 @@ def _run_workers(size: Size, environ: dict[str, str], home: Path, prefect: psuti
             for worker in workers:
                 worker.terminate()
             for worker in workers:
-                worker.wait()
+                _ended(worker)
     seconds = size.minutes * 60
     _print_lateness(runs, ended, size)
     server_s = after.user + after.system - before.user - before.system
     worker_s = sum(one.user + one.system + one.children_user + one.children_system for one in used)
     print(f"CPU of Prefect's server: {100 * server_s / seconds:.0f} % of a core, {prefect.memory_info().rss >> 20} MiB")
     print(f"CPU of the workers and their runs: {100 * worker_s / seconds:.0f} % of a core")
+
+
+def _ended(worker: subprocess.Popen[bytes]) -> None:
+    """Wait for a worker to end; in a shell's background it inherits to ignore what Prefect ends it with."""
+    try:
+        worker.wait(60)
+    except subprocess.TimeoutExpired:
+        for child in psutil.Process(worker.pid).children(recursive=True):
+            child.kill()
+        worker.kill()
+        worker.wait()
 
 
 async def _backups(begun: datetime, ended: datetime) -> list[FlowRun]:

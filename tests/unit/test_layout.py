@@ -85,7 +85,7 @@ def test_the_engine_knows_no_prefect(path: Path) -> None:
 
 
 # The engine's rooms from the bottom up: each can use those below it.
-FLOORS = ("", "age", "repository", "notify", "servers", "dump", "stream", "restore", "drill", "evidence")
+FLOORS = ("", "age", "repository", "notify", "servers", "dump", "stream", "look", "restore", "drill", "evidence")
 ENGINE = ROOT / "tasks" / "engine"
 
 

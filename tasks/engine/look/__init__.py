@@ -1,0 +1,1 @@
+"""What is in a backup, read from the bucket without a server."""
