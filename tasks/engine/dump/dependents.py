@@ -30,7 +30,7 @@ _DUMPED_ANYWAY = {
 # `part`: comes and goes with the other, as a column's default with its table. `member`: is in a schema, or of an extension.
 # `needs`: must be created after the other; named is the whole that it is a part of, as a view for its rule.
 _EDGES = """
-edges AS MATERIALIZED (
+LATERAL (
   SELECT d.classid, d.objid, d.refclassid, d.refobjid, coalesce(w.refclassid, d.classid) AS class, coalesce(w.refobjid, d.objid) AS obj,
   CASE
     WHEN d.deptype = 'i' THEN 'part'
@@ -54,12 +54,14 @@ edges AS MATERIALIZED (
   LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
   LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f'
   LEFT JOIN pg_depend w ON w.deptype = 'i' AND (w.classid, w.objid) = (d.classid, d.objid)
-  LEFT JOIN pg_depend m ON m.deptype = 'e' AND m.classid = coalesce(w.refclassid, d.classid) AND m.objid = coalesce(w.refobjid, d.objid))"""
+  LEFT JOIN pg_depend m ON m.deptype = 'e' AND m.classid = coalesce(w.refclassid, d.classid) AND m.objid = coalesce(w.refobjid, d.objid)
+  WHERE (d.refclassid, d.refobjid) = (r.classid, r.objid)
+  -- A step looks up what it needs: without this, the server would read all dependencies at each of them.
+  OFFSET 0) e"""
 # From what is gone (the named relations, schemas and extensions; nobody dumps temporary tables either) to all that is gone
 # with it, and from there to what can't be restored, and to what can't because of that. `class` and `obj` are the whole.
 _NEEDING = f"""
-WITH RECURSIVE {_EDGES},
-reach (classid, objid, class, obj, gone) AS (
+WITH RECURSIVE reach (classid, objid, class, obj, gone) AS (
   SELECT s.classid, s.objid, s.classid, s.objid, true FROM (
     SELECT 'pg_class'::regclass::oid AS classid, c.oid AS objid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       WHERE quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY (%s::text[]) OR c.relpersistence = 't'
@@ -69,12 +71,11 @@ reach (classid, objid, class, obj, gone) AS (
   SELECT CASE how WHEN 'needs' THEN e.class ELSE e.classid END, CASE how WHEN 'needs' THEN e.obj ELSE e.objid END,
     CASE WHEN how = 'needs' THEN e.class WHEN how = 'member' AND r.gone THEN e.classid ELSE r.class END,
     CASE WHEN how = 'needs' THEN e.obj WHEN how = 'member' AND r.gone THEN e.objid ELSE r.obj END, r.gone AND how <> 'needs'
-  FROM reach r JOIN edges e ON (e.refclassid, e.refobjid) = (r.classid, r.objid) WHERE how IS NOT NULL)
+  FROM reach r, {_EDGES} WHERE how IS NOT NULL)
 SELECT n.what, n.needed FROM (
   SELECT o.type || ' ' || o.identity AS what, CASE WHEN f.schema IS NULL THEN f.type || ' ' ELSE '' END || f.identity AS needed, bool_or(r.gone) AS first
-  FROM reach r JOIN edges e ON (e.refclassid, e.refobjid) = (r.classid, r.objid) AND how = 'needs',
-    pg_identify_object(e.class, e.obj, 0) o, pg_identify_object(r.class, r.obj, 0) f
-  WHERE coalesce(o.schema, '') !~ '^pg_'
+  FROM reach r, {_EDGES}, pg_identify_object(e.class, e.obj, 0) o, pg_identify_object(r.class, r.obj, 0) f
+  WHERE how = 'needs' AND coalesce(o.schema, '') !~ '^pg_'
   AND NOT EXISTS (SELECT FROM reach p WHERE (p.classid, p.objid, p.class, p.obj) = (e.class, e.obj, r.class, r.obj))
   AND NOT EXISTS (SELECT FROM reach g WHERE g.gone AND (g.classid, g.objid) = (e.class, e.obj))
   -- Parts of what CREATE EXTENSION makes.
@@ -137,7 +138,8 @@ def dependents(
     gone = [name for names in left_out.relations.values() for name in names]
     never = [catalog for option, catalogs in _WITH_OPTION.items() if option in options for catalog in catalogs]
     always = [catalog for catalog, since in _DUMPED_ANYWAY.items() if major >= since]
-    found = connection.query(_NEEDING, never, always, gone, list(left_out.schemas), list(left_out.extensions))
+    seeds = gone, list(left_out.schemas), list(left_out.extensions)
+    found = connection.query(_NEEDING, *seeds, never, always, never, always)
     return [(str(what), str(needed)) for what, needed in found]
 
 
