@@ -31,6 +31,7 @@ from tasks.engine.wording import visible
 from tasks.orchestration import get_run_logger
 from tasks.outcome import Outcome
 from tasks.reports import drill_sentence, publish_drills, publish_set, retention_sentence
+from tasks.restore_plan import plan_database
 from tasks.sets import (
     choose_set,
     choose_to_drill,
@@ -217,6 +218,9 @@ def restore_members(plan: Plan, made: BackupSet, target: str, how: How, restore:
 
     if how.globals_mode != "none":
         _restore_roles(plan, made, target, how, restore)
+    if how.globals_mode == "too (plan)":
+        for member in made.done:
+            plan_database(member, f"{target}/{member.folder}")
     if how.globals_mode.startswith("only") or "plan" in how.globals_mode:
         none = SetRestored(set=made.name, counted=f"0 of {len(made.members)}", rows=0, failed=())
         return Outcome("restore", plan.name, f"{made.name}: only roles and tablespaces", none)

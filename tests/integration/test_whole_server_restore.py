@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -163,8 +164,15 @@ def test_a_plan_changes_nothing(servers: tuple[Server, Server], command_line: Ca
     url = target.url.get_secret_value()
     shown = command_line("restore", "--set", "latest", "--to-server", url, "--dry-run", server=source, **environ)
     assert shown.status == 0, shown.err
-    assert "Plan: " in shown.err
+    assert "Plan: create role app" in shown.err
+    assert re.search(r"Plan: create database shop: backup_\w+, 4 rows, ", shown.err)
     assert "shop" not in databases_of(target)
+    told(target, "CREATE DATABASE shop")
+    dry = ["restore", "--set", "latest", "--to-server", url, "--dry-run"]
+    assert "Plan: replace the empty database shop: " in command_line(*dry, server=source, **environ).err
+    told(target.on("shop"), "CREATE TABLE other ()")
+    assert "Plan: skip database shop if it is backup_" in command_line(*dry, server=source, **environ).err
+    told(target, "DROP DATABASE shop")
     assert (
         command_line("restore", "--set", "latest", "--to-server", url, "--replace", server=source, **environ).status
         == 2
