@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench import contenders
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,7 @@ OURS = [*map(contenders.our_backup, contenders.LEVELS), contenders.OUR_ENCRYPTED
 EVERYONE = {contenders.FLOOR, contenders.USUAL_RESTORE, *STORING, *OURS}
 
 
+@pytest.mark.long
 def test_the_benchmark_measures_everyone(tmp_path: Path) -> None:
     """Every contender has a row, every backup's object was read by its restore, and the engine's memory stays small."""
     figures = tmp_path / "figures.json"
