@@ -290,6 +290,7 @@ def _in_page(service: Service, text: str) -> str:
     return page if text in page else ""
 
 
+@pytest.mark.long
 def test_serve_with_several_databases(
     whole: Server, storage: ObjectStore, storage_server: Storage, tmp_path: Path
 ) -> None:

@@ -211,6 +211,7 @@ def test_twenty_plans_on_two_workers(
     ask(lambda client: client.delete_global_concurrency_limit_by_name(f"tag:{tag}"))
 
 
+@pytest.mark.long
 def test_only_the_newest_missed_slot_runs(
     workplace: Workplace, new_database: NewDatabase, storage_server: Storage, storage: ObjectStore
 ) -> None:
