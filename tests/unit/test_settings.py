@@ -144,7 +144,7 @@ WRONG = {
 WRONG_COPY = {
     "PATH": "backups", "S3_ENDPOINT": "s3.example.com", "S3_BUCKET": "s3://backups", "S3_PROVIDER": "Backblaze B2", "PREFIX": "a//b",
     "RETENTION_DAYS": "0", "KEEP_LAST": "0", "KEEP_DAILY": "-1", "KEEP_WEEKLY": "all", "KEEP_MONTHLY": "0", "KEEP_YEARLY": "1.5",
-    "S3_OBJECT_LOCK_DAYS": "0", "S3_OBJECT_LOCK_MODE": "soft", "S3_SSE": "aes", "PRUNE": "never",
+    "S3_OBJECT_LOCK_DAYS": "0", "S3_OBJECT_LOCK_MODE": "soft", "S3_SSE": "aes", "S3_CREDENTIALS": "role", "PRUNE": "never",
 }  # fmt: skip
 WRONG |= {f"{place.upper()}_{name}": value for place in COPIES for name, value in WRONG_COPY.items()}
 # No backup may fail for one of these.
